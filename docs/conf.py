@@ -1,0 +1,22 @@
+"""Build the pages: `python -m sphinx -W -b html docs docs/_build`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from stylemix import __version__
+
+project = "stylemix"
+author = "the stylemix contributors"
+copyright = "the stylemix contributors; Apache License 2.0"
+release = version = __version__
+
+extensions = ["myst_parser"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "recipes"]
+
+html_theme = "furo"
+html_title = f"stylemix {version}"
+html_show_sourcelink = False

@@ -1,0 +1,31 @@
+"""Tensor operations of the networks: each a plain PyTorch function behind one dispatch."""
+
+if __name__ != "stylemix.ops":
+    raise ImportError(f"imported as {__name__!r}; expected 'stylemix.ops'; import stylemix.ops")
+
+from stylemix.ops.backend import backends, register, use
+from stylemix.ops.bias_act import ACTIVATIONS, bias_act
+from stylemix.ops.conv2d_resample import conv2d_resample
+from stylemix.ops.grid_sample import grid_sample
+from stylemix.ops.upfirdn2d import (
+    downsample2d,
+    filter2d,
+    setup_filter,
+    upfirdn2d,
+    upsample2d,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "backends",
+    "bias_act",
+    "conv2d_resample",
+    "downsample2d",
+    "filter2d",
+    "grid_sample",
+    "register",
+    "setup_filter",
+    "upfirdn2d",
+    "upsample2d",
+    "use",
+]

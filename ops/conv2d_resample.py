@@ -1,0 +1,89 @@
+"""Convolution with built-in up- or downsampling (StyleGAN2, arXiv 1912.04958, appendix B)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylemix.ops.upfirdn2d import Pair, _four, _size, upfirdn2d
+
+
+def conv2d_resample(
+    x: Tensor,
+    w: Tensor,
+    f: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Pair = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> Tensor:
+    """Upsamples by `up`, convolves with `w`, downsamples by `down`, low-pass filtered by `f`.
+
+    The cheapest of several equal orders is taken: pointwise weights are applied at the smaller
+    size, and a 3x3 at twice the size is a transposed convolution followed by the filter.
+
+    Args:
+        x: images [N, C, H, W].
+        w: weights [O, C // groups, kh, kw].
+        f: filter as `upfirdn2d` takes it; None for the identity.
+        up: integer factor.
+        down: integer factor.
+        padding: relative to the upsampled image, as in `upfirdn2d`.
+        groups: groups of channels.
+        flip_weight: True correlates with `w`, False convolves.
+        flip_filter: as in `upfirdn2d`.
+
+    Returns images [N, O, H*up/down, W*up/down] for the padding that keeps the size.
+    """
+    out_channels, _, kh, kw = w.shape
+    if up == 1 and down == 1:
+        f = None  # nothing is resampled, so nothing needs a low-pass
+    fw, fh = _size(f)
+    x0, x1, y0, y1 = _four(padding)
+    if up > 1:
+        x0, x1 = x0 + (fw + up - 1) // 2, x1 + (fw - up) // 2
+        y0, y1 = y0 + (fh + up - 1) // 2, y1 + (fh - up) // 2
+    if down > 1:
+        x0, x1 = x0 + (fw - down + 1) // 2, x1 + (fw - down) // 2
+        y0, y1 = y0 + (fh - down + 1) // 2, y1 + (fh - down) // 2
+    around = (x0, x1, y0, y1)
+    fir = {"f": f, "flip_filter": flip_filter}
+
+    if up == 1 and down == 1 and x0 == x1 >= 0 and y0 == y1 >= 0:
+        return _conv(x, w, groups, flip_weight, padding=(y0, x0))
+    if (kw, kh) == (1, 1) and up == 1:
+        x = upfirdn2d(x, down=down, padding=around, **fir)  # type: ignore[arg-type]
+        return _conv(x, w, groups, flip_weight)
+    if (kw, kh) == (1, 1) and down == 1:
+        x = _conv(x, w, groups, flip_weight)
+        return upfirdn2d(x, up=up, padding=around, gain=up**2, **fir)  # type: ignore[arg-type]
+    if up == 1:
+        x = upfirdn2d(x, padding=around, **fir)  # type: ignore[arg-type]
+        return _conv(x, w, groups, flip_weight, stride=down)
+
+    # Zero insertion and convolution together are a transposed convolution.
+    w = w.reshape(groups, out_channels // groups, *w.shape[1:]).transpose(1, 2)
+    w = w.reshape(x.shape[1], out_channels // groups, kh, kw)
+    if flip_weight:
+        w = w.flip([2, 3])
+    x0, x1, y0, y1 = x0 - (kw - 1), x1 - (kw - up), y0 - (kh - 1), y1 - (kh - up)
+    crop = (max(min(-y0, -y1), 0), max(min(-x0, -x1), 0))
+    x = F.conv_transpose2d(x, w, stride=up, padding=crop, groups=groups)
+    around = (x0 + crop[1], x1 + crop[1], y0 + crop[0], y1 + crop[0])
+    x = upfirdn2d(x, padding=around, gain=up**2, **fir)  # type: ignore[arg-type]
+    return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
+
+
+def _conv(
+    x: Tensor,
+    w: Tensor,
+    groups: int,
+    flip_weight: bool,
+    stride: int = 1,
+    padding: tuple[int, int] = (0, 0),
+) -> Tensor:
+    if not flip_weight and w.shape[2:] != (1, 1):
+        w = w.flip([2, 3])
+    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)

@@ -1,0 +1,160 @@
+"""Upsample, filter and downsample images: the resampling of StyleGAN2 (arXiv 1912.04958, B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylemix.ops.backend import select
+
+Pair = int | Sequence[int]
+
+
+def setup_filter(taps: Sequence[float] | Tensor | None, normalize: bool = True) -> Tensor:
+    """A float32 filter from taps: [h, w] (outer product of few taps) or [n] from 8 taps on.
+
+    Long one-dimensional filters stay separable, since two passes are then cheaper than one.
+    """
+    f = torch.as_tensor([1.0] if taps is None else taps, dtype=torch.float32)
+    if f.ndim not in (1, 2) or f.numel() == 0:
+        raise ValueError(f"got a filter of shape {tuple(f.shape)}; expected [n] or [h, w]")
+    if f.ndim == 1 and f.numel() < 8:
+        f = f.outer(f)
+    return f / f.sum() if normalize else f
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Pair = 1,
+    down: Pair = 1,
+    padding: Pair = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """Zero-insertion upsampling, padding, FIR filter, then keeping every `down`-th pixel.
+
+    Args:
+        x: images [N, C, H, W].
+        f: filter [h, w], or [n] for a separable one; None for the identity.
+        up: integer factor, or (x, y).
+        down: integer factor, or (x, y).
+        padding: pixels around the upsampled image: one number, (x, y) or (x0, x1, y0, y1);
+            negative numbers crop.
+        flip_filter: False convolves, True correlates.
+        gain: overall factor.
+
+    Returns images [N, C, (H*up + y0 + y1 - h) // down + 1, (W*up + x0 + x1 - w) // down + 1].
+    """
+    if x.ndim != 4:
+        raise ValueError(f"got x of shape {tuple(x.shape)}; expected [N, C, H, W]")
+    if f is None:
+        f = torch.ones([1, 1], device=x.device)
+    return select("upfirdn2d", x, _torch)(
+        x, f, _pair(up), _pair(down), _four(padding), flip_filter, gain
+    )
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    x, y = (value, value) if isinstance(value, int) else value
+    if x < 1 or y < 1:
+        raise ValueError(f"got resampling factor {value}; expected positive integers")
+    return x, y
+
+
+def _four(padding: Pair) -> tuple[int, int, int, int]:
+    if isinstance(padding, int):
+        return padding, padding, padding, padding
+    if len(padding) == 2:
+        return padding[0], padding[0], padding[1], padding[1]
+    x0, x1, y0, y1 = padding
+    return x0, x1, y0, y1
+
+
+def _torch(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    n, c, h, w = x.shape
+    if up != (1, 1):
+        x = x.reshape(n, c, h, 1, w, 1)
+        x = F.pad(x, [0, up[0] - 1, 0, 0, 0, up[1] - 1])
+        x = x.reshape(n, c, h * up[1], w * up[0])
+    f = f.to(device=x.device, dtype=x.dtype) * (gain ** (f.ndim / 2))
+    if not flip_filter:
+        f = f.flip(list(range(f.ndim)))
+    x0, x1, y0, y1 = padding
+    # A convolution pads by itself, and without a copy, where the padding is symmetric.
+    inner = (y0, x0) if x0 == x1 >= 0 and y0 == y1 >= 0 else (0, 0)
+    if inner == (0, 0) and any(padding):
+        x = F.pad(x, [x0, x1, y0, y1])
+    if f.ndim == 1:
+        row = f.expand(c, 1, 1, -1)
+        x = F.conv2d(x, row, padding=(0, inner[1]), groups=c)
+        x = F.conv2d(x, row.mT, padding=(inner[0], 0), groups=c)
+    else:
+        x = F.conv2d(x, f.expand(c, 1, -1, -1), padding=inner, groups=c)
+    # Not a strided convolution: the CPU's backward of a strided depthwise one is 10x slower.
+    return x[:, :, :: down[1], :: down[0]] if down != (1, 1) else x
+
+
+def _size(f: Tensor | None) -> tuple[int, int]:
+    """Width and height of a filter."""
+    return (1, 1) if f is None else (f.shape[-1], f.shape[0])
+
+
+def filter2d(
+    x: Tensor, f: Tensor | None, padding: Pair = 0, flip_filter: bool = False, gain: float = 1
+) -> Tensor:
+    """Filters images [N, C, H, W] and keeps their size, plus `padding`."""
+    (fw, fh), (x0, x1, y0, y1) = _size(f), _four(padding)
+    around = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
+    return upfirdn2d(x, f, padding=around, flip_filter=flip_filter, gain=gain)
+
+
+def upsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Pair = 2,
+    padding: Pair = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """Upsamples images [N, C, H, W] to [N, C, H*up, W*up] and keeps their brightness."""
+    (ux, uy), (fw, fh), (x0, x1, y0, y1) = _pair(up), _size(f), _four(padding)
+    around = (
+        x0 + (fw + ux - 1) // 2,
+        x1 + (fw - ux) // 2,
+        y0 + (fh + uy - 1) // 2,
+        y1 + (fh - uy) // 2,
+    )
+    return upfirdn2d(
+        x, f, up=up, padding=around, flip_filter=flip_filter, gain=gain * ux * uy
+    )
+
+
+def downsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    down: Pair = 2,
+    padding: Pair = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+) -> Tensor:
+    """Downsamples images [N, C, H, W] to [N, C, H/down, W/down]."""
+    (dx, dy), (fw, fh), (x0, x1, y0, y1) = _pair(down), _size(f), _four(padding)
+    around = (
+        x0 + (fw - dx + 1) // 2,
+        x1 + (fw - dx) // 2,
+        y0 + (fh - dy + 1) // 2,
+        y1 + (fh - dy) // 2,
+    )
+    return upfirdn2d(x, f, down=down, padding=around, flip_filter=flip_filter, gain=gain)

@@ -1,0 +1,136 @@
+"""The `stylemix` command: a table of commands, each imported when it is called.
+
+Every error that a user can cause ends as one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import click
+
+from stylemix import __version__
+from stylemix.errors import StylemixError
+
+COMMANDS = {
+    "demo": ("stylemix.tools.demo:demo_command", "Show the whole path on a shipped portrait."),
+    "mix": ("stylemix.tools.mix:mix_command", "Give a photo the look of a style."),
+    "project": ("stylemix.tools.project:project_command", "Find the latent of a photo."),
+    "adapt": ("stylemix.tools.adapt:adapt_command", "Make a style file from pictures."),
+    "generate": ("stylemix.tools.generate:generate_command", "Draw new pictures from seeds."),
+    "align": ("stylemix.tools.align:align_command", "Cut the face out of a photo, upright."),
+    "train": ("stylemix.training.commands:train_command", "Train a generator on pictures."),
+    "convert": ("stylemix.tools.convert:convert_command", "Convert model files, in and out."),
+    "info": ("stylemix.tools.info:info_command", "Show versions, devices and shipped files."),
+}
+
+USER_ERROR = 2
+INTERRUPTED = 130  # what shells report after Ctrl-C: 128 + SIGINT
+
+
+class _OneLineError(click.ClickException):
+    exit_code = USER_ERROR
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch's own class is known by name only: importing torch here would slow `--help` down.
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in text)
+    )
+
+
+def _describe(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}: {error.filename}" if error.filename else reason
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+@contextmanager
+def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
+    """Turn what a user or their machine caused into one line; our own bugs keep their traceback."""
+    try:
+        yield
+    except StylemixError as error:
+        raise _OneLineError(_one_line(str(error))) from error
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        where = error.ctx or ctx
+        path = where.command_path if where is not None else "stylemix"
+        text = _one_line(error.format_message()).rstrip(".")
+        raise _OneLineError(f"{text}; see '{path} --help'") from error
+    except KeyboardInterrupt:
+        click.echo("Stopped.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except (MemoryError, RuntimeError, OSError) as error:
+        if _is_out_of_memory(error):
+            text = "got out of memory; expected room for one batch; "
+            cure = "use fewer or smaller images at a time, or --device cpu"
+            raise _OneLineError(text + cure) from error
+        if isinstance(error, OSError) and error.errno != errno.EPIPE:
+            raise _OneLineError(_one_line(_describe(error))) from error
+        raise  # a closed pipe (`stylemix ... | head`) is click's to end quietly
+
+
+class LazyGroup(click.Group):
+    """A click group that knows its commands by name and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table, which is the order of a first use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, None when there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, function = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the options before the command's name."""
+        with _plain_errors(parent):
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with _plain_errors(ctx):
+            result: object = super().invoke(ctx)
+            return result
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="stylemix")
+def main() -> None:
+    """Turn a photo of a person into avatars, with a generator of your own.
+
+    \b
+    Examples:
+      stylemix demo --output demo.png
+      stylemix mix --source me.jpg --style STYLE --output avatar.png
+      stylemix COMMAND --help
+    """

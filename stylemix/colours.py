@@ -1,0 +1,119 @@
+"""From every Pillow mode to 8-bit sRGB on white: depths, palettes, inks, profiles, transparency."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from stylemix.errors import StylemixError
+
+_SAVE_AS = "save it as an 8-bit or 16-bit PNG"
+_PROFILE_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
+_BACKGROUND = (255, 255, 255)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to RGB as a viewer would show it on a white page.
+
+    16-bit and float values are scaled, an embedded colour profile is converted to sRGB,
+    transparent parts show white. May return `image` itself where nothing is to do. Raises
+    StylemixError for values that have no known scale.
+    """
+    profile = image.info.get("icc_profile")
+    image = _with_alpha(_to_eight_bits(image))
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
+    if alpha is not None:
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    image = _to_srgb(image, profile)
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return image
+    page = Image.new("RGB", image.size, _BACKGROUND)
+    page.paste(image, mask=alpha)
+    return page
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale the grey modes of more than 8 bits to L, or LA where one value is transparent."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        values = np.asarray(image)
+        if image.mode == "I" and (values.min() < 0 or values.max() > 65535):
+            raise StylemixError(
+                f"got 32-bit values from {values.min()} to {values.max()}; "
+                f"expected 8 or 16 bits a channel; {_SAVE_AS}"
+            )
+        grey = Image.fromarray(_table16(image)[values])
+    elif image.mode == "F":
+        values = np.asarray(image)
+        grey = Image.fromarray(_from_float(values))
+    else:
+        return image
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        opaque = np.where(values == clear, np.uint8(0), np.uint8(255))
+        grey.putalpha(Image.fromarray(opaque))
+    return grey
+
+
+def _table16(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the uint8 value of each of the 65,536 sample values, rounded to the nearest."""
+    tags = getattr(image, "tag_v2", {})
+    sizes = tags.get(_BITS_PER_SAMPLE, (16,))
+    bits = int(sizes[0] if isinstance(sizes, tuple) else sizes)
+    full = (1 << bits) - 1 if 8 < bits <= 16 else 65535  # 12-bit scans come as I;16 as well
+    scaled = (np.arange(65536, dtype=np.uint32).clip(max=full) * 255 + full // 2) // full
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow turns round for 8 bits only
+        scaled = 255 - scaled
+    table: NDArray[np.uint8] = scaled.astype(np.uint8)
+    return table
+
+
+def _from_float(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):  # written so that NaN is refused as well
+        raise StylemixError(
+            f"got float values from {low:g} to {high:g}; expected 0 to 1 or 0 to 255; {_SAVE_AS}"
+        )
+    scale = 255.0 if high <= 1 else 1.0
+    pixels: NDArray[np.uint8] = np.rint(values * scale).astype(np.uint8)
+    return pixels
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    """Turn palettes and every kind of transparency into L, LA, RGB, RGBA, CMYK or LAB."""
+    clear = image.info.get("transparency")
+    if image.mode in ("P", "PA"):
+        return image.convert("RGB" if clear is None and image.mode == "P" else "RGBA")
+    if image.mode in ("La", "RGBa"):  # premultiplied, from TIFF
+        return image.convert(image.mode.upper())
+    if image.mode == "1":
+        image = image.convert("L")
+    if clear is not None and image.mode in ("L", "RGB"):
+        if isinstance(clear, tuple) and max(clear) > 255:  # a 16-bit PNG that came as 8 bits
+            image.info["transparency"] = tuple(value >> 8 for value in clear)
+        return image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode in ("RGBX", "YCbCr", "HSV"):
+        return image.convert("RGB")
+    return image
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert through the embedded profile; without one, or with a broken one, plainly."""
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        elif profile:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            expected = _PROFILE_SPACES.get(source.profile.xcolor_space.strip())
+            if expected == "RGB" and image.mode == "L":
+                image = image.convert("RGB")
+            if expected != image.mode:
+                return image.convert("RGB")
+        else:
+            return image if image.mode == "RGB" else image.convert("RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError):
+        converted = None
+    return converted if converted is not None else image.convert("RGB")

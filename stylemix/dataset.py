@@ -1,0 +1,148 @@
+"""Training images: a folder or zip, cropped square, at one resolution, as bytes in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.images import resize
+from stylemix.sources import ImageSource, list_images
+
+CACHE_BYTES = 2 * 2**30
+
+
+class ImageDataset:
+    """Square images at `resolution` px, read when first asked for and then kept in memory.
+
+    Files that cannot be read are left out and named in `broken`. Labels come from a
+    `dataset.json` beside the images: {"labels": [[name, class number or vector], ...]}.
+
+    Args:
+        paths: folders, zips or files.
+        resolution: side in px; other sizes are cropped to their middle and resized.
+        mirror: every image a second time, flipped left to right.
+        use_labels: read labels; False gives an unconditional data set.
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        resolution: int,
+        mirror: bool = False,
+        use_labels: bool = False,
+    ) -> None:
+        self.resolution, self.mirror = resolution, mirror
+        self.sources: list[ImageSource] = list_images(paths)
+        self.broken: list[str] = []
+        self._pixels: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
+        self._room = CACHE_BYTES // (3 * resolution**2)
+        self.labels: Tensor | None = None
+        if use_labels:
+            self.labels = _read_labels(Path(os.fspath(_only(paths))), self.sources)
+
+    def __len__(self) -> int:
+        """Number of images, flipped ones counted."""
+        return len(self.sources) * (2 if self.mirror else 1)
+
+    @property
+    def c_dim(self) -> int:
+        """Width of the labels, 0 without."""
+        return 0 if self.labels is None else self.labels.shape[1]
+
+    def fingerprint(self) -> str:
+        """Hash of names and resolution: tells one data set from another when a run continues."""
+        text = "\n".join([str(self.resolution), *(s.name for s in self.sources)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Images uint8 [N, 3, H, W] and their labels [N, c_dim], for indices below len(self)."""
+        count = len(self.sources)
+        pixels = [self._image(i % count) for i in indices]
+        pixels = [p[:, ::-1] if i >= count else p for i, p in zip(indices, pixels, strict=True)]
+        images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        if self.labels is None:
+            return images, None
+        return images, self.labels[[i % count for i in indices]]
+
+    def _image(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        if index in self._pixels:
+            return self._pixels[index]
+        try:
+            picture = self.sources[index].open(min_side=self.resolution)
+        except StylemixError as error:
+            if len(self.broken) >= max(10, len(self.sources) // 10):
+                raise StylemixError(
+                    f"got {len(self.broken) + 1} unreadable images, the last being: {error}"
+                ) from error
+            self.broken.append(str(error))
+            print(f"Left out: {error}", file=sys.stderr)
+            # The next one stands in, so that positions stay what they were.
+            pixels = self._image((index + 1) % len(self.sources))
+        else:
+            pixels = np.asarray(_square(picture, self.resolution), dtype=np.uint8)
+        if len(self._pixels) < self._room:
+            self._pixels[index] = pixels
+        return pixels
+
+
+def _only(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
+    if isinstance(paths, str | os.PathLike):
+        return os.fspath(paths)
+    if len(paths) != 1:
+        raise StylemixError(f"got {len(paths)} data sources; expected one that has a dataset.json")
+    return os.fspath(paths[0])
+
+
+def _square(picture: Image.Image, resolution: int) -> Image.Image:
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    if picture.size != (side, side):
+        picture = picture.crop((left, top, left + side, top + side))
+    return picture if side == resolution else resize(picture, resolution)
+
+
+def _read_labels(path: Path, sources: Sequence[ImageSource]) -> Tensor:
+    try:
+        if path.is_dir():
+            text = (path / "dataset.json").read_text(encoding="utf-8")
+        else:
+            with zipfile.ZipFile(path) as archive:
+                text = archive.read("dataset.json").decode()
+        table = dict(json.loads(text)["labels"])
+        rows = [table[source.name] for source in sources]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise StylemixError(
+            f"got no labels for {path} ({error}); expected a dataset.json with one per image"
+        ) from error
+    labels = torch.as_tensor(rows)
+    if labels.ndim == 1:
+        return torch.nn.functional.one_hot(labels.long()).float()
+    return labels.float()
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """The order of one pass over `count` images; depends on nothing but its arguments."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def indices_at(position: int, batch: int, count: int, seed: int) -> list[int]:
+    """The images shown from `position` images on: an endless, reproducible walk in epochs."""
+    orders: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
+    out = []
+    for i in range(position, position + batch):
+        epoch = i // count
+        if epoch not in orders:
+            orders[epoch] = epoch_order(count, seed, epoch)
+        out.append(int(orders[epoch][i % count]))
+    return out

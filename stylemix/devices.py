@@ -1,0 +1,25 @@
+"""Choice of the device."""
+
+from __future__ import annotations
+
+import torch
+
+from stylemix.errors import StylemixError
+
+
+def find_device(name: str) -> torch.device:
+    """The device called "cpu", "cuda", "cuda:N" or "auto" (CUDA if there is one)."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise StylemixError(f"got device {name!r}; expected cpu, cuda, cuda:N or auto") from error
+    if device.type == "cuda" and (
+        not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()
+    ):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise StylemixError(f"got device {name!r} with {count} CUDA devices here; use --device cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise StylemixError(f"got device {name!r}; expected cpu, cuda, cuda:N or auto")
+    return device

@@ -1,0 +1,13 @@
+"""The one exception that a person using stylemix is meant to read."""
+
+
+class StylemixError(Exception):
+    """A problem that the user can solve, told in one line: got X; expected Y; do Z.
+
+    The command line prints it as ``Error: ...`` and leaves with code 2, without a traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        # File names may hold control codes, and bytes that no terminal can be given.
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in line))

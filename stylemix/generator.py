@@ -1,0 +1,275 @@
+"""The generator: a mapping network and a modulated-convolution synthesis network.
+
+StyleGAN2, arXiv 1912.04958. Parameter names are those of the public StyleGAN2 files, so that
+their weights can be copied by name.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stylemix.config import GeneratorConfig
+from stylemix.errors import StylemixError
+from stylemix.layers import Conv2d, FullyConnected, modulated_conv2d, normalize_2nd_moment
+from stylemix.ops import bias_act, setup_filter, upsample2d
+
+NOISE_MODES = ("random", "const", "none")
+
+
+class MappingNetwork(nn.Module):
+    """Maps latents z, and labels c, to intermediate latents w (section 2 of the paper)."""
+
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, num_layers: int, num_ws: int | None = None
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.c_dim, self.num_ws, self.num_layers = z_dim, c_dim, num_ws, num_layers
+        if c_dim > 0:
+            self.embed = FullyConnected(c_dim, w_dim)
+        features = z_dim + (w_dim if c_dim > 0 else 0)
+        for i in range(num_layers):
+            layer = FullyConnected(features if i == 0 else w_dim, w_dim, "lrelu", 0.01)
+            self.add_module(f"fc{i}", layer)
+        if num_ws is not None:
+            self.register_buffer("w_avg", torch.zeros([w_dim]))
+
+    w_avg: Tensor
+
+    def forward(
+        self,
+        z: Tensor | None,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Maps z [N, z_dim] and c [N, c_dim] to ws [N, num_ws, w_dim].
+
+        Truncation moves the first `truncation_cutoff` layers (None: all) towards the mean w, by
+        1 - `truncation_psi`. A network without num_ws returns [N, w_dim].
+        """
+        parts = []
+        if self.z_dim > 0:
+            if z is None or z.ndim != 2 or z.shape[1] != self.z_dim:
+                got = None if z is None else tuple(z.shape)
+                raise StylemixError(f"got z of shape {got}; expected [N, {self.z_dim}]")
+            parts.append(normalize_2nd_moment(z.float()))
+        if self.c_dim > 0:
+            if c is None or c.ndim != 2 or c.shape[1] != self.c_dim:
+                got = None if c is None else tuple(c.shape)
+                raise StylemixError(f"got label of shape {got}; expected [N, {self.c_dim}]")
+            parts.append(normalize_2nd_moment(self.embed(c.float())))
+        x = torch.cat(parts, dim=1)
+        for i in range(self.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        if self.num_ws is None:
+            return x
+        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
+        if truncation_psi != 1:
+            cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
+            head = self.w_avg.lerp(ws[:, :cutoff], truncation_psi)
+            ws = torch.cat([head, ws[:, cutoff:]], dim=1)
+        return ws
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, resolution: int, up: int, config: GeneratorConfig
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.conv_clamp = resolution, up, config.conv_clamp
+        self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, 3, 3]))
+        self.bias = nn.Parameter(torch.zeros([out_channels]))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn([resolution, resolution]))
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter))
+
+    noise_const: Tensor
+    resample_filter: Tensor
+
+    def forward(self, x: Tensor, style: Tensor, noise_mode: str, gain: float = 1.0) -> Tensor:
+        """Maps x [N, I, H, W] with style [N, I] to [N, O, H*up, W*up]."""
+        x = modulated_conv2d(
+            x, self.weight, style, resample_filter=self.resample_filter, up=self.up, padding=1
+        )
+        if noise_mode == "const":
+            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
+        elif noise_mode == "random":
+            noise = torch.randn([x.shape[0], 1, *x.shape[2:]], device=x.device)
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        return bias_act(x, self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to colours, without demodulation."""
+
+    def __init__(self, in_channels: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.conv_clamp = config.conv_clamp
+        self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn([config.img_channels, in_channels, 1, 1]))
+        self.bias = nn.Parameter(torch.zeros([config.img_channels]))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Maps x [N, C, H, W] with style [N, C] to float32 images [N, img_channels, H, W]."""
+        x = modulated_conv2d(x, self.weight, style * self.weight_gain, demodulate=False)
+        return bias_act(x, self.bias, clamp=self.conv_clamp).float()
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution: `conv0` (upsampling), `conv1`, and `torgb` where it ends."""
+
+    def __init__(self, resolution: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.first = resolution == 4
+        self.architecture = config.architecture
+        out = config.channels(resolution)
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter))
+        if self.first:
+            self.const = nn.Parameter(torch.randn([out, 4, 4]))
+        else:
+            inner = config.channels(resolution // 2)
+            self.conv0 = SynthesisLayer(inner, out, resolution, 2, config)
+            if config.architecture == "resnet":
+                self.skip = Conv2d(
+                    inner, out, 1, bias=False, up=2, resample_filter=config.resample_filter
+                )
+        self.conv1 = SynthesisLayer(out, out, resolution, 1, config)
+        if config.architecture == "skip" or resolution == config.img_resolution:
+            self.torgb = ToRGB(out, config)
+
+    resample_filter: Tensor
+
+    @property
+    def layers(self) -> dict[str, SynthesisLayer | ToRGB]:
+        """The modulated layers in order of use."""
+        names = ("conv0", "conv1", "torgb")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def forward(
+        self, x: Tensor, img: Tensor | None, styles: dict[str, Tensor], noise_mode: str
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features [N, C, H/2, W/2] and picture so far -> those of this resolution."""
+        if self.first:
+            x = self.conv1(x, styles["conv1"], noise_mode)
+        elif self.architecture == "resnet":
+            y = self.skip(x, gain=math.sqrt(0.5))
+            x = self.conv0(x, styles["conv0"], noise_mode)
+            x = y + self.conv1(x, styles["conv1"], noise_mode, gain=math.sqrt(0.5))
+        else:
+            x = self.conv0(x, styles["conv0"], noise_mode)
+            x = self.conv1(x, styles["conv1"], noise_mode)
+        if img is not None:
+            img = upsample2d(img, self.resample_filter)
+        if "torgb" in styles:
+            rgb = self.torgb(x, styles["torgb"])
+            img = rgb if img is None else img + rgb
+        return x, img
+
+
+class SynthesisNetwork(nn.Module):
+    """Turns one w per layer into an image."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.num_ws = config.num_ws
+        for resolution in config.resolutions:
+            self.add_module(f"b{resolution}", SynthesisBlock(resolution, config))
+
+    def blocks(self) -> dict[str, SynthesisBlock]:
+        """The blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
+        return {name: block for name, block in self.named_children() if name.startswith("b")}  # type: ignore[misc]
+
+    def styles(self, ws: Tensor) -> dict[str, Tensor]:
+        """The style space of ws [N, num_ws, w_dim]: {"b4.conv1": [N, C], "b4.torgb": ...}.
+
+        A block's torgb shares its w with the next block's conv0.
+        """
+        if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.config.w_dim):
+            raise StylemixError(
+                f"got ws of shape {tuple(ws.shape)}; "
+                f"expected [N, {self.num_ws}, {self.config.w_dim}]"
+            )
+        out: dict[str, Tensor] = {}
+        index = 0
+        for name, block in self.blocks().items():
+            for offset, (kind, layer) in enumerate(block.layers.items()):
+                out[f"{name}.{kind}"] = layer.affine(ws[:, index + offset].float())
+            index += 1 if block.first else 2
+        return out
+
+    def from_styles(
+        self, styles: dict[str, Tensor], noise_mode: str = "random", dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Renders style vectors, as `styles` gives them, to images [N, C, H, W] in about [-1, 1].
+
+        `dtype` is the precision of the features (None: that of the weights); colours are always
+        summed in float32.
+        """
+        if noise_mode not in NOISE_MODES:
+            raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
+        const = self.get_parameter("b4.const")
+        batch = styles["b4.conv1"].shape[0]
+        x = const.to(dtype or const.dtype).unsqueeze(0).expand(batch, -1, -1, -1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        img: Tensor | None = None
+        for name, block in self.blocks().items():
+            own = {k.split(".")[1]: s for k, s in styles.items() if k.split(".")[0] == name}
+            x, img = block(x, img, own, noise_mode)
+        assert img is not None
+        return img
+
+    def forward(
+        self,
+        ws: Tensor,
+        noise_mode: str = "random",
+        styles_offset: dict[str, Tensor] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Renders ws [N, num_ws, w_dim] to images [N, img_channels, H, W] in about [-1, 1].
+
+        Args:
+            ws: one w per layer.
+            noise_mode: "random", "const" (the stored maps) or "none".
+            styles_offset: added in style space, {"b8.conv0": [C] or [N, C], ...}.
+            dtype: precision of the features; None for that of the weights.
+        """
+        styles = self.styles(ws)
+        for name, offset in (styles_offset or {}).items():
+            styles[name] = styles[name] + offset
+        return self.from_styles(styles, noise_mode, dtype)
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis network together."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.z_dim, self.c_dim, self.w_dim = config.z_dim, config.c_dim, config.w_dim
+        self.img_resolution, self.img_channels = config.img_resolution, config.img_channels
+        self.num_ws = config.num_ws
+        self.synthesis = SynthesisNetwork(config)
+        self.mapping = MappingNetwork(
+            config.z_dim, config.c_dim, config.w_dim, config.mapping_layers, config.num_ws
+        )
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "random",
+    ) -> Tensor:
+        """Maps z [N, z_dim] and labels c [N, c_dim] to images [N, img_channels, H, W]."""
+        ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
+        return self.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]

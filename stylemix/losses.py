@@ -1,0 +1,45 @@
+"""Losses of adversarial training (StyleGAN2, arXiv 1912.04958, section 3 and appendix B)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def g_logistic(fake_logits: Tensor) -> Tensor:
+    """Non-saturating logistic loss of the generator, a mean over logits [N, 1]."""
+    return F.softplus(-fake_logits).mean()
+
+
+def d_logistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Logistic loss of the discriminator: reals should score high, fakes low."""
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def r1_penalty(real_logits: Tensor, reals: Tensor) -> Tensor:
+    """Squared gradient norms [N] of the logits at reals [N, C, H, W] (arXiv 1801.04406).
+
+    The loss is gamma / 2 times their mean. `reals` must require a gradient.
+    """
+    (grad,) = torch.autograd.grad(real_logits.sum(), reals, create_graph=True)
+    return grad.float().square().sum(dim=[1, 2, 3])
+
+
+def path_lengths(images: Tensor, ws: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Path lengths [N]: how much images [N, C, H, W] move along noise as ws [N, L, w_dim] do.
+
+    `noise` is a random image, by default drawn and scaled by 1 / sqrt(H * W).
+    """
+    if noise is None:
+        noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+    (grad,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
+    return grad.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(lengths: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Mean squared distance of lengths [N] from their running mean, and the mean's next value."""
+    mean = mean.lerp(lengths.detach().mean(), decay)
+    return (lengths - mean).square().mean(), mean

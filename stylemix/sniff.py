@@ -1,0 +1,173 @@
+"""What kind of file a path holds, judged by its first bytes and never by its extension.
+
+Downloads that are not the model at all (a web page, a Git LFS pointer) are told apart here, since
+these are what people most often have.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Literal
+
+from stylemix.errors import StylemixError
+
+Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle"]
+
+HEAD_BYTES = 512
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+_MAGIC_NUMBER = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how every torch stream starts
+
+# Protocol 0 of pickle is text: containers, quoted strings and names, one to a line.
+_OLD_PICKLE = re.compile(rb"\((?:[dlt]p?\d*\n|[dlt][pS.(]|S['\"]|V|c[\w.]+\n)|c[\w.]+\n[\w.]+\n")
+
+# All that Python's zip reader raises for damage: odd names, false sizes, encryption flags.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+_PACKED = {
+    b"\x1f\x8b": "gzip archive",
+    b"7z\xbc\xaf": "7-zip archive",
+    b"Rar!": "RAR archive",
+    b"\x28\xb5\x2f\xfd": "zstd archive",
+    b"\xfd7zXZ": "xz archive",
+    b"\x89HDF": "Keras or HDF5 file",
+    b"%PDF": "PDF document",
+}
+
+
+def sniff(path: str | os.PathLike[str]) -> Kind:
+    """Return the kind of file; StylemixError in one line for what can hold no weights."""
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if file.is_dir():
+            raise StylemixError(f"{path}: got a folder; expected a file; name one of its files")
+        with file.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise StylemixError(
+            f"{path}: no such file; expected a model, style or latent file; check the name"
+        ) from error
+    except OSError as error:
+        raise StylemixError(
+            f"{path}: got {error.strerror}; expected a readable file; check name and permissions"
+        ) from error
+    if not size:
+        raise StylemixError(f"{path}: got an empty file; expected weights; download it again")
+    return _by_content(path, head, size)
+
+
+def is_torch_stream(head: bytes) -> bool:
+    """Tell whether a file starts like the older form of `torch.save`."""
+    return _MAGIC_NUMBER in head[:32]
+
+
+def _by_content(path: str | os.PathLike[str], head: bytes, size: int) -> Kind:
+    if head.startswith(b"PK\x03\x04"):
+        return _kind_of_zip(path)
+    if is_torch_stream(head):
+        return "torch-stream"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
+        return "pickle"
+    if head[8:9] == b"{" and len(head) > 9:
+        _check_header(path, int.from_bytes(head[:8], "little"), size)
+        return "safetensors"
+    if _OLD_PICKLE.match(head):
+        return "pickle"
+    _refuse_known(path, head)
+    if head[:1] in b"(}]Nc":  # protocol 1 of pickle has no mark at its start
+        return "pickle"
+    raise StylemixError(
+        f"{path}: got a file of an unknown kind; expected .safetensors, .pkl, .pt or .npz; "
+        "check that it is the right file"
+    )
+
+
+def _check_header(path: str | os.PathLike[str], length: int, size: int) -> None:
+    if length > MAX_HEADER_BYTES:
+        raise StylemixError(
+            f"{path}: got a header of {length} bytes; expected at most {MAX_HEADER_BYTES}; "
+            "the file is damaged or hostile: get it again from its author"
+        )
+    if length + 8 > size:
+        raise StylemixError(
+            f"{path}: got a truncated file, {size} bytes, less than its header; "
+            "expected a whole one; download or copy it again"
+        )
+
+
+def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except ZIP_ERRORS as error:
+        raise StylemixError(
+            f"{path}: got a truncated or damaged file; expected a whole one; "
+            "download or copy it again"
+        ) from error
+    if any(name.endswith("data.pkl") for name in names):
+        return "torch-zip"
+    if names and all(name.endswith(".npy") for name in names):
+        return "npz"
+    raise StylemixError(
+        f"{path}: got a zip archive; expected a model, style or latent file; unpack it first"
+    )
+
+
+def _refuse_known(path: str | os.PathLike[str], head: bytes) -> None:
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
+        raise StylemixError(
+            f"{path}: got a web page, not the file itself (Google Drive and other hosts send one "
+            "when a download needs a click or is over its quota); expected weights; "
+            "download it with a browser"
+        )
+    if text.startswith(b"version https://git-lfs"):
+        raise StylemixError(
+            f"{path}: got a Git LFS pointer, not the file itself; expected weights; "
+            "run `git lfs pull` in its repository"
+        )
+    if head.startswith(_PICTURES):
+        raise StylemixError(
+            f"{path}: got a picture; expected a model, style or latent file; give the other file"
+        )
+    for start, kind in _PACKED.items():
+        if head.startswith(start):
+            raise StylemixError(
+                f"{path}: got a {kind}; expected a model, style or latent file; unpack or export it"
+            )
+    if head[257:262] == b"ustar":
+        raise StylemixError(
+            f"{path}: got a tar archive; expected a model, style or latent file; unpack it first"
+        )
+    if _is_text(head):
+        raise StylemixError(
+            f"{path}: got a text file; expected a model, style or latent file; "
+            "check that it is the right file"
+        )
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # a letter cut in half at the end is no reason
+            return False
+        text = head[: error.start].decode("utf-8")
+    return all(letter.isprintable() or letter in "\t\r\n\f" for letter in text)

@@ -1,0 +1,163 @@
+"""Similarity transforms of pictures: fitting them, cropping with them, and the way back.
+
+Coordinates are continuous pixels: (0, 0) is the outer corner of the top left pixel, whose centre
+is (0.5, 0.5). A matrix maps photo pixels to crop pixels, as column vectors (x, y, 1).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from stylemix.errors import StylemixError
+
+Array = NDArray[np.float64]
+
+
+def similarity(source: Array, target: Array) -> Array:
+    """The 3x3 similarity that takes source [K, 2] closest to target [K, 2] in least squares."""
+    p = source[:, 0] + 1j * source[:, 1]
+    q = target[:, 0] + 1j * target[:, 1]
+    p_mean, q_mean = p.mean(), q.mean()
+    spread = np.sum(np.abs(p - p_mean) ** 2)
+    if not spread > 0:
+        raise StylemixError(
+            "got face points that coincide; expected eyes, nose and mouth apart from each other; "
+            "use another photo"
+        )
+    a = np.sum(np.conj(p - p_mean) * (q - q_mean)) / spread
+    b = q_mean - a * p_mean
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1]])
+
+
+def centre_matrix(width: int, height: int, size: int) -> Array:
+    """The 3x3 matrix of the largest centred square of a photo onto a crop."""
+    side = min(width, height)
+    scale = size / side
+    x, y = (width - side) / 2, (height - side) / 2
+    return np.array([[scale, 0, -x * scale], [0, scale, -y * scale], [0, 0, 1]])
+
+
+def transform_points(matrix: Array, points: Array) -> Array:
+    """Points [K, 2] through a 3x3 affine matrix."""
+    moved: Array = np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
+    return moved
+
+
+def warp(image: Image.Image, matrix: Array, size: int, blend: bool = False) -> Image.Image:
+    """The square crop of a photo under a 3x3 matrix, anti-aliased; beyond the border, mirrored.
+
+    With `blend` the mirrored part fades into blur and the median colour, as in FFHQ.
+    """
+    inverse = _inverse(matrix)
+    shrink = math.sqrt(abs(np.linalg.det(inverse[:2, :2])))
+    side = shrink * size  # of the crop, in photo pixels
+    source, offset = _padded_region(image.convert("RGB"), inverse, size, side, blend)
+    inverse = _translation(-offset[0], -offset[1]) @ inverse
+    factor = int(shrink / 2)
+    if factor > 1:  # far larger than needed: whole blocks of pixels are averaged first
+        source = source.reduce(factor)
+        inverse = np.diag([1 / factor, 1 / factor, 1]) @ inverse
+        shrink /= factor
+    samples = max(1, math.ceil(shrink - 0.01))
+    data = inverse @ np.diag([1 / samples, 1 / samples, 1])
+    warped = source.transform(
+        (size * samples, size * samples),
+        Image.Transform.AFFINE,
+        tuple(float(value) for value in data[:2].ravel()),
+        Image.Resampling.BICUBIC,
+    )
+    return warped.reduce(samples) if samples > 1 else warped
+
+
+def _inverse(matrix: Array) -> Array:
+    return np.linalg.inv(matrix).astype(np.float64)
+
+
+def _translation(x: float, y: float) -> Array:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], dtype=np.float64)
+
+
+def _padded_region(
+    image: Image.Image, inverse: Array, size: int, side: float, blend: bool
+) -> tuple[Image.Image, tuple[int, int]]:
+    """The part of the photo that the crop needs, padded past its border, and its origin."""
+    corners = transform_points(inverse, np.array([[0, 0], [size, 0], [0, size], [size, size]]))
+    margin = max(round(0.1 * side), 4)
+    low = np.floor(corners.min(axis=0)).astype(int)
+    high = np.ceil(corners.max(axis=0)).astype(int)
+    wanted = (low[0] - margin, low[1] - margin, high[0] + margin, high[1] + margin)
+    box = (
+        max(min(wanted[0], image.width - 1), 0),
+        max(min(wanted[1], image.height - 1), 0),
+        min(max(wanted[2], 1), image.width),
+        min(max(wanted[3], 1), image.height),
+    )
+    pads = [int(abs(w - b)) for w, b in zip(wanted, box, strict=True)]
+    beyond = (-low[0], -low[1], high[0] - image.width, high[1] - image.height)
+    if blend:  # at least .3 of the side where the crop leaves the photo, nothing elsewhere
+        least = round(0.3 * side)
+        pads = [max(p, least) if b > 0 else p for p, b in zip(pads, beyond, strict=True)]
+    region = image.crop(box)
+    if not any(pads):
+        return region, (box[0], box[1])
+    left, top, right, bottom = pads
+    pixels = np.pad(np.asarray(region), ((top, bottom), (left, right), (0, 0)), mode="symmetric")
+    if blend and max(beyond) > 0:
+        mirrored = [p if b > 0 else 0 for p, b in zip(pads, beyond, strict=True)]
+        pixels = _fade(pixels, mirrored, side)
+    return Image.fromarray(pixels), (box[0] - left, box[1] - top)
+
+
+def _fade(pixels: NDArray[np.uint8], pads: list[int], side: float) -> NDArray[np.uint8]:
+    """Blur and then flatten what was mirrored (FFHQ's recipe), uint8 [H, W, 3] to the same."""
+    height, width = pixels.shape[:2]
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    left, top, right, bottom = (max(pad, 1e-3) for pad in pads)
+    across = 1 - np.minimum(x / left, (width - x) / right)
+    down = 1 - np.minimum(y / top, (height - y) / bottom)
+    mask = np.maximum(across[None, :], down[:, None])[:, :, None].astype(np.float32)
+    blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(0.02 * side))
+    result = pixels.astype(np.float32)
+    result += (np.asarray(blurred, dtype=np.float32) - result) * np.clip(3 * mask + 1, 0, 1)
+    result += (np.median(result, axis=(0, 1)) - result) * np.clip(mask, 0, 1)
+    return np.clip(np.rint(result), 0, 255).astype(np.uint8)
+
+
+def paste_back(
+    photo: Image.Image, crop: Image.Image, matrix: Array, feather: float = 0.1
+) -> Image.Image:
+    """The photo with an edited crop put back where `matrix` took it from.
+
+    `matrix` belongs to a crop of any size of this aspect: it is the one of the original alignment
+    when `crop` has that size. `feather` is the width of the soft edge in fractions of the side.
+    """
+    photo, crop = photo.convert("RGB"), crop.convert("RGB")
+    shrink = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
+    if shrink >= 2:
+        factor = int(shrink)
+        crop = crop.reduce(factor)
+        matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
+    side = crop.width
+    edge = (np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)) / side
+    ramp = np.clip(edge / max(feather, 0.5 / side), 0, 1)
+    ramp = ramp * ramp * (3 - 2 * ramp)
+    mask = Image.fromarray(np.rint(255 * np.outer(ramp, ramp)).astype(np.uint8))
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
+    corners = transform_points(_inverse(matrix), corners)
+    low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+    high = np.minimum(np.ceil(corners.max(axis=0)), photo.size).astype(int)
+    if (high <= low).any():
+        return photo
+    data = matrix @ _translation(float(low[0]), float(low[1]))
+    target = (int(high[0] - low[0]), int(high[1] - low[1]))
+    coefficients = tuple(float(value) for value in data[:2].ravel())
+    affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+    patch = crop.transform(target, affine, coefficients, bicubic)
+    alpha = mask.transform(target, affine, coefficients, Image.Resampling.BILINEAR)
+    result = photo.copy()
+    result.paste(patch, (int(low[0]), int(low[1])), alpha)
+    return result

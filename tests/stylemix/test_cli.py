@@ -1,0 +1,128 @@
+"""The command line itself: what it lists, and how errors reach a person."""
+
+import errno
+import sys
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from stylemix import __version__, cli
+from stylemix.errors import StylemixError
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's own, which the CLI knows by name only."""
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *args: str) -> Result:
+    """Run `stylemix probe ARGS`, a command that raises `error`."""
+
+    @click.command()
+    @click.option("--size", type=click.IntRange(1))
+    def probe(size: int | None) -> None:
+        if error is not None:
+            raise error
+        click.echo(f"size {size}")
+
+    module = ModuleType("stylemix_probe")
+    module.probe = probe  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stylemix_probe", module)
+    monkeypatch.setitem(cli.COMMANDS, "probe", ("stylemix_probe:probe", "Test."))
+    return CliRunner().invoke(cli.main, ["probe", *args], prog_name="stylemix")
+
+
+def test_lists_commands_in_the_order_of_a_first_use():
+    result = CliRunner().invoke(cli.main, ["--help"])
+    listed = [line.split()[0] for line in result.output.split("Commands:\n")[1].splitlines()]
+    assert result.exit_code == 0
+    assert " ".join(listed) == "demo mix project adapt generate align train convert info"
+
+
+def test_every_short_help_is_a_sentence_on_one_line():
+    for text in [text for _, text in cli.COMMANDS.values()]:
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert len(text) <= 60
+
+
+def test_version():
+    result = CliRunner().invoke(cli.main, ["--version"])
+    assert result.output == f"stylemix, version {__version__}\n"
+
+
+def test_a_command_runs(monkeypatch):
+    result = _run(monkeypatch, None, "--size", "3")
+    assert (result.exit_code, result.output) == (0, "size 3\n")
+
+
+def test_help_imports_no_command(monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "probe", ("no_such_module:probe", "Shown all the same."))
+    result = CliRunner().invoke(cli.main, ["--help"])
+    assert result.exit_code == 0
+    assert "Shown all the same." in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (StylemixError("got a cat;\n expected a face; do: use --face 1"), "got a cat; expected a"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.png"), "No space left on device: a"),
+        (PermissionError(errno.EACCES, "Permission denied", "b"), "Permission denied: b"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "c.jpg"), "No such file: c.jpg"),
+        (OSError("image file is truncated"), "image file is truncated"),
+        (OutOfMemoryError("CUDA out of memory. Tried 2 GiB"), "got out of memory; expected room"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "got out of memory"),
+        (MemoryError(), "got out of memory"),
+        (click.UsageError("give --a or --b"), "give --a or --b; see 'stylemix probe --help'"),
+    ],
+)
+def test_what_a_user_can_cause_is_one_line_and_code_2(monkeypatch, error, line):
+    result = _run(monkeypatch, error)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: {line}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_wrong_option_value_is_one_line_and_code_2(monkeypatch):
+    result = _run(monkeypatch, None, "--size", "0")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "'--size': 0 is not in the range x>=1; see 'stylemix probe --help'" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["nosuch"], ["--nosuch"]])
+def test_an_unknown_word_is_one_line_and_code_2(arguments):
+    result = CliRunner().invoke(cli.main, arguments, prog_name="stylemix")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "nosuch" in result.stderr
+    assert result.stderr.endswith("; see 'stylemix --help'\n")
+
+
+def test_ctrl_c_says_stopped_and_leaves_with_130(monkeypatch):
+    result = _run(monkeypatch, KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped.\n"
+
+
+def test_a_closed_pipe_is_quiet(monkeypatch):
+    before = sys.stdout, sys.stderr
+    result = _run(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    sys.stdout, sys.stderr = before  # click muffles both for the interpreter's own last flush
+    assert result.exit_code == 1
+    assert result.output == ""
+
+
+def test_our_own_bugs_keep_their_traceback(monkeypatch):
+    result = _run(monkeypatch, RuntimeError("shapes differ"))
+    assert isinstance(result.exception, RuntimeError)
+    assert result.exit_code == 1
+
+
+def test_no_arguments_show_the_help():
+    result = CliRunner().invoke(cli.main, [])
+    assert "Commands:" in result.output
+    assert "Error" not in result.output

@@ -1,0 +1,98 @@
+"""Converting model files: foreign ones to ours, and ours between `.safetensors` and `.pkl`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from stylemix.alignment import TEMPLATES
+from stylemix.checkpoint import load_model, save_model
+from stylemix.model import Model, count_parameters
+
+FOREIGN_LICENCE = (
+    "The weights keep the licence of their authors, which may forbid commercial use; "
+    "stylemix's own does not cover them."
+)
+
+
+def convert(
+    source: str,
+    target: str,
+    dtype: Literal["float16", "float32"] = "float16",
+    template: str | None = None,
+    keep_discriminator: bool = True,
+) -> Model:
+    """Read any known model file and write it to `target`; return what was written.
+
+    Args:
+        source: a file, or the name of a shipped model.
+        target: a name that ends in .safetensors or .pkl.
+        dtype: precision of the stored weights; the fingerprint is the same for both.
+        template: how photos are aligned for this model; None keeps or guesses it.
+        keep_discriminator: False leaves it out, for a smaller file that cannot be trained further.
+    """
+    model = load_model(source)
+    if template is not None:
+        model = replace(model, template=TEMPLATES[template])
+    if not keep_discriminator:
+        model = replace(model, discriminator=None)
+    save_model(target, model, dtype)
+    return model
+
+
+def summary(model: Model, target: str) -> list[str]:
+    """Return the lines that describe a written model file."""
+    config = model.generator.config
+    labels = f", {config.c_dim} labels" if config.c_dim else ""
+    lines = [
+        f"{target}: {Path(target).stat().st_size / 1e6:.1f} MB",
+        f"resolution {config.img_resolution} px{labels}, architecture {config.architecture}",
+        f"generator {count_parameters(model.generator):,} parameters",
+    ]
+    if model.discriminator is not None:
+        lines.append(f"discriminator {count_parameters(model.discriminator):,} parameters")
+    lines += [f"fingerprint {model.fingerprint}", f"template {model.template.name}"]
+    if model.origin != "stylemix":
+        lines.append(f"from {model.card.get('source', model.origin)}. {FOREIGN_LICENCE}")
+    return lines
+
+
+@click.command("convert")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT", type=click.Path(dir_okay=False))
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Precision of the stored weights.",
+)
+@click.option(
+    "--template",
+    type=click.Choice(sorted(TEMPLATES)),
+    help="How photos are aligned for this model.  [default: kept, or guessed by resolution]",
+)
+@click.option("--no-discriminator", is_flag=True, help="Leave the discriminator out.")
+def convert_command(
+    source: str,
+    target: str,
+    dtype: Literal["float16", "float32"],
+    template: str | None,
+    no_discriminator: bool,
+) -> None:
+    """Convert the model file IN to OUT, a .safetensors or .pkl file.
+
+    IN is a model of stylemix, a network pickle of the NVIDIA PyTorch family (stylegan2-ada, or
+    stylegan3 trained with --cfg=stylegan2) or a rosinality .pt checkpoint. Nothing in it is run.
+
+    \b
+    Examples:
+      stylemix convert ffhq.pkl ffhq.safetensors
+      stylemix convert 550000.pt faces.safetensors --template ffhq --no-discriminator
+    """
+    model = convert(source, target, dtype, template, keep_discriminator=not no_discriminator)
+    for line in summary(model, target):
+        click.echo(line)

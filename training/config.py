@@ -1,0 +1,114 @@
+"""Everything that decides a training run, as one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from stylemix.augment import PIPES
+from stylemix.config import DiscriminatorConfig, GeneratorConfig
+from stylemix.errors import StylemixError
+
+AUGMENTS = ("ada", "fixed", "none")
+PRECISIONS = ("fp32", "bf16")
+FILTERS = ("sym6", "bilinear")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a run; the command's options have the same names.
+
+    None stands for a value that `resolve` derives from resolution and batch, by the automatic
+    settings of the ADA paper's public configuration.
+    """
+
+    resolution: int = 64
+    kimg: float = 1000
+    batch: int | None = None
+    seed: int = 0
+    mirror: bool = False
+    conditional: bool = False
+    precision: str = "fp32"
+    # Networks
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 2
+    channel_base: int | None = None
+    channel_max: int = 512
+    g_architecture: str = "skip"
+    d_architecture: str = "resnet"
+    # Optimisation
+    lr: float | None = None
+    r1_gamma: float | None = None
+    d_reg_interval: int = 16
+    path_length_weight: float = 2
+    g_reg_interval: int = 4
+    style_mixing: float = 0.9
+    ema_kimg: float | None = None
+    ema_rampup: float = 0.05
+    # Augmentation
+    augment: str = "ada"
+    augment_pipe: str = "bgc"
+    augment_filter: str = "sym6"
+    augment_p: float = 0
+    ada_target: float = 0.6
+    ada_kimg: float = 500
+    # Files
+    snapshot_kimg: float = 20
+    state_kimg: float = 4
+
+    def __post_init__(self) -> None:
+        _expect("augment", self.augment, AUGMENTS)
+        _expect("augment_pipe", self.augment_pipe, PIPES)
+        _expect("augment_filter", self.augment_filter, FILTERS)
+        _expect("precision", self.precision, PRECISIONS)
+        if not 0 <= self.augment_p <= 1:
+            raise StylemixError(f"got augment_p {self.augment_p}; expected a number from 0 to 1")
+        if self.batch is not None and self.batch < 2:
+            raise StylemixError(f"got batch {self.batch}; expected at least 2")
+
+    def resolve(self) -> TrainConfig:
+        """The same settings with every None replaced (ADA, arXiv 2006.06676, appendix C)."""
+        res, values = self.resolution, asdict(self)
+        batch = self.batch or max(min(4096 // res, 32), 4)
+        automatic = {
+            "batch": batch,
+            "channel_base": 32768 if res >= 512 else 16384,
+            "lr": 0.002 if res >= 1024 else 0.0025,
+            "r1_gamma": 0.0002 * res**2 / batch,
+            "ema_kimg": batch * 10 / 32,
+        }
+        return TrainConfig(
+            **{k: automatic[k] if v is None else v for k, v in values.items()}
+        )
+
+    def generator(self, c_dim: int = 0) -> GeneratorConfig:
+        """Sizes of the generator for labels of width `c_dim`."""
+        assert self.channel_base is not None, "resolve() first"
+        return GeneratorConfig(
+            self.resolution,
+            c_dim=c_dim,
+            z_dim=self.z_dim,
+            w_dim=self.w_dim,
+            mapping_layers=self.mapping_layers,
+            channel_base=self.channel_base,
+            channel_max=self.channel_max,
+            architecture=self.g_architecture,
+        )
+
+    def discriminator(self, c_dim: int = 0) -> DiscriminatorConfig:
+        """Sizes of the discriminator for labels of width `c_dim`."""
+        assert self.channel_base is not None, "resolve() first"
+        return DiscriminatorConfig(
+            self.resolution,
+            c_dim=c_dim,
+            channel_base=self.channel_base,
+            channel_max=self.channel_max,
+            architecture=self.d_architecture,
+        )
+
+
+def _expect(name: str, value: str, choices: object) -> None:
+    assert hasattr(choices, "__iter__")
+    names = list(choices)
+    if value not in names:
+        raise StylemixError(f"got {name} {value!r}; expected one of {', '.join(names)}")
