@@ -37,7 +37,7 @@ def conv2d_resample(
 
     Returns images [N, O, H*up/down, W*up/down] for the padding that keeps the size.
     """
-    out_channels, _, kh, kw = w.shape
+    kh, kw = w.shape[2:]
     if up == 1 and down == 1:
         f = None  # nothing is resampled, so nothing needs a low-pass
     fw, fh = _size(f)
@@ -49,31 +49,22 @@ def conv2d_resample(
         x0, x1 = x0 + (fw - down + 1) // 2, x1 + (fw - down) // 2
         y0, y1 = y0 + (fh - down + 1) // 2, y1 + (fh - down) // 2
     around = (x0, x1, y0, y1)
-    fir = {"f": f, "flip_filter": flip_filter}
+    flip = flip_filter
 
     if up == 1 and down == 1 and x0 == x1 >= 0 and y0 == y1 >= 0:
         return _conv(x, w, groups, flip_weight, padding=(y0, x0))
-    if (kw, kh) == (1, 1) and up == 1:
-        x = upfirdn2d(x, down=down, padding=around, **fir)  # type: ignore[arg-type]
+    if kw == kh == 1 and up == 1:
+        x = upfirdn2d(x, f, down=down, padding=around, flip_filter=flip)
         return _conv(x, w, groups, flip_weight)
-    if (kw, kh) == (1, 1) and down == 1:
+    if kw == kh == 1 and down == 1:
         x = _conv(x, w, groups, flip_weight)
-        return upfirdn2d(x, up=up, padding=around, gain=up**2, **fir)  # type: ignore[arg-type]
+        return upfirdn2d(x, f, up=up, padding=around, flip_filter=flip, gain=up**2)
     if up == 1:
-        x = upfirdn2d(x, padding=around, **fir)  # type: ignore[arg-type]
+        x = upfirdn2d(x, f, padding=around, flip_filter=flip)
         return _conv(x, w, groups, flip_weight, stride=down)
-
-    # Zero insertion and convolution together are a transposed convolution.
-    w = w.reshape(groups, out_channels // groups, *w.shape[1:]).transpose(1, 2)
-    w = w.reshape(x.shape[1], out_channels // groups, kh, kw)
-    if flip_weight:
-        w = w.flip([2, 3])
-    x0, x1, y0, y1 = x0 - (kw - 1), x1 - (kw - up), y0 - (kh - 1), y1 - (kh - up)
-    crop = (max(min(-y0, -y1), 0), max(min(-x0, -x1), 0))
-    x = F.conv_transpose2d(x, w, stride=up, padding=crop, groups=groups)
-    around = (x0 + crop[1], x1 + crop[1], y0 + crop[0], y1 + crop[0])
-    x = upfirdn2d(x, padding=around, gain=up**2, **fir)  # type: ignore[arg-type]
-    return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
+    x, around = _conv_transposed(x, w, groups, flip_weight, up, around)
+    x = upfirdn2d(x, f, padding=around, flip_filter=flip, gain=up**2)
+    return upfirdn2d(x, f, down=down, flip_filter=flip) if down > 1 else x
 
 
 def _conv(
@@ -87,3 +78,24 @@ def _conv(
     if not flip_weight and w.shape[2:] != (1, 1):
         w = w.flip([2, 3])
     return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+
+
+def _conv_transposed(
+    x: Tensor,
+    w: Tensor,
+    groups: int,
+    flip_weight: bool,
+    up: int,
+    around: tuple[int, int, int, int],
+) -> tuple[Tensor, tuple[int, int, int, int]]:
+    """Zero insertion and convolution in one, and the padding that is left for the filter."""
+    out_channels, _, kh, kw = w.shape
+    w = w.reshape(groups, out_channels // groups, *w.shape[1:]).transpose(1, 2)
+    w = w.reshape(x.shape[1], out_channels // groups, kh, kw)
+    if flip_weight:
+        w = w.flip([2, 3])
+    x0, x1, y0, y1 = around
+    x0, x1, y0, y1 = x0 - (kw - 1), x1 - (kw - up), y0 - (kh - 1), y1 - (kh - up)
+    crop = (max(min(-y0, -y1), 0), max(min(-x0, -x1), 0))
+    x = F.conv_transpose2d(x, w, stride=up, padding=crop, groups=groups)
+    return x, (x0 + crop[1], x1 + crop[1], y0 + crop[0], y1 + crop[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def grid_sample(x: Tensor, grid: Tensor) -> Tensor:
 def _torch(x: Tensor, grid: Tensor) -> Tensor:
     if grid.requires_grad:
         return _gather(x, grid)
-    return _Sample.apply(x, grid.to(x.dtype))  # type: ignore[no-any-return]
+    return _sample(x, grid.to(x.dtype))
 
 
 def _native(x: Tensor, grid: Tensor) -> Tensor:
@@ -45,8 +46,8 @@ class _Sample(torch.autograd.Function):
         return _native(x, grid)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return _Adjoint.apply(dy, ctx.saved_tensors[0], ctx.shape), None
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        return _adjoint(dy, ctx.saved_tensors[0], ctx.shape), None
 
 
 class _Adjoint(torch.autograd.Function):
@@ -59,8 +60,12 @@ class _Adjoint(torch.autograd.Function):
         return dx
 
     @staticmethod
-    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return _Sample.apply(ddx, ctx.saved_tensors[0]), None, None
+    def backward(ctx: Any, ddx: Tensor) -> tuple[Tensor, None, None]:
+        return _sample(ddx, ctx.saved_tensors[0]), None, None
+
+
+_sample: Callable[[Tensor, Tensor], Tensor] = _Sample.apply
+_adjoint: Callable[[Tensor, Tensor, torch.Size], Tensor] = _Adjoint.apply
 
 
 def _gather(x: Tensor, grid: Tensor) -> Tensor:

@@ -136,9 +136,7 @@ def upsample2d(
         y0 + (fh + uy - 1) // 2,
         y1 + (fh - uy) // 2,
     )
-    return upfirdn2d(
-        x, f, up=up, padding=around, flip_filter=flip_filter, gain=gain * ux * uy
-    )
+    return upfirdn2d(x, f, up=up, padding=around, flip_filter=flip_filter, gain=gain * ux * uy)
 
 
 def downsample2d(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -130,15 +130,14 @@ class AugmentPipe:
         return (onto_grey + rest * factor[:, None, None]) @ m
 
 
-_BLIT = {"xflip": 1, "rotate90": 1, "xint": 1}
-_GEOM = {"scale": 1, "rotate": 1, "aniso": 1, "xfrac": 1}
-_COLOR = {"brightness": 1, "contrast": 1, "lumaflip": 1, "hue": 1, "saturation": 1}
+_BLIT = AugmentPipe(xflip=1, rotate90=1, xint=1)
+_BG = replace(_BLIT, scale=1, rotate=1, aniso=1, xfrac=1)
 PIPES = {
-    "blit": AugmentPipe(**_BLIT),
-    "geom": AugmentPipe(**_GEOM),
-    "color": AugmentPipe(**_COLOR),
-    "bg": AugmentPipe(**_BLIT, **_GEOM),
-    "bgc": AugmentPipe(**_BLIT, **_GEOM, **_COLOR),
+    "blit": _BLIT,
+    "geom": AugmentPipe(scale=1, rotate=1, aniso=1, xfrac=1),
+    "color": AugmentPipe(brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1),
+    "bg": _BG,
+    "bgc": replace(_BG, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1),
 }
 
 
@@ -170,9 +169,8 @@ def _margins(inverse: Tensor, w: int, h: int) -> tuple[int, int, int, int]:
     x, y = reach[:, 0], reach[:, 1]
     sides = torch.stack([-x.min() - cx, x.max() - cx, -y.min() - cy, y.max() - cy])
     limit = torch.tensor([w - 1, w - 1, h - 1, h - 1])
-    left, right, top, bottom = (
-        (sides + 2 * HALF).ceil().clamp(min=0).minimum(limit).int().tolist()
-    )
+    pads = (sides + 2 * HALF).ceil().clamp(min=0).minimum(limit)
+    left, right, top, bottom = pads.int().tolist()
     return left, right, top, bottom
 
 
@@ -206,7 +204,8 @@ def _matrix(rows: list[list[Number]]) -> Tensor:
     tensors = torch.broadcast_tensors(
         *[torch.as_tensor(v, dtype=torch.float32) for row in rows for v in row]
     )
-    return torch.stack(list(tensors), dim=-1).unflatten(-1, (3, 3))
+    flat = torch.stack(list(tensors), dim=-1)
+    return flat.reshape(*flat.shape[:-1], 3, 3)
 
 
 def _translate(x: Number, y: Number) -> Tensor:

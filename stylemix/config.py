@@ -29,7 +29,8 @@ class _NetworkConfig:
             )
         if self.architecture not in ARCHITECTURES:
             raise StylemixError(
-                f"got architecture {self.architecture!r}; expected one of {', '.join(ARCHITECTURES)}"
+                f"got architecture {self.architecture!r}; "
+                f"expected one of {', '.join(ARCHITECTURES)}"
             )
         if self.channels(res) < 1:
             raise StylemixError(

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ class ImageDataset:
         resolution: side in px; other sizes are cropped to their middle and resized.
         mirror: every image a second time, flipped left to right.
         use_labels: read labels; False gives an unconditional data set.
+        prepare: applied to each picture first, as to cut out its face; StylemixError from it
+            counts as a broken picture.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class ImageDataset:
         resolution: int,
         mirror: bool = False,
         use_labels: bool = False,
+        prepare: Callable[[Image.Image], Image.Image] | None = None,
     ) -> None:
-        self.resolution, self.mirror = resolution, mirror
+        self.resolution, self.mirror, self.prepare = resolution, mirror, prepare
         self.sources: list[ImageSource] = list_images(paths)
         self.broken: list[str] = []
         self._pixels: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
@@ -79,7 +82,9 @@ class ImageDataset:
         if index in self._pixels:
             return self._pixels[index]
         try:
-            picture = self.sources[index].open(min_side=self.resolution)
+            picture = self.sources[index].open(min_side=None if self.prepare else self.resolution)
+            if self.prepare is not None:
+                picture = self.prepare(picture)
         except StylemixError as error:
             if len(self.broken) >= max(10, len(self.sources) // 10):
                 raise StylemixError(
@@ -131,7 +136,9 @@ def _read_labels(path: Path, sources: Sequence[ImageSource]) -> Tensor:
     return labels.float()
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def epoch_order(
+    count: int, seed: int, epoch: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """The order of one pass over `count` images; depends on nothing but its arguments."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 

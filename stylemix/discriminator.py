@@ -91,13 +91,12 @@ class Discriminator(nn.Module):
             self.mapping = MappingNetwork(0, config.c_dim, self.cmap_dim, config.mapping_layers)
         self.b4 = DiscriminatorEpilogue(self.cmap_dim, config)
 
-    def _blocks(
-        self, img: Tensor, dtype: torch.dtype | None
-    ) -> tuple[list[Tensor], Tensor | None]:
+    def _blocks(self, img: Tensor, dtype: torch.dtype | None) -> tuple[list[Tensor], Tensor | None]:
         expected = (self.img_channels, self.img_resolution, self.img_resolution)
         if img.ndim != 4 or tuple(img.shape[1:]) != expected:
             raise StylemixError(
-                f"got images of shape {tuple(img.shape)}; expected [N, {', '.join(map(str, expected))}]"
+                f"got images of shape {tuple(img.shape)}; "
+                f"expected [N, {', '.join(map(str, expected))}]"
             )
         rest: Tensor | None = img.contiguous(memory_format=torch.channels_last)
         x: Tensor | None = None
@@ -105,7 +104,7 @@ class Discriminator(nn.Module):
         for resolution in reversed(self.config.resolutions[1:]):
             block = self.get_submodule(f"b{resolution}")
             x, rest = block(x, rest, dtype or img.dtype)
-            maps.append(x)  # type: ignore[arg-type]
+            maps.append(x)
         return maps, rest
 
     def features(self, img: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:

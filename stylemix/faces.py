@@ -221,9 +221,13 @@ def _points(places: Array, boxes: Array) -> Array:
     return points + boxes[:, None, :2]
 
 
-@lru_cache(maxsize=2)
-def load_detector(device: str = "cpu") -> FaceDetector:
+def load_detector(device: str | torch.device = "cpu") -> FaceDetector:
     """The detector, loaded once for each device."""
+    return _cached(str(device))
+
+
+@lru_cache(maxsize=2)
+def _cached(device: str) -> FaceDetector:
     return FaceDetector(device)
 
 

@@ -104,9 +104,13 @@ class FeatureNetwork(nn.Module):
         return self.pooled(images)
 
 
-@lru_cache(maxsize=2)
-def load_feature_network(device: str = "cpu") -> FeatureNetwork:
+def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
+    return _cached(str(device))
+
+
+@lru_cache(maxsize=2)
+def _cached(device: str) -> FeatureNetwork:
     return FeatureNetwork().eval().requires_grad_(False).to(device)
 
 

@@ -207,7 +207,10 @@ class SynthesisNetwork(nn.Module):
         return out
 
     def from_styles(
-        self, styles: dict[str, Tensor], noise_mode: str = "random", dtype: torch.dtype | None = None
+        self,
+        styles: dict[str, Tensor],
+        noise_mode: str = "random",
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Renders style vectors, as `styles` gives them, to images [N, C, H, W] in about [-1, 1].
 

@@ -93,9 +93,13 @@ def _dequantise(weights: dict[str, Tensor], name: str) -> Tensor:
     return values
 
 
-@lru_cache(maxsize=2)
-def load_identity_network(device: str = "cpu") -> IdentityNetwork:
+def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
+    return _cached(str(device))
+
+
+@lru_cache(maxsize=2)
+def _cached(device: str) -> IdentityNetwork:
     return IdentityNetwork().eval().requires_grad_(False).to(device)
 
 
@@ -139,7 +143,7 @@ def embed(images: Tensor, template: Template, network: IdentityNetwork | None = 
     Raises StylemixError for a template without eyes.
     """
     chips = make_chips(images.float(), template)
-    result: Tensor = (network or load_identity_network(str(images.device)))(chips)
+    result: Tensor = (network or load_identity_network(images.device))(chips)
     return result
 
 

@@ -61,7 +61,9 @@ class Conv2d(nn.Module):
         super().__init__()
         self.act, self.up, self.down, self.conv_clamp = act, up, down, conv_clamp
         self.padding = kernel_size // 2
-        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
+        self.weight = nn.Parameter(
+            torch.randn([out_channels, in_channels, kernel_size, kernel_size])
+        )
         self.bias = nn.Parameter(torch.zeros([out_channels])) if bias else None
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.register_buffer("resample_filter", setup_filter(resample_filter))

@@ -17,6 +17,7 @@ from stylemix.discriminator import Discriminator
 from stylemix.errors import StylemixError
 from stylemix.files import Json
 from stylemix.generator import Generator
+from stylemix.shapes import expected_shapes
 
 FINGERPRINT_DIGITS = 16
 
@@ -53,18 +54,6 @@ def fingerprint(generator: nn.Module) -> str:
         half = tensor.detach().to("cpu", torch.float16).contiguous()
         digest.update(half.numpy().astype("<f2", copy=False).tobytes())
     return digest.hexdigest()[:FINGERPRINT_DIGITS]
-
-
-def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the weights of a network of that size, without reserving any memory."""
-    return {name: tuple(t.shape) for name, t in _skeleton(config).state_dict().items()}
-
-
-def _skeleton(config: GeneratorConfig | DiscriminatorConfig) -> nn.Module:
-    with torch.device("meta"):
-        if isinstance(config, GeneratorConfig):
-            return Generator(config)
-        return Discriminator(config)
 
 
 def check_shapes(
@@ -110,9 +99,10 @@ def build_generator(
     Checks every name, shape and value first; `name` is the file's, for messages.
     """
     check_shapes({key: tuple(t.shape) for key, t in tensors.items()}, config, name)
-    with torch.device("meta"):
+    weights = _checked(tensors, name)
+    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's random numbers be
         network = Generator(config)
-    return _fill(network, tensors, name)
+    return _fill(network, weights)
 
 
 def build_discriminator(
@@ -120,13 +110,17 @@ def build_discriminator(
 ) -> Discriminator:
     """Make a discriminator as `build_generator` does."""
     check_shapes({key: tuple(t.shape) for key, t in tensors.items()}, config, name)
-    with torch.device("meta"):
+    weights = _checked(tensors, name)
+    with torch.random.fork_rng(devices=[]):
         network = Discriminator(config)
-    return _fill(network, tensors, name)
+    return _fill(network, weights)
 
 
-def _fill(network: Network, tensors: Mapping[str, Tensor], name: str) -> Network:
-    weights = {key: _numbers(tensor, key, name) for key, tensor in tensors.items()}
+def _checked(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key: _numbers(tensor, key, name) for key, tensor in tensors.items()}
+
+
+def _fill(network: Network, weights: dict[str, Tensor]) -> Network:
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from stylemix.augment import PIPES
 from stylemix.config import DiscriminatorConfig, GeneratorConfig
@@ -68,18 +69,16 @@ class TrainConfig:
 
     def resolve(self) -> TrainConfig:
         """The same settings with every None replaced (ADA, arXiv 2006.06676, appendix C)."""
-        res, values = self.resolution, asdict(self)
+        res = self.resolution
         batch = self.batch or max(min(4096 // res, 32), 4)
-        automatic = {
+        automatic: dict[str, Any] = {
             "batch": batch,
             "channel_base": 32768 if res >= 512 else 16384,
             "lr": 0.002 if res >= 1024 else 0.0025,
             "r1_gamma": 0.0002 * res**2 / batch,
             "ema_kimg": batch * 10 / 32,
         }
-        return TrainConfig(
-            **{k: automatic[k] if v is None else v for k, v in values.items()}
-        )
+        return replace(self, **{k: v for k, v in automatic.items() if getattr(self, k) is None})
 
     def generator(self, c_dim: int = 0) -> GeneratorConfig:
         """Sizes of the generator for labels of width `c_dim`."""

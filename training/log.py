@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stylemix.alignment import Template
 from stylemix.checkpoint import save_model
+from stylemix.files import Json
 from stylemix.images import save_image, to_pil
 from stylemix.model import Model
 from stylemix.sheets import grid
@@ -68,7 +69,7 @@ def save_snapshot(
     with torch.no_grad():
         images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)
-    card = {
+    card: dict[str, Json] = {
         "data": data,
         "kimg": round(state.cur_nimg / 1000, 3),
         "seconds": round(state.seconds),

@@ -39,9 +39,9 @@ class Step:
         self.pipe = replace(PIPES[config.augment_pipe], sharp=config.augment_filter == "sym6")
 
     def _mapped(self, z: Tensor, c: Tensor | None) -> Tensor:
-        """ws of z, with style mixing: the rest of the layers from a second latent."""
+        """Maps z to ws with style mixing: the rest of the layers from a second latent."""
         mapping = self.state.generator.mapping
-        ws = mapping(z, c)
+        ws: Tensor = mapping(z, c)
         mapping.w_avg.lerp_(ws[:, 0].detach().mean(dim=0), 1 - 0.995)
         if torch.rand([]) < self.config.style_mixing:
             cutoff = int(torch.randint(1, ws.shape[1], []))
@@ -198,7 +198,8 @@ def train(
     saved = snapshot = None
     bar = tqdm(
         total=total / 1000, initial=state.cur_nimg / 1000, unit="kimg", disable=not progress,
-        bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}<{remaining}]{postfix}",
+        bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg "
+        "[{elapsed}<{remaining}]{postfix}",
     )  # fmt: skip
 
     while state.cur_nimg < total:

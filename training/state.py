@@ -9,6 +9,7 @@ import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,9 +20,12 @@ from stylemix.discriminator import Discriminator
 from stylemix.errors import StylemixError
 from stylemix.files import atomic_write
 from stylemix.generator import Generator
+from stylemix.resume import adam_tensors, load_adam, part
 from stylemix.training.config import TrainConfig
 
 FORMAT = "stylemix-train-state"
+
+Network = TypeVar("Network", Generator, Discriminator)
 
 
 @dataclass
@@ -44,9 +48,8 @@ class TrainState:
     def create(cls, config: TrainConfig, c_dim: int, device: torch.device) -> TrainState:
         """Fresh networks and optimizers for a resolved config, seeded by config.seed."""
         torch.manual_seed(config.seed)
-        layout = torch.channels_last
-        generator = Generator(config.generator(c_dim)).to(device, memory_format=layout)
-        discriminator = Discriminator(config.discriminator(c_dim)).to(device, memory_format=layout)
+        generator = _placed(Generator(config.generator(c_dim)), device)
+        discriminator = _placed(Discriminator(config.discriminator(c_dim)), device)
         assert config.lr is not None
         g_interval = config.g_reg_interval if config.path_length_weight > 0 else 0
         return cls(
@@ -71,9 +74,8 @@ class TrainState:
         networks = {"G": self.generator, "D": self.discriminator, "G_ema": self.generator_ema}
         for name, network in networks.items():
             out |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
-        for name, optimizer in (("g_adam", self.g_optimizer), ("d_adam", self.d_optimizer)):
-            for i, entry in optimizer.state_dict()["state"].items():
-                out |= {f"{name}.{i}.{key}": value for key, value in entry.items()}
+        out |= adam_tensors(self.g_optimizer, "g_adam.")
+        out |= adam_tensors(self.d_optimizer, "d_adam.")
         return out
 
     def save(self, path: Path, config: TrainConfig, data: str) -> None:
@@ -107,9 +109,9 @@ class TrainState:
         for network, name in (
             (self.generator, "G."), (self.discriminator, "D."), (self.generator_ema, "G_ema."),
         ):  # fmt: skip
-            network.load_state_dict(_part(tensors, name))
+            network.load_state_dict(part(tensors, name))
         for optimizer, name in ((self.g_optimizer, "g_adam."), (self.d_optimizer, "d_adam.")):
-            _load_adam(optimizer, _part(tensors, name))
+            load_adam(optimizer, part(tensors, name))
         for name in ("path_length_mean", "sign_sum", "sign_count"):
             getattr(self, name).copy_(tensors[name])
         counters = json.loads(header["counters"])
@@ -117,24 +119,15 @@ class TrainState:
         self.seconds = float(counters["seconds"])
 
 
+def _placed(network: Network, device: torch.device) -> Network:
+    # The keyword is missing from the types of torch.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def _adam(network: torch.nn.Module, lr: float, interval: int) -> torch.optim.Adam:
     """Adam corrected for lazy regularisation every `interval` steps (StyleGAN2, appendix B)."""
     ratio = interval / (interval + 1) if interval > 0 else 1.0
-    return torch.optim.Adam(
-        network.parameters(), lr=lr * ratio, betas=(0.0, 0.99**ratio), eps=1e-8
-    )
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _load_adam(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
 
 
 MAY_CHANGE = ("kimg", "snapshot_kimg", "state_kimg")

@@ -1,0 +1,202 @@
+"""Near looks from a few pictures: light, colour, make-up, black and white.
+
+The look is what the pictures' statistics have and the generator's faces have not: colours over the
+face, and means and deviations of features, as in arbitrary style transfer (arXiv 1703.06868). It is
+put into offsets of the style space (StyleDomain, arXiv 2212.10229) and into the layers that make
+colours, a few thousand numbers that cannot store a picture.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylemix.features import load_feature_network
+from stylemix.identity import embed
+from stylemix.latents import layer_resolutions
+from stylemix.mixing import layer_indices
+from stylemix.model import Model
+from stylemix.style import Style
+
+STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
+REFERENCES = 512  # faces of the generator that the pictures are compared with
+
+
+@dataclass(frozen=True)
+class LookSettings:
+    """Steps, rates and weights; measured in docs/log.md."""
+
+    steps: int = 250
+    batch: int = 8
+    lr: float = 0.02
+    colour_weight: float = 10.0
+    map_weight: float = 10.0
+    texture_weight: float = 0.3
+    structure_weight: float = 3.0
+    identity_weight: float = 2.0
+    size_weight: float = 0.002
+    psi: float = 0.8
+    seed: int = 0
+
+
+@dataclass
+class Statistics:
+    """What images look like: colours overall, colours over the face, and early features."""
+
+    colour_mean: Tensor  # [3]
+    colour_covariance: Tensor  # [3, 3]
+    face_map: Tensor  # [3, m, m], mean colours over the face
+    feature_means: list[Tensor]
+    feature_deviations: list[Tensor]
+
+
+def statistics(images: Tensor, cells: int) -> Statistics:
+    """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
+    pixels = images.permute(1, 0, 2, 3).flatten(1)
+    mean = pixels.mean(dim=1)
+    centred = pixels - mean[:, None]
+    covariance = centred @ centred.t() / pixels.shape[1]
+    maps = load_feature_network(str(images.device)).maps(images, STAGES)
+    return Statistics(
+        mean,
+        covariance,
+        F.adaptive_avg_pool2d(images, cells).mean(dim=0),
+        [m.mean(dim=(0, 2, 3)) for m in maps],
+        [m.std(dim=(2, 3)).mean(dim=0) for m in maps],
+    )
+
+
+class LookLoss:
+    """Distance of generated images from a look, as a shift against the generator's own faces."""
+
+    def __init__(self, pictures: Tensor, faces: Tensor, settings: LookSettings) -> None:
+        self.settings = settings
+        # Few pictures say little about single places: their faces differ more than the light does.
+        self.cells = 8 if len(pictures) >= 48 else 4 if len(pictures) >= 12 else 2
+        with torch.no_grad():
+            self.target = statistics(pictures, self.cells)
+            self.usual = statistics(faces, self.cells)
+
+    def __call__(self, images: Tensor, plain: Tensor) -> Tensor:
+        """Loss of a batch, given the same faces without the look, [N, 3, H, H] both."""
+        s, target, usual = self.settings, self.target, self.usual
+        got, before = statistics(images, self.cells), statistics(plain, self.cells)
+        # The batch's own faces differ from the average ones; only the change counts.
+        total = (
+            s.colour_weight
+            * ((got.colour_mean - before.colour_mean) - (target.colour_mean - usual.colour_mean))
+            .square()
+            .mean()
+        )
+        wanted = target.colour_covariance - usual.colour_covariance + before.colour_covariance
+        total = total + s.colour_weight * (got.colour_covariance - wanted).square().mean()
+        change, wanted_change = got.face_map - before.face_map, target.face_map - usual.face_map
+        total = total + s.map_weight * (change - wanted_change).square().mean()
+        for ours, theirs in (
+            (got.feature_means, target.feature_means),
+            (got.feature_deviations, target.feature_deviations),
+        ):
+            for a, b in zip(ours, theirs, strict=True):
+                total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()
+        return total
+
+
+def learn_look(
+    model: Model,
+    pictures: Tensor,
+    settings: LookSettings | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Style:
+    """Learns a look from aligned pictures [K, 3, H, H] in [-1, 1]; returns an unnamed style.
+
+    `progress` is called after each step with (step, steps, loss).
+    """
+    settings = settings or LookSettings()
+    generator = model.generator
+    device = generator.mapping.w_avg.device
+    draw = torch.Generator().manual_seed(settings.seed)
+
+    def latents(count: int) -> Tensor:
+        z = torch.randn([count, generator.z_dim], generator=draw).to(device)
+        c = torch.zeros([count, generator.c_dim], device=device) if generator.c_dim else None
+        return generator.mapping(z, c, truncation_psi=settings.psi)  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        parts = latents(REFERENCES).split(32)
+        faces = torch.cat([generator.synthesis(part, noise_mode="const") for part in parts])
+    loss_of = LookLoss(pictures.to(device), faces, settings)
+
+    network = copy.deepcopy(generator.synthesis)
+    offsets, colours = _variables(model, network)
+    adam = torch.optim.Adam([*offsets.values(), *colours.values()], lr=settings.lr)
+    for step in range(settings.steps):
+        for group in adam.param_groups:  # a short warm-up, then down to a tenth
+            t = step / settings.steps
+            group["lr"] = settings.lr * min(1.0, (step + 1) / 20) * (1 - 0.9 * t)
+        with torch.no_grad():
+            ws = latents(settings.batch)
+            plain = generator.synthesis(ws, noise_mode="const")
+        images = network(ws, noise_mode="const", styles_offset=offsets)
+        loss = loss_of(images, plain) + _same_face(model, images, plain, settings)
+        size = sum((value.square().mean() for value in offsets.values()), torch.zeros([]))
+        loss = loss + settings.size_weight * size
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        if progress is not None:
+            progress(step + 1, settings.steps, float(loss.detach()))
+    original = dict(generator.synthesis.named_parameters())
+    return Style(
+        model.fingerprint,
+        offsets={name: value.detach() for name, value in offsets.items()},
+        weights={name: value.detach() - original[name] for name, value in colours.items()},
+    )
+
+
+def _variables(
+    model: Model, network: torch.nn.Module
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is learned: offsets from 16 px on, so that pose and shape stay, and all colours."""
+    resolutions = layer_resolutions(model.generator.img_resolution)
+    where = layer_indices(model.generator)
+    offsets = {}
+    for name, style in model.generator.synthesis.styles(
+        model.generator.mapping.w_avg.expand(1, model.generator.num_ws, -1)
+    ).items():
+        if resolutions[where[name]] >= min(16, resolutions[-1]):
+            offsets[name] = torch.zeros_like(style[0]).requires_grad_(True)
+    network.requires_grad_(False)
+    colours = {}
+    for name, parameter in network.named_parameters():
+        if name.endswith(("torgb.weight", "torgb.bias")):
+            colours[name] = parameter.requires_grad_(True)
+    return offsets, colours
+
+
+def _same_face(model: Model, images: Tensor, plain: Tensor, settings: LookSettings) -> Tensor:
+    """What a look must not change: the drawing of the face, and who it is."""
+    structure = (_drawing(images) - _drawing(plain)).square().mean()
+    total = settings.structure_weight * structure
+    if model.template.kind != "none" and settings.identity_weight > 0:
+        with torch.no_grad():
+            before = embed(plain[:2], model.template)
+        after = embed(images[:2], model.template)
+        total = total + settings.identity_weight * (after - before).square().sum(dim=1).mean()
+    return total
+
+
+def _drawing(images: Tensor) -> Tensor:
+    """Luma without its local mean and contrast, [N, 1, H, H]: edges, whatever the light."""
+    luma = images.mean(dim=1, keepdim=True)
+    window = max(images.shape[-1] // 8, 3) | 1
+    mean = F.avg_pool2d(luma, window, stride=1, padding=window // 2, count_include_pad=False)
+    centred = luma - mean
+    power = F.avg_pool2d(
+        centred.square(), window, stride=1, padding=window // 2, count_include_pad=False
+    )
+    return centred / (power + 0.01).sqrt()

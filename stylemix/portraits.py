@@ -1,0 +1,71 @@
+"""From a photo to what a model takes: aligned, as a tensor, and its latent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from stylemix.alignment import Alignment, align_photo
+from stylemix.images import to_tensor
+from stylemix.latents import Latent
+from stylemix.model import Model
+from stylemix.photos import load_image
+from stylemix.projection import Projection, ProjectionSettings, project
+from stylemix.sources import ImageSource
+
+
+@dataclass
+class Portrait:
+    """A photo as a model sees it: image [C, H, H] in [-1, 1], and how it was cut out."""
+
+    name: str
+    image: Tensor
+    alignment: Alignment
+
+
+def read_portrait(
+    photo: str | os.PathLike[str] | ImageSource, model: Model, face: int | None = None
+) -> Portrait:
+    """Reads a photo and aligns its face to the model; StylemixError where there is none to use.
+
+    `face` picks one of several, 1 for the largest. A model without a face template gets the
+    middle of the photo.
+    """
+    picture = photo.open() if isinstance(photo, ImageSource) else load_image(photo)
+    name = str(photo)
+    size = model.generator.img_resolution
+    alignment = align_photo(picture, model.template, size, face, name)
+    image = to_tensor(alignment.crop)[0]
+    if model.generator.img_channels == 1:
+        image = image.mean(dim=0, keepdim=True)
+    return Portrait(name, image, alignment)
+
+
+def project_portraits(
+    portraits: Sequence[Portrait],
+    model: Model,
+    settings: ProjectionSettings | None = None,
+    show: bool = True,
+) -> tuple[Projection, list[Latent]]:
+    """Projects portraits together, with a progress bar if `show`; also as latents to save."""
+    settings = settings or ProjectionSettings()
+    images = torch.stack([portrait.image for portrait in portraits])
+    what = portraits[0].name if len(portraits) == 1 else f"{len(portraits)} photos"
+    with tqdm(total=None, desc=f"Projecting {os.path.basename(what)}", disable=not show) as bar:
+
+        def progress(step: int, steps: int, loss: float) -> None:
+            bar.total = steps
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        projection = project(model, images, settings, progress)
+    latents = [
+        Latent(ws, model.fingerprint, portrait.alignment.matrix, model.template, metrics)
+        for ws, portrait, metrics in zip(projection.ws, portraits, projection.metrics, strict=True)
+    ]
+    return projection, latents

@@ -1,0 +1,240 @@
+"""Style files: what turns a person's picture into an avatar, tied to one base model.
+
+A style is any of three parts. A *shift* of w moves the latent; *offsets* in style space
+(StyleDomain, arXiv 2212.10229) change a look in a few thousand numbers; *weights* are differences
+of the synthesis network and carry an illustrator's hand. All three add and scale.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.files import Json, atomic_write
+from stylemix.generator import Generator
+from stylemix.model import Model
+from stylemix.model_header import copy_json, parse_json
+from stylemix.safe_pickle import load, write_pickle
+from stylemix.sniff import sniff
+
+FORMAT = "stylemix-style"
+VERSION = 1
+ASSETS = Path(__file__).resolve().parent / "assets" / "styles"
+PARTS = ("shift", "offset.", "weight.")
+
+
+@dataclass
+class Style:
+    """A style for the model with the fingerprint `base`.
+
+    Attributes:
+        base: fingerprint of the model that it was made on.
+        strength: recommended strength, 1 unless measured otherwise.
+        layers: recommended layers, as `latents.parse_layers` reads them.
+        shift: added to w, [L, w_dim].
+        offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
+        weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
+        info: name, licence, credit, consent, number of pictures, scores; JSON values.
+    """
+
+    base: str
+    strength: float = 1.0
+    layers: str = "all"
+    shift: Tensor | None = None
+    offsets: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    info: dict[str, Json] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The three parts under the names of the file."""
+        out = {} if self.shift is None else {"shift": self.shift}
+        out |= {f"offset.{key}": value for key, value in self.offsets.items()}
+        out |= {f"weight.{key}": value for key, value in self.weights.items()}
+        return out
+
+    def check(self, model: Model, name: str = "style") -> Style:
+        """Returns the style; StylemixError in one line if it was made on another base."""
+        if self.base != model.fingerprint:
+            raise StylemixError(
+                f"{name}: got a style of the base {self.base[:40]}; expected one of "
+                f"{model.fingerprint}; make it again with stylemix adapt, or name its own --model"
+            )
+        shapes = _shapes(model.generator)
+        for key, value in self.tensors().items():
+            if shapes.get(key) != tuple(value.shape):
+                raise StylemixError(
+                    f"{name}: got {key[:60]!a} of shape {list(value.shape)}; expected "
+                    f"{shapes.get(key, 'no such part')}; get the file again from its author"
+                )
+        return self
+
+
+def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
+    """The shapes that the parts of a style must have, by name."""
+    config = generator.config
+    out: dict[str, tuple[int, ...]] = {"shift": (config.num_ws, config.w_dim)}
+    for block_name, block in generator.synthesis.blocks().items():
+        for kind, layer in block.layers.items():
+            out[f"offset.{block_name}.{kind}"] = (layer.affine.weight.shape[0],)
+    for name, parameter in generator.synthesis.named_parameters():
+        out[f"weight.{name}"] = tuple(parameter.shape)
+    return out
+
+
+def save_style(path: str | os.PathLike[str], style: Style) -> None:
+    """Writes a style: `.pkl` of plain containers and arrays, else safetensors; half precision."""
+    suffix = Path(path).suffix.lower()
+    check_style_path(path)
+    tensors = {
+        key: value.detach().to("cpu", torch.float16).contiguous().clone()
+        for key, value in style.tensors().items()
+    }
+    for key, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise StylemixError(f"cannot save {path}: got values of {key} that are not finite")
+    header: dict[str, Json] = {
+        "base": style.base,
+        "strength": style.strength,
+        "layers": style.layers,
+        "info": style.info,
+    }
+    if suffix == ".pkl":
+        arrays = {key: value.numpy() for key, value in tensors.items()}
+        content = {"format": FORMAT, "version": VERSION, "config": header, "tensors": arrays}
+        write_pickle(path, content)
+        return
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
+    metadata = {"format": FORMAT, "version": str(VERSION), "config": text}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def check_style_path(path: str | os.PathLike[str]) -> None:
+    """Raises StylemixError for a file name that is not of a style."""
+    if Path(path).suffix.lower() not in (".pkl", ".stylemix", ".safetensors"):
+        raise StylemixError(
+            f"got the style file name {path}; expected .pkl, .stylemix or .safetensors at its end; "
+            "change it"
+        )
+
+
+def shipped_styles() -> list[str]:
+    """Names of the styles that come with the package."""
+    return sorted(file.stem for file in ASSETS.glob("*.pkl"))
+
+
+def find_style(path: str | os.PathLike[str]) -> Path:
+    """The file that a path or a shipped name stands for."""
+    file = Path(path).expanduser()
+    shipped = ASSETS / f"{path}.pkl"
+    return shipped if not file.exists() and file.name == str(path) and shipped.is_file() else file
+
+
+def is_style(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says of itself that it is a style."""
+    file = find_style(path)
+    kind = sniff(file)
+    if kind == "safetensors":
+        try:
+            with safe_open(file, framework="pt") as handle:
+                return (handle.metadata() or {}).get("format") == FORMAT
+        except SafetensorError:
+            return False
+    if kind != "pickle":
+        return False
+    data = load(file)
+    return isinstance(data, dict) and data.get("format") == FORMAT
+
+
+def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Style:
+    """Reads a style file or a shipped style by name; with `model`, checked against it."""
+    file = find_style(path)
+    if not file.exists():
+        names = ", ".join(shipped_styles()) or "none"
+        raise StylemixError(
+            f"got the style {path}; expected a file or a shipped style ({names}); check the name"
+        )
+    kind = sniff(file)
+    if kind == "safetensors":
+        form, version, config, tensors = _read_safetensors(file)
+    else:
+        form, version, config, tensors = _read_pickle(file)
+    if form != FORMAT:
+        what = {"stylemix-model": "a model", "stylemix-latent": "a latent"}
+        raise StylemixError(
+            f"{file}: got {what.get(form, 'a file of another program')}; expected a style; "
+            "make one with stylemix adapt"
+        )
+    if version != str(VERSION):
+        raise StylemixError(
+            f"{file}: got version {version[:20]!a} of the style format; expected {VERSION}; "
+            "upgrade stylemix"
+        )
+    style = _build(config, tensors, file)
+    return style if model is None else style.check(model, str(file))
+
+
+Content = tuple[str, str, object, Mapping[str, Tensor]]
+
+
+def _read_safetensors(file: Path) -> Content:
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            config = parse_json(metadata.get("config", "{}"), str(file))
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise StylemixError(
+            f"{file}: got a truncated or damaged file; expected a style; copy it again"
+        ) from error
+    return metadata.get("format", ""), metadata.get("version", ""), config, tensors
+
+
+def _read_pickle(file: Path) -> Content:
+    data = load(file)
+    if not isinstance(data, dict):
+        return "", "", {}, {}
+    arrays = data.get("tensors")
+    arrays = arrays if isinstance(arrays, dict) else {}
+    tensors = {
+        str(name): torch.from_numpy(np.array(value, np.float32))
+        for name, value in arrays.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    }
+    config = copy_json(data.get("config"), str(file))
+    return str(data.get("format")), str(data.get("version")), config, tensors
+
+
+def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
+    config = config if isinstance(config, dict) else {}
+    base, strength = config.get("base"), config.get("strength", 1.0)
+    layers, info = config.get("layers", "all"), config.get("info")
+    number = isinstance(strength, (int, float)) and math.isfinite(strength)
+    if not isinstance(base, str) or not isinstance(layers, str) or not number:
+        raise StylemixError(f"{file}: got a style without base, strength or layers; make it again")
+    style = Style(base, float(strength), layers, info=info if isinstance(info, dict) else {})
+    for name, value in tensors.items():
+        value = value.float()
+        if not name.startswith(PARTS) or not bool(torch.isfinite(value).all()):
+            raise StylemixError(
+                f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets "
+                "or weights; get the file again from its author"
+            )
+        if name == "shift":
+            style.shift = value
+        elif name.startswith("offset."):
+            style.offsets[name.removeprefix("offset.")] = value
+        else:
+            style.weights[name.removeprefix("weight.")] = value
+    return style

@@ -1,0 +1,53 @@
+"""`stylemix demo`: the whole path on a shipped portrait."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from stylemix.checkpoint import ASSETS, load_model
+from stylemix.devices import find_device
+from stylemix.images import check_image_path, resize, save_image, to_pil
+from stylemix.mixing import Ingredient, render
+from stylemix.portraits import project_portraits, read_portrait
+from stylemix.sheets import grid
+from stylemix.style import load_style, shipped_styles
+
+PORTRAIT = ASSETS / "portrait.jpg"
+CELL = 256
+
+
+@click.command("demo")
+@click.option("--source", type=click.Path(path_type=Path), help="Your photo instead.")
+@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,
+    help="The labelled picture.",
+)  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+def demo_command(source: Path | None, model: str, output: Path, device: str) -> None:
+    """Show the whole path on a shipped portrait: face, reconstruction, avatars.
+
+    \b
+    Examples:
+      stylemix demo
+      stylemix demo --source me.jpg --output me-in-styles.png
+    """
+    started = time.monotonic()
+    check_image_path(output)
+    network = load_model(model, find_device(device))
+    styles = {name: load_style(name, network) for name in shipped_styles()}
+    portrait = read_portrait(source or PORTRAIT, network)
+    projection, _ = project_portraits([portrait], network)
+    cells = [portrait.alignment.crop, to_pil(projection.image[0])]
+    for style in styles.values():
+        image = render(network.generator, projection.ws, [Ingredient(style)])[0]
+        cells.append(to_pil(image))
+    labels = ["photo, aligned", "reconstruction", *styles]
+    sheet = grid(
+        [resize(cell, CELL) for cell in cells], columns=len(cells), labels=labels, cell=CELL
+    )
+    save_image(output, sheet, generated="composite")
+    click.echo(f"Wrote {output} in {time.monotonic() - started:.0f} s")
