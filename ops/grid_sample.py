@@ -82,7 +82,7 @@ def _gather(x: Tensor, grid: Tensor) -> Tensor:
         for dx, wx in ((0, 1 - fx), (1, fx)):
             ix, iy = left + dx, top + dy
             inside = (ix >= 0) & (ix < w) & (iy >= 0) & (iy < h)
-            index = (iy.clamp(0, h - 1) * w + ix.clamp(0, w - 1)).long().view(n, 1, -1)
-            value = flat.gather(2, index.expand(n, c, -1)).view(n, c, gh, gw)
+            index = (iy.clamp(0, h - 1) * w + ix.clamp(0, w - 1)).long().view(n, 1, gh * gw)
+            value = flat.gather(2, index.expand(n, c, gh * gw)).view(n, c, gh, gw)
             parts.append(value * (wx * wy * inside).unsqueeze(1).to(x.dtype))
     return parts[0] + parts[1] + parts[2] + parts[3]

@@ -49,6 +49,8 @@ class ImageDataset:
         self.sources: list[ImageSource] = list_images(paths)
         self.broken: list[str] = []
         self._pixels: dict[int, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
+        self._left_out: set[int] = set()
+        self._instead: dict[int, int] = {}
         self._room = CACHE_BYTES // (3 * resolution**2)
         self.labels: Tensor | None = None
         if use_labels:
@@ -64,9 +66,12 @@ class ImageDataset:
         return 0 if self.labels is None else self.labels.shape[1]
 
     def fingerprint(self) -> str:
-        """Hash of names and resolution: tells one data set from another when a run continues."""
+        """Hash of names, labels and resolution: tells data sets apart when a run continues."""
         text = "\n".join([str(self.resolution), *(s.name for s in self.sources)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Images uint8 [N, 3, H, W] and their labels [N, c_dim], for indices below len(self)."""
@@ -76,29 +81,43 @@ class ImageDataset:
         images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         if self.labels is None:
             return images, None
-        return images, self.labels[[i % count for i in indices]]
+        return images, self.labels[[self._instead.get(i % count, i % count) for i in indices]]
 
     def _image(self, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         if index in self._pixels:
             return self._pixels[index]
-        try:
-            picture = self.sources[index].open(min_side=None if self.prepare else self.resolution)
-            if self.prepare is not None:
-                picture = self.prepare(picture)
-        except StylemixError as error:
-            if len(self.broken) >= max(10, len(self.sources) // 10):
-                raise StylemixError(
-                    f"got {len(self.broken) + 1} unreadable images, the last being: {error}"
-                ) from error
-            self.broken.append(str(error))
-            print(f"Left out: {error}", file=sys.stderr)
-            # The next one stands in, so that positions stay what they were.
-            pixels = self._image((index + 1) % len(self.sources))
-        else:
-            pixels = np.asarray(_square(picture, self.resolution), dtype=np.uint8)
+        picture = None
+        while picture is None:
+            # The next one stands in for a broken one, so that positions stay what they were.
+            where = self._instead.get(index, index)
+            try:
+                picture = self._read(where)
+            except StylemixError as error:
+                self._leave_out(where, error)
+                self._instead[index] = (where + 1) % len(self.sources)
+        pixels = np.asarray(_square(picture, self.resolution), dtype=np.uint8)
         if len(self._pixels) < self._room:
             self._pixels[index] = pixels
         return pixels
+
+    def _read(self, index: int) -> Image.Image:
+        picture = self.sources[index].open(min_side=None if self.prepare else self.resolution)
+        return picture if self.prepare is None else self.prepare(picture)
+
+    def _leave_out(self, index: int, error: StylemixError) -> None:
+        """Names a broken image, once; StylemixError when there are too many of them."""
+        new = index not in self._left_out
+        if new:
+            self._left_out.add(index)
+            self.broken.append(str(error))
+        count = len(self.broken)
+        if count == len(self.sources) or count > max(10, len(self.sources) // 10):
+            raise StylemixError(
+                f"got {count} unreadable images of {len(self.sources)}; expected few; "
+                f"check the data; the last one: {error}"
+            ) from error
+        if new:
+            print(f"Left out: {error}", file=sys.stderr)
 
 
 def _only(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> str:
@@ -125,14 +144,13 @@ def _read_labels(path: Path, sources: Sequence[ImageSource]) -> Tensor:
             with zipfile.ZipFile(path) as archive:
                 text = archive.read("dataset.json").decode()
         table = dict(json.loads(text)["labels"])
-        rows = [table[source.name] for source in sources]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        labels = torch.as_tensor([table[source.name] for source in sources])
+        if labels.ndim == 1:
+            return torch.nn.functional.one_hot(labels.long()).float()
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise StylemixError(
             f"got no labels for {path} ({error}); expected a dataset.json with one per image"
         ) from error
-    labels = torch.as_tensor(rows)
-    if labels.ndim == 1:
-        return torch.nn.functional.one_hot(labels.long()).float()
     return labels.float()
 
 

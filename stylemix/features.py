@@ -21,6 +21,7 @@ from stylemix.faces import load_weights
 Array = NDArray[np.float64]
 
 CHANNELS = 1280  # of the pooled features
+FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
 SMALLEST_SIDE = 32  # below that the last stages see one pixel
 # Blocks whose first convolution halves the picture, and the stem.
 STRIDED = (0, 2, 4, 7, 14)
@@ -96,7 +97,7 @@ class FeatureNetwork(nn.Module):
         return [found[index] for index in stages]
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Mean features [N, 1280] of images [N, 3, H, W] in [-1, 1]; 128 px or more work best."""
+        """Mean features [N, 1280] of images [N, 3, H, W] in [-1, 1], best at `FEATURE_SIZE`."""
         return self.maps(images, (LAST_BLOCK,))[0].mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:

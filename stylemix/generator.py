@@ -247,6 +247,10 @@ class SynthesisNetwork(nn.Module):
         """
         styles = self.styles(ws)
         for name, offset in (styles_offset or {}).items():
+            if name not in styles:
+                raise StylemixError(
+                    f"got an offset for layer {name!r}; expected one of {', '.join(styles)}"
+                )
             styles[name] = styles[name] + offset
         return self.from_styles(styles, noise_mode, dtype)
 

@@ -143,10 +143,10 @@ class MinibatchStddev(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps x [N, C, H, W] to [N, C + num_channels, H, W]."""
         n, c, h, w = x.shape
-        group = next(g for g in range(min(self.group_size, n), 0, -1) if n % g == 0)
+        group = next((g for g in range(min(self.group_size, n), 0, -1) if n % g == 0), 1)
         f = self.num_channels
-        y = x.float().reshape(group, -1, f, c // f, h, w)
+        y = x.float().reshape(group, n // group, f, c // f, h, w)
         y = (y - y.mean(dim=0)).square().mean(dim=0)
         y = (y + 1e-8).sqrt().mean(dim=[2, 3, 4])
-        y = y.reshape(-1, f, 1, 1).repeat(group, 1, h, w)
+        y = y.reshape(n // group, f, 1, 1).repeat(group, 1, h, w)
         return torch.cat([x, y.to(x.dtype)], dim=1)

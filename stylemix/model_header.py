@@ -31,7 +31,7 @@ LIMITS = {
     "channel_max": (1, 8192),
     "cmap_dim": (1, 8192),
     "mbstd_group_size": (1, 4096),
-    "mbstd_num_channels": (0, 64),
+    "mbstd_num_channels": (1, 64),
 }
 MAX_FILTER_TAPS = 32
 
@@ -148,9 +148,12 @@ def parse_config(kind: type[Config], data: object, name: str) -> Config:
             raise _odd(name, key, "nothing")
     sizes: dict[str, Any] = {key: _size(key, value, name) for key, value in data.items()}
     try:
-        return kind(**sizes)
+        config = kind(**sizes)
     except StylemixError as error:
         raise StylemixError(f"{name}: {error}") from error
+    if isinstance(config, DiscriminatorConfig) and config.channels(4) % config.mbstd_num_channels:
+        raise _odd(name, "mbstd_num_channels", str(config.mbstd_num_channels), "a divisor of width")
+    return config
 
 
 def _size(key: str, value: object, name: str) -> object:

@@ -62,10 +62,10 @@ class Transfer:
         self.settings, self.base = settings, model.generator
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         layout = torch.channels_last
-        self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)
+        self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)  # type: ignore[call-overload]
         self.synthesis.requires_grad_(True).train()
         self.average = copy.deepcopy(self.synthesis).requires_grad_(False)
-        self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)
+        self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator.requires_grad_(True).train()
         betas = (0.0, 0.99)
         self.g_adam = torch.optim.Adam(self.synthesis.parameters(), lr=settings.lr, betas=betas)

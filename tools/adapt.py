@@ -153,7 +153,8 @@ def _transfer(
 ) -> tuple[Style, dict[str, float]]:
     if len(dataset) < MANY // 4:
         raise StylemixError(
-            f"got {len(dataset)} pictures; expected {MANY} or more for a transfer; use --method look"
+            f"got {len(dataset)} pictures; expected {MANY} or more for a transfer; "
+            "use --method look"
         )
     settings = TransferSettings(seed=seed, precision=precision)
     settings = settings if kimg is None else replace(settings, kimg=kimg)

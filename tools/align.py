@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 from PIL import Image
 
 from stylemix.alignment import (
@@ -19,6 +18,7 @@ from stylemix.alignment import (
     cut_face,
 )
 from stylemix.checkpoint import load_model
+from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.faces import FaceDetector, load_detector
 from stylemix.files import Json, write_json
@@ -93,19 +93,6 @@ def _choose_target(
     if template is not None:
         chosen = TEMPLATES[template]
     return Target(chosen, size or pixels, face, all_faces)
-
-
-def _detector(device: str) -> FaceDetector:
-    """The detector on the device that `--device` names."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return load_detector(device)
-    except (RuntimeError, AssertionError) as error:
-        raise StylemixError(
-            f"got --device {device}; expected auto, cpu or a CUDA device of this machine (cuda, "
-            "cuda:1); leave the option out"
-        ) from error
 
 
 class _Names:
@@ -205,7 +192,7 @@ def align_command(
     sources = list_images(photos)
     names = _Names(output, single=len(sources) == 1 and not all_faces)
     target = _choose_target(template, size, model, face, all_faces)
-    detector = _detector(device)
+    detector = load_detector(str(find_device(device)))
     failed = 0
     for source in sources:
         try:

@@ -49,7 +49,8 @@ def generate(
     if generator.c_dim:
         if label is None or not 0 <= label < generator.c_dim:
             raise StylemixError(
-                f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; use --class"
+                f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; "
+                "use --class"
             )
         c = torch.zeros([len(seeds), generator.c_dim], device=device)
         c[:, label] = 1

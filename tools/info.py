@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 
 from stylemix import __version__, ops
-from stylemix.checkpoint import ASSETS, find_model, shipped_models
+from stylemix.checkpoint import find_model, shipped_models
 from stylemix.model_header import Header, parse_header, parse_json
+from stylemix.style import find_style, load_style, shipped_styles
 
-STYLES = ASSETS / "styles"
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
 OPS = ("bias_act", "upfirdn2d", "conv2d_resample", "grid_sample")
 GIB = 2**30
@@ -30,13 +30,14 @@ def describe() -> list[tuple[str, str]]:
     lines.append(("cuda", _cuda()))
     lines += [(f"op {name}", ", ".join(ops.backends(name))) for name in OPS]
     lines += [(f"model {name}", _model(find_model(name))) for name in shipped_models()]
-    lines += [(f"style {file.stem}", _size(file)) for file in shipped_styles()]
+    lines += [(f"style {name}", _style(name)) for name in shipped_styles()]
     return lines
 
 
-def shipped_styles() -> list[Path]:
-    """Return the style files that come with the package, sorted by name."""
-    return sorted(file for file in STYLES.glob("*") if not file.name.startswith("."))
+def _style(name: str) -> str:
+    style = load_style(name)
+    method = style.info.get("method", "?")
+    return f"{method}, {_size(find_style(name))}, for the base {style.base}"
 
 
 def _cuda() -> str:

@@ -107,7 +107,7 @@ def project_command(
         projection, latents = project_portraits(part, network, settings)
         _write(output, names[start : start + batch], part, projection, latents, report)
     if report:
-        write_json(output / "report.json", report)  # type: ignore[arg-type]
+        write_json(output / "report.json", report)
     if failed:
         raise StylemixError(f"got {failed} photos that could not be used; see above")
 

@@ -12,6 +12,28 @@ from stylemix.errors import StylemixError
 AUGMENTS = ("ada", "fixed", "none")
 PRECISIONS = ("fp32", "bf16")
 FILTERS = ("sym6", "bilinear")
+RANGES: dict[str, tuple[float, float]] = {
+    "kimg": (0, 10**7),
+    "batch": (2, 65536),
+    "seed": (0, 2**32 - 1),
+    "z_dim": (1, 8192),
+    "w_dim": (1, 8192),
+    "mapping_layers": (1, 32),
+    "channel_max": (1, 8192),
+    "lr": (0, 1),
+    "r1_gamma": (0, 10**9),
+    "d_reg_interval": (0, 10**6),
+    "path_length_weight": (0, 10**9),
+    "g_reg_interval": (1, 10**6),
+    "style_mixing": (0, 1),
+    "ema_kimg": (0, 10**7),
+    "ema_rampup": (0, 1000),
+    "augment_p": (0, 1),
+    "ada_target": (-1, 1),
+    "ada_kimg": (0.001, 10**7),
+    "snapshot_kimg": (0.001, 10**7),
+    "state_kimg": (0.001, 10**7),
+}
 
 
 @dataclass(frozen=True)
@@ -62,10 +84,12 @@ class TrainConfig:
         _expect("augment_pipe", self.augment_pipe, PIPES)
         _expect("augment_filter", self.augment_filter, FILTERS)
         _expect("precision", self.precision, PRECISIONS)
-        if not 0 <= self.augment_p <= 1:
-            raise StylemixError(f"got augment_p {self.augment_p}; expected a number from 0 to 1")
-        if self.batch is not None and self.batch < 2:
-            raise StylemixError(f"got batch {self.batch}; expected at least 2")
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise StylemixError(f"got {name} {value}; expected a number from {low} to {high}")
+        # Refuses resolutions that are no power of two, and too few channels for them.
+        GeneratorConfig(self.resolution, channel_base=self.channel_base or 32768)
 
     def resolve(self) -> TrainConfig:
         """The same settings with every None replaced (ADA, arXiv 2006.06676, appendix C)."""

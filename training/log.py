@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from stylemix.alignment import Template
 from stylemix.checkpoint import save_model
-from stylemix.files import Json
+from stylemix.files import Json, write_text
 from stylemix.images import save_image, to_pil
 from stylemix.model import Model
 from stylemix.sheets import grid
@@ -40,13 +41,16 @@ def write_stats(folder: Path, state: TrainState, stats: Stats) -> dict[str, floa
 
 
 def drop_stats_after(folder: Path, kimg: float) -> None:
-    """Removes lines that a continued run is about to write again."""
+    """Removes lines that a run is about to write again, and one that a crash left unfinished."""
     path = folder / "stats.jsonl"
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if json.loads(line)["Progress/kimg"] <= kimg]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            if json.loads(line)["Progress/kimg"] <= kimg:
+                kept.append(line + "\n")
+    write_text(path, "".join(kept))
 
 
 def save_reals(folder: Path, images: Tensor) -> None:

@@ -188,11 +188,11 @@ def train(
     stats: log.Stats = {}
     if state_file.exists():
         state.load(state_file, config, dataset.fingerprint())
-        log.drop_stats_after(folder, state.cur_nimg / 1000)
     else:
         first = dataset.batch(indices_at(0, min(48, len(dataset)), len(dataset), config.seed))
         log.save_reals(folder, first[0] / 127.5 - 1)
         write_json(folder / "training_options.json", vars(config) | {"data": data})
+    log.drop_stats_after(folder, state.cur_nimg / 1000)
     step = Step(state, config, stats)
     started = time.monotonic() - state.seconds
     saved = snapshot = None

@@ -102,10 +102,12 @@ class TrainState:
                 header = file.metadata() or {}
                 _check(path, header, config, data)
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise StylemixError(
-                f"got a damaged training state {path} ({error}); delete it to start anew"
-            ) from error
+            counters = json.loads(header["counters"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+        for name, value in self.tensors().items():
+            if name not in tensors or tensors[name].shape != value.shape:
+                raise _damaged(path, f"{name} is missing or of another shape")
         for network, name in (
             (self.generator, "G."), (self.discriminator, "D."), (self.generator_ema, "G_ema."),
         ):  # fmt: skip
@@ -114,7 +116,6 @@ class TrainState:
             load_adam(optimizer, part(tensors, name))
         for name in ("path_length_mean", "sign_sum", "sign_count"):
             getattr(self, name).copy_(tensors[name])
-        counters = json.loads(header["counters"])
         self.cur_nimg, self.augment_p = int(counters["cur_nimg"]), float(counters["augment_p"])
         self.seconds = float(counters["seconds"])
 
@@ -128,6 +129,10 @@ def _adam(network: torch.nn.Module, lr: float, interval: int) -> torch.optim.Ada
     """Adam corrected for lazy regularisation every `interval` steps (StyleGAN2, appendix B)."""
     ratio = interval / (interval + 1) if interval > 0 else 1.0
     return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
+
+
+def _damaged(path: Path, reason: str) -> StylemixError:
+    return StylemixError(f"got a damaged training state {path} ({reason}); delete it to start anew")
 
 
 MAY_CHANGE = ("kimg", "snapshot_kimg", "state_kimg")
@@ -145,6 +150,6 @@ def _check(path: Path, header: dict[str, str], config: TrainConfig, data: str) -
     for key, value in now.items():
         if key not in MAY_CHANGE and before.get(key) != value:
             raise StylemixError(
-                f"got {key} {value}; expected {before.get(key)} as the run in {path.parent} was "
-                "started with; use another --output"
+                f"got --{key.replace('_', '-')} {value}; expected {before.get(key)}, as the run in "
+                f"{path.parent} was started with; use another --output"
             )
