@@ -9,21 +9,23 @@ colours, a few thousand numbers that cannot store a picture.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylemix.errors import StylemixError
 from stylemix.features import load_feature_network
 from stylemix.identity import embed
-from stylemix.latents import layer_resolutions
+from stylemix.latents import layer_resolutions, map_latents
 from stylemix.mixing import layer_indices
 from stylemix.model import Model
 from stylemix.style import Style
 
 STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
+LARGEST = 256  # px a side that features are taken at
 REFERENCES = 512  # faces of the generator that the pictures are compared with
 
 
@@ -46,63 +48,82 @@ class LookSettings:
 
 @dataclass
 class Statistics:
-    """What images look like: colours overall, colours over the face, and early features."""
+    """What images look like, all means over images: colours, where they are, early features."""
 
-    colour_mean: Tensor  # [3]
-    colour_covariance: Tensor  # [3, 3]
-    face_map: Tensor  # [3, m, m], mean colours over the face
-    feature_means: list[Tensor]
-    feature_deviations: list[Tensor]
+    colour: Tensor  # [3]
+    colour_products: Tensor  # [3, 3], of two colours each
+    face_map: Tensor  # [3, m, m], colours over the face
+    features: list[Tensor]  # [C]: means of each stage, then deviations of each stage
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the colours [3, 3]."""
+        return self.colour_products - self.colour.outer(self.colour)
 
 
 def statistics(images: Tensor, cells: int) -> Statistics:
     """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
     pixels = images.permute(1, 0, 2, 3).flatten(1)
-    mean = pixels.mean(dim=1)
-    centred = pixels - mean[:, None]
-    covariance = centred @ centred.t() / pixels.shape[1]
-    maps = load_feature_network(str(images.device)).maps(images, STAGES)
+    small = images
+    if images.shape[-1] > LARGEST:
+        small = F.interpolate(images, LARGEST, mode="bilinear", antialias=True)
+    maps = load_feature_network(str(images.device)).maps(small, STAGES)
     return Statistics(
-        mean,
-        covariance,
+        pixels.mean(dim=1),
+        pixels @ pixels.t() / pixels.shape[1],
         F.adaptive_avg_pool2d(images, cells).mean(dim=0),
-        [m.mean(dim=(0, 2, 3)) for m in maps],
-        [m.std(dim=(2, 3)).mean(dim=0) for m in maps],
+        [m.mean(dim=(0, 2, 3)) for m in maps] + [m.std(dim=(2, 3)).mean(dim=0) for m in maps],
+    )
+
+
+@torch.no_grad()
+def gather(parts: Iterable[Tensor], cells: int) -> Statistics:
+    """Statistics of any number of images, in parts that fit into memory."""
+    counts, found = [], []
+    for part in parts:
+        counts.append(len(part))
+        found.append(statistics(part, cells))
+
+    def mean(values: Iterable[Tensor]) -> Tensor:
+        shares = [v * (n / sum(counts)) for v, n in zip(values, counts, strict=True)]
+        return torch.stack(shares).sum(dim=0)
+
+    return Statistics(
+        mean(s.colour for s in found),
+        mean(s.colour_products for s in found),
+        mean(s.face_map for s in found),
+        [mean(feature) for feature in zip(*(s.features for s in found), strict=True)],
     )
 
 
 class LookLoss:
-    """Distance of generated images from a look, as a shift against the generator's own faces."""
+    """Distance of generated images from a look, as a shift against the generator's own faces.
 
-    def __init__(self, pictures: Tensor, faces: Tensor, settings: LookSettings) -> None:
+    Args:
+        pictures: the look, [K, 3, H, H] in [-1, 1].
+        faces: the generator's own, in parts [n, 3, H, H].
+        settings: weights of the terms.
+    """
+
+    def __init__(self, pictures: Tensor, faces: Iterable[Tensor], settings: LookSettings) -> None:
         self.settings = settings
         # Few pictures say little about single places: their faces differ more than the light does.
         self.cells = 8 if len(pictures) >= 48 else 4 if len(pictures) >= 12 else 2
-        with torch.no_grad():
-            self.target = statistics(pictures, self.cells)
-            self.usual = statistics(faces, self.cells)
+        self.target = gather(pictures.split(32), self.cells)
+        self.usual = gather(faces, self.cells)
 
     def __call__(self, images: Tensor, plain: Tensor) -> Tensor:
         """Loss of a batch, given the same faces without the look, [N, 3, H, H] both."""
         s, target, usual = self.settings, self.target, self.usual
         got, before = statistics(images, self.cells), statistics(plain, self.cells)
         # The batch's own faces differ from the average ones; only the change counts.
-        total = (
-            s.colour_weight
-            * ((got.colour_mean - before.colour_mean) - (target.colour_mean - usual.colour_mean))
-            .square()
-            .mean()
-        )
-        wanted = target.colour_covariance - usual.colour_covariance + before.colour_covariance
-        total = total + s.colour_weight * (got.colour_covariance - wanted).square().mean()
-        change, wanted_change = got.face_map - before.face_map, target.face_map - usual.face_map
-        total = total + s.map_weight * (change - wanted_change).square().mean()
-        for ours, theirs in (
-            (got.feature_means, target.feature_means),
-            (got.feature_deviations, target.feature_deviations),
-        ):
-            for a, b in zip(ours, theirs, strict=True):
-                total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()
+        colour = (got.colour - before.colour) - (target.colour - usual.colour)
+        spread = (got.covariance - before.covariance) - (target.covariance - usual.covariance)
+        places = (got.face_map - before.face_map) - (target.face_map - usual.face_map)
+        total = s.colour_weight * (colour.square().mean() + spread.square().mean())
+        total = total + s.map_weight * places.square().mean()
+        for a, b in zip(got.features, target.features, strict=True):
+            total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()
         return total
 
 
@@ -118,18 +139,22 @@ def learn_look(
     """
     settings = settings or LookSettings()
     generator = model.generator
-    device = generator.mapping.w_avg.device
+    if generator.img_channels != 3:
+        raise StylemixError(
+            f"got a model of {generator.img_channels} channels; expected one of colour pictures; "
+            "use another --model"
+        )
     draw = torch.Generator().manual_seed(settings.seed)
 
-    def latents(count: int) -> Tensor:
-        z = torch.randn([count, generator.z_dim], generator=draw).to(device)
-        c = torch.zeros([count, generator.c_dim], device=device) if generator.c_dim else None
-        return generator.mapping(z, c, truncation_psi=settings.psi)  # type: ignore[no-any-return]
+    @torch.no_grad()
+    def faces(count: int) -> tuple[Tensor, Tensor]:
+        z = torch.randn([count, generator.z_dim], generator=draw)
+        ws = map_latents(generator, z, settings.psi)
+        return ws, generator.synthesis(ws, noise_mode="const")
 
-    with torch.no_grad():
-        parts = latents(REFERENCES).split(32)
-        faces = torch.cat([generator.synthesis(part, noise_mode="const") for part in parts])
-    loss_of = LookLoss(pictures.to(device), faces, settings)
+    references = REFERENCES if generator.img_resolution <= LARGEST else REFERENCES // 8
+    usual = (faces(16)[1] for _ in range(references // 16))
+    loss_of = LookLoss(pictures.to(generator.mapping.w_avg), usual, settings)
 
     network = copy.deepcopy(generator.synthesis)
     offsets, colours = _variables(model, network)
@@ -138,12 +163,10 @@ def learn_look(
         for group in adam.param_groups:  # a short warm-up, then down to a tenth
             t = step / settings.steps
             group["lr"] = settings.lr * min(1.0, (step + 1) / 20) * (1 - 0.9 * t)
-        with torch.no_grad():
-            ws = latents(settings.batch)
-            plain = generator.synthesis(ws, noise_mode="const")
+        ws, plain = faces(settings.batch)
         images = network(ws, noise_mode="const", styles_offset=offsets)
         loss = loss_of(images, plain) + _same_face(model, images, plain, settings)
-        size = sum((value.square().mean() for value in offsets.values()), torch.zeros([]))
+        size = torch.stack([value.square().mean() for value in offsets.values()]).sum()
         loss = loss + settings.size_weight * size
         adam.zero_grad()
         loss.backward()
@@ -154,7 +177,7 @@ def learn_look(
     return Style(
         model.fingerprint,
         offsets={name: value.detach() for name, value in offsets.items()},
-        weights={name: value.detach() - original[name] for name, value in colours.items()},
+        weights={name: (v - original[name]).detach() for name, v in colours.items()},
     )
 
 

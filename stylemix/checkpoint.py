@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 ASSETS = Path(__file__).parent / "assets"
-Path_ = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
 _WHAT = {
@@ -62,7 +62,9 @@ _WHAT = {
 }
 
 
-def save_model(path: Path_, model: Model, dtype: Literal["float16", "float32"] = "float16") -> None:
+def save_model(
+    path: AnyPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
+) -> None:
     """Write a model to `.safetensors`, or to a `.pkl` that any Python can load without stylemix.
 
     Half precision halves the file and keeps the fingerprint. Raises StylemixError for another
@@ -100,7 +102,7 @@ def _stored(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     return copy
 
 
-def load_model(path: Path_, device: str | torch.device = "cpu") -> Model:
+def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     """Return the model of a file, or of a shipped name such as "faces-64".
 
     Reads our own files, NVIDIA PyTorch network pickles and rosinality checkpoints, judged by their
@@ -117,12 +119,12 @@ def load_model(path: Path_, device: str | torch.device = "cpu") -> Model:
     return model
 
 
-def load_generator(path: Path_, device: str | torch.device = "cpu") -> Generator:
+def load_generator(path: AnyPath, device: str | torch.device = "cpu") -> Generator:
     """Return the generator of a model file or shipped model; see `load_model`."""
     return load_model(path, device).generator
 
 
-def load_discriminator(path: Path_, device: str | torch.device = "cpu") -> Discriminator:
+def load_discriminator(path: AnyPath, device: str | torch.device = "cpu") -> Discriminator:
     """Return the discriminator of a model file or shipped model; StylemixError if it has none."""
     discriminator = load_model(path, device).discriminator
     if discriminator is None:
@@ -139,7 +141,7 @@ def shipped_models() -> list[str]:
     return [file.stem for file in files if _metadata(file).get("format") == FORMAT]
 
 
-def find_model(path: Path_) -> Path:
+def find_model(path: AnyPath) -> Path:
     """Return the file that a path or a shipped name stands for."""
     file = Path(path).expanduser()
     shipped = ASSETS / f"{path}.safetensors"

@@ -11,6 +11,10 @@ from stylemix.safe_pickle import PersistentObject
 _KNOWN = "a stylemix model, an NVIDIA PyTorch network pickle or a rosinality checkpoint"
 
 
+def _is_rosinality(part: dict[object, object]) -> bool:
+    return "input.input" in part or "module.input.input" in part
+
+
 def foreign_model(data: object, name: str) -> Model:
     """Return the model in what `safe_pickle.load` gave; StylemixError for unknown families.
 
@@ -27,9 +31,9 @@ def foreign_model(data: object, name: str) -> Model:
         return nvidia_model(data, name)
     for key in ("g_ema", "g", "state_dict"):
         part = data.get(key)
-        if isinstance(part, dict) and "input.input" in part:
+        if isinstance(part, dict) and _is_rosinality(part):
             return rosinality_model(data, name)
-    if "input.input" in data:
+    if _is_rosinality(data):
         return rosinality_model({"g_ema": data}, name)
     keys = ", ".join(ascii(str(key)[:20]) for key in list(data)[:5]) or "nothing"
     raise StylemixError(

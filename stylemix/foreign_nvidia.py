@@ -133,7 +133,6 @@ def _discriminator_config(
     c_dim = _integer(modules, "", "c_dim", name)
     if c_dim:
         _check_mapping(modules, _integer(modules, "mapping", "num_layers", name), name)
-    has_mbstd = "b4.mbstd" in modules
     first = f"b{size}.resample_filter" if size > 4 else "b4.conv.resample_filter"
     sizes = {
         "img_resolution": size,
@@ -146,10 +145,8 @@ def _discriminator_config(
         "conv_clamp": _clamp(modules, "b", name),
         "resample_filter": _filter(weights, first, name),
         "cmap_dim": _integer(modules, "b4", "cmap_dim", name) if c_dim else None,
-        "mbstd_group_size": _integer(modules, "b4.mbstd", "group_size", name) if has_mbstd else 1,
-        "mbstd_num_channels": _integer(modules, "b4.mbstd", "num_channels", name)
-        if has_mbstd
-        else 0,
+        "mbstd_group_size": _integer(modules, "b4.mbstd", "group_size", name),
+        "mbstd_num_channels": _integer(modules, "b4.mbstd", "num_channels", name),
     }
     return parse_config(DiscriminatorConfig, sizes, name)
 

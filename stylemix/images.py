@@ -21,10 +21,11 @@ from stylemix.errors import StylemixError
 from stylemix.files import atomic_write
 from stylemix.photos import load_image
 from stylemix.sheets import grid
-from stylemix.sources import ImageSource, list_images, load_images
+from stylemix.sources import EXTENSIONS, ImageSource, list_images, load_images
 
 __all__ = [
     "ImageSource",
+    "check_folder",
     "check_image_path",
     "grid",
     "list_images",
@@ -104,6 +105,19 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
         got = f"the extension {extension!r}" if extension else "no extension"
         raise StylemixError(f"{path}: got {got}; expected .png, .jpg or .webp; rename the output")
     return kind
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Raise StylemixError where several results cannot go into `path`: a file, or named like one.
+
+    Commands call it before a long computation.
+    """
+    folder = Path(path)
+    if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in EXTENSIONS):
+        raise StylemixError(
+            f"got one file, {path}, for several results; expected a folder; "
+            "give --output a name without extension"
+        )
 
 
 def save_image(

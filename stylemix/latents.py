@@ -24,6 +24,7 @@ from torch import Tensor
 from stylemix.alignment import Template
 from stylemix.errors import StylemixError
 from stylemix.files import atomic_write
+from stylemix.generator import Generator
 from stylemix.model import Model
 from stylemix.model_header import parse_json, parse_template
 from stylemix.npz import read_npy, read_npz
@@ -49,6 +50,16 @@ def z_from_seed(seed: int, z_dim: int) -> Tensor:
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim))
 
 
+def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
+    """Return ws [N, L, w_dim] of z [N, z_dim], truncated by `psi`.
+
+    A conditional generator gets no class: what is common to all of them.
+    """
+    z = z.to(generator.mapping.w_avg)
+    c = torch.zeros([len(z), generator.c_dim], device=z.device) if generator.c_dim else None
+    return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
+
+
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
     """Return w [..., L, w_dim] moved towards w_avg [w_dim], to psi of the distance.
 
@@ -72,7 +83,7 @@ def mix(
             f"got latents of shapes {list(w_a.shape)} and {list(w_b.shape)}; expected the same "
             "layers and width; use latents of one model"
         )
-    own, other = torch.broadcast_tensors(w_a, w_b.to(w_a))  # type: ignore[no-untyped-call]
+    own, other = torch.broadcast_tensors(w_a, w_b.to(w_a))
     chosen = list(range(w_a.shape[-2])) if layers is None else list(layers)
     mixed: Tensor = own.clone()
     mixed[..., chosen, :] = own[..., chosen, :].lerp(other[..., chosen, :], strength)

@@ -12,7 +12,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.generator import Generator
 from stylemix.latents import bands, parse_layers
-from stylemix.style import Style
+from stylemix.style import Style, check_strength
 
 # How far each band of a person's latent goes towards that of another picture, unless told.
 LOOK = {"coarse": 0.0, "middle": 0.35, "fine": 1.0}
@@ -64,6 +64,7 @@ def render(generator: Generator, ws: Tensor, ingredients: Sequence[Ingredient] =
     for ingredient in ingredients:
         style = ingredient.style
         strength = style.strength if ingredient.strength is None else ingredient.strength
+        check_strength(strength)
         chosen = set(parse_layers(ingredient.layers or style.layers, resolution))
         if style.shift is not None:
             rows = sorted(chosen)
@@ -109,6 +110,7 @@ def look_factor(generator: Generator) -> Tensor:
     return factor
 
 
+@torch.no_grad()
 def generator_style(base: Generator, fingerprint: str, other: Generator, name: str) -> Style:
     """The style of a generator that was trained on from the base: the difference of weights.
 
@@ -123,10 +125,10 @@ def generator_style(base: Generator, fingerprint: str, other: Generator, name: s
     weights = {key: value - ours[key] for key, value in other.synthesis.named_parameters()}
     change = sum(float(value.square().sum()) for value in weights.values())
     size = sum(float(value.square().sum()) for value in ours.values())
-    if (change / size) ** 0.5 > RELATED:
+    distance = (change / size) ** 0.5
+    if distance > RELATED:
         raise StylemixError(
-            f"{name}: got a generator unrelated to the base (weights differ by "
-            f"{(change / size) ** 0.5:.1f} of their size); expected one trained on from it; "
-            "use it as --model instead"
+            f"{name}: got a generator unrelated to the base (weights differ by {distance:.1f} of "
+            "their size); expected one trained on from it; use it as --model instead"
         )
     return Style(fingerprint, weights=weights)

@@ -57,7 +57,7 @@ def header_of(model: Model) -> dict[str, Json]:
         "generator": _plain(asdict(model.generator.config)),
         "discriminator": _plain(asdict(model.discriminator.config)) if has_d else None,  # type: ignore[union-attr]
         "template": _plain(model.template.to_json()),
-        "card": model.card,
+        "card": _plain(model.card),
         "fingerprint": model.fingerprint,
         "origin": model.origin,
     }
@@ -65,7 +65,13 @@ def header_of(model: Model) -> dict[str, Json]:
 
 def _plain(value: object) -> Json:
     """Return JSON values with lists in place of tuples."""
-    plain: Json = json.loads(json.dumps(value, allow_nan=False))
+    try:
+        plain: Json = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StylemixError(
+            f"cannot save the model card: {error}; expected text, finite numbers, lists and dicts; "
+            "change the card"
+        ) from error
     return plain
 
 

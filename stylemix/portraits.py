@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,19 @@ from stylemix.model import Model
 from stylemix.photos import load_image
 from stylemix.projection import Projection, ProjectionSettings, project
 from stylemix.sources import ImageSource
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Names with a number behind those that come again, so that no result overwrites another."""
+    seen: set[str] = set()
+    out = []
+    for name in names:
+        unique, number = name, 2
+        while unique.casefold() in seen:
+            unique, number = f"{name}-{number}", number + 1
+        seen.add(unique.casefold())
+        out.append(unique)
+    return out
 
 
 @dataclass

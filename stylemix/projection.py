@@ -6,9 +6,11 @@ layer, held together by a penalty on the differences (delta form of e4e, arXiv 2
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,11 +22,14 @@ from stylemix.errors import StylemixError
 from stylemix.features import load_feature_network
 from stylemix.generator import Generator
 from stylemix.identity import embed, identity_cosine
-from stylemix.latents import z_from_seed
+from stylemix.latents import map_latents, z_from_seed
 from stylemix.model import Model
 
 Progress = Callable[[int, int, float], None]
-SMALLEST_FOR_FEATURES = 128  # px; the feature network was trained on 224
+SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES = 128, 256  # px; the network was trained on 224
+SAMPLES = 10_000  # latents that the prior is made of
+STARTS = 64  # latents to start from; a quarter of them for large models
+CHUNK = 16  # images made at once without gradients
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class LatentPrior:
-    """Statistics of mapped latents, and centres of their clusters to start from.
+    """Statistics of mapped latents, and what to start from: their mean and centres of clusters.
 
     `whiten` turns LeakyReLU_5(w) - mean into unit Gaussians: slope 5 undoes the mapping network's
     last activation (P-norm space of II2S, arXiv 2012.09036).
@@ -68,7 +73,8 @@ class LatentPrior:
     w_std: float
     mean: Tensor
     whiten: Tensor
-    centres: Tensor
+    centres: Tensor  # [M, w_dim]
+    pictures: Tensor  # [M, C, H, H], of the centres
 
     def penalty(self, ws: Tensor) -> Tensor:
         """Mean square [N] of whitened ws [N, L, w_dim]; about 1 for mapped latents."""
@@ -76,30 +82,39 @@ class LatentPrior:
         return v.square().mean(dim=(1, 2))
 
 
-def latent_prior(generator: Generator, samples: int = 10_000, centres: int = 64) -> LatentPrior:
-    """The prior of a generator, from `samples` latents of a fixed seed; kept for later calls."""
-    return _prior(generator, samples, centres)
+_PRIORS: WeakKeyDictionary[Generator, LatentPrior] = WeakKeyDictionary()
 
 
-@lru_cache(maxsize=4)
-def _prior(generator: Generator, samples: int, centres: int) -> LatentPrior:
-    device = generator.mapping.w_avg.device
-    draw = np.random.RandomState(123)
-    z = torch.from_numpy(draw.randn(samples, generator.z_dim)).float().to(device)
-    c = torch.zeros([1, generator.c_dim], device=device)  # no class: their common part
-    with torch.no_grad():
-        parts = [generator.mapping(p, c.expand(len(p), -1))[:, 0] for p in z.split(1000)]
-    w = torch.cat(parts)
+def latent_prior(generator: Generator) -> LatentPrior:
+    """The prior of a generator, from latents of a fixed seed; kept as long as the generator is."""
+    if generator not in _PRIORS:
+        _PRIORS[generator] = _find_prior(generator)
+    return _PRIORS[generator]
+
+
+@torch.no_grad()
+def _find_prior(generator: Generator) -> LatentPrior:
+    z = torch.from_numpy(np.random.RandomState(123).randn(SAMPLES, generator.z_dim)).float()
+    w = torch.cat([map_latents(generator, part)[:, 0] for part in z.split(1000)])
     std = float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
     v = F.leaky_relu(w, 5.0)
-    mean = v.mean(dim=0)
     values, vectors = torch.linalg.eigh(torch.cov(v.t()).double().cpu())
     # Directions that latents hardly use are limited, or their noise would dominate the penalty.
-    floor = values.max() * 1e-3
-    whiten = (vectors * values.clamp(min=floor).rsqrt()).float().to(device)
-    found, _ = kmeans2(w[:2000].double().cpu().numpy(), centres - 1, seed=0, minit="++")
-    starts = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(found).to(w)])
-    return LatentPrior(std, mean, whiten, starts)
+    whiten = vectors * values.clamp(min=values.max() * 1e-3).rsqrt()
+    some = w[:2000].double().cpu().numpy()
+    count = STARTS if generator.img_resolution <= 256 else STARTS // 4
+    with warnings.catch_warnings():  # an empty cluster keeps its first centre, which will do
+        warnings.simplefilter("ignore")
+        found, _ = kmeans2(some, some[: count - 1], minit="matrix")
+    centres = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(found).to(w)])
+    pictures = torch.cat([_show(generator, part) for part in centres.split(CHUNK)])
+    return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, pictures)
+
+
+def _show(generator: Generator, w: Tensor) -> Tensor:
+    """Images of w [N, w_dim], the same for all layers."""
+    ws = w.unsqueeze(1).repeat(1, generator.num_ws, 1)
+    return generator.synthesis(ws, noise_mode="const")  # type: ignore[no-any-return]
 
 
 class Similarity:
@@ -111,38 +126,46 @@ class Similarity:
 
     def __init__(self, model: Model, targets: Tensor, settings: ProjectionSettings) -> None:
         self.model, self.settings, self.targets = model, settings, targets
+        has_face = model.template.kind != "none" and targets.shape[1] == 3
         with torch.no_grad():
-            self.features = self._maps(targets)
-            self.identity = embed(targets, model.template) if self._has_face else None
-
-    @property
-    def _has_face(self) -> bool:
-        return self.model.template.kind != "none" and self.targets.shape[1] == 3
+            self.maps, self.pixels = self._maps(targets), _pyramid(targets)
+            self.identity = embed(targets, model.template) if has_face else None
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         if self.model.discriminator is not None:
             return self.model.discriminator.features(images)
         if images.shape[1] == 1:
             images = images.repeat(1, 3, 1, 1)
-        if images.shape[-1] < SMALLEST_FOR_FEATURES:
-            images = F.interpolate(images, SMALLEST_FOR_FEATURES, mode="bilinear")
+        side = min(max(images.shape[-1], SMALLEST_FOR_FEATURES), LARGEST_FOR_FEATURES)
+        if images.shape[-1] != side:
+            images = F.interpolate(images, side, mode="bilinear", antialias=True)
         return load_feature_network(str(images.device)).maps(images)
 
-    def appearance(self, images: Tensor, targets: slice | None = None) -> Tensor:
-        """Distance [N] in features and pixels at three scales."""
-        pick = targets or slice(None)
-        total = torch.zeros(len(images), device=images.device)
-        for ours, theirs in zip(self._maps(images), self.features, strict=True):
-            theirs = theirs[pick]
-            scale = theirs.square().mean(dim=(1, 2, 3)) + 1e-8
-            total = total + (ours - theirs).square().mean(dim=(1, 2, 3)) / scale
-        total = total * (self.settings.feature_weight / len(self.features))
-        ours, theirs = images, self.targets[pick]
-        for _ in range(3):
-            error = (ours - theirs).square().mean(dim=(1, 2, 3))
-            total = total + error * (self.settings.pixel_weight / 3)
-            ours, theirs = F.avg_pool2d(ours, 2), F.avg_pool2d(theirs, 2)
+    def _distance(self, maps: list[Tensor], pixels: list[Tensor], which: slice) -> Tensor:
+        total = torch.zeros(len(pixels[0]), device=pixels[0].device)
+        for ours, theirs in zip(maps, self.maps, strict=True):
+            theirs = theirs[which]
+            power = theirs.square().mean(dim=(1, 2, 3)) + 1e-8
+            error = (ours - theirs).square().mean(dim=(1, 2, 3)) / power
+            total = total + error * (self.settings.feature_weight / len(maps))
+        for ours, theirs in zip(pixels, self.pixels, strict=True):
+            error = (ours - theirs[which]).square().mean(dim=(1, 2, 3))
+            total = total + error * (self.settings.pixel_weight / len(pixels))
         return total
+
+    def appearance(self, images: Tensor) -> Tensor:
+        """Distance [N] of each image to its target, in features and in pixels at three scales."""
+        return self._distance(self._maps(images), _pyramid(images), slice(None))
+
+    @torch.no_grad()
+    def nearest(self, images: Tensor) -> Tensor:
+        """Which of images [M, C, H, H] looks most like each target, [N]."""
+        rows = []
+        for part in images.split(CHUNK):
+            maps, pixels = self._maps(part), _pyramid(part)
+            one_by_one = [slice(i, i + 1) for i in range(len(self.targets))]
+            rows.append(torch.stack([self._distance(maps, pixels, i) for i in one_by_one]))
+        return torch.cat(rows, dim=1).argmin(dim=1)
 
     def person(self, images: Tensor) -> Tensor:
         """Squared distance [N] of face descriptors; zero without a face template."""
@@ -161,6 +184,76 @@ class Similarity:
             for row, value in zip(rows, cosines.tolist(), strict=True):
                 row["identity"] = value
         return rows
+
+
+def _pyramid(images: Tensor) -> list[Tensor]:
+    half = F.avg_pool2d(images, 2)
+    return [images, half, F.avg_pool2d(half, 2)]
+
+
+class _Search:
+    """What both stages of a projection share: the loss, the schedule and the steps done."""
+
+    def __init__(
+        self,
+        model: Model,
+        similarity: Similarity,
+        settings: ProjectionSettings,
+        progress: Progress | None,
+    ) -> None:
+        self.synthesis, self.similarity = model.generator.synthesis, similarity
+        self.settings, self.progress = settings, progress
+        self.prior = latent_prior(model.generator)
+        self.draw = torch.Generator().manual_seed(settings.seed)
+        self.done = 0
+
+    def run(
+        self,
+        parameters: list[Tensor],
+        ws: Callable[[], Tensor],
+        loss_of: Callable[[Tensor, int], Tensor],
+        steps: int,
+    ) -> None:
+        """Moves `parameters` so that the mean of `loss_of(ws(), step)` falls."""
+        adam = torch.optim.Adam(parameters, lr=self.settings.lr)
+        for step in range(steps):
+            for group in adam.param_groups:
+                group["lr"] = self.settings.lr * _ramp(step, steps)
+            losses = loss_of(ws(), step)
+            adam.zero_grad()
+            losses.sum().backward()
+            adam.step()
+            self.done += 1
+            if self.progress is not None:
+                total = self.settings.w_steps + self.settings.plus_steps
+                self.progress(self.done, total, float(losses.detach().mean()))
+
+    def loss_w(self, ws: Tensor, step: int) -> Tensor:
+        """Losses [N] of one w for all layers, looked at through noise that fades out."""
+        fade = max(0.0, 1 - step / self.settings.w_steps / 0.75) ** 2
+        # The same noise for all, so that a photo's result does not depend on those beside it.
+        noise = torch.randn([1, 1, ws.shape[2]], generator=self.draw).to(ws)
+        ws = ws + noise * (fade * self.settings.exploration * self.prior.w_std)
+        return self._appearance(ws, self.synthesis(ws, noise_mode="const"))
+
+    def loss_plus(self, ws: Tensor, step: int) -> Tensor:
+        """Losses [N] of a w for each layer."""
+        images = self.synthesis(ws, noise_mode="const")
+        deltas = (ws - ws.mean(dim=1, keepdim=True)) / self.prior.w_std
+        losses = self._appearance(ws, images)
+        losses = losses + self.settings.delta_weight * deltas.square().sum(dim=2).mean(dim=1)
+        # Identity is the dearest term by far and changes slowly: every other step will do.
+        return losses if step % 2 else losses + self.similarity.person(images)
+
+    def _appearance(self, ws: Tensor, images: Tensor) -> Tensor:
+        unlikely = self.settings.prior_weight * self.prior.penalty(ws)
+        return self.similarity.appearance(images) + unlikely
+
+
+def _ramp(step: int, steps: int) -> float:
+    """Share of the learning rate: up in the first 5 %, down a cosine in the last 40 %."""
+    up = min(1.0, (step + 1) / steps / 0.05)
+    return up * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - step / steps) / 0.4)))
 
 
 def project(
@@ -185,93 +278,33 @@ def project(
             f"got images of shape {list(targets.shape)}; "
             f"expected [N, {generator.img_channels}, {side}, {side}]; align them to the model"
         )
-    targets = targets.to(generator.mapping.w_avg)
-    similarity = Similarity(model, targets, settings)
-    prior = latent_prior(generator)
-    draw = torch.Generator().manual_seed(settings.seed)
-    steps = settings.w_steps + settings.plus_steps
-    done = 0
+    similarity = Similarity(model, targets.to(generator.mapping.w_avg), settings)
+    search = _Search(model, similarity, settings, progress)
+    # The best of some cached latents, instead of a hundred blind steps from the average.
+    starts = search.prior.centres[similarity.nearest(search.prior.pictures)]
 
-    def optimise(
-        parameters: list[Tensor], ws: Callable[[], Tensor], count: int, plus: bool
-    ) -> None:
-        nonlocal done
-        adam = torch.optim.Adam(parameters, lr=settings.lr)
-        for i in range(count):
-            t = i / count
-            for group in adam.param_groups:  # ramps of StyleGAN2's projector
-                ramp = min(1.0, (t + 1 / count) / 0.05) * (
-                    0.5 - 0.5 * np.cos(np.pi * min(1.0, (1 - t) / 0.4))
-                )
-                group["lr"] = settings.lr * float(ramp)
-            w = ws()
-            fade = settings.exploration * prior.w_std * max(0.0, 1 - t / 0.75) ** 2
-            if not plus and fade > 0:
-                noise = torch.randn([len(targets), 1, w.shape[2]], generator=draw)
-                w = w + noise.to(w) * fade
-            images = generator.synthesis(w, noise_mode="const")
-            loss = similarity.appearance(images) + settings.prior_weight * prior.penalty(w)
-            if plus:
-                deltas = (w - w.mean(dim=1, keepdim=True)) / prior.w_std
-                loss = loss + settings.delta_weight * deltas.square().sum(dim=2).mean(dim=1)
-                # Identity is the dearest term by far and changes slowly: every other step will do.
-                if i % 2 == 0:
-                    loss = loss + similarity.person(images)
-            adam.zero_grad()
-            loss.sum().backward()
-            adam.step()
-            done += 1
-            if progress is not None:
-                progress(done, steps, float(loss.detach().mean()))
-
-    single = _best_start(generator, similarity, prior, len(targets)).requires_grad_(True)
-    layers = generator.num_ws
-    optimise([single], lambda: single.unsqueeze(1).repeat(1, layers, 1), settings.w_steps, False)
+    single = starts.clone().requires_grad_(True)
+    repeated = [1, generator.num_ws, 1]
+    search.run(
+        [single], lambda: single.unsqueeze(1).repeat(repeated), search.loss_w, settings.w_steps
+    )
     w = single.detach().clone()
-    deltas = torch.zeros([len(targets), layers, generator.w_dim]).to(w).requires_grad_(True)
-    optimise([single, deltas], lambda: single.unsqueeze(1) + deltas, settings.plus_steps, True)
+    deltas = torch.zeros([len(w), generator.num_ws, generator.w_dim]).to(w).requires_grad_(True)
+    search.run(
+        [single, deltas], lambda: single.unsqueeze(1) + deltas, search.loss_plus,
+        settings.plus_steps,
+    )  # fmt: skip
     with torch.no_grad():
         ws = single.unsqueeze(1) + deltas
-        image_w = generator.synthesis(w.unsqueeze(1).repeat(1, layers, 1), noise_mode="const")
-        image = generator.synthesis(ws, noise_mode="const")
+        image_w, image = _show(generator, w), generator.synthesis(ws, noise_mode="const")
     rows = zip(similarity.measure(image_w), similarity.measure(image), strict=True)
     metrics = [
         {f"{k} w": v for k, v in a.items()} | {f"{k} w+": v for k, v in b.items()} for a, b in rows
     ]
-    return Projection(w, ws.detach(), image_w, image, metrics)
+    return Projection(w, ws, image_w, image, metrics)
 
 
 @torch.no_grad()
-def _best_start(
-    generator: Generator, similarity: Similarity, prior: LatentPrior, count: int
-) -> Tensor:
-    """The cached latent [N, w_dim] that looks most like each target, instead of blind steps."""
-    centres = prior.centres if generator.img_resolution <= 256 else prior.centres[:16]
-    images = _pictures(generator, centres)
-    best = []
-    for i in range(count):
-        distances = [similarity.appearance(part, slice(i, i + 1)) for part in images.split(16)]
-        best.append(centres[int(torch.cat(distances).argmin())])
-    return torch.stack(best).clone()
-
-
-@lru_cache(maxsize=4)
-def _pictures_of(generator: Generator, count: int) -> Tensor:
-    centres = latent_prior(generator).centres[:count]
-    parts = [
-        generator.synthesis(p.unsqueeze(1).repeat(1, generator.num_ws, 1), noise_mode="const")
-        for p in centres.split(16)
-    ]
-    return torch.cat(parts)
-
-
-def _pictures(generator: Generator, centres: Tensor) -> Tensor:
-    return _pictures_of(generator, len(centres))
-
-
 def seed_latent(generator: Generator, seed: int, psi: float = 0.7) -> Tensor:
     """Ws [1, L, w_dim] of a seed, truncated by `psi`."""
-    z = z_from_seed(seed, generator.z_dim).to(generator.mapping.w_avg)
-    c = torch.zeros([1, generator.c_dim], device=z.device) if generator.c_dim else None
-    with torch.no_grad():
-        return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
+    return map_latents(generator, z_from_seed(seed, generator.z_dim), psi)

@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.features import load_feature_network
-from stylemix.generator import Generator
 from stylemix.identity import embed, identity_distance
+from stylemix.latents import map_latents
 from stylemix.mixing import Ingredient, render
 from stylemix.model import Model
 from stylemix.style import Style
 
 STAGES = (1, 3, 6, 13)
+SMALLEST, LARGEST = 128, 256  # px a side that features are taken at
 
 
 def style_statistics(images: Tensor) -> Tensor:
@@ -24,12 +25,13 @@ def style_statistics(images: Tensor) -> Tensor:
     network = load_feature_network(str(images.device))
     parts = []
     for chunk in images.split(32):
-        if chunk.shape[-1] < 128:
-            chunk = F.interpolate(chunk, 128, mode="bilinear", antialias=True)
+        side = min(max(chunk.shape[-1], SMALLEST), LARGEST)
+        if chunk.shape[-1] != side:
+            chunk = F.interpolate(chunk, side, mode="bilinear", antialias=True)
         maps = network.maps(chunk, STAGES)
         parts.append([torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps])
     stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]
-    return torch.cat([s / s.square().mean().sqrt() / len(s) ** 0.5 for s in stages])
+    return torch.cat([F.normalize(stage, dim=0) for stage in stages])
 
 
 @torch.no_grad()
@@ -40,8 +42,9 @@ def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
     mean distance of face descriptors to the plain faces; below .6 two photos show one person.
     """
-    ws = _latents(model.generator, count)
-    parts = ws.split(16)
+    draw = torch.Generator().manual_seed(2024)
+    z = torch.randn([count, model.generator.z_dim], generator=draw)
+    parts = map_latents(model.generator, z, psi=0.8).split(16)
     plain = torch.cat([render(model.generator, part) for part in parts])
     styled = torch.cat([render(model.generator, part, [Ingredient(style)]) for part in parts])
     wanted = style_statistics(pictures.to(plain))
@@ -52,10 +55,3 @@ def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -
         distance = identity_distance(embed(plain, model.template), embed(styled, model.template))
         out["identity distance"] = round(float(distance.mean()), 3)
     return out
-
-
-def _latents(generator: Generator, count: int) -> Tensor:
-    draw = torch.Generator().manual_seed(2024)
-    z = torch.randn([count, generator.z_dim], generator=draw).to(generator.mapping.w_avg)
-    c = torch.zeros([count, generator.c_dim], device=z.device) if generator.c_dim else None
-    return generator.mapping(z, c, truncation_psi=0.8)  # type: ignore[no-any-return]

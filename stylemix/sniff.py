@@ -23,7 +23,9 @@ MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 _MAGIC_NUMBER = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how every torch stream starts
 
 # Protocol 0 of pickle is text: containers, quoted strings and names, one to a line.
-_OLD_PICKLE = re.compile(rb"\((?:[dlt]p?\d*\n|[dlt][pS.(]|S['\"]|V|c[\w.]+\n)|c[\w.]+\n[\w.]+\n")
+_OLD_PICKLE = re.compile(
+    rb"\((?:[dlt]p?\d*\n|[dlt][pS.(]|S['\"]|V|[IFL]-?\d|c[\w.]+\n)|c[\w.]+\n[\w.]+\n"
+)
 
 # All that Python's zip reader raises for damage: odd names, false sizes, encryption flags.
 ZIP_ERRORS = (
@@ -83,7 +85,8 @@ def _by_content(path: str | os.PathLike[str], head: bytes, size: int) -> Kind:
         return "torch-stream"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
-    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
+    # The length before a safetensors header begins like a pickle where it is 128, 384, ... bytes.
+    if head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[4:9] != b"\0\0\0\0{":
         return "pickle"
     if head[8:9] == b"{" and len(head) > 9:
         _check_header(path, int.from_bytes(head[:8], "little"), size)

@@ -8,7 +8,6 @@ of the synthesis network and carry an illustrator's hand. All three add and scal
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.files import Json, atomic_write
 from stylemix.generator import Generator
+from stylemix.latents import parse_layers
 from stylemix.model import Model
 from stylemix.model_header import copy_json, parse_json
 from stylemix.safe_pickle import load, write_pickle
@@ -30,8 +30,8 @@ from stylemix.sniff import sniff
 
 FORMAT = "stylemix-style"
 VERSION = 1
+MOST_STRENGTH = 100.0
 ASSETS = Path(__file__).resolve().parent / "assets" / "styles"
-PARTS = ("shift", "offset.", "weight.")
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Style:
         return out
 
     def check(self, model: Model, name: str = "style") -> Style:
-        """Returns the style; StylemixError in one line if it was made on another base."""
+        """Returns the style; StylemixError in one line if it does not fit the model."""
         if self.base != model.fingerprint:
             raise StylemixError(
                 f"{name}: got a style of the base {self.base[:40]}; expected one of "
@@ -77,6 +77,10 @@ class Style:
                     f"{name}: got {key[:60]!a} of shape {list(value.shape)}; expected "
                     f"{shapes.get(key, 'no such part')}; get the file again from its author"
                 )
+        try:
+            parse_layers(self.layers, model.generator.img_resolution)
+        except StylemixError as error:
+            raise StylemixError(f"{name}: {error}") from error
         return self
 
 
@@ -94,8 +98,8 @@ def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
 
 def save_style(path: str | os.PathLike[str], style: Style) -> None:
     """Writes a style: `.pkl` of plain containers and arrays, else safetensors; half precision."""
-    suffix = Path(path).suffix.lower()
     check_style_path(path)
+    check_strength(style.strength)
     tensors = {
         key: value.detach().to("cpu", torch.float16).contiguous().clone()
         for key, value in style.tensors().items()
@@ -109,7 +113,7 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
         "layers": style.layers,
         "info": style.info,
     }
-    if suffix == ".pkl":
+    if Path(path).suffix.lower() == ".pkl":
         arrays = {key: value.numpy() for key, value in tensors.items()}
         content = {"format": FORMAT, "version": VERSION, "config": header, "tensors": arrays}
         write_pickle(path, content)
@@ -118,6 +122,15 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
     metadata = {"format": FORMAT, "version": str(VERSION), "config": text}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata)
+
+
+def check_strength(strength: float) -> None:
+    """Raises StylemixError for a strength that is no number, or beyond all reason."""
+    if not abs(strength) <= MOST_STRENGTH:  # so written that NaN is refused as well
+        raise StylemixError(
+            f"got strength {strength}; expected {-MOST_STRENGTH:.0f} to {MOST_STRENGTH:.0f}, "
+            "1 for a style as it was made; change it"
+        )
 
 
 def check_style_path(path: str | os.PathLike[str]) -> None:
@@ -141,20 +154,13 @@ def find_style(path: str | os.PathLike[str]) -> Path:
     return shipped if not file.exists() and file.name == str(path) and shipped.is_file() else file
 
 
-def is_style(path: str | os.PathLike[str]) -> bool:
-    """Whether a file says of itself that it is a style."""
+def format_of(path: str | os.PathLike[str]) -> str:
+    """What a file says of itself: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
     file = find_style(path)
     kind = sniff(file)
     if kind == "safetensors":
-        try:
-            with safe_open(file, framework="pt") as handle:
-                return (handle.metadata() or {}).get("format") == FORMAT
-        except SafetensorError:
-            return False
-    if kind != "pickle":
-        return False
-    data = load(file)
-    return isinstance(data, dict) and data.get("format") == FORMAT
+        return _read_safetensors(file, with_tensors=False)[0]
+    return _read_pickle(file)[0] if kind == "pickle" else ""
 
 
 def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Style:
@@ -185,56 +191,65 @@ def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Styl
     return style if model is None else style.check(model, str(file))
 
 
-Content = tuple[str, str, object, Mapping[str, Tensor]]
+Content = tuple[str, str, object, Mapping[str, object]]
 
 
-def _read_safetensors(file: Path) -> Content:
+def _read_safetensors(file: Path, with_tensors: bool = True) -> Content:
     try:
         with safe_open(file, framework="pt") as handle:
             metadata = handle.metadata() or {}
-            config = parse_json(metadata.get("config", "{}"), str(file))
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            names = list(handle.keys()) if with_tensors else []
+            tensors = {name: handle.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise StylemixError(
             f"{file}: got a truncated or damaged file; expected a style; copy it again"
         ) from error
-    return metadata.get("format", ""), metadata.get("version", ""), config, tensors
+    form = metadata.get("format", "")
+    config = parse_json(metadata.get("config"), str(file)) if form == FORMAT else None
+    return form, metadata.get("version", ""), config, tensors
 
 
 def _read_pickle(file: Path) -> Content:
     data = load(file)
-    if not isinstance(data, dict):
-        return "", "", {}, {}
-    arrays = data.get("tensors")
-    arrays = arrays if isinstance(arrays, dict) else {}
-    tensors = {
-        str(name): torch.from_numpy(np.array(value, np.float32))
-        for name, value in arrays.items()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
-    }
-    config = copy_json(data.get("config"), str(file))
-    return str(data.get("format")), str(data.get("version")), config, tensors
+    if not isinstance(data, dict) or not isinstance(data.get("format"), str):
+        return "", "", None, {}
+    config = copy_json(data.get("config"), str(file)) if data["format"] == FORMAT else None
+    tensors = data.get("tensors")
+    tensors = {str(k): v for k, v in tensors.items()} if isinstance(tensors, dict) else {}
+    return data["format"], str(data.get("version")), config, tensors
 
 
-def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
+def _build(config: object, tensors: Mapping[str, object], file: Path) -> Style:
     config = config if isinstance(config, dict) else {}
     base, strength = config.get("base"), config.get("strength", 1.0)
     layers, info = config.get("layers", "all"), config.get("info")
-    number = isinstance(strength, (int, float)) and math.isfinite(strength)
+    number = type(strength) in (int, float) and abs(strength) <= MOST_STRENGTH
     if not isinstance(base, str) or not isinstance(layers, str) or not number:
-        raise StylemixError(f"{file}: got a style without base, strength or layers; make it again")
+        raise StylemixError(
+            f"{file}: got a style without a readable base, strength or layers; expected what "
+            "stylemix adapt writes; make it again"
+        )
     style = Style(base, float(strength), layers, info=info if isinstance(info, dict) else {})
     for name, value in tensors.items():
-        value = value.float()
-        if not name.startswith(PARTS) or not bool(torch.isfinite(value).all()):
+        values = _values(value)
+        kind, _, layer = name.partition(".")
+        known = name == "shift" or (kind in ("offset", "weight") and layer)
+        if values is None or not known:
             raise StylemixError(
                 f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets "
                 "or weights; get the file again from its author"
             )
-        if name == "shift":
-            style.shift = value
-        elif name.startswith("offset."):
-            style.offsets[name.removeprefix("offset.")] = value
+        if kind == "shift":
+            style.shift = values
         else:
-            style.weights[name.removeprefix("weight.")] = value
+            (style.offsets if kind == "offset" else style.weights)[layer] = values
     return style
+
+
+def _values(value: object) -> Tensor | None:
+    """A part as float32; None for anything but finite floating-point numbers."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = torch.from_numpy(value.astype(np.float32))
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return None
+    return value.float() if bool(torch.isfinite(value).all()) else None

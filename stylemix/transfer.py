@@ -23,6 +23,7 @@ from stylemix.augment import PIPES
 from stylemix.dataset import ImageDataset, indices_at
 from stylemix.errors import StylemixError
 from stylemix.files import atomic_write
+from stylemix.latents import map_latents
 from stylemix.losses import d_logistic, g_logistic, r1_penalty
 from stylemix.model import Model
 from stylemix.resume import adam_tensors, load_adam, part
@@ -73,11 +74,6 @@ class Transfer:
         self.pipe = replace(PIPES["bgc"], sharp=False)
         self.device = model.generator.mapping.w_avg.device
 
-    def _latents(self, count: int) -> Tensor:
-        z = torch.randn([count, self.base.z_dim]).to(self.device)
-        c = torch.zeros([count, self.base.c_dim], device=self.device) if self.base.c_dim else None
-        return self.base.mapping(z, c, truncation_psi=self.settings.psi)  # type: ignore[no-any-return]
-
     def _score(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         d = self.discriminator
         c = torch.zeros([len(images), d.c_dim], device=images.device) if d.c_dim else None
@@ -88,7 +84,7 @@ class Transfer:
         """One step of both networks on reals [N, C, H, H] in [-1, 1]; returns their losses."""
         s = self.settings
         with torch.no_grad():
-            ws = self._latents(len(reals))
+            ws = map_latents(self.base, torch.randn([len(reals), self.base.z_dim]), s.psi)
             plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
         self.discriminator.requires_grad_(False)
         fakes = self.synthesis(ws, noise_mode="const", dtype=self.dtype)
@@ -116,7 +112,7 @@ class Transfer:
         pairs = self.average.named_parameters()
         return Style(
             Model(self.base).fingerprint,
-            weights={name: value.detach() - original[name] for name, value in pairs},
+            weights={name: (value - original[name]).detach() for name, value in pairs},
         )
 
     def _networks(self) -> dict[str, torch.nn.Module]:
@@ -137,20 +133,20 @@ class Transfer:
         try:
             with safe_open(path, framework="pt") as file:
                 header = dict(file.metadata() or {})
+                cur_nimg = header.pop("cur_nimg", "0")
+                if header != kind:
+                    raise StylemixError(
+                        f"got a state {path} of other pictures, settings or base; expected the "
+                        "same; delete it to start anew"
+                    )
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
+            for prefix, network in self._networks().items():
+                network.load_state_dict(part(tensors, prefix))
+            load_adam(self.g_adam, part(tensors, "g_adam."))
+            load_adam(self.d_adam, part(tensors, "d_adam."))
+            return int(cur_nimg)
+        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
             raise StylemixError(f"got a damaged state {path}; delete it to start anew") from error
-        cur_nimg = int(header.pop("cur_nimg", "0"))
-        if header != kind:
-            raise StylemixError(
-                f"got a state {path} of other pictures, settings or base; expected the same; "
-                "delete it to start anew"
-            )
-        for prefix, network in self._networks().items():
-            network.load_state_dict(part(tensors, prefix))
-        load_adam(self.g_adam, part(tensors, "g_adam."))
-        load_adam(self.d_adam, part(tensors, "d_adam."))
-        return cur_nimg
 
 
 def learn_transfer(
@@ -175,7 +171,7 @@ def learn_transfer(
         "format": FORMAT,
         "settings": json.dumps(asdict(replace(settings, kimg=0, state_kimg=0))),
         "base": model.fingerprint,
-        "data": dataset.fingerprint(),
+        "data": f"{dataset.fingerprint()} {'faces' if dataset.prepare else 'whole'}",
     }
     total, batch, seen = round(settings.kimg * 1000), settings.batch, 0
     if state_file is not None and state_file.exists():
@@ -185,7 +181,7 @@ def learn_transfer(
         images, _ = dataset.batch(indices_at(seen, batch, len(dataset), settings.seed))
         loss, _ = transfer.step(seen // batch, images.to(transfer.device).float() / 127.5 - 1)
         seen += batch
-        every = round(settings.state_kimg * 1000)
+        every = max(round(settings.state_kimg * 1000), 1)
         if state_file is not None and (seen // every > (seen - batch) // every or seen >= total):
             transfer.save(state_file, kind, seen)
         if progress is not None:

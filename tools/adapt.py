@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.model import Model
 from stylemix.scores import score_style
-from stylemix.style import Style, check_style_path, save_style
+from stylemix.sources import list_images
+from stylemix.style import Style, check_strength, check_style_path, save_style
 from stylemix.transfer import TransferSettings, learn_transfer
 
 MANY = 100  # pictures from which on an adversarial transfer has enough to learn from
@@ -30,10 +32,8 @@ MOST_FOR_LOOK = 256
 PRECISIONS = ("fp32", "bf16")
 
 
-def read_pictures(
-    paths: tuple[Path, ...], model: Model, align: bool
-) -> tuple[ImageDataset, Callable[[], Tensor]]:
-    """The pictures as a data set at the model's size, and a function that gives up to 256 of them.
+def read_pictures(paths: tuple[Path, ...], model: Model, align: bool) -> ImageDataset:
+    """The pictures as a data set at the model's size.
 
     With `align` the face of each is cut out, and pictures without one are left out.
     """
@@ -42,14 +42,14 @@ def read_pictures(
     def cut(picture: Image.Image) -> Image.Image:
         return align_photo(picture, model.template, size).crop
 
-    dataset = ImageDataset(paths, size, prepare=cut if align else None)
+    return ImageDataset(paths, size, prepare=cut if align else None)
 
-    def some() -> Tensor:
-        step = max(len(dataset) // MOST_FOR_LOOK, 1)
-        images, _ = dataset.batch(range(0, len(dataset), step)[:MOST_FOR_LOOK])
-        return images.float() / 127.5 - 1
 
-    return dataset, some
+def some_of(dataset: ImageDataset) -> Tensor:
+    """Up to 256 pictures, evenly from the whole set, [K, 3, H, H] in [-1, 1]."""
+    count = min(len(dataset), MOST_FOR_LOOK)
+    images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
+    return images.float() / 127.5 - 1
 
 
 @click.command("adapt")
@@ -70,7 +70,7 @@ def read_pictures(
 )  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Steps of look.  [default: 250]")
 @click.option(
-    "--kimg", type=click.FloatRange(0), help="Thousand images of transfer.  [default: 30]"
+    "--kimg", type=click.FloatRange(0.001), help="Thousand images of transfer.  [default: 30]"
 )
 @click.option("--strength", type=float, default=1.0, show_default=True, help="To recommend.")
 @click.option(
@@ -111,27 +111,25 @@ def adapt_command(
       stylemix adapt cartoons.zip --output toon.pkl --license "CC BY 4.0" --credit "A. Painter"
     """
     check_style_path(output)
-    base = load_model(model, find_device(device))
+    check_strength(strength)
     started = time.monotonic()
-    dataset, _ = read_pictures(images, base, align=False)
     if method == "auto":
-        method = "transfer" if len(dataset) >= MANY else "look"
+        method = "transfer" if len(list_images(images)) >= MANY else "look"
+    _check_options(method, steps, kimg)
+    base = load_model(model, find_device(device))
     cut = base.template.kind != "none" and (method == "look" if align is None else align)
-    dataset, some = read_pictures(images, base, cut)
+    dataset = read_pictures(images, base, cut)
     if method == "look":
-        settings = LookSettings(seed=seed)
-        settings = settings if steps is None else replace(settings, steps=steps)
-        with _bar("Learning a look", "step") as progress:
-            style = learn_look(base, some(), settings, progress)
-        effort: dict[str, float] = {"steps": settings.steps}
+        style, effort = _look(base, dataset, steps, seed)
     else:
         style, effort = _transfer(base, dataset, output, kimg, precision, seed)
     style.strength = strength
-    scores = score_style(base, style, some())
+    scores = score_style(base, style, some_of(dataset))
+    pictures = len(dataset) - len(dataset.broken)
     style.info = {
         "name": name or output.stem,
         "method": method,
-        "pictures": len(dataset) - len(dataset.broken),
+        "pictures": pictures,
         "licence": licence,
         "credit": credit,
         "consent": consent,
@@ -142,10 +140,32 @@ def adapt_command(
         **effort,
     }
     save_style(output, style)
-    _state(output).unlink(missing_ok=True)
+    if method == "transfer":
+        _state(output).unlink(missing_ok=True)
     figures = ", ".join(f"{key} {value}" for key, value in scores.items())
     size = os.path.getsize(output) / 1000
-    click.echo(f"Wrote {output} ({size:.0f} KB, {method}, {len(dataset)} pictures): {figures}")
+    click.echo(f"Wrote {output} ({size:.0f} KB, {method}, {pictures} pictures): {figures}")
+
+
+def _check_options(method: str, steps: int | None, kimg: float | None) -> None:
+    """Raises StylemixError for an option that only the other method takes."""
+    other = "transfer" if method == "look" else "look"
+    option, value = ("--kimg", kimg) if method == "look" else ("--steps", steps)
+    if value is not None:
+        raise StylemixError(
+            f"got {option} for the method {method}; expected it with {other} only; leave it out, "
+            f"or add --method {other}"
+        )
+
+
+def _look(
+    base: Model, dataset: ImageDataset, steps: int | None, seed: int
+) -> tuple[Style, dict[str, float]]:
+    settings = LookSettings(seed=seed)
+    settings = settings if steps is None else replace(settings, steps=steps)
+    with _bar("Learning a look", "step") as progress:
+        style = learn_look(base, some_of(dataset), settings, progress)
+    return style, {"steps": settings.steps}
 
 
 def _transfer(
@@ -167,21 +187,15 @@ def _state(output: Path) -> Path:
     return output.with_name(output.name + ".state")
 
 
-class _bar:
+@contextmanager
+def _bar(what: str, unit: str) -> Iterator[Callable[[int, int, float], None]]:
     """A progress bar as a function of (done, all, loss)."""
+    with tqdm(desc=what, unit=unit, smoothing=0.05) as bar:
 
-    def __init__(self, what: str, unit: str) -> None:
-        self.bar = tqdm(desc=what, unit=unit, smoothing=0.05)
+        def update(done: int, total: int, loss: float) -> None:
+            if bar.total is None:
+                bar.reset(total)
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update(done - bar.n)
 
-    def __enter__(self) -> Callable[[int, int, float], None]:
-        return self.update
-
-    def update(self, done: int, total: int, loss: float) -> None:
-        if self.bar.total is None:
-            self.bar.reset(total)
-            self.bar.initial = self.bar.n = 0
-        self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-        self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        yield update

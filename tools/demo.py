@@ -9,25 +9,30 @@ import click
 
 from stylemix.checkpoint import ASSETS, load_model
 from stylemix.devices import find_device
+from stylemix.errors import StylemixError
 from stylemix.images import check_image_path, resize, save_image, to_pil
 from stylemix.mixing import Ingredient, render
 from stylemix.portraits import project_portraits, read_portrait
 from stylemix.sheets import grid
 from stylemix.style import load_style, shipped_styles
 
+DEFAULT = "faces-64"
 PORTRAIT = ASSETS / "portrait.jpg"
 CELL = 256
 
 
 @click.command("demo")
 @click.option("--source", type=click.Path(path_type=Path), help="Your photo instead.")
-@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
+@click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
+@click.option("--model", default=DEFAULT, show_default=True, help="Model file or shipped name.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,
     help="The labelled picture.",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
-def demo_command(source: Path | None, model: str, output: Path, device: str) -> None:
+def demo_command(
+    source: Path | None, face: int | None, model: str, output: Path, device: str
+) -> None:
     """Show the whole path on a shipped portrait: face, reconstruction, avatars.
 
     \b
@@ -38,8 +43,14 @@ def demo_command(source: Path | None, model: str, output: Path, device: str) -> 
     started = time.monotonic()
     check_image_path(output)
     network = load_model(model, find_device(device))
-    styles = {name: load_style(name, network) for name in shipped_styles()}
-    portrait = read_portrait(source or PORTRAIT, network)
+    shipped = {name: load_style(name) for name in shipped_styles()}
+    styles = {name: s for name, s in shipped.items() if s.base == network.fingerprint}
+    if not styles:
+        raise StylemixError(
+            f"got the model {model} without shipped styles; expected {DEFAULT}; leave out --model, "
+            "or make a style with stylemix adapt and use stylemix mix"
+        )
+    portrait = read_portrait(source or PORTRAIT, network, face)
     projection, _ = project_portraits([portrait], network)
     cells = [portrait.alignment.crop, to_pil(projection.image[0])]
     for style in styles.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.generator import NOISE_MODES, Generator
-from stylemix.images import check_image_path, resize, save_image, to_pil
+from stylemix.images import check_folder, check_image_path, resize, save_image, to_pil
 from stylemix.latents import z_from_seed
 from stylemix.sheets import grid
+from stylemix.sources import EXTENSIONS
 
 MOST_SEEDS = 100_000
+SMALLEST_CELL = 96  # px of a picture on a grid
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -28,8 +31,11 @@ def parse_seeds(text: str) -> list[int]:
         if found is None:
             raise StylemixError(f"got seeds {text!r}; expected numbers and ranges as in 1,5,8-10")
         first, last = int(found[1]), int(found[2] or found[1])
-        if not first <= last < first + MOST_SEEDS:
-            raise StylemixError(f"got seeds {part!r}; expected up to {MOST_SEEDS} in rising order")
+        if not first <= last < min(first + MOST_SEEDS, 2**32):
+            raise StylemixError(
+                f"got seeds {part!r}; expected up to {MOST_SEEDS} from 0 to {2**32 - 1}, the "
+                "smaller one first"
+            )
         seeds += range(first, last + 1)
     return seeds
 
@@ -45,18 +51,29 @@ def generate(
     """Images [N, C, H, H] in [-1, 1] of seeds; each depends on its own seed alone."""
     device = generator.mapping.w_avg.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
-    c = None
-    if generator.c_dim:
-        if label is None or not 0 <= label < generator.c_dim:
-            raise StylemixError(
-                f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; "
-                "use --class"
-            )
-        c = torch.zeros([len(seeds), generator.c_dim], device=device)
-        c[:, label] = 1
-    ws = generator.mapping(z, c, truncation_psi=psi)
-    torch.manual_seed(seeds[0])
-    return generator.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]
+    ws = generator.mapping(z, _classes(generator, label, len(seeds)), truncation_psi=psi)
+    if noise_mode != "random":
+        return generator.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]
+    images = []
+    for seed, own in zip(seeds, ws.split(1), strict=True):
+        torch.manual_seed(seed)
+        images.append(generator.synthesis(own, noise_mode="random"))
+    return torch.cat(images)
+
+
+def _classes(generator: Generator, label: int | None, count: int) -> Tensor | None:
+    """One-hot labels [N, c_dim], None for an unconditional generator."""
+    if not generator.c_dim:
+        if label is not None:
+            raise StylemixError(f"got class {label} for a model without classes; leave out --class")
+        return None
+    if label is None or not 0 <= label < generator.c_dim:
+        raise StylemixError(
+            f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; use --class"
+        )
+    c = torch.zeros([count, generator.c_dim], device=generator.mapping.w_avg.device)
+    c[:, label] = 1
+    return c
 
 
 @click.command("generate")
@@ -75,7 +92,7 @@ def generate(
 @click.option("--size", type=click.IntRange(16, 4096), help="Side in px.  [default: the model's]")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None,
-    help="Folder, or with --grid a picture.  [default: out, out.png]",
+    help="Folder; a picture with --grid or for one seed.  [default: out, out.png]",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="At once.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -99,22 +116,27 @@ def generate_command(
       stylemix generate --seeds 7,42 --truncation 1 --output faces
     """
     numbers = parse_seeds(seeds)
+    if not math.isfinite(psi):
+        raise StylemixError(f"got --truncation {psi}; expected a number, 0 to 1 for good pictures")
     target = output or Path("out.png" if as_grid else "out")
-    if as_grid:
+    to_file = as_grid or (len(numbers) == 1 and target.suffix.lower() in EXTENSIONS)
+    if to_file:
         check_image_path(target)
+    else:
+        check_folder(target)
     generator = load_model(model, find_device(device)).generator
+    cell = size or max(generator.img_resolution, SMALLEST_CELL)
     pictures = []
     for start in range(0, len(numbers), batch):
         part = numbers[start : start + batch]
-        for seed, image in zip(
-            part, generate(generator, part, psi, label, noise_mode), strict=True
-        ):
-            picture = to_pil(image)
-            picture = picture if size is None else resize(picture, size)
+        images = generate(generator, part, psi, label, noise_mode)
+        for seed, image in zip(part, images, strict=True):
+            picture = to_pil(image) if size is None else resize(to_pil(image), size)
             if as_grid:
                 pictures.append(picture)
             else:
-                save_image(target / f"seed{seed:04d}.png", picture)
+                save_image(target if to_file else target / f"seed{seed:04d}.png", picture)
     if as_grid:
-        save_image(target, grid(pictures, cell=max(generator.img_resolution, 96), gap=4))
-    click.echo(f"Wrote {len(numbers)} pictures to {target}")
+        save_image(target, grid(pictures, cell=cell, gap=4))
+    count = f"{len(numbers)} pictures" if len(numbers) > 1 else "1 picture"
+    click.echo(f"Wrote {count} to {target}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.images import check_image_path, resize, save_image, to_pil
+from stylemix.images import check_folder, check_image_path, resize, save_image, to_pil
 from stylemix.latents import load_latent, parse_layers
 from stylemix.mixing import (
     Ingredient,
@@ -25,34 +26,46 @@ from stylemix.mixing import (
     render,
 )
 from stylemix.model import Model
-from stylemix.portraits import Portrait, project_portraits, read_portrait
+from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
 from stylemix.projection import seed_latent
 from stylemix.sheets import grid
-from stylemix.sources import EXTENSIONS, list_images
-from stylemix.style import Style, find_style, is_style, load_style
+from stylemix.sources import EXTENSIONS, ImageSource, list_images
+from stylemix.style import Style, check_strength, find_style, format_of, load_style
 
 SMALLEST_OUTPUT = 256  # px; a 64 px avatar is hard to see
+SMALLEST_CELL = 192  # px of a picture on a grid
+BATCH = 8  # photos that are projected at once
+STYLE, LATENT, MODEL = "stylemix-style", "stylemix-latent", "stylemix-model"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A `--style` as it was written: what, and with which weight."""
+    """A `--source` or `--style` as it was written: what, and for a style with which weight."""
 
     what: str
-    weight: float | None
+    weight: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Wanted:
         """Reads "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" are no weights."""
         found = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
         if found is None or found[1] == "seed" or Path(text).exists():
-            return cls(text, None)
-        return cls(found[1], float(found[2]))
+            return cls(text)
+        weight = float(found[2])
+        check_strength(weight)
+        return cls(found[1], weight)
 
     @property
     def name(self) -> str:
-        """A label for pictures."""
-        return self.what if self.what.startswith("seed:") else Path(self.what).stem
+        """A short name for labels and files."""
+        if self.what.startswith("seed:"):
+            return self.what.replace(":", "")
+        return Path(self.what).absolute().stem.removesuffix(".latent")
+
+    @property
+    def label(self) -> str:
+        """The name with the weight, where there is one."""
+        return self.name if self.weight is None else f"{self.name} {self.weight:g}"
 
 
 class Mixer:
@@ -60,84 +73,111 @@ class Mixer:
 
     def __init__(self, model: Model, layers: str | None = None, face: int | None = None) -> None:
         self.model, self.layers, self.face = model, layers, face
-        self.base = model.fingerprint
+        self.base, self.generator = model.fingerprint, model.generator
+        self.device = model.generator.mapping.w_avg.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
-        self._latents: dict[str, Tensor] = {}
+        self.people: dict[str, Tensor] = {}  # ws [1, L, w_dim]
+        self.styles: dict[str, Style | Tensor] = {}  # or ws [K, L, w_dim] of other pictures
 
-    def latent(self, what: str) -> Tensor:
-        """The ws [L, w_dim] of a photo, a latent file or "seed:N"."""
-        if what not in self._latents:
-            self._latents[what] = self._read_latent(what)
-        return self._latents[what]
+    def read(self, sources: Sequence[str], styles: Sequence[str]) -> None:
+        """Reads everything by name: files and faces first, projecting all photos together last.
 
-    def _read_latent(self, what: str) -> Tensor:
+        So what is wrong with any of them is told before the work begins.
+        """
+        found: dict[tuple[str, str], Style | Tensor | list[Portrait]] = {}
+        for what in dict.fromkeys(styles):
+            found["style", what] = self._read_style(what)
+        for what in dict.fromkeys(sources):
+            found["source", what] = self._read_source(what)
+        waiting = [p for value in found.values() if isinstance(value, list) for p in value]
+        parts = [waiting[i : i + BATCH] for i in range(0, len(waiting), BATCH)]
+        projected = [ws for part in parts for ws in project_portraits(part, self.model)[0].ws]
+        for (role, what), value in found.items():
+            if isinstance(value, list):
+                own, projected = projected[: len(value)], projected[len(value) :]
+                value = torch.stack(own)
+            if role == "style":
+                self.styles[what] = value
+            elif isinstance(value, Tensor):
+                self.people[what] = value
+
+    def _read_source(self, what: str) -> Tensor | list[Portrait]:
+        """The latent of a latent file or "seed:N", or a photo that is to be projected."""
+        path = _path(what, "--source")
         if what.startswith("seed:"):
-            return seed_latent(self.model.generator, _seed(what))[0]
-        path = Path(what).expanduser()
-        device = self.model.generator.mapping.w_avg.device
+            return seed_latent(self.generator, _seed(what))
         if path.is_file() and not _is_picture(path):
-            return load_latent(path, self.model).w.to(device)
-        return self._project([read_portrait(path, self.model, self.face)])[0]
+            return self._read_latent(path)
+        return [read_portrait(path, self.model, self.face)]
 
-    def _project(self, portraits: list[Portrait]) -> Tensor:
-        return project_portraits(portraits, self.model)[0].ws
+    def _read_style(self, what: str) -> Style | Tensor | list[Portrait]:
+        """A style, latents, or photos that are to be projected."""
+        _path(what, "--style")
+        path = find_style(what)
+        if what.startswith("seed:"):
+            return seed_latent(self.generator, _seed(what))
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            return [self._read_look(source) for source in list_images(path)]
+        if _is_picture(path):
+            return [self._read_look(path)]
+        form = format_of(path) if path.exists() else STYLE
+        if form == STYLE:
+            return load_style(what, self.model)
+        if form == LATENT:
+            return self._read_latent(path)
+        if form == MODEL:
+            return self._difference(load_model(path, self.device), path)
+        try:  # files of other programs do not say what they are
+            return self._read_latent(path)
+        except StylemixError as no_latent:
+            try:
+                other = load_model(path, self.device)
+            except StylemixError:
+                raise no_latent from None
+        return self._difference(other, path)
+
+    def _read_latent(self, path: Path) -> Tensor:
+        return load_latent(path, self.model).w[None].to(self.device)
+
+    def _difference(self, other: Model, path: Path) -> Style:
+        return generator_style(self.generator, self.base, other.generator, str(path))
+
+    def _read_look(self, photo: Path | ImageSource) -> Portrait:
+        """A photo of `--style`; `--face` is for the sources, and here only where it is needed."""
+        try:
+            return read_portrait(photo, self.model)
+        except StylemixError:
+            if self.face is None:
+                raise
+            return read_portrait(photo, self.model, self.face)
 
     def ingredient(self, wanted: Wanted, source: Tensor, strength: float | None) -> Ingredient:
-        """What a `--style` adds to a source [L, w_dim]."""
-        style = self._style(wanted.what, source)
+        """What a `--style` adds to a source [1, L, w_dim]."""
+        style = self.styles[wanted.what]
+        if isinstance(style, Tensor):
+            factor = None if self.layers else look_factor(self.generator)
+            if len(style) == 1:
+                style = blend_style(self.base, source[0], style[0], factor)
+            else:
+                style = profile_style(self.generator, self.base, style, factor)
         weight = wanted.weight
         if strength is not None:
             weight = strength * (1.0 if weight is None else weight)
         return Ingredient(style, weight, self.layers)
 
-    def _style(self, what: str, source: Tensor) -> Style:
-        path, generator = find_style(what), self.model.generator
-        factor = None if self.layers else look_factor(generator)
-        if what.startswith("seed:"):
-            return blend_style(self.base, source, self.latent(what), factor)
-        if path.is_dir() or path.suffix.lower() == ".zip":
-            others = self._folder(path)
-            if len(others) > 1:
-                return profile_style(generator, self.base, others, factor)
-            return blend_style(self.base, source, others[0], factor)
-        if _is_picture(path):
-            return blend_style(self.base, source, self.latent(what), factor)
-        if not path.is_file() or is_style(path):
-            return load_style(what, self.model)
-        return self._from_weights(path, source, factor)
+    def render(
+        self, source: Tensor, wanted: Sequence[Wanted], strength: float | None
+    ) -> Image.Image:
+        """The picture of a source [1, L, w_dim] in the given styles, added."""
+        parts = [self.ingredient(item, source, strength) for item in wanted]
+        return to_pil(render(self.generator, source, parts))
 
-    def _folder(self, path: Path) -> Tensor:
-        """The ws [K, L, w_dim] of all photos of a folder or zip."""
-        key = f"folder {path}"
-        if key not in self._latents:
-            portraits = [read_portrait(s, self.model, self.face) for s in list_images(path)]
-            parts = [portraits[i : i + 8] for i in range(0, len(portraits), 8)]
-            self._latents[key] = torch.cat([self._project(part) for part in parts])
-        return self._latents[key]
 
-    def _from_weights(self, path: Path, source: Tensor, factor: Tensor | None) -> Style:
-        """A latent or a generator, whichever the file turns out to be."""
-        try:
-            other = load_latent(path, self.model).w.to(source)
-        except StylemixError as no_latent:
-            try:
-                model = load_model(path, source.device)
-            except StylemixError:
-                raise no_latent from None
-            return generator_style(self.model.generator, self.base, model.generator, str(path))
-        return blend_style(self.base, source, other, factor)
-
-    def check(self, wanted: Wanted) -> None:
-        """Reads a style that is a file of weights now, before any photo is worked on."""
-        path = find_style(wanted.what)
-        if wanted.what.startswith("seed:") or path.is_dir() or _is_picture(path):
-            return
-        if path.suffix.lower() != ".zip":
-            self._style(
-                wanted.what,
-                self.model.generator.mapping.w_avg.expand(self.model.generator.num_ws, -1),
-            )
+def _path(what: str, option: str) -> Path:
+    if not what:
+        raise StylemixError(f"got an empty {option}; expected a file or seed:N; give its name")
+    return Path(what).expanduser()
 
 
 def _is_picture(path: Path) -> bool:
@@ -145,15 +185,14 @@ def _is_picture(path: Path) -> bool:
 
 
 def _seed(what: str) -> int:
-    text = what.removeprefix("seed:")
-    if not text.isdigit():
-        raise StylemixError(f"got {what!r}; expected seed: and a number, as in seed:7")
-    return int(text)
+    found = re.fullmatch(r"seed:(\d{1,10})", what)
+    if found is None:
+        raise StylemixError(f"got {what[:40]!r}; expected seed: and a number, as in seed:7")
+    return int(found[1])
 
 
-def enlarge(image: Tensor, size: int | None = None) -> Image.Image:
-    """A picture of `size` px from [C, H, H]; None for the model's own, at least 256 px."""
-    picture = to_pil(image)
+def enlarge(picture: Image.Image, size: int | None = None) -> Image.Image:
+    """A picture at `size` px; None for its own, but at least 256 px."""
     size = size or max(picture.width, SMALLEST_OUTPUT)
     return picture if picture.width == size else resize(picture, size)
 
@@ -169,15 +208,18 @@ def enlarge(image: Tensor, size: int | None = None) -> Image.Image:
     "seed:N, with :WEIGHT behind it if wanted; again to add styles.",
 )  # fmt: skip
 @click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
-@click.option("--strength", type=float, help="Factor on all styles.  [default: each style's own]")
+@click.option(
+    "--strength", type=float,
+    help="Strength of all styles, times the WEIGHT of each.  [default: each style's own]",
+)  # fmt: skip
 @click.option(
     "--layers",
     help="Where styles act: coarse, middle, fine, all, pixels such as 16-64px, numbers such as "
     "0-3.  [default: each style's own]",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("out.png"), show_default=True,
-    help="Picture; with several sources and no --grid a folder.",
+    "--output", type=click.Path(path_type=Path),
+    help="Picture; with several sources and no --grid a folder.  [default: out.png, out]",
 )  # fmt: skip
 @click.option("--grid", "as_grid", is_flag=True, help="One picture of sources by styles.")
 @click.option("--size", type=click.IntRange(16, 4096), help="Side of the output in px.")
@@ -189,7 +231,7 @@ def mix_command(
     model: str,
     strength: float | None,
     layers: str | None,
-    output: Path,
+    output: Path | None,
     as_grid: bool,
     size: int | None,
     face: int | None,
@@ -204,46 +246,43 @@ def mix_command(
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
     single = as_grid or len(sources) == 1
+    output = output or Path("out.png" if single else "out")
     if single:
         check_image_path(output)
+    else:
+        check_folder(output)
+    if strength is not None:
+        check_strength(strength)
     wanted = [Wanted.parse(text) for text in styles]
     mixer = Mixer(load_model(model, find_device(device)), layers, face)
-    for item in wanted:
-        mixer.check(item)
-    people = [mixer.latent(source) for source in sources]
+    mixer.read(sources, [item.what for item in wanted])
     if as_grid:
-        _save_grid(mixer, sources, people, wanted, strength, output, size)
+        _save_grid(mixer, sources, wanted, strength, output, size)
         click.echo(f"Wrote {output}")
         return
-    for source, person in zip(sources, people, strict=True):
-        parts = [mixer.ingredient(item, person, strength) for item in wanted]
-        image = render(mixer.model.generator, person[None], parts)[0]
-        path = output if single else output / f"{Wanted(source, None).name}.png"
-        save_image(path, enlarge(image, size), generated="composite")
+    names = unique_names(Wanted(source).name for source in sources)
+    for source, name in zip(sources, names, strict=True):
+        picture = mixer.render(mixer.people[source], wanted, strength)
+        path = output if single else output / f"{name}.png"
+        save_image(path, enlarge(picture, size), generated="composite")
         click.echo(f"Wrote {path}")
 
 
 def _save_grid(
     mixer: Mixer,
-    names: tuple[str, ...],
-    people: list[Tensor],
+    sources: tuple[str, ...],
     wanted: list[Wanted],
     strength: float | None,
     output: Path,
     size: int | None,
 ) -> None:
     """Rows are people, columns their reconstruction and each style by itself."""
-    cells = []
-    for person in people:
-        cells.append(enlarge(render(mixer.model.generator, person[None])[0], size))
-        for item in wanted:
-            part = mixer.ingredient(item, person, strength)
-            cells.append(enlarge(render(mixer.model.generator, person[None], [part])[0], size))
+    columns: list[list[Wanted]] = [[], *([item] for item in wanted)]
     sheet = grid(
-        cells,
-        columns=len(wanted) + 1,
-        column_labels=["reconstruction", *(item.name for item in wanted)],
-        row_labels=[Wanted(name, None).name for name in names],
-        cell=size or max(mixer.model.generator.img_resolution, 192),
+        [mixer.render(mixer.people[who], parts, strength) for who in sources for parts in columns],
+        columns=len(columns),
+        column_labels=["reconstruction", *(item.label for item in wanted)],
+        row_labels=[Wanted(source).name for source in sources],
+        cell=size or max(mixer.generator.img_resolution, SMALLEST_CELL),
     )
     save_image(output, sheet, generated="composite")

@@ -12,9 +12,9 @@ from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.files import write_json
-from stylemix.images import save_image, to_pil
+from stylemix.images import check_folder, save_image, to_pil
 from stylemix.latents import Latent, save_latent
-from stylemix.portraits import Portrait, project_portraits, read_portrait
+from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
 from stylemix.projection import Projection, ProjectionSettings
 from stylemix.sheets import grid
 from stylemix.sources import list_images
@@ -85,6 +85,7 @@ def project_command(
       stylemix project photo.jpg
       stylemix project photos/ --output latents --batch 4
     """
+    check_folder(output)
     network = load_model(model, find_device(device))
     settings = ProjectionSettings(seed=seed)
     if w_steps is not None:
@@ -100,7 +101,7 @@ def project_command(
                 raise
             failed += 1
             click.echo(f"Error: {error}", err=True)
-    names = _unique([stem for stem, _ in portraits])
+    names = unique_names(stem for stem, _ in portraits)
     report: dict[str, dict[str, float]] = {}
     for start in range(0, len(portraits), batch):
         part = [portrait for _, portrait in portraits[start : start + batch]]
@@ -109,7 +110,10 @@ def project_command(
     if report:
         write_json(output / "report.json", report)
     if failed:
-        raise StylemixError(f"got {failed} photos that could not be used; see above")
+        raise StylemixError(
+            f"got no latent from {failed} of {failed + len(portraits)} photos; the lines above say "
+            "why; the others are written"
+        )
 
 
 def _write(
@@ -125,13 +129,3 @@ def _write(
         path = save_projection(folder, name, portrait, latent, images)
         report[name] = latent.metrics
         click.echo(f"{path}: {describe(latent.metrics)}")
-
-
-def _unique(stems: list[str]) -> list[str]:
-    """Names with a number behind those that come again, so that no result overwrites another."""
-    seen: dict[str, int] = {}
-    out = []
-    for stem in stems:
-        seen[stem] = seen.get(stem, 0) + 1
-        out.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
-    return out

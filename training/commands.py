@@ -30,6 +30,7 @@ HELP = {
     "w_dim": "Width of w.",
     "mapping_layers": "Layers of the mapping network.",
     "channel_base": "Channels times resolution. [default: 16384, from 512 px on 32768]",
+    "d_channel_base": "The same for the discriminator alone. [default: --channel-base]",
     "channel_max": "Most channels of a layer.",
     "g_architecture": "Generator's way to colours.",
     "d_architecture": "Discriminator's way from colours.",

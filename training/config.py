@@ -19,6 +19,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "z_dim": (1, 8192),
     "w_dim": (1, 8192),
     "mapping_layers": (1, 32),
+    "channel_base": (4, 2**20),
+    "d_channel_base": (4, 2**20),
     "channel_max": (1, 8192),
     "lr": (0, 1),
     "r1_gamma": (0, 10**9),
@@ -56,6 +58,7 @@ class TrainConfig:
     w_dim: int = 512
     mapping_layers: int = 2
     channel_base: int | None = None
+    d_channel_base: int | None = None
     channel_max: int = 512
     g_architecture: str = "skip"
     d_architecture: str = "resnet"
@@ -89,7 +92,8 @@ class TrainConfig:
             if value is not None and not low <= value <= high:
                 raise StylemixError(f"got {name} {value}; expected a number from {low} to {high}")
         # Refuses resolutions that are no power of two, and too few channels for them.
-        GeneratorConfig(self.resolution, channel_base=self.channel_base or 32768)
+        for base in (self.channel_base, self.d_channel_base):
+            GeneratorConfig(self.resolution, channel_base=base or 32768)
 
     def resolve(self) -> TrainConfig:
         """The same settings with every None replaced (ADA, arXiv 2006.06676, appendix C)."""
@@ -124,7 +128,7 @@ class TrainConfig:
         return DiscriminatorConfig(
             self.resolution,
             c_dim=c_dim,
-            channel_base=self.channel_base,
+            channel_base=self.d_channel_base or self.channel_base,
             channel_max=self.channel_max,
             architecture=self.d_architecture,
         )

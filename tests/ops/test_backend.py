@@ -72,7 +72,7 @@ def test_use_forces_a_backend_and_ends_with_its_block():
 def test_a_forced_backend_never_falls_back():
     _register()
     with use("fake"):
-        with pytest.raises(RuntimeError, match="'fake' has no bias_act for torch.float32 on cpu"):
+        with pytest.raises(RuntimeError, match=r"'fake' has no bias_act for torch\.float32 on cpu"):
             bias_act(torch.ones([1, 1]))
         with pytest.raises(RuntimeError, match="'fake' has no upfirdn2d"):
             filter2d(torch.ones([1, 1, 2, 2]), None)
@@ -80,6 +80,10 @@ def test_a_forced_backend_never_falls_back():
 
 def test_an_unknown_backend_is_named():
     _register()
-    with pytest.raises(ValueError, match=r"got backend 'nosuch'; expected one of \['fake', 'torch'\]"):
-        with use("nosuch"):
-            pass
+    with (
+        pytest.raises(
+            ValueError, match=r"got backend 'nosuch'; expected one of \['fake', 'torch'\]"
+        ),
+        use("nosuch"),
+    ):
+        pass

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+import reference
 import torch
-from tests import reference
 from torch.autograd import gradcheck, gradgradcheck
 
 from stylemix.ops import conv2d_resample, setup_filter

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import reference
 import torch
 import torch.nn.functional as F
-from tests import reference
 from torch.autograd import gradcheck, gradgradcheck
 
 from stylemix.ops import grid_sample

@@ -82,10 +82,10 @@ def test_costly_files_are_refused_quickly(tmp_path, name):
     path = tmp_path / "bomb.pkl"
     path.write_bytes(COSTLY[name])
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         refusal(path)
-        assert time.perf_counter() - start < SECONDS
+        assert time.process_time() - start < SECONDS
         assert tracemalloc.get_traced_memory()[1] < BYTES
     finally:
         tracemalloc.stop()

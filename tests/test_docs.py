@@ -1,0 +1,278 @@
+"""Pages that keep their word: commands parse, options exist, links lead somewhere."""
+
+import ast
+import importlib
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from stylemix import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+# Where each command is explained; `info` has no options of its own.
+PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | {
+    "demo": "quickstart.md",
+    "info": "install.md",
+}
+OF_OTHERS = {"--slow", "--cfg"}  # of pytest and of stylegan3
+ENDS = {"&&", "||", ";", "|", ">"}
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of code in a page: its language ("" for inline and indented code) and its text."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    inline: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@cache
+def blocks(page: Path) -> tuple[Block, ...]:
+    """Return the fenced and indented blocks and the inline code of a page."""
+    found: list[Block] = []
+    fence, language, start, lines = "", "", 0, list[str]()
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        mark = re.match(r" *(`{3,})(.*)", line)
+        if fence:
+            if mark and mark[1] == fence and not mark[2].strip():
+                found.append(Block(page, start, language, "\n".join(lines)))
+                fence = ""
+            else:
+                lines.append(line)
+        elif mark:
+            fence, language, start, lines = mark[1], mark[2].strip(), number, []
+        elif line.startswith("    "):
+            found.append(Block(page, number, "", line.strip()))
+        else:
+            spans = re.findall(r"(?<!`)`([^`]+)`(?!`)", line)
+            found += [Block(page, number, "", span, inline=True) for span in spans]
+    assert not fence, f"{page.name}: a block is not closed"
+    return tuple(found)
+
+
+@cache
+def prose(page: Path) -> str:
+    """Return a page without its code."""
+    text = re.sub(r"^ *(`{3,}).*?^ *\1 *$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.sub(r"`[^`\n]+`", "", text)
+
+
+def command_lines() -> Iterator[tuple[Block, list[str]]]:
+    """Yield the words of every `stylemix ...` in the pages, inline ones included."""
+    for block in (block for page in PAGES for block in blocks(page)):
+        if block.language not in ("", "bash", "console", "sh"):
+            continue
+        text = re.sub(r"\\\n\s*", " ", block.text)
+        for line in text.splitlines():
+            if "stylemix " not in line:
+                continue
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            start = 0
+            for end, word in enumerate([*words, ";"]):
+                if word not in ENDS:
+                    continue
+                part = words[start:end]
+                start = end + 1
+                if " ".join(part[:3]) == "python -m stylemix":
+                    part = part[2:]
+                if part[:1] == ["stylemix"] and len(part) > 1:
+                    yield block, part[1:]
+
+
+def command(name: str) -> click.Command:
+    found = cli.main.get_command(click.Context(cli.main), name)
+    assert found is not None
+    return found
+
+
+@cache
+def options(name: str) -> dict[str, click.Option]:
+    """Return the options of a command by each of their spellings, `--help` left out."""
+    params = [param for param in command(name).params if isinstance(param, click.Option)]
+    return {flag: option for option in params for flag in [*option.opts, *option.secondary_opts]}
+
+
+def problem(words: list[str], inline: bool) -> str | None:
+    """Say what is wrong with the words of a command line, None where it parses."""
+    name, arguments = words[0], words[1:]
+    if name in ("COMMAND", "...", "--help", "-h", "--version"):
+        return None
+    if name not in cli.COMMANDS:
+        return f"there is no command {name!r}"
+    try:
+        command(name).make_context(name, arguments).close()
+    except click.exceptions.Exit:
+        pass  # --help
+    except click.MissingParameter as error:
+        if not inline:  # in a sentence a command may be named without what it needs
+            return error.format_message()
+    except click.UsageError as error:
+        return error.format_message()
+    return None
+
+
+def test_every_command_line_parses(capsys):
+    lines = list(command_lines())
+    wrong = [
+        f"{block}: stylemix {' '.join(words)}: {said}"
+        for block, words in lines
+        if (said := problem(words, block.inline)) is not None
+    ]
+    assert not wrong, "\n".join(wrong)
+    shown = {words[0] for block, words in lines if not block.inline}
+    assert set(cli.COMMANDS) <= shown, "every command needs an example in a page"
+
+
+@pytest.mark.parametrize(
+    "line", ["demo --grid", "mix --source a.jpg", "align", "nosuch", "train x --kimg y"]
+)
+def test_a_wrong_command_line_is_found(line):
+    assert problem(line.split(), inline=False) is not None
+
+
+def test_missing_arguments_are_fine_in_a_sentence():
+    assert problem(["adapt"], inline=True) is None
+    assert problem(["adapt", "--nosuch"], inline=True) is not None
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_option_is_on_the_page_of_its_command(name):
+    page = DOCS / PAGE_OF[name]
+    code = " ".join(block.text for block in blocks(page))
+    mentioned = set(FLAG.findall(code))
+    missing = [flag for flag in options(name) if flag.startswith("--") and flag not in mentioned]
+    assert not missing, f"{page.name} says nothing about {', '.join(missing)}"
+
+
+def test_no_page_names_an_option_that_does_not_exist():
+    known = {flag for name in cli.COMMANDS for flag in options(name)} | {"--help", "--version"}
+    wrong = []
+    for page in DOCS.glob("*.md"):
+        for block in blocks(page):
+            ours = block.language in ("", "bash") and not re.match(r"(pip|git|python) ", block.text)
+            flags = FLAG.findall(block.text) if ours else []
+            wrong += [f"{block}: {flag}" for flag in flags if flag not in known | OF_OTHERS]
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in ("demo", "info")])
+def test_tables_of_options_hold_options_of_that_command_only(name):
+    rows = [line for line in (DOCS / f"{name}.md").read_text().splitlines() if "| `--" in line]
+    flags = {f for row in rows for f in FLAG.findall(row.split("|")[1])}
+    assert len(flags) >= 3
+    assert flags <= set(options(name))
+
+
+def _styles() -> set[str]:
+    return {file.stem for file in (ROOT / "stylemix" / "assets" / "styles").glob("*.pkl")}
+
+
+def test_styles_in_examples_are_shipped():
+    if not _styles():
+        pytest.skip("no styles are shipped yet")
+    wrong = []
+    for block, words in command_lines():
+        for option, value in itertools.pairwise(words):
+            name = re.sub(r":-?[\d.]+$", "", value)
+            if option == "--style" and re.fullmatch(r"[a-z-]+", name) and name not in _styles():
+                wrong.append(f"{block}: {name}")
+    assert not wrong
+
+
+def _slug(heading: str) -> str:
+    """Return the anchor of a heading, as MyST and GitHub make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return {_slug(line) for line in re.findall(r"^#{1,3} +(.+)$", text, flags=re.M)}
+
+
+def links(page: Path) -> list[str]:
+    """Return what a page links to or shows, code left out."""
+    text = prose(page)
+    found = re.findall(r"\]\(<?([^)>\s]+)>?(?: +\"[^\"]*\")?\)", text)
+    return [*found, *re.findall(r"(?:src|href)=\"([^\"]+)\"", text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    wrong = []
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists():
+            wrong.append(f"{link}: no such file")
+        elif anchor and anchor not in anchors(target):
+            wrong.append(f"{link}: no such heading")
+    assert not wrong
+
+
+def test_every_page_is_in_the_contents():
+    index = DOCS / "index.md"
+    trees = [block.text for block in blocks(index) if block.language == "{toctree}"]
+    named = [line for text in trees for line in text.splitlines() if re.fullmatch(r"[\w-]+", line)]
+    pages = sorted(page.stem for page in DOCS.glob("*.md") if page != index)
+    assert sorted(named) == pages
+
+
+@pytest.mark.parametrize("folder", ["ops", "stylemix", "training", "tools"])
+def test_the_architecture_names_every_file(folder):
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    parts = re.split(r"^### (\w+)/.*$", text, flags=re.M)[1:]
+    sections = zip(parts[::2], parts[1::2], strict=True)
+    lines = [line for at, body in sections if at == folder for line in body.splitlines()]
+    rows = [line.split("|")[1] for line in lines if line.startswith("|")]
+    named = [name for row in rows for name in re.findall(r"`(\w+\.py)`", row)]
+    files = {path.name for path in (ROOT / folder).glob("*.py")}
+    assert sorted(named) == sorted(set(named)), "a file has two lines"
+    assert set(named) - files == set()
+    assert files - set(named) <= {"__init__.py"}
+
+
+PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+
+
+def test_pages_of_tasks_have_a_python_example():
+    have = {block.page.stem for block in PYTHON}
+    assert {"align", "project", "mix", "adapt", "generate", "convert", "quickstart"} <= have
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_examples_import_what_exists(block):
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            module = importlib.import_module(node.module)
+            assert [a.name for a in node.names if not hasattr(module, a.name)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_examples_run(block, tmp_path, monkeypatch, capsys):
+    if not (ROOT / "stylemix" / "assets" / "faces-64.safetensors").is_file():
+        pytest.skip("the model is not there")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
