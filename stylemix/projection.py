@@ -38,13 +38,13 @@ class ProjectionSettings:
 
     w_steps: int = 100
     plus_steps: int = 200
-    lr: float = 0.05
+    lr: float = 0.1
     exploration: float = 0.025  # noise on w, in standard deviations, that fades out
-    pixel_weight: float = 4.0
-    feature_weight: float = 0.5
-    identity_weight: float = 1.0
-    delta_weight: float = 0.02
-    prior_weight: float = 0.002
+    pixel_weight: float = 10.0
+    feature_weight: float = 1.0
+    identity_weight: float = 0.3
+    delta_weight: float = 0.002
+    prior_weight: float = 0.0005
     seed: int = 0
 
 

@@ -30,6 +30,7 @@ from stylemix.resume import adam_tensors, load_adam, part
 from stylemix.style import Style
 
 FORMAT = "stylemix-transfer-state"
+MIXING = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ class Transfer:
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         layout = torch.channels_last
         self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)  # type: ignore[call-overload]
-        self.synthesis.requires_grad_(True).train()
+        for name, parameter in self.synthesis.named_parameters():
+            # A stored noise map would be learned as a pattern that lies over every picture.
+            parameter.requires_grad_(not name.endswith("noise_strength"))
         self.average = copy.deepcopy(self.synthesis).requires_grad_(False)
         self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator.requires_grad_(True).train()
         betas = (0.0, 0.99)
-        self.g_adam = torch.optim.Adam(self.synthesis.parameters(), lr=settings.lr, betas=betas)
+        learned = [p for p in self.synthesis.parameters() if p.requires_grad]
+        self.g_adam = torch.optim.Adam(learned, lr=settings.lr, betas=betas)
         self.d_adam = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr, betas=betas)
         self.pipe = replace(PIPES["bgc"], sharp=False)
         self.device = model.generator.mapping.w_avg.device
@@ -80,11 +84,19 @@ class Transfer:
         images = self.pipe(images, self.settings.augment_p)
         return d(images, c, dtype=dtype).float()  # type: ignore[no-any-return]
 
+    def _latents(self, count: int) -> Tensor:
+        """Latents [N, L, w_dim]; half of the batches are mixed, as photos differ by layer."""
+        ws = map_latents(self.base, torch.randn([count, self.base.z_dim]), self.settings.psi)
+        if torch.rand([]) < MIXING:
+            cutoff = int(torch.randint(1, ws.shape[1], []))
+            ws = torch.cat([ws[:, :cutoff], ws[:, cutoff:].roll(1, dims=0)], dim=1)
+        return ws
+
     def step(self, index: int, reals: Tensor) -> tuple[float, float]:
         """One step of both networks on reals [N, C, H, H] in [-1, 1]; returns their losses."""
         s = self.settings
         with torch.no_grad():
-            ws = map_latents(self.base, torch.randn([len(reals), self.base.z_dim]), s.psi)
+            ws = self._latents(len(reals))
             plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
         self.discriminator.requires_grad_(False)
         fakes = self.synthesis(ws, noise_mode="const", dtype=self.dtype)
@@ -109,11 +121,12 @@ class Transfer:
     def style(self) -> Style:
         """The difference of the averaged network from the base."""
         original = dict(self.base.synthesis.named_parameters())
-        pairs = self.average.named_parameters()
-        return Style(
-            Model(self.base).fingerprint,
-            weights={name: (value - original[name]).detach() for name, value in pairs},
-        )
+        changes = {
+            name: (value - original[name]).detach()
+            for name, value in self.average.named_parameters()
+            if not name.endswith("noise_strength")
+        }
+        return Style(Model(self.base).fingerprint, weights=changes)
 
     def _networks(self) -> dict[str, torch.nn.Module]:
         return {"G.": self.synthesis, "G_ema.": self.average, "D.": self.discriminator}

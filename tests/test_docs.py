@@ -14,6 +14,9 @@ import click
 import pytest
 
 from stylemix import cli
+from stylemix.adaptation import LookSettings
+from stylemix.projection import ProjectionSettings
+from stylemix.transfer import TransferSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -23,6 +26,17 @@ PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | {
     "demo": "quickstart.md",
     "info": "install.md",
 }
+WITH_A_TABLE = [name for name in cli.COMMANDS if name not in ("demo", "info")]
+# Options whose default is not click's own, since another setting or a dataclass decides.
+DEFAULTS: dict[tuple[str, str], object] = {
+    ("project", "--w-steps"): ProjectionSettings().w_steps,
+    ("project", "--steps"): ProjectionSettings().plus_steps,
+    ("adapt", "--steps"): LookSettings().steps,
+    ("adapt", "--kimg"): TransferSettings().kimg,
+    ("train", "--output"): None,
+    ("train", "--data-name"): None,
+}
+OPTION_ROWS = {"--w-dim": "--z-dim`, `--w-dim"}  # two options that share a row
 OF_OTHERS = {"--slow", "--cfg"}  # of pytest and of stylegan3
 ENDS = {"&&", "||", ";", "|", ">"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
@@ -171,12 +185,65 @@ def test_no_page_names_an_option_that_does_not_exist():
     assert not wrong
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in ("demo", "info")])
+@pytest.mark.parametrize("name", WITH_A_TABLE)
 def test_tables_of_options_hold_options_of_that_command_only(name):
     rows = [line for line in (DOCS / f"{name}.md").read_text().splitlines() if "| `--" in line]
     flags = {f for row in rows for f in FLAG.findall(row.split("|")[1])}
     assert len(flags) >= 3
     assert flags <= set(options(name))
+
+
+def _last_cell(page: str, start: str) -> str:
+    """Return the last cell of the last table row of a page that starts so."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    row = [line for line in lines if line.startswith(start)][-1]
+    return row.strip("| ").split("|")[-1].strip()
+
+
+@pytest.mark.parametrize("name", WITH_A_TABLE)
+def test_tables_of_options_tell_the_defaults(name):
+    wrong = []
+    for flag, option in options(name).items():
+        default = DEFAULTS.get((name, flag), option.default)
+        if flag not in option.opts or not isinstance(default, (int, float, str, Path)):
+            continue
+        told = _last_cell(f"{name}.md", "| `" + OPTION_ROWS.get(flag, flag) + "`")
+        expected = "off" if default is False else f"{default:g}" if _number(default) else default
+        if str(expected) != told and not (default == "" and told == "empty"):
+            wrong.append(f"{flag}: got {told}; expected {expected}")
+    assert not wrong
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def test_weights_of_losses_are_those_of_the_code():
+    project = ProjectionSettings()
+    look = LookSettings()
+    for page, term, weight in (
+        ("project.md", "pixels", project.pixel_weight),
+        ("project.md", "features", project.feature_weight),
+        ("project.md", "prior", project.prior_weight),
+        ("project.md", "identity", project.identity_weight),
+        ("project.md", "difference", project.delta_weight),
+        ("adapt.md", "colours", look.colour_weight),
+        ("adapt.md", "colours over the face", look.map_weight),
+        ("adapt.md", "texture", look.texture_weight),
+        ("adapt.md", "drawing", look.structure_weight),
+        ("adapt.md", "identity", look.identity_weight),
+        ("adapt.md", "size", look.size_weight),
+    ):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        assert f"| {term} | {weight:g} |" in text, f"{page}: {term} has the weight {weight:g}"
+    text = (DOCS / "project.md").read_text(encoding="utf-8")
+    assert f"The learning rate is {project.lr:g};" in text
+    assert f"Noise on w, {project.exploration:g} of its spread" in text
+    transfer, text = TransferSettings(), (DOCS / "adapt.md").read_text(encoding="utf-8")
+    assert f"weight {transfer.tie_weight:g})" in text
+    assert f"R1 with a weight of {transfer.r1_gamma:g}," in text
+    assert f"p = {transfer.augment_p:g}," in text
+    assert f"with a factor of {transfer.ema:g}" in text
 
 
 def _styles() -> set[str]:

@@ -14,7 +14,7 @@ from stylemix.augment import PIPES
 from stylemix.config import ARCHITECTURES
 from stylemix.dataset import ImageDataset
 from stylemix.devices import find_device
-from stylemix.training.config import AUGMENTS, FILTERS, PRECISIONS, TrainConfig
+from stylemix.training.config import AUGMENTS, FILTERS, NOISES, PRECISIONS, TrainConfig
 from stylemix.training.loop import train
 
 TEMPLATES = {"none": NO_TEMPLATE, "faces128": FACES128, "ffhq": FFHQ}
@@ -39,6 +39,7 @@ HELP = {
     "d_reg_interval": "Steps between R1 penalties, 0 for none.",
     "path_length_weight": "Weight of the path length penalty, 0 for none.",
     "g_reg_interval": "Steps between path length penalties.",
+    "noise": "Noise in the layers; none for a generator that photos are projected into.",
     "style_mixing": "Probability of style mixing.",
     "ema_kimg": "Half-life of the generator average. [default: batch * 10 / 32]",
     "ema_rampup": "Limit of that half-life as a part of the images seen, 0 for none.",
@@ -58,6 +59,7 @@ CHOICES: dict[str, Any] = {
     "augment": AUGMENTS,
     "augment_pipe": tuple(PIPES),
     "augment_filter": FILTERS,
+    "noise": NOISES,
 }
 
 

@@ -11,6 +11,7 @@ from stylemix.errors import StylemixError
 
 AUGMENTS = ("ada", "fixed", "none")
 PRECISIONS = ("fp32", "bf16")
+NOISES = ("random", "none")
 FILTERS = ("sym6", "bilinear")
 RANGES: dict[str, tuple[float, float]] = {
     "kimg": (0, 10**7),
@@ -69,6 +70,7 @@ class TrainConfig:
     path_length_weight: float = 2
     g_reg_interval: int = 4
     style_mixing: float = 0.9
+    noise: str = "random"
     ema_kimg: float | None = None
     ema_rampup: float = 0.05
     # Augmentation
@@ -85,6 +87,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _expect("augment", self.augment, AUGMENTS)
         _expect("augment_pipe", self.augment_pipe, PIPES)
+        _expect("noise", self.noise, NOISES)
         _expect("augment_filter", self.augment_filter, FILTERS)
         _expect("precision", self.precision, PRECISIONS)
         for name, (low, high) in RANGES.items():

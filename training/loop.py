@@ -59,7 +59,7 @@ class Step:
     def g_main(self, count: int, c: Tensor | None) -> None:
         """The generator against the discriminator."""
         ws = self._mapped(self._noise(count), c)
-        fakes = self.state.generator.synthesis(ws, noise_mode="random", dtype=self.dtype)
+        fakes = self.state.generator.synthesis(ws, noise_mode=self.config.noise, dtype=self.dtype)
         logits = self._score(fakes, c, self.dtype)
         loss = g_logistic(logits)
         log.add(self.stats, "Loss/G/loss", loss)
@@ -70,7 +70,7 @@ class Step:
         """Path length regularisation, in float32 since it differentiates a gradient."""
         half = max(count // PATH_LENGTH_SHRINK, 1)
         ws = self._mapped(self._noise(half), None if c is None else c[:half])
-        images = self.state.generator.synthesis(ws, noise_mode="random")
+        images = self.state.generator.synthesis(ws, noise_mode=self.config.noise)
         lengths = path_lengths(images, ws)
         penalty, mean = path_length_penalty(lengths, self.state.path_length_mean)
         self.state.path_length_mean.copy_(mean)
@@ -82,7 +82,7 @@ class Step:
         """The discriminator on reals and fakes."""
         with torch.no_grad():
             ws = self._mapped(self._noise(len(reals)), c)
-            fakes = self.state.generator.synthesis(ws, noise_mode="random", dtype=self.dtype)
+            fakes = self.state.generator.synthesis(ws, noise_mode=self.config.noise, dtype=self.dtype)
         fake_logits = self._score(fakes, c, self.dtype)
         real_logits = self._score(reals, real_c, self.dtype)
         signs = real_logits.detach().sign()
