@@ -1,4 +1,4 @@
-"""Small models with random weights, made on the fly: tests of what is done with a model use them."""
+"""Small models with random weights, made on the fly, for tests of what is done with a model."""
 
 import copy
 from pathlib import Path
@@ -34,7 +34,7 @@ def tiny_model(
         config = GeneratorConfig(**sizes, z_dim=W_DIM, w_dim=W_DIM, architecture=architecture)
         generator = Generator(config).eval().requires_grad_(False)
         for name, parameter in generator.named_parameters():
-            if name.endswith("noise_strength") or name.endswith(".bias"):
+            if name.endswith(("noise_strength", ".bias")):
                 parameter += 0.1 * torch.randn(parameter.shape)
             if name.endswith("torgb.weight"):
                 parameter *= 0.4  # pictures mostly within -1 and 1

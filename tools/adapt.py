@@ -142,9 +142,12 @@ def adapt_command(
     save_style(output, style)
     if method == "transfer":
         _state(output).unlink(missing_ok=True)
-    figures = ", ".join(f"{key} {value}" for key, value in scores.items())
-    size = os.path.getsize(output) / 1000
-    click.echo(f"Wrote {output} ({size:.0f} KB, {method}, {pictures} pictures): {figures}")
+    click.echo(f"Wrote {output} ({method}, {pictures} pictures): {_describe(output, scores)}")
+
+
+def _describe(output: Path, scores: dict[str, float]) -> str:
+    figures = [f"{key} {value}" for key, value in scores.items()]
+    return ", ".join([f"{os.path.getsize(output) / 1000:.0f} KB", *figures])
 
 
 def _check_options(method: str, steps: int | None, kimg: float | None) -> None:

@@ -82,7 +82,8 @@ class Step:
         """The discriminator on reals and fakes."""
         with torch.no_grad():
             ws = self._mapped(self._noise(len(reals)), c)
-            fakes = self.state.generator.synthesis(ws, noise_mode=self.config.noise, dtype=self.dtype)
+            synthesis = self.state.generator.synthesis
+            fakes = synthesis(ws, noise_mode=self.config.noise, dtype=self.dtype)
         fake_logits = self._score(fakes, c, self.dtype)
         real_logits = self._score(reals, real_c, self.dtype)
         signs = real_logits.detach().sign()

@@ -125,7 +125,9 @@ def test_more_pictures_tell_more_about_places(faces, count, cells):
 def test_large_pictures_are_looked_at_smaller():
     images = torch.rand([1, 3, 512, 512], generator=torch.Generator().manual_seed(0)) * 2 - 1
     small = torch.nn.functional.interpolate(images, 256, mode="bilinear", antialias=True)
-    for one, other in zip(statistics(images, 2).features, statistics(small, 2).features):
+    for one, other in zip(
+        statistics(images, 2).features, statistics(small, 2).features, strict=True
+    ):
         assert torch.equal(one, other)
 
 

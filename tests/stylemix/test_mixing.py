@@ -237,8 +237,8 @@ def test_a_generator_trained_on_is_a_style(model, ws):
 
 
 def test_unrelated_generators_are_refused(model):
+    stranger = tiny_model(seed=3, resolution=64)
     with pytest.raises(StylemixError, match=r"x\.pkl: got a generator unrelated .* by 1\.\d of"):
-        stranger = tiny_model(seed=3, resolution=64)
         generator_style(model.generator, "base", stranger.generator, "x.pkl")
     with pytest.raises(StylemixError, match=r"x\.pkl: got a generator of other sizes"):
         generator_style(model.generator, "base", tiny_model().generator, "x.pkl")

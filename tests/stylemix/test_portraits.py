@@ -55,7 +55,7 @@ def test_a_member_of_a_zip(tmp_path):
 
 def test_one_of_several_faces():
     model = tiny_model()
-    with pytest.raises(StylemixError, match="got 2 faces in .*two_people.jpg"):
+    with pytest.raises(StylemixError, match=r"got 2 faces in .*two_people\.jpg"):
         read_portrait(TWO, model)
     first, second = (read_portrait(TWO, model, face) for face in (1, 2))
     assert not torch.allclose(first.image, second.image, atol=0.2)

@@ -226,7 +226,9 @@ def test_shipped_styles_are_found_by_name(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shipped_styles() == ["gold", "noir"]
     assert load_style("noir").base == "a"
-    with pytest.raises(StylemixError, match=r"got the style nor; .* \(gold, noir\); check the name"):
+    with pytest.raises(
+        StylemixError, match=r"got the style nor; .* \(gold, noir\); check the name"
+    ):
         load_style("nor")
     for odd in ("styles/noir", "../styles/noir", "noir.pkl"):
         with pytest.raises(StylemixError, match="expected a file or a shipped style"):

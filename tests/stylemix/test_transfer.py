@@ -77,9 +77,7 @@ def test_stopped_and_continued_equals_a_straight_run(model, dataset, tmp_path):
     learn_transfer(model, dataset, replace(SETTINGS, kimg=0.008, state_kimg=0.008), state)
     assert state.exists()
     seen = []
-    continued = learn_transfer(
-        model, dataset, SETTINGS, state, lambda *call: seen.append(call[:2])
-    )
+    continued = learn_transfer(model, dataset, SETTINGS, state, lambda *call: seen.append(call[:2]))
     assert seen == [(16, 24), (24, 24)]
     assert equal(continued, straight)
     finished = learn_transfer(model, dataset, SETTINGS, state, lambda *call: seen.append(call))
@@ -149,7 +147,7 @@ def test_a_state_of_something_else_is_refused(model, dataset, tmp_path):
         (tiny_model(seed=5, template=NO_TEMPLATE, resolution=16), dataset, SETTINGS),
     ]:
         before = state.read_bytes()
-        with pytest.raises(StylemixError, match="got a state .* of other pictures, settings or"):
+        with pytest.raises(StylemixError, match=r"got a state .* of other pictures, settings or"):
             learn_transfer(where, what, settings, state)
         assert state.read_bytes() == before
     state.write_bytes(before[:-100])
