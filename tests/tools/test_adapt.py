@@ -1,0 +1,83 @@
+"""`stylemix adapt` as a user calls it."""
+
+import pickle
+import zipfile
+from io import BytesIO
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix.checkpoint import load_model
+from stylemix.cli import main
+from stylemix.style import load_style
+from tests.models import saved, tiny_model
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapt")
+    saved(tiny_model(), folder / "base.safetensors")
+    draw = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "grey.zip", "w") as archive:
+        for i in range(30):
+            grey = draw.integers(0, 255, (32, 32, 1), dtype=np.uint8).repeat(3, axis=2)
+            data = BytesIO()
+            Image.fromarray(grey).save(data, "PNG")
+            archive.writestr(f"{i}.png", data.getvalue())
+    return folder
+
+
+def adapt(files, *arguments):
+    command = ["adapt", "--model", str(files / "base.safetensors"), str(files / "grey.zip")]
+    return CliRunner().invoke(main, [*command, *map(str, arguments)])
+
+
+def test_a_look(files):
+    output = files / "look.pkl"
+    about = ["--name", "grey", "--license", "CC0", "--credit", "nobody", "--consent", "no persons"]
+    result = adapt(files, "--output", output, "--no-align", "--steps", 3, "--strength", 0.7, *about)
+    assert result.exit_code == 0, result.output
+    style = load_style(output, tiny_model_in(files))
+    assert style.strength == 0.7
+    assert style.info["method"] == "look"
+    assert style.info["pictures"] == 30
+    assert [style.info[k] for k in ("name", "licence", "credit", "consent")] == [
+        "grey", "CC0", "nobody", "no persons",
+    ]  # fmt: skip
+    assert set(style.info["scores"]) == {"style accuracy", "identity distance"}
+    with output.open("rb") as file:  # a stock pickle of plain containers and arrays
+        data = pickle.load(file)
+    assert data["format"] == "stylemix-style"
+    assert all(type(value) is np.ndarray for value in data["tensors"].values())
+
+
+def tiny_model_in(files):
+    return load_model(files / "base.safetensors")
+
+
+def test_a_transfer_leaves_no_state(files):
+    output = files / "hand.stylemix"
+    result = adapt(files, "--output", output, "--method", "transfer", "--kimg", 0.064)
+    assert result.exit_code == 0, result.output
+    style = load_style(output, tiny_model_in(files))
+    assert any(value.abs().max() > 0 for value in style.weights.values())
+    assert not style.offsets
+    assert not (files / "hand.stylemix.state").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--output", "look.txt"], "look.txt"),
+        (["--output", "look.pkl", "--kimg", "1"], "--kimg"),
+        (["--output", "look.pkl", "--align"], "face"),
+    ],
+)
+def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    result = adapt(files, *arguments)
+    assert result.exit_code == 2
+    assert said in result.output.splitlines()[-1]
+    assert not (tmp_path / "look.pkl").exists()

@@ -1,0 +1,46 @@
+"""`stylemix demo`, on the shipped model, styles and portrait."""
+
+from dataclasses import replace
+
+import numpy as np
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix import portraits
+from stylemix.checkpoint import load_model
+from stylemix.cli import main
+from stylemix.mixing import Ingredient, render
+from stylemix.projection import ProjectionSettings, seed_latent
+from stylemix.style import load_style, shipped_styles
+
+
+def test_the_labelled_picture(tmp_path, monkeypatch):
+    quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3)
+    monkeypatch.setattr(portraits, "ProjectionSettings", lambda: quick)
+    output = tmp_path / "demo.png"
+    result = CliRunner().invoke(main, ["demo", "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    with Image.open(output) as image:
+        columns = 2 + len(shipped_styles())
+        assert image.width > columns * 256
+        assert np.asarray(image).std() > 20
+
+
+def test_shipped_styles_do_what_their_names_say():
+    model = load_model("faces-64")
+    ws = seed_latent(model.generator, 3)
+    plain = render(model.generator, ws)[0]
+
+    def chroma(image):
+        return float((image - image.mean(dim=0)).abs().mean())
+
+    seen = {
+        name: render(model.generator, ws, [Ingredient(load_style(name, model))])[0]
+        for name in shipped_styles()
+    }
+    assert set(seen) >= {"toon", "golden-hour", "noir"}
+    assert chroma(seen["noir"]) < 0.25 * chroma(plain)
+    warm = seen["golden-hour"][0].mean() - seen["golden-hour"][2].mean()
+    assert warm > plain[0].mean() - plain[2].mean() + 0.1
+    # An illustrator's flat colours: neighbouring pixels are mostly the same.
+    assert float((seen["toon"] - plain).square().mean()) > 0.02

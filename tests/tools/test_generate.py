@@ -1,0 +1,60 @@
+"""`stylemix generate` as a user calls it."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix.cli import main
+from stylemix.errors import StylemixError
+from stylemix.tools.generate import generate, parse_seeds
+from tests.models import saved, tiny_model
+
+
+def test_seeds():
+    assert parse_seeds("3") == [3]
+    assert parse_seeds("1, 5,8-10") == [1, 5, 8, 9, 10]
+    for text in ("", "a", "5-3", "1,,2", "0-999999999"):
+        with pytest.raises(StylemixError, match="got seeds"):
+            parse_seeds(text)
+
+
+def test_a_seed_gives_the_same_picture_in_any_company():
+    generator = tiny_model().generator
+    alone = generate(generator, [7])
+    together = generate(generator, [1, 7, 9])
+    assert np.allclose(alone[0], together[1], atol=1e-5)
+    assert not np.allclose(together[0], together[1], atol=0.05)
+
+
+def test_truncation_nought_is_the_average():
+    generator = tiny_model().generator
+    images = generate(generator, [1, 2], psi=0)
+    assert np.allclose(images[0], images[1], atol=1e-5)
+
+
+def test_files_and_grid(tmp_path):
+    saved(tiny_model(), tmp_path / "m.safetensors")
+    model = str(tmp_path / "m.safetensors")
+    folder, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    start = ["generate", "--model", model, "--seeds", "3,5-6"]
+    result = CliRunner().invoke(main, [*start, "--output", str(folder), "--size", "40"])
+    assert result.exit_code == 0, result.output
+    names = sorted(p.name for p in folder.iterdir())
+    assert names == ["seed0003.png", "seed0005.png", "seed0006.png"]
+    with Image.open(folder / "seed0003.png") as image:
+        assert image.size == (40, 40)
+    result = CliRunner().invoke(main, [*start, "--grid", "--output", str(sheet)])
+    assert result.exit_code == 0, result.output
+    with Image.open(sheet) as image:
+        assert image.width > image.height / 2
+
+
+def test_a_class_is_asked_for(tmp_path):
+    saved(tiny_model(classes=3), tmp_path / "m.safetensors")
+    start = ["generate", "--model", str(tmp_path / "m.safetensors"), "--seeds", "1"]
+    result = CliRunner().invoke(main, [*start, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "--class" in result.output
+    result = CliRunner().invoke(main, [*start, "--class", "2", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output

@@ -1,0 +1,157 @@
+"""`stylemix mix` as a user calls it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix.cli import main
+from stylemix.latents import Latent, save_latent
+from stylemix.style import Style, save_style
+from stylemix.tools.mix import Wanted
+from tests.models import saved, tiny_model, trained_on
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mix")
+    model = tiny_model()
+    saved(model, folder / "base.safetensors")
+    saved(trained_on(model), folder / "child.safetensors")
+    shift = torch.ones([model.generator.num_ws, model.generator.w_dim])
+    save_style(folder / "shift.pkl", Style(model.fingerprint, shift=shift))
+    save_style(folder / "strange.pkl", Style("0123456789abcdef", shift=shift))
+    ws = model.generator.mapping(torch.randn([1, 16], generator=torch.Generator().manual_seed(3)))
+    save_latent(folder / "me.latent.safetensors", Latent(ws[0], model.fingerprint))
+    return folder
+
+
+def run(files, *arguments):
+    command = ["mix", "--model", str(files / "base.safetensors"), *map(str, arguments)]
+    return CliRunner().invoke(main, command)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def mixed(files, name, *arguments):
+    output = files / f"{name}.png"
+    result = run(files, "--output", output, *arguments)
+    assert result.exit_code == 0, result.output
+    return pixels(output)
+
+
+@pytest.fixture(scope="module")
+def plain(files):
+    return mixed(files, "plain", "--source", "seed:1", "--style", "seed:2:0")
+
+
+def test_written_weights():
+    assert Wanted.parse("a.pkl:0.5") == Wanted("a.pkl", 0.5)
+    assert Wanted.parse("seed:7") == Wanted("seed:7")
+    assert Wanted.parse("seed:7:.3") == Wanted("seed:7", 0.3)
+    assert Wanted.parse("C:\\look.pkl") == Wanted("C:\\look.pkl")
+
+
+def test_strength_nought_is_the_source(files, plain):
+    assert plain.shape == (256, 256, 3)
+    for style in ("shift.pkl", "child.safetensors", "me.latent.safetensors"):
+        got = mixed(files, "nought", "--source", "seed:1", "--style", f"{files / style}:0")
+        assert np.abs(got - plain).max() <= 1
+
+
+@pytest.mark.parametrize("style", ["shift.pkl", "child.safetensors", "me.latent.safetensors"])
+def test_every_kind_of_file_changes_the_picture(files, plain, style):
+    full = mixed(files, "full", "--source", "seed:1", "--style", files / style)
+    half = mixed(files, "half", "--source", "seed:1", "--style", files / style, "--strength", 0.5)
+    change, less = np.abs(full - plain).mean(), np.abs(half - plain).mean()
+    assert change > 2
+    assert 0.1 * change < less < 0.95 * change
+
+
+def test_all_layers_of_another_seed_give_its_picture(files):
+    other = mixed(files, "other", "--source", "seed:2", "--style", "seed:2:0")
+    got = mixed(files, "all", "--source", "seed:1", "--style", "seed:2", "--layers", "all")
+    assert np.abs(got - other).max() <= 1
+
+
+def test_layers_by_pixels_and_by_name(files, plain):
+    same = [
+        mixed(files, "l", "--source", "seed:1", "--style", "seed:2", "--layers", text)
+        for text in ("coarse", "4-8px", "0-2")
+    ]
+    assert (same[0] == same[1]).all()
+    assert (same[0] == same[2]).all()
+    assert np.abs(same[0] - plain).mean() > 1
+
+
+def test_styles_add_in_any_order(files):
+    one = ["--style", f"{files / 'shift.pkl'}:0.3"]
+    two = ["--style", f"{files / 'child.safetensors'}:0.6"]
+    first = mixed(files, "ab", "--source", "seed:1", *one, *two)
+    second = mixed(files, "ba", "--source", "seed:1", *two, *one)
+    assert np.abs(first - second).max() <= 1
+
+
+def test_grid_folder_size_and_marks(files):
+    sources = ["--source", "seed:1", "--source", files / "me.latent.safetensors"]
+    style = ["--style", files / "shift.pkl"]
+    sheet = mixed(files, "grid", *sources, *style, "--style", "seed:5", "--grid", "--size", "64")
+    assert sheet.shape[1] > 3 * 64
+    assert sheet.shape[0] > 2 * 64
+    result = run(files, *sources, *style, "--output", files / "people", "--size", 48)
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (files / "people").iterdir()) == ["me.png", "seed1.png"]
+    with Image.open(files / "people" / "me.png") as image:
+        assert image.size == (48, 48)
+        assert any("compositeWithTrainedAlgorithmicMedia" in v for v in image.text.values())
+
+
+def test_photo_of_two_needs_a_choice(files):
+    photo = PORTRAITS / "two_people.jpg"
+    result = run(files, "--source", photo, "--style", files / "shift.pkl")
+    assert result.exit_code == 2
+    assert "--face" in result.output
+    assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", ["uncond_32_skip_resnet.pkl", "rosinality_32.pt"])
+def test_foreign_models_load_directly(tmp_path, model):
+    output = tmp_path / "out.png"
+    command = ["mix", "--model", str(GOLDEN / model), "--source", "seed:1", "--style", "seed:2"]
+    result = CliRunner().invoke(main, [*command, "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert pixels(output).std() > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "seed:1", "--style", "{strange}"], "0123456789abcdef"),
+        (["--source", "nobody.jpg", "--style", "seed:2"], "nobody.jpg"),
+        (["--source", "seed:1", "--style", "nothing.pkl"], "nothing.pkl"),
+        (["--source", "seed:x", "--style", "seed:2"], "seed:x"),
+        (["--source", "seed:1", "--style", "seed:2", "--layers", "fnie"], "--layers"),
+        (["--source", "seed:1", "--style", "seed:2", "--output", "out.txt"], ".png"),
+        (["--source", "{text}", "--style", "seed:2"], "text"),
+        (["--source", "{flat}", "--style", "seed:2"], "no face"),
+        (["--source", "{text}", "--style", "{strange}"], "0123456789abcdef"),
+    ],
+)
+def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    Path("me.jpg").write_text("I am no photo")
+    Image.new("RGB", (200, 200), "gray").save("flat.png")
+    names = {"strange": files / "strange.pkl", "text": "me.jpg", "flat": "flat.png"}
+    result = run(files, *[text.format(**names) for text in arguments])
+    assert result.exit_code == 2
+    assert said in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not Path("out.png").exists()
