@@ -26,6 +26,7 @@ from stylemix.style import Style
 
 STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
 LARGEST = 256  # px a side that features are taken at
+GREY = 0.01  # mean difference of the channels below which pictures are black and white
 REFERENCES = 512  # faces of the generator that the pictures are compared with
 
 
@@ -173,12 +174,21 @@ def learn_look(
         adam.step()
         if progress is not None:
             progress(step + 1, settings.steps, float(loss.detach()))
+    if float((pictures - pictures.mean(dim=1, keepdim=True)).abs().mean()) < GREY:
+        make_grey(colours)
     original = dict(generator.synthesis.named_parameters())
     return Style(
         model.fingerprint,
         offsets={name: value.detach() for name, value in offsets.items()},
         weights={name: (v - original[name]).detach() for name, v in colours.items()},
     )
+
+
+@torch.no_grad()
+def make_grey(colours: dict[str, Tensor]) -> None:
+    """Gives red, green and blue the same weights [3, ...]: black and white without any tint."""
+    for value in colours.values():
+        value.copy_(value.mean(dim=0, keepdim=True).expand_as(value))
 
 
 def _variables(

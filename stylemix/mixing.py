@@ -60,21 +60,27 @@ def render(generator: Generator, ws: Tensor, ingredients: Sequence[Ingredient] =
     where = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
-    ws = ws.clone()
+    w_avg = generator.mapping.w_avg
+    centred, shift = ws - w_avg, torch.zeros_like(ws[:1])
     for ingredient in ingredients:
         style = ingredient.style
         strength = style.strength if ingredient.strength is None else ingredient.strength
         check_strength(strength)
         chosen = set(parse_layers(ingredient.layers or style.layers, resolution))
+        rows = sorted(chosen)
+        if style.psi != 1:
+            centred[:, rows] *= 1 - min(max(strength, 0.0), 1.0) * (1 - style.psi)
         if style.shift is not None:
-            rows = sorted(chosen)
-            ws[:, rows] += strength * style.shift.to(ws)[rows]
+            shift[:, rows] += strength * style.shift.to(ws)[rows]
         for name, value in style.offsets.items():
             if where[name] in chosen:
                 offsets[name] = offsets.get(name, 0) + strength * value.to(ws)
         for name, value in style.weights.items():
             if _index_of(name, where) in chosen:
                 weights[name] = weights.get(name, 0) + strength * value.to(ws)
+    if any(ingredient.style.psi != 1 for ingredient in ingredients):
+        ws = w_avg + centred
+    ws = ws + shift
     network = generator.synthesis
     if weights:
         network = copy.deepcopy(network)

@@ -41,6 +41,8 @@ class Style:
     Attributes:
         base: fingerprint of the model that it was made on.
         strength: recommended strength, 1 unless measured otherwise.
+        psi: truncation of the person's latent at full strength, 0 to 1. Far styles know faces near
+            the average better than the far latents that photos are projected to.
         layers: recommended layers, as `latents.parse_layers` reads them.
         shift: added to w, [L, w_dim].
         offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
@@ -50,6 +52,7 @@ class Style:
 
     base: str
     strength: float = 1.0
+    psi: float = 1.0
     layers: str = "all"
     shift: Tensor | None = None
     offsets: dict[str, Tensor] = field(default_factory=dict)
@@ -110,6 +113,7 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
     header: dict[str, Json] = {
         "base": style.base,
         "strength": style.strength,
+        "psi": style.psi,
         "layers": style.layers,
         "info": style.info,
     }
@@ -222,14 +226,17 @@ def _read_pickle(file: Path) -> Content:
 def _build(config: object, tensors: Mapping[str, object], file: Path) -> Style:
     config = config if isinstance(config, dict) else {}
     base, strength = config.get("base"), config.get("strength", 1.0)
+    psi = config.get("psi", 1.0)
     layers, info = config.get("layers", "all"), config.get("info")
     number = type(strength) in (int, float) and abs(strength) <= MOST_STRENGTH
+    number = number and type(psi) in (int, float) and 0 <= psi <= 1
     if not isinstance(base, str) or not isinstance(layers, str) or not number:
         raise StylemixError(
             f"{file}: got a style without a readable base, strength or layers; expected what "
             "stylemix adapt writes; make it again"
         )
-    style = Style(base, float(strength), layers, info=info if isinstance(info, dict) else {})
+    style = Style(base, float(strength), float(psi), layers)
+    style.info = info if isinstance(info, dict) else {}
     for name, value in tensors.items():
         values = _values(value)
         kind, _, layer = name.partition(".")
