@@ -257,7 +257,12 @@ def test_styles_in_examples_are_shipped():
     for block, words in command_lines():
         for option, value in itertools.pairwise(words):
             name = re.sub(r":-?[\d.]+$", "", value)
-            if option == "--style" and name != "seed" and re.fullmatch(r"[a-z-]+", name) and name not in _styles():
+            if (
+                option == "--style"
+                and name != "seed"
+                and re.fullmatch(r"[a-z-]+", name)
+                and name not in _styles()
+            ):
                 wrong.append(f"{block}: {name}")
     assert not wrong
 

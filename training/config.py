@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stylemix.augment import PIPES
-from stylemix.config import DiscriminatorConfig, GeneratorConfig
+from stylemix.config import ARCHITECTURES, DiscriminatorConfig, GeneratorConfig
 from stylemix.errors import StylemixError
 
 AUGMENTS = ("ada", "fixed", "none")
@@ -85,6 +85,8 @@ class TrainConfig:
     state_kimg: float = 4
 
     def __post_init__(self) -> None:
+        _expect("g_architecture", self.g_architecture, ARCHITECTURES)
+        _expect("d_architecture", self.d_architecture, ARCHITECTURES)
         _expect("augment", self.augment, AUGMENTS)
         _expect("augment_pipe", self.augment_pipe, PIPES)
         _expect("noise", self.noise, NOISES)

@@ -131,7 +131,7 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path):
         ([OBAMA, "--output", "out.gif"], "expected .png, .jpg or .webp"),
         ([OBAMA, "--face", "2"], "got --face 2 for obama.jpg; expected 1 to 1"),
         ([OBAMA, "--face", "1", "--all-faces"], "leave one out"),
-        ([OBAMA, "--device", "toaster"], "got --device toaster; expected auto, cpu"),
+        ([OBAMA, "--device", "toaster"], "got device 'toaster'; expected cpu"),
         ([OBAMA, "--template", "cats"], "'cats' is not one of"),
         ([OBAMA, "--model", "nosuch"], "nosuch"),
     ],

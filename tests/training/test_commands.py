@@ -41,7 +41,7 @@ OTHERS = {
     "d_channel_base": 1024,
     "channel_max": 64, "g_architecture": "resnet", "d_architecture": "orig", "lr": 0.001,
     "r1_gamma": 0.5, "d_reg_interval": 8, "path_length_weight": 1.5, "g_reg_interval": 6,
-    "style_mixing": 0.25, "ema_kimg": 1.25, "ema_rampup": 0.0, "augment": "fixed",
+    "style_mixing": 0.25, "noise": "none", "ema_kimg": 1.25, "ema_rampup": 0.0, "augment": "fixed",
     "augment_pipe": "bg", "augment_filter": "bilinear", "augment_p": 0.4, "ada_target": 0.7,
     "ada_kimg": 50.5, "snapshot_kimg": 7.5, "state_kimg": 1.5,
 }  # fmt: skip
