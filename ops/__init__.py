@@ -3,7 +3,7 @@
 if __name__ != "stylemix.ops":
     raise ImportError(f"imported as {__name__!r}; expected 'stylemix.ops'; import stylemix.ops")
 
-from stylemix.ops.backend import backends, register, use
+from stylemix.ops.backend import backends, use
 from stylemix.ops.bias_act import ACTIVATIONS, bias_act
 from stylemix.ops.conv2d_resample import conv2d_resample
 from stylemix.ops.grid_sample import grid_sample
@@ -23,7 +23,6 @@ __all__ = [
     "downsample2d",
     "filter2d",
     "grid_sample",
-    "register",
     "setup_filter",
     "upfirdn2d",
     "upsample2d",

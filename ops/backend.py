@@ -1,4 +1,9 @@
-"""Which implementation of an op runs: plain PyTorch, or a compiled one that registered itself."""
+"""Which implementation of an op runs: plain PyTorch, or a compiled one ("native").
+
+Native ops are C++ and CUDA behind torch.library. Their schemas, fake kernels and derivatives are
+registered in Python when an op's module is imported; the kernels come from a library that
+`stylemix.ops.jit` compiles at the first call that can use it.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +11,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
 from torch import Tensor
+
+from stylemix.ops import jit
 
 Op = TypeVar("Op", bound=Callable[..., Tensor])
 
-_registered: dict[str, dict[str, tuple[Callable[..., Tensor], Callable[[Tensor], bool]]]] = {}
+BACKENDS = ("native", "torch")
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+_native: dict[str, Callable[..., Tensor]] = {}
 _forced: str | None = None
 
 
-def register(
-    op: str, backend: str, function: Callable[..., Tensor], supports: Callable[[Tensor], bool]
-) -> None:
-    """Adds an implementation of `op`, taken for first arguments that `supports` accepts."""
-    _registered.setdefault(op, {})[backend] = (function, supports)
+def register(op: str, function: Callable[..., Tensor]) -> None:
+    """Adds the native implementation of `op`, which takes the same arguments as the plain one."""
+    _native[op] = function
 
 
-def backends(op: str) -> list[str]:
-    """Names of the implementations of `op`, in order of preference."""
-    return [*_registered.get(op, {}), "torch"]
+def backends(op: str, kind: str = "cpu") -> list[str]:
+    """Names of the implementations of `op` for devices of a kind, in order of preference.
+
+    Compiles the native one if that was not done yet.
+    """
+    return ["native", "torch"] if op in _native and _available(kind) else ["torch"]
 
 
 @contextmanager
 def use(backend: str) -> Iterator[None]:
-    """Forces one backend inside a `with` block: "torch", or the name of a registered one.
+    """Forces a backend, "torch" or "native", inside a `with` block.
 
-    A forced backend that cannot serve a call raises RuntimeError instead of falling back.
+    A forced "native" that cannot serve a call raises RuntimeError instead of falling back.
     """
     global _forced
-    known = {"torch", *(name for table in _registered.values() for name in table)}
-    if backend not in known:
-        raise ValueError(f"got backend {backend!r}; expected one of {sorted(known)}")
+    if backend not in BACKENDS:
+        raise ValueError(f"got backend {backend!r}; expected one of {', '.join(BACKENDS)}")
     before, _forced = _forced, backend
     try:
         yield
@@ -43,15 +54,22 @@ def use(backend: str) -> Iterator[None]:
         _forced = before
 
 
+@torch.compiler.assume_constant_result
+def _available(kind: str) -> bool:
+    return kind in jit.KINDS and jit.load(kind)
+
+
 def select(op: str, x: Tensor, fallback: Op) -> Op | Callable[..., Tensor]:
     """The implementation of `op` for tensor `x`; decided per call, by device and dtype."""
-    if _forced == "torch" or (_forced is None and op not in _registered):
+    if _forced == "torch" or op not in _native:
+        if _forced == "native":
+            raise RuntimeError(f"got {op} with backend 'native' forced; it has only 'torch'")
         return fallback
-    for name, (function, supports) in _registered.get(op, {}).items():
-        if _forced in (None, name) and supports(x):
-            return function
-    if _forced is not None:
+    if x.dtype in DTYPES and _available(x.device.type):
+        return _native[op]
+    if _forced == "native":
         raise RuntimeError(
-            f"backend {_forced!r} has no {op} for {x.dtype} on {x.device}; use 'torch' instead"
+            f"got {op} of {x.dtype} on {x.device} with backend 'native' forced; there is none: "
+            "see `stylemix info`, or use 'torch'"
         )
     return fallback

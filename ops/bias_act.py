@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.ops.backend import select
+from stylemix.ops.backend import register, select
 
 
 class Activation(NamedTuple):
@@ -62,7 +62,7 @@ def bias_act(
     alpha = spec.alpha if alpha is None else alpha
     gain = spec.gain if gain is None else gain
     clamp = -1.0 if clamp is None else clamp
-    return select("bias_act", x, _torch)(x, b, dim, act, alpha, gain, clamp)
+    return select("bias_act", x, _torch)(x, b, dim % x.ndim, act, alpha, gain, clamp)
 
 
 def _torch(
@@ -76,3 +76,114 @@ def _torch(
     if gain != 1:
         x = x * gain
     return x.clamp(-clamp, clamp) if clamp >= 0 else x
+
+
+# The native op. A piecewise linear activation keeps its output for the derivative, which the next
+# convolution keeps anyway, and no input; the others keep their input.
+
+PIECEWISE = {"linear": 1.0, "relu": 0.0}  # and "lrelu": slopes below zero
+_NUMBERS = {name: index for index, name in enumerate(ACTIVATIONS)}
+
+torch.library.define(
+    "stylemix::bias_act",
+    "(Tensor x, Tensor? b, int dim, int act, float alpha, float gain, float clamp) -> Tensor",
+)
+torch.library.define(
+    "stylemix::bias_act_grad",
+    "(Tensor dy, Tensor ref, Tensor? b, int dim, int act, float alpha, float gain, float clamp, "
+    "bool by_output, bool with_sums) -> (Tensor, Tensor)",
+)
+torch.library.define(
+    "stylemix::bias_act_grad2",
+    "(Tensor v, Tensor dy, Tensor x, Tensor? b, int dim, int act, float alpha, float gain, "
+    "float clamp) -> Tensor",
+)
+
+
+def _native(
+    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float
+) -> Tensor:
+    alpha = PIECEWISE.get(act, alpha)
+    if b is not None:
+        b = b.to(accumulator(x.dtype)).contiguous()
+    op: Tensor = torch.ops.stylemix.bias_act(x, b, dim, _NUMBERS[act], alpha, gain, clamp)
+    return op
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """In which precision a native op computes numbers of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _by_output(act: int, alpha: float) -> bool:
+    return act <= _NUMBERS["lrelu"] and alpha >= 0
+
+
+@torch.library.register_fake("stylemix::bias_act")
+def _fake(x: Tensor, *_: Any) -> Tensor:
+    return dense_like(x)
+
+
+def dense_like(x: Tensor) -> Tensor:
+    """An empty tensor like `x`: channels_last where that is, else contiguous."""
+    last = x.ndim == 4 and not x.is_contiguous()
+    last = last and x.is_contiguous(memory_format=torch.channels_last)
+    format = torch.channels_last if last else torch.contiguous_format
+    return torch.empty_like(x, memory_format=format)
+
+
+@torch.library.register_fake("stylemix::bias_act_grad")
+def _fake_grad(
+    dy: Tensor, ref: Tensor, b: Tensor | None, dim: int, act: int, alpha: float, gain: float,
+    clamp: float, by_output: bool, with_sums: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    dx, channels = dense_like(ref), ref.shape[dim]
+    sums = dx.new_empty([1 if with_sums else 0, channels], dtype=accumulator(ref.dtype))
+    return dx, sums
+
+
+@torch.library.register_fake("stylemix::bias_act_grad2")
+def _fake_grad2(v: Tensor, dy: Tensor, x: Tensor, *_: Any) -> Tensor:
+    return dense_like(x)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, b, *ctx.options = inputs
+    _dim, act, alpha, _gain, _clamp = ctx.options
+    ctx.by_output = _by_output(act, alpha)
+    ctx.save_for_backward(output if ctx.by_output else x, None if ctx.by_output else b)
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    ref, b = ctx.saved_tensors
+    dx, sums = torch.ops.stylemix.bias_act_grad(
+        dy, ref, b, *ctx.options, ctx.by_output, ctx.needs_input_grad[1]
+    )
+    return dx, sums.sum(0) if ctx.needs_input_grad[1] else None, *[None] * 5
+
+
+def _keep_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    dy, ref, b, *ctx.options, ctx.by_output, ctx.with_sums = inputs
+    ctx.save_for_backward(dy, ref, b)
+
+
+def _backward_grad(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | None, ...]:
+    dy, ref, b = ctx.saved_tensors
+    dim = ctx.options[0]
+    if ctx.with_sums:  # each number went into the sum of its channel too
+        shape = [1] * ref.ndim
+        shape[dim] = -1
+        v = v + v_sums[0].reshape(shape).to(v.dtype)
+    ops = torch.ops.stylemix
+    d_dy = ops.bias_act_grad(v, ref, b, *ctx.options, ctx.by_output, False)[0]
+    if ctx.by_output:  # the derivative is constant on either side
+        return d_dy, *[None] * 9
+    d2x = ops.bias_act_grad2(v, dy, ref, b, *ctx.options)
+    others = [d for d in range(ref.ndim) if d != dim]
+    db = d2x.sum(others, dtype=b.dtype) if b is not None else None
+    return d_dy, d2x, db, *[None] * 7
+
+
+torch.library.register_autograd("stylemix::bias_act", _backward, setup_context=_keep)
+torch.library.register_autograd("stylemix::bias_act_grad", _backward_grad, setup_context=_keep_grad)
+register("bias_act", _native)

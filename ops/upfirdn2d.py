@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.ops.backend import select
+from stylemix.ops.backend import register, select
+from stylemix.ops.bias_act import accumulator
 
 Pair = int | Sequence[int]
 
@@ -156,3 +158,74 @@ def downsample2d(
         y1 + (fh - dy) // 2,
     )
     return upfirdn2d(x, f, down=down, padding=around, flip_filter=flip_filter, gain=gain)
+
+
+# The native op takes a filter [h, w] and plain numbers. Its gradient is the same op with up and
+# down exchanged and the filter turned around, so that it can be derived any number of times.
+
+torch.library.define(
+    "stylemix::upfirdn2d",
+    "(Tensor x, Tensor f, int up_x, int up_y, int down_x, int down_y, int x0, int x1, int y0, "
+    "int y1, bool flip, float gain) -> Tensor",
+)
+
+
+def _native(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    if f.requires_grad:
+        return _torch(x, f, up, down, padding, flip_filter, gain)
+    f = f.to(device=x.device, dtype=accumulator(x.dtype)).contiguous()
+    op = torch.ops.stylemix.upfirdn2d
+    if f.ndim == 2:
+        return op(x, f, *up, *down, *padding, flip_filter, gain)  # type: ignore[no-any-return]
+    x0, x1, y0, y1 = padding
+    x = op(x, f[None], up[0], 1, down[0], 1, x0, x1, 0, 0, flip_filter, gain**0.5)
+    return op(x, f[:, None], 1, up[1], 1, down[1], 0, 0, y0, y1, flip_filter, gain**0.5)  # type: ignore[no-any-return]
+
+
+@torch.library.register_fake("stylemix::upfirdn2d")
+def _fake(
+    x: Tensor, f: Tensor, up_x: int, up_y: int, down_x: int, down_y: int, x0: int, x1: int,
+    y0: int, y1: int, flip: bool, gain: float,
+) -> Tensor:  # fmt: skip
+    n, c, h, w = x.shape
+    shape = (
+        n,
+        c,
+        (h * up_y + y0 + y1 - f.shape[0]) // down_y + 1,
+        (w * up_x + x0 + x1 - f.shape[1]) // down_x + 1,
+    )
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    format = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, f, *ctx.options = inputs
+    ctx.save_for_backward(f)
+    ctx.sizes = (*x.shape[2:], *output.shape[2:])
+
+
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    (f,) = ctx.saved_tensors
+    in_h, in_w, out_h, out_w = ctx.sizes
+    up_x, up_y, down_x, down_y, x0, _x1, y0, _y1, flip, gain = ctx.options
+    fh, fw = f.shape
+    dx = torch.ops.stylemix.upfirdn2d(
+        dy, f, down_x, down_y, up_x, up_y,
+        fw - x0 - 1, in_w * up_x - out_w * down_x + x0 - up_x + 1,
+        fh - y0 - 1, in_h * up_y - out_h * down_y + y0 - up_y + 1,
+        not flip, gain,
+    )  # fmt: skip
+    return dx, *[None] * 11
+
+
+torch.library.register_autograd("stylemix::upfirdn2d", _backward, setup_context=_keep)
+register("upfirdn2d", _native)

@@ -17,6 +17,8 @@ with np.load(GOLDEN / "ops.npz") as _file:
 CASES = [c for c in json.loads((GOLDEN / "ops_cases.json").read_text()) if c["op"] == "bias_act"]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 2e-2}
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 @pytest.mark.parametrize(
     ("x", "options", "expected"),

@@ -28,6 +28,9 @@ SHAPES = [
 ]
 
 
+pytestmark = pytest.mark.usefixtures("backend")
+
+
 def _tensor(array, dtype=torch.float64, device="cpu"):
     return None if array is None else torch.tensor(np.array(array), dtype=dtype, device=device)
 

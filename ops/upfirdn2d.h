@@ -1,0 +1,76 @@
+// Arithmetic of upfirdn2d: which inputs an output sees, and their weighted sum.
+//
+// Inserted zeros contribute nothing, so each output is a small dense window of the input times
+// every up-th tap of the filter. Which taps, depends only on the output's phase.
+#pragma once
+
+#include "scalar.h"
+
+namespace stylemix {
+
+struct Upfirdn2dParams {
+  int64_t batch, channels, in_h, in_w, out_h, out_w;
+  int64_t in_n, in_c, in_y, in_x;      // strides of the input
+  int64_t out_n, out_c, out_y, out_x;  // strides of the output
+  int up_x, up_y, down_x, down_y, pad_x, pad_y;
+  int filter_w, filter_h;
+  bool channels_last;
+};
+
+// Along one axis: the inputs start, start + 1, ... meet the taps first, first + up, ...
+struct Window {
+  int64_t start;
+  int first;
+};
+
+STYLEMIX_HD Window window_at(int64_t output, int up, int down, int pad) {
+  const int64_t place = output * down - pad;  // in the image with inserted zeros
+  int64_t start = place / up;
+  if (start * up < place) start++;
+  return {start, static_cast<int>(start * up - place)};
+}
+
+// Number of inputs in a window that starts at tap `first`.
+STYLEMIX_HD int window_size(int taps, int first, int up) {
+  return first >= taps ? 0 : (taps - first + up - 1) / up;
+}
+
+// R outputs below each other, one input apart, from H + R - 1 rows of W inputs:
+// sum[r] = sum over i < H, j < W of taps[i * tap_y + j * tap_x] * x[(r + i) * in_y + j * in_x].
+template <int W, int H, int R, class T, class A>
+STYLEMIX_HD void window_sums(const T* x, int64_t in_y, int64_t in_x, const A* taps, int tap_y,
+                             int tap_x, A (&sum)[R]) {
+  STYLEMIX_UNROLL
+  for (int r = 0; r < R; r++) sum[r] = 0;
+  STYLEMIX_UNROLL
+  for (int row = 0; row < H + R - 1; row++) {
+    STYLEMIX_UNROLL
+    for (int j = 0; j < W; j++) {
+      const A value = read(x[row * in_y + j * in_x]);
+      STYLEMIX_UNROLL
+      for (int r = 0; r < R; r++) {
+        const int i = row - r;
+        if (i >= 0 && i < H) sum[r] += taps[i * tap_y + j * tap_x] * value;
+      }
+    }
+  }
+}
+
+// One output whose window may reach over the edges, where the image is zero.
+template <class T, class A>
+STYLEMIX_HD A window_sum(const Upfirdn2dParams& p, const T* x, const A* filter, Window wy,
+                         Window wx) {
+  A sum = 0;
+  int64_t y = wy.start;
+  for (int i = wy.first; i < p.filter_h; i += p.up_y, y++) {
+    if (y < 0 || y >= p.in_h) continue;
+    int64_t at = wx.start;
+    for (int j = wx.first; j < p.filter_w; j += p.up_x, at++) {
+      if (at < 0 || at >= p.in_w) continue;
+      sum += filter[i * p.filter_w + j] * read(x[y * p.in_y + at * p.in_x]);
+    }
+  }
+  return sum;
+}
+
+}  // namespace stylemix

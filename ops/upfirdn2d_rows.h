@@ -1,0 +1,189 @@
+// upfirdn2d on the CPU, some output rows at a time: for the op itself and for the epilogue.
+//
+// A loop over "lanes" is one that vectorises: over channels where they are innermost
+// (channels_last), else over the outputs of a row that have the same phase.
+#pragma once
+
+#include <algorithm>
+
+#include "tensors.h"
+#include "upfirdn2d.h"
+
+namespace stylemix {
+
+// Geometry for x [N, C, H, W] in either memory format, and for a result in the same format.
+inline Upfirdn2dParams geometry(const Tensor& x, const Tensor& f, int64_t up_x, int64_t up_y,
+                                int64_t down_x, int64_t down_y, int64_t x0, int64_t x1,
+                                int64_t y0, int64_t y1, bool last) {
+  Upfirdn2dParams p{};
+  p.channels_last = last;
+  p.batch = x.size(0), p.channels = x.size(1), p.in_h = x.size(2), p.in_w = x.size(3);
+  p.filter_h = static_cast<int>(f.size(0)), p.filter_w = static_cast<int>(f.size(1));
+  p.up_x = static_cast<int>(up_x), p.up_y = static_cast<int>(up_y);
+  p.down_x = static_cast<int>(down_x), p.down_y = static_cast<int>(down_y);
+  p.pad_x = static_cast<int>(x0), p.pad_y = static_cast<int>(y0);
+  const int64_t room_h = p.in_h * up_y + y0 + y1 - p.filter_h;
+  const int64_t room_w = p.in_w * up_x + x0 + x1 - p.filter_w;
+  STD_TORCH_CHECK(room_h >= 0 && room_w >= 0, "stylemix: the padded image of ",
+                  room_w + p.filter_w, " x ", room_h + p.filter_h,
+                  " pixels is smaller than the filter of ", p.filter_w, " x ", p.filter_h);
+  p.out_h = room_h / down_y + 1, p.out_w = room_w / down_x + 1;
+  const auto strides = [&](int64_t h, int64_t w, int64_t& n, int64_t& c, int64_t& y, int64_t& x) {
+    n = p.channels * h * w;
+    c = last ? 1 : h * w;
+    y = last ? w * p.channels : w;
+    x = last ? p.channels : 1;
+  };
+  strides(p.in_h, p.in_w, p.in_n, p.in_c, p.in_y, p.in_x);
+  strides(p.out_h, p.out_w, p.out_n, p.out_c, p.out_y, p.out_x);
+  return p;
+}
+
+// The filter in the order of correlation, times the gain.
+template <class A>
+std::vector<A> taps_of(const Tensor& f, bool flip, double gain) {
+  const int64_t n = f.numel();
+  const A* from = vector_of<A>(f, n);
+  std::vector<A> taps(n);
+  for (int64_t i = 0; i < n; i++)
+    taps[i] = static_cast<A>(from[flip ? i : n - 1 - i] * static_cast<A>(gain));
+  return taps;
+}
+
+template <class T, class Out>
+class FirRows {
+  using A = Accumulator<T>;
+  struct Lanes {
+    int64_t count, in_step, out_step;
+  };
+  using Fixed = void (*)(const Upfirdn2dParams&, const T*, const A*, Out*, Lanes);
+
+ public:
+  FirRows(const Upfirdn2dParams& params, const A* filter) : p(params), f(filter) {
+    if (p.filter_w % p.up_x == 0 && p.filter_h % p.up_y == 0) {
+      const int w = p.filter_w / p.up_x, h = p.filter_h / p.up_y;
+      const bool strips = p.up_y == 1 && p.down_y == 1;
+      pick<4, 4>(w, h, strips), pick<2, 2>(w, h, strips);
+      pick<12, 1>(w, h, strips), pick<1, 12>(w, h, strips);
+      pick<6, 1>(w, h, strips), pick<1, 6>(w, h, strips);
+      pick<4, 1>(w, h, strips), pick<1, 4>(w, h, strips);
+    }
+  }
+
+  // Rows y .. y + rows of the result for the image, or plane, at x; row y goes to `out`.
+  void operator()(const T* x, Out* out, int64_t y, int64_t rows) const {
+    for (const int64_t end = y + rows; y < end;) {
+      const Window wy = window_at(y, p.up_y, p.down_y, p.pad_y);
+      const bool four = strip && y + kStrip <= end && inside(wy, p.filter_h, p.up_y, p.in_h, kStrip);
+      const bool one = single && inside(wy, p.filter_h, p.up_y, p.in_h, 1);
+      row(x, out, wy, four ? strip : one ? single : nullptr, four ? kStrip : 1);
+      y += four ? kStrip : 1;
+      out += (four ? kStrip : 1) * p.out_y;
+    }
+  }
+
+ private:
+  static constexpr int kStrip = 4;
+  Upfirdn2dParams p;
+  const A* f;
+  Fixed single = nullptr, strip = nullptr;
+
+  template <int W, int H>
+  void pick(int w, int h, bool strips) {
+    if (w != W || h != H) return;
+    single = fixed<W, H, 1>;
+    if (strips && H > 1) strip = fixed<W, H, kStrip>;
+  }
+
+  static bool inside(Window w, int taps, int up, int64_t size, int outputs) {
+    return w.start >= 0 && w.start + window_size(taps, w.first, up) + outputs - 1 <= size;
+  }
+
+  template <int W, int H, int R>
+  static void fixed(const Upfirdn2dParams& p, const T* __restrict x, const A* taps,
+                    Out* __restrict out, Lanes lanes) {
+    A local[W * H];  // a copy that nothing else can change, so that it stays in registers
+    for (int i = 0; i < H; i++)
+      for (int j = 0; j < W; j++) local[i * W + j] = taps[i * p.up_y * p.filter_w + j * p.up_x];
+    const int64_t in_y = p.in_y, in_x = p.in_x, out_y = p.out_y;
+    const auto lane = [&](int64_t from, int64_t to) {
+      A sum[R];
+      window_sums<W, H, R>(x + from, in_y, in_x, local, W, 1, sum);
+      STYLEMIX_UNROLL
+      for (int r = 0; r < R; r++) out[r * out_y + to] = write<Out>(sum[r]);
+    };
+    if (lanes.in_step == 1 && lanes.out_step == 1) {
+#pragma omp simd
+      for (int64_t k = 0; k < lanes.count; k++) lane(k, k);
+    } else {
+      for (int64_t k = 0; k < lanes.count; k++) lane(k * lanes.in_step, k * lanes.out_step);
+    }
+  }
+
+  // Channels in blocks, taps outside: any window, clipped at the edges.
+  void clipped(const T* x, Out* out, Window wy, Window wx) const {
+    constexpr int64_t kBlock = 128;
+    for (int64_t c = 0; c < p.channels; c += kBlock) {
+      const int64_t count = std::min(kBlock, p.channels - c);
+      A sum[kBlock] = {};
+      int64_t y = wy.start;
+      for (int i = wy.first; i < p.filter_h; i += p.up_y, y++) {
+        if (y < 0 || y >= p.in_h) continue;
+        int64_t at = wx.start;
+        for (int j = wx.first; j < p.filter_w; j += p.up_x, at++) {
+          if (at < 0 || at >= p.in_w) continue;
+          const A tap = f[i * p.filter_w + j];
+          const T* __restrict from = x + y * p.in_y + at * p.in_x + c;
+#pragma omp simd
+          for (int64_t k = 0; k < count; k++) sum[k] += tap * read(from[k]);
+        }
+      }
+      for (int64_t k = 0; k < count; k++) out[c + k] = write<Out>(sum[k]);
+    }
+  }
+
+  void row(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
+    if (p.channels_last)
+      row_of_pixels(x, out, wy, inner, rows);
+    else
+      row_of_plane(x, out, wy, inner, rows);
+  }
+
+  void row_of_pixels(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
+    for (int64_t o = 0; o < p.out_w; o++, out += p.out_x) {
+      const Window wx = window_at(o, p.up_x, p.down_x, p.pad_x);
+      if (inner && inside(wx, p.filter_w, p.up_x, p.in_w, 1)) {
+        inner(p, x + wy.start * p.in_y + wx.start * p.in_x, f + wy.first * p.filter_w + wx.first,
+              out, {p.channels, 1, 1});
+        continue;
+      }
+      for (int r = 0; r < rows; r++)
+        clipped(x, out + r * p.out_y, {wy.start + r, wy.first}, wx);
+    }
+  }
+
+  void row_of_plane(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
+    for (int64_t phase = 0; phase < std::min<int64_t>(p.up_x, p.out_w); phase++) {
+      const Window wx = window_at(phase, p.up_x, p.down_x, p.pad_x);
+      const int64_t count = ceil_div(p.out_w - phase, p.up_x);
+      const int64_t room = p.in_w - window_size(p.filter_w, wx.first, p.up_x) - wx.start;
+      int64_t low = wx.start >= 0 ? 0 : ceil_div(-wx.start, p.down_x);
+      int64_t high = room < 0 ? 0 : room / p.down_x + 1;
+      low = inner ? std::min(low, count) : count;
+      high = inner ? std::max(low, std::min(high, count)) : count;
+      const auto one = [&](int64_t k) {
+        for (int r = 0; r < rows; r++)
+          out[r * p.out_y + phase + k * p.up_x] = write<Out>(
+              window_sum(p, x, f, {wy.start + r, wy.first}, {wx.start + k * p.down_x, wx.first}));
+      };
+      for (int64_t k = 0; k < low; k++) one(k);
+      if (low < high)
+        inner(p, x + wy.start * p.in_y + wx.start + low * p.down_x,
+              f + wy.first * p.filter_w + wx.first, out + phase + low * p.up_x,
+              {high - low, p.down_x, p.up_x});
+      for (int64_t k = high; k < count; k++) one(k);
+    }
+  }
+};
+
+}  // namespace stylemix
