@@ -5,7 +5,7 @@ if __name__ != "stylemix.ops":
 
 from stylemix.ops.backend import backends, use
 from stylemix.ops.bias_act import ACTIVATIONS, bias_act
-from stylemix.ops.conv2d_resample import conv2d_resample
+from stylemix.ops.conv2d_resample import conv2d_before_filter, conv2d_resample
 from stylemix.ops.epilogue import epilogue
 from stylemix.ops.grid_sample import grid_sample
 from stylemix.ops.upfirdn2d import (
@@ -20,6 +20,7 @@ __all__ = [
     "ACTIVATIONS",
     "backends",
     "bias_act",
+    "conv2d_before_filter",
     "conv2d_resample",
     "downsample2d",
     "epilogue",

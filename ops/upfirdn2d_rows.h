@@ -24,11 +24,11 @@ inline Upfirdn2dParams geometry(const Tensor& x, const Tensor& f, int64_t up_x, 
   p.pad_x = static_cast<int>(x0), p.pad_y = static_cast<int>(y0);
   const int64_t room_h = p.in_h * up_y + y0 + y1 - p.filter_h;
   const int64_t room_w = p.in_w * up_x + x0 + x1 - p.filter_w;
-  const bool none = room_h + p.filter_h == 0 || room_w + p.filter_w == 0;
-  STD_TORCH_CHECK(none || (room_h >= 0 && room_w >= 0), "stylemix: the padded image of ",
+  const auto fits = [](int64_t room, int taps) { return room >= 0 || room + taps == 0; };
+  STD_TORCH_CHECK(fits(room_h, p.filter_h) && fits(room_w, p.filter_w), "stylemix: the padded image of ",
                   room_w + p.filter_w, " x ", room_h + p.filter_h,
                   " pixels is smaller than the filter of ", p.filter_w, " x ", p.filter_h);
-  p.out_h = none ? 0 : room_h / down_y + 1, p.out_w = none ? 0 : room_w / down_x + 1;
+  p.out_h = room_h < 0 ? 0 : room_h / down_y + 1, p.out_w = room_w < 0 ? 0 : room_w / down_x + 1;
   const auto strides = [&](int64_t h, int64_t w, int64_t& n, int64_t& c, int64_t& y, int64_t& x) {
     n = p.channels * h * w;
     c = last ? 1 : h * w;

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from stylemix.config import GeneratorConfig
 from stylemix.errors import StylemixError
-from stylemix.layers import Conv2d, FullyConnected, modulated_conv2d, normalize_2nd_moment
+from stylemix.layers import (
+    Conv2d,
+    FullyConnected,
+    Modulation,
+    modulated_colors,
+    modulated_conv2d,
+    modulation,
+    normalize_2nd_moment,
+)
 from stylemix.ops import bias_act, setup_filter, upsample2d
 
 NOISE_MODES = ("random", "const", "none")
@@ -92,18 +100,41 @@ class SynthesisLayer(nn.Module):
     noise_const: Tensor
     resample_filter: Tensor
 
-    def forward(self, x: Tensor, style: Tensor, noise_mode: str, gain: float = 1.0) -> Tensor:
-        """Maps x [N, I, H, W] with style [N, I] to [N, O, H*up, W*up]."""
-        x = modulated_conv2d(
-            x, self.weight, style, resample_filter=self.resample_filter, up=self.up, padding=1
+    def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
+        """What a style [N, I] does to this layer for features of a type."""
+        return modulation(self.weight, style, dtype, demodulate=True)
+
+    def forward(
+        self,
+        x: Tensor,
+        m: Modulation,
+        noise_mode: str,
+        gain: float = 1.0,
+        scaled: bool = False,
+        post: Tensor | None = None,
+    ) -> Tensor:
+        """Maps x [N, I, H, W] to [N, O, H*up, W*up], times `post` [N, O]; see modulated_conv2d."""
+        noise = strength = None
+        if noise_mode != "none":
+            strength = self.noise_strength
+            noise = self.noise_const[None, None]
+        if noise_mode == "random":
+            noise = torch.randn([x.shape[0], 1, *self.noise_const.shape], device=x.device)
+        return modulated_conv2d(
+            x,
+            m,
+            self.resample_filter,
+            self.up,
+            padding=1,
+            scaled=scaled,
+            noise=noise,
+            strength=strength,
+            b=self.bias,
+            act="lrelu",
+            gain=math.sqrt(2) * gain,
+            clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
+            post=post,
         )
-        if noise_mode == "const":
-            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        elif noise_mode == "random":
-            noise = torch.randn([x.shape[0], 1, *x.shape[2:]], device=x.device)
-            x = x + (noise * self.noise_strength).to(x.dtype)
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(x, self.bias, act="lrelu", gain=math.sqrt(2) * gain, clamp=clamp)
 
 
 class ToRGB(nn.Module):
@@ -119,7 +150,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Maps x [N, C, H, W] with style [N, C] to float32 images [N, img_channels, H, W]."""
-        x = modulated_conv2d(x, self.weight, style * self.weight_gain, demodulate=False)
+        x = modulated_colors(x, self.weight, style * self.weight_gain)
         return bias_act(x, self.bias, clamp=self.conv_clamp).float()
 
 
@@ -157,15 +188,18 @@ class SynthesisBlock(nn.Module):
         self, x: Tensor, img: Tensor | None, styles: dict[str, Tensor], noise_mode: str
     ) -> tuple[Tensor, Tensor | None]:
         """Features [N, C, H/2, W/2] and picture so far -> those of this resolution."""
+        m1 = self.conv1.modulation(styles["conv1"], x.dtype)
         if self.first:
-            x = self.conv1(x, styles["conv1"], noise_mode)
-        elif self.architecture == "resnet":
-            y = self.skip(x, gain=math.sqrt(0.5))
-            x = self.conv0(x, styles["conv0"], noise_mode)
-            x = y + self.conv1(x, styles["conv1"], noise_mode, gain=math.sqrt(0.5))
+            x = self.conv1(x, m1, noise_mode)
         else:
-            x = self.conv0(x, styles["conv0"], noise_mode)
-            x = self.conv1(x, styles["conv1"], noise_mode)
+            m0 = self.conv0.modulation(styles["conv0"], x.dtype)
+            # Each layer writes what the next convolution reads: with the next style applied.
+            y = self.conv0(x, m0, noise_mode, post=m1.style)
+            if self.architecture == "resnet":
+                residual = self.skip(x, gain=math.sqrt(0.5))
+                x = residual + self.conv1(y, m1, noise_mode, gain=math.sqrt(0.5), scaled=True)
+            else:
+                x = self.conv1(y, m1, noise_mode, scaled=True)
         if img is not None:
             img = upsample2d(img, self.resample_filter)
         if "torgb" in styles:

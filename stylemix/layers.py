@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stylemix.ops import ACTIVATIONS, bias_act, conv2d_resample, setup_filter
+from stylemix.ops import (
+    ACTIVATIONS,
+    bias_act,
+    conv2d_before_filter,
+    conv2d_resample,
+    epilogue,
+    setup_filter,
+)
 
 
 def normalize_2nd_moment(x: Tensor) -> Tensor:
@@ -87,46 +95,71 @@ class Conv2d(nn.Module):
         )
 
 
-def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulate: bool = True,
-    resample_filter: Tensor | None = None,
-    up: int = 1,
-    padding: int = 0,
-) -> Tensor:
-    """Convolution whose weights are scaled per image by `styles` (section 2.2 of the paper).
+class Modulation(NamedTuple):
+    """What a style does to a convolution: scales before and after it.
 
-    Scaling the activations before and after an ordinary convolution gives the same result as
-    scaling the weights, and keeps one convolution for the whole batch.
-
-    Args:
-        x: features [N, I, H, W].
-        weight: weights [O, I, k, k], shared by the batch.
-        styles: scales [N, I], float32.
-        demodulate: divide by the expected standard deviation of the output.
-        resample_filter: filter [h, w] for `up`.
-        up: integer upsampling factor.
-        padding: relative to the upsampled image.
+    Scaling the activations gives the same result as scaling the weights (section 2.2 of the
+    paper), and keeps one convolution for the whole batch.
     """
-    if x.dtype == torch.float16 and demodulate:  # keeps the intermediate values below 65504
+
+    weight: Tensor  # [O, I, k, k]
+    style: Tensor  # [N, I], for the input
+    demod: Tensor | None  # [N, O], for the output
+
+
+def modulation(weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bool) -> Modulation:
+    """Scales for weights [O, I, k, k], shared by the batch, and a style [N, I] in float32.
+
+    With `demodulate` the output is divided by its expected standard deviation.
+    """
+    if not demodulate:
+        return Modulation(weight.to(dtype), style, None)
+    if dtype == torch.float16:  # keeps the intermediate values below 65504
         fan_in = weight[0].numel()
         peak = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
         weight = weight / (peak * math.sqrt(fan_in))
-        styles = styles / styles.detach().abs().amax(dim=1, keepdim=True)
-    y = conv2d_resample(
-        x * styles.to(x.dtype)[:, :, None, None],
-        weight.to(x.dtype),
-        resample_filter,
-        up=up,
-        padding=padding,
-        flip_weight=up == 1,
-    )
-    if demodulate:
-        power = styles.square() @ weight.square().sum(dim=[2, 3]).t()
-        y = y * (power + 1e-8).rsqrt().to(x.dtype)[:, :, None, None]
-    return y
+        style = style / style.detach().abs().amax(dim=1, keepdim=True)
+    power = style.square() @ weight.square().sum(dim=[2, 3]).t()
+    return Modulation(weight.to(dtype), style, (power + 1e-8).rsqrt())
+
+
+def modulated_conv2d(
+    x: Tensor,
+    m: Modulation,
+    resample_filter: Tensor | None = None,
+    up: int = 1,
+    padding: int = 0,
+    scaled: bool = False,
+    **rest: Any,
+) -> Tensor:
+    """Convolution with a modulation, and what follows it.
+
+    Args:
+        x: features [N, I, H, W].
+        m: scales and weights.
+        resample_filter: filter [h, w] for `up`.
+        up: integer upsampling factor.
+        padding: relative to the upsampled image.
+        scaled: `x` is already times `m.style`.
+        rest: noise, strength, b, act, gain, clamp and post of `ops.epilogue`.
+    """
+    if not scaled:
+        x = epilogue(x, demod=m.style)
+    x, around, gain = conv2d_before_filter(x, m.weight, resample_filter, up, padding)
+    f = resample_filter if up > 1 else None
+    return epilogue(x, f, around, gain, demod=m.demod, **rest)
+
+
+def modulated_colors(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
+    """Modulated 1x1 convolution without demodulation, for few output channels.
+
+    x [N, C, H, W], weights [O, C, 1, 1], style [N, C] -> contiguous [N, O, H, W]. Weights per image
+    are small here, and a matrix product with them reads the features once and writes nothing else.
+    """
+    n, c, h, w = x.shape
+    weights = (weight.flatten(1) * style.unsqueeze(1)).to(x.dtype)
+    y = x.permute(0, 2, 3, 1).reshape(n, h * w, c) @ weights.mT
+    return y.mT.reshape(n, weight.shape[0], h, w).contiguous()
 
 
 class MinibatchStddev(nn.Module):

@@ -138,7 +138,10 @@ def test_noncontiguous(device):
     d = _inputs(device, shape=(4, 6, 5, 8))
     x = d["x"].transpose(2, 3)
     f = torch.randn([4, 3], dtype=torch.float64, device=device).t()
-    parts = {"demod": d["demod"].t().contiguous().t(), "b": torch.randn(12).double()[::2].to(device)}
+    parts = {
+        "demod": d["demod"].t().contiguous().t(),
+        "b": torch.randn(12).double()[::2].to(device),
+    }
     y = epilogue(x, f, (1, 2, 0, 1), act="lrelu", **parts)
     dense = {k: v.contiguous() for k, v in parts.items()}
     again = epilogue(x.contiguous(), f.contiguous(), (1, 2, 0, 1), act="lrelu", **dense)

@@ -10,7 +10,10 @@ from stylemix.layers import (
     Conv2d,
     FullyConnected,
     MinibatchStddev,
+    Modulation,
+    modulated_colors,
     modulated_conv2d,
+    modulation,
     normalize_2nd_moment,
 )
 from stylemix.ops import setup_filter
@@ -52,22 +55,38 @@ def test_modulated_conv2d_scales_the_weights(demodulate, up):
     torch.manual_seed(0)
     x, styles = torch.randn([3, 4, 5, 5]).double(), torch.randn([3, 4]).double()
     weight, f = torch.randn([6, 4, 3, 3]).double(), setup_filter([1, 3, 3, 1])
-    got = modulated_conv2d(x, weight, styles, demodulate, f, up=up, padding=1)
+    m = modulation(weight, styles, x.dtype, demodulate)
+    got = modulated_conv2d(x, m, f, up=up, padding=1)
+    scaled = modulated_conv2d(x * styles[:, :, None, None], m, f, up=up, padding=1, scaled=True)
+    torch.testing.assert_close(scaled, got)
     for i in range(3):
         w = weight * styles[i, None, :, None, None]
         if demodulate:
             w = w / (w.square().sum(dim=[1, 2, 3], keepdim=True) + 1e-8).sqrt()
         ones = torch.ones([1, 4]).double()
-        plain = modulated_conv2d(x[i : i + 1], w, ones, False, f, up=up, padding=1)
+        plain = modulated_conv2d(x[i : i + 1], Modulation(w, ones, None), f, up=up, padding=1)
         torch.testing.assert_close(got[i : i + 1], plain)
         if up == 1:
             torch.testing.assert_close(plain, F.conv2d(x[i : i + 1], w, padding=1))
 
 
+def test_modulated_colors_scale_the_weights():
+    torch.manual_seed(0)
+    x, styles = torch.randn([3, 4, 5, 6]), torch.randn([3, 4])
+    weight = torch.randn([3, 4, 1, 1])
+    expected = F.conv2d(x * styles[:, :, None, None], weight)
+    last = x.contiguous(memory_format=torch.channels_last)
+    for features in (x, last):
+        got = modulated_colors(features, weight, styles)
+        torch.testing.assert_close(got, expected)
+        assert got.is_contiguous()
+
+
 def test_demodulated_output_has_unit_variance():
     torch.manual_seed(0)
     x, styles = torch.randn([2, 32, 24, 24]), torch.rand([2, 32]) * 5 + 0.1
-    y = modulated_conv2d(x, torch.randn([16, 32, 3, 3]), styles, padding=1)[..., 1:-1, 1:-1]
+    m = modulation(torch.randn([16, 32, 3, 3]), styles, x.dtype, demodulate=True)
+    y = modulated_conv2d(x, m, padding=1)[..., 1:-1, 1:-1]
     assert y.std().item() == pytest.approx(1, rel=0.05)
 
 
@@ -75,9 +94,9 @@ def test_half_precision_does_not_overflow():
     torch.manual_seed(0)
     x, styles = torch.randn([2, 32, 8, 8]), torch.randn([2, 32]) * 1e4
     weight = torch.randn([16, 32, 3, 3])
-    y = modulated_conv2d(x.half(), weight, styles, padding=1)
+    y = modulated_conv2d(x.half(), modulation(weight, styles, torch.float16, True), padding=1)
     assert y.dtype == torch.float16
-    expected = modulated_conv2d(x, weight, styles, padding=1)
+    expected = modulated_conv2d(x, modulation(weight, styles, x.dtype, True), padding=1)
     assert (y - expected).abs().max() < 0.02 * expected.abs().max()
 
 
