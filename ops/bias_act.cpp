@@ -147,7 +147,7 @@ Tensor bias_act(Tensor x, std::optional<Tensor> b, int64_t dim, int64_t act, dou
   return y;
 }
 
-// dy * slope, and its sums [chunks, channels] for the gradient of the bias where wanted.
+// dy * slope, and its sums [channels] for the gradient of the bias where wanted.
 std::tuple<Tensor, Tensor> bias_act_grad(Tensor dy, Tensor ref, std::optional<Tensor> b,
                                          int64_t dim, int64_t act, double alpha, double gain,
                                          double clamp, bool by_output, bool with_sums) {
@@ -177,7 +177,7 @@ std::tuple<Tensor, Tensor> bias_act_grad(Tensor dy, Tensor ref, std::optional<Te
       });
     });
   });
-  return {dx, sums};
+  return {dx, total(sums, 0)};
 }
 
 // v * dy * curvature: the gradient of <v, bias_act_grad(dy, x)> by x.

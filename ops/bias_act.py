@@ -138,7 +138,7 @@ def _fake_grad(
     clamp: float, by_output: bool, with_sums: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     dx, channels = dense_like(ref), ref.shape[dim]
-    sums = dx.new_empty([1 if with_sums else 0, channels], dtype=accumulator(ref.dtype))
+    sums = dx.new_empty([channels], dtype=accumulator(ref.dtype))
     return dx, sums
 
 
@@ -159,7 +159,7 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dx, sums = torch.ops.stylemix.bias_act_grad(
         dy, ref, b, *ctx.options, ctx.by_output, ctx.needs_input_grad[1]
     )
-    return dx, sums.sum(0) if ctx.needs_input_grad[1] else None, *[None] * 5
+    return dx, sums if ctx.needs_input_grad[1] else None, *[None] * 5
 
 
 def _keep_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -173,7 +173,7 @@ def _backward_grad(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | None, 
     if ctx.with_sums:  # each number went into the sum of its channel too
         shape = [1] * ref.ndim
         shape[dim] = -1
-        v = v + v_sums[0].reshape(shape).to(v.dtype)
+        v = v + v_sums.reshape(shape).to(v.dtype)
     ops = torch.ops.stylemix
     d_dy = ops.bias_act_grad(v, ref, b, *ctx.options, ctx.by_output, False)[0]
     if ctx.by_output:  # the derivative is constant on either side

@@ -231,7 +231,7 @@ std::tuple<Tensor, Tensor> epilogue_backward(
   Tensor dz = call.result();
   const ScalarType accumulator = accumulator_type(x);
   if (dz.numel() == 0) {
-    Tensor none = empty({kEpilogueSums, call.p.batch, 1, call.p.channels}, x, accumulator);
+    Tensor none = empty({kEpilogueSums, call.p.batch, call.p.channels}, x, accumulator);
     torch::stable::zero_(none);
     return {dz, none};
   }
@@ -247,7 +247,7 @@ std::tuple<Tensor, Tensor> epilogue_backward(
     backward<T>(call.p, data_of<T>(call.x), taps, terms, data_of<T>(dy), output_of<T>(dz),
                 output_of<A>(sums));
   });
-  return {dz, sums};
+  return {dz, total(sums, 2)};
 }
 
 }  // namespace

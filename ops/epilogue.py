@@ -157,8 +157,7 @@ def _fake(x: Tensor, f: Tensor | None, x0: int, x1: int, y0: int, y1: int, *_: A
 def _fake_backward(
     dy: Tensor, x: Tensor, f: Tensor | None, x0: int, x1: int, y0: int, y1: int, *_: Any
 ) -> tuple[Tensor, Tensor]:
-    tasks = torch.library.get_ctx().new_dynamic_size()
-    sums = x.new_empty([4, x.shape[0], tasks, x.shape[1]], dtype=accumulator(x.dtype))
+    sums = x.new_empty([4, *x.shape[:2]], dtype=accumulator(x.dtype))
     return _result(x, f, x0, x1, y0, y1), sums
 
 
@@ -174,7 +173,7 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dx, sums = torch.ops.stylemix.epilogue_backward(
         dy, x, f, x0, x1, y0, y1, flip, filter_gain, demod, noise, strength, b, *act, post
     )
-    du, du_z, dy_t, du_noise = sums.sum(2)
+    du, du_z, dy_t, du_noise = sums
     if f is not None:
         fh, fw = f.shape
         turned = (fw - x0 - 1, fw - x1 - 1, fh - y0 - 1, fh - y1 - 1)
@@ -200,12 +199,15 @@ def _backward_backward(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | No
     """Differentiates the formulas of epilogue.h by means of plain differentiable ops."""
     with torch.enable_grad():
         names = ("dy", "x", "f", "demod", "noise", "strength", "b", "post")
-        given = dict(zip(names, ctx.saved_tensors, strict=True))
-        t = {k: None if a is None else a.view_as(a) for k, a in given.items()}
-        product = _inner_product(v, v_sums[:, :, 0], ctx.options, **t)
-        wanted = [k for k in names if k not in ("f", "noise") and t[k] is not None]
+        given: list[Tensor | None] = [t if t is None else t.view_as(t) for t in ctx.saved_tensors]
+        product = _inner_product(v, v_sums, ctx.options, *given)  # type: ignore[arg-type]
+        wanted = {
+            name: t
+            for name, t in zip(names, given, strict=True)
+            if t is not None and name not in ("f", "noise")
+        }
         grads = torch.autograd.grad(
-            product, [t[k] for k in wanted], create_graph=True, allow_unused=True
+            product, list(wanted.values()), create_graph=True, allow_unused=True
         )
     d = dict(zip(wanted, grads, strict=True))
     return (
@@ -238,21 +240,19 @@ def _inner_product(
     if b is not None:
         u = u + b[:, None, None]
     with torch.no_grad():
-        slope = torch.where(u > 0, gain, gain * alpha)
-        if clamp >= 0:
-            slope = slope * ((u * slope).abs() <= clamp)
-    t = (
-        (u * slope)
-        if clamp < 0
-        else (u * torch.where(u > 0, gain, gain * alpha)).clamp(-clamp, clamp)
-    )
-    du = g * slope if post is None else g * slope * post[:, :, None, None]
+        free = torch.where(u > 0, gain, gain * alpha)
+        inside = torch.ones_like(u) if clamp < 0 else ((u * free).abs() <= clamp).to(dtype)
+    t = u * free if clamp < 0 else (u * free).clamp(-clamp, clamp)
+    du = g * (free * inside)
+    if post is not None:
+        du = du * post[:, :, None, None]
     to_du, to_du_z, to_dy_t, to_du_noise = v_sums[..., None, None]
     product = (v * (du if demod is None else du * demod[:, :, None, None])).sum()
     product = product + (to_du * du).sum() + (to_du_z * du * z).sum() + (to_dy_t * g * t).sum()
     if noise is not None:
         product = product + (to_du_noise * du * noise.reshape(-1, 1, *z.shape[2:])).sum()
-    return product
+    result: Tensor = product
+    return result
 
 
 torch.library.register_autograd("stylemix::epilogue", _backward, setup_context=_keep)

@@ -81,6 +81,12 @@ inline Tensor empty_as(const Tensor& x, MemoryFormat format) {
   return empty(std::vector<int64_t>(s.begin(), s.end()), x, x.scalar_type(), format);
 }
 
+// The partial sums of all chunks, which lie along a dimension, added up.
+inline Tensor total(const Tensor& partial, int64_t dim) {
+  const std::vector<int64_t> dims{dim};
+  return torch::stable::sum(partial, dims);
+}
+
 // The data of an optional vector in the accumulator's type; null for none.
 template <class A>
 const A* vector_of(const std::optional<Tensor>& v, int64_t numel) {

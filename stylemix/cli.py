@@ -15,6 +15,7 @@ import click
 
 from stylemix import __version__
 from stylemix.errors import StylemixError
+from stylemix.memory import keep_memory
 
 COMMANDS = {
     "demo": ("stylemix.tools.demo:demo_command", "Show the whole path on a shipped portrait."),
@@ -134,3 +135,4 @@ def main() -> None:
       stylemix mix --source me.jpg --style STYLE --output avatar.png
       stylemix COMMAND --help
     """
+    keep_memory()

@@ -3,64 +3,56 @@
 import pytest
 import torch
 
-from stylemix.ops import backend, backends, bias_act, filter2d, grid_sample, register, use
+from stylemix.ops import backend, backends, bias_act, filter2d, grid_sample, jit, use
 
 
-@pytest.fixture(autouse=True)
-def _own_table(monkeypatch):
-    monkeypatch.setattr(backend, "_registered", {})
+@pytest.fixture
+def native(monkeypatch):
+    """A native bias_act of our own, that fills with sevens."""
+    table = {"bias_act": lambda x, *_: torch.full_like(x, 7)}
+    monkeypatch.setattr(backend, "_native", table)
+    monkeypatch.setattr(jit, "load", lambda kind: kind == "cpu")
+    return table
 
 
-def _is_double(x):
-    return x.dtype == torch.float64
+@pytest.fixture
+def nothing(monkeypatch):
+    monkeypatch.setattr(jit, "load", lambda kind: False)
 
 
-def _register(name="fake", value=7.0, supports=_is_double, op="bias_act"):
-    register(op, name, lambda x, *_: torch.full_like(x, value), supports)
-
-
-def test_without_backends_everything_is_torch():
+@pytest.mark.usefixtures("nothing")
+def test_without_a_library_everything_is_torch():
     assert backends("bias_act") == ["torch"]
-    assert bias_act(torch.ones([1, 1], dtype=torch.float64)).item() == 1
-
-
-def test_a_registered_backend_serves_what_it_supports():
-    _register()
-    assert backends("bias_act") == ["fake", "torch"]
-    assert backends("upfirdn2d") == ["torch"]
-    assert bias_act(torch.ones([1, 1], dtype=torch.float64)).item() == 7
     assert bias_act(torch.ones([1, 1])).item() == 1
 
 
-def test_the_first_that_supports_a_tensor_is_taken():
-    _register("picky", 1.0)
-    _register("easy", 2.0, lambda x: True)
-    assert backends("bias_act") == ["picky", "easy", "torch"]
-    assert bias_act(torch.zeros([1, 1], dtype=torch.float64)).item() == 1
-    assert bias_act(torch.zeros([1, 1])).item() == 2
+@pytest.mark.usefixtures("native")
+def test_the_native_op_is_preferred_for_its_types():
+    assert backends("bias_act") == ["native", "torch"]
+    assert backends("bias_act", "cuda") == ["torch"]
+    assert backends("grid_sample") == ["torch"]
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        assert bias_act(torch.ones([1, 1], dtype=dtype)).item() == 7
+    assert bias_act(torch.ones([1, 1], dtype=torch.complex64)).item() == 1
 
 
-def test_a_backend_gets_complete_arguments():
+def test_the_native_op_gets_complete_arguments(native):
     seen = []
-    register("bias_act", "fake", lambda *args: seen.append(args) or args[0], lambda x: True)
-    register("upfirdn2d", "fake", lambda *args: seen.append(args) or args[0], lambda x: True)
-    register("grid_sample", "fake", lambda *args: seen.append(args) or args[0], lambda x: True)
+    native["bias_act"] = native["upfirdn2d"] = lambda *args: seen.append(args) or args[0]
     x = torch.zeros([1, 2, 4, 4])
-    bias_act(x, act="lrelu")
+    bias_act(x, dim=-1, act="lrelu")
     filter2d(x, None, padding=1)
-    grid_sample(x, torch.zeros([1, 2, 2, 2]))
-    assert seen[0][1:] == (None, 1, "lrelu", 0.2, 2**0.5, -1.0)
+    assert seen[0][1:] == (None, 3, "lrelu", 0.2, 2**0.5, -1.0)
     assert seen[1][1].tolist() == [[1]]
     assert seen[1][2:] == ((1, 1), (1, 1), (1, 1, 1, 1), False, 1)
-    assert seen[2][1].shape == (1, 2, 2, 2)
 
 
+@pytest.mark.usefixtures("native")
 def test_use_forces_a_backend_and_ends_with_its_block():
-    _register()
-    x = torch.ones([1, 1], dtype=torch.float64)
+    x = torch.ones([1, 1])
     with use("torch"):
         assert bias_act(x).item() == 1
-        with use("fake"):
+        with use("native"):
             assert bias_act(x).item() == 7
         assert bias_act(x).item() == 1
     assert bias_act(x).item() == 7
@@ -69,21 +61,24 @@ def test_use_forces_a_backend_and_ends_with_its_block():
     assert bias_act(x).item() == 7
 
 
-def test_a_forced_backend_never_falls_back():
-    _register()
-    with use("fake"):
-        with pytest.raises(RuntimeError, match=r"'fake' has no bias_act for torch\.float32 on cpu"):
-            bias_act(torch.ones([1, 1]))
-        with pytest.raises(RuntimeError, match="'fake' has no upfirdn2d"):
-            filter2d(torch.ones([1, 1, 2, 2]), None)
+@pytest.mark.usefixtures("nothing")
+def test_a_forced_native_without_a_library_never_falls_back():
+    with use("native"), pytest.raises(RuntimeError, match=r"'native' forced; there is none: see"):
+        bias_act(torch.ones([1, 1]))
+
+
+@pytest.mark.usefixtures("native")
+def test_a_forced_native_op_that_does_not_exist():
+    with use("native"):
+        with pytest.raises(RuntimeError, match=r"got bias_act of torch\.complex64 on cpu"):
+            bias_act(torch.ones([1, 1], dtype=torch.complex64))
+        # Nobody wrote a native grid_sample, so "native" leaves it to PyTorch.
+        assert grid_sample(torch.ones([1, 1, 2, 2]), torch.zeros([1, 1, 1, 2])).item() == 1
 
 
 def test_an_unknown_backend_is_named():
-    _register()
     with (
-        pytest.raises(
-            ValueError, match=r"got backend 'nosuch'; expected one of \['fake', 'torch'\]"
-        ),
+        pytest.raises(ValueError, match="got backend 'nosuch'; expected one of native, torch"),
         use("nosuch"),
     ):
         pass
