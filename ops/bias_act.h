@@ -27,16 +27,20 @@ STYLEMIX_HD A sigmoid(A u) {
   return A(1) / (A(1) + std::exp(-u));
 }
 
-// act(u), act'(u) and act''(u).
+// act(u), act'(u) and act''(u). Both sides of a choice are computed first, so that loops vectorise.
 template <Act ACT, class A>
 STYLEMIX_HD A act_value(A u, A alpha) {
   if constexpr (ACT == Act::Tanh) return std::tanh(u);
   if constexpr (ACT == Act::Sigmoid) return sigmoid(u);
-  if constexpr (ACT == Act::Elu) return u > 0 ? u : std::expm1(u);
-  if constexpr (ACT == Act::Selu)
-    return A(kSeluScale) * (u > 0 ? u : A(kSeluAlpha) * std::expm1(u));
-  if constexpr (ACT == Act::Softplus)
-    return u > A(kSoftplusLinear) ? u : std::log1p(std::exp(u));
+  if constexpr (ACT == Act::Elu || ACT == Act::Selu) {
+    const A below = std::expm1(u);
+    if constexpr (ACT == Act::Elu) return u > 0 ? u : below;
+    return A(kSeluScale) * (u > 0 ? u : A(kSeluAlpha) * below);
+  }
+  if constexpr (ACT == Act::Softplus) {
+    const A value = std::log1p(std::exp(u));
+    return u > A(kSoftplusLinear) ? u : value;
+  }
   if constexpr (ACT == Act::Swish) return u * sigmoid(u);
   return u > 0 ? u : u * alpha;
 }
@@ -48,10 +52,15 @@ STYLEMIX_HD A act_slope(A u, A alpha) {
     return A(1) - t * t;
   }
   if constexpr (ACT == Act::Sigmoid) return sigmoid(u) * sigmoid(-u);
-  if constexpr (ACT == Act::Elu) return u > 0 ? A(1) : std::exp(u);
-  if constexpr (ACT == Act::Selu)
-    return A(kSeluScale) * (u > 0 ? A(1) : A(kSeluAlpha) * std::exp(u));
-  if constexpr (ACT == Act::Softplus) return u > A(kSoftplusLinear) ? A(1) : sigmoid(u);
+  if constexpr (ACT == Act::Elu || ACT == Act::Selu) {
+    const A below = std::exp(u);
+    if constexpr (ACT == Act::Elu) return u > 0 ? A(1) : below;
+    return A(kSeluScale) * (u > 0 ? A(1) : A(kSeluAlpha) * below);
+  }
+  if constexpr (ACT == Act::Softplus) {
+    const A below = sigmoid(u);
+    return u > A(kSoftplusLinear) ? A(1) : below;
+  }
   if constexpr (ACT == Act::Swish) return sigmoid(u) * (A(1) + u * sigmoid(-u));
   return u > 0 ? A(1) : alpha;
 }
@@ -64,9 +73,10 @@ STYLEMIX_HD A act_curvature(A u) {
     return A(-2) * t * (A(1) - t * t);
   }
   if constexpr (ACT == Act::Sigmoid) return s * (A(1) - A(2) * sigmoid(u));
-  if constexpr (ACT == Act::Elu) return u > 0 ? A(0) : std::exp(u);
-  if constexpr (ACT == Act::Selu)
-    return u > 0 ? A(0) : A(kSeluScale) * A(kSeluAlpha) * std::exp(u);
+  if constexpr (ACT == Act::Elu || ACT == Act::Selu) {
+    const A below = std::exp(u);
+    return u > 0 ? A(0) : below * (ACT == Act::Elu ? A(1) : A(kSeluScale) * A(kSeluAlpha));
+  }
   if constexpr (ACT == Act::Softplus) return u > A(kSoftplusLinear) ? A(0) : s;
   if constexpr (ACT == Act::Swish) return s * (A(2) + u * (A(1) - A(2) * sigmoid(u)));
   return A(0);

@@ -240,7 +240,7 @@ def _inner_product(
     if b is not None:
         u = u + b[:, None, None]
     with torch.no_grad():
-        free = torch.where(u > 0, gain, gain * alpha)
+        free = torch.full_like(u, gain * alpha).masked_fill_(u > 0, gain)
         inside = torch.ones_like(u) if clamp < 0 else ((u * free).abs() <= clamp).to(dtype)
     t = u * free if clamp < 0 else (u * free).clamp(-clamp, clamp)
     du = g * (free * inside)

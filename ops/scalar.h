@@ -16,6 +16,21 @@
 #define STYLEMIX_UNROLL _Pragma("GCC unroll 64")
 #endif
 
+#if !defined(__CUDACC__) && defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && \
+    !defined(__clang__)
+#if __GLIBC_PREREQ(2, 35)
+// Tells the compiler of the vector versions in libmvec, which it otherwise hears of only under
+// -ffast-math.
+extern "C" {
+#define STYLEMIX_SIMD __attribute__((simd("notinbranch")))
+STYLEMIX_SIMD float expf(float) noexcept;
+STYLEMIX_SIMD float expm1f(float) noexcept;
+STYLEMIX_SIMD float log1pf(float) noexcept;
+STYLEMIX_SIMD float tanhf(float) noexcept;
+}
+#endif
+#endif
+
 namespace stylemix {
 
 using c10::BFloat16;

@@ -56,6 +56,25 @@ STYLEMIX_HD void window_sums(const T* x, int64_t in_y, int64_t in_x, const A* ta
   }
 }
 
+// The same for taps that are an outer product: taps_x[j] * taps_y[i]; fewer products.
+template <int W, int H, int R, class T, class A>
+STYLEMIX_HD void window_sums_separable(const T* x, int64_t in_y, int64_t in_x, const A* taps_x,
+                                       const A* taps_y, A (&sum)[R]) {
+  STYLEMIX_UNROLL
+  for (int r = 0; r < R; r++) sum[r] = 0;
+  STYLEMIX_UNROLL
+  for (int row = 0; row < H + R - 1; row++) {
+    A value = 0;
+    STYLEMIX_UNROLL
+    for (int j = 0; j < W; j++) value += taps_x[j] * read(x[row * in_y + j * in_x]);
+    STYLEMIX_UNROLL
+    for (int r = 0; r < R; r++) {
+      const int i = row - r;
+      if (i >= 0 && i < H) sum[r] += taps_y[i] * value;
+    }
+  }
+}
+
 // One output whose window may reach over the edges, where the image is zero.
 template <class T, class A>
 STYLEMIX_HD A window_sum(const Upfirdn2dParams& p, const T* x, const A* filter, Window wy,

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "tensors.h"
 #include "upfirdn2d.h"
@@ -51,23 +52,37 @@ std::vector<A> taps_of(const Tensor& f, bool flip, double gain) {
   return taps;
 }
 
+// Splits taps [h, w] into an outer product of y (h numbers) and x (w numbers), where they are one.
+template <class A>
+bool separate(const A* taps, int h, int w, std::vector<A>& y, std::vector<A>& x) {
+  int64_t peak = 0;
+  for (int64_t i = 1; i < static_cast<int64_t>(h) * w; i++)
+    if (std::abs(taps[i]) > std::abs(taps[peak])) peak = i;
+  if (taps[peak] == 0) return false;
+  y.resize(h), x.resize(w);
+  for (int i = 0; i < h; i++) y[i] = taps[i * w + peak % w];
+  for (int j = 0; j < w; j++) x[j] = taps[peak / w * w + j] / taps[peak];
+  const A tolerance = std::abs(taps[peak]) * std::numeric_limits<A>::epsilon();
+  for (int i = 0; i < h; i++)
+    for (int j = 0; j < w; j++)
+      if (std::abs(y[i] * x[j] - taps[i * w + j]) > tolerance) return false;
+  return true;
+}
+
 template <class T, class Out>
 class FirRows {
   using A = Accumulator<T>;
-  struct Lanes {
-    int64_t count, in_step, out_step;
-  };
-  using Fixed = void (*)(const Upfirdn2dParams&, const T*, const A*, Out*, Lanes);
+  using Fixed = void (*)(const FirRows&, const T*, const A*, Out*, int64_t lanes);
 
  public:
   FirRows(const Upfirdn2dParams& params, const A* filter) : p(params), f(filter) {
-    if (p.filter_w % p.up_x == 0 && p.filter_h % p.up_y == 0) {
+    const bool plain = p.up_x == 1 && p.up_y == 1 && p.down_y == 1 && (p.channels_last || p.down_x == 1);
+    if (p.filter_w == 4 && p.filter_h == 4 && plain && separate(f, 4, 4, taps_y, taps_x)) {
+      single = separable<1>, strip = separable<kStrip>;
+    } else if (p.filter_w % p.up_x == 0 && p.filter_h % p.up_y == 0) {
       const int w = p.filter_w / p.up_x, h = p.filter_h / p.up_y;
-      const bool strips = p.up_y == 1 && p.down_y == 1;
-      pick<4, 4>(w, h, strips), pick<2, 2>(w, h, strips);
-      pick<12, 1>(w, h, strips), pick<1, 12>(w, h, strips);
-      pick<6, 1>(w, h, strips), pick<1, 6>(w, h, strips);
-      pick<4, 1>(w, h, strips), pick<1, 4>(w, h, strips);
+      pick<4, 4>(w, h), pick<2, 2>(w, h), pick<12, 1>(w, h), pick<1, 12>(w, h);
+      pick<6, 1>(w, h), pick<1, 6>(w, h), pick<4, 1>(w, h), pick<1, 4>(w, h);
     }
   }
 
@@ -85,40 +100,70 @@ class FirRows {
 
  private:
   static constexpr int kStrip = 4;
+  static constexpr int64_t kLanes = 64 / sizeof(T);  // one vector register
   Upfirdn2dParams p;
   const A* f;
+  std::vector<A> taps_x, taps_y;
   Fixed single = nullptr, strip = nullptr;
 
   template <int W, int H>
-  void pick(int w, int h, bool strips) {
+  void pick(int w, int h) {
     if (w != W || h != H) return;
-    single = fixed<W, H, 1>;
-    if (strips && H > 1) strip = fixed<W, H, kStrip>;
+    const int64_t in = p.channels_last ? 1 : p.down_x, out = p.channels_last ? 1 : p.up_x;
+    if (in == 1 && out == 1) single = fixed<W, H, 1, 1, 1>;
+    if (in == 1 && out == 2) single = fixed<W, H, 1, 1, 2>;
+    if (in == 2 && out == 1) single = fixed<W, H, 1, 2, 1>;
+    if (single && in == 1 && out == 1 && H > 1 && p.up_y == 1 && p.down_y == 1)
+      strip = fixed<W, H, kStrip, 1, 1>;
   }
 
   static bool inside(Window w, int taps, int up, int64_t size, int outputs) {
     return w.start >= 0 && w.start + window_size(taps, w.first, up) + outputs - 1 <= size;
   }
 
-  template <int W, int H, int R>
-  static void fixed(const Upfirdn2dParams& p, const T* __restrict x, const A* taps,
-                    Out* __restrict out, Lanes lanes) {
+  // Calls lane(k) for all k < count in blocks of a fixed size, which vectorise; the last block
+  // overlaps the one before it instead of leaving a rest.
+  template <class F>
+  STYLEMIX_HD static void each_lane(int64_t count, F lane) {
+    if (count < kLanes) {
+      for (int64_t k = 0; k < count; k++) lane(k);
+      return;
+    }
+    for (int64_t k = 0; k < count; k += kLanes) {
+      const int64_t at = std::min(k, count - kLanes);
+#pragma omp simd
+      for (int64_t l = 0; l < kLanes; l++) lane(at + l);
+    }
+  }
+
+  template <int W, int H, int R, int IN, int OUT>
+  static void fixed(const FirRows& rows, const T* __restrict x, const A* taps,
+                    Out* __restrict out, int64_t lanes) {
+    const Upfirdn2dParams& p = rows.p;
     A local[W * H];  // a copy that nothing else can change, so that it stays in registers
     for (int i = 0; i < H; i++)
       for (int j = 0; j < W; j++) local[i * W + j] = taps[i * p.up_y * p.filter_w + j * p.up_x];
     const int64_t in_y = p.in_y, in_x = p.in_x, out_y = p.out_y;
-    const auto lane = [&](int64_t from, int64_t to) {
+    each_lane(lanes, [&](int64_t k) {
       A sum[R];
-      window_sums<W, H, R>(x + from, in_y, in_x, local, W, 1, sum);
+      window_sums<W, H, R>(x + k * IN, in_y, in_x, local, W, 1, sum);
       STYLEMIX_UNROLL
-      for (int r = 0; r < R; r++) out[r * out_y + to] = write<Out>(sum[r]);
-    };
-    if (lanes.in_step == 1 && lanes.out_step == 1) {
-#pragma omp simd
-      for (int64_t k = 0; k < lanes.count; k++) lane(k, k);
-    } else {
-      for (int64_t k = 0; k < lanes.count; k++) lane(k * lanes.in_step, k * lanes.out_step);
-    }
+      for (int r = 0; r < R; r++) out[r * out_y + k * OUT] = write<Out>(sum[r]);
+    });
+  }
+
+  template <int R>
+  static void separable(const FirRows& rows, const T* __restrict x, const A*,
+                        Out* __restrict out, int64_t lanes) {
+    A along_x[4], along_y[4];
+    std::copy_n(rows.taps_x.data(), 4, along_x), std::copy_n(rows.taps_y.data(), 4, along_y);
+    const int64_t in_y = rows.p.in_y, in_x = rows.p.in_x, out_y = rows.p.out_y;
+    each_lane(lanes, [&](int64_t k) {
+      A sum[R];
+      window_sums_separable<4, 4, R>(x + k, in_y, in_x, along_x, along_y, sum);
+      STYLEMIX_UNROLL
+      for (int r = 0; r < R; r++) out[r * out_y + k] = write<Out>(sum[r]);
+    });
   }
 
   // Channels in blocks, taps outside: any window, clipped at the edges.
@@ -154,8 +199,8 @@ class FirRows {
     for (int64_t o = 0; o < p.out_w; o++, out += p.out_x) {
       const Window wx = window_at(o, p.up_x, p.down_x, p.pad_x);
       if (inner && inside(wx, p.filter_w, p.up_x, p.in_w, 1)) {
-        inner(p, x + wy.start * p.in_y + wx.start * p.in_x, f + wy.first * p.filter_w + wx.first,
-              out, {p.channels, 1, 1});
+        inner(*this, x + wy.start * p.in_y + wx.start * p.in_x, f + wy.first * p.filter_w + wx.first,
+              out, p.channels);
         continue;
       }
       for (int r = 0; r < rows; r++)
@@ -179,9 +224,9 @@ class FirRows {
       };
       for (int64_t k = 0; k < low; k++) one(k);
       if (low < high)
-        inner(p, x + wy.start * p.in_y + wx.start + low * p.down_x,
+        inner(*this, x + wy.start * p.in_y + wx.start + low * p.down_x,
               f + wy.first * p.filter_w + wx.first, out + phase + low * p.up_x,
-              {high - low, p.down_x, p.up_x});
+              high - low);
       for (int64_t k = high; k < count; k++) one(k);
     }
   }
