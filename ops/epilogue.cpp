@@ -125,6 +125,26 @@ void forward(const Upfirdn2dParams& p, const T* x, const Accumulator<T>* taps,
   });
 }
 
+// A pixel's gradients, added to the sums by channel. All pointers are to different memory, which
+// the compiler has to know before it vectorises.
+template <class T, class Z, class A>
+void pixel_backward(int64_t channels, const T* __restrict dy, const Z* __restrict z,
+                    T* __restrict dz, const A* __restrict demod, const A* __restrict bias,
+                    const A* __restrict post, A noise, A strength, BiasActParams<A> act,
+                    A* __restrict du, A* __restrict du_z, A* __restrict dy_t,
+                    A* __restrict du_noise) {
+#pragma omp simd
+  for (int64_t c = 0; c < channels; c++) {
+    const EpilogueTerms<A> terms{demod[c], bias[c], post[c], noise, strength};
+    const EpilogueGrad<A> grad = epilogue_grad<A>(read(dy[c]), read(z[c]), terms, act);
+    dz[c] = write<T>(grad.dz);
+    du[c] += grad.du;
+    du_z[c] += grad.du_z;
+    dy_t[c] += grad.dy_t;
+    du_noise[c] += grad.du_noise;
+  }
+}
+
 // dz like the result; sums [4, N, tasks, C].
 template <class T>
 void backward(const Upfirdn2dParams& p, const T* x, const Accumulator<T>* taps,
@@ -141,18 +161,13 @@ void backward(const Upfirdn2dParams& p, const T* x, const Accumulator<T>* taps,
     const T* __restrict g = dy + begin;
     T* __restrict to = dz + begin;
     const auto* __restrict z = row;
-    A* __restrict s = sums + (image * source.tasks + task) * channels + plane;
+    A* s = sums + (image * source.tasks + task) * channels + plane;
     if (p.channels_last) {
-      for (int64_t o = 0; o < width; o++, g += channels, z += channels, to += channels) {
-#pragma omp simd
-        for (int64_t c = 0; c < channels; c++) {
-          const auto grad = epilogue_grad<A>(read(g[c]), read(z[c]), terms(c, o), act);
-          to[c] = write<T>(grad.dz);
-          s[c] += grad.du;
-          s[kind + c] += grad.du_z;
-          s[2 * kind + c] += grad.dy_t;
-          s[3 * kind + c] += grad.du_noise;
-        }
+      for (int64_t o = 0; o < width; o++) {
+        const A noise = terms.noise ? terms.noise[o] : A(0);
+        const int64_t at = o * channels;
+        pixel_backward(channels, g + at, z + at, to + at, terms.demod, terms.bias, terms.post,
+                       noise, terms.strength, act, s, s + kind, s + 2 * kind, s + 3 * kind);
       }
     } else {
       A du = 0, du_z = 0, dy_t = 0, du_noise = 0;
