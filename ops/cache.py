@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from stylemix.ops.toolchain import NativeUnavailable
+from stylemix.ops.errors import NativeUnavailable
 
 OLD = 86400.0  # seconds; then a half-done build is of a process that was killed
 

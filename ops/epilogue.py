@@ -204,14 +204,14 @@ def _backward_backward(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | No
         wanted = {
             name: t
             for name, t in zip(names, given, strict=True)
-            if t is not None and name not in ("f", "noise")
+            if t is not None and t.requires_grad
         }
         grads = torch.autograd.grad(
             product, list(wanted.values()), create_graph=True, allow_unused=True
         )
     d = dict(zip(wanted, grads, strict=True))
     return (
-        d["dy"], d["x"], *[None] * 7, d.get("demod"), None, d.get("strength"), d.get("b"),
+        d.get("dy"), d.get("x"), *[None] * 7, d.get("demod"), None, d.get("strength"), d.get("b"),
         *[None] * 3, d.get("post"),
     )  # fmt: skip
 

@@ -24,7 +24,9 @@ from typing import NamedTuple
 import torch
 
 from stylemix.ops import cache, lock, toolchain
-from stylemix.ops.toolchain import NativeUnavailable, Recipe
+from stylemix.ops.architectures import portable_march
+from stylemix.ops.errors import NativeUnavailable, NativeUnsupported
+from stylemix.ops.toolchain import Recipe
 
 __all__ = [
     "KINDS",
@@ -39,7 +41,7 @@ __all__ = [
 
 KINDS = ("cpu", "cuda")
 SOURCES = Path(__file__).resolve().parent
-SECONDS = {"cpu": 20, "cuda": 60}  # of a build on a slow machine, for the line that announces it
+SECONDS = {"cpu": 20, "cuda": 60}  # of a build on two cores, for the line that announces it
 ERROR = re.compile(r"\berror\b|undefined reference|cannot find -l|\bfatal\b", re.IGNORECASE)
 LONGEST = 300  # characters of a compiler's message that a warning quotes
 
@@ -99,7 +101,7 @@ def build_into(kind: str, folder: Path) -> Path:
 
     Installed beside the sources it is what `library` takes first. Raises NativeUnavailable.
     """
-    recipe = toolchain.recipe(kind, SOURCES, toolchain.portable_march())
+    recipe = toolchain.recipe(kind, SOURCES, portable_march())
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         _compile(recipe, scratch, folder / "build.log")
@@ -129,6 +131,8 @@ def _load_first(kind: str) -> None:
         _finished[kind] = _try_to_load(kind)
     except NativeUnavailable as error:
         _finished[kind] = Status("failed", None, str(error))
+        if isinstance(error, NativeUnsupported):
+            return
         warnings.warn(
             f"the compiled {kind} ops are not used: {error} (STYLEMIX_OPS=torch silences this)",
             RuntimeWarning,
@@ -200,6 +204,9 @@ def _build(kind: str, verbose: bool = False, useless: Sequence[Path] = ()) -> Pa
         try:
             said = _compile(recipe, scratch, place / f"{recipe.name}.log")
             cache.settle(scratch, place / recipe.name, kind, replace=found is not None)
+        except OSError as error:
+            cause = f"cannot write to {place} ({error.strerror or error})"
+            raise NativeUnavailable(f"{cause}; free some room or set STYLEMIX_CACHE") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         if verbose:
@@ -212,6 +219,8 @@ def _compile(recipe: Recipe, folder: Path, log: Path) -> str:
     start = time.monotonic()
     said = _run_ninja(recipe, folder, log, link=True)
     log.unlink(missing_ok=True)  # of an earlier failure
+    if toolchain.source_hash(recipe.kind, SOURCES) != recipe.identity["sources"]:
+        raise NativeUnavailable("the sources changed while they were compiled; start again")
     facts = {"compiler": recipe.compiler, "seconds": f"{time.monotonic() - start:.1f}"}
     facts["command"] = shlex.join(recipe.compile)
     cache.seal(folder, recipe.kind, recipe.identity | facts)

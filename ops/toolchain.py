@@ -1,4 +1,4 @@
-"""What it takes to compile the ops here: compilers, flags, architectures, ninja."""
+"""What it takes to compile the ops here: compilers, flags, ninja."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ from typing import NamedTuple
 
 import torch
 
+from stylemix.ops.architectures import (
+    cpu_march,
+    cpu_misfit,
+    cuda_archs,
+    cuda_misfit,
+    gencode,
+    processor,
+)
+from stylemix.ops.errors import NativeUnavailable, NativeUnsupported
+
 TORCH_TARGET = (2, 10)  # the first release with all of the stable ABI that the ops use
 SUFFIXES = {"cpu": (".cpp", ".h"), "cuda": (".cu", ".cuh", ".h")}  # sources first, then headers
 
@@ -27,17 +37,9 @@ if platform.machine() in ("x86_64", "AMD64"):
     CPU_FLAGS.append("-mprefer-vector-width=512")  # where the architecture has such
 CUDA_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-DUSE_CUDA", "--cudart=static"]
 CUDA_FLAGS += ["-Xptxas", "-v", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
+USUAL_CUDA = Path("/usr/local/cuda")
 LIBRARIES = {"cpu": ["c10", "torch_cpu", "torch"]}
 LIBRARIES["cuda"] = ["c10_cuda", "torch_cuda", *LIBRARIES["cpu"]]
-
-# What a processor must have, by the names of /proc/cpuinfo, before such code may run on it.
-_V3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
-_V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
-NEEDS = {"x86-64-v3": _V3, "x86-64-v4": _V4}
-
-
-class NativeUnavailable(RuntimeError):
-    """Why there are no compiled ops, as one line "cause; cure"."""
 
 
 class Recipe(NamedTuple):
@@ -73,19 +75,18 @@ def source_hash(kind: str, folder: Path) -> str:
 def identity(kind: str, folder: Path, march: str | None = None) -> dict[str, str]:
     """All that decides what a library does: sources, flags, torch, architecture."""
     march = cpu_march() if march is None else march
-    flags, torch_version = CPU_FLAGS, ".".join(map(str, torch_release()))
+    flags = CPU_FLAGS
     if kind == "cuda":
-        flags = CUDA_FLAGS
         extra = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
-        flags = [*flags, *(os.environ.get(name, "") for name in extra)]
+        flags = [*CUDA_FLAGS, *(os.environ.get(name, "") for name in extra)]
     return {
         "sources": source_hash(kind, folder),
         "flags": " ".join(flags),
-        "torch": torch_version,
+        "torch": ".".join(map(str, torch_release())),
         "torch_target": ".".join(map(str, TORCH_TARGET)),
-        "system": f"{platform.system()} {platform.machine()}",
+        "system": _system(),
         "architecture": " ".join(cuda_archs()) if kind == "cuda" else march,
-        "cuda": (torch.version.cuda or "").split(".")[0] if kind == "cuda" else "",
+        "cuda": _cuda_major() if kind == "cuda" else "",
         "processor": processor() if kind == "cpu" and march == "native" else "",
     }
 
@@ -100,6 +101,7 @@ def recipe(kind: str, folder: Path, march: str | None = None, objects: bool = Fa
     if not sources:
         raise NativeUnavailable(f"no *{SUFFIXES[kind][0]} in {folder}; install stylemix again")
     command, version = compiler(kind)
+    about = "\n".join([command[0], *_host_compiler(), version])
     if kind == "cuda":
         if not objects:
             _check_cuda_versions(command[0], version)
@@ -112,7 +114,7 @@ def recipe(kind: str, folder: Path, march: str | None = None, objects: bool = Fa
     link = [*command, "-shared", "-L", str(torch_folder("lib"))]
     known = identity(kind, folder, march)
     commands = [*command, f"-DTORCH_TARGET_VERSION={target}", *includes]
-    return Recipe(kind, sources, commands, link, known, f"{command[0]}\n{version}")
+    return Recipe(kind, sources, commands, link, known, about)
 
 
 def libraries(kind: str) -> list[str]:
@@ -136,7 +138,7 @@ def torch_folder(name: str) -> Path:
 
 def _check_torch(kind: str, objects: bool) -> None:
     if platform.system() not in ("Linux", "Darwin"):
-        raise NativeUnavailable("the compiled ops are for Linux and macOS; use WSL for them")
+        raise NativeUnsupported("the compiled ops are for Linux and macOS; use WSL for them")
     if torch_release() < TORCH_TARGET:
         least = ".".join(map(str, TORCH_TARGET))
         raise NativeUnavailable(f"got torch {torch.__version__}; upgrade it to {least} or later")
@@ -152,7 +154,7 @@ def compiler(kind: str) -> tuple[list[str], str]:
     """The command of the compiler and what it says about its version."""
     command = _nvcc() if kind == "cuda" else _cxx()
     try:
-        return command, _version(tuple(command))
+        return command, version_of(tuple(command))
     except (OSError, subprocess.CalledProcessError) as error:
         text = f"{shlex.join(command)} --version fails ({_reason(error)})"
         variable = "CUDA_HOME" if kind == "cuda" else "CXX"
@@ -160,7 +162,8 @@ def compiler(kind: str) -> tuple[list[str], str]:
 
 
 @functools.cache
-def _version(command: tuple[str, ...]) -> str:
+def version_of(command: tuple[str, ...]) -> str:
+    """What a program says about its version."""
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -186,9 +189,8 @@ def _nvcc() -> list[str]:
     found = [Path(home, "bin", "nvcc") for home in homes]
     on_path = shutil.which("nvcc")
     found += [Path(on_path)] if on_path else []
-    found.append(Path("/usr/local/cuda/bin/nvcc"))
-    major = (torch.version.cuda or "").split(".")[0]
-    found.append(Path(torch.__file__).parent.parent / "nvidia" / f"cu{major}" / "bin" / "nvcc")
+    package = torch_folder("").parent / "nvidia" / f"cu{_cuda_major()}"
+    found += [USUAL_CUDA / "bin" / "nvcc", package / "bin" / "nvcc"]
     for path in found:
         if path.is_file() and os.access(path, os.X_OK):
             return [str(path)]
@@ -197,115 +199,38 @@ def _nvcc() -> list[str]:
 
 
 def _host_compiler() -> list[str]:
+    """Which compiler nvcc is to call, where that is not its own choice."""
     return ["-ccbin", _cxx()[0]] if os.environ.get("CXX") else []
 
 
 def _check_cuda_versions(nvcc: str, version: str) -> None:
     found = re.search(r"release (\d+)\.(\d+)", version)
-    ours, theirs = ".".join(found.groups()) if found else "?", torch.version.cuda or "?"
-    if ours.split(".")[0] != theirs.split(".")[0]:
-        cause = f"{nvcc} is of CUDA {ours} and torch {torch.__version__} of CUDA {theirs}"
-        raise NativeUnavailable(f"{cause}; set CUDA_HOME to a CUDA {theirs.split('.')[0]} toolkit")
-
-
-def cuda_archs() -> list[str]:
-    """Compute capabilities to compile for ("90"): as asked for, else those of the devices here."""
-    asked = os.environ.get("STYLEMIX_CUDA_ARCHS", "")
-    if not asked and torch.cuda.is_available():
-        return cuda_archs_of_devices()
-    asked = asked or os.environ.get("TORCH_CUDA_ARCH_LIST", "")
-    names = [name.removesuffix("+PTX") for name in re.split(r"[;,\s]+", asked) if name]
-    wrong = [name for name in names if not re.fullmatch(r"\d+\.\d[a-f]?|\d{2,3}[a-f]?", name)]
-    if wrong:
-        raise NativeUnavailable(
-            f"got CUDA architecture {wrong[0]!r}; set STYLEMIX_CUDA_ARCHS like '8.0;9.0'"
-        )
-    return sorted({name.replace(".", "") for name in names}, key=_arch_order)
-
-
-def cuda_archs_of_devices() -> list[str]:
-    """Compute capabilities of the devices here."""
-    devices = range(torch.cuda.device_count())
-    found = {torch.cuda.get_device_capability(index) for index in devices}
-    return [f"{major}{minor}" for major, minor in sorted(found)]
-
-
-def _arch_order(name: str) -> tuple[int, str]:
-    return int(re.sub(r"\D", "", name)), name
-
-
-def gencode(nvcc: str, archs: list[str]) -> list[str]:
-    """Options of nvcc: machine code for each architecture and PTX for what comes after the last.
-
-    A device that is newer than the nvcc gets PTX of the newest architecture that nvcc knows.
-    """
-    if not archs:
-        cure = "set STYLEMIX_CUDA_ARCHS to what to compile for, like '8.0;9.0'"
-        raise NativeUnavailable(f"no CUDA device; {cure}")
-    done = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False)
-    known = re.findall(r"compute_(\d+)$", done.stdout, re.M) or archs
-    newest = max(known, key=_arch_order)
-    options = []
-    for arch in archs:
-        number = re.sub(r"\D", "", arch)
-        if number in known:
-            options.append(f"-gencode=arch=compute_{arch},code=sm_{arch}")
-        elif int(number) < int(newest):
-            cure = "use the CUDA toolkit that fits the device, or STYLEMIX_OPS=torch"
-            raise NativeUnavailable(f"{nvcc} does not know sm_{arch}; {cure}")
-    last = archs[-1] if re.sub(r"\D", "", archs[-1]) in known else newest
-    return [*options, f"-gencode=arch=compute_{last},code=compute_{last}"]
+    ours = ".".join(found.groups()) if found else "?"
+    if ours.split(".")[0] != _cuda_major():
+        cause = f"{nvcc} is of CUDA {ours} and torch of CUDA {torch.version.cuda}"
+        raise NativeUnavailable(f"{cause}; set CUDA_HOME to a CUDA {_cuda_major()} toolkit")
 
 
 def misfit(kind: str, about: dict[str, str]) -> str:
     """Why a library with this manifest cannot be used here; empty where it can."""
-    if about.get("system") != f"{platform.system()} {platform.machine()}":
+    if about.get("system") != _system():
         return f"it is for {about.get('system')}"
     if torch_release() < TORCH_TARGET:
         return f"torch {torch.__version__} is too old for it"
     built_for = about.get("architecture", "")
     if kind == "cpu":
-        have = cpu_features()
-        lacks = sorted(NEEDS.get(built_for, set()) - have) if have else []
-        if built_for == "native" and about.get("processor") != processor():
-            return "it is for another processor"
-        return f"the processor has no {lacks[0]}, which {built_for} needs" if lacks else ""
-    theirs, ours = about.get("cuda", ""), (torch.version.cuda or "none").split(".")[0]
-    if theirs != ours:
-        return f"it is for CUDA {theirs} and torch for {ours}"
-    # Later devices run the PTX of the last architecture.
-    numbers = {int(re.sub(r"\D", "", arch)) for arch in built_for.split()}
-    if torch.cuda.is_available():
-        for device in map(_arch_order, cuda_archs_of_devices()):
-            if device[0] not in numbers and device[0] < max(numbers, default=1000):
-                return f"it is for sm_{' sm_'.join(built_for.split())}, not for sm_{device[1]}"
-    return ""
+        return cpu_misfit(built_for, about.get("processor", ""))
+    if about.get("cuda") != _cuda_major():
+        return f"it is for CUDA {about.get('cuda')} and torch for {_cuda_major() or 'none'}"
+    return cuda_misfit(built_for.split())
 
 
-def cpu_march() -> str:
-    """For which processors to compile: STYLEMIX_MARCH, else the one here."""
-    return os.environ.get("STYLEMIX_MARCH", "native" if platform.system() == "Linux" else "")
+def _system() -> str:
+    return f"{platform.system()} {platform.machine()}"
 
 
-def portable_march() -> str:
-    """For which processors to compile what other machines are to run."""
-    common = "x86-64-v3" if platform.machine() in ("x86_64", "AMD64") else ""
-    return os.environ.get("STYLEMIX_MARCH", common)
-
-
-def cpu_features() -> set[str]:
-    """What the processor can do, by the names of Linux; empty elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return set()
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
-    return set(found[1].split()) if found else set()
-
-
-def processor() -> str:
-    """A hash of what the processor can do."""
-    return _digest(" ".join(sorted(cpu_features())))[:16]
+def _cuda_major() -> str:
+    return (torch.version.cuda or "").split(".")[0]
 
 
 def ninja() -> list[str]:

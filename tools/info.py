@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+import warnings
 from importlib import metadata
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import click
 import torch
 from safetensors import safe_open
 
-from stylemix import __version__, ops
+from stylemix import __version__
 from stylemix.checkpoint import find_model, shipped_models
+from stylemix.errors import StylemixError
 from stylemix.model_header import Header, parse_header, parse_json
+from stylemix.ops import jit, toolchain
 from stylemix.style import find_style, load_style, shipped_styles
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
-OPS = ("bias_act", "upfirdn2d", "conv2d_resample", "grid_sample")
+OPS = ("bias_act", "upfirdn2d", "epilogue", "conv2d_resample", "grid_sample")
 GIB = 2**30
 
 
@@ -28,10 +33,88 @@ def describe() -> list[tuple[str, str]]:
     lines += [(name, metadata.version(name)) for name in PACKAGES]
     lines.append(("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use"))
     lines.append(("cuda", _cuda()))
-    lines += [(f"op {name}", ", ".join(ops.backends(name))) for name in OPS]
+    found = {kind: _compiled(kind) for kind in jit.KINDS}
+    lines += [(f"op {name}", _op(name, found)) for name in OPS]
+    lines += [(f"{kind} ops", _explain(status)) for kind, status in found.items()]
+    lines += [("c++", _tool("cpu")), ("nvcc", _tool("cuda")), ("ninja", _ninja())]
     lines += [(f"model {name}", _model(find_model(name))) for name in shipped_models()]
     lines += [(f"style {name}", _style(name)) for name in shipped_styles()]
     return lines
+
+
+def build_ops() -> list[tuple[str, str]]:
+    """Compile what can be used here, or was asked for, and return (label, text) lines about it.
+
+    Raises StylemixError when that fails; what was compiled before the failure stays.
+    """
+    lines = []
+    for kind in jit.KINDS:
+        asked = "STYLEMIX_CUDA_ARCHS" in os.environ
+        if kind == "cuda" and not asked and not torch.cuda.is_available():
+            continue
+        there, start = jit.status(kind).where is not None, time.monotonic()
+        try:
+            path = jit.library(kind)
+        except jit.NativeUnavailable as error:
+            raise StylemixError(f"cannot compile the {kind} ops: {error}") from error
+        took = "there already" if there else f"compiled in {time.monotonic() - start:.1f} s"
+        lines.append((f"{kind} ops", f"{took}: {path}"))
+        status = _compiled(kind)
+        if status.state == "failed":
+            raise StylemixError(f"cannot use the {kind} ops: {status.reason}")
+    return lines
+
+
+def _compiled(kind: str) -> jit.Status:
+    """What there is for a kind of device; loaded where that takes no compiling."""
+    if jit.status(kind).state == "built" and (kind == "cpu" or torch.cuda.is_available()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the reason is part of what is printed
+            jit.load(kind)
+    return jit.status(kind)
+
+
+def _op(name: str, found: dict[str, jit.Status]) -> str:
+    if not hasattr(torch.ops.stylemix, name):
+        return "torch"
+    return ", ".join(
+        f"{kind}: {_backend(status)}"
+        for kind, status in found.items()
+        if kind == "cpu" or torch.cuda.is_available()
+    )
+
+
+def _backend(status: jit.Status) -> str:
+    if status.state == "not built" and not status.reason:
+        return "native, once it is compiled"
+    return "native" if status.state in ("loaded", "built") else "torch"
+
+
+def _explain(status: jit.Status) -> str:
+    note = f" ({status.reason})" if status.reason else ""
+    if status.where is not None:
+        return f"{status.state}: {status.where}{note}"
+    if status.state == "not built" and (not note or status.reason.startswith("ignores")):
+        return f"compiled at first use, or now by stylemix info --build{note}"
+    return f"none: {status.reason}"
+
+
+def _tool(kind: str) -> str:
+    try:
+        command, version = toolchain.compiler(kind)
+    except jit.NativeUnavailable as error:
+        return f"none: {error}"
+    lines = version.splitlines() or ["?"]
+    line = next((line for line in lines if "release" in line), lines[0])
+    return f"{line} ({' '.join(command)})"
+
+
+def _ninja() -> str:
+    try:
+        command = toolchain.ninja()
+        return f"{toolchain.version_of(tuple(command))} ({' '.join(command)})"
+    except (jit.NativeUnavailable, OSError, CalledProcessError) as error:
+        return f"none: {error}"
 
 
 def _style(name: str) -> str:
@@ -69,15 +152,21 @@ def _size(file: Path) -> str:
 
 
 @click.command()
-def info_command() -> None:
+@click.option("--build", is_flag=True, help="Compile the ops now, and say how long that took.")
+def info_command(build: bool) -> None:
     """Show versions, devices, op backends and the shipped models and styles.
 
-    Please put this into a bug report.
+    Please put this into a bug report. With --build the ops are compiled for this machine, which
+    is else done at their first use.
 
     \b
-    Example:
+    Examples:
       stylemix info
+      stylemix info --build
     """
+    if build:
+        for label, text in build_ops():
+            click.echo(f"{label}  {text}")
     lines = describe()
     width = max(len(label) for label, _ in lines)
     for label, text in lines:

@@ -3,6 +3,7 @@
 import pytest
 
 from stylemix.ops import backends, use
+from tests.toy_ops import Toy
 
 
 @pytest.fixture(params=["torch", "native"])
@@ -12,3 +13,9 @@ def backend(request, device):
         pytest.fail(f"no native ops for {device.type}: see stylemix info")
     with use(request.param):
         yield request.param
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Sources that compile in no time, in place of the real ones, with a cache of their own."""
+    return Toy(tmp_path, monkeypatch)

@@ -110,6 +110,12 @@ def test_gradcheck(device, act):
     assert gradgradcheck(run, values)
 
 
+def test_second_derivative_where_few_parts_need_one(device):
+    d = _inputs(device, shape=(2, 3, 4, 3))
+    x = d["x"].requires_grad_()
+    assert gradgradcheck(lambda x: _call(d | {"x": x}, act="lrelu", clamp=1.7), (x,))
+
+
 def test_gradgradcheck_channels_last_and_few_parts(device):
     d = _inputs(device, shape=(2, 3, 4, 3))
 

@@ -1,28 +1,45 @@
-"""`stylemix info`: the lines that a bug report needs."""
+"""`stylemix info`: the lines that a bug report needs, and the ops compiled when asked for."""
 
 import platform
 
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner
 
-from stylemix import __version__
+from stylemix import __version__, cli
 from stylemix.checkpoint import shipped_models
+from stylemix.ops import jit, toolchain
 from stylemix.tools import info
+from tests.toy_ops import Toy
 
 
-def test_names_versions_ops_and_devices():
-    lines = dict(info.describe())
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return Toy(tmp_path, monkeypatch)
+
+
+def _run(*arguments):
+    result = CliRunner().invoke(cli.main, ["info", *arguments], prog_name="stylemix")
+    return result.exit_code, result.output.splitlines()
+
+
+def _lines():
+    return dict(info.describe())
+
+
+def test_names_versions_and_devices():
+    lines = _lines()
     assert lines["stylemix"] == __version__
     assert lines["python"].startswith(platform.python_version())
     assert lines["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert lines["numpy"] == np.__version__
-    assert lines["op bias_act"].split(", ")[-1] == "torch"
     assert torch.cuda.is_available() == ("GiB" in lines["cuda"])
 
 
 def test_lists_shipped_models_with_their_resolution():
-    lines = dict(info.describe())
+    lines = _lines()
     for name in shipped_models():
         assert " px, generator" in lines[f"model {name}"]
     assert "faces-64" in shipped_models()
@@ -34,7 +51,105 @@ def test_lists_shipped_styles():
     assert len(styles) >= 3
 
 
-def test_command_prints_one_line_each():
-    result = CliRunner().invoke(info.info_command)
-    assert result.exit_code == 0
-    assert len(result.output.splitlines()) == len(info.describe())
+def test_command_prints_one_line_each(toy):
+    code, lines = _run()
+    assert code == 0
+    assert len(lines) == len(info.describe())
+
+
+def test_names_the_compilers(toy):
+    lines = _lines()
+    assert lines["c++"].endswith(f" ({toy.compiler})")
+    assert lines["ninja"][0].isdigit()
+    assert lines["nvcc"].startswith(("none: no nvcc; ", "Cuda compilation tools, release "))
+
+
+def test_names_what_is_missing(toy, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(toolchain, "ninja", lambda: [str(toy.folder / "ninja")])
+    lines = _lines()
+    reason = "none: CXX names 'no-such-compiler', which is not there; correct or unset it"
+    assert lines["c++"] == lines["cpu ops"] == reason
+    assert lines["op bias_act"] == "cpu: torch"
+    assert lines["ninja"].startswith("none: ")
+
+
+def test_tells_what_runs_and_why(toy, monkeypatch):
+    lines = _lines()
+    assert toy.runs() == 0
+    assert lines["op bias_act"] == lines["op upfirdn2d"] == "cpu: native, once it is compiled"
+    assert lines["op grid_sample"] == "torch"
+    assert lines["cpu ops"] == "compiled at first use, or now by stylemix info --build"
+    path = jit.library("cpu")
+    lines = _lines()
+    assert lines["op bias_act"] == "cpu: native"
+    assert lines["cpu ops"] == f"loaded: {path}"
+    monkeypatch.setenv("STYLEMIX_OPS", "torch")
+    lines = _lines()
+    assert lines["op bias_act"] == "cpu: torch"
+    assert lines["cpu ops"] == "none: STYLEMIX_OPS=torch"
+
+
+def test_tells_about_a_library_that_does_not_load(toy):
+    toy.write("one.cpp", "int nowhere(); int one = nowhere();\n")
+    jit.library("cpu")
+    lines = _lines()
+    assert lines["op bias_act"] == "cpu: torch"
+    assert lines["cpu ops"].startswith("none: the library does not load (")
+
+
+def test_tells_why_a_library_beside_the_sources_is_not_taken(toy):
+    jit.build_into("cpu", toy.sources)
+    assert _lines()["cpu ops"].endswith("_native_cpu.so (built ahead of time)")
+    toy.forget()
+    toy.write("value.h", "#define VALUE 2\n")
+    reason = "(ignores _native_cpu.so: it was built from other sources)"
+    assert _lines()["cpu ops"] == f"compiled at first use, or now by stylemix info --build {reason}"
+
+
+@pytest.mark.skipif(bool(torch.version.cuda), reason="needs a PyTorch without CUDA")
+def test_tells_why_there_is_nothing_for_cuda(toy):
+    assert "is a build without CUDA" in _lines()["cuda ops"]
+
+
+def test_build_compiles_once_and_tells_the_seconds(toy):
+    code, lines = _run("--build")
+    path = jit.library("cpu")
+    assert code == 0
+    assert lines[0].startswith("cpu ops  compiled in ")
+    assert lines[0].endswith(f" s: {path}")
+    assert f"loaded: {path}" in "\n".join(lines[1:])
+    toy.forget()
+    code, lines = _run("--build")
+    assert (code, lines[0]) == (0, f"cpu ops  there already: {path}")
+    assert toy.runs() == 1
+
+
+def test_build_works_where_compiled_ops_are_turned_off(toy, monkeypatch):
+    monkeypatch.setenv("STYLEMIX_OPS", "torch")
+    assert _run("--build")[0] == 0
+    assert toy.runs() == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "start"),
+    [
+        ("nonsense", "Error: cannot compile the cpu ops: compiling failed ("),
+        ("int no(); int x = no();", "Error: cannot use the cpu ops: the library does not load ("),
+    ],
+)
+def test_build_fails_with_one_line(toy, source, start):
+    toy.write("one.cpp", source)
+    code, lines = _run("--build")
+    assert code == 2
+    assert lines[-1].startswith(start)
+    assert len(lines) == 1
+
+
+def test_build_for_cuda_when_asked_for(toy, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setenv("STYLEMIX_CUDA_ARCHS", "9.0")
+    code, lines = _run("--build")
+    assert code == 2
+    assert lines[-1].startswith("Error: cannot compile the cuda ops: torch ")
+    assert jit.status("cpu").state == "loaded"

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.bench.all` runs them from the root of a checkout, uninstalled."""

@@ -1,0 +1,199 @@
+"""Bytes a second of the ops at the sizes of a generator: ours, plain PyTorch, the textbook.
+
+What has to be moved is counted at the least: every input read once, every output written once. The
+ceiling is a copy of as many bytes, measured in the same rounds, since caches flatter small sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stylemix import ops
+from stylemix.augment import SYM6
+from stylemix.config import GeneratorConfig
+from tests.bench import textbook
+from tests.bench.machine import DTYPES, copying
+from tests.bench.timing import Clock, Contestant, Job, Record, interleave, timed
+
+BATCH = 4
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+SHORT, LONG = (1.0, 3.0, 3.0, 1.0), SYM6  # 4x4 taps as one picture, 12 taps as rows and columns
+
+
+@dataclass
+class Operands:
+    """Tensors of one case; `x` is the first input, `wanted` are those that get a gradient."""
+
+    x: Tensor
+    others: tuple[Tensor | None, ...]
+    wanted: list[Tensor]
+
+
+Forward = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An op at one size: ours and the textbook's, as functions of Operands.x and .others."""
+
+    op: str
+    channels: int
+    side: int  # of the result
+    ours: Forward
+    theirs: Forward
+    grown: float = 1  # side of the input by side of the result
+    more: int = 0  # pixels that the input is larger by
+
+    def operands(self, dtype: torch.dtype, layout: str, device: torch.device) -> Operands:
+        torch.manual_seed(0)
+        side = round(self.side * self.grown) + self.more
+        x = torch.randn([BATCH, self.channels, side, side], device=device, dtype=dtype)
+        x = x.to(memory_format=LAYOUTS[layout]).requires_grad_(True)
+        if self.op.startswith("upfirdn2d"):
+            taps = ops.setup_filter(LONG if "12" in self.op else SHORT).to(device)
+            return Operands(x, (taps,), [x])
+        b = torch.randn([self.channels], device=device, requires_grad=True)
+        if self.op == "bias_act":
+            return Operands(x, (b,), [x, b])
+        f = ops.setup_filter(SHORT).to(device) if self.more else None
+        demod = torch.rand([BATCH, self.channels], device=device, requires_grad=True)
+        noise = torch.randn([BATCH, 1, self.side, self.side], device=device)
+        strength = torch.full([], 0.1, device=device, requires_grad=True)
+        return Operands(x, (f, demod, noise, strength, b), [x, demod, strength, b])
+
+
+def _bias_act(x: Tensor, b: Tensor) -> Tensor:
+    return ops.bias_act(x, b, act="lrelu")
+
+
+def _epilogue(
+    x: Tensor, f: Tensor | None, demod: Tensor, noise: Tensor, strength: Tensor, b: Tensor
+) -> Tensor:
+    padding, gain = (0, 1) if f is None else (1, 4)
+    rest = {"demod": demod, "noise": noise, "strength": strength, "b": b}
+    return ops.epilogue(x, f, padding, filter_gain=gain, act="lrelu", **rest)
+
+
+def cases(config: GeneratorConfig, smallest: int) -> Iterator[Case]:
+    """Every op at every size of a generator, the largest first."""
+    for side in reversed(config.resolutions):
+        if side < smallest:
+            continue
+        c = config.channels(side)
+        yield Case("bias_act", c, side, _bias_act, textbook.bias_act)
+        yield Case("epilogue", c, side, _epilogue, textbook.epilogue)
+        yield Case("epilogue_filter", c, side, _epilogue, textbook.epilogue, more=1)
+        for taps in ("4x4", "12"):
+            name = f"upfirdn2d_{{}}_{taps}".format
+            yield Case(name("up"), c, side, ops.upsample2d, textbook.upsample2d, grown=0.5)
+            yield Case(name("down"), c, side, ops.downsample2d, textbook.downsample2d, grown=2)
+            yield Case(name("filter"), c, side, ops.filter2d, textbook.filter2d)
+
+
+def _runs(
+    function: Forward, operands: Operands, backward: bool, device: torch.device
+) -> Callable[[], object]:
+    """One pass, with what a training needs of it: saved tensors forward, gradients backward."""
+    if not backward:
+        return lambda: function(operands.x, *operands.others)
+    y = function(operands.x, *operands.others)
+    dy = torch.randn_like(y)
+    return lambda: torch.autograd.grad(y, operands.wanted, dy, retain_graph=True)
+
+
+def _contestant(
+    function: Forward, backend: str | None, operands: Operands, backward: bool,
+    device: torch.device,
+) -> Contestant:  # fmt: skip
+    made: list[Callable[[], object]] = []
+
+    def run(loops: int) -> float:
+        with nullcontext() if backend is None else ops.use(backend):
+            if not made:  # here, so that an op that cannot do it is one missing figure
+                made.append(_runs(function, operands, backward, device))
+            return timed(made[0], device, loops)
+
+    return run
+
+
+def contestants(
+    case: Case, dtype: str, layout: str, backward: bool, compiled: bool, device: torch.device
+) -> tuple[dict[str, Contestant], int]:
+    """Who competes, and the bytes that the case has to move."""
+    operands = case.operands(DTYPES[dtype], layout, device)
+    plain = Operands(*_contiguous(operands))
+    name = case.op.split("_")[0] if case.op != "bias_act" else case.op
+    found = {
+        "textbook": _contestant(case.theirs, None, plain, backward, device),
+        "torch": _contestant(case.ours, "torch", operands, backward, device),
+    }
+    if "native" in ops.backends(name, device.type):
+        found["native"] = _contestant(case.ours, "native", operands, backward, device)
+    if compiled:
+        function = torch.compile(case.ours, dynamic=False)
+        found["compiled"] = _contestant(function, "torch", operands, backward, device)
+    result = BATCH * case.channels * case.side**2
+    count = operands.x.numel() + result
+    if backward and not case.op.startswith("upfirdn2d"):
+        count += result  # the result, or the input, says which side of the kink it was
+    size = count * operands.x.element_size()
+    found["copy"] = copying(size // 2, device)
+    return found, size
+
+
+def _contiguous(operands: Operands) -> tuple[Tensor, tuple[Tensor | None, ...], list[Tensor]]:
+    """The same for the textbook, which knows one layout only."""
+    x = operands.x.detach().contiguous().requires_grad_(True)
+    return x, operands.others, [x, *operands.wanted[1:]]
+
+
+def measure(case: Case, dtype: str, layout: str, compiled: bool, job: Job) -> list[Record]:
+    """Two records: forward and backward."""
+    records = []
+    for direction in ("forward", "backward"):
+        if compiled:
+            torch._dynamo.reset()
+        backward = direction == "backward"
+        running, size = contestants(case, dtype, layout, backward, compiled, job.device)
+        found = interleave(running, job.effort)
+        copy = found.pop("copy")
+        for result in found.values():
+            if "median" in result:
+                result["bytes_per_second"] = float(f"{size / result['median']:.4g}")
+                result["share"] = round(copy["median"] / result["median"], 4)
+        records.append({
+            "op": case.op, "pass": direction, "side": case.side, "channels": case.channels,
+            "batch": BATCH, "dtype": dtype, "layout": layout, "bytes": size,
+            "results": found, "copy": copy,
+        })  # fmt: skip
+    return records
+
+
+def run(job: Job) -> list[Record]:
+    """Records of every op, size, dtype and layout.
+
+    With torch.compile, which takes seconds for each: the largest size once more, in one dtype.
+    """
+    # There is no matrix product in here that TF32 could change.
+    dtypes = list(dict.fromkeys("fp32" if name == "tf32" else name for name in job.dtypes))
+    last = "bf16" if "bf16" in dtypes else dtypes[0]
+    todo, compiling = [], []
+    for resolution in (16,) if job.quick else job.resolutions:
+        base = 256 if job.quick else 32768 if resolution >= 512 else 16384
+        config = GeneratorConfig(resolution, channel_base=base, channel_max=512)
+        smallest = 16 if resolution <= 256 else 512  # the others are those of 256 px
+        found = list(cases(config, smallest))
+        todo += [(c, d, layout, False) for layout in LAYOUTS for c in found for d in dtypes]
+        largest = [case for case in found if case.side == resolution]
+        compiling += [(case, last, "channels_last", True) for case in largest if job.compiled]
+    todo.sort(key=lambda one: (one[2], -one[0].side))  # what matters most, while there is time
+    clock, records = Clock(job.budget), []
+    for case, dtype, layout, compiled in todo + compiling:
+        if clock.allows(f"{case.op} {case.side} px, {dtype}, {layout}"):
+            records += measure(case, dtype, layout, compiled, job)
+    return records + [{"op": "left out", "case": case} for case in clock.left_out]

@@ -1,0 +1,207 @@
+"""Where subjects run: in this process, or in a child with an allocator of its own.
+
+The memory allocator of glibc is a setting of a process. So that "as users have it" and "all under
+the same setting" can be told apart, and still be measured in turns, each setting gets a child that
+waits for its turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from tests.bench.machine import ROOT, keep_memory
+from tests.bench.subjects import Calls, make
+from tests.bench.timing import Contestant, Effort, Record, interleave, reason, timed
+
+ALLOCATORS = ("default", "kept")  # kept: as the commands of stylemix set it
+# What people have: the textbook as it comes, ours as its commands run. On a GPU there is one way.
+USERS = ("textbook@default", "ours@kept", "textbook", "ours")
+
+
+class Local:
+    """Makes subjects, runs them and measures their memory, in this process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.subjects: dict[str, Calls] = {}
+
+    def make(self, name: str, spec: Record) -> None:
+        self.subjects[name] = make(spec, self.device)
+
+    def run(self, name: str, call: str, loops: int) -> float:
+        return timed(self.subjects[name][call], self.device, loops)
+
+    def peak(self, name: str, call: str) -> int:
+        """Bytes that one run needs beside what was there before it.
+
+        On a CPU that is the growth of the process to its largest: only the first run tells.
+        """
+        function = self.subjects[name][call]
+        if self.device.type == "cuda":
+            function()  # plans and workspaces
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            function()
+            torch.cuda.synchronize()
+            return torch.cuda.max_memory_allocated() - before
+        before = _resident("VmRSS")
+        function()
+        return max(_resident("VmHWM") - before, 0)
+
+    def drop(self, name: str) -> None:
+        self.subjects.pop(name, None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        self.subjects.clear()
+
+
+def _resident(field: str) -> int:
+    """Bytes in memory now (VmRSS) or at most so far (VmHWM)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:  # not Linux: the largest so far, in either case
+        scale = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    found = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+class Worker:
+    """The same in a child process under one of ALLOCATORS."""
+
+    def __init__(self, allocator: str, threads: int) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+        command = [sys.executable, "-m", "tests.bench.worker", allocator, str(threads)]
+        self.child = subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def ask(self, *message: object) -> float:
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        try:
+            self.child.stdin.write(json.dumps(message) + "\n")
+            self.child.stdin.flush()
+            line = self.child.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"the child ended with code {self.child.wait()}")
+        reply = json.loads(line)
+        if isinstance(reply, str):
+            raise RuntimeError(reply)
+        return float(reply or 0)
+
+    def make(self, name: str, spec: Record) -> None:
+        self.ask("make", name, spec)
+
+    def run(self, name: str, call: str, loops: int) -> float:
+        return self.ask("run", name, call, loops)
+
+    def peak(self, name: str, call: str) -> int:
+        return int(self.ask("peak", name, call))
+
+    def drop(self, name: str) -> None:
+        self.ask("drop", name)
+
+    def close(self) -> None:
+        self.child.communicate()  # it ends with its input
+
+
+class Crew:
+    """A player for each label: "VARIANT@ALLOCATOR" in a child of its own, "VARIANT" in here."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.local = device, Local(device)
+        self.workers: dict[str, Worker] = {}
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self.workers.values():
+            worker.close()
+
+    def player(self, label: str) -> Local | Worker:
+        """Who plays a label; a child stays for later cases."""
+        if "@" not in label:
+            return self.local
+        if label not in self.workers:
+            self.workers[label] = Worker(label.split("@")[1], torch.get_num_threads())
+        return self.workers[label]
+
+    def measure(
+        self, spec: Record, labels: list[str], calls: list[str], effort: Effort
+    ) -> dict[str, dict[str, Record]]:
+        """Summaries by call and label of the subject `spec`, whose variant each label names."""
+        failed: dict[str, Record] = {}
+        players = {label: self.player(label) for label in labels}  # all children start at once
+        for label in labels:
+            try:
+                players[label].make(label, spec | {"variant": label.split("@")[0]})
+            except (RuntimeError, MemoryError) as error:
+                failed[label] = {"error": reason(error)}
+        made = [label for label in labels if label not in failed]
+        found = {}
+        for call in calls:
+            contestants = {label: contestant(players[label], label, call) for label in made}
+            found[call] = interleave(contestants, effort) | failed
+        for label in made:
+            with suppress(RuntimeError):  # of a child that is gone
+                players[label].drop(label)
+        return found
+
+
+def peaks(device: torch.device, spec: Record, labels: list[str], call: str) -> dict[str, Record]:
+    """Bytes that one run of `call` needs, by label, each in a process that did nothing before."""
+    found: dict[str, Record] = {}
+    for label in labels:
+        with Crew(device) as crew:
+            player = crew.player(label)
+            try:
+                player.make(label, spec | {"variant": label.split("@")[0]})
+                found[label] = {"bytes": player.peak(label, call)}
+            except (RuntimeError, MemoryError) as error:
+                found[label] = {"error": reason(error)}
+    return found
+
+
+def contestant(player: Local | Worker, name: str, call: str = "run") -> Contestant:
+    """A subject of a player, ready for `interleave`."""
+    return lambda loops: player.run(name, call, loops)
+
+
+def serve(allocator: str, threads: int) -> None:
+    """Answers messages [verb, arguments...], a line of JSON each: a number, null, or an error."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what compilers and libraries print must not look like a reply
+    device = torch.device("cpu")
+    torch.set_num_threads(threads)
+    if allocator == "kept" and not keep_memory(device):
+        print("this system's allocator cannot be told to keep memory", file=sys.stderr)
+    local = Local(device)
+    for line in sys.stdin:
+        verb, *arguments = json.loads(line)
+        try:
+            reply: object = getattr(local, verb)(*arguments)
+        except Exception as error:  # whatever it is, the parent tells it
+            reply = f"{type(error).__name__}: {error}"
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]))
