@@ -4,7 +4,7 @@
 // every up-th tap of the filter. Which taps, depends only on the output's phase.
 #pragma once
 
-#include "pack.h"
+#include "scalar.h"
 
 namespace stylemix {
 
@@ -17,28 +17,15 @@ struct Upfirdn2dParams {
   bool channels_last;
 };
 
-// A filter in the order of correlation, times the gain.
-template <class A>
-struct Taps {
-  const A* filter;
-  int count;
-  bool flip;
-  A gain;
-
-  STYLEMIX_HD A operator[](int i) const { return filter[flip ? i : count - 1 - i] * gain; }
-};
-
 // Along one axis: the inputs start, start + 1, ... meet the taps first, first + up, ...
-template <class I>
 struct Window {
-  I start;
+  int64_t start;
   int first;
 };
 
-template <class I>
-STYLEMIX_HD Window<I> window_at(I output, int up, int down, int pad) {
-  const I place = output * down - pad;  // in the image with inserted zeros
-  I start = place / up;
+STYLEMIX_HD Window window_at(int64_t output, int up, int down, int pad) {
+  const int64_t place = output * down - pad;  // in the image with inserted zeros
+  int64_t start = place / up;
   if (start * up < place) start++;
   return {start, static_cast<int>(start * up - place)};
 }
@@ -48,76 +35,61 @@ STYLEMIX_HD int window_size(int taps, int first, int up) {
   return first >= taps ? 0 : (taps - first + up - 1) / up;
 }
 
-// ROWS x COLUMNS outputs that lie together, by a filter of W x H taps: the inputs they share.
-template <int W_, int H_, int UP_X_, int UP_Y_, int ROWS_, int COLUMNS_>
-struct Group {
-  static constexpr int W = W_, H = H_, UP_X = UP_X_, UP_Y = UP_Y_;
-  static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
-  static constexpr int IN_W = (W + COLUMNS - 1) / UP_X, IN_H = (H + ROWS - 1) / UP_Y;
-};
-
-// Where the inputs of a group start in an image of in_h x in_w pixels.
-struct Corner {
-  int y, x, in_h, in_w;
-
-  template <class G>
-  STYLEMIX_HD bool inside() const {
-    return y >= 0 && x >= 0 && y + G::IN_H <= in_h && x + G::IN_W <= in_w;
-  }
-};
-
-// The outputs of a group for V channels side by side. `x` points to the first of its inputs, which
-// the last of the UP first taps meets in the first output. With CLIPPED the inputs may lie over
-// the edges, where the image is zero.
-template <class G, int V, bool CLIPPED, class T, class A>
-STYLEMIX_HD void window_sums(const T* x, int64_t in_y, int64_t in_x, const Corner& corner,
-                             const A* taps, A (&sum)[G::ROWS][G::COLUMNS][V]) {
+// R outputs below each other, one input apart, from H + R - 1 rows of W inputs:
+// sum[r] = sum over i < H, j < W of taps[i * tap_y + j * tap_x] * x[(r + i) * in_y + j * in_x].
+template <int W, int H, int R, class T, class A>
+STYLEMIX_HD void window_sums(const T* x, int64_t in_y, int64_t in_x, const A* taps, int tap_y,
+                             int tap_x, A (&sum)[R]) {
   STYLEMIX_UNROLL
-  for (int i = 0; i < G::ROWS * G::COLUMNS * V; i++)
-    sum[i / (G::COLUMNS * V)][i / V % G::COLUMNS][i % V] = 0;
+  for (int r = 0; r < R; r++) sum[r] = 0;
   STYLEMIX_UNROLL
-  for (int i = 0; i < G::IN_H; i++) {
+  for (int row = 0; row < H + R - 1; row++) {
     STYLEMIX_UNROLL
-    for (int j = 0; j < G::IN_W; j++) {
-      if constexpr (CLIPPED) {
-        const int y = corner.y + i, x = corner.x + j;
-        if (y < 0 || y >= corner.in_h || x < 0 || x >= corner.in_w) continue;
-      }
-      const Pack<T, V> values = load<V>(x + i * in_y + j * in_x);
+    for (int j = 0; j < W; j++) {
+      const A value = read(x[row * in_y + j * in_x]);
       STYLEMIX_UNROLL
-      for (int r = 0; r < G::ROWS; r++) {
-        const int tap_y = G::UP_Y * (i + 1) - 1 - r;
-        STYLEMIX_UNROLL
-        for (int c = 0; c < G::COLUMNS; c++) {
-          const int tap_x = G::UP_X * (j + 1) - 1 - c;
-          if (tap_y < 0 || tap_y >= G::H || tap_x < 0 || tap_x >= G::W) continue;
-          STYLEMIX_UNROLL
-          for (int k = 0; k < V; k++)
-            sum[r][c][k] += taps[tap_y * G::W + tap_x] * read(values.v[k]);
-        }
+      for (int r = 0; r < R; r++) {
+        const int i = row - r;
+        if (i >= 0 && i < H) sum[r] += taps[i * tap_y + j * tap_x] * value;
       }
     }
   }
 }
 
-// One output for V channels side by side, by any filter, at any place.
-template <int V, class T, class F, class I, class A>
-STYLEMIX_HD void window_sum(const Upfirdn2dParams& p, const T* x, const F& filter, Window<I> wy,
-                            Window<I> wx, A (&sum)[V]) {
+// The same for taps that are an outer product: taps_x[j] * taps_y[i]; fewer products.
+template <int W, int H, int R, class T, class A>
+STYLEMIX_HD void window_sums_separable(const T* x, int64_t in_y, int64_t in_x, const A* taps_x,
+                                       const A* taps_y, A (&sum)[R]) {
   STYLEMIX_UNROLL
-  for (int k = 0; k < V; k++) sum[k] = 0;
-  I y = wy.start;
-  for (int i = wy.first; i < p.filter_h; i += p.up_y, y++) {
-    if (y < 0 || y >= static_cast<I>(p.in_h)) continue;
-    I at = wx.start;
-    for (int j = wx.first; j < p.filter_w; j += p.up_x, at++) {
-      if (at < 0 || at >= static_cast<I>(p.in_w)) continue;
-      const A tap = filter[i * p.filter_w + j];
-      const Pack<T, V> values = load<V>(x + y * p.in_y + at * p.in_x);
-      STYLEMIX_UNROLL
-      for (int k = 0; k < V; k++) sum[k] += tap * read(values.v[k]);
+  for (int r = 0; r < R; r++) sum[r] = 0;
+  STYLEMIX_UNROLL
+  for (int row = 0; row < H + R - 1; row++) {
+    A value = 0;
+    STYLEMIX_UNROLL
+    for (int j = 0; j < W; j++) value += taps_x[j] * read(x[row * in_y + j * in_x]);
+    STYLEMIX_UNROLL
+    for (int r = 0; r < R; r++) {
+      const int i = row - r;
+      if (i >= 0 && i < H) sum[r] += taps_y[i] * value;
     }
   }
+}
+
+// One output whose window may reach over the edges, where the image is zero.
+template <class T, class A>
+STYLEMIX_HD A window_sum(const Upfirdn2dParams& p, const T* x, const A* filter, Window wy,
+                         Window wx) {
+  A sum = 0;
+  int64_t y = wy.start;
+  for (int i = wy.first; i < p.filter_h; i += p.up_y, y++) {
+    if (y < 0 || y >= p.in_h) continue;
+    int64_t at = wx.start;
+    for (int j = wx.first; j < p.filter_w; j += p.up_x, at++) {
+      if (at < 0 || at >= p.in_w) continue;
+      sum += filter[i * p.filter_w + j] * read(x[y * p.in_y + at * p.in_x]);
+    }
+  }
+  return sum;
 }
 
 }  // namespace stylemix

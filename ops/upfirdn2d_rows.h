@@ -7,16 +7,48 @@
 #include <algorithm>
 #include <limits>
 
-#include "arguments.h"
+#include "tensors.h"
+#include "upfirdn2d.h"
 
 namespace stylemix {
+
+// Geometry for x [N, C, H, W] in either memory format, and for a result in the same format.
+inline Upfirdn2dParams geometry(const Tensor& x, const Tensor& f, int64_t up_x, int64_t up_y,
+                                int64_t down_x, int64_t down_y, int64_t x0, int64_t x1,
+                                int64_t y0, int64_t y1, bool last) {
+  Upfirdn2dParams p{};
+  p.channels_last = last;
+  p.batch = x.size(0), p.channels = x.size(1), p.in_h = x.size(2), p.in_w = x.size(3);
+  p.filter_h = static_cast<int>(f.size(0)), p.filter_w = static_cast<int>(f.size(1));
+  p.up_x = static_cast<int>(up_x), p.up_y = static_cast<int>(up_y);
+  p.down_x = static_cast<int>(down_x), p.down_y = static_cast<int>(down_y);
+  p.pad_x = static_cast<int>(x0), p.pad_y = static_cast<int>(y0);
+  const int64_t room_h = p.in_h * up_y + y0 + y1 - p.filter_h;
+  const int64_t room_w = p.in_w * up_x + x0 + x1 - p.filter_w;
+  const auto fits = [](int64_t room, int taps) { return room >= 0 || room + taps == 0; };
+  STD_TORCH_CHECK(fits(room_h, p.filter_h) && fits(room_w, p.filter_w), "stylemix: the padded image of ",
+                  room_w + p.filter_w, " x ", room_h + p.filter_h,
+                  " pixels is smaller than the filter of ", p.filter_w, " x ", p.filter_h);
+  p.out_h = room_h < 0 ? 0 : room_h / down_y + 1, p.out_w = room_w < 0 ? 0 : room_w / down_x + 1;
+  const auto strides = [&](int64_t h, int64_t w, int64_t& n, int64_t& c, int64_t& y, int64_t& x) {
+    n = p.channels * h * w;
+    c = last ? 1 : h * w;
+    y = last ? w * p.channels : w;
+    x = last ? p.channels : 1;
+  };
+  strides(p.in_h, p.in_w, p.in_n, p.in_c, p.in_y, p.in_x);
+  strides(p.out_h, p.out_w, p.out_n, p.out_c, p.out_y, p.out_x);
+  return p;
+}
 
 // The filter in the order of correlation, times the gain.
 template <class A>
 std::vector<A> taps_of(const Tensor& f, bool flip, double gain) {
-  const Taps<A> from = taps_on_device<A>(f, flip, gain);
-  std::vector<A> taps(from.count);
-  for (int i = 0; i < from.count; i++) taps[i] = from[i];
+  const int64_t n = f.numel();
+  const A* from = vector_of<A>(f, n);
+  std::vector<A> taps(n);
+  for (int64_t i = 0; i < n; i++)
+    taps[i] = static_cast<A>(from[flip ? i : n - 1 - i] * static_cast<A>(gain));
   return taps;
 }
 
@@ -57,7 +89,7 @@ class FirRows {
   // Rows y .. y + rows of the result for the image, or plane, at x; row y goes to `out`.
   void operator()(const T* x, Out* out, int64_t y, int64_t rows) const {
     for (const int64_t end = y + rows; y < end;) {
-      const Window<int64_t> wy = window_at(y, p.up_y, p.down_y, p.pad_y);
+      const Window wy = window_at(y, p.up_y, p.down_y, p.pad_y);
       const bool four = strip && y + kStrip <= end && inside(wy, p.filter_h, p.up_y, p.in_h, kStrip);
       const bool one = single && inside(wy, p.filter_h, p.up_y, p.in_h, 1);
       row(x, out, wy, four ? strip : one ? single : nullptr, four ? kStrip : 1);
@@ -85,7 +117,7 @@ class FirRows {
       strip = fixed<W, H, kStrip, 1, 1>;
   }
 
-  static bool inside(Window<int64_t> w, int taps, int up, int64_t size, int outputs) {
+  static bool inside(Window w, int taps, int up, int64_t size, int outputs) {
     return w.start >= 0 && w.start + window_size(taps, w.first, up) + outputs - 1 <= size;
   }
 
@@ -135,7 +167,7 @@ class FirRows {
   }
 
   // Channels in blocks, taps outside: any window, clipped at the edges.
-  void clipped(const T* x, Out* out, Window<int64_t> wy, Window<int64_t> wx) const {
+  void clipped(const T* x, Out* out, Window wy, Window wx) const {
     constexpr int64_t kBlock = 128;
     for (int64_t c = 0; c < p.channels; c += kBlock) {
       const int64_t count = std::min(kBlock, p.channels - c);
@@ -156,16 +188,16 @@ class FirRows {
     }
   }
 
-  void row(const T* x, Out* out, Window<int64_t> wy, Fixed inner, int rows) const {
+  void row(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
     if (p.channels_last)
       row_of_pixels(x, out, wy, inner, rows);
     else
       row_of_plane(x, out, wy, inner, rows);
   }
 
-  void row_of_pixels(const T* x, Out* out, Window<int64_t> wy, Fixed inner, int rows) const {
+  void row_of_pixels(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
     for (int64_t o = 0; o < p.out_w; o++, out += p.out_x) {
-      const Window<int64_t> wx = window_at(o, p.up_x, p.down_x, p.pad_x);
+      const Window wx = window_at(o, p.up_x, p.down_x, p.pad_x);
       if (inner && inside(wx, p.filter_w, p.up_x, p.in_w, 1)) {
         inner(*this, x + wy.start * p.in_y + wx.start * p.in_x, f + wy.first * p.filter_w + wx.first,
               out, p.channels);
@@ -176,9 +208,9 @@ class FirRows {
     }
   }
 
-  void row_of_plane(const T* x, Out* out, Window<int64_t> wy, Fixed inner, int rows) const {
+  void row_of_plane(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
     for (int64_t phase = 0; phase < std::min<int64_t>(p.up_x, p.out_w); phase++) {
-      const Window<int64_t> wx = window_at(phase, p.up_x, p.down_x, p.pad_x);
+      const Window wx = window_at(phase, p.up_x, p.down_x, p.pad_x);
       const int64_t count = ceil_div(p.out_w - phase, p.up_x);
       const int64_t room = p.in_w - window_size(p.filter_w, wx.first, p.up_x) - wx.start;
       int64_t low = wx.start >= 0 ? 0 : ceil_div(-wx.start, p.down_x);
@@ -186,12 +218,9 @@ class FirRows {
       low = inner ? std::min(low, count) : count;
       high = inner ? std::max(low, std::min(high, count)) : count;
       const auto one = [&](int64_t k) {
-        for (int r = 0; r < rows; r++) {
-          A sum[1];
-          window_sum<1>(p, x, f, Window<int64_t>{wy.start + r, wy.first},
-                        Window<int64_t>{wx.start + k * p.down_x, wx.first}, sum);
-          out[r * p.out_y + phase + k * p.up_x] = write<Out>(sum[0]);
-        }
+        for (int r = 0; r < rows; r++)
+          out[r * p.out_y + phase + k * p.up_x] = write<Out>(
+              window_sum(p, x, f, {wy.start + r, wy.first}, {wx.start + k * p.down_x, wx.first}));
       };
       for (int64_t k = 0; k < low; k++) one(k);
       if (low < high)
