@@ -23,6 +23,7 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 _native: dict[str, Callable[..., Tensor]] = {}
 _forced: str | None = None
+_ready: dict[str, bool] = {}  # kinds of devices whose library is loaded
 
 
 def register(op: str, function: Callable[..., Tensor]) -> None:
@@ -54,9 +55,11 @@ def use(backend: str) -> Iterator[None]:
         _forced = before
 
 
-@torch.compiler.assume_constant_result
 def _available(kind: str) -> bool:
-    return kind in jit.KINDS and jit.load(kind)
+    if torch.compiler.is_compiling():  # which cannot trace a build: what was loaded before counts
+        return _ready.get(kind, False)
+    _ready[kind] = kind in jit.KINDS and jit.load(kind)
+    return _ready[kind]
 
 
 def select(op: str, x: Tensor, fallback: Op) -> Op | Callable[..., Tensor]:

@@ -125,11 +125,6 @@ void derivative(const Runs& runs, const Accumulator<T>* bias, T* out, Accumulato
   });
 }
 
-template <class A>
-BiasActParams<A> params(double alpha, double gain, double clamp) {
-  return {static_cast<A>(alpha), static_cast<A>(gain), static_cast<A>(clamp)};
-}
-
 Tensor bias_act(Tensor x, std::optional<Tensor> b, int64_t dim, int64_t act, double alpha,
                 double gain, double clamp) {
   const Layout s = layout_of(x, dim);

@@ -18,6 +18,11 @@ struct BiasActParams {
   A clamp;  // negative: none
 };
 
+template <class A>
+BiasActParams<A> params(double alpha, double gain, double clamp) {
+  return {static_cast<A>(alpha), static_cast<A>(gain), static_cast<A>(clamp)};
+}
+
 constexpr double kSeluScale = 1.0507009873554804934193349852946;
 constexpr double kSeluAlpha = 1.6732632423543772848170429916717;
 constexpr double kSoftplusLinear = 20;  // beyond it PyTorch's softplus is the identity

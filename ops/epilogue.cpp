@@ -2,37 +2,11 @@
 // for the gradients of demodulation, bias, post scale and noise strength.
 #include "epilogue.h"
 
+#include "epilogue_terms.h"
 #include "upfirdn2d_rows.h"
 
 namespace stylemix {
 namespace {
-
-// Vectors of one call: null where there is none.
-template <class A>
-struct Terms {
-  const A *demod, *bias, *post;  // [N, C], [C], [N, C]
-  const A* noise;                // [N or 1, H, W]
-  A strength;
-  bool noise_per_image;
-  BiasActParams<A> act;
-};
-
-template <class A>
-Terms<A> terms_of(const std::optional<Tensor>& demod, const std::optional<Tensor>& noise,
-                  const std::optional<Tensor>& strength, const std::optional<Tensor>& bias,
-                  const std::optional<Tensor>& post, const Upfirdn2dParams& p,
-                  BiasActParams<A> act) {
-  const int64_t n = p.batch, c = p.channels, pixels = p.out_h * p.out_w;
-  Terms<A> t{};
-  t.demod = vector_of<A>(demod, n * c);
-  t.bias = vector_of<A>(bias, c);
-  t.post = vector_of<A>(post, n * c);
-  t.noise_per_image = noise.has_value() && noise->numel() != pixels;
-  t.noise = vector_of<A>(noise, t.noise_per_image ? n * pixels : pixels);
-  t.strength = strength.has_value() ? *vector_of<A>(strength, 1) : A(1);
-  t.act = act;
-  return t;
-}
 
 // Rows of one image (channels_last) or plane, filtered or as they are, handed on one by one.
 template <class T>
@@ -80,7 +54,7 @@ struct RowTerms {
 
   RowTerms(const Terms<A>& t, const Upfirdn2dParams& p, const std::vector<A>& ones, int64_t image,
            int64_t plane, int64_t y)
-      : strength(t.strength) {
+      : strength(t.strength ? *t.strength : A(1)) {
     const int64_t pixels = p.out_h * p.out_w, c = image * p.channels + plane;
     demod = t.demod ? t.demod + c : ones.data();
     post = t.post ? t.post + c : ones.data();
@@ -182,40 +156,15 @@ void backward(const Upfirdn2dParams& p, const T* x, const Accumulator<T>* taps,
   });
 }
 
-// The arguments that forward and backward share, checked and in the layout of x.
-struct Call {
-  Tensor x;
-  MemoryFormat format;
-  Upfirdn2dParams p;
-
-  Call(const Tensor& given, const std::optional<Tensor>& f, int64_t x0, int64_t x1, int64_t y0,
-       int64_t y1) {
-    const Layout s = layout_of(given, 1);
-    format = s.format;
-    x = in_format(given, format);
-    const bool last = format == MemoryFormat::ChannelsLast;
-    const Tensor one = f.has_value() ? *f : empty({1, 1}, x, accumulator_type(x));
-    p = geometry(x, one, 1, 1, 1, 1, x0, x1, y0, y1, last);
-  }
-
-  Tensor result() const {
-    return empty({p.batch, p.channels, p.out_h, p.out_w}, x, x.scalar_type(), format);
-  }
-
-  template <class F>
-  void run(const std::optional<Tensor>& f, bool flip, double filter_gain, F body) const {
-    dispatch(x, [&](auto type) {
-      using A = Accumulator<decltype(type)>;
-      std::vector<A> taps;
-      if (f.has_value()) taps = taps_of<A>(*f, flip, filter_gain);
-      body(type, f.has_value() ? taps.data() : nullptr);
-    });
-  }
-};
-
-template <class A>
-BiasActParams<A> params(double alpha, double gain, double clamp) {
-  return {static_cast<A>(alpha), static_cast<A>(gain), static_cast<A>(clamp)};
+// Calls body(a number of the type of x, the filter as correlation or null).
+template <class F>
+void run(const Call& call, const std::optional<Tensor>& f, bool flip, double filter_gain, F body) {
+  dispatch(call.x, [&](auto type) {
+    using A = Accumulator<decltype(type)>;
+    std::vector<A> taps;
+    if (f.has_value()) taps = taps_of<A>(*f, flip, filter_gain);
+    body(type, f.has_value() ? taps.data() : nullptr);
+  });
 }
 
 Tensor epilogue(Tensor x, std::optional<Tensor> f, int64_t x0, int64_t x1, int64_t y0, int64_t y1,
@@ -226,7 +175,7 @@ Tensor epilogue(Tensor x, std::optional<Tensor> f, int64_t x0, int64_t x1, int64
   const Call call(x, f, x0, x1, y0, y1);
   Tensor y = call.result();
   if (y.numel() == 0) return y;
-  call.run(f, flip, filter_gain, [&](auto type, auto* taps) {
+  run(call, f, flip, filter_gain, [&](auto type, auto* taps) {
     using T = decltype(type);
     using A = Accumulator<T>;
     const auto terms = terms_of<A>(demod, noise, strength, b, post, call.p,
@@ -251,7 +200,7 @@ std::tuple<Tensor, Tensor> epilogue_backward(
     return {dz, none};
   }
   Tensor sums;
-  call.run(f, flip, filter_gain, [&](auto type, auto* taps) {
+  run(call, f, flip, filter_gain, [&](auto type, auto* taps) {
     using T = decltype(type);
     using A = Accumulator<T>;
     const auto terms = terms_of<A>(demod, noise, strength, b, post, call.p,

@@ -10,7 +10,11 @@
 
 #if defined(__CUDACC__)
 #define STYLEMIX_HD __host__ __device__ __forceinline__
+#if defined(__CUDA_ARCH__)
 #define STYLEMIX_UNROLL _Pragma("unroll")
+#else
+#define STYLEMIX_UNROLL
+#endif
 #else
 #define STYLEMIX_HD inline __attribute__((always_inline))
 #define STYLEMIX_UNROLL _Pragma("GCC unroll 64")
@@ -77,6 +81,38 @@ STYLEMIX_HD BFloat16 write<BFloat16>(float value) {
   return BFloat16(static_cast<uint16_t>(nan ? 0x7fc0u : rounded), BFloat16::from_bits());
 }
 #endif
+
+// V neighbours at once: one wide load or store on a GPU, for which p has to be aligned.
+template <int V, class T, class A>
+STYLEMIX_HD void read_pack(const T* p, A (&values)[V]) {
+#if defined(__CUDA_ARCH__)
+  struct alignas(sizeof(T) * V) Pack {
+    T v[V];
+  };
+  const Pack pack = *reinterpret_cast<const Pack*>(p);
+  STYLEMIX_UNROLL
+  for (int k = 0; k < V; k++) values[k] = read(pack.v[k]);
+#else
+  STYLEMIX_UNROLL
+  for (int k = 0; k < V; k++) values[k] = read(p[k]);
+#endif
+}
+
+template <int V, class T, class A>
+STYLEMIX_HD void write_pack(T* p, const A (&values)[V]) {
+#if defined(__CUDA_ARCH__)
+  struct alignas(sizeof(T) * V) Pack {
+    T v[V];
+  };
+  Pack pack;
+  STYLEMIX_UNROLL
+  for (int k = 0; k < V; k++) pack.v[k] = write<T>(values[k]);
+  *reinterpret_cast<Pack*>(p) = pack;
+#else
+  STYLEMIX_UNROLL
+  for (int k = 0; k < V; k++) p[k] = write<T>(values[k]);
+#endif
+}
 
 template <class A>
 STYLEMIX_HD A clamped(A value, A limit) {  // a negative limit is none; NaN stays NaN

@@ -36,21 +36,29 @@ STYLEMIX_HD int window_size(int taps, int first, int up) {
 }
 
 // R outputs below each other, one input apart, from H + R - 1 rows of W inputs:
-// sum[r] = sum over i < H, j < W of taps[i * tap_y + j * tap_x] * x[(r + i) * in_y + j * in_x].
-template <int W, int H, int R, class T, class A>
+// sum[r] = sum over i < H, j < W of taps[i * tap_y + j * tap_x] * x[(r + i) * in_y + j * in_x],
+// for V neighbouring numbers at once.
+template <int W, int H, int R, int V, class T, class A>
 STYLEMIX_HD void window_sums(const T* x, int64_t in_y, int64_t in_x, const A* taps, int tap_y,
-                             int tap_x, A (&sum)[R]) {
+                             int tap_x, A (&sum)[R][V]) {
   STYLEMIX_UNROLL
-  for (int r = 0; r < R; r++) sum[r] = 0;
+  for (int r = 0; r < R; r++) {
+    STYLEMIX_UNROLL
+    for (int k = 0; k < V; k++) sum[r][k] = 0;
+  }
   STYLEMIX_UNROLL
   for (int row = 0; row < H + R - 1; row++) {
     STYLEMIX_UNROLL
     for (int j = 0; j < W; j++) {
-      const A value = read(x[row * in_y + j * in_x]);
+      A values[V];
+      read_pack<V>(x + row * in_y + j * in_x, values);
       STYLEMIX_UNROLL
       for (int r = 0; r < R; r++) {
         const int i = row - r;
-        if (i >= 0 && i < H) sum[r] += taps[i * tap_y + j * tap_x] * value;
+        if (i >= 0 && i < H) {
+          STYLEMIX_UNROLL
+          for (int k = 0; k < V; k++) sum[r][k] += taps[i * tap_y + j * tap_x] * values[k];
+        }
       }
     }
   }
@@ -90,6 +98,34 @@ STYLEMIX_HD A window_sum(const Upfirdn2dParams& p, const T* x, const A* filter, 
     }
   }
   return sum;
+}
+
+// Whether the windows of `outputs` outputs, one input apart, lie inside an axis of this size.
+STYLEMIX_HD bool window_inside(Window w, int taps, int up, int64_t size, int outputs) {
+  return w.start >= 0 && w.start + window_size(taps, w.first, up) + outputs - 1 <= size;
+}
+
+// Up to R outputs below each other from row y on, in column x, for V channels side by side. W and H
+// are the sizes of all windows where they are known when this is compiled, else 0.
+template <int W, int H, int R, int V, class T, class A>
+STYLEMIX_HD void filter_strip(const Upfirdn2dParams& p, const T* x, const A* filter, int64_t y,
+                              int64_t column, int rows, A (&sum)[R][V]) {
+  const Window wx = window_at(column, p.up_x, p.down_x, p.pad_x);
+  const Window wy = window_at(y, p.up_y, p.down_y, p.pad_y);
+  if constexpr (W > 0) {
+    if (rows == R && window_inside(wx, p.filter_w, p.up_x, p.in_w, 1) &&
+        window_inside(wy, p.filter_h, p.up_y, p.in_h, R)) {
+      window_sums<W, H, R, V>(x + wy.start * p.in_y + wx.start * p.in_x, p.in_y, p.in_x,
+                              filter + wy.first * p.filter_w + wx.first, p.up_y * p.filter_w,
+                              p.up_x, sum);
+      return;
+    }
+  }
+  for (int r = 0; r < R; r++) {
+    const Window w = window_at(y + r, p.up_y, p.down_y, p.pad_y);
+    for (int k = 0; k < V; k++)
+      sum[r][k] = r < rows ? window_sum(p, x + k * p.in_c, filter, w, wx) : A(0);
+  }
 }
 
 }  // namespace stylemix

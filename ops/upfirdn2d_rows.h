@@ -7,39 +7,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "tensors.h"
-#include "upfirdn2d.h"
+#include "geometry.h"
 
 namespace stylemix {
-
-// Geometry for x [N, C, H, W] in either memory format, and for a result in the same format.
-inline Upfirdn2dParams geometry(const Tensor& x, const Tensor& f, int64_t up_x, int64_t up_y,
-                                int64_t down_x, int64_t down_y, int64_t x0, int64_t x1,
-                                int64_t y0, int64_t y1, bool last) {
-  Upfirdn2dParams p{};
-  p.channels_last = last;
-  p.batch = x.size(0), p.channels = x.size(1), p.in_h = x.size(2), p.in_w = x.size(3);
-  p.filter_h = static_cast<int>(f.size(0)), p.filter_w = static_cast<int>(f.size(1));
-  p.up_x = static_cast<int>(up_x), p.up_y = static_cast<int>(up_y);
-  p.down_x = static_cast<int>(down_x), p.down_y = static_cast<int>(down_y);
-  p.pad_x = static_cast<int>(x0), p.pad_y = static_cast<int>(y0);
-  const int64_t room_h = p.in_h * up_y + y0 + y1 - p.filter_h;
-  const int64_t room_w = p.in_w * up_x + x0 + x1 - p.filter_w;
-  const auto fits = [](int64_t room, int taps) { return room >= 0 || room + taps == 0; };
-  STD_TORCH_CHECK(fits(room_h, p.filter_h) && fits(room_w, p.filter_w), "stylemix: the padded image of ",
-                  room_w + p.filter_w, " x ", room_h + p.filter_h,
-                  " pixels is smaller than the filter of ", p.filter_w, " x ", p.filter_h);
-  p.out_h = room_h < 0 ? 0 : room_h / down_y + 1, p.out_w = room_w < 0 ? 0 : room_w / down_x + 1;
-  const auto strides = [&](int64_t h, int64_t w, int64_t& n, int64_t& c, int64_t& y, int64_t& x) {
-    n = p.channels * h * w;
-    c = last ? 1 : h * w;
-    y = last ? w * p.channels : w;
-    x = last ? p.channels : 1;
-  };
-  strides(p.in_h, p.in_w, p.in_n, p.in_c, p.in_y, p.in_x);
-  strides(p.out_h, p.out_w, p.out_n, p.out_c, p.out_y, p.out_x);
-  return p;
-}
 
 // The filter in the order of correlation, times the gain.
 template <class A>
@@ -90,8 +60,8 @@ class FirRows {
   void operator()(const T* x, Out* out, int64_t y, int64_t rows) const {
     for (const int64_t end = y + rows; y < end;) {
       const Window wy = window_at(y, p.up_y, p.down_y, p.pad_y);
-      const bool four = strip && y + kStrip <= end && inside(wy, p.filter_h, p.up_y, p.in_h, kStrip);
-      const bool one = single && inside(wy, p.filter_h, p.up_y, p.in_h, 1);
+      const bool four = strip && y + kStrip <= end && window_inside(wy, p.filter_h, p.up_y, p.in_h, kStrip);
+      const bool one = single && window_inside(wy, p.filter_h, p.up_y, p.in_h, 1);
       row(x, out, wy, four ? strip : one ? single : nullptr, four ? kStrip : 1);
       y += four ? kStrip : 1;
       out += (four ? kStrip : 1) * p.out_y;
@@ -115,10 +85,6 @@ class FirRows {
     if (in == 2 && out == 1) single = fixed<W, H, 1, 2, 1>;
     if (single && in == 1 && out == 1 && H > 1 && p.up_y == 1 && p.down_y == 1)
       strip = fixed<W, H, kStrip, 1, 1>;
-  }
-
-  static bool inside(Window w, int taps, int up, int64_t size, int outputs) {
-    return w.start >= 0 && w.start + window_size(taps, w.first, up) + outputs - 1 <= size;
   }
 
   // Calls lane(k) for all k < count in blocks of a fixed size, which vectorise; the last block
@@ -145,10 +111,10 @@ class FirRows {
       for (int j = 0; j < W; j++) local[i * W + j] = taps[i * p.up_y * p.filter_w + j * p.up_x];
     const int64_t in_y = p.in_y, in_x = p.in_x, out_y = p.out_y;
     each_lane(lanes, [&](int64_t k) {
-      A sum[R];
-      window_sums<W, H, R>(x + k * IN, in_y, in_x, local, W, 1, sum);
+      A sum[R][1];
+      window_sums<W, H, R, 1>(x + k * IN, in_y, in_x, local, W, 1, sum);
       STYLEMIX_UNROLL
-      for (int r = 0; r < R; r++) out[r * out_y + k * OUT] = write<Out>(sum[r]);
+      for (int r = 0; r < R; r++) out[r * out_y + k * OUT] = write<Out>(sum[r][0]);
     });
   }
 
@@ -198,7 +164,7 @@ class FirRows {
   void row_of_pixels(const T* x, Out* out, Window wy, Fixed inner, int rows) const {
     for (int64_t o = 0; o < p.out_w; o++, out += p.out_x) {
       const Window wx = window_at(o, p.up_x, p.down_x, p.pad_x);
-      if (inner && inside(wx, p.filter_w, p.up_x, p.in_w, 1)) {
+      if (inner && window_inside(wx, p.filter_w, p.up_x, p.in_w, 1)) {
         inner(*this, x + wy.start * p.in_y + wx.start * p.in_x, f + wy.first * p.filter_w + wx.first,
               out, p.channels);
         continue;

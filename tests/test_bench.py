@@ -234,7 +234,8 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
         assert all(r["images_per_second"] > 0 for r in record["results"].values())
     for record in results["training"]:
         if record["kind"] == "training":
-            assert set(record["phases"]) == set(subjects.PHASES)
+            lazy = {"g_reg", "d_reg"} if "regularisers" in record else set()
+            assert set(record["phases"]) == set(subjects.PHASES) - lazy
             assert all(step["seconds_per_kimg"] > 0 for step in record["steps"].values())
         else:
             assert all(peak["bytes"] > 0 for peak in record["peak"].values())

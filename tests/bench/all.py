@@ -71,6 +71,7 @@ def main() -> None:
     results["options"] = {"quick": job.quick, "repeats": options.repeats, "dtypes": job.dtypes}
     results["seconds"], results["errors"] = {}, {}
     path = options.output or default_path(results["machine"])
+    path.parent.mkdir(parents=True, exist_ok=True)
     started, share = time.monotonic(), 0.0
     with Crew(device) as crew:
         for part in options.parts:

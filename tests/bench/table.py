@@ -229,7 +229,8 @@ def page(results: Record) -> Iterator[str]:
     missing = [r["case"] for part in results.values() if isinstance(part, list) for r in part
                if "case" in r]  # fmt: skip
     if missing:
-        yield f"Left out for want of time: {'; '.join(missing)}."
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        yield f"Left out for want of time: {'; '.join(missing[:8])}{more}."
         yield ""
     for part, error in results["errors"].items():
         yield f"{part} failed: {error}"
