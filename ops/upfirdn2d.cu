@@ -4,12 +4,14 @@
 namespace stylemix {
 namespace {
 
+constexpr int kFewTaps = 256;  // of a filter whose windows have a size known in advance
+
 template <int W, int H, int R, int V, class T>
 __global__ void __launch_bounds__(kThreads)
     fir(Upfirdn2dParams p, const T* x, const Accumulator<T>* filter, bool flip,
         Accumulator<T> gain, T* y) {
   using A = Accumulator<T>;
-  __shared__ A taps[W > 0 ? 256 : kMostTaps];
+  __shared__ A taps[W > 0 ? kFewTaps : kMostTaps];
   load_taps(filter, p.filter_w * p.filter_h, flip, gain, taps);
   const int64_t lanes = p.channels / V;
   const int width = static_cast<int>(p.out_w);
@@ -61,7 +63,8 @@ struct Call {
 
   void run() const {
     const bool wide = packs<T>(p, {x, y});
-    const bool even = p.filter_w % p.up_x == 0 && p.filter_h % p.up_y == 0;
+    const bool even = p.filter_w % p.up_x == 0 && p.filter_h % p.up_y == 0 &&
+                      p.filter_w * p.filter_h <= kFewTaps;
     const int w = even ? p.filter_w / p.up_x : 0, h = even ? p.filter_h / p.up_y : 0;
     const bool strips = p.up_y == 1 && p.down_y == 1;
     if (tried<4, 4, 4>(w, h, strips, wide) || tried<4, 4, 1>(w, h, strips, wide) ||
