@@ -51,7 +51,7 @@ STYLEMIX_HD A noise_at(const Terms<A>& t, int64_t pixels, int64_t n, int64_t pix
 }
 
 template <Source SOURCE, int R, int V, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     forward(Upfirdn2dParams p, const T* x, Filter<Accumulator<T>> filter,
             Terms<Accumulator<T>> t, T* y) {
   using A = Accumulator<T>;
@@ -104,7 +104,7 @@ __device__ void store_sums(const A (&mine)[V], A* shared, bool stores, A* to) {
 
 // dz like the result; sums [4, N, blocks, C].
 template <Source SOURCE, int V, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     backward(Upfirdn2dParams p, const T* x, Filter<Accumulator<T>> filter,
              Terms<Accumulator<T>> t, const T* dy, T* dz, Accumulator<T>* sums) {
   using A = Accumulator<T>;

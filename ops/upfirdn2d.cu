@@ -7,7 +7,7 @@ namespace {
 constexpr int kFewTaps = 256;  // of a filter whose windows have a size known in advance
 
 template <int W, int H, int R, int V, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     fir(Upfirdn2dParams p, const T* x, const Accumulator<T>* filter, bool flip,
         Accumulator<T> gain, T* y) {
   using A = Accumulator<T>;
