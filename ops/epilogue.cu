@@ -51,7 +51,7 @@ STYLEMIX_HD A noise_at(const Terms<A>& t, int64_t pixels, int64_t n, int64_t pix
 }
 
 template <Source SOURCE, int R, int V, class T>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, 1)
     forward(Upfirdn2dParams p, const T* x, Filter<Accumulator<T>> filter,
             Terms<Accumulator<T>> t, T* y) {
   using A = Accumulator<T>;
