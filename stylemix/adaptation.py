@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.features import load_feature_network
+from stylemix.features import SMALLEST_SIDE, bring_within, load_feature_network
 from stylemix.identity import embed
 from stylemix.latents import layer_resolutions, map_latents
 from stylemix.mixing import layer_indices
@@ -65,9 +65,7 @@ class Statistics:
 def statistics(images: Tensor, cells: int) -> Statistics:
     """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
     pixels = images.permute(1, 0, 2, 3).flatten(1)
-    small = images
-    if images.shape[-1] > LARGEST:
-        small = F.interpolate(images, LARGEST, mode="bilinear", antialias=True)
+    small = bring_within(images, SMALLEST_SIDE, LARGEST)
     maps = load_feature_network(str(images.device)).maps(small, STAGES)
     return Statistics(
         pixels.mean(dim=1),

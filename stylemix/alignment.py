@@ -109,7 +109,7 @@ FFHQ_EYES: tuple[Point, Point] = ((0.376, 0.474), (0.624, 0.474))
 
 @dataclass(frozen=True)
 class Alignment:
-    """A square crop, the 3x3 matrix photo px -> crop px, its [5, 2] points and their score."""
+    """A crop, the 3x3 matrix photo px -> crop px, its [5, 2] points and their score."""
 
     crop: Image.Image
     matrix: Array

@@ -1,4 +1,7 @@
-"""Adaptive discriminator augmentation (ADA, Karras et al. 2020, arXiv 2006.06676, appendix B)."""
+"""Adaptive discriminator augmentation (ADA, Karras et al. 2020, arXiv 2006.06676, appendix B).
+
+Here it is drawn what happens to each picture; the modules `augment_*` do it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,22 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.ops import downsample2d, grid_sample, setup_filter, upsample2d
+from stylemix.augment_colour import (
+    add,
+    flip_luma,
+    multiply,
+    recolour,
+    rotate_hue,
+    saturate,
+)
+from stylemix.augment_corruption import add_noise, cut_out
+from stylemix.augment_filter import BAND_POWER, filter_bands
+from stylemix.augment_geometry import rotate, scale, translate, warp
+from stylemix.errors import StylemixError
 
-# Daubechies' least asymmetric wavelet of order 6: a sharp low-pass for resampling.
-SYM6 = (
-    0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633,
-    0.4910559419267466, 0.787641141030194, 0.3379294217276218, -0.07263752278646252,
-    -0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148,
-)  # fmt: skip
-HALF = len(SYM6) // 4  # its reach in pixels of the image that was doubled
+SMALLEST = 4  # px a side: the resampling filter reaches over three
 
 
 @dataclass(frozen=True)
@@ -36,196 +43,162 @@ class AugmentPipe:
     lumaflip: float = 0
     hue: float = 0
     saturation: float = 0
-    xint_max: float = 0.125
-    scale_std: float = 0.2
+    imgfilter: float = 0
+    noise: float = 0
+    cutout: float = 0
+    xint_max: float = 0.125  # of the width and of the height
+    scale_std: float = 0.2  # of log2, as for the others that multiply
     aniso_std: float = 0.2
     xfrac_std: float = 0.125
     brightness_std: float = 0.2
     contrast_std: float = 0.5
     saturation_std: float = 1.0
+    imgfilter_bands: tuple[float, float, float, float] = (1, 1, 1, 1)  # strengths, from low to high
+    imgfilter_std: float = 1.0
+    noise_std: float = 0.1
+    cutout_size: float = 0.5  # of the width and of the height
     sharp: bool = True  # resample with the sym6 filter at twice the size, else bilinear
 
-    def __call__(self, images: Tensor, p: float) -> Tensor:
-        """Augments images [N, 3, H, W] with overall probability `p`, from torch's random state.
+    def __call__(self, images: Tensor, p: float, part: tuple[int, int] | None = None) -> Tensor:
+        """Augments images [N, 1, 3 or 4, H, W], each in its own way; differentiable twice in them.
 
-        Differentiable twice in the images.
+        The fourth channel is alpha: it moves with the picture and is cut out, nothing else.
+
+        Args:
+            images: floating point numbers in [-1, 1].
+            p: overall probability. 0 returns the images themselves and draws nothing.
+            part: (start, total) where these are images start to start + N of a batch of `total`:
+                they become what they would in the whole batch, from the same random state.
+
+        The numbers come from torch's random state of the CPU, whatever the device.
         """
-        if p <= 0:
+        start, total = part or (0, len(images))
+        _check(images, p, start, total)
+        if p == 0:
             return images
-        images = self._warp(images, self._inverse_transform(images, p))
-        return _recolour(images, self._colour_transform(images, p))
+        if images.dtype in (torch.float16, torch.bfloat16):  # too coarse for what follows
+            return self(images.float(), p, part).to(images.dtype)
+        mine = slice(start, start + len(images))
+        chance, (h, w) = _Chance(total, p), images.shape[2:]
+        if self._has("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac"):
+            images = warp(images, self._inverse_transform(chance, h, w)[mine], self.sharp)
+        if self._has("brightness", "contrast", "lumaflip", "hue", "saturation"):
+            images = recolour(images, self._colour_transform(chance)[mine])
+        if self.imgfilter:
+            images = filter_bands(images, self._band_gains(chance)[mine])
+        if self.noise:
+            std = chance.choose(self.noise, torch.randn([total]).abs() * self.noise_std, 0)
+            images = add_noise(images, std[mine], torch.randint(2**62, [total])[mine])
+        if self.cutout:
+            size = chance.choose(self.cutout, torch.full([total], self.cutout_size), 0)
+            images = cut_out(images, torch.rand([total, 2])[mine], size[mine])
+        return images
 
-    def _inverse_transform(self, images: Tensor, p: float) -> Tensor:
+    def _has(self, *names: str) -> bool:
+        return any(getattr(self, name) for name in names)
+
+    def _inverse_transform(self, chance: _Chance, h: int, w: int) -> Tensor:
         """[N, 3, 3] from output to input pixels, both measured from the centre."""
-        n, _, h, w = images.shape
-        chance = _Chance(n, p, images.device)
-        inverse = chance.identity(3)
+        n = chance.count
         flip = chance.choose(self.xflip, torch.randint(2, [n]).float(), 0)
-        inverse = inverse @ _scale(1 - 2 * flip, torch.ones(n))
+        inverse = scale(1 - 2 * flip, torch.ones(n))
         turns = chance.choose(self.rotate90, torch.randint(4, [n]).float(), 0)
-        inverse = inverse @ _rotate(turns * (math.pi / 2))
+        if h != w:  # half turns keep the shape
+            turns = (turns / 2).floor() * 2
+        inverse = inverse @ rotate(turns * (math.pi / 2))
         shift = (torch.rand([n, 2]) * 2 - 1) * self.xint_max
         shift = chance.choose(self.xint, shift, 0)
-        inverse = inverse @ _translate(-(shift[:, 0] * w).round(), -(shift[:, 1] * h).round())
+        inverse = inverse @ translate(-(shift[:, 0] * w).round(), -(shift[:, 1] * h).round())
 
         factor = chance.choose(self.scale, torch.exp2(torch.randn([n]) * self.scale_std), 1)
-        inverse = inverse @ _scale(1 / factor, 1 / factor)
+        inverse = inverse @ scale(1 / factor, 1 / factor)
         # Two rotations around the stretch, together as likely as the other augmentations.
-        half = 1 - math.sqrt(max(1 - p * self.rotate, 0))
+        half = 1 - math.sqrt(max(1 - chance.p * self.rotate, 0))
         angle = (torch.rand([n]) * 2 - 1) * math.pi
-        inverse = inverse @ _rotate(chance.choose_with(half, angle, 0))
+        inverse = inverse @ rotate(chance.choose_with(half, angle, 0))
         factor = chance.choose(self.aniso, torch.exp2(torch.randn([n]) * self.aniso_std), 1)
-        inverse = inverse @ _scale(1 / factor, factor)
+        inverse = inverse @ scale(1 / factor, factor)
         angle = (torch.rand([n]) * 2 - 1) * math.pi
-        inverse = inverse @ _rotate(chance.choose_with(half, angle, 0))
+        inverse = inverse @ rotate(chance.choose_with(half, angle, 0))
         shift = chance.choose(self.xfrac, torch.randn([n, 2]) * self.xfrac_std, 0)
-        return inverse @ _translate(-shift[:, 0] * w, -shift[:, 1] * h)
+        return inverse @ translate(-shift[:, 0] * w, -shift[:, 1] * h)
 
-    def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
-        """Resamples at twice the size with a sharp low-pass, so that nothing is blurred.
-
-        Without `sharp` at the size itself: a third of the cost, slightly soft for reals and fakes.
-        """
-        h, w = images.shape[2:]
-        moved = (inverse - torch.eye(3)).abs().amax(dim=[1, 2]) > 1e-6
-        if not bool(moved.any()):
-            return images
-        inverse = inverse[moved]
-        left, right, top, bottom = _margins(inverse, w, h)
-        x = F.pad(images[moved.to(images.device)], [left, right, top, bottom], mode="reflect")
-        inverse = _translate((left - right) / 2, (top - bottom) / 2) @ inverse
-        if not self.sharp:
-            x = _sample(x, inverse, h, w)
-            return x if bool(moved.all()) else _put(images, moved, x)
-        sym6 = setup_filter(SYM6).to(images.device)
-        x = upsample2d(x, sym6)
-        inverse = _scale(2, 2) @ inverse @ _scale(0.5, 0.5)
-        inverse = _translate(-0.5, -0.5) @ inverse @ _translate(0.5, 0.5)
-        x = _sample(x, inverse, (h + HALF * 2) * 2, (w + HALF * 2) * 2)
-        x = downsample2d(x, sym6, padding=-HALF * 2, flip_filter=True)
-        return x if bool(moved.all()) else _put(images, moved, x)
-
-    def _colour_transform(self, images: Tensor, p: float) -> Tensor:
+    def _colour_transform(self, chance: _Chance) -> Tensor:
         """[N, 4, 4] on (r, g, b, 1)."""
-        n = images.shape[0]
-        chance = _Chance(n, p, images.device)
-        m = chance.identity(4)
-        grey = torch.tensor([1.0, 1.0, 1.0, 0.0]) / math.sqrt(3)
-        onto_grey = grey.outer(grey)
+        n = chance.count
         offset = chance.choose(self.brightness, torch.randn([n]) * self.brightness_std, 0)
-        shift = torch.eye(4).repeat(n, 1, 1)
-        shift[:, :3, 3] = offset[:, None]
-        m = shift @ m
+        m = add(offset)
         factor = torch.exp2(torch.randn([n]) * self.contrast_std)
-        factor = chance.choose(self.contrast, factor, 1)
-        diagonal = torch.stack([factor, factor, factor, torch.ones(n)], dim=1)
-        m = diagonal.diag_embed() @ m
+        m = multiply(chance.choose(self.contrast, factor, 1)) @ m
         flip = chance.choose(self.lumaflip, torch.randint(2, [n]).float(), 0)
-        m = (torch.eye(4) - 2 * onto_grey * flip[:, None, None]) @ m
+        m = flip_luma(flip) @ m
         angle = chance.choose(self.hue, (torch.rand([n]) * 2 - 1) * math.pi, 0)
-        m = _rotate_about(grey[:3], angle) @ m
+        m = rotate_hue(angle) @ m
         factor = torch.exp2(torch.randn([n]) * self.saturation_std)
-        factor = chance.choose(self.saturation, factor, 1)
-        rest = torch.eye(4) - onto_grey
-        return (onto_grey + rest * factor[:, None, None]) @ m
+        return saturate(chance.choose(self.saturation, factor, 1)) @ m
+
+    def _band_gains(self, chance: _Chance) -> Tensor:
+        """[N, 4]: each band is amplified in turn, at the same expected power of the image."""
+        n = chance.count
+        power = torch.tensor(BAND_POWER)
+        gains = torch.ones([n, 4])
+        for band, strength in enumerate(self.imgfilter_bands):
+            factor = torch.exp2(torch.randn([n]) * self.imgfilter_std)
+            factors = torch.ones([n, 4])
+            factors[:, band] = chance.choose(self.imgfilter * strength, factor, 1)
+            gains = gains * factors / (factors.square() * power).sum(dim=1, keepdim=True).sqrt()
+        return gains
 
 
-_BLIT = AugmentPipe(xflip=1, rotate90=1, xint=1)
-_BG = replace(_BLIT, scale=1, rotate=1, aniso=1, xfrac=1)
-PIPES = {
-    "blit": _BLIT,
-    "geom": AugmentPipe(scale=1, rotate=1, aniso=1, xfrac=1),
-    "color": AugmentPipe(brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1),
-    "bg": _BG,
-    "bgc": replace(_BG, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1),
-}
+def _check(images: Tensor, p: float, start: int, total: int) -> None:
+    if not 0 <= p <= 1:
+        raise StylemixError(f"got augmentation probability {p}; expected 0 to 1")
+    shape = list(images.shape)
+    if len(shape) != 4 or shape[1] not in (1, 3, 4) or min(shape[2:]) < SMALLEST:
+        raise StylemixError(
+            f"got images of shape {shape}; expected [N, C, H, W] with 1, 3 or 4 channels "
+            f"and at least {SMALLEST} px a side"
+        )
+    if not 0 <= start <= start + len(images) <= total:
+        raise StylemixError(
+            f"got {len(images)} images as part ({start}, {total}); "
+            f"expected start + {len(images)} to be at most the total"
+        )
 
 
 @dataclass(frozen=True)
 class _Chance:
-    """Draws, per image, whether an augmentation happens; matrices are made on the CPU."""
+    """Draws for each of `count` images whether an augmentation happens."""
 
-    n: int
+    count: int
     p: float
-    device: torch.device
-
-    def identity(self, size: int) -> Tensor:
-        return torch.eye(size).repeat(self.n, 1, 1)
 
     def choose(self, strength: float, value: Tensor, otherwise: float) -> Tensor:
         return self.choose_with(self.p * strength, value, otherwise)
 
     def choose_with(self, probability: float, value: Tensor, otherwise: float) -> Tensor:
-        happens = torch.rand([self.n]) < probability
-        shape = [self.n] + [1] * (value.ndim - 1)
+        happens = torch.rand([self.count]) < probability
+        shape = [self.count] + [1] * (value.ndim - 1)
         return torch.where(happens.view(shape), value, torch.full_like(value, otherwise))
 
 
-def _margins(inverse: Tensor, w: int, h: int) -> tuple[int, int, int, int]:
-    """Pixels of padding that the outermost corners of the output reach into."""
-    cx, cy = (w - 1) / 2, (h - 1) / 2
-    corners = torch.tensor([[-cx, -cy, 1], [cx, -cy, 1], [cx, cy, 1], [-cx, cy, 1]])
-    reach = inverse @ corners.t()  # [N, 3, 4]
-    x, y = reach[:, 0], reach[:, 1]
-    sides = torch.stack([-x.min() - cx, x.max() - cx, -y.min() - cy, y.max() - cy])
-    limit = torch.tensor([w - 1, w - 1, h - 1, h - 1])
-    pads = (sides + 2 * HALF).ceil().clamp(min=0).minimum(limit)
-    left, right, top, bottom = pads.int().tolist()
-    return left, right, top, bottom
-
-
-def _sample(x: Tensor, inverse: Tensor, out_h: int, out_w: int) -> Tensor:
-    """Reads images x at `inverse` [N, 3, 3] of the pixels of an output of the given size."""
-    inverse = _scale(2 / x.shape[3], 2 / x.shape[2]) @ inverse @ _scale(out_w / 2, out_h / 2)
-    size = [x.shape[0], x.shape[1], out_h, out_w]
-    return grid_sample(x, F.affine_grid(inverse[:, :2].to(x), size, align_corners=False))
-
-
-def _put(images: Tensor, where: Tensor, x: Tensor) -> Tensor:
-    """`images` with those at the mask `where` [N] replaced by `x`."""
-    return images.index_copy(0, where.nonzero()[:, 0].to(images.device), x)
-
-
-def _recolour(images: Tensor, m: Tensor) -> Tensor:
-    n, c, h, w = images.shape
-    m = m.to(images)
-    if c == 1:  # a grey picture keeps what the transform does to grey
-        mean = m[:, :3].mean(dim=1, keepdim=True)
-        return images * mean[:, :, :3].sum(dim=2, keepdim=True)[..., None] + mean[:, :, 3:, None]
-    flat = m[:, :3, :3] @ images.reshape(n, c, h * w) + m[:, :3, 3:]
-    return flat.reshape(n, c, h, w)
-
-
-Number = Tensor | float
-
-
-def _matrix(rows: list[list[Number]]) -> Tensor:
-    """3x3 matrices [N, 3, 3] (or [3, 3]) from entries that are numbers or tensors [N]."""
-    tensors = torch.broadcast_tensors(
-        *[torch.as_tensor(v, dtype=torch.float32) for row in rows for v in row]
-    )
-    flat = torch.stack(list(tensors), dim=-1)
-    return flat.reshape(*flat.shape[:-1], 3, 3)
-
-
-def _translate(x: Number, y: Number) -> Tensor:
-    return _matrix([[1, 0, x], [0, 1, y], [0, 0, 1]])
-
-
-def _scale(x: Number, y: Number) -> Tensor:
-    return _matrix([[x, 0, 0], [0, y, 0], [0, 0, 1]])
-
-
-def _rotate(angle: Tensor) -> Tensor:
-    c, s = angle.cos(), angle.sin()
-    return _matrix([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-
-
-def _rotate_about(axis: Tensor, angle: Tensor) -> Tensor:
-    """Rodrigues' rotation about a unit axis [3] by angles [N], as [N, 4, 4]."""
-    x, y, z = axis.tolist()
-    cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    c, s = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    out = torch.eye(4).repeat(len(angle), 1, 1)
-    out[:, :3, :3] = torch.eye(3) * c + cross * s + axis.outer(axis) * (1 - c)
-    return out
+_BLIT = AugmentPipe(xflip=1, rotate90=1, xint=1)
+_BG = replace(_BLIT, scale=1, rotate=1, aniso=1, xfrac=1)
+_BGC = replace(_BG, brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1)
+PIPES = {
+    "blit": _BLIT,
+    "geom": AugmentPipe(scale=1, rotate=1, aniso=1, xfrac=1),
+    "color": AugmentPipe(brightness=1, contrast=1, lumaflip=1, hue=1, saturation=1),
+    "filter": AugmentPipe(imgfilter=1),
+    "noise": AugmentPipe(noise=1),
+    "cutout": AugmentPipe(cutout=1),
+    "bg": _BG,
+    "bgc": _BGC,
+    "bgcf": replace(_BGC, imgfilter=1),
+    "bgcfn": replace(_BGC, imgfilter=1, noise=1),
+    "bgcfnc": replace(_BGC, imgfilter=1, noise=1, cutout=1),
+    # That of R3GAN (Huang et al. 2024, arXiv 2501.05441): colours half as often, and cutout.
+    "r3": replace(
+        _BG, brightness=0.5, contrast=0.5, lumaflip=0.5, hue=0.5, saturation=0.5, cutout=1
+    ),
+}

@@ -21,17 +21,36 @@ def to_rgb(image: Image.Image) -> Image.Image:
     transparent parts show white. May return `image` itself where nothing is to do. Raises
     StylemixError for values that have no known scale.
     """
-    profile = image.info.get("icc_profile")
-    image = _with_alpha(_to_eight_bits(image))
-    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
-    if alpha is not None:
-        image = image.convert("RGB" if image.mode == "RGBA" else "L")
-    image = _to_srgb(image, profile)
+    image, alpha = _split_alpha(image)
     if alpha is None or alpha.getextrema() == (255, 255):
         return image
     page = Image.new("RGB", image.size, _BACKGROUND)
     page.paste(image, mask=alpha)
     return page
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to L: the luma (BT.601) of what `to_rgb` gives."""
+    return to_rgb(image).convert("L")
+
+
+def to_rgba(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to RGBA: colours as `to_rgb`, its own transparency."""
+    image, alpha = _split_alpha(image)
+    image = image.convert("RGBA")
+    if alpha is not None:
+        image.putalpha(alpha)
+    return image
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colours as sRGB, and the alpha channel as L where there is one."""
+    profile = image.info.get("icc_profile")
+    image = _with_alpha(_to_eight_bits(image))
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
+    if alpha is not None:
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    return _to_srgb(image, profile), alpha
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from stylemix.errors import StylemixError
 
 ARCHITECTURES = ("skip", "resnet", "orig")
+LARGEST = 1024  # nominal resolution
+SMALLEST_BASE, LARGEST_BASE = 3, 16  # sides that `network_size` chooses from
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,18 @@ class _NetworkConfig:
     architecture: str = "skip"
     conv_clamp: float | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+    base: tuple[int, int] = (4, 4)  # height and width of the coarsest block
 
     def __post_init__(self) -> None:
         res = self.img_resolution
-        if not 4 <= res <= 1024 or res & (res - 1):
+        if not 4 <= res <= LARGEST or res & (res - 1):
             raise StylemixError(
-                f"got resolution {res}; expected a power of two from 4 to 1024; choose one"
+                f"got resolution {res}; expected a power of two from 4 to {LARGEST}; choose one"
+            )
+        if len(self.base) != 2 or not all(1 <= side <= LARGEST_BASE for side in self.base):
+            raise StylemixError(
+                f"got base {self.base}; expected a height and a width from 1 to {LARGEST_BASE}; "
+                "choose others"
             )
         if self.architecture not in ARCHITECTURES:
             raise StylemixError(
@@ -39,12 +47,39 @@ class _NetworkConfig:
 
     @property
     def resolutions(self) -> list[int]:
-        """The resolutions of the blocks in px, coarsest first: [4, 8, ...]."""
+        """The nominal resolutions that name the blocks, coarsest first: [4, 8, ...]."""
         return [2**i for i in range(2, self.img_resolution.bit_length())]
 
     def channels(self, resolution: int) -> int:
         """Feature channels of the block at `resolution` px."""
         return min(self.channel_base // resolution, self.channel_max)
+
+    def block_size(self, resolution: int) -> tuple[int, int]:
+        """Height and width in px of the block that is called `resolution`."""
+        return self.base[0] * resolution // 4, self.base[1] * resolution // 4
+
+    @property
+    def height(self) -> int:
+        """Height of the image in px."""
+        return self.block_size(self.img_resolution)[0]
+
+    @property
+    def width(self) -> int:
+        """Width of the image in px."""
+        return self.block_size(self.img_resolution)[1]
+
+    @property
+    def colours(self) -> str:
+        """What the channels of the image are: "grey", "RGB" or "RGBA"."""
+        names = {1: "grey", 3: "RGB", 4: "RGBA"}
+        return names.get(self.img_channels, f"{self.img_channels} channels")
+
+    @property
+    def size_text(self) -> str:
+        """The image's size for messages: "64 px", "160x96 px (width x height)"."""
+        if self.height == self.width:
+            return f"{self.height} px"
+        return f"{self.width}x{self.height} px (width x height)"
 
 
 @dataclass(frozen=True)
@@ -68,3 +103,40 @@ class DiscriminatorConfig(_NetworkConfig):
     cmap_dim: int | None = None
     mbstd_group_size: int = 4
     mbstd_num_channels: int = 1
+
+
+def network_size(height: int, width: int) -> tuple[int, tuple[int, int]]:
+    """Nominal resolution and base of a network for images of `height` x `width` px.
+
+    The image is halved as often as its sides allow, up to 8 times, while both stay at 3 px or more;
+    what remains is the base, of at most 16 px a side: 64x64 is (64, (4, 4)), 96x160 is
+    (128, (3, 5)). StylemixError with usable sizes near by where that leaves more.
+    """
+    halvings = 0
+    while (
+        4 << halvings < LARGEST
+        and height % (2 << halvings) == width % (2 << halvings) == 0
+        and min(height, width) >= SMALLEST_BASE << (halvings + 1)
+    ):
+        halvings += 1
+    base = height >> halvings, width >> halvings
+    if all(SMALLEST_BASE <= side <= LARGEST_BASE for side in base):
+        return 4 << halvings, base
+    near = dict.fromkeys(_nearest(height, width, up) for up in (False, True))
+    choices = " or ".join(f"{size[1]}x{size[0]}" for size in near if size)
+    raise StylemixError(
+        f"got an image size of {width}x{height} (width x height); expected sides of "
+        f"{SMALLEST_BASE} to {LARGEST_BASE} px doubled alike up to 8 times, such as {choices}; "
+        "choose one of these"
+    )
+
+
+def _nearest(height: int, width: int, up: bool) -> tuple[int, int] | None:
+    """The usable size next to an unusable one, with both sides no smaller (or no larger)."""
+    found = []
+    for step in (2**i for i in range((LARGEST // 4).bit_length())):
+        sides = [max(-(-n // step), SMALLEST_BASE) if up else n // step for n in (height, width)]
+        sides = sides if up else [min(side, LARGEST_BASE) for side in sides]
+        if all(SMALLEST_BASE <= side <= LARGEST_BASE for side in sides):
+            found.append((sides[0] * step, sides[1] * step))
+    return min(found, key=lambda s: abs(s[0] - height) + abs(s[1] - width), default=None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stylemix.config import DiscriminatorConfig
 from stylemix.errors import StylemixError
 from stylemix.generator import MappingNetwork
-from stylemix.layers import Conv2d, FullyConnected, MinibatchStddev
+from stylemix.layers import Conv2d, FullyConnected, MinibatchStddev, block_dtypes
 from stylemix.ops import downsample2d, setup_filter
 
 
@@ -51,7 +51,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """The last block, at 4 px: minibatch standard deviation, a convolution, two linear layers."""
+    """The last block: minibatch standard deviation, a convolution, two linear layers."""
 
     def __init__(self, cmap_dim: int, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -61,11 +61,11 @@ class DiscriminatorEpilogue(nn.Module):
             self.fromrgb = Conv2d(config.img_channels, width, 1, act="lrelu")
         self.mbstd = MinibatchStddev(config.mbstd_group_size, config.mbstd_num_channels)
         self.conv = Conv2d(width + config.mbstd_num_channels, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
-        self.fc = FullyConnected(width * 16, width, act="lrelu")
+        self.fc = FullyConnected(width * math.prod(config.base), width, act="lrelu")
         self.out = FullyConnected(width, cmap_dim or 1)
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> Tensor:
-        """Features [N, C, 4, 4] -> [N, 1], or [N, cmap_dim] if conditional; float32."""
+        """Features [N, C, *base] -> [N, 1], or [N, cmap_dim] if conditional; float32."""
         x = None if x is None else x.float()
         if img is not None:
             y = self.fromrgb(img.float())
@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(self.cmap_dim, config)
 
     def _blocks(self, img: Tensor, dtype: torch.dtype | None) -> tuple[list[Tensor], Tensor | None]:
-        expected = (self.img_channels, self.img_resolution, self.img_resolution)
+        expected = (self.img_channels, self.config.height, self.config.width)
         if img.ndim != 4 or tuple(img.shape[1:]) != expected:
             raise StylemixError(
                 f"got images of shape {tuple(img.shape)}; "
@@ -101,14 +101,16 @@ class Discriminator(nn.Module):
         rest: Tensor | None = img.contiguous(memory_format=torch.channels_last)
         x: Tensor | None = None
         maps: list[Tensor] = []
-        for resolution in reversed(self.config.resolutions[1:]):
+        resolutions = self.config.resolutions[:0:-1]
+        kinds = block_dtypes(dtype or img.dtype, len(resolutions))
+        for resolution, kind in zip(resolutions, reversed(kinds), strict=True):
             block = self.get_submodule(f"b{resolution}")
-            x, rest = block(x, rest, dtype or img.dtype)
+            x, rest = block(x if x is None else x.to(kind), rest, kind)
             maps.append(x)
         return maps, rest
 
     def features(self, img: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
-        """Outputs of the blocks for img [N, C, H, W], finest first: sizes H/2, H/4, ..., 4."""
+        """Outputs of the blocks for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
         return self._blocks(img, dtype)[0]
 
     def forward(

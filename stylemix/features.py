@@ -1,4 +1,4 @@
-"""Features of a picture from MobileNetV2 (Sandler et al. 2018), and the Frechet distance on them.
+"""Features of a picture from MobileNetV2 (Sandler et al. 2018).
 
 The weights are torchvision's IMAGENET1K_V1, feature part only. Distances here are named after
 this network: they are neither FID nor LPIPS and compare only with each other.
@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
 from stylemix.faces import load_weights
-
-Array = NDArray[np.float64]
 
 CHANNELS = 1280  # of the pooled features
 FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
@@ -105,6 +101,29 @@ class FeatureNetwork(nn.Module):
         return self.pooled(images)
 
 
+def as_rgb(images: Tensor) -> Tensor:
+    """Colours [N, 3, H, W] of images [N, 1, 3 or 4, H, W] in [-1, 1]: grey thrice, alpha on white.
+
+    Differentiable, since projections and looks are searched through it.
+    """
+    if images.shape[1] == 1:
+        return images.repeat(1, 3, 1, 1)
+    if images.shape[1] == 4:
+        alpha = (images[:, 3:] + 1).clamp(0, 2) / 2
+        return images[:, :3] * alpha + (1 - alpha)
+    return images
+
+
+def bring_within(images: Tensor, smallest: int, largest: int) -> Tensor:
+    """Images [N, C, H, W] scaled so that their shorter side has `smallest` to `largest` px."""
+    shorter = min(images.shape[2:])
+    side = min(max(shorter, smallest), largest)
+    if side == shorter:
+        return images
+    size = [round(n * side / shorter) for n in images.shape[2:]]
+    return functional.interpolate(images, size, mode="bilinear", antialias=True)
+
+
 def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
     return _cached(str(device))
@@ -113,73 +132,3 @@ def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
 @lru_cache(maxsize=2)
 def _cached(device: str) -> FeatureNetwork:
     return FeatureNetwork().eval().requires_grad_(False).to(device)
-
-
-class FeatureStatistics:
-    """Mean and covariance of feature vectors, gathered batch by batch in float64."""
-
-    def __init__(self, size: int = CHANNELS) -> None:
-        self.count = 0
-        self._shift: Array | None = None  # the first batch's mean: keeps the sums small
-        self._sum: Array = np.zeros(size)
-        self._products: Array = np.zeros((size, size))
-
-    def add(self, features: Tensor | Array) -> None:
-        """Take a batch [N, size] in; StylemixError for NaN, infinities or another size."""
-        if isinstance(features, Tensor):
-            features = features.detach().double().cpu().numpy()
-        batch = np.asarray(features, dtype=np.float64)
-        if batch.ndim != 2 or batch.shape[1] != len(self._sum) or not np.isfinite(batch).all():
-            raise StylemixError(
-                f"got features of shape {list(batch.shape)} (or not finite); expected finite "
-                f"numbers of shape [N, {len(self._sum)}]; use one feature network throughout"
-            )
-        if not len(batch):
-            return
-        if self._shift is None:
-            self._shift = batch.mean(axis=0)
-        batch = batch - self._shift
-        self.count += len(batch)
-        self._sum += batch.sum(axis=0)
-        self._products += batch.T @ batch
-
-    @property
-    def mean(self) -> Array:
-        """The mean [size]."""
-        shift = self._checked(1)
-        return shift + self._sum / self.count
-
-    @property
-    def covariance(self) -> Array:
-        """The unbiased covariance [size, size]; needs two vectors."""
-        self._checked(2)
-        outer = np.outer(self._sum, self._sum) / self.count
-        return (self._products - outer) / (self.count - 1)
-
-    def _checked(self, least: int) -> Array:
-        if self._shift is None or self.count < least:
-            raise StylemixError(
-                f"got {self.count} pictures for statistics; expected {least} or more; add pictures"
-            )
-        return self._shift
-
-
-def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2: Array) -> float:
-    """Squared Frechet distance of two Gaussians (Dowson & Landau 1982).
-
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means [K] and covariances [K, K]. The trace
-    of the root comes from symmetric eigenproblems, which stay real where C1 C2 is singular.
-    """
-    root = _symmetric_root(covariance1)
-    eigenvalues = np.linalg.eigvalsh(root @ covariance2 @ root)
-    cross = np.sqrt(np.maximum(eigenvalues, 0)).sum()
-    distance = np.sum((mean1 - mean2) ** 2)
-    distance += np.trace(covariance1) + np.trace(covariance2) - 2 * cross
-    return float(max(distance, 0.0))
-
-
-def _symmetric_root(matrix: Array) -> Array:
-    """The symmetric root [K, K] of a positive semidefinite matrix [K, K]."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    root: Array = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    return root

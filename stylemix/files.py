@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Other OSErrors of the block belong to its own work (reading something, say).
         if error.errno in _NO_ROOM:
             raise _cannot_write(path, error) from error
+        raise
+    except Exception as error:
+        # The library that writes safetensors tells the system's error by its number in the text.
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        if told and int(told[1]) in _NO_ROOM:
+            number = int(told[1])
+            raise _cannot_write(path, OSError(number, os.strerror(number))) from error
         raise
     finally:
         with suppress(OSError):

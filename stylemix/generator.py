@@ -17,6 +17,7 @@ from stylemix.layers import (
     Conv2d,
     FullyConnected,
     Modulation,
+    block_dtypes,
     modulated_colors,
     modulated_conv2d,
     modulation,
@@ -94,11 +95,12 @@ class SynthesisLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn([out_channels, in_channels, 3, 3]))
         self.bias = nn.Parameter(torch.zeros([out_channels]))
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn([resolution, resolution]))
+        self.register_buffer("noise_const", torch.randn(config.block_size(resolution)))
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
 
     noise_const: Tensor
     resample_filter: Tensor
+    noise_start = 0  # where its values begin in a row of noise for all layers
 
     def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
         """What a style [N, I] does to this layer for features of a type."""
@@ -108,18 +110,22 @@ class SynthesisLayer(nn.Module):
         self,
         x: Tensor,
         m: Modulation,
-        noise_mode: str,
+        noise_mode: str | Tensor,
         gain: float = 1.0,
         scaled: bool = False,
         post: Tensor | None = None,
     ) -> Tensor:
         """Maps x [N, I, H, W] to [N, O, H*up, W*up], times `post` [N, O]; see modulated_conv2d."""
         noise = strength = None
-        if noise_mode != "none":
+        if isinstance(noise_mode, Tensor):
+            strength = self.noise_strength
+            end = self.noise_start + self.noise_const.numel()
+            noise = noise_mode[:, self.noise_start : end].unflatten(1, (1, *self.noise_const.shape))
+        elif noise_mode != "none":
             strength = self.noise_strength
             noise = self.noise_const[None, None]
-        if noise_mode == "random":
-            noise = torch.randn([x.shape[0], 1, *self.noise_const.shape], device=x.device)
+            if noise_mode == "random":
+                noise = torch.randn([x.shape[0], 1, *self.noise_const.shape], device=x.device)
         return modulated_conv2d(
             x,
             m,
@@ -164,7 +170,7 @@ class SynthesisBlock(nn.Module):
         out = config.channels(resolution)
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         if self.first:
-            self.const = nn.Parameter(torch.randn([out, 4, 4]))
+            self.const = nn.Parameter(torch.randn([out, *config.base]))
         else:
             inner = config.channels(resolution // 2)
             self.conv0 = SynthesisLayer(inner, out, resolution, 2, config)
@@ -185,7 +191,7 @@ class SynthesisBlock(nn.Module):
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def forward(
-        self, x: Tensor, img: Tensor | None, styles: dict[str, Tensor], noise_mode: str
+        self, x: Tensor, img: Tensor | None, styles: dict[str, Tensor], noise_mode: str | Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Features [N, C, H/2, W/2] and picture so far -> those of this resolution."""
         m1 = self.conv1.modulation(styles["conv1"], x.dtype)
@@ -217,6 +223,11 @@ class SynthesisNetwork(nn.Module):
         self.num_ws = config.num_ws
         for resolution in config.resolutions:
             self.add_module(f"b{resolution}", SynthesisBlock(resolution, config))
+        self.noise_size = 0
+        for layer in self.modules():
+            if isinstance(layer, SynthesisLayer):
+                layer.noise_start = self.noise_size
+                self.noise_size += layer.noise_const.numel()
 
     def blocks(self) -> dict[str, SynthesisBlock]:
         """The blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
@@ -243,7 +254,7 @@ class SynthesisNetwork(nn.Module):
     def from_styles(
         self,
         styles: dict[str, Tensor],
-        noise_mode: str = "random",
+        noise_mode: str | Tensor = "random",
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Renders style vectors, as `styles` gives them, to images [N, C, H, W] in about [-1, 1].
@@ -251,14 +262,16 @@ class SynthesisNetwork(nn.Module):
         `dtype` is the precision of the features (None: that of the weights); colours are always
         summed in float32.
         """
-        if noise_mode not in NOISE_MODES:
+        if isinstance(noise_mode, str) and noise_mode not in NOISE_MODES:
             raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
         const = self.get_parameter("b4.const")
         batch = styles["b4.conv1"].shape[0]
-        x = const.to(dtype or const.dtype).unsqueeze(0).expand(batch, -1, -1, -1)
+        x = const.unsqueeze(0).expand(batch, -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         img: Tensor | None = None
-        for name, block in self.blocks().items():
+        kinds = block_dtypes(dtype or const.dtype, len(self.blocks()))
+        for (name, block), kind in zip(self.blocks().items(), kinds, strict=True):
+            x = x.to(kind)
             own = {k.split(".")[1]: s for k, s in styles.items() if k.split(".")[0] == name}
             x, img = block(x, img, own, noise_mode)
         assert img is not None
@@ -267,7 +280,7 @@ class SynthesisNetwork(nn.Module):
     def forward(
         self,
         ws: Tensor,
-        noise_mode: str = "random",
+        noise_mode: str | Tensor = "random",
         styles_offset: dict[str, Tensor] | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
@@ -275,7 +288,8 @@ class SynthesisNetwork(nn.Module):
 
         Args:
             ws: one w per layer.
-            noise_mode: "random", "const" (the stored maps) or "none".
+            noise_mode: "random", "const" (the stored maps), "none", or Gaussian rows
+                [N, noise_size] with the noise of all layers.
             styles_offset: added in style space, {"b8.conv0": [C] or [N, C], ...}.
             dtype: precision of the features; None for that of the weights.
         """

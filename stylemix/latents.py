@@ -321,6 +321,6 @@ def _for_model(latent: Latent, model: Model, file: Path) -> Latent:
     if tuple(latent.w.shape) != (layers, w_dim):
         raise StylemixError(
             f"{file}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
-            f"model of {model.generator.img_resolution} px; project the photo with this model"
+            f"model of {model.generator.config.size_text}; project the photo with this model"
         )
     return latent

@@ -18,6 +18,19 @@ from stylemix.ops import (
     setup_filter,
 )
 
+HALF_BLOCKS = 4
+
+
+def block_dtypes(dtype: torch.dtype, count: int) -> list[torch.dtype]:
+    """Precision of `count` blocks, coarsest first, for features of a type.
+
+    float16 serves the four finest alone, as in ADA (arXiv 2006.06676, appendix D): the coarse
+    ones are cheap, and sums over many channels leave its range. bfloat16 has the range of float32.
+    """
+    if dtype != torch.float16:
+        return [dtype] * count
+    return [torch.float32] * (count - HALF_BLOCKS) + [dtype] * min(count, HALF_BLOCKS)
+
 
 def normalize_2nd_moment(x: Tensor) -> Tensor:
     """Scales each row of x [N, C] to a mean square of one."""

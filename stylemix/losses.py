@@ -19,6 +19,24 @@ def d_logistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
+def g_minimax(fake_logits: Tensor) -> Tensor:
+    """Saturating loss of the original game, mean log(1 - sigmoid) (arXiv 1406.2661, eq. 1)."""
+    return -F.softplus(fake_logits).mean()
+
+
+def g_relativistic(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """A fake should score above the real picture it is paired with (arXiv 2501.05441, eq. 2)."""
+    return F.softplus(real_logits - fake_logits).mean()
+
+
+def d_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """A real picture should score above the fake that it is paired with."""
+    return F.softplus(fake_logits - real_logits).mean()
+
+
+LOSSES = ("logistic", "minimax", "relativistic")
+
+
 def r1_penalty(real_logits: Tensor, reals: Tensor) -> Tensor:
     """Squared gradient norms [N] of the logits at reals [N, C, H, W] (arXiv 1801.04406).
 

@@ -55,7 +55,7 @@ def _index_of(parameter: str, where: dict[str, int]) -> int:
 
 @torch.no_grad()
 def render(generator: Generator, ws: Tensor, ingredients: Sequence[Ingredient] = ()) -> Tensor:
-    """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, H] in [-1, 1]."""
+    """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1]."""
     resolution = generator.img_resolution
     where = layer_indices(generator)
     offsets: dict[str, Tensor] = {}

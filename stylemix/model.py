@@ -37,10 +37,22 @@ class Model:
     card: dict[str, Json] = field(default_factory=dict)
     origin: str = "stylemix"
 
+    def __post_init__(self) -> None:
+        check_template(self.template, self.generator.config)
+
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that name the generator's weights."""
         return fingerprint(self.generator)
+
+
+def check_template(template: Template, config: GeneratorConfig) -> None:
+    """Raise StylemixError where faces are to be aligned for a generator that is not square."""
+    if template.kind != "none" and config.height != config.width:
+        raise StylemixError(
+            f"got the face template {template.name} for a model of {config.size_text}; expected "
+            "none, since faces are cut out as squares; use --template none"
+        )
 
 
 def fingerprint(generator: nn.Module) -> str:
@@ -79,7 +91,7 @@ def check_shapes(
         parts += [f"has the unknown {_shown(extra[0])}{_and_more(extra)}"] if extra else []
         raise StylemixError(
             f"{name}: got {kind} weights that do not fit, it {' and '.join(parts)}; expected a "
-            f"StyleGAN2 {kind} of {config.img_resolution} px; choose another model"
+            f"StyleGAN2 {kind} of {config.size_text}; choose another model"
         )
 
 

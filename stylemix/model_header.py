@@ -34,6 +34,7 @@ LIMITS = {
     "mbstd_num_channels": (1, 64),
 }
 MAX_FILTER_TAPS = 32
+SQUARE = (4, 4)  # base of a file that names none
 
 Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
 
@@ -52,15 +53,22 @@ class Header:
 
 def header_of(model: Model) -> dict[str, Json]:
     """Return the header of a model as plain JSON values."""
-    has_d = model.discriminator is not None
+    discriminator = model.discriminator
     return {
-        "generator": _plain(asdict(model.generator.config)),
-        "discriminator": _plain(asdict(model.discriminator.config)) if has_d else None,  # type: ignore[union-attr]
+        "generator": _sizes(model.generator.config),
+        "discriminator": None if discriminator is None else _sizes(discriminator.config),
         "template": _plain(model.template.to_json()),
         "card": _plain(model.card),
         "fingerprint": model.fingerprint,
         "origin": model.origin,
     }
+
+
+def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
+    sizes = asdict(config)
+    if config.base == SQUARE:
+        del sizes["base"]  # so that files of square models stay what they were
+    return _plain(sizes)
 
 
 def _plain(value: object) -> Json:
@@ -170,7 +178,10 @@ def _size(key: str, value: object, name: str) -> object:
         if type(value) is int and low <= value <= high:
             return value
         raise _odd(name, key, _shown(value), f"{low} to {high}")
-    if key == "conv_clamp":
+    if key == "base":
+        if isinstance(value, (list, tuple)) and all(type(side) is int for side in value):
+            return tuple(value)
+    elif key == "conv_clamp":
         if value is None or (_is_number(value) and float(str(value)) > 0):
             return value
     elif key == "resample_filter":

@@ -8,13 +8,13 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from stylemix.colours import to_rgb
+from stylemix.colours import to_grey, to_rgb, to_rgba
 from stylemix.errors import StylemixError
 
 MAX_PIXELS = 100_000_000
@@ -36,31 +36,38 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_lock = threading.RLock()
+_lock = threading.Lock()
+_decoding = 0  # threads that decode at this moment
+_quiet: list[object] = []  # their filter of warnings
 
 
-def load_image(path: str | os.PathLike[str], min_side: int | None = None) -> Image.Image:
+def load_image(
+    path: str | os.PathLike[str], min_side: int | None = None, mode: str = "RGB"
+) -> Image.Image:
     """Read a picture file: 8-bit RGB, upright, sRGB, on white, first frame, no metadata.
 
+    With `mode` "L" it comes as grey, with "RGBA" with its transparency instead of on white.
     Where a shorter side of `min_side` px is enough, large JPEGs are decoded at 1/2, 1/4 or 1/8
     of their size, which is several times faster. Raises StylemixError for anything that is no
     whole picture between 16 px a side and 100 megapixels.
     """
     path = Path(path)
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             raise StylemixError(f"{path}: got a folder; expected a picture file; name one in it")
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(kind):
             raise StylemixError(f"{path}: got a device or pipe; expected a picture file; name one")
         stream = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise _cannot_open(path, error) from error
     with stream:
-        return read_image(stream, str(path), min_side)
+        return read_image(stream, str(path), min_side, mode)
 
 
-def read_image(stream: BinaryIO, name: str, min_side: int | None = None) -> Image.Image:
+def read_image(
+    stream: BinaryIO, name: str, min_side: int | None = None, mode: str = "RGB"
+) -> Image.Image:
     """Read a picture from a seekable stream as `load_image` does; errors speak of `name`."""
     head = stream.read(512)
     stream.seek(0)
@@ -68,14 +75,14 @@ def read_image(stream: BinaryIO, name: str, min_side: int | None = None) -> Imag
         raise StylemixError(f"{name}: got an empty file; {_WHOLE}; copy or download it again")
     if _is_raw(head, name):
         raise StylemixError(f"{name}: got a camera's raw file; {_WHOLE}; {_SAVE_AS}")
-    with _one_quiet_decoder():
+    with _quiet_decoder():
         image = _open_header(stream, name, head)
         _check_size(image.size, name)
         if min_side is not None:
             image.draft(None, (min_side, min_side))  # does nothing except for JPEG
         try:
             image.load()
-            return _upright(to_rgb(image), _orientation(image))
+            return _upright(_convert(image, mode), _orientation(image))
         except StylemixError as error:
             raise StylemixError(f"{name}: {error}") from error
         except MemoryError as error:
@@ -85,14 +92,26 @@ def read_image(stream: BinaryIO, name: str, min_side: int | None = None) -> Imag
 
 
 @contextmanager
-def _one_quiet_decoder() -> Iterator[None]:
+def _quiet_decoder() -> Iterator[None]:
     """Silence Pillow's warnings (this module checks sizes itself) without touching its globals.
 
-    The lock is there because the filters of `warnings` are shared by all threads.
+    All threads share the filters of `warnings`, and several may decode at a time: the first one
+    in adds a filter and the last one out takes it away. Other code's filters stay as they are.
     """
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    global _decoding
+    with _lock:
+        _decoding += 1
+        if _decoding == 1:
+            warnings.filterwarnings("ignore", module="PIL")
+            _quiet.append(warnings.filters[0])
+    try:
         yield
+    finally:
+        with _lock:
+            _decoding -= 1
+            if not _decoding:
+                with suppress(ValueError):  # other code has put filters of its own in their place
+                    cast(list[object], warnings.filters).remove(_quiet.pop())
 
 
 def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
@@ -120,6 +139,12 @@ def _check_size(size: tuple[int, int], name: str) -> None:
             f"{name}: got a picture of {width} x {height} px; expected at least {MIN_SIDE} px "
             "a side; give a larger one"
         )
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "RGB":
+        return to_rgb(image)
+    return to_rgba(image) if mode == "RGBA" else to_grey(image)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from stylemix.alignment import Alignment, align_photo
-from stylemix.images import to_tensor
+from stylemix.images import resize, to_tensor
 from stylemix.latents import Latent
 from stylemix.model import Model
 from stylemix.photos import load_image
@@ -34,7 +36,7 @@ def unique_names(names: Iterable[str]) -> list[str]:
 
 @dataclass
 class Portrait:
-    """A photo as a model sees it: image [C, H, H] in [-1, 1], and how it was cut out."""
+    """A photo as a model sees it: image [C, H, W] in [-1, 1], and how it was cut out."""
 
     name: str
     image: Tensor
@@ -49,14 +51,27 @@ def read_portrait(
     `face` picks one of several, 1 for the largest. A model without a face template gets the
     middle of the photo.
     """
-    picture = photo.open() if isinstance(photo, ImageSource) else load_image(photo)
-    name = str(photo)
-    size = model.generator.img_resolution
-    alignment = align_photo(picture, model.template, size, face, name)
-    image = to_tensor(alignment.crop)[0]
-    if model.generator.img_channels == 1:
-        image = image.mean(dim=0, keepdim=True)
+    config, name = model.generator.config, str(photo)
+    clear = config.img_channels == 4 and model.template.kind == "none"  # faces are cut from RGB
+    mode = "RGBA" if clear else "RGB"
+    if isinstance(photo, ImageSource):
+        picture = photo.open(mode=mode)
+    else:
+        picture = load_image(photo, mode=mode)
+    if clear or config.height != config.width:
+        alignment = _middle(picture, config.width, config.height)
+    else:
+        alignment = align_photo(picture, model.template, config.height, face, name)
+    image = to_tensor(alignment.crop, channels=config.img_channels)[0]
     return Portrait(name, image, alignment)
+
+
+def _middle(picture: Image.Image, width: int, height: int) -> Alignment:
+    """The middle of a photo of any mode at `width` x `height` px."""
+    scale = max(width / picture.width, height / picture.height)
+    x, y = (width - scale * picture.width) / 2, (height - scale * picture.height) / 2
+    matrix = np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
+    return Alignment(resize(picture, (width, height)), matrix, np.zeros((0, 2)), 1.0)
 
 
 def project_portraits(

@@ -19,7 +19,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.features import load_feature_network
+from stylemix.features import as_rgb, bring_within, load_feature_network
 from stylemix.generator import Generator
 from stylemix.identity import embed, identity_cosine
 from stylemix.latents import map_latents, z_from_seed
@@ -74,7 +74,7 @@ class LatentPrior:
     mean: Tensor
     whiten: Tensor
     centres: Tensor  # [M, w_dim]
-    pictures: Tensor  # [M, C, H, H], of the centres
+    pictures: Tensor  # [M, C, H, W], of the centres
 
     def penalty(self, ws: Tensor) -> Tensor:
         """Mean square [N] of whitened ws [N, L, w_dim]; about 1 for mapped latents."""
@@ -126,19 +126,15 @@ class Similarity:
 
     def __init__(self, model: Model, targets: Tensor, settings: ProjectionSettings) -> None:
         self.model, self.settings, self.targets = model, settings, targets
-        has_face = model.template.kind != "none" and targets.shape[1] == 3
+        has_face = model.template.kind != "none"
         with torch.no_grad():
             self.maps, self.pixels = self._maps(targets), _pyramid(targets)
-            self.identity = embed(targets, model.template) if has_face else None
+            self.identity = embed(as_rgb(targets), model.template) if has_face else None
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         if self.model.discriminator is not None:
             return self.model.discriminator.features(images)
-        if images.shape[1] == 1:
-            images = images.repeat(1, 3, 1, 1)
-        side = min(max(images.shape[-1], SMALLEST_FOR_FEATURES), LARGEST_FOR_FEATURES)
-        if images.shape[-1] != side:
-            images = F.interpolate(images, side, mode="bilinear", antialias=True)
+        images = bring_within(as_rgb(images), SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES)
         return load_feature_network(str(images.device)).maps(images)
 
     def _distance(self, maps: list[Tensor], pixels: list[Tensor], which: slice) -> Tensor:
@@ -171,7 +167,7 @@ class Similarity:
         """Squared distance [N] of face descriptors; zero without a face template."""
         if self.identity is None:
             return torch.zeros(len(images), device=images.device)
-        found = embed(images, self.model.template)
+        found = embed(as_rgb(images), self.model.template)
         return (found - self.identity).square().sum(dim=1) * self.settings.identity_weight
 
     @torch.no_grad()
@@ -180,7 +176,8 @@ class Similarity:
         mse = (images - self.targets).square().mean(dim=(1, 2, 3)).tolist()
         rows = [{"mse": value} for value in mse]
         if self.identity is not None:
-            cosines = identity_cosine(embed(images, self.model.template), self.identity)
+            found = embed(as_rgb(images), self.model.template)
+            cosines = identity_cosine(found, self.identity)
             for row, value in zip(rows, cosines.tolist(), strict=True):
                 row["identity"] = value
         return rows
@@ -266,17 +263,17 @@ def project(
 
     Args:
         model: what to project into.
-        targets: aligned images [N, C, H, H] in [-1, 1] at the model's resolution.
+        targets: aligned images [N, C, H, W] in [-1, 1] at the model's size.
         settings: steps, rates and weights.
         progress: called after each step with (step, steps, mean loss).
     """
     settings = settings or ProjectionSettings()
     generator = model.generator
-    side = generator.img_resolution
-    if targets.ndim != 4 or tuple(targets.shape[1:]) != (generator.img_channels, side, side):
+    expected = (generator.img_channels, generator.config.height, generator.config.width)
+    if targets.ndim != 4 or tuple(targets.shape[1:]) != expected:
         raise StylemixError(
             f"got images of shape {list(targets.shape)}; "
-            f"expected [N, {generator.img_channels}, {side}, {side}]; align them to the model"
+            f"expected [N, {', '.join(map(str, expected))}]; align them to the model"
         )
     similarity = Similarity(model, targets.to(generator.mapping.w_avg), settings)
     search = _Search(model, similarity, settings, progress)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.features import load_feature_network
+from stylemix.features import as_rgb, bring_within, load_feature_network
 from stylemix.identity import embed, identity_distance
 from stylemix.latents import map_latents
 from stylemix.mixing import Ingredient, render
@@ -18,17 +18,14 @@ SMALLEST, LARGEST = 128, 256  # px a side that features are taken at
 
 
 def style_statistics(images: Tensor) -> Tensor:
-    """Channel means and deviations of MobileNetV2 features of images [N, 3, H, H], as one vector.
+    """Channel means and deviations of MobileNetV2 features of images [N, C, H, W], as one vector.
 
     Each stage counts the same, whatever its width.
     """
     network = load_feature_network(str(images.device))
     parts = []
     for chunk in images.split(32):
-        side = min(max(chunk.shape[-1], SMALLEST), LARGEST)
-        if chunk.shape[-1] != side:
-            chunk = F.interpolate(chunk, side, mode="bilinear", antialias=True)
-        maps = network.maps(chunk, STAGES)
+        maps = network.maps(bring_within(as_rgb(chunk), SMALLEST, LARGEST), STAGES)
         parts.append([torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps])
     stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]
     return torch.cat([F.normalize(stage, dim=0) for stage in stages])
@@ -36,7 +33,7 @@ def style_statistics(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -> dict[str, float]:
-    """Scores of a style on `count` generated faces against its pictures [K, 3, H, H].
+    """Scores of a style on `count` generated faces against its pictures [K, C, H, W].
 
     "style accuracy" is 1 - d(styled, pictures) / d(plain, pictures) for squared distances of
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
@@ -52,6 +49,7 @@ def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -
     after = (style_statistics(styled) - wanted).square().sum()
     out = {"style accuracy": round(float(1 - after / before), 3)}
     if model.template.kind != "none":
-        distance = identity_distance(embed(plain, model.template), embed(styled, model.template))
+        descriptors = [embed(as_rgb(images), model.template) for images in (plain, styled)]
+        distance = identity_distance(*descriptors)
         out["identity distance"] = round(float(distance.mean()), 3)
     return out

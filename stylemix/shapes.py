@@ -7,6 +7,8 @@ arithmetic first imports torch's compiler, which takes seconds.)
 
 from __future__ import annotations
 
+import math
+
 from stylemix.config import DiscriminatorConfig, GeneratorConfig
 
 Shapes = dict[str, tuple[int, ...]]
@@ -45,7 +47,7 @@ def _generator(config: GeneratorConfig) -> Shapes:
         shapes[f"{block}.resample_filter"] = taps
         layers = {"conv1": out} if r == 4 else {"conv0": inner, "conv1": out}
         if r == 4:
-            shapes[f"{block}.const"] = (out, 4, 4)
+            shapes[f"{block}.const"] = (out, *config.base)
         elif config.architecture == "resnet":
             shapes[f"{block}.skip.weight"] = (out, inner, 1, 1)
             shapes[f"{block}.skip.resample_filter"] = taps
@@ -55,7 +57,7 @@ def _generator(config: GeneratorConfig) -> Shapes:
             shapes[f"{name}.weight"] = (out, inputs, 3, 3)
             shapes[f"{name}.bias"] = (out,)
             shapes[f"{name}.noise_strength"] = ()
-            shapes[f"{name}.noise_const"] = (r, r)
+            shapes[f"{name}.noise_const"] = config.block_size(r)
             shapes[f"{name}.resample_filter"] = taps
         if config.architecture == "skip" or r == config.img_resolution:
             shapes |= _linear(f"{block}.torgb.affine", config.w_dim, out)
@@ -90,4 +92,5 @@ def _discriminator(config: DiscriminatorConfig) -> Shapes:
         # Its filter is never used; the public files hold the usual four taps whatever the others.
         shapes |= _conv("b4.fromrgb", colours, width, 1, (4, 4))
     shapes |= _conv("b4.conv", width + config.mbstd_num_channels, width, 3, taps)
-    return shapes | _linear("b4.fc", width * 16, width) | _linear("b4.out", width, cmap or 1)
+    shapes |= _linear("b4.fc", width * math.prod(config.base), width)
+    return shapes | _linear("b4.out", width, cmap or 1)

@@ -47,11 +47,11 @@ def grid(
     gap: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Return one RGB picture of `images`, row by row, each fitted into a square of `cell` px.
+    """Return one RGB picture of `images`, row by row, the longer side of each at `cell` px.
 
-    None leaves a cell empty. Small images are enlarged, oblong ones centred. `labels` stand below
-    each image, the others beside and above; long ones are wrapped, then shortened. Without
-    `columns` the labels decide, else a sheet about as wide as high.
+    None leaves a cell empty. Small images are enlarged, those of another shape centred. `labels`
+    stand below each image, the others beside and above; long ones are wrapped, then shortened.
+    Without `columns` the labels decide, else a sheet about as wide as high.
     """
     if not images:
         raise StylemixError("got no images for a sheet; expected at least one; name a picture")
@@ -66,9 +66,17 @@ def grid(
             raise ValueError(f"got {len(given)} {name}; expected at most {most}")
     cell = cell or min(DEFAULT_CELL, max(16, math.isqrt(_MOST_PIXELS // (rows * columns))))
     gap = max(4, cell // 20) if gap is None else gap
-    layout = _Layout.make(cell, gap, rows, columns)
+    sizes = [fit_size(image.size, cell) for image in images if image is not None]
+    widths, heights = zip(*sizes, strict=True) if sizes else ((cell,), (cell,))
+    layout = _Layout.make(cell, (max(widths), max(heights)), gap, rows, columns)
     layout.add_labels(column_labels, row_labels, labels, title)
     return layout.draw(images)
+
+
+def fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return `size` (width, height) in the same proportions, with `side` px as its longer side."""
+    longer = max(size)
+    return max(1, round(size[0] * side / longer)), max(1, round(size[1] * side / longer))
 
 
 def _count_columns(
@@ -112,6 +120,7 @@ class _Layout:
     """Where everything on a sheet goes, in px; positions are asked for once labels are added."""
 
     cell: int
+    box: tuple[int, int]  # width and height of a cell, the larger of which is `cell`
     gap: int
     rows: int
     columns: int
@@ -122,8 +131,8 @@ class _Layout:
     title: list[_Block]
 
     @classmethod
-    def make(cls, cell: int, gap: int, rows: int, columns: int) -> "_Layout":
-        return cls(cell, gap, rows, columns, max(8, cell // 12), [], [], [], [])
+    def make(cls, cell: int, box: tuple[int, int], gap: int, rows: int, columns: int) -> "_Layout":
+        return cls(cell, box, gap, rows, columns, max(8, cell // 12), [], [], [], [])
 
     def add_labels(
         self,
@@ -134,9 +143,9 @@ class _Layout:
     ) -> None:
         size = max(_SMALLEST_TEXT, round(self.cell * _TEXT_SIZE))
         wide = max(self.cell, 4 * size)  # tiny cells still get row labels that can be read
-        self.above = [_block(text, size, self.cell, _LABEL_LINES) for text in above or ()]
-        self.below = [_block(text, size, self.cell, _LABEL_LINES) for text in below or ()]
-        fitting = max(1, min(_ROW_LABEL_LINES, self.cell // math.ceil(size * _LINE_HEIGHT)))
+        self.above = [_block(text, size, self.box[0], _LABEL_LINES) for text in above or ()]
+        self.below = [_block(text, size, self.box[0], _LABEL_LINES) for text in below or ()]
+        fitting = max(1, min(_ROW_LABEL_LINES, self.box[1] // math.ceil(size * _LINE_HEIGHT)))
         self.beside = [_block(text, size, wide, fitting) for text in beside or ()]
         if title:
             size = max(_SMALLEST_TEXT + 2, round(self.cell * _TITLE_SIZE))
@@ -155,7 +164,7 @@ class _Layout:
 
     @property
     def width(self) -> int:
-        return self.left + self.columns * (self.cell + self.gap) - self.gap + self.margin
+        return self.left + self.columns * (self.box[0] + self.gap) - self.gap + self.margin
 
     @cached_property
     def row_tops(self) -> list[int]:
@@ -166,46 +175,45 @@ class _Layout:
         for row in range(self.rows):
             labels = self.below[row * self.columns : (row + 1) * self.columns]
             under = max((block.height for block in labels), default=0)
-            tops.append(tops[-1] + self.cell + self.gap + (under + self.pad if under else 0))
+            tops.append(tops[-1] + self.box[1] + self.gap + (under + self.pad if under else 0))
         return tops
 
     def corner(self, index: int) -> tuple[int, int]:
         row, column = divmod(index, self.columns)
-        return self.left + column * (self.cell + self.gap), self.row_tops[row]
+        return self.left + column * (self.box[0] + self.gap), self.row_tops[row]
 
     def draw(self, images: Sequence[Image.Image | None]) -> Image.Image:
-        height = self.row_tops[-1] - self.gap + self.margin
-        sheet = Image.new("RGB", (self.width, height), _PAGE)
+        bottom = self.row_tops[-1] - self.gap + self.margin
+        sheet = Image.new("RGB", (self.width, bottom), _PAGE)
         pen = ImageDraw.Draw(sheet)
         for block in self.title:
             block.draw(pen, self.margin, self.margin, "l")
-        half = self.cell / 2
+        width, height = self.box
         for column, block in enumerate(self.above):
             x, y = self.corner(column)
-            block.draw(pen, x + half, y - self.pad - block.height, "m")
+            block.draw(pen, x + width / 2, y - self.pad - block.height, "m")
         for row, block in enumerate(self.beside):
             x, y = self.corner(row * self.columns)
-            block.draw(pen, x - 2 * self.pad, y + half - block.height / 2, "r")
+            block.draw(pen, x - 2 * self.pad, y + height / 2 - block.height / 2, "r")
         for index, block in enumerate(self.below):
             x, y = self.corner(index)
-            block.draw(pen, x + half, y + self.cell + self.pad, "m")
+            block.draw(pen, x + width / 2, y + height + self.pad, "m")
         for index, image in enumerate(images):
             x, y = self.corner(index)
             if image is None:
-                pen.rectangle((x, y, x + self.cell - 1, y + self.cell - 1), outline=_FAINT)
+                pen.rectangle((x, y, x + width - 1, y + height - 1), outline=_FAINT)
                 continue
             fitted = _fit(image, self.cell)
-            left, top = (self.cell - fitted.width) // 2, (self.cell - fitted.height) // 2
+            left, top = (width - fitted.width) // 2, (height - fitted.height) // 2
             sheet.paste(fitted, (x + left, y + top))
         return sheet
 
 
 def _fit(image: Image.Image, cell: int) -> Image.Image:
-    scale = cell / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     # Lanczos rings beside hard edges where it enlarges a lot; bicubic hardly does.
-    method = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS
-    return to_rgb(image).resize(size, method)
+    larger = cell > max(image.size)
+    method = Image.Resampling.BICUBIC if larger else Image.Resampling.LANCZOS
+    return to_rgb(image).resize(fit_size(image.size, cell), method)
 
 
 def _block(text: str, size: int, width: int, most_lines: int) -> _Block:

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,11 +40,22 @@ class ImageSource:
         """The name without folders and extension."""
         return PurePosixPath(self.name).stem
 
-    def open(self, min_side: int | None = None) -> Image.Image:
+    def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
         """Read the picture as `load_image` does; StylemixError where it cannot be read."""
         if self.member is None:
-            return load_image(self.path, min_side)
-        return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side)
+            return load_image(self.path, min_side, mode)
+        return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side, mode)
+
+    def checksum(self) -> tuple[int, int]:
+        """Return size in bytes and CRC-32 of the file; a zip's directory knows them."""
+        if self.member is not None:
+            about = _open_zip(self.path).getinfo(self.member)
+            return about.file_size, about.CRC
+        size = crc = 0
+        with self.path.open("rb") as stream:
+            while block := stream.read(2**20):
+                size, crc = size + len(block), zlib.crc32(block, crc)
+        return size, crc
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
@@ -60,6 +72,29 @@ def list_images(paths: StrPath | Sequence[StrPath]) -> list[ImageSource]:
     if not several:
         raise StylemixError("got no pictures; expected files, folders or zips; name one")
     return [source for path in several for source in _list_one(Path(path))]
+
+
+def has_pictures(path: StrPath) -> bool:
+    """Whether `list_images` finds any; it opens none."""
+    try:
+        return bool(list_images(path))
+    except StylemixError:
+        return False
+
+
+def read_beside(path: StrPath, name: str) -> bytes | None:
+    """Return a file at the top of a folder or zip of pictures; None where it is not there."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return (path / name).read_bytes() if (path / name).exists() else None
+        if not _is_zip(path) or name not in _open_zip(path).namelist():
+            return None
+    except OSError as error:
+        raise StylemixError(
+            f"{path / name}: got {error.strerror!r}; expected to read it"
+        ) from error
+    return _read_member(path, name)
 
 
 def load_images(

@@ -203,7 +203,7 @@ def learn_transfer(
 
 
 def _cells(images: Tensor, cells: int) -> Tensor:
-    return F.adaptive_avg_pool2d(images, min(cells, images.shape[-1]))
+    return F.adaptive_avg_pool2d(images, min(cells, *images.shape[2:]))
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

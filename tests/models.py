@@ -23,11 +23,12 @@ def tiny_model(
     channels: int = 3,
     classes: int = 0,
     architecture: str = "skip",
+    base: tuple[int, int] = (4, 4),
 ) -> Model:
     """A model whose noise, biases and average w are not zero, so that mistakes with them show."""
     sizes = {
         "img_resolution": resolution, "img_channels": channels, "c_dim": classes,
-        "mapping_layers": 2, "channel_base": 8 * resolution, "channel_max": 32,
+        "mapping_layers": 2, "channel_base": 8 * resolution, "channel_max": 32, "base": base,
     }  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -21,6 +21,7 @@ from stylemix.checkpoint import load_model
 from stylemix.dataset import ImageDataset
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.images import to_channels
 from stylemix.model import Model
 from stylemix.scores import score_style
 from stylemix.sources import list_images
@@ -38,16 +39,19 @@ def read_pictures(paths: tuple[Path, ...], model: Model, align: bool) -> ImageDa
 
     With `align` the face of each is cut out, and pictures without one are left out.
     """
-    size = model.generator.img_resolution
+    config = model.generator.config
 
     def cut(picture: Image.Image) -> Image.Image:
-        return align_photo(picture, model.template, size).crop
+        crop = align_photo(to_channels(picture, 3), model.template, config.height).crop
+        return to_channels(crop, config.img_channels)
 
-    return ImageDataset(paths, size, prepare=cut if align else None)
+    size = config.height, config.width
+    prepare = cut if align else None
+    return ImageDataset(paths, size, prepare=prepare, channels=config.img_channels)
 
 
 def some_of(dataset: ImageDataset) -> Tensor:
-    """Up to 256 pictures, evenly from the whole set, [K, 3, H, H] in [-1, 1]."""
+    """Up to 256 pictures, evenly from the whole set, [K, C, H, W] in [-1, 1]."""
     count = min(len(dataset), MOST_FOR_LOOK)
     images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
     return images.float() / 127.5 - 1

@@ -89,7 +89,8 @@ def _choose_target(
     chosen, pixels = TEMPLATES["faces128"], DEFAULT_SIZE
     if model is not None:
         loaded = load_model(model)
-        chosen, pixels = loaded.template, loaded.generator.img_resolution
+        sizes = loaded.generator.config
+        chosen, pixels = loaded.template, min(sizes.height, sizes.width)
     if template is not None:
         chosen = TEMPLATES[template]
     return Target(chosen, size or pixels, face, all_faces)

@@ -49,7 +49,7 @@ def summary(model: Model, target: str) -> list[str]:
     labels = f", {config.c_dim} labels" if config.c_dim else ""
     lines = [
         f"{target}: {Path(target).stat().st_size / 1e6:.1f} MB",
-        f"resolution {config.img_resolution} px{labels}, architecture {config.architecture}",
+        f"size {config.size_text}, {config.colours}{labels}, architecture {config.architecture}",
         f"generator {count_parameters(model.generator):,} parameters",
     ]
     if model.discriminator is not None:

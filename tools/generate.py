@@ -16,7 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.generator import NOISE_MODES, Generator
 from stylemix.images import check_folder, check_image_path, resize, save_image, to_pil
 from stylemix.latents import z_from_seed
-from stylemix.sheets import grid
+from stylemix.sheets import fit_size, grid
 from stylemix.sources import EXTENSIONS
 
 MOST_SEEDS = 100_000
@@ -48,7 +48,7 @@ def generate(
     label: int | None = None,
     noise_mode: str = "const",
 ) -> Tensor:
-    """Images [N, C, H, H] in [-1, 1] of seeds; each depends on its own seed alone."""
+    """Images [N, C, H, W] in [-1, 1] of seeds; each depends on its own seed alone."""
     device = generator.mapping.w_avg.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
     ws = generator.mapping(z, _classes(generator, label, len(seeds)), truncation_psi=psi)
@@ -89,7 +89,9 @@ def _classes(generator: Generator, label: int | None, count: int) -> Tensor | No
 )  # fmt: skip
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional model.")
 @click.option("--grid", "as_grid", is_flag=True, help="One picture of all.")
-@click.option("--size", type=click.IntRange(16, 4096), help="Side in px.  [default: the model's]")
+@click.option(
+    "--size", type=click.IntRange(16, 4096), help="Longer side in px.  [default: the model's]"
+)
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None,
     help="Folder; a picture with --grid or for one seed.  [default: out, out.png]",
@@ -125,18 +127,19 @@ def generate_command(
     else:
         check_folder(target)
     generator = load_model(model, find_device(device)).generator
-    cell = size or max(generator.img_resolution, SMALLEST_CELL)
+    own = generator.config.width, generator.config.height
+    wanted = own if size is None else fit_size(own, size)
     pictures = []
     for start in range(0, len(numbers), batch):
         part = numbers[start : start + batch]
         images = generate(generator, part, psi, label, noise_mode)
         for seed, image in zip(part, images, strict=True):
-            picture = to_pil(image) if size is None else resize(to_pil(image), size)
+            picture = resize(to_pil(image), wanted)
             if as_grid:
                 pictures.append(picture)
             else:
                 save_image(target if to_file else target / f"seed{seed:04d}.png", picture)
     if as_grid:
-        save_image(target, grid(pictures, cell=cell, gap=4))
+        save_image(target, grid(pictures, cell=size or max(*own, SMALLEST_CELL), gap=4))
     count = f"{len(numbers)} pictures" if len(numbers) > 1 else "1 picture"
     click.echo(f"Wrote {count} to {target}")

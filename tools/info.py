@@ -137,7 +137,9 @@ def _cuda() -> str:
 def _model(file: Path) -> str:
     header = _header(file)
     kept = "generator and discriminator" if header.discriminator else "generator"
-    return f"{header.generator.img_resolution} px, {kept}, {_size(file)}, {header.fingerprint}"
+    sizes = header.generator
+    colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
+    return f"{sizes.size_text}{colours}, {kept}, {_size(file)}, {header.fingerprint}"
 
 
 def _header(file: Path) -> Header:

@@ -28,7 +28,7 @@ from stylemix.mixing import (
 from stylemix.model import Model
 from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
 from stylemix.projection import seed_latent
-from stylemix.sheets import grid
+from stylemix.sheets import fit_size, grid
 from stylemix.sources import EXTENSIONS, ImageSource, list_images
 from stylemix.style import Style, check_strength, find_style, format_of, load_style
 
@@ -192,9 +192,8 @@ def _seed(what: str) -> int:
 
 
 def enlarge(picture: Image.Image, size: int | None = None) -> Image.Image:
-    """A picture at `size` px; None for its own, but at least 256 px."""
-    size = size or max(picture.width, SMALLEST_OUTPUT)
-    return picture if picture.width == size else resize(picture, size)
+    """A picture with a longer side of `size` px; None for its own, but at least 256 px."""
+    return resize(picture, fit_size(picture.size, size or max(*picture.size, SMALLEST_OUTPUT)))
 
 
 @click.command("mix")
@@ -222,7 +221,7 @@ def enlarge(picture: Image.Image, size: int | None = None) -> Image.Image:
     help="Picture; with several sources and no --grid a folder.  [default: out.png, out]",
 )  # fmt: skip
 @click.option("--grid", "as_grid", is_flag=True, help="One picture of sources by styles.")
-@click.option("--size", type=click.IntRange(16, 4096), help="Side of the output in px.")
+@click.option("--size", type=click.IntRange(16, 4096), help="Longer side of the output in px.")
 @click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def mix_command(
@@ -277,12 +276,13 @@ def _save_grid(
     size: int | None,
 ) -> None:
     """Rows are people, columns their reconstruction and each style by itself."""
+    config = mixer.generator.config
     columns: list[list[Wanted]] = [[], *([item] for item in wanted)]
     sheet = grid(
         [mixer.render(mixer.people[who], parts, strength) for who in sources for parts in columns],
         columns=len(columns),
         column_labels=["reconstruction", *(item.label for item in wanted)],
         row_labels=[Wanted(source).name for source in sources],
-        cell=size or max(mixer.generator.img_resolution, SMALLEST_CELL),
+        cell=size or max(config.height, config.width, SMALLEST_CELL),
     )
     save_image(output, sheet, generated="composite")

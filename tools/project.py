@@ -25,7 +25,7 @@ def save_projection(
 ) -> Path:
     """Writes latent, reconstruction and side-by-side picture of a photo; returns the latent's path.
 
-    `images` are the W and the W+ reconstruction, [C, H, H] in [-1, 1].
+    `images` are the W and the W+ reconstruction, [C, H, W] in [-1, 1].
     """
     path = folder / f"{stem}.latent.safetensors"
     before, after = (to_pil(image) for image in images)
@@ -34,7 +34,7 @@ def save_projection(
         [portrait.alignment.crop, before, after],
         columns=3,
         column_labels=["photo", "one w", "w per layer"],
-        cell=max(after.width, 256),
+        cell=max(*after.size, 256),
     )
     save_image(folder / f"{stem}.side-by-side.png", sheet, generated="composite")
     save_latent(path, latent)  # last: who finds it finds the pictures too

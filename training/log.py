@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stylemix.alignment import Template
 from stylemix.checkpoint import save_model
+from stylemix.errors import StylemixError
 from stylemix.files import Json, write_text
 from stylemix.images import save_image, to_pil
 from stylemix.model import Model
 from stylemix.sheets import grid
 from stylemix.training.config import TrainConfig
-from stylemix.training.state import TrainState
+from stylemix.training.state import Counters, TrainState
 
 Stats = dict[str, list[Tensor]]
+GRID = 48  # pictures of a grid
 
 
 def add(stats: Stats, name: str, value: Tensor) -> None:
@@ -26,23 +33,93 @@ def add(stats: Stats, name: str, value: Tensor) -> None:
     stats.setdefault(name, []).append(value.detach().float().mean())
 
 
-def write_stats(folder: Path, state: TrainState, stats: Stats) -> dict[str, float]:
-    """Appends one line of means to stats.jsonl, empties `stats` and returns the line."""
+def report(
+    state: TrainState, config: TrainConfig, stats: Stats, timing: Timing
+) -> dict[str, float]:
+    """One line of means, which empties `stats`: losses, rates, time and memory."""
+    counters = state.counters
+    kimg = counters.cur_nimg / 1000
     line: dict[str, float] = {
-        "Progress/kimg": round(state.cur_nimg / 1000, 3),
-        "Progress/augment": round(state.augment_p, 4),
-        "Timing/total_sec": round(state.seconds, 1),
-    }
+        "Progress/kimg": round(kimg, 3),
+        "Progress/augment": round(counters.augment_p, 4),
+        "Progress/lr": config.value("lr", counters.cur_nimg) * counters.lr_scale,
+        "Progress/rollbacks": counters.rollbacks,
+        "Timing/total_sec": round(counters.seconds, 1),
+        "Timing/sec_per_kimg": round(timing.lap(kimg, counters.seconds), 3),
+    } | memory_use(state.sign_sum.device)
     line |= {name: float(torch.stack(values).mean()) for name, values in stats.items()}
     stats.clear()
-    with (folder / "stats.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
     return line
 
 
-def drop_stats_after(folder: Path, kimg: float) -> None:
+class Timing:
+    """Seconds a kimg since the last report."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.kimg, self.seconds = counters.cur_nimg / 1000, counters.seconds
+
+    def lap(self, kimg: float, seconds: float) -> float:
+        """Seconds for each kimg since the last call."""
+        speed = (seconds - self.seconds) / max(kimg - self.kimg, 1e-9)
+        self.kimg, self.seconds = kimg, seconds
+        return speed
+
+
+def memory_use(device: torch.device) -> dict[str, float]:
+    """Peak memory in GiB, of the process and of the card."""
+    use: dict[str, float] = {}
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        use["Resources/cpu_mem_gb"] = round(
+            peak / (2**30 if sys.platform == "darwin" else 2**20), 3
+        )
+    if device.type == "cuda":
+        use["Resources/peak_gpu_mem_gb"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+    return use
+
+
+def write_line(path: Path, line: Mapping[str, Json]) -> None:
+    """Appends one line of JSON; what is no number is written as null."""
+    known = {
+        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(known) + "\n")
+
+
+class Board:
+    """TensorBoard, or nothing."""
+
+    def __init__(self, folder: Path, wanted: bool) -> None:
+        self.writer = None
+        if wanted:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise StylemixError(
+                    "got --tensorboard, but it is not installed; "
+                    "pip install 'stylemix[tensorboard]'"
+                ) from error
+            self.writer = SummaryWriter(str(folder))
+
+    def scalars(self, line: Mapping[str, float], cur_nimg: int) -> None:
+        """Writes figures; the step is images seen."""
+        if self.writer is not None:
+            for name, value in line.items():
+                self.writer.add_scalar(name, value, cur_nimg)
+            self.writer.flush()
+
+    def picture(self, path: Path, cur_nimg: int) -> None:
+        """Shows a picture that was written."""
+        if self.writer is not None:
+            pixels = np.asarray(Image.open(path).convert("RGB"))
+            self.writer.add_image("fakes", pixels, cur_nimg, dataformats="HWC")
+
+
+def drop_lines_after(path: Path, kimg: float) -> None:
     """Removes lines that a run is about to write again, and one that a crash left unfinished."""
-    path = folder / "stats.jsonl"
     if not path.exists():
         return
     kept = []
@@ -58,25 +135,40 @@ def save_reals(folder: Path, images: Tensor) -> None:
     _save_grid(folder / "reals.png", images, generated=False)
 
 
+def snapshot_name(cur_nimg: int) -> str:
+    """The number of a snapshot: whole kimg."""
+    return f"{cur_nimg // 1000:06d}"
+
+
 def save_snapshot(
-    folder: Path, state: TrainState, config: TrainConfig, template: Template, data: str
+    folder: Path,
+    state: TrainState,
+    config: TrainConfig,
+    template: Template,
+    data: str,
+    labels: Tensor | None = None,
 ) -> Path:
-    """Writes fakes-KIMG.png from fixed latents and snapshot-KIMG.safetensors, both to use."""
-    name = f"{state.cur_nimg // 1000:06d}"
+    """Writes fakes-KIMG.png from fixed latents and snapshot-KIMG.safetensors, both to use.
+
+    With `labels` of the data, the kinds that there are follow one another in the grid.
+    """
+    counters = state.counters
+    name = snapshot_name(counters.cur_nimg)
     generator = state.generator_ema
     device = next(generator.parameters()).device
     draw = torch.Generator().manual_seed(config.seed)
-    z = torch.randn([48, config.z_dim], generator=draw).to(device)
+    z = torch.randn([GRID, generator.z_dim], generator=draw).to(device)
     c = None
-    if generator.c_dim:
-        c = torch.eye(generator.c_dim, device=device).repeat(48, 1)[:48]
+    if labels is not None:
+        kinds = labels.unique(dim=0)
+        c = kinds.repeat(-(-GRID // len(kinds)), 1)[:GRID].to(device)
     with torch.no_grad():
         images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)
     card: dict[str, Json] = {
         "data": data,
-        "kimg": round(state.cur_nimg / 1000, 3),
-        "seconds": round(state.seconds),
+        "kimg": round(counters.cur_nimg / 1000, 3),
+        "seconds": round(counters.seconds),
         "seed": config.seed,
     }
     model = Model(generator, state.discriminator, template, card)

@@ -1,31 +1,37 @@
-"""The state of a run: networks, optimizers and counters, and its file on disk.
-
-All randomness of a step comes from (seed, images seen), so no generator state needs saving.
-"""
+"""The state of a run: networks, optimizers and counters in memory."""
 
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.discriminator import Discriminator
-from stylemix.errors import StylemixError
-from stylemix.files import atomic_write
 from stylemix.generator import Generator
 from stylemix.resume import adam_tensors, load_adam, part
 from stylemix.training.config import TrainConfig
 
-FORMAT = "stylemix-train-state"
-
 Network = TypeVar("Network", Generator, Discriminator)
+
+SCALARS = ("path_length_mean", "sign_sum", "sign_count", "diversity")
+
+
+@dataclass
+class Counters:
+    """The numbers of a state; no random state is among them, see `parts.Draws`."""
+
+    cur_nimg: int = 0
+    augment_p: float = 0.0
+    seconds: float = 0.0
+    lr_scale: float = 1.0  # halved by every rollback
+    rollbacks: int = 0
+    best: float | None = None  # figure of the best snapshot so far
+    best_kimg: float = 0.0
+    stale: int = 0  # snapshots since then
+    best_diversity: float = 0.0
 
 
 @dataclass
@@ -40,9 +46,9 @@ class TrainState:
     path_length_mean: Tensor
     sign_sum: Tensor  # running sum and count of sign(D(real)), for the augmentation's controller
     sign_count: Tensor
-    augment_p: float = 0.0
-    cur_nimg: int = 0
-    seconds: float = 0.0
+    diversity: Tensor  # running ratio of the fakes' spread to that of the reals
+    counters: Counters = field(default_factory=Counters)
+    frozen: frozenset[str] = frozenset()  # parameters of the discriminator that stay
 
     @classmethod
     def create(cls, config: TrainConfig, c_dim: int, device: torch.device) -> TrainState:
@@ -50,27 +56,38 @@ class TrainState:
         torch.manual_seed(config.seed)
         generator = _placed(Generator(config.generator(c_dim)), device)
         discriminator = _placed(Discriminator(config.discriminator(c_dim)), device)
-        assert config.lr is not None
-        g_interval = config.g_reg_interval if config.path_length_weight > 0 else 0
-        return cls(
-            generator,
-            discriminator,
-            copy.deepcopy(generator).eval().requires_grad_(False),
-            _adam(generator, config.lr, g_interval),
-            _adam(discriminator, config.lr, config.d_reg_interval),
-            torch.zeros([], device=device),
-            torch.zeros([], device=device),
-            torch.zeros([], device=device),
-            augment_p=0.0 if config.augment == "none" else config.augment_p,
-        )
+        ema = copy.deepcopy(generator).eval().requires_grad_(False)
+        zeros = [torch.zeros([], device=device) for _ in SCALARS]
+        state = cls(
+            generator, discriminator, ema, _adam(generator), _adam(discriminator),
+            zeros[0], zeros[1], zeros[2], zeros[3],
+        )  # fmt: skip
+        if config.augment != "none":
+            state.counters.augment_p = config.value("augment_p", 0)
+        return state
+
+    def set_rates(self, config: TrainConfig) -> None:
+        """Gives Adam the rates of the moment.
+
+        They are corrected for lazy regularisation every k steps (StyleGAN2, appendix B): such a
+        step in between makes k / (k + 1) of the rate, and the same power of beta2.
+        """
+        nimg = self.counters.cur_nimg
+        d_lr = config.value("d_lr" if config.d_lr is not None else "lr", nimg)
+        penalties = config.value("r1_gamma", nimg) + config.value("r2_gamma", nimg)
+        for optimizer, lr, k in (
+            (self.g_optimizer, config.value("lr", nimg),
+             config.g_reg_interval if config.path_length_weight else 0),
+            (self.d_optimizer, d_lr, config.d_reg_interval if penalties else 0),
+        ):  # fmt: skip
+            ratio = k / (k + 1) if k > 0 else 1.0
+            for group in optimizer.param_groups:
+                group["lr"] = lr * ratio * self.counters.lr_scale
+                group["betas"] = (0.0, config.value("beta2", nimg) ** ratio)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name, shared with the networks."""
-        out = {
-            "path_length_mean": self.path_length_mean,
-            "sign_sum": self.sign_sum,
-            "sign_count": self.sign_count,
-        }
+        out = {name: getattr(self, name) for name in SCALARS}
         networks = {"G": self.generator, "D": self.discriminator, "G_ema": self.generator_ema}
         for name, network in networks.items():
             out |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
@@ -78,46 +95,25 @@ class TrainState:
         out |= adam_tensors(self.d_optimizer, "d_adam.")
         return out
 
-    def save(self, path: Path, config: TrainConfig, data: str) -> None:
-        """Writes everything that is needed to go on, atomically."""
-        header = {
-            "format": FORMAT,
-            "config": json.dumps(asdict(config)),
-            "data": data,
-            "counters": json.dumps(
-                {"cur_nimg": self.cur_nimg, "augment_p": self.augment_p, "seconds": self.seconds}
-            ),
-        }
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.tensors().items()}
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata=header)
-
-    def load(self, path: Path, config: TrainConfig, data: str) -> None:
-        """Continues from a state file of the same settings and data.
-
-        `kimg` and the intervals of files may differ; anything else raises StylemixError.
-        """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                _check(path, header, config, data)
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            counters = json.loads(header["counters"])
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise _damaged(path, str(error)) from error
-        for name, value in self.tensors().items():
-            if name not in tensors or tensors[name].shape != value.shape:
-                raise _damaged(path, f"{name} is missing or of another shape")
+    def fill(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+        """Takes over what `tensors` and `counters` once gave; KeyError where one is missing."""
         for network, name in (
             (self.generator, "G."), (self.discriminator, "D."), (self.generator_ema, "G_ema."),
         ):  # fmt: skip
-            network.load_state_dict(part(tensors, name))
+            old = part(tensors, name)
+            for key, value in network.state_dict().items():
+                if old[key].shape != value.shape:
+                    raise KeyError(f"{name}{key} of another shape")
+            network.load_state_dict(old)
         for optimizer, name in ((self.g_optimizer, "g_adam."), (self.d_optimizer, "d_adam.")):
             load_adam(optimizer, part(tensors, name))
-        for name in ("path_length_mean", "sign_sum", "sign_count"):
+        for name in SCALARS:
             getattr(self, name).copy_(tensors[name])
-        self.cur_nimg, self.augment_p = int(counters["cur_nimg"]), float(counters["augment_p"])
-        self.seconds = float(counters["seconds"])
+        self.counters = Counters(**counters)
+
+    def saved_counters(self) -> dict[str, Any]:
+        """The counters as plain numbers."""
+        return asdict(self.counters)
 
 
 def _placed(network: Network, device: torch.device) -> Network:
@@ -125,31 +121,5 @@ def _placed(network: Network, device: torch.device) -> Network:
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _adam(network: torch.nn.Module, lr: float, interval: int) -> torch.optim.Adam:
-    """Adam corrected for lazy regularisation every `interval` steps (StyleGAN2, appendix B)."""
-    ratio = interval / (interval + 1) if interval > 0 else 1.0
-    return torch.optim.Adam(network.parameters(), lr=lr * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
-
-
-def _damaged(path: Path, reason: str) -> StylemixError:
-    return StylemixError(f"got a damaged training state {path} ({reason}); delete it to start anew")
-
-
-MAY_CHANGE = ("kimg", "snapshot_kimg", "state_kimg")
-
-
-def _check(path: Path, header: dict[str, str], config: TrainConfig, data: str) -> None:
-    if header.get("format") != FORMAT:
-        raise StylemixError(f"got {path}; expected a training state; use another --output")
-    if header["data"] != data:
-        raise StylemixError(
-            f"got other images than the run in {path.parent} was started with; "
-            "expected the same; use another --output"
-        )
-    before, now = json.loads(header["config"]), asdict(config)
-    for key, value in now.items():
-        if key not in MAY_CHANGE and before.get(key) != value:
-            raise StylemixError(
-                f"got --{key.replace('_', '-')} {value}; expected {before.get(key)}, as the run in "
-                f"{path.parent} was started with; use another --output"
-            )
+def _adam(network: torch.nn.Module) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.0, 0.99), eps=1e-8)

@@ -3,8 +3,7 @@
     python docs/recipes/score_model.py runs/faces/snapshot-000300.safetensors \\
         --data faces128-val.zip --output faces-64.safetensors --card card.json
 
-The distance is Frechet's on MobileNetV2 features ("FD-MobileNetV2"); it compares only with itself,
-at the same number of pictures, and never with published FID.
+The figure is that of `stylemix metrics`, "FD-MobileNetV2".
 """
 
 from __future__ import annotations
@@ -13,31 +12,13 @@ import json
 from pathlib import Path
 
 import click
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from tqdm import tqdm
 
 from stylemix.checkpoint import load_model, save_model
-from stylemix.dataset import ImageDataset
-from stylemix.features import (
-    FEATURE_SIZE,
-    FeatureStatistics,
-    frechet_distance,
-    load_feature_network,
-)
+from stylemix.dataset import open_dataset
 from stylemix.images import save_image, to_pil
+from stylemix.metrics import score
 from stylemix.sheets import grid
 from stylemix.tools.generate import generate
-
-BATCH = 32
-
-
-def add(statistics: FeatureStatistics, images: Tensor) -> None:
-    """Adds images [N, 3, H, H] in [-1, 1]."""
-    images = F.interpolate(images, FEATURE_SIZE, mode="bilinear", antialias=True)
-    with torch.no_grad():
-        statistics.add(load_feature_network().pooled(images))
 
 
 @click.command()
@@ -52,15 +33,9 @@ def main(
 ) -> None:
     """Score a snapshot, complete its card, write it in half precision."""
     model = load_model(snapshot)
-    dataset = ImageDataset(data, model.generator.img_resolution)
-    real, fake = FeatureStatistics(), FeatureStatistics()
-    for start in tqdm(range(0, len(dataset), BATCH), desc="real"):
-        part = range(start, min(start + BATCH, len(dataset)))
-        add(real, dataset.batch(part)[0].float() / 127.5 - 1)
-    for start in tqdm(range(0, count, BATCH), desc="generated"):
-        seeds = list(range(start, min(start + BATCH, count)))
-        add(fake, generate(model.generator, seeds).clamp(-1, 1))
-    distance = frechet_distance(fake.mean, fake.covariance, real.mean, real.covariance)
+    config = model.generator.config
+    dataset = open_dataset(data, (config.height, config.width), config.img_channels)
+    distance = score(model.generator, dataset, count=count, show=True)["FD-MobileNetV2"]
     model.card |= json.loads(card.read_text(encoding="utf-8")) if card else {}
     model.card["scores"] = {
         "FD-MobileNetV2": round(distance, 2),

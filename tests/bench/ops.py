@@ -15,7 +15,7 @@ import torch._functorch.config as functorch
 from torch import Tensor
 
 from stylemix import ops
-from stylemix.augment import SYM6
+from stylemix.augment_geometry import SYM6
 from stylemix.config import GeneratorConfig
 from tests.bench import textbook
 from tests.bench.machine import DTYPES, copying

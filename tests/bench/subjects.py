@@ -15,7 +15,9 @@ from stylemix import ops
 from stylemix.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.generator import Generator
 from stylemix.training.config import TrainConfig
-from stylemix.training.loop import Step, update_ema
+from stylemix.training.ema import update_ema
+from stylemix.training.parts import Draws, Part
+from stylemix.training.phases import Batch, Step
 from stylemix.training.state import TrainState
 from tests.bench.machine import DTYPES, precision
 from tests.bench.textbook import TextbookDiscriminator, TextbookGenerator
@@ -97,17 +99,14 @@ def _training(spec: Record, device: torch.device) -> Calls:
             discriminator=TextbookDiscriminator(ours.discriminator),
         )
     step = Step(state, config, {})
-    batch, side = config.batch, config.resolution
-    reals = torch.rand([batch, 3, side, side], device=device) * 2 - 1
+    assert config.batch is not None
+    part = Part(0, config.batch, config.batch)
+    reals = torch.rand([config.batch, 3, *config.size], device=device) * 2 - 1
+    names = {"g_main": "Gmain", "g_reg": "Greg", "d_main": "Dmain", "d_reg": "Dreg"}
 
     def phase(name: str) -> None:
         state.discriminator.requires_grad_(name.startswith("d"))
-        if name.startswith("g"):
-            getattr(step, name)(batch, None)
-        elif name == "d_main":
-            step.d_main(reals, None, None)
-        else:
-            step.d_reg(reals, None)
+        step.phase(names[name], Draws(0, 0), [Batch(part, reals, None)])
         step.stats.clear()
 
     def both() -> None:
@@ -115,7 +114,7 @@ def _training(spec: Record, device: torch.device) -> Calls:
         phase("d_main")
 
     calls: Calls = {name: partial(phase, name) for name in PHASES[:4]}
-    return calls | {"ema": partial(update_ema, ours, config, batch), "both": both}
+    return calls | {"ema": partial(update_ema, ours, config), "both": both}
 
 
 def g_shapes(config: GeneratorConfig) -> list[tuple[int, int, int]]:

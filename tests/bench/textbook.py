@@ -133,17 +133,22 @@ class Synthesis(_Named):
     def __init__(self, network: SynthesisNetwork, literal: bool = False) -> None:
         super().__init__(network)
         self.config, self.literal = network.config, literal
+        self.noise_size = network.noise_size
         assert self.config.architecture == "skip"
 
-    def _layer(self, x: Tensor, w: Tensor, name: str, up: bool, noise_mode: str) -> Tensor:
+    def _layer(self, x: Tensor, w: Tensor, name: str, up: bool, noise_mode: str | Tensor) -> Tensor:
         weight, style = self.named[f"{name}.weight"], self.linear(w, f"{name}.affine")
         f = self.named[f"{name}.resample_filter"] if up else None
         x = modulated_conv2d(x, weight, style, up=f, literal=self.literal)
-        if noise_mode == "random":
+        if isinstance(noise_mode, Tensor):
+            start = self.network.get_submodule(name).noise_start
+            rows = noise_mode[:, start : start + x.shape[2] * x.shape[3]]
+            noise = rows.reshape(x.shape[0], 1, *x.shape[2:])
+        elif noise_mode == "random":
             noise = torch.randn([x.shape[0], 1, *x.shape[2:]], device=x.device)
         else:
             noise = self.named[f"{name}.noise_const"]
-        if noise_mode != "none":
+        if isinstance(noise_mode, Tensor) or noise_mode != "none":
             x = x + (noise * self.named[f"{name}.noise_strength"]).to(x.dtype)
         return bias_act(x, self.named[f"{name}.bias"], clamp=self.config.conv_clamp)
 
@@ -154,7 +159,7 @@ class Synthesis(_Named):
         return bias_act(x, b, act="linear", gain=1, clamp=self.config.conv_clamp).float()
 
     def forward(
-        self, ws: Tensor, noise_mode: str = "random", dtype: torch.dtype | None = None
+        self, ws: Tensor, noise_mode: str | Tensor = "random", dtype: torch.dtype | None = None
     ) -> Tensor:
         """Renders ws [N, num_ws, w_dim] to images [N, C, H, W]."""
         const = self.named["b4.const"]
@@ -175,7 +180,7 @@ class TextbookGenerator(nn.Module):
 
     def __init__(self, generator: Generator, literal: bool = False) -> None:
         super().__init__()
-        self.mapping = generator.mapping
+        self.mapping, self.z_dim = generator.mapping, generator.z_dim
         self.synthesis = Synthesis(generator.synthesis, literal)
 
 

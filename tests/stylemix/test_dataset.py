@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stylemix import dataset
-from stylemix.dataset import ImageDataset, epoch_order, indices_at
+from stylemix import pixels
+from stylemix.dataset import ImageDataset, epoch_order, indices_at, open_dataset
 from stylemix.errors import StylemixError
 
 
@@ -115,7 +115,7 @@ def test_broken_files_are_named_and_left_out(folder, capsys):
 
 
 def test_a_broken_file_is_named_once_though_memory_is_full(folder, monkeypatch, capsys):
-    monkeypatch.setattr(dataset, "CACHE_BYTES", 3 * 8 * 8 * 2)  # two pictures
+    monkeypatch.setattr(pixels, "CACHE_BYTES", 3 * 8 * 8 * 2)  # two pictures
     (folder / "3.png").write_text("not a picture")
     data = ImageDataset(folder, 8)
     for _ in range(15):
@@ -151,87 +151,118 @@ def test_reading_twice_uses_the_memory(folder):
     assert torch.equal(data.batch(range(10))[0], before)
 
 
-def _labelled(folder, labels):
-    names = [f"more/{i}.png" if i > 6 else f"{i}.png" for i in range(10)]
-    pairs = [list(pair) for pair in zip(names, labels, strict=False)]
-    (folder / "dataset.json").write_text(json.dumps({"labels": pairs}))
+SIZES = {"wide": (12, 40), "high": (24, 16), "square": (16, 16)}  # height, width
 
 
-def test_class_labels(folder):
-    _labelled(folder, [i % 3 for i in range(10)])
-    data = ImageDataset(folder, 8, mirror=True, use_labels=True)
-    _, labels = data.batch([0, 4, 18])
-    assert data.c_dim == 3
-    assert labels.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert ImageDataset(folder, 8).c_dim == 0
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("shape", [(48, 160), (40, 160), (64, 100)])
+def test_the_middle_is_cut_to_the_proportions(tmp_path, size, shape):
+    """The part that stays is marked: a green field with a red left half, on blue."""
+    height, width = size
+    across = min(shape[1], round(shape[0] * width / height))
+    down = min(shape[0], round(shape[1] * height / width))
+    top, left = (shape[0] - down) // 2, (shape[1] - across) // 2
+    picture = np.zeros([*shape, 3], np.uint8)
+    picture[:, :] = (0, 0, 255)
+    picture[top : top + down, left : left + across] = (0, 200, 0)
+    picture[top : top + down, left : left + across // 2] = (180, 200, 0)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    data = ImageDataset(tmp_path / "a.png", size)
+    images, _ = data.batch([0])
+    assert images.shape == (1, 3, height, width)
+    assert (data.height, data.width, data.channels) == (height, width, 3)
+    red, green, blue = images[0].float()
+    assert green.sub(200).abs().max() <= 2
+    assert blue.max() <= 2
+    assert red[:, : width // 2 - 3].sub(180).abs().max() <= 8  # Lanczos rings a little
+    assert red[:, width // 2 + 3 :].max() <= 8
 
 
-def test_label_vectors(folder):
-    _labelled(folder, [[i, 0.5] for i in range(10)])
-    data = ImageDataset(folder, 8, use_labels=True)
-    assert data.c_dim == 2
-    assert data.batch([7])[1].tolist() == [[7, 0.5]]
-    assert data.batch([7])[1].dtype == torch.float32
+def test_pictures_of_the_right_size_are_left_alone(tmp_path):
+    noise = np.random.RandomState(3).randint(0, 256, [24, 40, 3], dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    images, _ = ImageDataset(tmp_path, (24, 40)).batch([0])
+    assert images[0].permute(1, 2, 0).numpy().tolist() == noise.tolist()
 
 
-def test_labels_of_a_zip(tmp_path):
-    path = tmp_path / "data.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for i in range(3):
-            archive.writestr(f"00000/img{i:08d}.png", _png(_plain(i)))
-        pairs = [[f"00000/img{i:08d}.png", 2 - i] for i in range(3)]
-        archive.writestr("dataset.json", json.dumps({"labels": pairs}))
-    data = ImageDataset(path, 8, use_labels=True)
-    assert data.batch([0, 2])[1].tolist() == [[0, 0, 1], [1, 0, 0]]
+RGBA = (200, 100, 50, 102)  # 40 % opaque
+ON_WHITE = [233, 193, 173]  # 255 + (colour - 255) * 0.4
+LUMA = {"RGBA": 203, "RGB": 124}  # 0.299 R + 0.587 G + 0.114 B: of the above, and of (200, 100, 50)
 
 
-def test_a_stand_in_brings_its_own_label(folder):
-    _labelled(folder, range(10))
-    (folder / "3.png").write_text("not a picture")
-    images, labels = ImageDataset(folder, 8, use_labels=True).batch([3])
-    assert images[0, 0, 0, 0] == labels.argmax() == 4
+def _of_mode(mode):
+    if mode == "grey16":
+        return Image.fromarray(np.full([16, 16], 0x8000, np.uint16))  # 32768 / 257 = 127.5
+    if mode == "palette":
+        return Image.new("RGB", (16, 16), RGBA[:3]).quantize(4)
+    return Image.new(mode, (16, 16), {"L": 77, "RGB": RGBA[:3], "RGBA": RGBA}[mode])
 
 
 @pytest.mark.parametrize(
-    "labels",
+    ("mode", "channels", "expected"),
     [
-        None,
-        "{",
-        '{"labels": null}',
-        '{"labels": [["0.png", 1]]}',
-        [-1] * 10,
-        ["smile"] * 10,
-        [0, [1, 2]] * 5,
+        ("L", 1, [77]),
+        ("L", 3, [77, 77, 77]),
+        ("L", 4, [77, 77, 77, 255]),
+        ("grey16", 1, [128]),
+        ("grey16", 3, [128, 128, 128]),
+        ("RGB", 1, [LUMA["RGB"]]),
+        ("RGB", 3, [200, 100, 50]),
+        ("RGB", 4, [200, 100, 50, 255]),
+        ("palette", 4, [200, 100, 50, 255]),
+        ("RGBA", 1, [LUMA["RGBA"]]),
+        ("RGBA", 3, ON_WHITE),
+        ("RGBA", 4, list(RGBA)),
     ],
 )
-def test_wrong_labels(folder, labels):
-    if isinstance(labels, list):
-        _labelled(folder, labels)
-    elif labels is not None:
-        (folder / "dataset.json").write_text(labels)
-    with pytest.raises(StylemixError, match=r"expected a dataset\.json with one per image"):
-        ImageDataset(folder, 8, use_labels=True)
+def test_channels(tmp_path, mode, channels, expected):
+    _of_mode(mode).save(tmp_path / "a.png")
+    images, _ = ImageDataset(tmp_path, 16, channels=channels).batch([0])
+    assert images.shape == (1, channels, 16, 16)
+    assert images[0, :, 7, 7].tolist() == expected
+    assert images[0, :, 0, 0].tolist() == expected
 
 
-def test_labels_need_one_source(folder):
-    with pytest.raises(StylemixError, match="got 2 data sources; expected one"):
-        ImageDataset([folder, folder], 8, use_labels=True)
-    with pytest.raises(StylemixError, match="got no labels for"):
-        ImageDataset(folder / "1.png", 8, use_labels=True)
+def test_clear_pixels_do_not_colour_their_neighbours(tmp_path):
+    pixels = np.zeros([32, 32, 4], np.uint8)
+    pixels[:, :16] = (250, 0, 0, 255)
+    pixels[:, 16:] = (0, 250, 0, 0)  # green, but not to be seen
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    images, _ = ImageDataset(tmp_path, 16, channels=4).batch([0])
+    seen = images[0, 3] > 0
+    assert images[0, 1][seen].max() == 0
+    assert images[0, 3, 0, :6].min() >= 253
 
 
-def test_fingerprint(folder):
-    first = ImageDataset(folder, 8).fingerprint()
-    assert len(first) == 16
-    assert first == ImageDataset(folder, 8, mirror=True).fingerprint()
-    assert first != ImageDataset(folder, 16).fingerprint()
-    _labelled(folder, [i % 3 for i in range(10)])
-    labelled = ImageDataset(folder, 8, use_labels=True).fingerprint()
-    _labelled(folder, [i % 2 for i in range(10)])
-    others = [first, labelled, ImageDataset(folder, 8, use_labels=True).fingerprint()]
-    (folder / "0.png").rename(folder / "00.png")
-    others.append(ImageDataset(folder, 8).fingerprint())
-    assert len(set(others)) == 4
+def test_other_numbers_of_channels(folder):
+    with pytest.raises(StylemixError, match="got 2 channels; expected 1, 3 or 4"):
+        ImageDataset(folder, 8, channels=2)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_formats(tmp_path, kind):
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(tmp_path / f"a.{kind}")
+    images, _ = ImageDataset(tmp_path, 8).batch([0])
+    assert images[0, :, 4, 4].tolist() == pytest.approx([200, 100, 50], abs=4)
+
+
+def test_photos_are_turned_upright(tmp_path):
+    picture = Image.new("RGB", (32, 16), (0, 0, 0))
+    picture.paste((255, 255, 255), (0, 0, 16, 16))  # the left half, and the top once upright
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    images, _ = ImageDataset(tmp_path, (32, 16)).batch([0])
+    assert images[0, :, 4, 8].min() > 240
+    assert images[0, :, 28, 8].max() < 15
+
+
+def test_open_dataset_passes_everything_on(folder):
+    pairs = [[f"more/{i}.png" if i > 6 else f"{i}.png", i] for i in range(10)]
+    (folder / "dataset.json").write_text(json.dumps({"labels": pairs}))
+    data = open_dataset([folder], (8, 16), channels=1, mirror=True, use_labels=True)
+    images, labels = data.batch([0, 10])
+    assert (len(data), images.shape, labels.shape) == (20, (2, 1, 8, 16), (2, 10))
 
 
 def test_nothing_there(tmp_path):
@@ -260,3 +291,18 @@ def test_the_walk_is_reproducible():
     parts = [i for start in (0, 8, 16, 24, 32) for i in indices_at(start, 8, 10, 3)]
     assert whole == parts
     assert whole[10:20] == epoch_order(10, 3, 1).tolist()
+
+
+def test_an_epoch_is_shuffled_once(monkeypatch):
+    """A step asks for its place in the order; that must not cost a shuffle of all images."""
+    calls = []
+    real = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: calls.append(seed) or real(seed))
+    for step in range(50):
+        indices_at(4 * step, 4, 100, 987)
+    assert calls == [[987, 0], [987, 1]]
+
+
+def test_the_order_of_a_data_set_is_that_of_all_its_images(folder):
+    data = ImageDataset(folder, 8, mirror=True)
+    assert data.indices_at(33, 9, 4) == indices_at(33, 9, 20, 4)

@@ -51,8 +51,34 @@ def test_to_pil_rounds_as_stylegan2():
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 4, 4), (2, 3, 4, 4)])
 def test_to_pil_tells_a_wrong_shape(shape):
-    with pytest.raises(ValueError, match=r"got a tensor of shape \[.*expected \[3 or 1, H, W\]"):
+    with pytest.raises(ValueError, match=r"got a tensor of shape \[.*expected \[1, 3 or 4, H, W\]"):
         to_pil(torch.zeros(shape))
+
+
+def test_channels_as_a_network_has_them(tmp_path):
+    pixels = np.arange(6 * 5 * 4, dtype=np.uint8).reshape(6, 5, 4) * 2
+    clear = Image.fromarray(pixels)
+    tensor = to_tensor(clear, channels=4)
+    assert tensor.shape == (1, 4, 6, 5)
+    assert np.array_equal(np.asarray(to_pil(tensor)), pixels)
+    save_image(tmp_path / "a.png", tensor)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGBA"
+        assert np.array_equal(np.asarray(image), pixels)
+    on_white = to_tensor(clear)[0, :, 1, 2] * 127.5 + 127.5
+    r, g, b, a = pixels[1, 2].astype(float)
+    expected = [(value * a + 255 * (255 - a)) / 255 for value in (r, g, b)]
+    assert on_white.tolist() == pytest.approx(expected, abs=1)
+    save_image(tmp_path / "a.jpg", tensor)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.mode == "RGB"
+        assert np.asarray(image)[1, 2].tolist() == pytest.approx(expected, abs=12)
+    grey = to_tensor(Image.new("RGB", (4, 2), (100, 50, 200)), channels=1)
+    assert grey.shape == (1, 1, 2, 4)
+    assert np.asarray(to_pil(grey))[0, 0] == round(0.299 * 100 + 0.587 * 50 + 0.114 * 200)
+    opaque = to_tensor(_ramp(), channels=4)
+    assert torch.equal(opaque[:, :3], to_tensor(_ramp()))
+    assert (opaque[:, 3] == 1).all()
 
 
 def test_to_tensor_of_several():

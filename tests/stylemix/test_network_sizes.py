@@ -6,8 +6,10 @@ import torch
 
 from stylemix.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.discriminator import Discriminator
+from stylemix.errors import StylemixError
 from stylemix.generator import Generator
 from stylemix.model import count_parameters
+from stylemix.shapes import expected_shapes
 
 SIZES = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
@@ -111,3 +113,54 @@ def test_state_dict_names_and_shapes(labels):
     assert {name: d[name] for name in expected} == expected
     if labels:
         assert g["mapping.embed.weight"] == d["mapping.embed.weight"] == [512, 5]
+
+
+def test_every_block_of_an_oblong_network():
+    common = {"base": (3, 5), "img_channels": 4, "channel_max": 8}
+    with torch.device("meta"):
+        G = Generator(GeneratorConfig(128, **common))
+        D = Discriminator(DiscriminatorConfig(128, **common))
+    sizes = {"b4": [3, 5], "b8": [6, 10], "b16": [12, 20], "b32": [24, 40], "b64": [48, 80]}
+    sizes["b128"] = [96, 160]
+    noise = {name: list(b.conv1.noise_const.shape) for name, b in G.synthesis.blocks().items()}
+    assert noise == sizes
+    assert list(G.synthesis.b4.const.shape) == [8, 3, 5]
+    assert list(G.synthesis.b128.torgb.weight.shape) == [4, 8, 1, 1]
+    assert list(D.b128.fromrgb.weight.shape) == [8, 4, 1, 1]
+    assert list(D.b4.fc.weight.shape) == [8, 8 * 3 * 5]
+    for network in (G, D):
+        shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        assert expected_shapes(network.config) == shapes
+
+
+@torch.no_grad()
+def test_the_maps_of_an_oblong_discriminator():
+    D = Discriminator(DiscriminatorConfig(32, base=(3, 5), img_channels=1, channel_max=4))
+    maps = D.features(torch.randn([2, 1, 24, 40]))
+    assert [tuple(m.shape[2:]) for m in maps] == [(12, 20), (6, 10), (3, 5)]
+    with pytest.raises(StylemixError, match=r"got images of shape \(2, 1, 40, 24\); expected \[N"):
+        D(torch.randn([2, 1, 40, 24]))
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+@torch.no_grad()
+def test_an_oblong_picture_is_a_square_one_where_both_see_the_same(architecture):
+    """Convolutions are local: far from the added columns, they are not noticed."""
+    common = {"channel_max": 4, "architecture": architecture}
+    torch.manual_seed(0)
+    square = Generator(GeneratorConfig(8, z_dim=4, w_dim=4, base=(12, 12), **common))
+    oblong = Generator(GeneratorConfig(8, z_dim=4, w_dim=4, base=(12, 16), **common))
+    state = square.state_dict()
+    for name, value in oblong.state_dict().items():
+        if value.shape == state[name].shape:
+            value.copy_(state[name])
+        else:  # the constant and the noise
+            value[..., : state[name].shape[-1]] = state[name]
+        if name.endswith("noise_strength"):
+            value.fill_(0.3)
+            state[name].fill_(0.3)
+    z = torch.randn([2, 4])
+    small, wide = square(z, noise_mode="const"), oblong(z, noise_mode="const")
+    assert (small.shape, wide.shape) == ((2, 3, 24, 24), (2, 3, 24, 32))
+    assert torch.allclose(wide[..., :14], small[..., :14], atol=1e-5)
+    assert not torch.allclose(wide[..., 20:24], small[..., 20:24], atol=1e-3)

@@ -1,5 +1,8 @@
 """Reading photos of every common kind as a person expects, and refusing the rest in one line."""
 
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hostile_photos as hostile
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from stylemix import photos
 from stylemix.errors import StylemixError
 from stylemix.photos import load_image
 
@@ -260,3 +264,25 @@ def test_large_picture_below_the_limit_gives_no_warning(tmp_path, monkeypatch):
     # As a 90-megapixel photo does with Pillow's own figures, at a hundredth of the work.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 200)
     assert _load(tmp_path, hostile.encoded(Image.new("L", (300, 250)), "PNG")).size == (300, 250)
+
+
+def test_threads_decode_at_the_same_time(tmp_path, monkeypatch):
+    """Reading ahead by threads is worth nothing when one of them keeps the others waiting."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(path)
+    meet = threading.Barrier(3, timeout=20)
+    real = photos.to_rgb
+    monkeypatch.setattr(photos, "to_rgb", lambda image: (meet.wait(), real(image))[1])
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(3) as pool:
+        images = list(pool.map(load_image, [path] * 3))
+    assert [image.getpixel((0, 0)) for image in images] == [(1, 2, 3)] * 3
+    assert list(warnings.filters) == filters
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_modes(tmp_path, mode):
+    Image.new("RGBA", (16, 16), (200, 100, 50, 102)).save(tmp_path / "a.png")
+    expected = {"L": 203, "RGB": (233, 193, 173), "RGBA": (200, 100, 50, 102)}[mode]
+    image = load_image(tmp_path / "a.png", mode=mode)
+    assert (image.mode, image.getpixel((3, 3)), image.info) == (mode, expected, {})

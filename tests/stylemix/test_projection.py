@@ -54,6 +54,23 @@ def test_a_picture_of_the_generator_is_found_again(model, pictures):
         assert row["mse w+"] == pytest.approx(float(last[i]))
 
 
+@pytest.mark.parametrize(("channels", "discriminator"), [(1, True), (4, False)])
+def test_an_oblong_picture_of_any_channels_is_found_again(channels, discriminator):
+    model = tiny_model(
+        resolution=16, base=(6, 10), channels=channels, discriminator=discriminator,
+        template=NO_TEMPLATE,
+    )  # fmt: skip
+    targets = model.generator.synthesis(ws_of(model, 1), noise_mode="const")
+    assert targets.shape == (1, channels, 24, 40)
+    found = project(model, targets, replace(SETTINGS, w_steps=5, plus_steps=15))
+    assert found.image.shape == targets.shape
+    average = model.generator.mapping.w_avg.expand_as(found.ws)
+    plain = model.generator.synthesis(average, noise_mode="const")
+    assert errors(found.image, targets) < errors(plain, targets) / 2
+    with pytest.raises(StylemixError, match=rf"expected \[N, {channels}, 24, 40\]"):
+        project(model, targets.mT, FEW)
+
+
 def test_latents_and_images_belong_together(model, pictures):
     found = project(model, pictures, FEW)
     synthesis, layers = model.generator.synthesis, model.generator.num_ws

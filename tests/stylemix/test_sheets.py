@@ -8,7 +8,7 @@ from PIL import Image, ImageFont
 
 from stylemix import sheets
 from stylemix.errors import StylemixError
-from stylemix.sheets import _plain, _shorten, _wrap, grid
+from stylemix.sheets import _plain, _shorten, _wrap, fit_size, grid
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 LONG = "an_extremely_long_name_of_a_style_file_that_nobody_would_ever_type.safetensors " * 3
@@ -63,6 +63,26 @@ def test_oblong_and_missing_pictures():
     assert _box(sheet, BLUE)[0] - left == 220
     empty = np.asarray(sheet)[8:108, left + 110 : left + 210]
     assert (empty[1:-1, 1:-1] == 255).all()
+
+
+@pytest.mark.parametrize(("size", "box"), [((50, 30), (100, 60)), ((30, 50), (60, 100))])
+def test_cells_of_oblong_pictures_are_oblong(size, box):
+    pictures = [Image.new("RGB", size, colour) for colour in (RED, GREEN)]
+    sheet = grid([*pictures, None], columns=3, cell=100, gap=10)
+    assert sheet.size == (3 * box[0] + 20 + 16, box[1] + 16)
+    assert _box(sheet, RED) == (8, 8, 8 + box[0], 8 + box[1])
+    assert _box(sheet, GREEN)[0] == 18 + box[0]
+    labelled = grid(pictures, columns=1, cell=100, gap=10, labels=["one", "two"])
+    assert _box(labelled, GREEN)[1] > 18 + box[1] + 8  # the label of the first is between them
+    ink = np.nonzero(_ink(labelled)[8 + box[1] : _box(labelled, GREEN)[1]])
+    assert len(ink[0]) > 0
+    assert abs((ink[1].min() + ink[1].max()) / 2 - labelled.width / 2) < 3
+
+
+def test_fit_size():
+    assert fit_size((160, 96), 80) == (80, 48)
+    assert fit_size((3, 4), 1000) == (750, 1000)
+    assert fit_size((1000, 1), 10) == (10, 1)
 
 
 def test_small_pictures_are_enlarged_smoothly():

@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix import adaptation
+from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
+from stylemix.scores import score_style
 from stylemix.style import load_style
 from tests.models import saved, tiny_model
 
@@ -65,6 +69,34 @@ def test_a_transfer_leaves_no_state(files):
     assert any(value.abs().max() > 0 for value in style.weights.values())
     assert not style.offsets
     assert not (files / "hand.stylemix.state").exists()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Fewer faces to compare with: what is shown here does not depend on them."""
+    monkeypatch.setattr(adaptation, "REFERENCES", 16)
+    monkeypatch.setattr("stylemix.tools.adapt.score_style", partial(score_style, count=4))
+
+
+def test_a_look_for_an_oblong_model(files, tmp_path, few):
+    model = tiny_model(resolution=32, base=(3, 5), template=NO_TEMPLATE)
+    base = ["--model", saved(model, tmp_path / "base.pkl")]
+    result = adapt(files, *base, "--output", tmp_path / "look.pkl", "--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert load_style(tmp_path / "look.pkl", model).offsets
+
+
+def test_a_hand_for_a_grey_model(files, tmp_path, few):
+    model = tiny_model(resolution=16, base=(4, 6), channels=1, template=NO_TEMPLATE)
+    base = ["--model", saved(model, tmp_path / "base.pkl")]
+    hand = ["--output", tmp_path / "hand.pkl", "--method", "transfer", "--kimg", 0.064]
+    result = adapt(files, *base, *hand)
+    assert result.exit_code == 0, result.output
+    style = load_style(tmp_path / "hand.pkl", model)
+    assert style.weights["b16.torgb.weight"].shape == (1, 8, 1, 1)
+    result = adapt(files, *base, "--output", tmp_path / "look.pkl")
+    assert result.exit_code == 2
+    assert "got a model of 1 channels; expected one of colour" in result.output
 
 
 @pytest.mark.parametrize(

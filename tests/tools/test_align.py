@@ -68,14 +68,15 @@ def test_template_size_and_file(tmp_path):
     assert Template.from_json(data["template"]) == FFHQ
 
 
-def test_template_and_size_of_a_model(tmp_path):
-    config = GeneratorConfig(img_resolution=32, z_dim=8, w_dim=8, channel_base=64, channel_max=8)
+@pytest.mark.parametrize(("base", "size"), [((4, 4), 32), ((3, 3), 24)])
+def test_template_and_size_of_a_model(tmp_path, base, size):
+    config = GeneratorConfig(32, z_dim=8, w_dim=8, channel_base=64, channel_max=8, base=base)
     save_model(tmp_path / "tiny.safetensors", Model(Generator(config), template=FFHQ))
     model = str(tmp_path / "tiny.safetensors")
     done = align(OBAMA, "--model", model, "--output", str(tmp_path / "out"))
     assert (done.exit_code, done.stderr) == (0, "")
     data = json.loads((tmp_path / "out" / "obama.align.json").read_text())
-    assert (data["size"], data["template"]) == (32, FFHQ.to_json())
+    assert (data["size"], data["template"]) == (size, FFHQ.to_json())
 
 
 def test_several_faces(tmp_path):

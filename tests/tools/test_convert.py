@@ -7,9 +7,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
 from stylemix.tools.convert import convert
+from tests.models import saved, tiny_model
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -24,7 +26,7 @@ def test_an_nvidia_pickle_becomes_a_model_file(tmp_path):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == f"{target}: {target.stat().st_size / 1e6:.1f} MB"
-    assert lines[1] == "resolution 32 px, architecture skip"
+    assert lines[1] == "size 32 px, RGB, architecture skip"
     assert lines[2].startswith("generator ")
     assert lines[3].startswith("discriminator ")
     assert lines[4:6] == ["fingerprint c06f2ad499083de2", "template none"]
@@ -61,12 +63,25 @@ def test_options(tmp_path):
     source, target = GOLDEN / "cond_32_skip_resnet_clamp.pkl", tmp_path / "m.safetensors"
     result = run(source, target, "--template", "ffhq", "--no-discriminator")
     assert result.exit_code == 0, result.output
-    assert "32 px, 3 labels" in result.output
+    assert "32 px, RGB, 3 labels" in result.output
     assert "discriminator" not in result.output
     assert "template ffhq" in result.output
     model = load_model(target)
     assert model.template.name == "ffhq"
     assert model.discriminator is None
+
+
+def test_an_oblong_model(tmp_path):
+    source, target = tmp_path / "m.pkl", tmp_path / "m.safetensors"
+    saved(tiny_model(resolution=16, base=(3, 5), channels=1, template=NO_TEMPLATE), source)
+    result = run(source, target)
+    assert result.exit_code == 0, result.output
+    assert "size 20x12 px (width x height), grey, architecture skip" in result.output
+    result = run(source, tmp_path / "faces.pkl", "--template", "faces128")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: got the face template faces128 for a model of 20x12 px")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "faces.pkl").exists()
 
 
 def test_there_and_back_is_bitwise(tmp_path):

@@ -5,8 +5,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.alignment import NO_TEMPLATE
 from stylemix.cli import main
+from stylemix.colours import to_rgb
 from stylemix.errors import StylemixError
+from stylemix.images import to_pil
 from stylemix.tools.generate import generate, parse_seeds
 from tests.models import saved, tiny_model
 
@@ -48,6 +51,32 @@ def test_files_and_grid(tmp_path):
     assert result.exit_code == 0, result.output
     with Image.open(sheet) as image:
         assert image.width > image.height / 2
+
+
+def test_an_oblong_model_with_transparency(tmp_path):
+    model = tiny_model(resolution=128, base=(3, 5), channels=4, template=NO_TEMPLATE)
+    path = saved(model, tmp_path / "m.safetensors")
+
+    def drawn(name, *arguments):
+        output = str(tmp_path / name)
+        start = ["generate", "--model", path, "--seeds", "3", "--truncation", "1"]
+        result = CliRunner().invoke(main, [*start, "--output", output, *arguments])
+        assert result.exit_code == 0, result.output
+        with Image.open(output) as image:
+            return image.copy()
+
+    own = drawn("own.png")
+    assert (own.mode, own.size) == ("RGBA", (160, 96))
+    assert np.array_equal(np.asarray(own), np.asarray(to_pil(generate(model.generator, [3]))))
+    assert own.getchannel("A").getextrema()[0] < 250  # its own, not opaque
+    assert drawn("small.png", "--size", "80").size == (80, 48)
+    flat = drawn("flat.jpg")
+    assert (flat.mode, flat.size) == ("RGB", (160, 96))
+    on_white = np.asarray(to_rgb(own)).astype(int)
+    assert np.abs(np.asarray(flat).astype(int) - on_white).mean() < 4
+    sheet = drawn("sheet.png", "--seeds", "3-5", "--grid", "--size", "160")
+    assert sheet.size == (3 * 160 + 2 * 4 + 2 * 13, 96 + 2 * 13)
+    assert np.array_equal(np.asarray(sheet)[13:109, 13:173], on_white)
 
 
 def test_a_class_is_asked_for(tmp_path):

@@ -8,9 +8,11 @@ import torch
 from click.testing import CliRunner
 
 from stylemix import __version__, cli
+from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import shipped_models
 from stylemix.ops import jit, toolchain
 from stylemix.tools import info
+from tests.models import saved, tiny_model
 from tests.toy_ops import Toy
 
 
@@ -44,6 +46,13 @@ def test_lists_shipped_models_with_their_resolution():
         assert " px, generator" in lines[f"model {name}"]
     assert "faces-64" in shipped_models()
     assert lines["model faces-64"].startswith("64 px, generator and discriminator, ")
+
+
+def test_says_the_size_and_colours_of_a_model(tmp_path):
+    model = tiny_model(resolution=16, base=(3, 5), channels=4, template=NO_TEMPLATE)
+    saved(model, tmp_path / "m.safetensors")
+    line = info._model(tmp_path / "m.safetensors")
+    assert line.startswith("20x12 px (width x height), RGBA, generator and discriminator, ")
 
 
 def test_lists_shipped_styles():

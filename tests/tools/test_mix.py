@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.alignment import NO_TEMPLATE
 from stylemix.cli import main
 from stylemix.latents import Latent, save_latent
 from stylemix.style import Style, save_style
@@ -51,6 +52,17 @@ def mixed(files, name, *arguments):
 @pytest.fixture(scope="module")
 def plain(files):
     return mixed(files, "plain", "--source", "seed:1", "--style", "seed:2:0")
+
+
+def test_an_oblong_picture_keeps_its_shape(tmp_path):
+    model = tiny_model(resolution=16, base=(10, 6), channels=4, template=NO_TEMPLATE)
+    saved(model, tmp_path / "base.safetensors")
+    start = ["--source", "seed:1", "--style", "seed:2"]
+    assert mixed(tmp_path, "own", *start).shape == (256, 154, 4)
+    assert mixed(tmp_path, "small", *start, "--size", 80).shape == (80, 48, 4)
+    assert mixed(tmp_path, "sheet", *start, "--grid", "--size", 100).shape[1] < 200  # 2 x 60 px
+    photo = mixed(tmp_path, "photo", "--source", PORTRAITS / "obama.jpg", "--style", "seed:2")
+    assert photo.shape == (256, 154, 4)
 
 
 def test_written_weights():

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
 from stylemix.latents import load_latent
@@ -43,6 +44,18 @@ def test_one_photo(model, tmp_path):
     assert report["obama"]["mse w+"] == pytest.approx(latent.metrics["mse w+"])
     with Image.open(tmp_path / "obama.recon.png") as image:
         assert image.size == (32, 32)
+
+
+def test_an_oblong_model_gets_the_middle(tmp_path):
+    model = tiny_model(resolution=16, base=(10, 6), channels=4, template=NO_TEMPLATE)
+    result = project(saved(model, tmp_path / "m.pkl"), OBAMA, "--output", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out" / "obama.recon.png") as image:
+        assert (image.size, image.mode) == ((24, 40), "RGBA")
+    with Image.open(tmp_path / "out" / "obama.side-by-side.png") as image:
+        assert image.width < 3 * 256  # three cells of 154 x 256 px
+    latent = load_latent(tmp_path / "out" / "obama.latent.safetensors", model)
+    assert latent.metrics["mse w+"] > 0
 
 
 def test_the_same_again_and_more_steps(model, tmp_path):

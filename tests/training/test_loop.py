@@ -1,4 +1,4 @@
-"""The loop: its parts against closed forms, resuming bitwise, and that it learns."""
+"""The loop: what it writes, its average, augmentation and guard, and that it learns."""
 
 import json
 from dataclasses import replace
@@ -7,212 +7,98 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from stylemix.checkpoint import load_model
 from stylemix.dataset import ImageDataset
 from stylemix.errors import StylemixError
-from stylemix.training import loop
-from stylemix.training.loop import Step, adapt_augment, train, update_ema
+from stylemix.training import guard
+from stylemix.training.config import TrainConfig
+from stylemix.training.ema import update_ema
+from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
+from stylemix.training.phases import Step
 from stylemix.training.state import TrainState
+from tests.toy_runs import last_state, lines, run
 
 CPU = torch.device("cpu")
 ALWAYS = {
-    "Progress/kimg", "Progress/augment", "Timing/total_sec", "Loss/G/loss", "Loss/D/loss",
-    "Loss/scores/fake", "Loss/scores/real", "Loss/signs/real",
+    "Progress/kimg", "Progress/augment", "Progress/lr", "Progress/rollbacks", "Progress/diversity",
+    "Timing/total_sec", "Timing/sec_per_kimg", "Resources/cpu_mem_gb",
+    "Loss/G/loss", "Loss/D/loss", "Loss/scores/fake", "Loss/scores/real", "Loss/signs/real",
 }  # fmt: skip
-
-
-def _run(config, dataset, folder):
-    return train(config, dataset, folder, CPU, progress=False)
-
-
-def _lines(folder):
-    return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def straight(tiny, dataset, tmp_path_factory):
-    """The folder of a run of 64 images without a stop."""
-    folder = tmp_path_factory.mktemp("straight")
-    _run(tiny, dataset, folder)
-    return folder
-
-
-def _assert_same(folder, other):
-    a, b = (load_file(path / "state.safetensors") for path in (folder, other))
-    assert set(a) == set(b)
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
-    assert (folder / "fakes-000000.png").read_bytes() == (other / "fakes-000000.png").read_bytes()
-
-
-def test_two_runs_are_bitwise_equal(tiny, dataset, straight, tmp_path):
-    _run(tiny, dataset, tmp_path)
-    _assert_same(straight, tmp_path)
-
-
-def test_a_resumed_run_is_bitwise_equal(tiny, dataset, straight, tmp_path):
-    for kimg in (0.02, 0.04, 0.064):  # stops between adjustments of p and between penalties
-        _run(replace(tiny, kimg=kimg), dataset, tmp_path)
-    _assert_same(straight, tmp_path)
-    assert [line["Progress/kimg"] for line in _lines(straight)] == [0.016, 0.032, 0.048, 0.064]
-    kimgs = [line["Progress/kimg"] for line in _lines(tmp_path)]
-    assert kimgs == [0.016, 0.02, 0.032, 0.04, 0.048, 0.064]
-    assert 0 < _lines(tmp_path)[-1]["Progress/augment"] <= 1
-
-
-def test_a_crash_costs_no_more_than_the_steps_since_the_state(
-    tiny, dataset, straight, tmp_path, monkeypatch
-):
-    calls, whole = [], Step.__call__
-
-    def crash(self, *args):
-        calls.append(None)
-        if len(calls) == 12:
-            raise KeyboardInterrupt
-        whole(self, *args)
-
-    monkeypatch.setattr(Step, "__call__", crash)
-    with pytest.raises(KeyboardInterrupt):
-        _run(tiny, dataset, tmp_path)
-    with (tmp_path / "stats.jsonl").open("a") as file:  # as if a line had been on its way
-        file.write('{"Progress/kimg": 0.048, "Loss')
-    _run(tiny, dataset, tmp_path)
-    assert len(calls) == 12 + 8  # the state was of step 8 of 16
-    _assert_same(straight, tmp_path)
-    assert [line["Progress/kimg"] for line in _lines(tmp_path)] == [0.016, 0.032, 0.048, 0.064]
 
 
 def test_what_a_run_writes(tiny, straight):
     names = sorted(path.name for path in straight.iterdir())
     assert names == [
-        "fakes-000000.png", "reals.png", "snapshot-000000.safetensors", "state.safetensors",
+        "fakes-000000.png", "reals.png", "snapshot-000000.safetensors",
+        "state-000000000048.safetensors", "state-000000000064.safetensors",
         "stats.jsonl", "training_options.json",
     ]  # fmt: skip
     options = json.loads((straight / "training_options.json").read_text())
-    assert options == vars(tiny) | {"data": ""}
+    fingerprint = options.pop("fingerprint")
+    assert options == vars(tiny.resolve()) | {"data": ""}
+    assert len(fingerprint) == 16
     with Image.open(straight / "reals.png") as picture:
         assert picture.width > 8 * 64
 
 
 def test_statistics(straight):
-    for line in _lines(straight):
+    for line in lines(straight):
         assert set(line) == ALWAYS | {"Loss/pl_penalty", "Loss/r1_penalty"}
         assert all(np.isfinite(value) for value in line.values())
         assert -1 <= line["Loss/signs/real"] <= 1
+        assert line["Timing/sec_per_kimg"] > 0
 
 
 def test_the_snapshot_is_the_average(tiny, straight):
     model = load_model(straight / "snapshot-000000.safetensors")
-    state = load_file(straight / "state.safetensors")
+    state = last_state(straight)
     assert model.discriminator is not None
-    assert model.generator.config == tiny.generator()
+    assert model.generator.config == tiny.resolve().generator()
     for name, value in model.generator.state_dict().items():
         assert torch.allclose(value, state[f"G_ema.{name}"], rtol=2e-3, atol=1e-5), name
     assert model.card["kimg"] == 0.064
     assert model.card["seed"] == 0
 
 
-def test_a_finished_run_only_writes_its_snapshot_again(tiny, dataset, straight, monkeypatch):
+def test_a_finished_run_does_nothing(tiny, dataset, straight, monkeypatch):
     monkeypatch.setattr(Step, "__call__", None)
-    before = (straight / "state.safetensors").read_bytes()
-    assert _run(tiny, dataset, straight) == straight / "snapshot-000000.safetensors"
-    assert (straight / "state.safetensors").read_bytes() == before
+    before = {path.name: path.read_bytes() for path in straight.iterdir()}
+    outcome = run(tiny, dataset, straight)
+    assert outcome.snapshot == straight / "snapshot-000000.safetensors"
+    assert outcome.kimg == 0.064
+    assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
 
 
-def test_phases_come_at_their_intervals(tiny, dataset, tmp_path, monkeypatch):
-    calls = []
-    for phase in ("g_main", "g_reg", "d_main", "d_reg"):
-        part = getattr(Step, phase)
-
-        def call(self, *args, part=part, phase=phase):
-            calls.append((self.state.cur_nimg // 4, phase))
-            part(self, *args)
-
-        monkeypatch.setattr(Step, phase, call)
-    _run(replace(tiny, kimg=0.028), dataset, tmp_path)
-    assert [i for i, phase in calls if phase == "g_main"] == list(range(7))
-    assert [i for i, phase in calls if phase == "g_reg"] == [0, 2, 4, 6]
-    assert [i for i, phase in calls if phase == "d_reg"] == [0, 3, 6]
-    assert [phase for i, phase in calls if i == 6] == ["g_main", "g_reg", "d_main", "d_reg"]
-    calls.clear()
-    off = replace(tiny, kimg=0.008, path_length_weight=0, d_reg_interval=0)
-    _run(off, dataset, tmp_path / "off")
-    assert [phase for _, phase in calls] == ["g_main", "d_main"] * 2
-
-
-def _snapshot(network):
-    return {name: value.clone() for name, value in network.named_parameters()}
-
-
-def _changed(network, before):
-    return any(not torch.equal(value, before[name]) for name, value in network.named_parameters())
-
-
-def test_each_phase_moves_its_own_network(tiny, dataset):
-    state = TrainState.create(tiny, 0, CPU)
-    step, reals = Step(state, tiny, {}), dataset.batch(range(4))[0] / 127.5 - 1
-    for phase, moves in (("g_main", "G"), ("g_reg", "G"), ("d_main", "D"), ("d_reg", "D")):
-        state.discriminator.requires_grad_(moves == "D")
-        G, D = _snapshot(state.generator), _snapshot(state.discriminator)
-        arguments = {"d_main": (reals, None, None), "d_reg": (reals, None)}
-        getattr(step, phase)(*arguments.get(phase, (4, None)))
-        assert _changed(state.generator, G) == (moves == "G"), phase
-        assert _changed(state.discriminator, D) == (moves == "D"), phase
-
-
-def test_w_avg_follows_the_mean(tiny):
-    state = TrainState.create(tiny, 0, CPU)
-    mapping = state.generator.mapping
-    z = torch.randn([4, 8])
-    ws = Step(state, replace(tiny, style_mixing=0), {})._mapped(z, None)
-    assert torch.equal(ws, mapping(z))
-    torch.testing.assert_close(mapping.w_avg, 0.005 * ws[:, 0].mean(dim=0).detach())
-
-
-def test_style_mixing(tiny):
-    state = TrainState.create(tiny, 0, CPU)
-    step, z, cutoffs = Step(state, replace(tiny, style_mixing=1), {}), torch.randn([4, 8]), set()
-    plain = state.generator.mapping(z)
-    for _ in range(30):
-        same = step._mapped(z, None).eq(plain).all(dim=2)
-        assert torch.equal(same[0], same[1])  # one cut for the whole batch
-        count = int(same[0].sum())
-        assert same[0].tolist() == [True] * count + [False] * (4 - count)
-        cutoffs.add(count)
-    assert cutoffs == {1, 2, 3}
+def test_snapshots_come_at_their_kimg(tiny, dataset, tmp_path):
+    config = replace(tiny, kimg=3.2, batch=64, snapshot_kimg=1, tick_kimg=10, path_length_weight=0)
+    run(config, dataset, tmp_path)
+    names = [path.name for path in sorted(tmp_path.glob("snapshot-*"))]
+    assert names == [f"snapshot-00000{i}.safetensors" for i in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
     ("ema_kimg", "rampup", "cur_nimg", "half_life"),
-    [(1.0, 0, 10, 1000), (1.0, 0.05, 10_000, 500), (1.0, 0.05, 100_000, 1000)],
-)
+    [
+        (1.0, 0, 10, 1000), (1.0, 0.05, 10_000, 500), (1.0, 0.05, 100_000, 1000),
+        ("0:1,10:3", 0, 5000, 2000),
+    ],
+)  # fmt: skip
 def test_ema(tiny, ema_kimg, rampup, cur_nimg, half_life):
-    config = replace(tiny, ema_kimg=ema_kimg, ema_rampup=rampup)
+    config = replace(tiny, batch=250, ema_kimg=ema_kimg, ema_rampup=rampup).resolve()
     state = TrainState.create(config, 0, CPU)
-    state.cur_nimg = cur_nimg
+    state.counters.cur_nimg = cur_nimg
     with torch.no_grad():
         for value in state.generator.state_dict().values():
             value.fill_(1)
         for value in state.generator_ema.state_dict().values():
             value.fill_(0)
-    update_ema(state, config, 250)
-    update_ema(state, config, 250)
+    update_ema(state, config)
+    update_ema(state, config)
     parameters = dict(state.generator_ema.named_parameters())
     for name, value in state.generator_ema.state_dict().items():
         expected = 1 - 0.5 ** (500 / half_life) if name in parameters else 1.0
         assert torch.allclose(value, torch.tensor(expected)), name
-
-
-def test_ema_starts_as_a_copy(tiny):
-    config = replace(tiny, ema_kimg=10, ema_rampup=0.05)
-    state = TrainState.create(config, 0, CPU)
-    for value in state.generator_ema.state_dict().values():
-        value.fill_(7)
-    state.cur_nimg = 4
-    update_ema(state, config, 4)  # 20 half-lives at once
-    weight = state.generator.synthesis.b8.conv0.weight
-    assert (state.generator_ema.synthesis.b8.conv0.weight - weight).abs().max() < 2e-5
 
 
 @pytest.mark.parametrize(
@@ -226,34 +112,85 @@ def test_ema_starts_as_a_copy(tiny):
     ],
 )
 def test_adaptive_augmentation(tiny, mean, p, expected):
-    config = replace(tiny, ada_target=0.6, ada_kimg=0.5)
-    state = TrainState.create(config, 0, CPU)
-    state.augment_p = p
+    state = TrainState.create(tiny.resolve(), 0, CPU)
+    state.counters.augment_p = p
     state.sign_sum.fill_(mean * 10)
     state.sign_count.fill_(10)
-    adapt_augment(state, config, 16)
-    assert state.augment_p == pytest.approx(expected)
+    assert adapt_augment(state, 0.6, 0.5, 16) == p
+    assert state.counters.augment_p == pytest.approx(expected)
     assert (state.sign_sum.item(), state.sign_count.item()) == (0, 0)
+
+
+def test_p_near_its_limit_is_told_once():
+    assert "p reached 0.81" in augment_warning(0.79, 0.81)
+    assert augment_warning(0.81, 0.83) == augment_warning(0.5, 0.6) == augment_warning(0.83, 0.79)
+    assert augment_warning(0.81, 0.83) == ""
 
 
 def test_only_ada_moves_p(tiny, dataset, tmp_path):
     for augment, p in (("fixed", 0.25), ("none", 0.0)):
         config = replace(tiny, kimg=0.02, augment=augment, augment_p=0.25)
-        _run(config, dataset, tmp_path / augment)
-        assert {line["Progress/augment"] for line in _lines(tmp_path / augment)} == {p}
+        run(config, dataset, tmp_path / augment)
+        assert {line["Progress/augment"] for line in lines(tmp_path / augment)} == {p}
+    config = replace(tiny, augment="fixed", augment_p="0:0,.064:.64")
+    run(config, dataset, tmp_path / "rising")
+    rising = [line["Progress/augment"] for line in lines(tmp_path / "rising")]
+    assert rising == pytest.approx([0.12, 0.28, 0.44, 0.6])
 
 
-def test_gradients_that_are_no_numbers_do_no_harm():
-    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
-    optimizer = torch.optim.SGD([weight], lr=1e-5)
-    factor = torch.tensor([float("nan"), float("inf"), 1e5])
-    loop._update(optimizer, (weight * factor).sum())
-    assert weight.tolist() == pytest.approx([1.0, 1.0, 2.0])
+def test_collapse_is_told_after_good_times(tiny):
+    state = TrainState.create(tiny.resolve(), 0, CPU)
+    for nimg, diversity, wrong in (
+        (1000, 0.9, False), (2000, 0.01, False),  # before pictures mean anything
+        (30_000, 0.05, False),  # never was good
+        (40_000, 0.7, False), (50_000, 0.2, False), (60_000, 0.05, True),
+    ):  # fmt: skip
+        state.counters.cur_nimg = nimg
+        state.diversity.fill_(diversity)
+        assert bool(what_went_wrong(state, 0)) == wrong, nimg
+    assert "they differ 0.05 times as much as the reals, once 0.70" in what_went_wrong(state, 0)
+    assert what_went_wrong(state, 3) == "3 losses were no numbers"
 
 
-def test_bf16(tiny, dataset, tmp_path):
-    _run(replace(tiny, kimg=0.008, precision="bf16"), dataset, tmp_path)
-    state = load_file(tmp_path / "state.safetensors")
+def _poison(monkeypatch, times):
+    """Makes a weight of the discriminator NaN at step 10, the first `times` times."""
+    whole, done = Step.__call__, []
+
+    def poisoned(self, draws, batches):
+        if draws.cur_nimg == 40 and len(done) < times:
+            done.append(None)
+            with torch.no_grad():
+                self.state.discriminator.b4.fc.weight[0, 0] = float("nan")
+        whole(self, draws, batches)
+
+    monkeypatch.setattr(Step, "__call__", poisoned)
+
+
+def test_losses_that_are_no_numbers_send_the_run_back(tiny, dataset, tmp_path, monkeypatch, capsys):
+    _poison(monkeypatch, 2)
+    run(tiny, dataset, tmp_path)
+    assert all(value.isfinite().all() for value in last_state(tmp_path).values())
+    found = lines(tmp_path)
+    assert [line["Progress/kimg"] for line in found] == [0.016, 0.032, 0.048, 0.064]
+    assert [line["Progress/rollbacks"] for line in found] == [0, 0, 2, 2]
+    full = 0.0025
+    assert [line["Progress/lr"] for line in found] == [full, full, full / 4, full / 4]
+    said = capsys.readouterr().err
+    assert "losses were no numbers at 0.0 kimg: went back here; the rate is 0.5 of it" in said
+
+
+def test_a_run_that_cannot_be_saved_gives_up(tiny, dataset, tmp_path, monkeypatch):
+    _poison(monkeypatch, 99)
+    with pytest.raises(StylemixError, match="after 2 attempts with lower rates; try a higher"):
+        run(replace(tiny, rollbacks=2), dataset, tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision(precision, tiny, dataset, tmp_path):
+    config = replace(tiny, kimg=0.008, precision=precision)
+    assert config.resolve().conv_clamp == 256
+    run(config, dataset, tmp_path)
+    state = last_state(tmp_path)
     assert all(value.isfinite().all() for value in state.values())
     assert state["G.synthesis.b8.conv0.weight"].dtype == torch.float32
 
@@ -272,7 +209,7 @@ def labelled(pictures, tmp_path):
 
 def test_conditional(tiny, labelled, tmp_path):
     config = replace(tiny, kimg=0.02, conditional=True)
-    model = load_model(_run(config, labelled, tmp_path / "run"))
+    model = load_model(run(config, labelled, tmp_path / "run").snapshot)
     G, D = model.generator, model.discriminator
     assert (G.c_dim, D.c_dim) == (2, 2)
     c = torch.eye(2)
@@ -286,26 +223,45 @@ def test_conditional(tiny, labelled, tmp_path):
     assert (trained - fresh["mapping.embed.weight"]).abs().max() > 1e-3  # labels reach D
 
 
+@pytest.mark.parametrize(("size", "channels"), [("12x24", 3), ("16x8", 1), ("8x8", 4)])
+def test_other_shapes(size, channels, tiny, pictures, tmp_path):
+    config = replace(tiny, kimg=0.008, resolution=size, channels=channels, path_length_weight=0)
+    data = ImageDataset(pictures, config.size, channels=channels)
+    model = load_model(run(config, data, tmp_path).snapshot)
+    image = model.generator(torch.zeros([1, 8]) + 1)
+    width, height = map(int, size.split("x"))
+    assert image.shape == (1, channels, height, width)
+
+
 def test_two_images_at_the_least(tiny, pictures, tmp_path):
     with pytest.raises(StylemixError, match="got 1 images; expected at least 2"):
-        _run(tiny, ImageDataset(pictures / "1.png", 8), tmp_path)
+        run(tiny, ImageDataset(pictures / "1.png", 8), tmp_path)
 
 
-def test_it_learns_two_colours(tiny, tmp_path):
+@pytest.mark.parametrize("loss", ["logistic", "relativistic"])
+def test_it_learns_two_colours(loss, tmp_path):
     colours = torch.tensor([[200.0, 40, 60], [40.0, 90, 220]])
     (tmp_path / "data").mkdir()
     for i, colour in enumerate(colours.tolist()):
         Image.new("RGB", (16, 16), tuple(map(int, colour))).save(tmp_path / "data" / f"{i}.png")
-    config = replace(
-        tiny, resolution=4, kimg=6.4, batch=16, lr=0.005, r1_gamma=1, augment="none",
-        path_length_weight=0, d_reg_interval=4, state_kimg=100, ema_kimg=0.3,
+    config = TrainConfig(
+        resolution=4, kimg=4, batch=16, z_dim=8, w_dim=8, channel_base=64, channel_max=16,
+        precision="fp32", lr=0.005, r1_gamma=2, augment="none", path_length_weight=0, seed=1,
+        d_reg_interval=4, tick_kimg=100, ema_kimg=1, ema_rampup=0, loss=loss,
     )  # fmt: skip
-    generator = load_model(_run(config, ImageDataset(tmp_path / "data", 4), tmp_path)).generator
+    outcome = run(config, ImageDataset(tmp_path / "data", 4), tmp_path)
+    generator = load_model(outcome.snapshot).generator
     torch.manual_seed(0)
     images = generator(torch.randn([64, 8]), noise_mode="const")
     got = (images * 127.5 + 127.5).mean(dim=[2, 3])
     distances = torch.cdist(got, colours)
     which = distances.argmin(dim=1)
-    assert (got.mean(dim=0) - colours.mean(dim=0)).abs().max() < 35
-    assert distances.min(dim=1).values.mean() < 70  # grey, where it starts, is 130 away
+    # Grey, where it starts, is 100 away from both, and one colour alone would be no mixture.
+    assert distances.min(dim=1).values.mean() < 75
     assert 0.1 < which.float().mean() < 0.9
+
+
+def test_the_guard_watches_what_its_page_says():
+    assert (guard.P_WARNING, guard.FROM_NIMG, guard.COLLAPSED, guard.HEALTHY) == (
+        0.8, 20_000, 0.08, 0.3,
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Near duplicates: a 64-bit perceptual hash, and which pictures to leave out by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+
+HASH_BITS = 64
+_THUMBNAIL = 32  # px a side of what is transformed
+_KEPT = 8  # lowest frequencies in each direction
+_BLOCK = 2048  # pictures compared at a time; 16 MB for each 2048 that are kept
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """Return 64 bits that resizing, recompression and slight changes of light leave alone.
+
+    The 8 x 8 lowest frequencies of the cosine transform of a 32 px thumbnail, each compared with
+    their median (pHash, Zauner 2010). A picture of one colour gives 0.
+    """
+    small = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    low = dctn(np.asarray(small, dtype=np.float64), norm="ortho")[:_KEPT, :_KEPT].ravel()
+    bits = low > np.median(low[1:]) + 1e-6
+    bits[0] = False  # the mean brightness, which tells nothing
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def hamming_distance(a: int, b: int) -> int:
+    """Return the number of bits in which two hashes differ."""
+    return (a ^ b).bit_count()
+
+
+def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
+    """Return for each hash the index of the earlier one that it repeats, -1 for those to keep.
+
+    Give the best pictures first: one is left out when it is within `distance` bits of one that is
+    kept, so that two different pictures are never tied through a third.
+    """
+    signs = _signs(hashes)
+    least = HASH_BITS - 2 * distance  # the product of two sign vectors is 64 - 2 x distance
+    same = np.full(len(signs), -1, dtype=np.int64)
+    kept = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(signs), _BLOCK):
+        block = signs[start : start + _BLOCK]
+        best = np.full(len(block), -HASH_BITS - 1, dtype=np.float32)
+        for group in np.array_split(kept, -(-len(kept) // _BLOCK)) if len(kept) else []:
+            product = block @ signs[group].T
+            nearest = product.argmax(axis=1)
+            value = product[np.arange(len(block)), nearest]
+            better = (value > best) & (value >= least)
+            same[start : start + len(block)][better] = group[nearest[better]]
+            best = np.maximum(best, value)
+        within = block @ block.T >= least
+        for row in range(len(block)):
+            if same[start + row] < 0:
+                after = same[start + row + 1 : start + len(block)]
+                after[within[row, row + 1 :] & (after < 0)] = start + row
+        fresh = np.arange(start, start + len(block))
+        kept = np.concatenate([kept, fresh[same[fresh] < 0]])
+    return same
+
+
+def _signs(hashes: Sequence[int]) -> NDArray[np.float32]:
+    """Return hashes as rows [N, 64] of -1 and 1, whose products float32 holds exactly."""
+    octets = np.array(hashes, dtype=">u8").view(np.uint8).reshape(-1, 8)
+    return np.unpackbits(octets, axis=1).astype(np.float32) * 2 - 1

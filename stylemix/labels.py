@@ -1,0 +1,110 @@
+"""Labels of pictures: class numbers, several classes at once, or vectors; checked when read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+
+_FORMS = 'a class number, {"classes": [numbers]} or a list of numbers'
+_LARGEST = float(np.finfo(np.float32).max)
+MOST_CLASSES = 100_000  # each is a number in every label: more is a mistake
+
+
+def label_vectors(
+    values: Sequence[object], name: Callable[[int], str], classes: int | None = None
+) -> Tensor:
+    """Check labels and make vectors of them: float32 [N, c_dim].
+
+    Vectors stay as they are. Class numbers and sets of classes become zeros and ones.
+
+    Args:
+        values: for each picture a class number, {"classes": [numbers]} or a list of numbers.
+        name: what to call a picture in an error.
+        classes: number of classes; None: one more than the highest number.
+    """
+    if all(isinstance(value, list) for value in values):
+        return _vectors(values, name)
+    sets = [_classes(value, i, name) for i, value in enumerate(values)]
+    highest = max((max(numbers) for numbers in sets if numbers), default=-1)
+    c_dim = highest + 1 if classes is None else classes
+    if highest >= c_dim or not 0 < c_dim <= MOST_CLASSES:
+        where = next((name(i) for i, numbers in enumerate(sets) if highest in numbers), name(0))
+        raise StylemixError(
+            f"{where}: got class {highest} of {c_dim} classes; expected numbers from 0 on below "
+            f"the number of classes, which is at most {MOST_CLASSES}; correct the labels"
+        )
+    out = torch.zeros(len(sets), c_dim)
+    for row, numbers in zip(out, sets, strict=True):
+        row[numbers] = 1
+    return out
+
+
+def parse_labels(text: bytes, where: str) -> tuple[dict[str, object], int | None]:
+    """Read a dataset.json: the label of each name, and the number of classes where it is told."""
+    try:
+        document = json.loads(text)
+        table = {str(name): value for name, value in document["labels"]}
+        classes = document.get("classes")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StylemixError(
+            f"{where}: got no table of labels ({type(error).__name__}: {error}); expected "
+            '{"labels": [[name, label], ...]}; correct it'
+        ) from error
+    if classes is not None and (not isinstance(classes, int) or isinstance(classes, bool)):
+        raise StylemixError(f"{where}: got {classes!r} classes; expected their number; correct it")
+    return table, classes
+
+
+def labels_of(names: Sequence[str], table: Mapping[str, object], where: str) -> list[object]:
+    """The label of each name; StylemixError that counts those without, and names the first."""
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise StylemixError(
+            f"{where}: got no label for {len(missing)} of {len(names)} pictures, the first is "
+            f"{missing[0]}; expected one per picture; add them or leave the pictures out"
+        )
+    return [table[name] for name in names]
+
+
+def _classes(value: object, index: int, name: Callable[[int], str]) -> list[int]:
+    numbers = value.get("classes") if isinstance(value, Mapping) else [value]
+    if not isinstance(numbers, list) or isinstance(value, list):
+        raise StylemixError(
+            f"{name(index)}: got the label {value!r}, while others are of another kind; expected "
+            f"{_FORMS}; correct it"
+        )
+    for number in numbers:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise StylemixError(
+                f"{name(index)}: got the class {number!r}; expected a whole number from 0 on; "
+                "correct it"
+            )
+    return numbers
+
+
+def _vectors(values: Sequence[object], name: Callable[[int], str]) -> Tensor:
+    rows = [value for value in values if isinstance(value, list)]
+    for i, row in enumerate(rows):
+        if len(row) != len(rows[0]) or not row:
+            raise StylemixError(
+                f"{name(i)}: got a label of {len(row)} numbers; expected as many as {name(0)} has, "
+                f"{len(rows[0])}, and at least one; correct it"
+            )
+        wrong = [number for number in row if not _is_finite(number)]
+        if wrong:
+            raise StylemixError(
+                f"{name(i)}: got {wrong[0]!r} in its label; expected finite numbers; correct it"
+            )
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _is_finite(number: object) -> bool:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return -_LARGEST <= number <= _LARGEST  # false for NaN

@@ -1,0 +1,87 @@
+"""Labels for photos: from the folders they lie in, or from a JSON or CSV file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from stylemix.errors import StylemixError
+
+Label = int | list[float]
+
+
+def folder_labels(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
+    """Return class numbers by the top folder of each name, and the folders in their order.
+
+    A name without a folder gets no label.
+    """
+    tops = {name: name.split("/")[0] for name in names if "/" in name}
+    classes = sorted(set(tops.values()))
+    numbers = {top: number for number, top in enumerate(classes)}
+    return {name: numbers[top] for name, top in tops.items()}, classes
+
+
+def read_labels(path: Path) -> tuple[dict[str, Label], list[str] | None]:
+    """Return the labels of a file by name, and the names of the classes where it gives names.
+
+    JSON: {name: label} or {"labels": [[name, label], ...]}. CSV: a line `name,label` each, or
+    `name,number,number,...`; a first line whose first cell is name, file or image is skipped. A
+    label is a class number, the name of a class, or a list of numbers.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        pairs = _json_pairs(text) if path.suffix.lower() == ".json" else _csv_pairs(text)
+        return _checked(dict(pairs))
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StylemixError(
+            f"{path}: got no labels ({reason}); expected JSON with {{name: label}} or CSV with "
+            "lines of name,label; see the page on packing"
+        ) from error
+
+
+def _json_pairs(text: str) -> list[tuple[str, object]]:
+    data = json.loads(text)
+    if isinstance(data, dict) and isinstance(data.get("labels"), list):
+        data = dict(data["labels"])
+    if not isinstance(data, dict) or not data:
+        raise ValueError("no names with labels in it")
+    return list(data.items())
+
+
+def _csv_pairs(text: str) -> list[tuple[str, object]]:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(row)]
+    if rows and rows[0][0].lower() in ("name", "file", "image"):
+        rows = rows[1:]
+    if not rows or min(map(len, rows)) < 2:
+        raise ValueError("a line without a label" if rows else "no lines")
+    return [(row[0], [float(c) for c in row[1:]] if len(row) > 2 else row[1]) for row in rows]
+
+
+def _checked(labels: dict[str, object]) -> tuple[dict[str, Label], list[str] | None]:
+    """Return labels of one kind, and the classes where they are words."""
+    values = list(labels.values())
+    if all(isinstance(value, list) for value in values):
+        vectors = {name: _vector(value) for name, value in labels.items()}
+        lengths = sorted({len(vector) for vector in vectors.values()})
+        if len(lengths) > 1:
+            raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} numbers")
+        return dict(vectors), None
+    words = [str(value) for value in values if not isinstance(value, bool | list | float | None)]
+    if len(words) != len(values):
+        raise ValueError("some labels are neither a class nor a list of numbers like the others")
+    if all(word.isdecimal() for word in words):
+        return {name: int(word) for name, word in zip(labels, words, strict=True)}, None
+    classes = sorted(set(words))
+    numbers = {word: number for number, word in enumerate(classes)}
+    return {name: numbers[word] for name, word in zip(labels, words, strict=True)}, classes
+
+
+def _vector(value: object) -> list[float]:
+    numbers = [float(number) for number in value] if isinstance(value, list) else []
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"a label that reads {str(value)[:40]!r}")
+    return numbers

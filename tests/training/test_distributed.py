@@ -1,0 +1,159 @@
+"""Several processes: the same weights as one, any number of them, and deaths that have a name."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stylemix.training.distributed import Ranks
+from stylemix.training.launch import torchrun_command, without_gpus
+from stylemix.training.state_files import state_files
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = [
+    "train", "--resolution", "16", "--batch", "8", "--z-dim", "8", "--w-dim", "8",
+    "--channel-base", "128", "--channel-max", "16", "--device", "cpu", "--augment-p", ".3",
+    "--ada-target", "0", "--ada-kimg", ".5", "--tick-kimg", ".064", "--state-minutes", "0",
+]  # fmt: skip
+
+
+def _environment():
+    clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    return clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "STYLEMIX_OPS": "torch"}
+
+
+def _torchrun(processes, *options):
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone",
+        f"--nproc-per-node={processes}", *options, "-m", "stylemix",
+    ]  # fmt: skip
+
+
+def _run(command, **rest):
+    return subprocess.run(
+        [str(word) for word in command], env=_environment(), text=True, capture_output=True,
+        timeout=300, **rest,
+    )  # fmt: skip
+
+
+def _weights(folder):
+    state = load_file(state_files(folder)[0])
+    return {k: v for k, v in state.items() if k.startswith(("G.", "D.", "G_ema."))}
+
+
+@pytest.fixture(scope="module")
+def accumulated(pictures, tmp_path_factory):
+    """20 steps of one process that splits each batch in two."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    command = [sys.executable, "-m", "stylemix", *TRAIN, "--kimg", ".16", "--batch-gpu", "4"]
+    result = _run([*command, pictures, "--output", folder])
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_two_processes_are_one(accumulated, pictures, tmp_path):
+    folder = tmp_path / "run"
+    result = _run([*_torchrun(2), *TRAIN, "--kimg", ".16", pictures, "--output", folder])
+    assert result.returncode == 0, result.stderr
+    assert "10 images" in result.stdout
+    assert "2 processes" in result.stdout
+    assert result.stdout.count("Wrote") == 1  # one rank speaks
+    one, two = _weights(accumulated), _weights(folder)
+    assert set(one) == set(two)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)
+
+
+def test_gpus_is_the_short_form_and_any_number_goes_on(pictures, tmp_path):
+    """Three processes begin, two continue; --gpus starts them, and the batch stays what it was."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "stylemix", *TRAIN, "--batch", "12", pictures]
+    for processes, kimg in ((3, 0.048), (2, 0.096)):
+        result = _run([*command, "--output", folder, "--gpus", processes, "--kimg", kimg])
+        assert result.returncode == 0, result.stderr
+        assert f"{processes} processes" in result.stdout
+        assert int(state_files(folder)[0].stem.split("-")[1]) == round(kimg * 1000)
+
+
+def test_what_cannot_be_split_is_told_before_the_launch(pictures, tmp_path):
+    command = [sys.executable, "-m", "stylemix", *TRAIN, pictures, "--batch-gpu", "4"]
+    result = _run([*command, "--gpus", "3", "--output", tmp_path])
+    assert result.returncode == 2
+    assert result.stderr == (
+        "Error: got 3 processes for a batch of 8 in parts of 4; expected a part for each; use "
+        "--batch 12 or fewer processes\n"
+    )
+
+
+def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    command = [*_torchrun(2, "--max-restarts=1"), *TRAIN, "--kimg", "1.2", pictures]
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            [*map(str, command), "--output", str(folder)], env=_environment(), stderr=file,
+            stdout=file, start_new_session=True,
+        ) as process,
+    ):  # fmt: skip
+        deadline = time.monotonic() + 200
+        while len(state_files(folder)) < 2 and time.monotonic() < deadline:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        ranks = subprocess.run(
+            ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
+        ).stdout
+        pids = [int(line.split()[0]) for line in ranks.splitlines() if "stylemix" in line]
+        victim = next(pid for pid in pids if _rank(pid) == 1)
+        os.kill(victim, signal.SIGKILL)
+        process.wait(timeout=200)
+    said = log.read_text()
+    assert process.returncode == 0, said
+    assert re.search(rf"rank 1 \(host [^ ]+, process {victim}\)", said), said
+    assert said.count("Wrote") == 1
+    assert int(state_files(folder)[0].stem.split("-")[1]) == 1200
+
+
+def _rank(pid):
+    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return int(next(word for word in words if word.startswith(b"RANK="))[5:])
+
+
+def test_a_rank_that_finds_nobody_says_so(pictures, tmp_path):
+    lonely = _environment() | {
+        "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29871",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "stylemix", *TRAIN, "--timeout", "3", str(pictures)]
+    result = subprocess.run(
+        [*command, "--output", str(tmp_path / "run")], env=lonely, text=True, capture_output=True,
+        timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "could not join the other 2 ranks at 127.0.0.1:29871" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_one_process_needs_nobody():
+    ranks, tensor = Ranks(), torch.arange(3.0)
+    ranks.sum_([tensor])
+    ranks.share_([tensor])
+    assert tensor.tolist() == [0, 1, 2]
+    assert ranks.share("word") == "word"
+    assert ranks.agree([tensor])
+    assert ranks.lead
+
+
+def test_the_command_of_torchrun():
+    arguments = ["train", "faces.zip", "--gpus", "4", "--kimg", "3", "--gpus=2"]
+    assert without_gpus(arguments) == ["train", "faces.zip", "--kimg", "3"]
+    command = torchrun_command(4, arguments)
+    assert command[1:3] == ["-m", "torch.distributed.run"]
+    assert "--nproc-per-node=4" in command
+    assert command[-5:] == ["stylemix", "train", "faces.zip", "--kimg", "3"]

@@ -1,0 +1,93 @@
+"""Figures of snapshots: kept best, ended early, old ones removed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stylemix.checkpoint import fingerprint, load_model
+from stylemix.dataset import ImageDataset
+from stylemix.errors import StylemixError
+from stylemix.training import loop as module
+from stylemix.training.evaluation import Evaluation, prune
+from stylemix.training.loop import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def graded(tiny, dataset, tmp_path, monkeypatch):
+    """A run of five snapshots whose figures are given."""
+
+    def run(figures, **changes):
+        left = iter(figures)
+
+        class Given:
+            def __call__(self, state, batch, ranks):
+                return {"FD-MobileNetV2": next(left)}
+
+        monkeypatch.setattr(module.Evaluation, "of", lambda *rest: Given())
+        config = replace(tiny, kimg=0.08, snapshot_kimg=0.016, metrics="fd", **changes)
+        # Snapshots are named by whole kimg; a thousand times the count keeps them apart.
+        monkeypatch.setattr("stylemix.training.log.snapshot_name", lambda nimg: f"{nimg:06d}")
+        return train(config, dataset, tmp_path, CPU, progress=False)
+
+    return run
+
+
+def _lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_best_is_kept(graded, tmp_path):
+    outcome = graded([5.0, 3.0, 4.0, 3.5, 6.0], keep_snapshots=2)
+    assert outcome.figures == {"FD-MobileNetV2": 6.0}
+    assert [line["FD-MobileNetV2"] for line in _lines(tmp_path)] == [5, 3, 4, 3.5, 6]
+    left = sorted(path.name for path in tmp_path.glob("snapshot-*"))
+    assert left == ["snapshot-000064.safetensors", "snapshot-000080.safetensors"]
+    assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.032
+
+
+def test_no_better_for_long_ends_the_run(graded, tmp_path):
+    outcome = graded([5.0, 3.0, 4.0, 3.5, 1.0], early_stop=2)
+    assert outcome.kimg == 0.064
+    assert outcome.stopped == (
+        "2 snapshots in a row were no better than the one at 0 kimg, which is best.safetensors"
+    )
+    assert len(_lines(tmp_path)) == 4
+
+
+def test_what_is_pruned(tmp_path):
+    for i in (100, 20, 3):
+        (tmp_path / f"snapshot-{i:06d}.safetensors").touch()
+    (tmp_path / "best.safetensors").touch()
+    assert prune(tmp_path, 0) == []
+    assert [path.name for path in prune(tmp_path, 2)] == ["snapshot-000003.safetensors"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path, monkeypatch):
+    from stylemix.metrics import score
+
+    monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
+    config = replace(tiny, kimg=0.004, metrics="fd,ppl", metrics_count=6)
+    outcome = train(config, dataset, tmp_path / "run", CPU, progress=False)
+    model = load_model(outcome.snapshot)
+    assert fingerprint(model.generator)
+    again = score(model.generator, dataset, ("fd",), 6)
+    assert set(outcome.figures) == {"FD-MobileNetV2", "PPL-MobileNetV2"}
+    # The snapshot holds half precision.
+    assert outcome.figures["FD-MobileNetV2"] == pytest.approx(again["FD-MobileNetV2"], rel=0.02)
+    held_out = ImageDataset(pictures / "1.png", 8)
+    assert Evaluation.of(config, held_out).count == 6
+    assert Evaluation.of(replace(config, metrics_count=None), dataset).count == 10
+    assert Evaluation.of(replace(config, metrics="none"), dataset) is None
+
+
+def test_figures_that_cannot_be_compared(tiny, dataset):
+    for metrics, expected in (("pr,fd", "got pr as the first"), ("speed", "got metrics speed")):
+        with pytest.raises(StylemixError, match=expected):
+            Evaluation.of(replace(tiny, metrics=metrics), dataset)
+    with pytest.raises(StylemixError, match="got early_stop without metrics"):
+        replace(tiny, early_stop=3)

@@ -1,0 +1,122 @@
+"""Signs of life: who hangs and who is gone is told by name; the launcher's errors are one line."""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+from stylemix.errors import StylemixError
+from stylemix.training import heartbeat as module
+from stylemix.training.distributed import Ranks
+from stylemix.training.heartbeat import Heartbeat
+
+
+@pytest.fixture
+def store():
+    return dist.HashStore()
+
+
+def _word(beats, step, doing="Dmain", host="other", pid=77):
+    return json.dumps({"host": host, "pid": pid, "beats": beats, "step": step, "doing": doing})
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "INTERVAL", 0.05)
+
+
+def test_one_process_has_no_thread():
+    beat = Heartbeat(Ranks(), 1)
+    beat.at("Gmain")
+    assert beat.missing() == ""
+    beat.close()
+
+
+def test_a_rank_that_is_gone_is_named(quick, store):
+    store.set("1", _word(5, 9))
+    beat = Heartbeat(Ranks(0, 2, store), 60)
+    said = beat.missing(patience=3)
+    beat.close()
+    assert said.startswith("rank 1 (host other, process 77), last heard of ")
+    assert "in Dmain for" in said
+    mine = json.loads(store.get("0"))
+    assert mine["doing"] == "starting"
+    assert mine["beats"] >= 3  # it went on beating itself
+
+
+def test_live_ranks_are_not_blamed(quick, store):
+    store.set("1", _word(0, 0))
+    beat = Heartbeat(Ranks(0, 2, store), 60)
+    for i in range(1, 10):
+        store.set("1", _word(i, 0))
+        time.sleep(0.02)
+    import threading
+
+    stop = threading.Event()
+
+    def live():
+        i = 10
+        while not stop.wait(0.02):
+            i += 1
+            store.set("1", _word(i, 0))
+
+    thread = threading.Thread(target=live, daemon=True)
+    thread.start()
+    assert beat.missing(patience=2) == ""
+    stop.set()
+    thread.join()
+    beat.close()
+
+
+HANG = """
+import sys, time, json
+import torch.distributed as dist
+from stylemix.training import heartbeat as module
+from stylemix.training.distributed import Ranks
+module.INTERVAL = 0.05
+store = dist.HashStore()
+store.set("1", json.dumps({"host": "b", "pid": 7, "beats": 1, "step": 3, "doing": sys.argv[1]}))
+beat = module.Heartbeat(Ranks(0, 2, store), timeout=0.5)
+beat.at(sys.argv[2])
+for i in range(60):
+    time.sleep(0.05)
+    word = {"host": "b", "pid": 7, "beats": i, "step": 3, "doing": sys.argv[1]}
+    store.set("1", json.dumps(word))
+print("still here")
+beat.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "ends"),
+    [
+        ("reading images", "waiting for the others in Dmain", True),
+        ("waiting for the others in Dmain", "waiting for the others in Dmain", False),
+        ("reading images", "Gmain", False),  # this one is busy itself
+    ],
+)
+def test_a_rank_that_hangs_ends_those_that_wait(theirs, mine, ends):
+    result = subprocess.run(
+        [sys.executable, "-c", HANG, theirs, mine], capture_output=True, text=True, timeout=120
+    )
+    assert (result.returncode == module.EXIT_CODE) == ends
+    assert ("still here" in result.stdout) != ends
+    if ends:
+        assert "rank 0 waited 0 s for rank 1 (host b, process 7)" in result.stderr
+        assert "in reading images for" in result.stderr
+
+
+def test_a_broken_collective_names_the_rank(quick, store):
+    store.set_timeout(timedelta(seconds=5))
+    store.set("1", _word(5, 9))
+    beat = Heartbeat(Ranks(0, 2, store), 60)
+    text = r"rank 0 lost rank 1 \(host other, process 77\).*--max-restarts all start again"
+    with pytest.raises(StylemixError, match=text), beat.watching():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shapes"), beat.watching():
+        raise RuntimeError("shapes do not match")  # our own bugs keep their traceback
+    beat.close()

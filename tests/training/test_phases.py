@@ -1,0 +1,217 @@
+"""The phases: which network each moves, by which loss, and the figures that they leave."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stylemix.losses import d_relativistic, g_minimax, g_relativistic
+from stylemix.training.parts import Draws, Part
+from stylemix.training.phases import Step, batches
+from stylemix.training.state import TrainState
+from stylemix.training.transfer import finest_layers
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def start(tiny, dataset):
+    def make(**changes):
+        config = replace(tiny, **changes).resolve()
+        state = TrainState.create(config, 0, CPU)
+        step = Step(state, config, {})
+        part = Part(0, 4, 4)
+        return step, batches([part], dataset.batch(range(4))[0], None, CPU)
+
+    return make
+
+
+def _copy(network):
+    return {name: value.clone() for name, value in network.named_parameters()}
+
+
+def _moved(network, before):
+    return {name for name, value in network.named_parameters() if not value.equal(before[name])}
+
+
+def test_phases_come_at_their_intervals(start, monkeypatch):
+    calls = []
+    step, data = start(style_mixing=0)
+    monkeypatch.setattr(step, "phase", lambda name, *rest: calls.append((index, name)))
+    for index in range(7):
+        step(Draws(0, index * 4), data)
+    assert [i for i, name in calls if name == "Gmain"] == list(range(7))
+    assert [i for i, name in calls if name == "Greg"] == [0, 2, 4, 6]
+    assert [i for i, name in calls if name == "Dreg"] == [0, 3, 6]
+    assert [name for i, name in calls if i == 6] == ["Gmain", "Greg", "Dmain", "Dreg"]
+    calls.clear()
+    for changes in ({"d_reg_interval": 0}, {"r1_gamma": 0}, {"r1_gamma": "0:0,1:5"}):
+        step, data = start(path_length_weight=0, **changes)
+        monkeypatch.setattr(step, "phase", lambda name, *rest: calls.append(name))
+        step(Draws(0, 0), data)
+    assert calls == ["Gmain", "Dmain"] * 3  # a scheduled gamma starts at 0
+
+
+def test_each_phase_moves_its_own_network(start):
+    step, data = start()
+    state = step.state
+    state.set_rates(step.config)
+    draws = Draws(0, 0)
+    for name in ("Gmain", "Greg", "Dmain", "Dreg"):
+        state.discriminator.requires_grad_(name.startswith("D"))
+        G, D = _copy(state.generator), _copy(state.discriminator)
+        step.phase(name, draws, data)
+        assert bool(_moved(state.generator, G)) == name.startswith("G"), name
+        assert bool(_moved(state.discriminator, D)) == name.startswith("D"), name
+
+
+def test_the_split_does_not_change_the_gradients(start, dataset):
+    """Parts of 2 against the whole batch of 8, all phases; Adam's last moment is the gradient."""
+    pixels = dataset.batch(range(8))[0]
+    found = []
+    for size in (8, 2):
+        step, _ = start(batch=8, mbstd_group=2, lr=0, augment="fixed", augment_p=0.5)
+        step.config = replace(step.config, beta2=0.0)
+        parts = [Part(i, i + size, 8) for i in range(0, 8, size)]
+        data = batches(parts, pixels, None, CPU)
+        step(Draws(0, 0), data)
+        adams = step.state.g_optimizer, step.state.d_optimizer
+        found.append([e["exp_avg"] for adam in adams for e in adam.state.values()])
+        found[-1] += [step.state.path_length_mean, step.state.sign_sum, step.state.sign_count]
+        found[-1].append(step.state.generator.mapping.w_avg)
+    assert len(found[0]) > 20
+    for whole, split in zip(*found, strict=True):
+        torch.testing.assert_close(split, whole, rtol=1e-4, atol=2e-6)
+
+
+def test_w_avg_and_path_length_follow_their_means(start):
+    step, data = start(style_mixing=0)
+    state, draws = step.state, Draws(0, 0)
+    z = draws.normal("Gmain z", data[0].part, 8)
+    expected = 0.005 * state.generator.mapping(z)[:, 0].mean(dim=0).detach()
+    state.set_rates(step.config)
+    step.phase("Gmain", draws, data)
+    torch.testing.assert_close(state.generator.mapping.w_avg, expected)
+    assert float(state.path_length_mean) == 0
+    step.phase("Greg", draws, data)
+    assert float(state.path_length_mean) > 0
+
+
+def test_signs_are_counted(start):
+    step, data = start()
+    step(Draws(0, 0), data)
+    assert float(step.state.sign_count) == 4
+    assert float(step.state.sign_sum) in (-4, -2, 0, 2, 4)
+
+
+def test_style_mixing_changes_the_last_layers(start):
+    step, data = start(style_mixing=1)
+    part, cuts = data[0].part, set()
+    for nimg in range(0, 120, 4):
+        draws = Draws(0, nimg)
+        plain = step.state.generator.mapping(draws.normal("Gmain z", part, 8))
+        same = step._ws(draws, "Gmain", part, None).eq(plain).all(dim=2)
+        count = int(same[0].sum())
+        assert same.tolist() == [[True] * count + [False] * (4 - count)] * 4  # one cut for all
+        cuts.add(count)
+    assert cuts == {1, 2, 3}
+
+
+def test_losses_by_hand():
+    real, fake = torch.tensor([[2.0], [-1.0]]), torch.tensor([[0.5], [1.0]])
+    sigmoid = torch.sigmoid(fake)
+    torch.testing.assert_close(g_minimax(fake), torch.log(1 - sigmoid).mean())
+    torch.testing.assert_close(g_relativistic(fake, real), F.softplus(real - fake).mean())
+    torch.testing.assert_close(
+        d_relativistic(real, fake),
+        (F.softplus(torch.tensor(-1.5)) + F.softplus(torch.tensor(2.0))) / 2,
+    )
+
+
+@pytest.mark.parametrize("loss", ["logistic", "minimax", "relativistic"])
+def test_the_loss_decides_the_gradient(loss, start, monkeypatch):
+    """Gmain's loss on given scores; a generator that fools nobody hardly moves by minimax."""
+    step, data = start(loss=loss)
+    scores = {"Gmain": torch.full([4, 1], -6.0), "Gmain real": torch.full([4, 1], 1.0)}
+    monkeypatch.setattr(step, "_score", lambda draws, name, *rest: scores[name])
+    scores["Gmain"].requires_grad_(True)
+    step._g_main(Draws(0, 0), data[0], _Ignore()).backward()
+    slope = float(scores["Gmain"].grad.sum())
+    expected = {
+        "logistic": -torch.sigmoid(torch.tensor(6.0)),
+        "minimax": -torch.sigmoid(torch.tensor(-6.0)),
+        "relativistic": -torch.sigmoid(torch.tensor(7.0)),
+    }
+    assert slope == pytest.approx(float(expected[loss]), rel=1e-5)
+
+
+class _Ignore:
+    def add(self, name, value):
+        pass
+
+
+def test_both_penalties(start, monkeypatch):
+    """R1 and R2 of a linear discriminator are the squared norm of its weights."""
+    weight = torch.randn([3, 8, 8])
+    step, data = start(r1_gamma=3, r2_gamma=5, d_reg_interval=3)
+    monkeypatch.setattr(
+        step,
+        "_score",
+        lambda draws, name, part, images, *rest: (images * weight).sum([1, 2, 3])[:, None],
+    )
+    loss = step._d_reg(Draws(0, 0), data[0], _Ignore())
+    assert float(loss) == pytest.approx(float(weight.square().sum()) * (3 + 5) / 2 * 3, rel=1e-5)
+
+
+def test_frozen_layers_stay(start):
+    step, data = start(freeze_d=3)
+    state = step.state
+    state.frozen = finest_layers(state.discriminator, 3)
+    assert {name.rpartition(".")[0] for name in state.frozen} == {
+        "b8.fromrgb", "b8.conv0", "b8.conv1",
+    }  # fmt: skip
+    before = _copy(state.discriminator)
+    step(Draws(0, 0), data)
+    moved = _moved(state.discriminator, before)
+    assert moved & state.frozen == set()
+    assert {"b8.skip.weight", "b4.fc.weight"} <= moved
+
+
+@pytest.mark.parametrize(
+    ("changes", "g_ratio", "d_ratio"),
+    [
+        ({"g_reg_interval": 4, "d_reg_interval": 16}, 4 / 5, 16 / 17),
+        ({"g_reg_interval": 1, "d_reg_interval": 1}, 1 / 2, 1 / 2),
+        ({"path_length_weight": 0, "d_reg_interval": 0}, 1, 1),
+        ({"path_length_weight": 0, "r1_gamma": 0}, 1, 1),
+    ],
+)
+def test_adam_makes_up_for_the_lazy_steps(tiny, changes, g_ratio, d_ratio):
+    config = replace(tiny, lr=0.002, d_lr="0:.004,1:.002", beta2="0:.9,1:.99", **changes).resolve()
+    state = TrainState.create(config, 0, CPU)
+    state.counters.cur_nimg, state.counters.lr_scale = 500, 0.5
+    state.set_rates(config)
+    for optimizer, ratio, lr in (
+        (state.g_optimizer, g_ratio, 0.001), (state.d_optimizer, d_ratio, 0.0015),
+    ):  # fmt: skip
+        (group,) = optimizer.param_groups
+        assert group["lr"] == pytest.approx(lr * ratio)
+        assert group["betas"] == (0, pytest.approx(0.945**ratio))
+        assert group["eps"] == 1e-8
+
+
+def test_gradients_that_are_no_numbers_do_no_harm(start, monkeypatch):
+    step, data = start()
+    state = step.state
+    state.set_rates(step.config)
+    bias = state.generator.mapping.fc0.bias
+
+    def loss_of(draws, batch, sums):
+        return (bias * torch.tensor([float("nan"), float("inf"), 1.0, 0, 0, 0, 0, 0])).sum()
+
+    monkeypatch.setattr(step, "_g_main", loss_of)
+    step.phase("Gmain", Draws(0, 0), data)
+    assert torch.isfinite(bias).all()
+    assert step.look(0) == (1, False)
+    assert step.look(1) == (0, True)

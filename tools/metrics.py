@@ -1,0 +1,167 @@
+"""`stylemix metrics`: figures for a model against pictures that it was not trained on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import click
+
+from stylemix.checkpoint import load_model
+from stylemix.dataset import open_dataset
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError
+from stylemix.files import Json, write_json
+from stylemix.generator import Generator
+from stylemix.metric_cache import cached_real_features, usual_folder
+from stylemix.metric_features import (
+    Extractor,
+    PictureSet,
+    generator_features,
+    load_extractor,
+)
+from stylemix.metrics import METRICS, check_metrics, compare, path_length
+
+MAX_COUNT = 1_000_000
+
+
+@dataclass
+class Report:
+    """What was measured: figures by name, and the seconds that each step took."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, step: str, measure: Callable[[], dict[str, float]]) -> None:
+        """Take the figures of one step."""
+        start = time.monotonic()
+        self.scores |= measure()
+        self.seconds[step] = round(time.monotonic() - start, 2)
+
+
+def measure(
+    generator: Generator,
+    reals: PictureSet,
+    metrics: list[str],
+    seeds: range,
+    extractor: Extractor,
+    batch: int,
+    psi: float,
+    interval: bool,
+    cache: Path | None,
+) -> Report:
+    """Figures of a generator, with progress on the screen."""
+    report = Report()
+    sets = [name for name in metrics if name != "ppl"]
+    if sets:
+        start = time.monotonic()
+        real = cached_real_features(reals, extractor, cache, batch, show=True)
+        middle = time.monotonic()
+        fake = generator_features(generator, seeds, extractor, batch, psi, reals, show=True)
+        report.seconds["features of real pictures"] = round(middle - start, 2)
+        report.seconds["features of generated pictures"] = round(time.monotonic() - middle, 2)
+    for name in sets:
+        report.add(name, partial(compare, fake, real, [name], extractor.name, interval))
+    if "ppl" in metrics:
+        report.add("ppl", partial(path_length, generator, seeds, batch, reals, True))
+    return report
+
+
+def table(report: Report) -> str:
+    """The report as text: figures, then seconds."""
+    width = max(map(len, [*report.scores, *report.seconds]))
+    figures = [f"{name:<{width}}  {_digits(value):>10}" for name, value in report.scores.items()]
+    times = [f"{step:<{width}}  {spent:>10.1f} s" for step, spent in report.seconds.items()]
+    return "\n".join([*figures, "", *times])
+
+
+def _digits(value: float) -> str:
+    """Two decimals for distances, more for what is small."""
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.5f}"
+
+
+@click.command("metrics")
+@click.argument("model")
+@click.option("--data", required=True, help="Real pictures: folder, zip or shards.")
+@click.option(
+    "--metrics", "names", default="fd", show_default=True,
+    help=f"Some of {', '.join(METRICS)}, with commas between.",
+)  # fmt: skip
+@click.option(
+    "--count", type=click.IntRange(2, MAX_COUNT),
+    help="Generated pictures.  [default: as many as real ones]",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True,
+              help="Of the first generated picture.")  # fmt: skip
+@click.option(
+    "--truncation", "psi", type=float, default=1, show_default=True,
+    help="1 for all that was learned; less is no fair figure. PPL is always at 1.",
+)  # fmt: skip
+@click.option(
+    "--features", default="mobilenet", show_default=True,
+    help="mobilenet, inception, or module:name of a Python function.",
+)  # fmt: skip
+@click.option("--weights", type=click.Path(path_type=Path), help="File of Inception's weights.")
+@click.option("--interval", is_flag=True, help="A 95 % interval of the Frechet distance, too.")
+@click.option("--no-cache", is_flag=True, help="Do not keep the features of the real pictures.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="At once.")
+@click.option("--output", type=click.Path(path_type=Path), help="JSON file for the figures.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+def metrics_command(
+    model: str,
+    data: str,
+    names: str,
+    count: int | None,
+    seed: int,
+    psi: float,
+    features: str,
+    weights: Path | None,
+    interval: bool,
+    no_cache: bool,
+    batch: int,
+    output: Path | None,
+    device: str,
+) -> None:
+    """Measure how a model's pictures compare with real ones.
+
+    \b
+    Examples:
+      stylemix metrics faces-64 --data held-out.zip
+      stylemix metrics model.pkl --data held-out.zip --metrics fd,kid,pr,dc,ppl --output scores.json
+    """
+    chosen = list(dict.fromkeys(names.replace(" ", "").split(",")))
+    check_metrics(chosen)
+    if interval and "fd" not in chosen:
+        raise StylemixError("got --interval without fd; expected it with one; add fd to --metrics")
+    if weights is not None and features != "inception":
+        raise StylemixError(f"got --weights for {features}; expected inception; leave it out")
+    if not math.isfinite(psi):
+        raise StylemixError(f"got --truncation {psi}; expected a number, 1 for fair figures")
+    where = find_device(device)
+    extractor = load_extractor(features, where, weights)
+    loaded = load_model(model, where)
+    config = loaded.generator.config
+    reals = open_dataset(
+        data, (config.height, config.width), config.img_channels, False, config.c_dim > 0
+    )
+    seeds = range(seed, seed + (count or len(reals)))
+    folder = None if no_cache else usual_folder()
+    report = measure(
+        loaded.generator, reals, chosen, seeds, extractor, batch, psi, interval, folder
+    )
+    click.echo(table(report))
+    click.echo(
+        f"{len(seeds):,} generated against {len(reals):,} real pictures, {config.size_text}. "
+        "Compare with figures of the same numbers, pictures and features only: a Frechet distance "
+        "of fewer pictures is larger."
+    )
+    if output is not None:
+        about: dict[str, Json] = {
+            "model": loaded.fingerprint, "data": reals.fingerprint(), "generated": len(seeds),
+            "real": len(reals), "features": extractor.name, "truncation": psi, "seed": seed,
+        }  # fmt: skip
+        write_json(output, about | {"scores": report.scores, "seconds": report.seconds})

@@ -1,0 +1,132 @@
+"""Several processes as one: joining, summing, sharing. Everything else is unaware of ranks."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
+
+from stylemix.errors import StylemixError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run; the default is one process alone."""
+
+    rank: int = 0
+    world: int = 1
+    store: Store | None = None
+
+    @property
+    def lead(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors by their sum over all ranks, in one message per type."""
+        if self.world == 1:
+            return
+        for group in _by_kind(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            dist.all_reduce(flat)
+            _put_back(flat, group)
+
+    def share_(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors by those of rank 0."""
+        if self.world == 1:
+            return
+        for group in _by_kind(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            dist.broadcast(flat, src=0)
+            _put_back(flat, group)
+
+    def share(self, value: str) -> str:
+        """The text that rank 0 passes; what the others pass is not looked at."""
+        if self.world == 1:
+            return value
+        box: list[str | None] = [value]
+        dist.broadcast_object_list(box, src=0)
+        return str(box[0])
+
+    def agree(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether all ranks hold the same bits (as far as a sum of their bytes shows)."""
+        if self.world == 1:
+            return True
+        sums = [t.detach().reshape(-1).view(torch.uint8).sum(dtype=torch.int64) for t in tensors]
+        mine = torch.stack(sums)
+        theirs = mine.clone()
+        self.share_([theirs])
+        differ = (mine != theirs).any().to(torch.int64).reshape(1)
+        self.sum_([differ])
+        return int(differ) == 0
+
+    def leave(self) -> None:
+        """Ends the membership; a run that goes on alone afterwards needs `Ranks()`."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+    groups: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.dtype, []).append(tensor)
+    return list(groups.values())
+
+
+def _put_back(flat: Tensor, group: Sequence[Tensor]) -> None:
+    parts = flat.split([tensor.numel() for tensor in group])
+    for tensor, part in zip(group, parts, strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+def local_device(name: str) -> str:
+    """The device of this process: `cuda` becomes the card of its local rank."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None or name not in ("cuda", "auto") or not torch.cuda.is_available():
+        return name
+    count = torch.cuda.device_count()
+    if int(local) >= count:
+        raise StylemixError(
+            f"got local rank {local} on {socket.gethostname()} with {count} CUDA devices; "
+            f"expected one process a device; start at most {count} processes a node"
+        )
+    return f"cuda:{local}"
+
+
+def join(device: torch.device, timeout: float) -> Ranks:
+    """Joins the processes that torchrun started, as its environment variables say.
+
+    Args:
+        device: what this rank computes on; CUDA joins by NCCL, anything else by gloo.
+        timeout: seconds after which a missing rank is an error.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Ranks()
+    patience = timedelta(seconds=timeout)
+    try:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        store, rank, world = next(rendezvous("env://", timeout=patience))
+        store.set_timeout(patience)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(
+            backend, store=PrefixStore("stylemix", store), rank=rank, world_size=world,
+            timeout=patience,
+        )  # fmt: skip
+        dist.barrier()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StylemixError(
+            f"rank {os.environ.get('RANK')} on {socket.gethostname()} could not join the other "
+            f"{os.environ.get('WORLD_SIZE')} ranks at {os.environ.get('MASTER_ADDR')}:"
+            f"{os.environ.get('MASTER_PORT')} ({error}); check address, firewall and that every "
+            "node was started"
+        ) from error
+    return Ranks(rank, world, PrefixStore("heartbeat", store))

@@ -1,0 +1,301 @@
+"""One step of training: the phases Gmain, Greg, Dmain and Dreg, each over all parts of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from stylemix.augment import PIPES
+from stylemix.losses import (
+    d_logistic,
+    d_relativistic,
+    g_logistic,
+    g_minimax,
+    g_relativistic,
+    path_lengths,
+    r1_penalty,
+)
+from stylemix.training import log
+from stylemix.training.config import TrainConfig
+from stylemix.training.distributed import Ranks
+from stylemix.training.heartbeat import Heartbeat
+from stylemix.training.parts import Draws, Part, cells
+from stylemix.training.state import TrainState
+
+PATH_LENGTH_SHRINK = 2  # the path length is measured on every second image
+PATH_LENGTH_DECAY = 0.01
+W_AVG_BETA = 0.995
+DIVERSITY_BETA = 0.98
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The real images of one part in [-1, 1], with their labels."""
+
+    part: Part
+    reals: Tensor
+    labels: Tensor | None
+
+
+def batches(
+    parts: Sequence[Part], pixels: Tensor, labels: Tensor | None, device: torch.device
+) -> list[Batch]:
+    """A rank's images uint8 [N, C, H, W] and labels [N, c_dim] as its parts, on a device."""
+    first, out = parts[0].start, []
+    for part in parts:
+        own = slice(part.start - first, part.stop - first)
+        reals = pixels[own].to(device, non_blocking=True).float() / 127.5 - 1
+        out.append(Batch(part, reals, None if labels is None else labels[own].to(device)))
+    return out
+
+
+class Step:
+    """The phases of a step; `all_labels` are those of the data, which fakes draw theirs from."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        config: TrainConfig,
+        stats: log.Stats,
+        ranks: Ranks | None = None,
+        all_labels: Tensor | None = None,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
+        self.state, self.config, self.stats = state, config, stats
+        self.ranks, self.labels = ranks or Ranks(), all_labels
+        self.heartbeat = heartbeat or Heartbeat(Ranks(), 0)
+        self.dtype = DTYPES[config.precision]
+        self.pipe = replace(PIPES[config.augment_pipe], sharp=config.augment_filter == "sym6")
+        self.device = state.sign_sum.device
+        self.bad = torch.zeros([], device=self.device)  # losses that were no numbers
+
+    def __call__(self, draws: Draws, batches: Sequence[Batch]) -> None:
+        """All phases that are due after `draws.cur_nimg` images, on this rank's parts."""
+        state, config, nimg = self.state, self.config, draws.cur_nimg
+        assert config.batch is not None
+        index = nimg // config.batch
+        state.set_rates(config)
+        state.discriminator.requires_grad_(False)
+        self.phase("Gmain", draws, batches)
+        if config.path_length_weight and index % config.g_reg_interval == 0:
+            self.phase("Greg", draws, batches)
+        for name, parameter in state.discriminator.named_parameters():
+            parameter.requires_grad_(name not in self.state.frozen)
+        self.phase("Dmain", draws, batches)
+        gammas = config.value("r1_gamma", nimg), config.value("r2_gamma", nimg)
+        if config.d_reg_interval and any(gammas) and index % config.d_reg_interval == 0:
+            self.phase("Dreg", draws, batches)
+
+    def look(self, wants: int) -> tuple[int, bool]:
+        """Losses since the last look that were no numbers, and whether any rank wants to stop."""
+        flags = torch.stack([self.bad, torch.tensor(float(wants), device=self.device)])
+        self.bad.zero_()
+        self.heartbeat.at("waiting for the others between steps")
+        self.ranks.sum_([flags])
+        return int(flags[0]), bool(flags[1] > 0)
+
+    def phase(self, name: str, draws: Draws, batches: Sequence[Batch]) -> None:
+        """Adds up gradients and statistics over parts and ranks, then moves the weights."""
+        state = self.state
+        loss_of = {
+            "Gmain": self._g_main, "Greg": self._g_reg, "Dmain": self._d_main, "Dreg": self._d_reg,
+        }[name]  # fmt: skip
+        is_g = name.startswith("G")
+        network: nn.Module = state.generator if is_g else state.discriminator
+        optimizer = state.g_optimizer if is_g else state.d_optimizer
+        optimizer.zero_grad(set_to_none=True)
+        self.heartbeat.at(name)
+        sums = Sums(self.device)
+        for batch in batches:
+            loss = loss_of(draws, batch, sums) * batch.part.weight
+            loss.backward()
+            sums.add("loss", loss)
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        grads = [p.grad for p in parameters if p.grad is not None]
+        self.heartbeat.at(f"waiting for the others in {name}")
+        self.ranks.sum_([*grads, *sums.tensors()])
+        self.bad.add_(~torch.isfinite(sums.values["loss"]))
+        for grad in grads:
+            grad.nan_to_num_(nan=0.0, posinf=1e5, neginf=-1e5)
+        optimizer.step()
+        self._settle(name, sums)
+
+    def _settle(self, name: str, sums: Sums) -> None:
+        """Moves the running means, by figures that are those of all ranks by now."""
+        state, values = self.state, sums.values
+        if "w" in values:
+            state.generator.mapping.w_avg.lerp_(values["w"], 1 - W_AVG_BETA)
+        if name == "Greg":
+            state.path_length_mean.lerp_(values["length"], PATH_LENGTH_DECAY)
+            log.add(self.stats, "Loss/pl_penalty", values["penalty"])
+        if name == "Gmain":
+            log.add(self.stats, "Loss/G/loss", values["loss"])
+        if name == "Dmain":
+            state.sign_sum.add_(values["signs"])
+            state.sign_count.add_(values["count"])
+            ratio = (values["fake spread"] / values["real spread"].clamp(min=1e-8)).clamp(max=2)
+            # The first step has nothing to average with.
+            beta = torch.where(state.diversity > 0, DIVERSITY_BETA, 0.0)
+            state.diversity.copy_(ratio.lerp(state.diversity, beta).nan_to_num(0))
+            log.add(self.stats, "Loss/D/loss", values["loss"])
+            log.add(self.stats, "Loss/scores/real", values["real score"])
+            log.add(self.stats, "Loss/scores/fake", values["fake score"])
+            log.add(self.stats, "Loss/signs/real", values["signs"] / values["count"])
+            log.add(self.stats, "Progress/diversity", state.diversity)
+        for key in ("r1", "r2"):
+            if key in values:
+                log.add(self.stats, f"Loss/{key}_penalty", values[key])
+
+    # The four losses of a part, each a mean over its images.
+
+    def _g_main(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+        """The generator against the discriminator."""
+        c = self._fake_labels(draws, "Gmain", batch.part)
+        fakes = self._fakes(draws, "Gmain", batch.part, c, sums)
+        logits = self._score(draws, "Gmain", batch.part, fakes, c)
+        if self.config.loss == "relativistic":
+            with torch.no_grad():
+                real_logits = self._score(
+                    draws, "Gmain real", batch.part, batch.reals, batch.labels
+                )
+            return g_relativistic(logits, real_logits)
+        return (g_minimax if self.config.loss == "minimax" else g_logistic)(logits)
+
+    def _g_reg(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+        """Path length regularisation, in float32 since it differentiates a gradient.
+
+        The running mean is the one before this step: then the parts of a batch can follow one
+        another. Its decay is .01, so the penalty differs by as much from that of the paper.
+        """
+        part = batch.part
+        some = slice(None, None, PATH_LENGTH_SHRINK)
+        c = self._fake_labels(draws, "Greg", part)
+        ws = self._ws(draws, "Greg", part, c, sums)[some]
+        noise = self._noise(draws, "Greg", part)
+        noise = noise if isinstance(noise, str) else noise[some]
+        images = self.state.generator.synthesis(ws, noise_mode=noise)
+        y = draws.noise("Greg image", part, images[0].numel(), self.device)[some].view_as(images)
+        lengths = path_lengths(images, ws, y / (images.shape[2] * images.shape[3]) ** 0.5)
+        penalty = (lengths - self.state.path_length_mean).square().mean()
+        sums.add("length", lengths.mean() * part.weight)
+        sums.add("penalty", penalty * part.weight)
+        assert self.config.path_length_weight is not None
+        return penalty * (self.config.path_length_weight * self.config.g_reg_interval)
+
+    def _d_main(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+        """The discriminator on reals and fakes."""
+        part = batch.part
+        c = self._fake_labels(draws, "Dmain", part)
+        with torch.no_grad():
+            fakes = self._fakes(draws, "Dmain", part, c, sums)
+        fake_logits = self._score(draws, "Dmain fake", part, fakes, c)
+        real_logits = self._score(draws, "Dmain real", part, batch.reals, batch.labels)
+        sums.add("signs", real_logits.sign().sum())
+        sums.add("count", torch.tensor(float(len(part)), device=self.device))
+        sums.add("real score", real_logits.mean() * part.weight)
+        sums.add("fake score", fake_logits.mean() * part.weight)
+        sums.add("real spread", _spread(batch.reals) * part.weight)
+        sums.add("fake spread", _spread(fakes) * part.weight)
+        if self.config.loss == "relativistic":
+            return d_relativistic(real_logits, fake_logits)
+        return d_logistic(real_logits, fake_logits)
+
+    def _d_reg(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+        """R1 on reals and R2 on fakes, in float32 like the path length."""
+        part, nimg = batch.part, draws.cur_nimg
+        loss = torch.zeros([], device=self.device)
+        pairs = [("r1", batch.reals, batch.labels)]
+        if self.config.value("r2_gamma", nimg):
+            c = self._fake_labels(draws, "Dreg", part)
+            with torch.no_grad():
+                pairs.append(("r2", self._fakes(draws, "Dreg", part, c), c))
+        for name, images, c in pairs:
+            images = images.detach().requires_grad_(True)
+            logits = self._score(draws, f"Dreg {name}", part, images, c, torch.float32)
+            penalty = r1_penalty(logits, images).mean()
+            sums.add(name, penalty * part.weight)
+            loss = loss + penalty * self.config.value(f"{name}_gamma", nimg) / 2
+        return loss * self.config.d_reg_interval
+
+    # What the losses share.
+
+    def _fake_labels(self, draws: Draws, name: str, part: Part) -> Tensor | None:
+        labels = draws.labels(f"{name} label", part, self.labels)
+        return None if labels is None else labels.to(self.device)
+
+    def _noise(self, draws: Draws, name: str, part: Part) -> str | Tensor:
+        if self.config.noise == "none":
+            return "none"
+        size = self.state.generator.synthesis.noise_size
+        return draws.noise(f"{name} noise", part, size, self.device)
+
+    def _ws(
+        self, draws: Draws, name: str, part: Part, c: Tensor | None, sums: Sums | None = None
+    ) -> Tensor:
+        """Maps new latents to ws with style mixing: the rest of the layers from a second latent."""
+        mapping, width = self.state.generator.mapping, self.state.generator.z_dim
+        ws: Tensor = mapping(draws.normal(f"{name} z", part, width).to(self.device), c)
+        if sums is not None:
+            sums.add("w", ws[:, 0].mean(dim=0) * part.weight)
+        assert self.config.style_mixing is not None
+        cutoff = draws.cutoff(f"{name} mix", self.config.style_mixing, ws.shape[1])
+        if cutoff is not None:
+            other = mapping(draws.normal(f"{name} z2", part, width).to(self.device), c)
+            ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
+        return ws
+
+    def _fakes(
+        self, draws: Draws, name: str, part: Part, c: Tensor | None, sums: Sums | None = None
+    ) -> Tensor:
+        ws = self._ws(draws, name, part, c, sums)
+        noise = self._noise(draws, name, part)
+        images: Tensor = self.state.generator.synthesis(ws, noise_mode=noise, dtype=self.dtype)
+        return images
+
+    def _score(
+        self,
+        draws: Draws,
+        name: str,
+        part: Part,
+        images: Tensor,
+        c: Tensor | None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Logits [N, 1] of augmented images, in the order of `cells`."""
+        torch.manual_seed(draws.key(f"{name} augment"))
+        p = self.state.counters.augment_p
+        images = self.pipe(images, p, part=(part.start, part.total))
+        assert self.config.mbstd_group is not None
+        order = cells(len(part), self.config.mbstd_group).to(self.device)
+        c = None if c is None else c[order]
+        network = self.state.discriminator
+        return network(images[order], c, dtype=dtype or self.dtype).float()  # type: ignore[no-any-return]
+
+
+class Sums:
+    """Figures of a phase, added up over parts and then over ranks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.values: dict[str, Tensor] = {}
+        self.device = device
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Adds without waiting for the device."""
+        value = value.detach().float()
+        self.values[name] = self.values[name] + value if name in self.values else value
+
+    def tensors(self) -> list[Tensor]:
+        """The sums in a fixed order."""
+        return [self.values[name] for name in sorted(self.values)]
+
+
+def _spread(images: Tensor) -> Tensor:
+    """Mean deviation of a pixel within its cell of images [N, C, H, W]: how unlike they are."""
+    return images.detach().float().std(dim=0, correction=0).mean()

@@ -1,0 +1,153 @@
+"""How a run begins (anew, from a model, from its last whole state), and how it goes back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from stylemix.checkpoint import load_model
+from stylemix.errors import StylemixError
+from stylemix.training.config import TrainConfig, continued
+from stylemix.training.distributed import Ranks
+from stylemix.training.state import TrainState
+from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
+from stylemix.training.transfer import finest_layers, transfer
+
+OLD_STATE = "state.safetensors"
+
+
+def begin(
+    asked: TrainConfig, data: str, c_dim: int, folder: Path, device: torch.device, ranks: Ranks
+) -> tuple[TrainState, Run]:
+    """The state and settings that a run goes on from, the same on every rank.
+
+    Rank 0 alone reads the folder and the model to start from; its errors end the other ranks too.
+
+    Args:
+        asked: settings as given, with gaps.
+        data: fingerprint of the data.
+        c_dim: width of the labels.
+        folder: the run folder.
+        device: of this rank.
+        ranks: the processes of the run.
+    """
+    config = asked.resolve(ranks.world, device.type)
+    tensors: dict[str, Tensor] = {}
+    word: dict[str, Any] = {}
+    if ranks.lead:
+        try:
+            tensors, word = last_state(folder, asked, data)
+        except StylemixError as error:
+            word = {"error": str(error)}
+    word = json.loads(ranks.share(json.dumps(word)))
+    if "error" in word:
+        raise StylemixError(word["error"])
+    if word:
+        config = continued(word["config"], config)
+    config.part_size(ranks.world)  # refuses what cannot be split
+    run = Run(asked, config, data)
+    state = TrainState.create(config, c_dim, device)
+    state.frozen = finest_layers(state.discriminator, config.freeze_d)
+    if word:
+        fill(state, tensors, word["counters"], ranks)
+        return state, run
+    if ranks.lead and config.transfer:
+        _transfer(state, config.transfer)
+    ranks.share_(tensor for tensor in state.tensors().values())
+    return state, run
+
+
+def last_state(
+    folder: Path, asked: TrainConfig, data: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The newest state of a folder that is whole; nothing where there is none.
+
+    A damaged one is named and passed over; StylemixError where all are damaged.
+    """
+    damaged = None
+    for path in state_files(folder):
+        try:
+            found = read_state(path, asked, data)
+        except Damaged as error:
+            damaged = error
+            print(f"Passed over: {error}", file=sys.stderr)
+            continue
+        if damaged:
+            print(f"Going on from {path}", file=sys.stderr)
+        return found
+    if damaged is not None:
+        raise StylemixError(f"{damaged}; no other one is left; delete it to start anew")
+    if (folder / OLD_STATE).exists():
+        raise StylemixError(
+            f"got {folder / OLD_STATE} of an older stylemix; expected none; use another --output, "
+            "and --transfer with the last snapshot"
+        )
+    return {}, {}
+
+
+def fill(
+    state: TrainState, tensors: dict[str, Tensor], counters: dict[str, Any], ranks: Ranks
+) -> None:
+    """Gives every rank the tensors that rank 0 has read."""
+    if ranks.world > 1:
+        device = state.sign_sum.device
+        blob = save_bytes(tensors) if ranks.lead else b""
+        size = int(ranks.share(str(len(blob))))
+        box = torch.zeros([size], dtype=torch.uint8)
+        if ranks.lead:
+            box = torch.frombuffer(bytearray(blob), dtype=torch.uint8)
+        box = box.to(device)
+        ranks.share_([box])
+        tensors = load_bytes(box.cpu().numpy().tobytes())
+    state.fill(tensors, counters)
+
+
+def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
+    """Loads the last state again with half the rate, and counts it."""
+    scale, rollbacks = state.counters.lr_scale / 2, state.counters.rollbacks + 1
+    tensors: dict[str, Tensor] = {}
+    word: dict[str, Any] = {}
+    if ranks.lead:
+        tensors, word = last_state(folder, run.asked, run.data)
+    word = json.loads(ranks.share(json.dumps(word)))
+    fill(state, tensors, word["counters"], ranks)
+    state.counters.lr_scale, state.counters.rollbacks = scale, rollbacks
+
+
+def keep(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
+    """Writes the state, by rank 0."""
+    if ranks.lead:
+        save_state(folder, state, run)
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """The resolved settings as JSON."""
+    return asdict(run.config)
+
+
+def _transfer(state: TrainState, source: str) -> None:
+    """Starts from a model: generator from its average, discriminator where the file has one."""
+    model = load_model(source)
+    done = transfer(model.generator.state_dict(), state.generator)
+    if not done.copied and not done.widened:
+        raise StylemixError(f"got {source} with no weights that fit; expected a like network")
+    state.generator_ema.load_state_dict(state.generator.state_dict())
+    counts = [f"generator {len(done.copied)} copied, {len(done.widened)} widened, "
+              f"{len(done.fresh)} fresh"]  # fmt: skip
+    if model.discriminator is None:
+        counts.append("no discriminator in the file, a fresh one")
+    else:
+        done = transfer(model.discriminator.state_dict(), state.discriminator)
+        counts.append(
+            f"discriminator {len(done.copied)} copied, {len(done.widened)} widened, "
+            f"{len(done.fresh)} fresh"
+        )
+    print(f"From {source}: {'; '.join(counts)}", file=sys.stderr)

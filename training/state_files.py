@@ -1,0 +1,119 @@
+"""State files: the last two, each with a checksum over all it holds, written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.files import atomic_write
+from stylemix.training.config import TrainConfig, changed
+from stylemix.training.state import TrainState
+
+FORMAT = "stylemix-train-state"
+VERSION = "2"
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was started with: the settings asked for, the data, and the sizes' labels."""
+
+    asked: TrainConfig
+    config: TrainConfig  # resolved
+    data: str  # fingerprint
+
+
+def save_state(folder: Path, state: TrainState, run: Run) -> Path:
+    """Writes everything that is needed to go on, and removes all but the last two states."""
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "asked": json.dumps(asdict(run.asked)),
+        "config": json.dumps(asdict(run.config)),
+        "data": run.data,
+        "counters": json.dumps(state.saved_counters()),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors().items()}
+    header["sha256"] = checksum(header, tensors)
+    path = folder / f"state-{state.counters.cur_nimg:012d}.safetensors"
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+    for old in state_files(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def state_files(folder: Path) -> list[Path]:
+    """The states in a run folder, the newest first."""
+    return sorted(folder.glob("state-*.safetensors"), reverse=True)
+
+
+def read_state(
+    path: Path, asked: TrainConfig, data: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a state file whose checksum is right, for the same settings and data.
+
+    Raises Damaged for a file that is not whole, StylemixError for one of another run.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if checksum(header, tensors) != header["sha256"]:
+            raise Damaged(path, "its checksum is wrong")
+        _check(path, header, asked, data)
+        parsed = {key: json.loads(header[key]) for key in ("asked", "config", "counters")}
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise Damaged(path, str(error)) from error
+    return tensors, parsed
+
+
+class Damaged(StylemixError):
+    """A state file that is cut short or altered."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"got a damaged training state {path} ({reason})")
+
+
+def checksum(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of all tensors, and the rest of the header."""
+    digest = hashlib.sha256()
+    for key in sorted(header):
+        if key != "sha256":
+            digest.update(f"{key}={header[key]}\n".encode("utf-8", "surrogateescape"))
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+        digest.update(np.ascontiguousarray(flat.numpy()).data)
+    return digest.hexdigest()
+
+
+def _check(path: Path, header: dict[str, str], asked: TrainConfig, data: str) -> None:
+    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        raise StylemixError(
+            f"got {path} of format {header.get('format')} {header.get('version')}; expected "
+            f"{FORMAT} {VERSION}; use another --output"
+        )
+    differences = changed(json.loads(header["asked"]), asked)
+    for name, (before, now) in differences.items():
+        raise StylemixError(
+            f"got --{name.replace('_', '-')} {now}; expected {before}, as the run in "
+            f"{path.parent} was started with; use another --output"
+        )
+    if header["data"] != data:
+        raise StylemixError(
+            f"got other images than the run in {path.parent} was started with; "
+            "expected the same; use another --output"
+        )
