@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -116,6 +119,7 @@ def join(device: torch.device, timeout: float) -> Ranks:
             torch.cuda.set_device(device)
         store, rank, world = next(rendezvous("env://", timeout=patience))
         store.set_timeout(patience)
+        store = PrefixStore(meet(store, rank, world, timeout), store)
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=PrefixStore("stylemix", store), rank=rank, world_size=world,
@@ -124,9 +128,39 @@ def join(device: torch.device, timeout: float) -> Ranks:
         dist.barrier()
     except (RuntimeError, ValueError, OSError) as error:
         raise StylemixError(
-            f"rank {os.environ.get('RANK')} on {socket.gethostname()} could not join the other "
+            f"rank {os.environ.get('RANK')} on {socket.gethostname()} could not join a run of "
             f"{os.environ.get('WORLD_SIZE')} ranks at {os.environ.get('MASTER_ADDR')}:"
             f"{os.environ.get('MASTER_PORT')} ({error}); check address, firewall and that every "
             "node was started"
         ) from error
     return Ranks(rank, world, PrefixStore("heartbeat", store))
+
+
+def meet(store: Store, rank: int, world: int, timeout: float) -> str:
+    """Waits for all ranks, and returns a name that they share and no earlier ranks had.
+
+    torchrun keeps its store when it starts processes again. Without a name of their own the new
+    ones take addresses and heartbeats of dead ones for those of the living; and the number of
+    restarts is no such name, since each node counts for itself.
+
+    Raises:
+        TimeoutError: with the ranks that did not come within `timeout` seconds.
+    """
+    hellos = [f"hello/{other}" for other in range(world)]
+    store.set(hellos[rank], uuid.uuid4().hex)
+    deadline = time.monotonic() + timeout
+    pause = 0.02
+    while True:
+        signed = hellos
+        if store.check(hellos):
+            # A greeting may be a dead rank's, but only the living sign a list with them on it.
+            name = hashlib.sha256(b"".join(store.multi_get(hellos))).hexdigest()[:16]
+            signed = [f"{name}/{other}" for other in range(world)]
+            store.set(signed[rank], "here")
+            if store.check(signed):
+                return name
+        if time.monotonic() > deadline:
+            missing = [str(other) for other in range(world) if not store.check([signed[other]])]
+            raise TimeoutError(f"nothing heard of rank {', '.join(missing)} in {timeout:g} s")
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)

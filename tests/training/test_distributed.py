@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import HashStore
 
-from stylemix.training.distributed import Ranks
+from stylemix.training.distributed import Ranks, meet
 from stylemix.training.launch import torchrun_command, without_gpus
 from stylemix.training.state_files import state_files
 
@@ -136,8 +138,37 @@ def test_a_rank_that_finds_nobody_says_so(pictures, tmp_path):
         timeout=120,
     )  # fmt: skip
     assert result.returncode == 2
-    assert "could not join the other 2 ranks at 127.0.0.1:29871" in result.stderr
+    assert "could not join a run of 2 ranks at 127.0.0.1:29871" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_ranks_that_start_again_do_not_take_the_dead_for_the_living():
+    store = HashStore()
+    first = _meet_all(store, [0, 0, 0])
+    second = _meet_all(store, [0, 0.2, 0.4])  # rank 0 finds the greetings of the dead
+    third = _meet_all(store, [0.2, 0])  # one fewer
+    assert all(len(set(names)) == 1 for names in (first, second, third))
+    assert len({first[0], second[0], third[0]}) == 3
+
+
+def test_a_rank_that_does_not_come_has_a_name():
+    store = HashStore()
+    _meet_all(store, [0, 0, 0])
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(meet, store, rank, 3, 0.5) for rank in (0, 2)]
+        said = [str(other.exception()) for other in others]
+    assert said == ["nothing heard of rank 1 in 0.5 s"] * 2
+
+
+def _meet_all(store, delays):
+    """Names that ranks find which start after these seconds."""
+
+    def one(rank):
+        time.sleep(delays[rank])
+        return meet(store, rank, len(delays), timeout=30)
+
+    with ThreadPoolExecutor(len(delays)) as pool:
+        return list(pool.map(one, range(len(delays))))
 
 
 def test_one_process_needs_nobody():
