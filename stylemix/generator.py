@@ -229,6 +229,12 @@ class SynthesisNetwork(nn.Module):
                 layer.noise_start = self.noise_size
                 self.noise_size += layer.noise_const.numel()
 
+    @property
+    def fine_noise_start(self) -> int:
+        """Where the noise of the finest block begins in a row of noise for all layers."""
+        finest = list(self.blocks().values())[-1]
+        return min(m.noise_start for m in finest.modules() if isinstance(m, SynthesisLayer))
+
     def blocks(self) -> dict[str, SynthesisBlock]:
         """The blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
         return {name: block for name, block in self.named_children() if name.startswith("b")}  # type: ignore[misc]

@@ -21,7 +21,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "g_architecture": ARCHITECTURES,
     "d_architecture": ARCHITECTURES,
     "loss": tuple(LOSSES),
-    "noise": ("random", "none"),
+    "noise": ("random", "fine", "none"),
     "augment": ("ada", "fixed", "none"),
     "augment_pipe": tuple(PIPES),
     "augment_filter": ("sym6", "bilinear"),

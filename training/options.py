@@ -43,8 +43,8 @@ HELP = {
     "path_length_weight": "Weight of the path length penalty, 0 for none. [default: preset, 2]",
     "g_reg_interval": "Steps between path length penalties.",
     "style_mixing": "Probability of style mixing. [default: preset, .9]",
-    "noise": "Noise in the layers; none for a generator that photos are projected into. "
-    "[default: preset, random]",
+    "noise": "Noise in all layers, in the finest two or in none; the last two for a generator "
+    "that photos are projected into. [default: preset, random]",
     "ema_kimg": f"Half-life of the generator average: {SCHEDULE}. [default: batch * 10 / 32]",
     "ema_rampup": "Limit of that half-life as a part of the images seen, 0 for none. "
     "[default: .05; 0 with --transfer]",

@@ -233,8 +233,11 @@ class Step:
     def _noise(self, draws: Draws, name: str, part: Part) -> str | Tensor:
         if self.config.noise == "none":
             return "none"
-        size = self.state.generator.synthesis.noise_size
-        return draws.noise(f"{name} noise", part, size, self.device)
+        synthesis = self.state.generator.synthesis
+        rows = draws.noise(f"{name} noise", part, synthesis.noise_size, self.device)
+        if self.config.noise == "fine":
+            rows[:, : synthesis.fine_noise_start] = 0
+        return rows
 
     def _ws(
         self, draws: Draws, name: str, part: Part, c: Tensor | None, sums: Sums | None = None

@@ -19,7 +19,7 @@ from stylemix.training.config import TrainConfig, continued
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
-from stylemix.training.transfer import finest_layers, transfer
+from stylemix.training.transfer import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
 
@@ -60,7 +60,7 @@ def begin(
         fill(state, tensors, word["counters"], ranks)
         return state, run
     if ranks.lead and config.transfer:
-        _transfer(state, config.transfer)
+        _transfer(state, config.transfer, config.noise)
     ranks.share_(tensor for tensor in state.tensors().values())
     return state, run
 
@@ -133,12 +133,13 @@ def describe(run: Run) -> dict[str, Any]:
     return asdict(run.config)
 
 
-def _transfer(state: TrainState, source: str) -> None:
+def _transfer(state: TrainState, source: str, noise: str | None) -> None:
     """Starts from a model: generator from its average, discriminator where the file has one."""
     model = load_model(source)
     done = transfer(model.generator.state_dict(), state.generator)
     if not done.copied and not done.widened:
         raise StylemixError(f"got {source} with no weights that fit; expected a like network")
+    silence(state.generator.synthesis, noise)
     state.generator_ema.load_state_dict(state.generator.state_dict())
     counts = [f"generator {len(done.copied)} copied, {len(done.widened)} widened, "
               f"{len(done.fresh)} fresh"]  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.discriminator import Discriminator
-from stylemix.generator import SynthesisLayer
+from stylemix.generator import SynthesisLayer, SynthesisNetwork
 from stylemix.layers import MinibatchStddev
 
 # Statistics rather than features: what is new in them is not drawn but left as it is.
@@ -53,6 +53,15 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
             value[: old.shape[0]] = old
             widened.append(name)
     return Transfer(copied, widened, fresh)
+
+
+@torch.no_grad()
+def silence(synthesis: SynthesisNetwork, noise: str | None) -> None:
+    """Sets to 0 the strengths of noise that a training with `noise` does not have."""
+    first = {"random": 0, "fine": synthesis.fine_noise_start}.get(str(noise), math.inf)
+    for layer in synthesis.modules():
+        if isinstance(layer, SynthesisLayer) and layer.noise_start < first:
+            layer.noise_strength.zero_()
 
 
 def _fits(old: Tensor, new: Tensor) -> bool:

@@ -215,3 +215,24 @@ def test_gradients_that_are_no_numbers_do_no_harm(start, monkeypatch):
     assert torch.isfinite(bias).all()
     assert step.look(0) == (1, False)
     assert step.look(1) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("noise", "learned"),
+    [
+        ("random", {"b4.conv1", "b8.conv0", "b8.conv1"}),
+        ("fine", {"b8.conv0", "b8.conv1"}),
+        ("none", set()),
+    ],
+)
+def test_only_layers_with_noise_learn_how_strong_it_is(start, noise, learned):
+    step, data = start(noise=noise)
+    for index in range(3):
+        step(Draws(0, index * 4), data)
+    strengths = {
+        name.removesuffix(".noise_strength"): value.item()
+        for name, value in step.state.generator.synthesis.named_parameters()
+        if name.endswith("noise_strength")
+    }
+    assert {name for name, value in strengths.items() if value != 0} == learned
+    assert len(strengths) == 3

@@ -8,9 +8,9 @@ import torch
 from stylemix.checkpoint import load_model
 from stylemix.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.discriminator import Discriminator
-from stylemix.generator import Generator
+from stylemix.generator import Generator, SynthesisLayer
 from stylemix.training.loop import train
-from stylemix.training.transfer import finest_layers, transfer
+from stylemix.training.transfer import finest_layers, silence, transfer
 
 CPU = torch.device("cpu")
 NARROW = {"img_resolution": 16, "channel_base": 128, "channel_max": 16}
@@ -81,3 +81,13 @@ def test_a_run_from_a_model(tiny, dataset, tmp_path, capsys):
     assert before.discriminator is not None
     for name, value in before.discriminator.named_parameters():
         assert torch.equal(after.discriminator.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("noise", "kept"), [("random", 5), ("fine", 2), ("none", 0)])
+def test_layers_that_get_no_noise_forget_its_strength(noise, kept):
+    synthesis = Generator(GeneratorConfig(16, z_dim=8, w_dim=8, channel_base=128)).synthesis
+    layers = [layer for layer in synthesis.modules() if isinstance(layer, SynthesisLayer)]
+    for layer in layers:
+        layer.noise_strength.data.fill_(0.5)
+    silence(synthesis, noise)
+    assert [float(layer.noise_strength) for layer in layers] == [0] * (5 - kept) + [0.5] * kept
