@@ -7,6 +7,8 @@ import tarfile
 
 from PIL import Image
 
+from stylemix.dataset import open_dataset
+
 
 def png(red):
     stream = io.BytesIO()
@@ -35,3 +37,11 @@ def write_shards(folder, counts):
         write_tar(folder / f"data-{k:03d}.tar", members)
         os.utime(folder / f"data-{k:03d}.tar", (1e9, 1e9))
     return folder
+
+
+def open_shards(*paths, **more):
+    return open_dataset([str(path) for path in paths], 8, **more)
+
+
+def reds(data, indices):
+    return data.batch(list(indices))[0][:, 0, 0, 0].tolist()

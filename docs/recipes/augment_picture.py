@@ -13,8 +13,9 @@ from torch import Tensor
 
 from stylemix.augment import PIPES, AugmentPipe
 from stylemix.checkpoint import load_generator
-from stylemix.images import grid, save_image, to_pil
+from stylemix.images import save_image, to_pil
 from stylemix.latents import truncate, z_from_seed
+from stylemix.sheets import grid
 
 NAMES = (
     "xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast",

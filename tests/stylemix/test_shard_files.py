@@ -6,10 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from toy_shards import png, write_shards, write_tar
+from toy_shards import open_shards, png, reds, write_shards, write_tar
 
 from stylemix import shard_files
-from stylemix.dataset import open_dataset
 from stylemix.errors import StylemixError
 from stylemix.shard_files import ShardStore
 from stylemix.shards import SPAN
@@ -24,14 +23,6 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def _data(*paths, **more):
-    return open_dataset([str(path) for path in paths], 8, **more)
-
-
-def _reds(data, indices):
-    return data.batch(list(indices))[0][:, 0, 0, 0].tolist()
-
-
 def _pipes(folder, counts):
     """Commands that give the shards, and leave a line in a file at each run."""
     write_shards(folder, counts)
@@ -41,25 +32,25 @@ def _pipes(folder, counts):
 
 def test_pipes(tmp_path, cache):
     log, pipes = _pipes(tmp_path / "s", [4, 1, 3])
-    data = _data(*pipes, use_labels=True)
+    data = open_shards(*pipes, use_labels=True)
     images, labels = data.batch(range(8))
     assert images[:, 0, 4, 4].tolist() == list(range(8))
     assert labels.argmax(1).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert sorted(log.read_text().split()) == ["0", "1", "2"]
-    assert _data(*pipes).fingerprint() == _data(tmp_path / "s").fingerprint()
+    assert open_shards(*pipes).fingerprint() == open_shards(tmp_path / "s").fingerprint()
     assert sorted(log.read_text().split()) == ["0", "1", "2"]
 
 
 def test_only_some_fetched_shards_are_kept(tmp_path, cache):
     _, pipes = _pipes(tmp_path / "s", [3] * 30)
-    data = _data(*pipes)
+    data = open_shards(*pipes)
     (folder,) = (cache / "shards").iterdir()
     assert len(list(folder.glob("*.tar"))) == 3 * SPAN
     for name, age in ((".dead.tmp.tar", 9999), (".new.tmp.tar", 60)):  # of other processes
         (folder / name).write_text("")
         os.utime(folder / name, (time.time() - age,) * 2)
     order = data.indices_at(0, 90, SEED)
-    assert _reds(data, order) == order
+    assert reds(data, order) == order
     assert len(list(folder.glob("[!.]*.tar"))) <= 3 * SPAN
     assert (folder / ".new.tmp.tar").exists()
     assert not (folder / ".dead.tmp.tar").exists()
@@ -67,7 +58,7 @@ def test_only_some_fetched_shards_are_kept(tmp_path, cache):
 
 def test_the_next_shards_are_fetched_ahead(tmp_path, cache):
     log, pipes = _pipes(tmp_path / "s", [6] * 40)
-    data = _data(*pipes)
+    data = open_shards(*pipes)
     for file in (cache / "shards").rglob("*.tar"):
         file.unlink()
     log.unlink()
@@ -86,22 +77,22 @@ def test_a_shard_that_cannot_be_fetched_stops_the_work(tmp_path, monkeypatch):
     with pytest.raises(
         StylemixError, match=r"pipe:exit 3: got exit code 3 of the program for it; "
     ):
-        _data("pipe:exit 3")
+        open_shards("pipe:exit 3")
     with pytest.raises(StylemixError, match=r"nosuch://x: got .*; expected a shard"):
-        _data("nosuch://x")
+        open_shards("nosuch://x")
 
 
 def test_no_room_for_shards(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "file"))
-    assert len(_data(write_shards(tmp_path / "s", [2]))) == 2  # local ones need none
+    assert len(open_shards(write_shards(tmp_path / "s", [2]))) == 2  # local ones need none
     with pytest.raises(StylemixError, match=r"'Not a directory' for .*; set STYLEMIX_CACHE to one"):
-        _data(f"pipe:cat {tmp_path}/s/data-000.tar")
+        open_shards(f"pipe:cat {tmp_path}/s/data-000.tar")
 
 
 def test_a_full_disk_lets_no_picture_stand_in(tmp_path, cache, monkeypatch):
     _, pipes = _pipes(tmp_path / "s", [2, 2])
-    data = _data(*pipes)
+    data = open_shards(*pipes)
     for file in (cache / "shards").rglob("*.tar"):
         file.unlink()
 
@@ -119,17 +110,17 @@ def test_a_fetch_that_fails_at_first_is_tried_again(tmp_path, monkeypatch):
     folder = write_shards(tmp_path / "s", [2])
     flag = tmp_path / "flag"
     command = f"test -e {flag} || {{ touch {flag}; exit 1; }}; cat {folder}/data-000.tar"
-    assert _reds(_data(f"pipe:{command}"), [0, 1]) == [0, 1]
+    assert reds(open_shards(f"pipe:{command}"), [0, 1]) == [0, 1]
 
 
 def test_a_remote_shard_that_changed_is_refused(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(shard_files.time, "sleep", lambda seconds: None)
     _, pipes = _pipes(tmp_path / "s", [2, 2])
-    data = _data(*pipes)
+    data = open_shards(*pipes)
     for file in (cache / "shards").rglob("*.tar"):
         file.unlink()
     write_tar(tmp_path / "s" / "data-001.tar", [(f"{i}.png", png(i)) for i in range(30)])
-    assert _reds(data, [0, 1]) == [0, 1]
+    assert reds(data, [0, 1]) == [0, 1]
     with pytest.raises(StylemixError, match=r"where \d+ were counted"):
         data.batch([2])  # no picture stands in: that would change the data
     assert data.broken == []

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 import torch
 from PIL import Image
-from toy_shards import png, write_shards, write_tar
+from toy_shards import open_shards, png, reds, write_shards, write_tar
 
 from stylemix import shard_files
 from stylemix.dataset import ImageDataset, open_dataset
@@ -27,14 +27,6 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def _data(*paths, **more):
-    return open_dataset([str(path) for path in paths], 8, **more)
-
-
-def _reds(data, indices):
-    return data.batch(list(indices))[0][:, 0, 0, 0].tolist()
-
-
 @pytest.mark.parametrize("form", ["folder", "braces", "files"])
 def test_pictures_and_labels(tmp_path, form):
     folder = write_shards(tmp_path / "s", [4, 1, 3])
@@ -43,7 +35,7 @@ def test_pictures_and_labels(tmp_path, form):
         "braces": [folder / "data-{000..002}.tar"],
         "files": sorted(folder.iterdir()),
     }
-    data = _data(*paths[form], use_labels=True)
+    data = open_shards(*paths[form], use_labels=True)
     assert isinstance(data, ShardDataset)
     images, labels = data.batch(range(8))
     assert (images.dtype, images.shape) == (torch.uint8, (8, 3, 8, 8))
@@ -74,7 +66,7 @@ def test_labels_from_json(tmp_path):
         members += [(f"{name}.jpg.png", png(1)), (f"{name}.png", png(2))]
         members += [(f"{name}.json", json.dumps({"label": label, "more": 1}).encode())]
     write_tar(tmp_path / "a.tar", members)
-    data = _data(tmp_path / "a.tar", use_labels=True)
+    data = open_shards(tmp_path / "a.tar", use_labels=True)
     images, labels = data.batch([0, 1])
     assert labels.tolist() == [[0.5, 1], [2, -3]]
     assert images[:, 0, 0, 0].tolist() == [2, 2]  # a.png rather than a.jpg.png
@@ -94,14 +86,14 @@ def test_wrong_labels(tmp_path, ending, content, message):
     members = [("0000.png", png(0)), ("0000.cls", b"1\n")]
     write_tar(tmp_path / "a.tar", [*members, ("0001.png", png(0)), (f"0001.{ending}", content)])
     with pytest.raises(StylemixError, match=message):
-        _data(tmp_path / "a.tar", use_labels=True)
-    assert len(_data(tmp_path / "a.tar")) == 2
+        open_shards(tmp_path / "a.tar", use_labels=True)
+    assert len(open_shards(tmp_path / "a.tar")) == 2
 
 
 @pytest.mark.parametrize("counts", [[5], [4, 1, 3], [2] * 30])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_an_epoch_has_every_sample_once(tmp_path, counts, mirror):
-    data = _data(write_shards(tmp_path / "s", counts), mirror=mirror)
+    data = open_shards(write_shards(tmp_path / "s", counts), mirror=mirror)
     epochs = [data.indices_at(k * len(data), len(data), SEED) for k in range(3)]
     assert all(sorted(epoch) == list(range(len(data))) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
@@ -113,7 +105,7 @@ def test_an_epoch_has_every_sample_once(tmp_path, counts, mirror):
 
 def test_few_shards_are_in_use_at_a_time(tmp_path):
     """So that only these have to be here; and what they hold comes mixed."""
-    data = _data(write_shards(tmp_path / "s", [6] * 40))
+    data = open_shards(write_shards(tmp_path / "s", [6] * 40))
     order = data.indices_at(0, 240, SEED)
     shards = [index // 6 for index in order]
     spans = [len(set(shards[i : i + 24])) for i in range(216)]
@@ -122,11 +114,11 @@ def test_few_shards_are_in_use_at_a_time(tmp_path):
 
 
 def test_resumed_anywhere_the_stream_is_the_same(tmp_path):
-    data = _data(write_shards(tmp_path / "s", [4, 1, 3, 7]), use_labels=True)
+    data = open_shards(write_shards(tmp_path / "s", [4, 1, 3, 7]), use_labels=True)
     stream = Loader(data, SEED, 4).read(0)
     whole = list(itertools.islice(stream, 10))
     stream.close()
-    again = _data(tmp_path / "s", use_labels=True)
+    again = open_shards(tmp_path / "s", use_labels=True)
     for start, stop in ((0, 4), (0, 2), (2, 4)):
         stream = Loader(again, SEED, 4, start, stop, workers=2).read(12)
         for images, labels in whole[3:]:
@@ -144,13 +136,13 @@ def test_a_cut_shard_is_left_out_and_named(tmp_path, capsys):
         second = tar.getmembers()[3]  # the first one of the second sample
     for size in (len(whole) // 2, second.offset, second.offset + 512, second.offset_data + 1, 300):
         shard.write_bytes(whole[:size])
-        data = _data(folder)
-        assert _reds(data, range(8)) == [0, 1, 2, 3, 8, 9, 10, 11]
+        data = open_shards(folder)
+        assert reds(data, range(8)) == [0, 1, 2, 3, 8, 9, 10, 11]
         assert len(data.broken) == 1
         assert f"{shard}: got a damaged shard (" in data.broken[0]
         assert capsys.readouterr().err.count("Left out: ") == 1
     shard.write_bytes(whole)
-    assert len(_data(folder)) == 12
+    assert len(open_shards(folder)) == 12
 
 
 def test_a_damaged_header_ends_no_shard_unnoticed(tmp_path):
@@ -161,23 +153,23 @@ def test_a_damaged_header_ends_no_shard_unnoticed(tmp_path):
     with tarfile.open(shard) as tar:
         data[tar.getmembers()[6].offset + 3] ^= 1
     shard.write_bytes(data)
-    assert len(_data(folder)) == 1
+    assert len(open_shards(folder)) == 1
 
 
 def test_a_broken_picture_moves_no_other(tmp_path, capsys):
     members = [(f"{i}.png", png(i) if i != 2 else b"no picture") for i in range(5)]
     write_tar(tmp_path / "a.tar", members)
-    data = _data(tmp_path / "a.tar")
-    assert _reds(data, range(5)) == [0, 1, 3, 3, 4]
+    data = open_shards(tmp_path / "a.tar")
+    assert reds(data, range(5)) == [0, 1, 3, 3, 4]
     assert "a.tar/2.png: got text" in data.broken[0]
 
 
 def test_nothing_to_train_on(tmp_path):
     write_tar(tmp_path / "a.tar", [("a.txt", b"text")])
     with pytest.raises(StylemixError, match="got 1 shards and no picture"):
-        _data(tmp_path / "a.tar")
+        open_shards(tmp_path / "a.tar")
     with pytest.raises(StylemixError, match=r"b.tar: got no such file; expected a shard"):
-        _data(tmp_path / "b.tar")
+        open_shards(tmp_path / "b.tar")
 
 
 def test_shards_and_pictures_do_not_mix(tmp_path):
@@ -185,56 +177,58 @@ def test_shards_and_pictures_do_not_mix(tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.png").write_bytes(png(1))
     with pytest.raises(StylemixError, match=r"got shards \(.*\) and pictures \(.*\); expected one"):
-        _data(folder, tmp_path / "p")
+        open_shards(folder, tmp_path / "p")
     (folder / "a.png").write_bytes(png(1))  # a folder of pictures in which a tar lies about
-    assert isinstance(_data(folder), ImageDataset)
+    assert isinstance(open_shards(folder), ImageDataset)
 
 
 def test_fingerprint(tmp_path):
     folder = write_shards(tmp_path / "s", [4, 3])
-    prints = [_data(folder).fingerprint(), _data(folder, use_labels=True).fingerprint()]
+    prints = [open_shards(folder).fingerprint(), open_shards(folder, use_labels=True).fingerprint()]
     folder.rename(tmp_path / "t")
-    assert _data(tmp_path / "t").fingerprint() == prints[0]
-    prints.append(_data(tmp_path / "t", mirror=True).fingerprint())
-    prints.append(_data(write_shards(tmp_path / "u", [3, 4])).fingerprint())  # in another order
+    assert open_shards(tmp_path / "t").fingerprint() == prints[0]
+    prints.append(open_shards(tmp_path / "t", mirror=True).fingerprint())
+    prints.append(
+        open_shards(write_shards(tmp_path / "u", [3, 4])).fingerprint()
+    )  # in another order
     shard = tmp_path / "t" / "data-001.tar"
     data = bytearray(shard.read_bytes())
     with tarfile.open(shard) as tar:
         data[tar.getmember("0005.png").offset_data + 30] ^= 1
     shard.write_bytes(data)
-    prints.append(_data(tmp_path / "t").fingerprint())
+    prints.append(open_shards(tmp_path / "t").fingerprint())
     assert len(set(prints)) == 5
 
 
 def test_shards_are_counted_once(tmp_path, monkeypatch):
     folder = write_shards(tmp_path / "s", [4, 3])
-    first = _data(folder, use_labels=True)
+    first = open_shards(folder, use_labels=True)
     scanned = []
     real = shard_files.scan
     monkeypatch.setattr(shard_files, "scan", lambda *args: scanned.append(args[1]) or real(*args))
-    again = _data(folder, use_labels=True)
+    again = open_shards(folder, use_labels=True)
     assert scanned == []
     assert again.fingerprint() == first.fingerprint()
-    assert _reds(again, range(7)) == list(range(7))
+    assert reds(again, range(7)) == list(range(7))
     write_tar(folder / "data-001.tar", [("x.png", png(99)), ("x.cls", b"1")])
-    assert _reds(_data(folder), range(5)) == [0, 1, 2, 3, 99]
+    assert reds(open_shards(folder), range(5)) == [0, 1, 2, 3, 99]
     assert scanned == [str(folder / "data-001.tar")]
 
 
 def test_an_index_holds_from_every_working_folder(tmp_path, monkeypatch):
     write_shards(tmp_path / "s", [2])
     monkeypatch.chdir(tmp_path)
-    assert len(_data("s")) == 2
+    assert len(open_shards("s")) == 2
     monkeypatch.chdir(tmp_path / "s")
-    data = _data("data-000.tar")
-    assert (_reds(data, [0, 1]), data.name(0)) == ([0, 1], "data-000.tar/0000.png")
+    data = open_shards("data-000.tar")
+    assert (reds(data, [0, 1]), data.name(0)) == ([0, 1], "data-000.tar/0000.png")
 
 
 def test_a_shard_that_changed_meanwhile_is_noticed(tmp_path):
     folder = write_shards(tmp_path / "s", [4, 3])
-    data = _data(folder)
+    data = open_shards(folder)
     (folder / "data-001.tar").write_bytes(bytes(20000))
-    assert _reds(data, [0, 4]) == [0, 0]  # the first one of the next shard stands in
+    assert reds(data, [0, 4]) == [0, 0]  # the first one of the next shard stands in
     assert "0004.png: got other bytes than when the shard was counted" in data.broken[0]
 
 
@@ -242,4 +236,4 @@ def test_without_the_library_one_line_says_what_to_do(tmp_path, monkeypatch):
     folder = write_shards(tmp_path / "s", [1])
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     with pytest.raises(StylemixError, match=r"pip install 'stylemix\[shards\]'"):
-        _data(folder)
+        open_shards(folder)

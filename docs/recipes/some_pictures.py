@@ -1,0 +1,33 @@
+"""Take some of the pictures of a zip, drawn at random: for trying what few pictures need.
+
+python docs/recipes/some_pictures.py faces.zip --count 1000 --output some.zip
+"""
+
+from __future__ import annotations
+
+import random
+import zipfile
+from pathlib import Path
+
+import click
+
+from stylemix.files import atomic_write
+
+
+@click.command()
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--count", default=1000, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+def main(data: Path, count: int, seed: int, output: Path) -> None:
+    """Write a zip with COUNT of the pictures, byte by byte; labels are left behind."""
+    with zipfile.ZipFile(data) as source:
+        names = sorted(n for n in source.namelist() if n.endswith((".png", ".jpg", ".webp")))
+        chosen = sorted(random.Random(seed).sample(names, count))
+        with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as target:
+            for name in chosen:
+                target.writestr(name, source.read(name))
+
+
+if __name__ == "__main__":
+    main()
