@@ -245,3 +245,16 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     whole = json.loads((tmp_path / "whole.json").read_text())
     assert whole["alike"]
     assert whole["mix_most"] == 0
+
+
+def test_the_loop_is_measured_beside_the_bare_step():
+    command = [sys.executable, "-m", "tests.bench.loop", "--resolution", "16"]
+    result = subprocess.run(
+        [*command, "--steps", "8", "--repeats", "1"], cwd=ROOT, capture_output=True, text=True,
+        timeout=300, check=True,
+    )  # fmt: skip
+    found = json.loads(result.stdout)
+    seconds = found["seconds per kimg"]
+    assert seconds["loop"] > 0
+    assert found["overhead"] == pytest.approx(seconds["loop"] / seconds["bare"] - 1, abs=1e-3)
+    assert (found["batch"], found["steps"], found["resolution"]) == (32, 8, 16)
