@@ -33,13 +33,15 @@ class FaceReader(nn.Module):
     """
 
     mean: Tensor
+    fc_weights: Tensor
+    fc_bias: Tensor
 
     def __init__(self, name: str) -> None:
         super().__init__()
         weights = load_weights(name)
         self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
-        self.names = {key.removesuffix(".raw") for key in weights if not key.endswith(".range")}
-        for key in self.names:
+        names = {key.removesuffix(".raw") for key in weights if not key.endswith(".range")}
+        for key in names:
             value = weights.get(key)
             if value is None:
                 scale, low = weights[f"{key}.range"]
@@ -120,14 +122,15 @@ def landmarks(images: Tensor, template: Template) -> Tensor:
     """
     reader = load_reader("face_landmarks", str(images.device))
     unit, left, top = _crop(template)
-    points = reader(face_crops(images.float(), template)).view(-1, 68, 2)
+    points: Tensor = reader(face_crops(images.float(), template)).view(-1, 68, 2)
     return points * unit + points.new_tensor([left, top])
 
 
 def expressions(images: Tensor, template: Template) -> Tensor:
     """Probabilities [N, 7] of `EXPRESSIONS` of aligned faces [N, 3, H, H] in [-1, 1]."""
     reader = load_reader("face_expression", str(images.device))
-    return reader(face_crops(images.float(), template)).softmax(dim=1)
+    scores: Tensor = reader(face_crops(images.float(), template))
+    return scores.softmax(dim=1)
 
 
 def yaw(points: Tensor) -> Tensor:
