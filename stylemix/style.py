@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ FORMAT = "stylemix-style"
 VERSION = 1
 MOST_STRENGTH = 100.0
 ASSETS = Path(__file__).resolve().parent / "assets" / "styles"
+DIRECTIONS = ASSETS.parent / "directions"
 
 
 @dataclass
@@ -128,6 +129,22 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
         save_file(tensors, temporary, metadata)
 
 
+def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
+    """One style that does what several do with these strengths; their `layers` are not kept.
+
+    Only shifts, offsets and weights add up; the smallest `psi` is taken.
+    """
+    total = Style(base, psi=min((style.psi for style, _ in parts), default=1.0))
+    for style, strength in parts:
+        if style.shift is not None:
+            moved = strength * style.shift
+            total.shift = moved if total.shift is None else total.shift + moved
+        for mine, theirs in ((total.offsets, style.offsets), (total.weights, style.weights)):
+            for name, value in theirs.items():
+                mine[name] = mine.get(name, 0) + strength * value
+    return total
+
+
 def check_strength(strength: float) -> None:
     """Raises StylemixError for a strength that is no number, or beyond all reason."""
     if not abs(strength) <= MOST_STRENGTH:  # so written that NaN is refused as well
@@ -151,11 +168,19 @@ def shipped_styles() -> list[str]:
     return sorted(file.stem for file in ASSETS.glob("*.pkl"))
 
 
+def shipped_directions() -> list[str]:
+    """Names of the directions that come with the package; they are styles, too."""
+    return sorted(file.stem for file in DIRECTIONS.glob("*.pkl"))
+
+
 def find_style(path: str | os.PathLike[str]) -> Path:
-    """The file that a path or a shipped name stands for."""
+    """The file that a path, or the name of a shipped style or direction, stands for."""
     file = Path(path).expanduser()
-    shipped = ASSETS / f"{path}.pkl"
-    return shipped if not file.exists() and file.name == str(path) and shipped.is_file() else file
+    if not file.exists() and file.name == str(path):
+        for folder in (ASSETS, DIRECTIONS):
+            if (folder / f"{path}.pkl").is_file():
+                return folder / f"{path}.pkl"
+    return file
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

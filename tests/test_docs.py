@@ -233,7 +233,9 @@ def _number(value: object) -> bool:
 
 
 def _styles() -> set[str]:
-    return {file.stem for file in (ROOT / "stylemix" / "assets" / "styles").glob("*.pkl")}
+    assets = ROOT / "stylemix" / "assets"
+    folders = [assets / "styles", assets / "directions"]
+    return {file.stem for folder in folders for file in folder.glob("*.pkl")}
 
 
 def test_styles_in_examples_are_shipped():

@@ -19,7 +19,7 @@ from stylemix.checkpoint import find_model, shipped_models
 from stylemix.errors import StylemixError
 from stylemix.model_header import Header, parse_header, parse_json
 from stylemix.ops import jit, toolchain
-from stylemix.style import find_style, load_style, shipped_styles
+from stylemix.style import find_style, load_style, shipped_directions, shipped_styles
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
 OPS = ("bias_act", "upfirdn2d", "epilogue", "conv2d_resample", "grid_sample")
@@ -39,6 +39,7 @@ def describe() -> list[tuple[str, str]]:
     lines += [("c++", _tool("cpu")), ("nvcc", _tool("cuda")), ("ninja", _ninja())]
     lines += [(f"model {name}", _model(find_model(name))) for name in shipped_models()]
     lines += [(f"style {name}", _style(name)) for name in shipped_styles()]
+    lines += [(f"direction {name}", _style(name)) for name in shipped_directions()]
     return lines
 
 

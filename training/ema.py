@@ -22,12 +22,18 @@ def ema_beta(config: TrainConfig, cur_nimg: int) -> float:
 
 @torch.no_grad()
 def update_ema(state: TrainState, config: TrainConfig) -> None:
-    """Moves the averaged generator towards the current one; its buffers are copied."""
+    """Moves the averaged generator towards the current one; its buffers are copied.
+
+    Of the strengths of noise the magnitudes are averaged: their signs mean nothing, so a strength
+    may change its own, and would then be averaged away.
+    """
     beta = ema_beta(config, state.counters.cur_nimg)
     averaged = dict(state.generator_ema.named_parameters())
     source = state.generator.state_dict()
     for name, value in state.generator_ema.state_dict().items():
-        if name in averaged:
+        if name.endswith("noise_strength"):
+            value.abs_().lerp_(source[name].abs(), 1 - beta)
+        elif name in averaged:
             value.lerp_(source[name], 1 - beta)
         else:
             value.copy_(source[name])

@@ -24,7 +24,7 @@ lr                  auto      0.002      0.0025    0.0025    0.002      0.0025  
 r1_gamma            auto      10         1         0.5       2          0.01      auto          0.1
 path_length_weight  2         2          2         2         2          0         0             0
 style_mixing        0.9       0.9        0.9       0.9       0.9        0         0             0.9
-noise               random    random     random    random    random     random    random        none
+noise               random    random     random    random    random     random    random        fine
 ema_kimg            auto      10         20        20        10         500       auto          10
 ema_rampup          0.05      0          0         0         0          0.05      0.05          0.05
 """.strip()  # noqa: E501

@@ -60,6 +60,14 @@ def test_lists_shipped_styles():
     assert len(styles) >= 3
 
 
+def test_lists_directions_of_the_default_model():
+    lines = dict(info.describe())
+    found = {label: text for label, text in lines.items() if label.startswith("direction ")}
+    assert list(found) == [f"direction {n}" for n in ("light", "mouth", "pitch", "smile", "yaw")]
+    base = lines["model faces-64"].split()[-1]
+    assert all(text.endswith(f"for the base {base}") for text in found.values())
+
+
 def test_command_prints_one_line_each(toy):
     code, lines = _run()
     assert code == 0

@@ -11,8 +11,8 @@ from PIL import Image
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.cli import main
 from stylemix.latents import Latent, save_latent
+from stylemix.mixer import Wanted
 from stylemix.style import Style, save_style
-from stylemix.tools.mix import Wanted
 from tests.models import saved, tiny_model, trained_on
 
 GOLDEN = Path(__file__).parents[1] / "golden"

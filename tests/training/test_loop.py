@@ -101,6 +101,18 @@ def test_ema(tiny, ema_kimg, rampup, cur_nimg, half_life):
         assert torch.allclose(value, torch.tensor(expected)), name
 
 
+def test_noise_that_changes_its_sign_is_not_averaged_away(tiny):
+    config = replace(tiny, batch=250, ema_kimg=1.0, ema_rampup=0).resolve()
+    state = TrainState.create(config, 0, CPU)
+    networks = (state.generator, state.generator_ema)
+    ours, averaged = (network.synthesis.b8.conv0.noise_strength for network in networks)
+    averaged.data.fill_(0.1)
+    for sign in (1, -1, 1, -1):
+        ours.data.fill_(0.1 * sign)
+        update_ema(state, config)
+        assert float(averaged) == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("mean", "p", "expected"),
     [

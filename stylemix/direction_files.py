@@ -1,0 +1,79 @@
+"""Directions by name: shipped ones, files, and those that are found when they are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stylemix.directions import (
+    Direction,
+    principal_directions,
+    read_directions,
+    semantic_directions,
+)
+from stylemix.errors import StylemixError
+from stylemix.model import Model
+from stylemix.ops import cache
+from stylemix.style import Style, find_style, load_style, save_style
+
+READINGS = ("smile", "yaw", "pitch", "mouth", "light")
+_FOUND = re.compile(r"(sefa|pca)-(\d{1,4})")
+
+Progress = Callable[[int, int], None]
+
+
+def named_directions(
+    model: Model, names: Sequence[str], progress: Progress | None = None
+) -> dict[str, Style]:
+    """The styles that directions are, by name.
+
+    A name is a reading ("smile"; shipped for the default model, else learned from generated faces
+    and kept in the user's cache), "sefa-N", "pca-N", or a style file.
+
+    Raises StylemixError for a name that means nothing, or a file that does not fit the model.
+    """
+    found: dict[str, Style] = {}
+    for name in names:
+        if name in READINGS:
+            found[name] = _reading(model, name, progress)
+        elif match := _FOUND.fullmatch(name):
+            found[name] = _nth(model, match[1], int(match[2])).style(model)
+        elif find_style(name).is_file():
+            found[name] = load_style(name, model)
+        else:
+            raise StylemixError(
+                f"got the direction {name[:60]!a}; expected {', '.join(READINGS)}, sefa-N, pca-N "
+                "or a style file; check the name"
+            )
+    return found
+
+
+def _nth(model: Model, kind: str, number: int) -> Direction:
+    width = model.generator.w_dim
+    if number >= width:
+        raise StylemixError(f"got {kind}-{number}; expected {kind}-0 to {kind}-{width - 1}")
+    find = semantic_directions if kind == "sefa" else principal_directions
+    return find(model.generator, count=number + 1)[number]
+
+
+def _reading(model: Model, name: str, progress: Progress | None) -> Style:
+    shipped = find_style(name)
+    if shipped.is_file():
+        style = load_style(shipped)
+        if style.base == model.fingerprint:
+            return style.check(model, name)
+    folder = _folder(model)
+    if folder is not None and (folder / f"{name}.pkl").is_file():
+        return load_style(folder / f"{name}.pkl", model)
+    found = {d.name: d.style(model) for d in read_directions(model, progress=progress)}
+    if folder is not None:
+        for key, style in found.items():
+            save_style(folder / f"{key}.pkl", style)
+    return found[name]
+
+
+def _folder(model: Model) -> Path | None:
+    """Where a model's directions are kept; None without a home."""
+    ops = cache.usual()
+    return None if ops is None else ops.parent / "directions" / model.fingerprint

@@ -1,0 +1,107 @@
+"""`stylemix edit` as a user calls it."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix import direction_files
+from stylemix.cli import main
+from stylemix.directions import read_directions
+from stylemix.style import Style, load_style, save_style
+from tests.models import saved, tiny_model
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
+    model = tiny_model()
+    saved(model, tmp_path / "base.safetensors")
+    shift = torch.linspace(-1, 1, model.generator.num_ws * model.generator.w_dim)
+    shift = shift.view(model.generator.num_ws, -1)
+    save_style(tmp_path / "shift.pkl", Style(model.fingerprint, shift=shift))
+    return tmp_path
+
+
+def run(files, *arguments, command="edit"):
+    words = [command, "--model", str(files / "base.safetensors"), *map(str, arguments)]
+    return CliRunner().invoke(main, words)
+
+
+def edited(files, *arguments, command="edit"):
+    output = files / "out.png"
+    result = run(files, "--output", output, *arguments, command=command)
+    assert result.exit_code == 0, result.output
+    return np.asarray(Image.open(output)).astype(int)
+
+
+def mixed(files, style):
+    return edited(files, "--source", "seed:1", "--style", style, command="mix")
+
+
+def test_a_direction_is_a_style(files):
+    shift = files / "shift.pkl"
+    plain = mixed(files, f"{shift}:0")
+    assert (edited(files, "seed:1", "--direction", f"{shift}:0") == plain).all()
+    assert (
+        edited(files, "seed:1", "--direction", f"{shift}:2") == mixed(files, f"{shift}:2")
+    ).all()
+    assert (edited(files, "seed:1", "--direction", f"{shift}:2") != plain).any()
+    coarse = edited(files, "seed:1", "--direction", f"{shift}:2", "--layers", "coarse")
+    assert (coarse != plain).any()
+    assert (coarse != mixed(files, f"{shift}:2")).any()
+
+
+def test_directions_add_up_and_can_be_saved(files):
+    both = ["--direction", "pca-0:2", "--direction", "sefa-1:-1"]
+    style = files / "both.pkl"
+    got = edited(files, "seed:1", *both, "--save-style", style)
+    assert np.abs(mixed(files, style) - got).max() <= 2  # the file has half the precision
+    assert (edited(files, "seed:1", *both[:2]) != got).any()
+
+
+def test_readings_are_learned_once_for_a_model(files, monkeypatch):
+    calls = []
+
+    def learn(model, progress):
+        calls.append(1)
+        return read_directions(model, samples=80, progress=progress)
+
+    monkeypatch.setattr(direction_files, "read_directions", learn)
+    smiling = edited(files, "seed:1", "--smile", "2")
+    turned = edited(files, "seed:1", "--yaw", "-2", "--light", "1")
+    assert len(calls) == 1
+    assert (smiling != turned).any()
+    kept = sorted(p.stem for p in (files / "cache" / "directions").glob("*/*.pkl"))
+    assert kept == ["light", "mouth", "pitch", "smile", "yaw"]
+    [folder] = (files / "cache" / "directions").iterdir()
+    assert load_style(folder / "smile.pkl").base == folder.name
+    again = edited(files, "seed:1", "--direction", "smile:2")
+    assert np.abs(again - smiling).max() <= 2  # the file has half the precision
+
+
+def test_a_strip_shows_each_direction_by_itself(files):
+    sheet = edited(
+        files, "seed:1", "--direction", "pca-0:2", "--direction", "pca-1:2", "--strip", "--size", 64
+    )
+    assert sheet.shape[1] > 5 * 64
+    assert sheet.shape[0] > 2 * 64
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "got nothing to change; expected --smile"),
+        (["--direction", "grin:1"], "got the direction 'grin'; expected smile, yaw"),
+        (["--direction", "pca-99:1"], "got pca-99; expected pca-0 to pca-15"),
+        (["--smile", "nan"], "got strength nan"),
+        (["--pitch", "1", "--output", "x.txt"], "x.txt"),
+        (["--pitch", "1", "--save-style", "x.txt"], "got the style file name x.txt"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(files, words, message):
+    result = run(files, "seed:1", *words)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert result.output.count("\n") == 1
