@@ -101,7 +101,9 @@ class PixelDataset(ABC):
             pixels[:, ::-1] if index >= self.count else pixels
             for index, (_, pixels) in zip(indices, found, strict=True)
         ]
-        tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        # By NumPy: PyTorch would start a team of threads for each reader, and they would fight the
+        # training for the cores.
+        tensor = torch.from_numpy(np.stack([pixels.transpose(2, 0, 1) for pixels in images]))
         return tensor, self.labels_at([where for where, _ in found])  # a stand-in brings its own
 
     def labels_at(self, indices: Sequence[int]) -> Tensor | None:
