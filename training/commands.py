@@ -100,7 +100,7 @@ def train_command(
     if outcome.stopped:
         click.echo(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
     click.echo(f"Wrote {outcome.snapshot}")
-    if outcome.stopped == "asked to stop":
+    if outcome.interrupted:
         sys.exit(STOPPED)
 
 

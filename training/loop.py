@@ -32,17 +32,22 @@ from stylemix.training.parts import Draws, parts_of
 from stylemix.training.phases import Step, batches
 from stylemix.training.session import begin
 
+STOPPED = "asked to stop"
 INTERVAL = 4  # steps between adjustments of the augmentation, and looks at losses and signals
 
 
 @dataclass
 class Outcome:
-    """How a run ended: its last snapshot and figures; `stopped` says why, where it was early."""
+    """How a run ended: its last snapshot and figures; `stopped` says why, where it was early.
+
+    `interrupted`: a signal asked it to stop, also where it ended for another reason just then.
+    """
 
     snapshot: Path
     kimg: float
     stopped: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    interrupted: bool = False
 
 
 def train(
@@ -126,7 +131,7 @@ def train(
 
             # Report, and keep what was made.
             if stop_asked:
-                word = "asked to stop"
+                word = STOPPED
             span = batch * INTERVAL
             tick = done or bool(word) or _passed(counters.cur_nimg, span, config.tick_kimg)
             if tick:
@@ -142,7 +147,8 @@ def train(
     images.close()
     heartbeat.close()
     keeper.close()
-    return Outcome(keeper.last(), state.counters.cur_nimg / 1000, word, keeper.figures)
+    kimg, interrupted = state.counters.cur_nimg / 1000, bool(stop) or word == STOPPED
+    return Outcome(keeper.last(), kimg, word, keeper.figures, interrupted)
 
 
 def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:

@@ -136,8 +136,8 @@ def _run(
         if not trial.reason:
             outcome = train(replace(plan.base, **trial.values), folder, verdict)
             trial.kimg, trial.reason = outcome.kimg, outcome.stopped
-        if trial.reason == "asked to stop":
-            raise KeyboardInterrupt
+            if outcome.interrupted:
+                raise KeyboardInterrupt
         trial.state = "pruned" if trial.reason == WORSE else "complete"
         trial.metric, trial.figures = _figures(folder)
         if trial.figure == math.inf:

@@ -90,4 +90,4 @@ def test_layers_that_get_no_noise_forget_its_strength(noise, kept):
     for layer in layers:
         layer.noise_strength.data.fill_(0.5)
     silence(synthesis, noise)
-    assert [float(layer.noise_strength) for layer in layers] == [0] * (5 - kept) + [0.5] * kept
+    assert [layer.noise_strength.item() for layer in layers] == [0] * (5 - kept) + [0.5] * kept
