@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from stylemix.config import DiscriminatorConfig
 from stylemix.errors import StylemixError
-from stylemix.generator import MappingNetwork
 from stylemix.layers import Conv2d, FullyConnected, MinibatchStddev, block_dtypes
+from stylemix.mapping import MappingNetwork
 from stylemix.ops import downsample2d, setup_filter
 
 

@@ -79,21 +79,21 @@ def load_reader(name: str, device: str = "cpu") -> FaceReader:
     return FaceReader(name).eval().requires_grad_(False).to(device)
 
 
-def face_crops(images: Tensor, template: Template) -> Tensor:
-    """Crops [N, 3, 112, 112] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
+def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
+    """Crops [N, 3, size, size] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
 
     Eyes go to `CROP_EYES`; what lies beyond the image repeats its edge.
     """
     unit, left, top = _crop(template)
     rows = [[unit, 0, 2 * left + unit - 1], [0, unit, 2 * top + unit - 1]]
     theta = images.new_tensor(rows).expand(len(images), 2, 3)
-    shape = [len(images), 3, SIZE, SIZE]
+    shape = [len(images), 3, size, size]
     grid = functional.affine_grid(theta, shape, align_corners=False)
-    shrink = unit * images.shape[3] / SIZE
+    shrink = unit * images.shape[3] / size
     if shrink > 1:
-        size = round(images.shape[3] / shrink)
+        side = round(images.shape[3] / shrink)
         images = functional.interpolate(
-            images, (size, size), mode="bilinear", align_corners=False, antialias=True
+            images, (side, side), mode="bilinear", align_corners=False, antialias=True
         )
     crops = functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="border", align_corners=False

@@ -7,6 +7,7 @@ their weights can be copied by name.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,66 +22,18 @@ from stylemix.layers import (
     modulated_colors,
     modulated_conv2d,
     modulation,
-    normalize_2nd_moment,
 )
+from stylemix.mapping import MappingNetwork
 from stylemix.ops import bias_act, setup_filter, upsample2d
 
 NOISE_MODES = ("random", "const", "none")
 
 
-class MappingNetwork(nn.Module):
-    """Maps latents z, and labels c, to intermediate latents w (section 2 of the paper)."""
+class Kept(NamedTuple):
+    """Features that replace the generator's own behind the last convolution of their size."""
 
-    def __init__(
-        self, z_dim: int, c_dim: int, w_dim: int, num_layers: int, num_ws: int | None = None
-    ) -> None:
-        super().__init__()
-        self.z_dim, self.c_dim, self.num_ws, self.num_layers = z_dim, c_dim, num_ws, num_layers
-        if c_dim > 0:
-            self.embed = FullyConnected(c_dim, w_dim)
-        features = z_dim + (w_dim if c_dim > 0 else 0)
-        for i in range(num_layers):
-            layer = FullyConnected(features if i == 0 else w_dim, w_dim, "lrelu", 0.01)
-            self.add_module(f"fc{i}", layer)
-        if num_ws is not None:
-            self.register_buffer("w_avg", torch.zeros([w_dim]))
-
-    w_avg: Tensor
-
-    def forward(
-        self,
-        z: Tensor | None,
-        c: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Maps z [N, z_dim] and c [N, c_dim] to ws [N, num_ws, w_dim].
-
-        Truncation moves the first `truncation_cutoff` layers (None: all) towards the mean w, by
-        1 - `truncation_psi`. A network without num_ws returns [N, w_dim].
-        """
-        parts = []
-        if self.z_dim > 0:
-            if z is None or z.ndim != 2 or z.shape[1] != self.z_dim:
-                got = None if z is None else tuple(z.shape)
-                raise StylemixError(f"got z of shape {got}; expected [N, {self.z_dim}]")
-            parts.append(normalize_2nd_moment(z.float()))
-        if self.c_dim > 0:
-            if c is None or c.ndim != 2 or c.shape[1] != self.c_dim:
-                got = None if c is None else tuple(c.shape)
-                raise StylemixError(f"got label of shape {got}; expected [N, {self.c_dim}]")
-            parts.append(normalize_2nd_moment(self.embed(c.float())))
-        x = torch.cat(parts, dim=1)
-        for i in range(self.num_layers):
-            x = self.get_submodule(f"fc{i}")(x)
-        if self.num_ws is None:
-            return x
-        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
-        if truncation_psi != 1:
-            cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-            head = self.w_avg.lerp(ws[:, :cutoff], truncation_psi)
-            ws = torch.cat([head, ws[:, cutoff:]], dim=1)
-        return ws
+    features: Tensor  # [1 or N, C, h, w]
+    mask: Tensor  # [1 or N, 1, h, w]: 1 where they replace, 0 where the generator draws
 
 
 class SynthesisLayer(nn.Module):
@@ -191,7 +144,12 @@ class SynthesisBlock(nn.Module):
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def forward(
-        self, x: Tensor, img: Tensor | None, styles: dict[str, Tensor], noise_mode: str | Tensor
+        self,
+        x: Tensor,
+        img: Tensor | None,
+        styles: dict[str, Tensor],
+        noise_mode: str | Tensor,
+        kept: Kept | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Features [N, C, H/2, W/2] and picture so far -> those of this resolution."""
         m1 = self.conv1.modulation(styles["conv1"], x.dtype)
@@ -206,6 +164,8 @@ class SynthesisBlock(nn.Module):
                 x = residual + self.conv1(y, m1, noise_mode, gain=math.sqrt(0.5), scaled=True)
             else:
                 x = self.conv1(y, m1, noise_mode, scaled=True)
+        if kept is not None and kept.features.shape[2:] == x.shape[2:]:
+            x = x.lerp(kept.features.to(x), kept.mask.to(x))
         if img is not None:
             img = upsample2d(img, self.resample_filter)
         if "torgb" in styles:
@@ -262,11 +222,12 @@ class SynthesisNetwork(nn.Module):
         styles: dict[str, Tensor],
         noise_mode: str | Tensor = "random",
         dtype: torch.dtype | None = None,
+        kept: Kept | None = None,
     ) -> Tensor:
         """Renders style vectors, as `styles` gives them, to images [N, C, H, W] in about [-1, 1].
 
         `dtype` is the precision of the features (None: that of the weights); colours are always
-        summed in float32.
+        summed in float32. `kept` are features of a photo.
         """
         if isinstance(noise_mode, str) and noise_mode not in NOISE_MODES:
             raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
@@ -279,7 +240,7 @@ class SynthesisNetwork(nn.Module):
         for (name, block), kind in zip(self.blocks().items(), kinds, strict=True):
             x = x.to(kind)
             own = {k.split(".")[1]: s for k, s in styles.items() if k.split(".")[0] == name}
-            x, img = block(x, img, own, noise_mode)
+            x, img = block(x, img, own, noise_mode, kept)
         assert img is not None
         return img
 
@@ -289,6 +250,7 @@ class SynthesisNetwork(nn.Module):
         noise_mode: str | Tensor = "random",
         styles_offset: dict[str, Tensor] | None = None,
         dtype: torch.dtype | None = None,
+        kept: Kept | None = None,
     ) -> Tensor:
         """Renders ws [N, num_ws, w_dim] to images [N, img_channels, H, W] in about [-1, 1].
 
@@ -298,6 +260,7 @@ class SynthesisNetwork(nn.Module):
                 [N, noise_size] with the noise of all layers.
             styles_offset: added in style space, {"b8.conv0": [C] or [N, C], ...}.
             dtype: precision of the features; None for that of the weights.
+            kept: features of a photo, where the generator cannot draw what it shows.
         """
         styles = self.styles(ws)
         for name, offset in (styles_offset or {}).items():
@@ -306,7 +269,7 @@ class SynthesisNetwork(nn.Module):
                     f"got an offset for layer {name!r}; expected one of {', '.join(styles)}"
                 )
             styles[name] = styles[name] + offset
-        return self.from_styles(styles, noise_mode, dtype)
+        return self.from_styles(styles, noise_mode, dtype, kept)
 
 
 class Generator(nn.Module):

@@ -14,7 +14,8 @@ from torch import Tensor
 from stylemix.checkpoint import load_model
 from stylemix.errors import StylemixError
 from stylemix.images import resize, to_pil
-from stylemix.latents import load_latent, parse_layers
+from stylemix.latent_files import Latent, load_latent
+from stylemix.latents import parse_layers
 from stylemix.mixing import (
     Ingredient,
     blend_style,
@@ -75,7 +76,7 @@ class Mixer:
         self.device = model.generator.mapping.w_avg.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
-        self.people: dict[str, Tensor] = {}  # ws [1, L, w_dim]
+        self.people: dict[str, Latent] = {}
         self.styles: dict[str, Style | Tensor] = {}  # or ws [K, L, w_dim] of other pictures
 
     def read(self, sources: Sequence[str], styles: Sequence[str]) -> None:
@@ -83,38 +84,45 @@ class Mixer:
 
         So what is wrong with any of them is told before the work begins.
         """
-        found: dict[tuple[str, str], Style | Tensor | list[Portrait]] = {}
+        found: dict[tuple[str, str], Style | Tensor | Latent | list[Portrait]] = {}
         for what in dict.fromkeys(styles):
             found["style", what] = self._read_style(what)
         for what in dict.fromkeys(sources):
             found["source", what] = self._read_source(what)
         waiting = [p for value in found.values() if isinstance(value, list) for p in value]
         parts = [waiting[i : i + BATCH] for i in range(0, len(waiting), BATCH)]
-        projected = [ws for part in parts for ws in project_portraits(part, self.model)[0].ws]
+        projected = [one for part in parts for one in project_portraits(part, self.model)[1]]
         for (role, what), value in found.items():
+            own: list[Latent] = []
             if isinstance(value, list):
                 own, projected = projected[: len(value)], projected[len(value) :]
-                value = torch.stack(own)
-            if role == "style":
+            elif isinstance(value, Latent):
+                own = [value]
+            if role == "source":
+                self.people[what] = own[0]
+            elif isinstance(value, Style):
                 self.styles[what] = value
-            elif isinstance(value, Tensor):
-                self.people[what] = value
+            else:
+                self.styles[what] = torch.stack([one.w for one in own]).to(self.device)
 
-    def _read_source(self, what: str) -> Tensor | list[Portrait]:
+    def _read_source(self, what: str) -> Latent | list[Portrait]:
         """The latent of a latent file or "seed:N", or a photo that is to be projected."""
         path = _path(what, "--source")
         if what.startswith("seed:"):
-            return seed_latent(self.generator, _seed(what))
+            return self._drawn(what)
         if path.is_file() and not _is_picture(path):
             return self._read_latent(path)
         return [read_portrait(path, self.model, self.face)]
 
-    def _read_style(self, what: str) -> Style | Tensor | list[Portrait]:
+    def _drawn(self, what: str) -> Latent:
+        return Latent(seed_latent(self.generator, _seed(what))[0], self.base)
+
+    def _read_style(self, what: str) -> Style | Latent | list[Portrait]:
         """A style, latents, or photos that are to be projected."""
         _path(what, "--style")
         path = find_style(what)
         if what.startswith("seed:"):
-            return seed_latent(self.generator, _seed(what))
+            return self._drawn(what)
         if path.is_dir() or path.suffix.lower() == ".zip":
             return [self._read_look(source) for source in list_images(path)]
         if _is_picture(path):
@@ -135,8 +143,8 @@ class Mixer:
                 raise no_latent from None
         return self._difference(other, path)
 
-    def _read_latent(self, path: Path) -> Tensor:
-        return load_latent(path, self.model).w[None].to(self.device)
+    def _read_latent(self, path: Path) -> Latent:
+        return load_latent(path, self.model)
 
     def _difference(self, other: Model, path: Path) -> Style:
         return generator_style(self.generator, self.base, other.generator, str(path))
@@ -150,13 +158,13 @@ class Mixer:
                 raise
             return read_portrait(photo, self.model, self.face)
 
-    def ingredient(self, wanted: Wanted, source: Tensor, strength: float | None) -> Ingredient:
-        """What a `--style` adds to a source [1, L, w_dim]."""
+    def ingredient(self, wanted: Wanted, person: Latent, strength: float | None) -> Ingredient:
+        """What a `--style` adds to a person."""
         style = self.styles[wanted.what]
         if isinstance(style, Tensor):
             factor = None if self.layers else look_factor(self.generator)
             if len(style) == 1:
-                style = blend_style(self.base, source[0], style[0], factor)
+                style = blend_style(self.base, person.w.to(self.device), style[0], factor)
             else:
                 style = profile_style(self.generator, self.base, style, factor)
         weight = wanted.weight
@@ -164,12 +172,15 @@ class Mixer:
             weight = strength * (1.0 if weight is None else weight)
         return Ingredient(style, weight, self.layers)
 
+    def show(self, person: Latent, parts: Sequence[Ingredient] = ()) -> Tensor:
+        """The image [1, C, H, W] of a person with these ingredients, added."""
+        return render(self.generator, person.w[None].to(self.device), parts, person.detail)
+
     def render(
-        self, source: Tensor, wanted: Sequence[Wanted], strength: float | None
+        self, person: Latent, wanted: Sequence[Wanted], strength: float | None
     ) -> Image.Image:
-        """The picture of a source [1, L, w_dim] in the given styles, added."""
-        parts = [self.ingredient(item, source, strength) for item in wanted]
-        return to_pil(render(self.generator, source, parts))
+        """The picture of a person in the given styles, added."""
+        return to_pil(self.show(person, [self.ingredient(i, person, strength) for i in wanted]))
 
 
 def _path(what: str, option: str) -> Path:

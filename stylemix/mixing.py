@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylemix.detail import Detail
 from stylemix.errors import StylemixError
 from stylemix.generator import Generator
 from stylemix.latents import bands, parse_layers
@@ -54,12 +55,20 @@ def _index_of(parameter: str, where: dict[str, int]) -> int:
 
 
 @torch.no_grad()
-def render(generator: Generator, ws: Tensor, ingredients: Sequence[Ingredient] = ()) -> Tensor:
-    """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1]."""
+def render(
+    generator: Generator,
+    ws: Tensor,
+    ingredients: Sequence[Ingredient] = (),
+    detail: Detail | None = None,
+) -> Tensor:
+    """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1].
+
+    `detail` is what the photo of these latents shows beyond them.
+    """
     resolution = generator.img_resolution
     where = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
-    weights: dict[str, Tensor] = {}
+    weights = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
     w_avg = generator.mapping.w_avg
     centred, shift = ws - w_avg, torch.zeros_like(ws[:1])
     for ingredient in ingredients:
@@ -87,7 +96,8 @@ def render(generator: Generator, ws: Tensor, ingredients: Sequence[Ingredient] =
         for name, parameter in network.named_parameters():
             if name in weights:
                 parameter.add_(weights[name])
-    return network(ws, noise_mode="const", styles_offset=offsets)  # type: ignore[no-any-return]
+    kept = None if detail is None else detail.kept(ws)
+    return network(ws, noise_mode="const", styles_offset=offsets, kept=kept)  # type: ignore[no-any-return]
 
 
 def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None) -> Style:

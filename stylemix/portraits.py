@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from stylemix.alignment import Alignment, align_photo
 from stylemix.images import resize, to_tensor
-from stylemix.latents import Latent
+from stylemix.latent_files import Latent
 from stylemix.model import Model
 from stylemix.photos import load_image
 from stylemix.projection import Projection, ProjectionSettings, project

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from stylemix.checkpoint import load_model
@@ -15,8 +14,9 @@ from stylemix.devices import find_device
 from stylemix.direction_files import READINGS, named_directions
 from stylemix.errors import StylemixError
 from stylemix.images import check_image_path, save_image, to_pil
+from stylemix.latent_files import Latent
 from stylemix.mixer import SMALLEST_CELL, Mixer, Wanted, enlarge
-from stylemix.mixing import Ingredient, render
+from stylemix.mixing import Ingredient
 from stylemix.model import Model
 from stylemix.sheets import grid
 from stylemix.style import Style, check_strength, check_style_path, combine, save_style
@@ -101,9 +101,9 @@ def edit_command(
     parts = [Ingredient(styles[name], wanted[name], layers) for name in wanted]
     person = mixer.people[source]
     if strip:
-        picture = _strip(mixer.model, person, parts, list(wanted), size)
+        picture = _strip(mixer, person, parts, list(wanted), size)
     else:
-        picture = enlarge(to_pil(render(mixer.generator, person, parts)), size)
+        picture = enlarge(to_pil(mixer.show(person, parts)), size)
     save_image(output, picture, generated="composite")
     click.echo(f"Wrote {output}")
     if style_file is not None:
@@ -124,18 +124,18 @@ def _find(model: Model, names: list[str]) -> dict[str, Style]:
 
 
 def _strip(
-    model: Model, person: Tensor, parts: list[Ingredient], names: list[str], size: int | None
+    mixer: Mixer, person: Latent, parts: list[Ingredient], names: list[str], size: int | None
 ) -> Image.Image:
     """Rows are directions by themselves, columns go from minus to plus their strength."""
     pictures = []
     for part in parts:
         amounts = [step * (part.strength or 0.0) for step in STEPS]
         own = [Ingredient(part.style, amount, part.layers) for amount in amounts]
-        pictures += [to_pil(render(model.generator, person, [one])) for one in own]
+        pictures += [to_pil(mixer.show(person, [one])) for one in own]
     return grid(
         pictures,
         columns=len(STEPS),
         column_labels=[f"{step:+g} x" if step else "0" for step in STEPS],
         row_labels=[f"{n} {p.strength:g}" for n, p in zip(names, parts, strict=True)],
-        cell=size or max(model.generator.config.height, SMALLEST_CELL),
+        cell=size or max(mixer.generator.config.height, SMALLEST_CELL),
     )

@@ -13,7 +13,7 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.files import write_json
 from stylemix.images import check_folder, save_image, to_pil
-from stylemix.latents import Latent, save_latent
+from stylemix.latent_files import Latent, save_latent
 from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
 from stylemix.projection import Projection, ProjectionSettings
 from stylemix.sheets import grid

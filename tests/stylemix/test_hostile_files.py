@@ -14,7 +14,7 @@ import torch
 from stylemix import pickle_limits, safe_pickle
 from stylemix.checkpoint import load_model
 from stylemix.errors import StylemixError
-from stylemix.latents import load_latent
+from stylemix.latent_files import load_latent
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SECONDS = 5.0

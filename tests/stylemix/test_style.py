@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from stylemix import style as module
 from stylemix.checkpoint import save_model
 from stylemix.errors import StylemixError
-from stylemix.latents import Latent, save_latent
+from stylemix.latent_files import Latent, save_latent
 from stylemix.model import Model
 from stylemix.style import Style, format_of, load_style, save_style, shipped_styles
 

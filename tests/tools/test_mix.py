@@ -10,7 +10,7 @@ from PIL import Image
 
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.cli import main
-from stylemix.latents import Latent, save_latent
+from stylemix.latent_files import Latent, save_latent
 from stylemix.mixer import Wanted
 from stylemix.style import Style, save_style
 from tests.models import saved, tiny_model, trained_on

@@ -10,7 +10,7 @@ from PIL import Image
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
-from stylemix.latents import load_latent
+from stylemix.latent_files import load_latent
 from tests.models import saved, tiny_model
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"

@@ -1,0 +1,134 @@
+"""Train the judge of identity that is shipped.
+
+    python docs/recipes/synthetic_faces.py --families 20000 --output families.safetensors
+    python docs/recipes/train_judge.py families.safetensors faces128-train.zip \\
+        --output judge.safetensors
+
+Three quarters of each batch are members of one family of generated faces, a quarter are two crops
+of one photo. The same command continues a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stylemix.dataset import ImageDataset
+from stylemix.judge import SIZE, Judge
+
+TEMPERATURE = 0.1
+HELD_OUT = 500  # families
+
+
+def distort(crops: Tensor) -> Tensor:
+    """Crops [N, 3, 64, 64] in 0..255 as other cameras, hands and painters would give them."""
+    n = len(crops)
+
+    def uniform(low: float, high: float, shape: tuple[int, ...] = (n, 1, 1, 1)) -> Tensor:
+        return torch.rand(shape) * (high - low) + low
+
+    angle, zoom = uniform(-0.14, 0.14, (n,)), uniform(0.92, 1.1, (n,))
+    flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    shift = uniform(-0.08, 0.08, (n, 2))
+    theta = torch.stack(
+        [
+            torch.stack([cos * flip, -sin, shift[:, 0]], 1),
+            torch.stack([sin * flip, cos, shift[:, 1]], 1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(theta, [n, 3, SIZE, SIZE], align_corners=False)
+    x = F.grid_sample(crops / 255, grid, padding_mode="reflection", align_corners=False)
+    x = (x * uniform(0.4, 1.6, (n, 3, 1, 1)) + uniform(-0.2, 0.2, (n, 3, 1, 1))).clamp(0, 1)
+    x = (x + 1e-3) ** torch.exp(uniform(-0.5, 0.5))
+    small = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear")
+    x = torch.where(torch.rand(n, 1, 1, 1) < 0.3, small, x)
+    levels = uniform(3, 8).round()
+    x = torch.where(torch.rand(n, 1, 1, 1) < 0.2, (x * levels).round() / levels, x)
+    x = x + torch.randn_like(x) * uniform(0, 0.08)
+    side, place = uniform(0, 0.35, (n, 1, 1)), torch.rand(n, 2, 1, 1)
+    line = (torch.arange(SIZE) + 0.5) / SIZE
+    hidden = ((line[None, None, :] - place[:, 0]).abs() < side / 2) & (
+        (line[None, :, None] - place[:, 1]).abs() < side / 2
+    )
+    hidden = hidden & (torch.rand(n, 1, 1) < 0.4)
+    return torch.where(hidden[:, None], uniform(0, 1), x).clamp(0, 1) * 255
+
+
+def contrast(a: Tensor, b: Tensor) -> Tensor:
+    """InfoNCE both ways of unit vectors a, b [N, D]; row i of both belongs together."""
+    logits = a @ b.t() / TEMPERATURE
+    labels = torch.arange(len(a))
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.t(), labels)) / 2
+
+
+@torch.no_grad()
+def retrieval(judge: Judge, families: Tensor) -> float:
+    """How often the nearest of all second members is of one's own family, [N, K, 3, H, W]."""
+    first, second = (judge(families[:, i].float()) for i in (0, 1))
+    return float(((first @ second.t()).argmax(dim=1) == torch.arange(len(first))).float().mean())
+
+
+@click.command()
+@click.argument("families", type=click.Path(exists=True, path_type=Path))
+@click.argument("photos", type=click.Path(exists=True, path_type=Path))
+@click.option("--steps", default=3000, show_default=True)
+@click.option("--batch", default=128, show_default=True, help="Pairs.")
+@click.option("--lr", default=0.002, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+def main(families: Path, photos: Path, steps: int, batch: int, lr: float, output: Path) -> None:
+    """Write the weights in half precision, and a line of figures every 100 steps."""
+    pictures = load_file(families)["pictures"]
+    pictures, held_out = pictures[:-HELD_OUT], pictures[-HELD_OUT:]
+    real = ImageDataset([photos], SIZE)
+    judge, begun = Judge(), 0
+    adam = torch.optim.Adam(judge.parameters(), lr=lr, betas=(0.9, 0.99))
+    state = output.with_suffix(".state")
+    if state.exists():
+        begun, weights, moments = torch.load(state, weights_only=True)
+        judge.load_state_dict(weights)
+        adam.load_state_dict(moments)
+    started = time.monotonic()
+    for step in range(begun, steps):
+        torch.manual_seed(step)
+        for group in adam.param_groups:
+            group["lr"] = (
+                lr * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+            )
+        own = torch.randint(len(pictures), [batch * 3 // 4])
+        members = torch.rand(len(own), pictures.shape[1]).argsort(dim=1)[:, :2]
+        photo, _ = real.batch(torch.randint(len(real), [batch // 4]).tolist())
+        pair = [torch.cat([pictures[own, members[:, i]], photo]).float() for i in (0, 1)]
+        a, b = judge(distort(torch.cat(pair)), torch.bfloat16).chunk(2)
+        # Generated faces are told from generated ones and photos from photos.
+        split = len(own)
+        loss = 0.75 * contrast(a[:split], b[:split]) + 0.25 * contrast(a[split:], b[split:])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            figures = {
+                "step": step + 1,
+                "loss": round(float(loss.detach()), 3),
+                "retrieval": round(retrieval(judge, held_out), 3),
+                "seconds": round(time.monotonic() - started),
+            }
+            click.echo(json.dumps(figures))
+            torch.save((step + 1, judge.state_dict(), adam.state_dict()), f"{state}.new")
+            os.replace(f"{state}.new", state)
+    tensors = {k: v.half().contiguous() for k, v in judge.state_dict().items()}
+    save_file(tensors, output, {"families": families.name, "steps": str(steps)})
+
+
+if __name__ == "__main__":
+    main()
