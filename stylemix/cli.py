@@ -22,6 +22,7 @@ COMMANDS = {
     "mix": ("stylemix.tools.mix:mix_command", "Give a photo the look of a style."),
     "project": ("stylemix.tools.project:project_command", "Find the latent of a photo."),
     "edit": ("stylemix.tools.edit:edit_command", "Change a photo's expression, pose or light."),
+    "video": ("stylemix.tools.video:video_command", "Film a change of person, style or pose."),
     "adapt": ("stylemix.tools.adapt:adapt_command", "Make a style file from pictures."),
     "generate": ("stylemix.tools.generate:generate_command", "Draw new pictures from seeds."),
     "align": ("stylemix.tools.align:align_command", "Cut the face out of a photo, upright."),

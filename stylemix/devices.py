@@ -23,3 +23,15 @@ def find_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise StylemixError(f"got device {name!r}; expected cpu, cuda, cuda:N or auto")
     return device
+
+
+def search_dtype(device: torch.device) -> torch.dtype:
+    """The precision that searches are fastest in: bfloat16 where the device computes in it.
+
+    Gradients are rounded to 8 bits there, and the search takes the step after them anyway.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

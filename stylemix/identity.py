@@ -156,3 +156,11 @@ def identity_distance(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distance [N] of descriptors [N, 128]; below 0.6 it is likely one person."""
     distance: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
     return distance
+
+
+def identity_kept(a: Tensor, b: Tensor) -> Tensor:
+    """How much of a person is kept [N], 0 to 1, from descriptors [N, 128] of before and after.
+
+    1 for the same picture, .5 at the distance below which two pictures show one person.
+    """
+    return (1 - identity_distance(a, b) / (2 * SAME_PERSON)).clamp(0, 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from stylemix.detail import Detail
+from stylemix.detail import Detail, blend_details
+from stylemix.drawing import Drawing, draw_region
 from stylemix.errors import StylemixError
 from stylemix.generator import Generator
+from stylemix.latent_files import Latent
 from stylemix.latents import bands, parse_layers
 from stylemix.style import Style, check_strength
 
@@ -22,11 +24,30 @@ RELATED = 1.0  # relative distance of weights above which two generators share n
 
 @dataclass
 class Ingredient:
-    """A style with the strength and the layers at which it is used; None for its own advice."""
+    """A style with the strength and the layers at which it is used; None for its own advice.
+
+    Attributes:
+        shares: further factors of the strength, one for each layer (see `strengths`).
+        toward: what the photo of a style shows beyond its latent, where that is taken as well.
+    """
 
     style: Style
     strength: float | None = None
     layers: str | None = None
+    shares: tuple[float, ...] | None = None
+    toward: Detail | None = None
+
+    @property
+    def amount(self) -> float:
+        """The strength that counts."""
+        return self.style.strength if self.strength is None else self.strength
+
+    def factors(self, generator: Generator) -> list[float]:
+        """The strength in each layer, 0 where the style does not act."""
+        check_strength(self.amount)
+        shares = self.shares or (1.0,) * generator.num_ws
+        chosen = parse_layers(self.layers or self.style.layers, generator.img_resolution)
+        return [self.amount * s if i in chosen else 0.0 for i, s in enumerate(shares)]
 
 
 def layer_indices(generator: Generator) -> dict[str, int]:
@@ -60,44 +81,74 @@ def render(
     ws: Tensor,
     ingredients: Sequence[Ingredient] = (),
     detail: Detail | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1].
 
-    `detail` is what the photo of these latents shows beyond them.
+    `detail` is what the photo of these latents shows beyond them. With `mask` [1, 1, H, W] the
+    styles act where it is 1, and the person stays where it is 0 (see `regions`).
     """
-    resolution = generator.img_resolution
+    styled = prepare(generator, ws, ingredients, detail)
+    if mask is None:
+        return styled.draw()
+    return draw_region(prepare(generator, ws, (), detail), styled, mask)
+
+
+@torch.no_grad()
+def prepare(
+    generator: Generator,
+    ws: Tensor,
+    ingredients: Sequence[Ingredient] = (),
+    detail: Detail | None = None,
+) -> Drawing:
+    """What `render` draws: ws [N, L, w_dim] moved, with offsets and weights of all styles."""
     where = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
     weights = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
     w_avg = generator.mapping.w_avg
     centred, shift = ws - w_avg, torch.zeros_like(ws[:1])
     for ingredient in ingredients:
-        style = ingredient.style
-        strength = style.strength if ingredient.strength is None else ingredient.strength
-        check_strength(strength)
-        chosen = set(parse_layers(ingredient.layers or style.layers, resolution))
-        rows = sorted(chosen)
+        style, factors = ingredient.style, ingredient.factors(generator)
         if style.psi != 1:
-            centred[:, rows] *= 1 - min(max(strength, 0.0), 1.0) * (1 - style.psi)
+            pulls = [1 - min(max(factor, 0.0), 1.0) * (1 - style.psi) for factor in factors]
+            centred *= ws.new_tensor(pulls)[:, None]
         if style.shift is not None:
-            shift[:, rows] += strength * style.shift.to(ws)[rows]
+            shift += ws.new_tensor(factors)[:, None] * style.shift.to(ws)
         for name, value in style.offsets.items():
-            if where[name] in chosen:
-                offsets[name] = offsets.get(name, 0) + strength * value.to(ws)
+            if factors[where[name]]:
+                offsets[name] = offsets.get(name, 0) + factors[where[name]] * value.to(ws)
         for name, value in style.weights.items():
-            if _index_of(name, where) in chosen:
-                weights[name] = weights.get(name, 0) + strength * value.to(ws)
+            if factor := factors[_index_of(name, where)]:
+                weights[name] = weights.get(name, 0) + factor * value.to(ws)
+        if ingredient.toward is not None:
+            detail = _toward(generator, detail or Detail(), ingredient.toward, factors)
     if any(ingredient.style.psi != 1 for ingredient in ingredients):
         ws = w_avg + centred
-    ws = ws + shift
     network = generator.synthesis
     if weights:
         network = copy.deepcopy(network)
         for name, parameter in network.named_parameters():
             if name in weights:
                 parameter.add_(weights[name])
-    kept = None if detail is None else detail.kept(ws)
-    return network(ws, noise_mode="const", styles_offset=offsets, kept=kept)  # type: ignore[no-any-return]
+    styles = network.styles(ws + shift)
+    styles |= {name: styles[name] + value for name, value in offsets.items()}
+    if detail is None:
+        return Drawing(network, styles)
+    return Drawing(network, styles, detail.noise_mode(ws), detail.kept(ws))
+
+
+def _toward(
+    generator: Generator, own: Detail, other: Detail, factors: Sequence[float]
+) -> Detail | None:
+    """The features and noise on the way to those of another photo; weights are a style's matter."""
+    where, px = layer_indices(generator), generator.img_resolution
+    features = own.features if other.features is None else other.features
+    for name, block in generator.synthesis.blocks().items():
+        if features is not None and features.shape[1:] == block.conv1.noise_const.shape:
+            px = int(name[1:])
+    along = min(max(factors[where[f"b{px}.conv1"]], 0.0), 1.0)
+    first, second = (replace(detail, weights={}) for detail in (own, other))
+    return blend_details(generator.synthesis, first, second, along)
 
 
 def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None) -> Style:
@@ -107,6 +158,17 @@ def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None)
     """
     shift = other - source
     return Style(base, shift=shift if factor is None else shift * factor)
+
+
+def person_style(generator: Generator, base: str, person: Latent, other: Latent) -> Style:
+    """The style that goes all the way from a person to another, with what their photos changed."""
+    style = blend_style(base, person.w, other.w.to(person.w), None)
+    own, theirs = (one.detail.weights if one.detail else {} for one in (person, other))
+    for name in {**own, **theirs}:
+        like = generator.synthesis.get_parameter(name)
+        first, second = (weights.get(name, torch.zeros_like(like)) for weights in (own, theirs))
+        style.weights[name] = second.to(like) - first.to(like)
+    return style
 
 
 def profile_style(generator: Generator, base: str, others: Tensor, factor: Tensor | None) -> Style:

@@ -13,11 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylemix.alignment import Alignment, align_photo
+from stylemix.encoder import Encoder
 from stylemix.images import resize, to_tensor
 from stylemix.latent_files import Latent
 from stylemix.model import Model
 from stylemix.photos import load_image
-from stylemix.projection import Projection, ProjectionSettings, project
+from stylemix.projection import Projection, project
+from stylemix.projection_settings import ProjectionSettings
 from stylemix.sources import ImageSource
 
 
@@ -79,8 +81,13 @@ def project_portraits(
     model: Model,
     settings: ProjectionSettings | None = None,
     show: bool = True,
+    mask: Tensor | None = None,
+    encoder: Encoder | None = None,
 ) -> tuple[Projection, list[Latent]]:
-    """Projects portraits together, with a progress bar if `show`; also as latents to save."""
+    """Projects portraits together, with a progress bar if `show`; also as latents to save.
+
+    `mask` and `encoder` are those of `project`.
+    """
     settings = settings or ProjectionSettings()
     images = torch.stack([portrait.image for portrait in portraits])
     what = portraits[0].name if len(portraits) == 1 else f"{len(portraits)} photos"
@@ -91,9 +98,10 @@ def project_portraits(
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update(step - bar.n)
 
-        projection = project(model, images, settings, progress)
+        projection = project(model, images, settings, progress, mask, encoder)
+    rows = zip(projection.ws, portraits, projection.metrics, projection.details, strict=True)
     latents = [
-        Latent(ws, model.fingerprint, portrait.alignment.matrix, model.template, metrics)
-        for ws, portrait, metrics in zip(projection.ws, portraits, projection.metrics, strict=True)
+        Latent(ws, model.fingerprint, one.alignment.matrix, model.template, metrics, detail)
+        for ws, one, metrics, detail in rows
     ]
     return projection, latents

@@ -16,7 +16,6 @@ from torch.distributed.run import get_args_parser
 
 from stylemix import cli
 from stylemix.adaptation import LookSettings
-from stylemix.projection import ProjectionSettings
 from stylemix.training.config import TrainConfig
 from stylemix.transfer import TransferSettings
 
@@ -31,8 +30,6 @@ PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | {
 WITH_A_TABLE = [name for name in cli.COMMANDS if name not in ("demo", "info")]
 # Options whose default is not click's own, since another setting or a dataclass decides.
 DEFAULTS: dict[tuple[str, str], object] = {
-    ("project", "--w-steps"): ProjectionSettings().w_steps,
-    ("project", "--steps"): ProjectionSettings().plus_steps,
     ("adapt", "--steps"): LookSettings().steps,
     ("adapt", "--kimg"): TransferSettings().kimg,
     ("train", "--output"): None,

@@ -1,4 +1,4 @@
-"""Each command on the pages about training runs, at toy size, and writes what it names.
+"""Each command on the pages about training runs and videos, at toy size, and writes what it names.
 
 A command is taken from its page word by word. Appended options make it small: with click the last
 one counts. Stand-ins have the names on the page: a few pictures, portraits, shards.
@@ -22,7 +22,7 @@ from tests.test_docs import DOCS, ROOT, blocks
 from tests.toy_launcher import run_launcher
 from tests.toy_shards import write_shards
 
-PAGES = ("train", "sweep", "data", "cluster", "pack", "metrics", "augment")
+PAGES = ("train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video")
 PORTRAITS = Path(__file__).parent / "data" / "portraits"
 MODEL = ROOT / "stylemix" / "assets" / "faces-64.safetensors"
 
@@ -38,6 +38,7 @@ TOY = {
     "metrics": ["--count", "8", "--batch", "4", "--device", "cpu"],
     "sweep": [*TRAIN, *SMALL, "--resolution", "8", "--trials", "2", "--metrics", "kid"],
     "info": [],
+    "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],
 }
 # What is not run as it stands, and why.
 CHANGED = {
@@ -46,6 +47,7 @@ CHANGED = {
     "test_two_hosts.py and test_cluster_files.py start the processes",
     "--nproc-per-node": "two processes instead of eight",
     "--size 1024": "64 px instead: the portraits are small",
+    "me.jpg": "a seed, as for all photos: projecting takes a minute",
     "--build": "compiles for half a minute; test_info.py runs it",
 }
 NOT_OURS = {
@@ -112,6 +114,8 @@ def _toy(words):
         more += ["--metrics-count", "8"] if "--metrics" in words else []
     if words[0] == "pack" and "1024" in words:
         more += ["--size", "64"]
+    if words[0] == "video":
+        words = [f"seed:{len(word)}" if word.endswith(".jpg") else word for word in words]
     return [word for word in words if word != "--build"] + more
 
 
@@ -159,6 +163,8 @@ def _expect_run(run, words):
 def test_a_command_of_a_page_runs(words, here):
     if "--tensorboard" in words:
         pytest.importorskip("tensorboard")
+    if any(word.endswith(".mp4") for word in words):
+        pytest.importorskip("av")
     program, *rest = words
     if program == "stylemix":
         _run(_toy(rest), here)

@@ -3,7 +3,7 @@
 import re
 
 from stylemix.adaptation import LookSettings
-from stylemix.projection import ProjectionSettings
+from stylemix.projection_settings import PRESETS, ProjectionSettings
 from stylemix.training.config import TrainConfig
 from stylemix.training.presets import TABLE
 from stylemix.transfer import TransferSettings
@@ -19,6 +19,7 @@ def test_weights_of_losses_are_those_of_the_code():
         ("project.md", "prior", project.prior_weight),
         ("project.md", "identity", project.identity_weight),
         ("project.md", "difference", project.delta_weight),
+        ("project.md", "locality", project.local_weight),
         ("adapt.md", "colours", look.colour_weight),
         ("adapt.md", "colours over the face", look.map_weight),
         ("adapt.md", "texture", look.texture_weight),
@@ -31,6 +32,9 @@ def test_weights_of_losses_are_those_of_the_code():
     text = (DOCS / "project.md").read_text(encoding="utf-8")
     assert f"The learning rate is {project.lr:g};" in text
     assert f"Noise on w, {project.exploration:g} of its spread" in text
+    for name, preset in PRESETS.items():
+        steps = f"{preset.w_steps}, {preset.plus_steps}, {preset.refine_steps}"
+        assert f"| `--preset {name}` | {steps} |" in text
     transfer, text = TransferSettings(), (DOCS / "adapt.md").read_text(encoding="utf-8")
     assert f"weight {transfer.tie_weight:g})" in text
     assert f"R1 with a weight of {transfer.r1_gamma:g}," in text

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
+from PIL import Image
 
+from stylemix.avatars import Finish, describe
 from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
-from stylemix.images import check_folder, check_image_path, save_image
-from stylemix.mixer import SMALLEST_CELL, Mixer, Wanted, enlarge
+from stylemix.errors import StylemixError
+from stylemix.images import check_folder, check_image_path, save_image, to_pil
+from stylemix.mix_sheets import SheetMaker, short_name
+from stylemix.mix_sources import is_several, list_sources
+from stylemix.mixer import Mixer, Wanted, enlarge
 from stylemix.portraits import unique_names
-from stylemix.sheets import grid
-from stylemix.style import check_strength
+from stylemix.strengths import parse_strength
+
+
+class Sheet(NamedTuple):
+    """A kind of sheet: what draws it, and what `--help` says."""
+
+    draw: Callable[[SheetMaker], Image.Image]
+    text: str
+
+
+SHEETS = {
+    "grid": Sheet(SheetMaker.style_grid, "One picture of sources by styles."),
+    "strip": Sheet(
+        SheetMaker.strength_strip,
+        "One picture with a row for each source and style, from no strength to the full one.",
+    ),
+    "layer-grid": Sheet(
+        SheetMaker.layer_grid, "One picture of a source in a style at every range of layers."
+    ),
+}
+
+
+def _sheet_options(command: Any) -> Any:
+    for name, sheet in reversed(SHEETS.items()):
+        command = click.option(f"--{name}", is_flag=True, help=sheet.text)(command)
+    return command
 
 
 @click.command("mix")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file or seed:N; again for several people.",
+    help="Photo, latent file, seed:N, or a folder or zip of photos; again for several people.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True, required=True,
@@ -27,19 +58,34 @@ from stylemix.style import check_strength
 )  # fmt: skip
 @click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
 @click.option(
-    "--strength", type=float,
-    help="Strength of all styles, times the WEIGHT of each.  [default: each style's own]",
-)  # fmt: skip
+    "--strength",
+    help="Strength of all styles, times the WEIGHT of each: a number, or one for each band or "
+    "layer, as in coarse=0,middle=.35,fine=1.  [default: each style's own]",
+)
 @click.option(
     "--layers",
     help="Where styles act: coarse, middle, fine, all, pixels such as 16-64px, numbers such as "
     "0-3.  [default: each style's own]",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path),
-    help="Picture; with several sources and no --grid a folder.  [default: out.png, out]",
+    "--min-identity", type=float,
+    help="Lower the strength until this much of the person is kept, 0 to 1; .6 is clearly the "
+    "same person.",
 )  # fmt: skip
-@click.option("--grid", "as_grid", is_flag=True, help="One picture of sources by styles.")
+@click.option(
+    "--region", "regions", multiple=True,
+    help="Where in the picture styles act: face, hair, background, or a picture that shows it "
+    "white; again to add regions.  [default: everywhere]",
+)  # fmt: skip
+@click.option(
+    "--keep-color", type=float, default=0.0, show_default=True,
+    help="Colours of the face: 0 the style's, 1 the person's.",
+)  # fmt: skip
+@_sheet_options
+@click.option(
+    "--output", type=click.Path(path_type=Path),
+    help="Picture; with several sources and no sheet a folder.  [default: out.png, out]",
+)  # fmt: skip
 @click.option("--size", type=click.IntRange(16, 4096), help="Longer side of the output in px.")
 @click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -47,13 +93,16 @@ def mix_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],
     model: str,
-    strength: float | None,
+    strength: str | None,
     layers: str | None,
+    min_identity: float | None,
+    regions: tuple[str, ...],
+    keep_color: float,
     output: Path | None,
-    as_grid: bool,
     size: int | None,
     face: int | None,
     device: str,
+    **sheets: bool,
 ) -> None:
     """Give a person the look of one or more styles: a personalised avatar.
 
@@ -61,47 +110,68 @@ def mix_command(
     Examples:
       stylemix mix --source me.jpg --style influencer.pkl --output avatar.png
       stylemix mix --source me.jpg --style toon --style golden-hour:0.5
+      stylemix mix --source me.jpg --style toon --min-identity 0.6 --region face
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
-    single = as_grid or len(sources) == 1
+    sheet = _one_sheet(sheets)
+    single = sheet is not None or (len(sources) == 1 and not is_several(sources[0]))
     output = output or Path("out.png" if single else "out")
     if single:
         check_image_path(output)
     else:
         check_folder(output)
-    if strength is not None:
-        check_strength(strength)
     wanted = [Wanted.parse(text) for text in styles]
-    mixer = Mixer(load_model(model, find_device(device)), layers, face)
-    mixer.read(sources, [item.what for item in wanted])
-    if as_grid:
-        _save_grid(mixer, sources, wanted, strength, output, size)
+    found, network = list_sources(sources), load_model(model, find_device(device))
+    number, shares = None, None
+    if strength is not None:
+        number, shares = parse_strength(strength, network.generator.img_resolution)
+    finish = Finish(min_identity, regions, keep_color)
+    finish.check(network)
+    mixer = Mixer(network, layers, face, shares)
+    people = mixer.read(found, [item.what for item in wanted], _tell)
+    if sheet is not None and people:
+        picture = sheet(SheetMaker(mixer, people, wanted, number, finish, size))
+        save_image(output, picture, generated="composite")
         click.echo(f"Wrote {output}")
-        return
-    names = unique_names(Wanted(source).name for source in sources)
-    for source, name in zip(sources, names, strict=True):
-        picture = mixer.render(mixer.people[source], wanted, strength)
-        path = output if single else output / f"{name}.png"
-        save_image(path, enlarge(picture, size), generated="composite")
-        click.echo(f"Wrote {path}")
+    elif people:
+        names = [output] if single else _names(output, people)
+        _write(mixer, list(zip(people, names, strict=True)), wanted, number, finish, size)
+    if failed := len(found) - len(people):
+        raise StylemixError(
+            f"got no avatar from {failed} of {len(found)} sources; the lines above say why; the "
+            "others are written"
+        )
 
 
-def _save_grid(
+def _one_sheet(sheets: dict[str, bool]) -> Callable[[SheetMaker], Image.Image] | None:
+    """What draws the sheet that is asked for; StylemixError for several."""
+    asked = [name for name, wish in sheets.items() if wish]
+    if len(asked) > 1:
+        flags = " and ".join("--" + name.replace("_", "-") for name in asked)
+        raise StylemixError(f"got {flags}; expected one of them; leave out the others")
+    return SHEETS[asked[0].replace("_", "-")].draw if asked else None
+
+
+def _tell(error: StylemixError) -> None:
+    click.echo(f"Error: {error}", err=True)
+
+
+def _names(folder: Path, people: Sequence[str]) -> list[Path]:
+    return [folder / f"{name}.png" for name in unique_names(short_name(who) for who in people)]
+
+
+def _write(
     mixer: Mixer,
-    sources: tuple[str, ...],
-    wanted: list[Wanted],
+    outputs: Sequence[tuple[str, Path]],
+    wanted: Sequence[Wanted],
     strength: float | None,
-    output: Path,
+    finish: Finish,
     size: int | None,
 ) -> None:
-    """Rows are people, columns their reconstruction and each style by itself."""
-    config = mixer.generator.config
-    columns: list[list[Wanted]] = [[], *([item] for item in wanted)]
-    sheet = grid(
-        [mixer.render(mixer.people[who], parts, strength) for who in sources for parts in columns],
-        columns=len(columns),
-        column_labels=["reconstruction", *(item.label for item in wanted)],
-        row_labels=[Wanted(source).name for source in sources],
-        cell=size or max(config.height, config.width, SMALLEST_CELL),
-    )
-    save_image(output, sheet, generated="composite")
+    """A picture for each person, in all styles, added."""
+    for who, path in outputs:
+        parts = mixer.parts(who, wanted, strength)
+        avatar = mixer.avatar(who, parts, finish)
+        save_image(path, enlarge(to_pil(avatar.image), size), generated="composite")
+        measured = "" if avatar.identity is None else f" ({describe(avatar, parts)})"
+        click.echo(f"Wrote {path}{measured}")

@@ -7,45 +7,37 @@ from pathlib import Path
 
 import click
 import torch
+from PIL import Image
+from torch import Tensor
 
 from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
+from stylemix.encoder import Encoder, load_encoder
 from stylemix.errors import StylemixError
 from stylemix.files import write_json
-from stylemix.images import check_folder, save_image, to_pil
-from stylemix.latent_files import Latent, save_latent
+from stylemix.images import check_folder
+from stylemix.latent_files import Latent
+from stylemix.model import Model
+from stylemix.photos import load_image
 from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
-from stylemix.projection import Projection, ProjectionSettings
-from stylemix.sheets import grid
-from stylemix.sources import list_images
-
-
-def save_projection(
-    folder: Path, stem: str, portrait: Portrait, latent: Latent, images: tuple[torch.Tensor, ...]
-) -> Path:
-    """Writes latent, reconstruction and side-by-side picture of a photo; returns the latent's path.
-
-    `images` are the W and the W+ reconstruction, [C, H, W] in [-1, 1].
-    """
-    path = folder / f"{stem}.latent.safetensors"
-    before, after = (to_pil(image) for image in images)
-    save_image(folder / f"{stem}.recon.png", after, generated="composite")
-    sheet = grid(
-        [portrait.alignment.crop, before, after],
-        columns=3,
-        column_labels=["photo", "one w", "w per layer"],
-        cell=max(*after.size, 256),
-    )
-    save_image(folder / f"{stem}.side-by-side.png", sheet, generated="composite")
-    save_latent(path, latent)  # last: who finds it finds the pictures too
-    return path
+from stylemix.projected import (
+    SUFFIX,
+    find_done,
+    mark_of,
+    own_share,
+    save_pasted,
+    save_projection,
+)
+from stylemix.projection_settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.regions import painted_mask
+from stylemix.sources import ImageSource, list_images
 
 
 def describe(metrics: dict[str, float]) -> str:
     """One line of the figures of a projection."""
-    text = f"MSE {metrics['mse w+']:.4f} (one w {metrics['mse w']:.4f})"
-    if "identity w+" in metrics:
-        text += f", identity {metrics['identity w+']:.3f} (one w {metrics['identity w']:.3f})"
+    text = f"MSE {metrics['mse']:.4f}"
+    if "identity" in metrics:
+        text += f", identity {metrics['identity']:.3f}"
     return text
 
 
@@ -56,9 +48,30 @@ def describe(metrics: dict[str, float]) -> str:
     "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
     help="Folder for the results.",
 )  # fmt: skip
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True,
+    help="fast: latents only; balanced: with a refinement; best: many steps of both.",
+)  # fmt: skip
+@click.option(
+    "--method", type=click.Choice(METHODS), default="hybrid", show_default=True,
+    help="hybrid is ours; w, w+ and pti are the published ones, with their settings.",
+)  # fmt: skip
+@click.option("--w-steps", type=click.IntRange(0), help="Steps with one w, without an encoder.")
+@click.option("--steps", type=click.IntRange(0), help="Steps with a w per layer.")
+@click.option("--refine-steps", type=click.IntRange(0), help="Steps with weights and features.")
+@click.option(
+    "--budget", type=click.FloatRange(0.01), help="Seconds a photo, instead of counting steps."
+)
+@click.option(
+    "--mask", type=click.Path(path_type=Path),
+    help="Picture that is white where the photo is to stay as it is.  [default: found out]",
+)  # fmt: skip
+@click.option(
+    "--encoder", type=click.Path(path_type=Path), help="Encoder file.  [default: the shipped one]"
+)
+@click.option("--paste-back", is_flag=True, help="Write the whole photo with the new face, too.")
+@click.option("--again", is_flag=True, help="Project also what was done before.")
 @click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
-@click.option("--w-steps", type=click.IntRange(0), help="Steps with one w.  [default: 100]")
-@click.option("--steps", type=click.IntRange(1), help="Steps with a w per layer.  [default: 200]")
 @click.option(
     "--batch", type=click.IntRange(1), default=8, show_default=True, help="Photos at once."
 )
@@ -68,9 +81,17 @@ def project_command(
     photos: tuple[Path, ...],
     model: str,
     output: Path,
-    face: int | None,
+    preset: str,
+    method: str,
     w_steps: int | None,
     steps: int | None,
+    refine_steps: int | None,
+    budget: float | None,
+    mask: Path | None,
+    encoder: Path | None,
+    paste_back: bool,
+    again: bool,
+    face: int | None,
     batch: int,
     seed: int,
     device: str,
@@ -78,54 +99,123 @@ def project_command(
     """Find the latents of photos: files, folders or zips.
 
     Writes for each NAME.latent.safetensors (for stylemix mix), NAME.recon.png and
-    NAME.side-by-side.png.
+    NAME.side-by-side.png. The same command again goes on with what is missing.
 
     \b
     Examples:
       stylemix project photo.jpg
-      stylemix project photos/ --output latents --batch 4
+      stylemix project photos/ --output latents --preset fast
+      torchrun --nproc-per-node 4 -m stylemix project photos/ --output latents
     """
     check_folder(output)
-    network = load_model(model, find_device(device))
-    settings = ProjectionSettings(seed=seed)
-    if w_steps is not None:
-        settings = replace(settings, w_steps=w_steps)
-    if steps is not None:
-        settings = replace(settings, plus_steps=steps)
-    portraits, failed = [], 0
-    for source in list_images(photos):
-        try:
-            portraits.append((source.stem, read_portrait(source, network, face)))
-        except StylemixError as error:
-            if len(photos) == 1 and photos[0].is_file():
-                raise
-            failed += 1
-            click.echo(f"Error: {error}", err=True)
-    names = unique_names(stem for stem, _ in portraits)
-    report: dict[str, dict[str, float]] = {}
-    for start in range(0, len(portraits), batch):
-        part = [portrait for _, portrait in portraits[start : start + batch]]
-        projection, latents = project_portraits(part, network, settings)
-        _write(output, names[start : start + batch], part, projection, latents, report)
-    if report:
-        write_json(output / "report.json", report)
-    if failed:
+    usual = PRESETS[preset]
+    counts = (w_steps, steps, refine_steps)
+    if method != "hybrid" and (any(count is not None for count in counts) or budget or mask):
         raise StylemixError(
-            f"got no latent from {failed} of {failed + len(portraits)} photos; the lines above say "
-            "why; the others are written"
+            f"got --method {method} with steps, a budget or a mask; expected these for hybrid "
+            "only, since published methods have their own; leave them out"
         )
+    settings = replace(
+        usual,
+        method=method,
+        budget=budget,
+        seed=seed,
+        w_steps=usual.w_steps if w_steps is None else w_steps,
+        plus_steps=usual.plus_steps if steps is None else steps,
+        refine_steps=usual.refine_steps if refine_steps is None else refine_steps,
+    )
+    network = load_model(model, find_device(device))
+    job = _Job(network, settings, output, face, mask, paste_back, again)
+    job.encoder = None if encoder is None else load_encoder(encoder, network)
+    job.run(list_images(photos), batch, alone=len(photos) == 1 and photos[0].is_file())
 
 
-def _write(
-    folder: Path,
-    names: list[str],
-    portraits: list[Portrait],
-    projection: Projection,
-    latents: list[Latent],
-    report: dict[str, dict[str, float]],
-) -> None:
-    for i, (name, portrait, latent) in enumerate(zip(names, portraits, latents, strict=True)):
-        images = (projection.image_w[i], projection.image[i])
-        path = save_projection(folder, name, portrait, latent, images)
-        report[name] = latent.metrics
-        click.echo(f"{path}: {describe(latent.metrics)}")
+class _Job:
+    """One call: photos are read, projected in batches and written."""
+
+    encoder: Encoder | None
+
+    def __init__(
+        self,
+        model: Model,
+        settings: ProjectionSettings,
+        folder: Path,
+        face: int | None,
+        mask: Path | None,
+        paste_back: bool,
+        again: bool,
+    ) -> None:
+        self.model, self.settings, self.folder, self.face = model, settings, folder, face
+        self.paste_back, self.again = paste_back, again
+        self.painted = None if mask is None else load_image(mask, mode="RGBA")
+        self.report: dict[str, dict[str, float]] = {}
+
+    def run(self, sources: list[ImageSource], batch: int, alone: bool) -> None:
+        """Projects what this process has to do."""
+        share = own_share(sources)
+        names = unique_names(source.stem for source in sources)
+        waiting: list[tuple[str, ImageSource, Portrait, Tensor | None]] = []
+        failed = 0
+        for i in share:
+            try:
+                portrait = read_portrait(sources[i], self.model, self.face)
+            except StylemixError as error:
+                if alone:
+                    raise
+                failed += 1
+                click.echo(f"Error: {error}", err=True)
+                continue
+            mask = self._mask(portrait, sources[i])
+            done = self._done(names[i], portrait, mask)
+            if done is not None:
+                self._tell(names[i], done, "already there")
+                continue
+            waiting.append((names[i], sources[i], portrait, mask))
+        for start in range(0, len(waiting), batch):
+            self._project(waiting[start : start + batch])
+        if self.report:
+            whole = len(share) == len(sources)
+            write_json(self.folder / self._report_name(whole, share), self.report)
+        if failed:
+            raise StylemixError(
+                f"got no latent from {failed} of {len(share)} photos; the lines above say why; "
+                "the others are written"
+            )
+
+    def _report_name(self, whole: bool, share: list[int]) -> str:
+        return "report.json" if whole else f"report-{share[0]}.json"
+
+    def _mask(self, portrait: Portrait, source: ImageSource) -> Tensor | None:
+        if self.painted is None:
+            return None
+        config, photo = self.model.generator.config, source.open().size
+        size, matrix = (config.width, config.height), portrait.alignment.matrix
+        return painted_mask(self.painted, size, matrix, photo, "--mask")
+
+    def _done(self, name: str, portrait: Portrait, mask: Tensor | None) -> Latent | None:
+        if self.again:
+            return None
+        path = self.folder / f"{name}{SUFFIX}"
+        return find_done(path, portrait, self.model, self.settings, mask)
+
+    def _project(self, items: list[tuple[str, ImageSource, Portrait, Tensor | None]]) -> None:
+        portraits = [portrait for _, _, portrait, _ in items]
+        masks = [mask for *_, mask in items if mask is not None]
+        mask = torch.cat(masks) if masks else None
+        projection, latents = project_portraits(
+            portraits, self.model, self.settings, mask=mask, encoder=self.encoder
+        )
+        for i, (name, source, portrait, own) in enumerate(items):
+            latents[i].photo = mark_of(portrait, self.model, self.settings, own)
+            if self.paste_back:
+                self._paste(name, source.open(), latents[i], projection.image[i])
+            images = (projection.image_start[i], projection.image[i])
+            save_projection(self.folder, name, portrait, latents[i], images)
+            self._tell(name, latents[i], describe(latents[i].metrics))
+
+    def _paste(self, name: str, photo: Image.Image, latent: Latent, image: Tensor) -> None:
+        save_pasted(self.folder / f"{name}.pasted.png", photo, latent, image)
+
+    def _tell(self, name: str, latent: Latent, what: str) -> None:
+        self.report[name] = latent.metrics
+        click.echo(f"{self.folder / (name + SUFFIX)}: {what}")

@@ -18,6 +18,7 @@ from stylemix.identity import (
     embed,
     identity_cosine,
     identity_distance,
+    identity_kept,
     load_identity_network,
     make_chips,
 )
@@ -116,3 +117,16 @@ def test_network_is_frozen_and_shared():
 def test_template_without_eyes_is_one_line():
     with pytest.raises(StylemixError, match="says nothing about eyes"):
         embed(torch.zeros(1, 3, 64, 64), NO_TEMPLATE)
+
+
+def test_identity_kept():
+    one = torch.zeros(5, 128)
+    other = one.clone()
+    other[:, 0] = torch.tensor([0, 0.3, 0.6, 1.2, 3.0])
+    assert torch.allclose(identity_kept(one, other), torch.tensor([1, 0.75, 0.5, 0, 0]))
+    photos = [("obama", None), ("two_people", "left"), ("two_people", "right"), ("astronaut", None)]
+    images = torch.cat([crop(name, where, FACES128, 64) for name, where in photos])
+    with torch.no_grad():
+        first, again, *strangers = embed(images, FACES128)
+    assert identity_kept(first, again) > 0.6
+    assert all(identity_kept(first, stranger) < 0.5 for stranger in strangers)

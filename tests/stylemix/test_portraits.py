@@ -13,7 +13,7 @@ from stylemix.alignment import FACES128, FFHQ, NO_TEMPLATE, align_photo
 from stylemix.errors import StylemixError
 from stylemix.images import load_image, to_tensor
 from stylemix.portraits import project_portraits, read_portrait, unique_names
-from stylemix.projection import ProjectionSettings
+from stylemix.projection_settings import ProjectionSettings
 from stylemix.sources import list_images
 
 PORTRAITS = Path(__file__).parent.parent / "data" / "portraits"
@@ -91,7 +91,7 @@ def test_one_of_several_faces():
 def test_projecting_gives_latents_with_all_that_is_known(capsys):
     model = tiny_model(template=NO_TEMPLATE)
     portraits = [read_portrait(photo, model) for photo in (OBAMA, TWO)]
-    settings = ProjectionSettings(w_steps=1, plus_steps=1)
+    settings = ProjectionSettings(w_steps=1, plus_steps=1, refine_steps=0)
     projection, latents = project_portraits(portraits, model, settings, show=False)
     assert capsys.readouterr().err == ""
     for i, (latent, portrait) in enumerate(zip(latents, portraits, strict=True)):

@@ -1,6 +1,7 @@
 """Projection: latents of pictures whose latents are known, and what the search starts from."""
 
 import gc
+import time
 import weakref
 from dataclasses import replace
 
@@ -9,21 +10,27 @@ import torch
 from models import tiny_model, ws_of
 from torch import Tensor
 
-from stylemix import projection
+from stylemix import prior as prior_module
+from stylemix import similarity
 from stylemix.alignment import NO_TEMPLATE
+from stylemix.encoder import Encoder
 from stylemix.errors import StylemixError
 from stylemix.latents import map_latents
 from stylemix.model import Model
-from stylemix.projection import (
-    ProjectionSettings,
-    Similarity,
-    latent_prior,
-    project,
-    seed_latent,
-)
+from stylemix.pace import Pace
+from stylemix.prior import latent_prior
+from stylemix.projection import project, seed_latent
+from stylemix.projection_settings import PRESETS, ProjectionSettings
+from stylemix.similarity import Similarity
 
-SETTINGS = ProjectionSettings(w_steps=15, plus_steps=40)
+SETTINGS = ProjectionSettings(w_steps=15, plus_steps=40, refine_steps=0)
 FEW = replace(SETTINGS, w_steps=2, plus_steps=3)
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """So that results do not depend on whether the processor has bfloat16."""
+    monkeypatch.setattr(similarity, "search_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +53,12 @@ def test_a_picture_of_the_generator_is_found_again(model, pictures):
     starts = prior.pictures[Similarity(model, pictures, SETTINGS).nearest(prior.pictures)]
     first, last = errors(starts, pictures), errors(found.image, pictures)
     assert (last < first / 3).all()
-    assert (last < errors(found.image_w, pictures)).all()
-    assert (errors(found.image_w, pictures) < first).all()
+    assert (last < errors(found.image_start, pictures)).all()
+    assert (errors(found.image_start, pictures) < first).all()
     for i, row in enumerate(found.metrics):
-        assert list(row) == ["mse w", "mse w+"]  # no face, so nobody to know again
-        assert row["mse w"] == pytest.approx(float(errors(found.image_w, pictures)[i]))
-        assert row["mse w+"] == pytest.approx(float(last[i]))
+        assert list(row) == ["mse", "mse start"]  # no face, so nobody to know again
+        assert row["mse start"] == pytest.approx(float(errors(found.image_start, pictures)[i]))
+        assert row["mse"] == pytest.approx(float(last[i]))
 
 
 @pytest.mark.parametrize(("channels", "discriminator"), [(1, True), (4, False)])
@@ -74,12 +81,59 @@ def test_an_oblong_picture_of_any_channels_is_found_again(channels, discriminato
 def test_latents_and_images_belong_together(model, pictures):
     found = project(model, pictures, FEW)
     synthesis, layers = model.generator.synthesis, model.generator.num_ws
-    assert (found.w.shape, found.ws.shape) == ((2, 16), (2, layers, 16))
-    assert torch.equal(found.image, synthesis(found.ws, noise_mode="const"))
-    repeated = found.w.unsqueeze(1).repeat(1, layers, 1)
-    assert torch.equal(found.image_w, synthesis(repeated, noise_mode="const"))
-    for tensor in (found.w, found.ws, found.image, found.image_w):
+    assert found.ws.shape == (2, layers, 16)
+    own = torch.cat([synthesis(ws[None], noise_mode="const") for ws in found.ws])
+    assert torch.equal(found.image, own)
+    assert found.details == [None, None]
+    for tensor in (found.ws, found.image, found.image_start):
         assert not tensor.requires_grad
+
+
+def test_the_best_latent_is_kept_not_the_last(model, pictures):
+    """A rate that throws the search about cannot make the result worse than the start."""
+    wild = replace(FEW, w_steps=0, plus_steps=12, lr=8.0)
+    found = project(model, pictures, wild)
+    start = project(model, pictures, replace(wild, plus_steps=0))
+    assert (errors(found.image, pictures) <= errors(start.image, pictures) * 1.05).all()
+
+
+def test_an_encoder_gives_the_start(model, pictures):
+    encoder = Encoder(model.discriminator.config, model.generator.num_ws, 16)
+    with torch.no_grad():
+        wanted = encoder(pictures)
+    found = project(model, pictures, replace(FEW, w_steps=50, plus_steps=0), encoder=encoder)
+    assert torch.allclose(found.ws, wanted, atol=1e-5)  # no steps with one w
+
+
+def test_a_budget_is_kept_and_shared(model, pictures):
+    calls: list[tuple[int, int, float]] = []
+    settings = replace(SETTINGS, refine_steps=30, budget=1.0)
+    started = time.monotonic()
+    found = project(model, pictures, settings, lambda *call: calls.append(call))
+    seconds = time.monotonic() - started
+    assert 1.2 < seconds < 8  # two photos; how far over depends on the machine's other work
+    assert calls[-1][0] == calls[-1][1] == 15 + 40 + 2 * 30
+    assert (errors(found.image, pictures) < errors(found.image_start, pictures)).all()
+
+
+def test_a_stage_that_gains_nothing_ends_early():
+    pace, steps = Pace(1000), 0
+    for _ in pace:
+        pace.note(1.0)
+        steps += 1
+    assert steps == 50 + 400  # two windows, and then the last part
+    pace, steps = Pace(300), 0
+    for _ in pace:
+        pace.note(0.99**steps)
+        steps += 1
+    assert steps == 300
+
+
+def test_presets_are_in_order():
+    fast, balanced, best = (PRESETS[name] for name in ("fast", "balanced", "best"))
+    assert fast.refine_steps == 0 < balanced.refine_steps < best.refine_steps
+    assert fast.plus_steps < balanced.plus_steps < best.plus_steps
+    assert balanced == ProjectionSettings()
 
 
 def test_a_seed_decides_everything(model, pictures):
@@ -99,7 +153,6 @@ def test_starts_from_the_cached_latent_that_looks_most_alike(model):
     prior = latent_prior(model.generator)
     chosen = [40, 0, 17]
     found = project(model, prior.pictures[chosen], replace(FEW, w_steps=0, plus_steps=0))
-    assert torch.equal(found.w, prior.centres[chosen])
     assert torch.equal(found.ws, prior.centres[chosen].unsqueeze(1).repeat(1, 8, 1))
     nearly = prior.pictures[chosen] + 0.05
     assert Similarity(model, nearly, FEW).nearest(prior.pictures).tolist() == chosen
@@ -126,12 +179,12 @@ def test_penalties_hold_the_latents_together(model, pictures):
 def test_identity_is_compared_where_the_model_has_faces(pictures):
     model = tiny_model()
     found = project(model, pictures[:1], replace(FEW, w_steps=0, plus_steps=1))
-    assert list(found.metrics[0]) == ["mse w", "identity w", "mse w+", "identity w+"]
-    assert 0 < found.metrics[0]["identity w"] <= 1
-    similarity = Similarity(model, pictures, SETTINGS)
-    assert similarity.person(pictures).tolist() == [0, 0]
-    assert (similarity.person(pictures.flip(0)) > 0).all()
-    assert similarity.measure(pictures) == [
+    assert list(found.metrics[0]) == ["mse", "identity", "mse start", "identity start"]
+    assert 0 < found.metrics[0]["identity start"] <= 1
+    alike = Similarity(model, pictures, SETTINGS)
+    assert alike.person(pictures).tolist() == [0, 0]
+    assert (alike.person(pictures.flip(0)) > 0).all()
+    assert alike.measure(pictures) == [
         {"mse": 0.0, "identity": pytest.approx(1, abs=1e-5)} for _ in pictures
     ]
 
@@ -140,7 +193,7 @@ def test_a_model_without_discriminator_uses_the_shipped_features(pictures):
     model = tiny_model(template=NO_TEMPLATE, discriminator=False)
     found = project(model, pictures[:1], replace(FEW, plus_steps=6))
     start = project(model, pictures[:1], replace(FEW, w_steps=0, plus_steps=0))
-    assert found.metrics[0]["mse w+"] < 0.8 * start.metrics[0]["mse w"]
+    assert found.metrics[0]["mse"] < 0.8 * start.metrics[0]["mse start"]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +210,14 @@ def test_models_of_every_kind(sizes):
     model = tiny_model(**sizes)
     targets = model.generator.synthesis(ws_of(model, 1), noise_mode="const")
     found = project(model, targets, replace(FEW, identity_weight=0.0, lr=0.03))
-    assert found.metrics[0]["mse w+"] < found.metrics[0]["mse w"]
+    assert found.metrics[0]["mse"] < found.metrics[0]["mse start"]
 
 
-def test_progress_counts_both_stages(model, pictures):
+def test_progress_counts_all_stages(model, pictures):
     calls: list[tuple[int, int, float]] = []
-    project(model, pictures, FEW, lambda *call: calls.append(call))
-    assert [call[:2] for call in calls] == [(i, 5) for i in range(1, 6)]
+    settings = replace(FEW, refine_steps=2)
+    project(model, pictures, settings, lambda *call: calls.append(call))
+    assert [call[:2] for call in calls] == [(i, 9) for i in range(1, 10)]
     assert all(call[2] > 0 for call in calls)
 
 
@@ -194,7 +248,7 @@ def test_prior_whitens_mapped_latents(model):
 
 def test_prior_has_the_average_first_and_pictures_of_all_centres(model):
     prior = latent_prior(model.generator)
-    assert prior.centres.shape == (projection.STARTS, 16)
+    assert prior.centres.shape == (prior_module.STARTS, 16)
     assert torch.allclose(prior.centres[0], model.generator.mapping.w_avg, atol=0.2)
     own = model.generator.synthesis(
         prior.centres[5].expand(1, model.generator.num_ws, -1), noise_mode="const"

@@ -10,12 +10,13 @@ from stylemix import portraits
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
 from stylemix.mixing import Ingredient, render
-from stylemix.projection import ProjectionSettings, seed_latent
+from stylemix.projection import seed_latent
+from stylemix.projection_settings import ProjectionSettings
 from stylemix.style import load_style, shipped_styles
 
 
 def test_the_labelled_picture(tmp_path, monkeypatch):
-    quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3)
+    quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3, refine_steps=1)
     monkeypatch.setattr(portraits, "ProjectionSettings", lambda: quick)
     output = tmp_path / "demo.png"
     result = CliRunner().invoke(main, ["demo", "--output", str(output)])

@@ -3,18 +3,23 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix import portraits
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
+from stylemix.encoder import Encoder, save_encoder
+from stylemix.errors import StylemixError
 from stylemix.latent_files import load_latent
+from stylemix.projection_settings import PRESETS
 from tests.models import saved, tiny_model
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
-OBAMA = str(PORTRAITS / "obama.jpg")
+OBAMA, ASTRONAUT = (str(PORTRAITS / f"{name}.jpg") for name in ("obama", "astronaut"))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,7 @@ def model(tmp_path_factory):
 
 
 def project(model, *arguments):
-    quick = ["--w-steps", "3", "--steps", "4"]
+    quick = ["--w-steps", "3", "--steps", "4", "--refine-steps", "2"]
     return CliRunner().invoke(main, ["project", "--model", model, *quick, *arguments])
 
 
@@ -41,7 +46,7 @@ def test_one_photo(model, tmp_path):
     assert latent.base == base.fingerprint
     assert latent.matrix is not None
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["obama"]["mse w+"] == pytest.approx(latent.metrics["mse w+"])
+    assert report["obama"]["mse"] == pytest.approx(latent.metrics["mse"])
     with Image.open(tmp_path / "obama.recon.png") as image:
         assert image.size == (32, 32)
 
@@ -55,7 +60,7 @@ def test_an_oblong_model_gets_the_middle(tmp_path):
     with Image.open(tmp_path / "out" / "obama.side-by-side.png") as image:
         assert image.width < 3 * 256  # three cells of 154 x 256 px
     latent = load_latent(tmp_path / "out" / "obama.latent.safetensors", model)
-    assert latent.metrics["mse w+"] > 0
+    assert latent.metrics["mse"] > 0
 
 
 def test_the_same_again_and_more_steps(model, tmp_path):
@@ -63,9 +68,125 @@ def test_the_same_again_and_more_steps(model, tmp_path):
     for name, steps in (("a", "4"), ("b", "4"), ("c", "30")):
         result = project(model, OBAMA, "--output", str(tmp_path / name), "--steps", steps)
         assert result.exit_code == 0, result.output
-        figures.append(json.loads((tmp_path / name / "report.json").read_text())["obama"]["mse w+"])
+        figures.append(json.loads((tmp_path / name / "report.json").read_text())["obama"]["mse"])
     assert figures[0] == figures[1]
     assert figures[2] < figures[0]
+
+
+def test_the_same_command_goes_on_with_what_is_missing(model, tmp_path):
+    first = project(model, OBAMA, "--output", str(tmp_path))
+    path = tmp_path / "obama.latent.safetensors"
+    before = path.stat().st_mtime_ns
+    both = project(model, OBAMA, ASTRONAUT, "--output", str(tmp_path))
+    assert (first.exit_code, both.exit_code) == (0, 0), both.output
+    assert "obama.latent.safetensors: already there" in both.output
+    assert "astronaut.latent.safetensors: MSE" in both.output
+    assert path.stat().st_mtime_ns == before
+    assert list(json.loads((tmp_path / "report.json").read_text())) == ["obama", "astronaut"]
+    for change in (["--seed", "1"], ["--again"], ["--steps", "5"]):
+        again = project(model, OBAMA, "--output", str(tmp_path), *change)
+        assert "already there" not in again.output, change
+    path.write_bytes(path.read_bytes()[:500])  # cut short: made again
+    assert "MSE" in project(model, OBAMA, "--output", str(tmp_path)).output
+
+
+def test_marks_say_nothing_of_the_photo(model, tmp_path):
+    marks = []
+    for name in ("a", "b"):
+        project(model, OBAMA, "--output", str(tmp_path / name))
+        marks.append(load_latent(tmp_path / name / "obama.latent.safetensors").photo)
+    assert marks[0] != marks[1]  # salted, although the photo is the same
+    assert not set(marks[0].split(":")) & set(marks[1].split(":"))
+
+
+def test_processes_share_the_photos(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, name, other in (("0", "obama", "astronaut"), ("1", "astronaut", "obama")):
+        monkeypatch.setenv("RANK", rank)
+        result = project(model, OBAMA, ASTRONAUT, "--output", str(tmp_path))
+        assert name in result.output
+        assert other not in result.output
+        assert list(json.loads((tmp_path / f"report-{rank}.json").read_text())) == [name]
+
+
+def test_presets_methods_and_budgets(model, tmp_path, monkeypatch):
+    """Each is seen in what the search is asked for."""
+    asked = []
+
+    def spy(_model, targets, settings, *rest):
+        asked.append(settings)
+        raise StylemixError("enough")
+
+    monkeypatch.setattr(portraits, "project", spy)
+    for option in (["--preset", "fast"], ["--method", "pti"], ["--budget", "2.5"], []):
+        CliRunner().invoke(
+            main, ["project", "--model", model, OBAMA, "--output", str(tmp_path), *option]
+        )
+    fast, pti, budget, usual = asked
+    assert fast == PRESETS["fast"]
+    assert (pti.method, budget.budget) == ("pti", 2.5)
+    assert usual == PRESETS["balanced"]
+    project(model, OBAMA, "--output", str(tmp_path))
+    assert (asked[-1].w_steps, asked[-1].plus_steps, asked[-1].refine_steps) == (3, 4, 2)
+
+
+def test_published_methods_have_their_own_steps(model, tmp_path):
+    result = project(model, OBAMA, "--method", "w", "--output", str(tmp_path))
+    assert result.exit_code == 2
+    assert "expected these for hybrid only" in result.output
+
+
+def test_refined_latents_draw_better(model, tmp_path):
+    figures = []
+    for steps in ("0", "30"):
+        out = tmp_path / steps
+        result = project(model, OBAMA, "--output", str(out), "--refine-steps", steps)
+        assert result.exit_code == 0, result.output
+        latent = load_latent(out / "obama.latent.safetensors")
+        assert (latent.detail is None) == (steps == "0")
+        figures.append(latent.metrics["mse"])
+    assert figures[1] < 0.8 * figures[0]
+
+
+def test_a_painted_mask(model, tmp_path):
+    painted = Image.new("L", (64, 64))
+    painted.paste(255, (0, 0, 64, 32))  # the crop's upper half stays as it is
+    painted.save(tmp_path / "mask.png")
+    result = project(model, OBAMA, "--output", str(tmp_path), "--mask", str(tmp_path / "mask.png"))
+    assert result.exit_code == 0, result.output
+    mask = load_latent(tmp_path / "obama.latent.safetensors").detail.mask
+    assert float(mask[0, :7].min()) > 0.99
+    assert float(mask[0, 9:].max()) < 0.01
+
+
+def test_paste_back_changes_only_the_face(model, tmp_path):
+    result = project(model, OBAMA, "--output", str(tmp_path), "--paste-back")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "obama.pasted.png") as pasted, Image.open(OBAMA) as photo:
+        assert pasted.size == photo.size
+        change = np.abs(np.asarray(pasted, np.int16) - np.asarray(photo.convert("RGB"), np.int16))
+    assert change[:20, :20].max() == 0
+    rows, columns = np.nonzero(change.max(axis=2) > 40)
+    assert len(rows) > 500
+    assert np.ptp(columns) < 0.8 * photo.width
+
+
+def test_an_encoder_of_another_model_is_refused(model, tmp_path):
+    base = load_model(model)
+    other = tiny_model(seed=5)
+    encoder = Encoder(base.discriminator.config, base.generator.num_ws, base.generator.w_dim)
+    save_encoder(tmp_path / "own.safetensors", encoder, base.fingerprint)
+    save_encoder(tmp_path / "other.safetensors", encoder, other.fingerprint)
+    good = project(
+        model, OBAMA, "--output", str(tmp_path), "--encoder", f"{tmp_path}/own.safetensors"
+    )
+    assert good.exit_code == 0, good.output
+    bad = project(
+        model, OBAMA, "--output", str(tmp_path), "--encoder", f"{tmp_path}/other.safetensors"
+    )
+    assert bad.exit_code == 2
+    assert "got an encoder of the model" in bad.output
+    assert bad.output.count("\n") == 1
 
 
 def test_one_bad_photo_does_not_lose_the_others(model, tmp_path):

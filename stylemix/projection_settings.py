@@ -1,0 +1,46 @@
+"""Settings of a projection: steps, rates and weights, and presets of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+METHODS = ("hybrid", "w", "w+", "pti")
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """Steps, rates and weights of the method "hybrid"; measured in docs/log.md.
+
+    Attributes:
+        method: "hybrid" or a published method with its published settings: "w" and "w+"
+            (StyleGAN2, arXiv 1912.04958, 1000 steps), "pti" (pivotal tuning, arXiv 2106.05744,
+            450 + 350 steps).
+        w_steps: with one w for all layers; left out where an encoder gives a start.
+        plus_steps: with a w for each layer.
+        refine_steps: with weights and features, after the latents.
+        budget: seconds a photo; the steps then only say how it is shared among the stages.
+    """
+
+    method: str = "hybrid"
+    w_steps: int = 60
+    plus_steps: int = 100
+    refine_steps: int = 60
+    lr: float = 0.1
+    refine_lr: float = 0.0015  # of the weights
+    feature_lr: float = 0.05  # of the kept features
+    exploration: float = 0.025  # noise on w, in standard deviations, that fades out
+    pixel_weight: float = 10.0
+    feature_weight: float = 1.0
+    identity_weight: float = 0.3
+    delta_weight: float = 0.002
+    prior_weight: float = 0.0005
+    local_weight: float = 0.1  # holds what other latents look like while one photo is refined
+    seed: int = 0
+    budget: float | None = None
+
+
+PRESETS = {
+    "fast": ProjectionSettings(w_steps=50, plus_steps=60, refine_steps=0),
+    "balanced": ProjectionSettings(),
+    "best": ProjectionSettings(w_steps=100, plus_steps=300, refine_steps=300),
+}
