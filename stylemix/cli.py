@@ -24,6 +24,10 @@ COMMANDS = {
     "edit": ("stylemix.tools.edit:edit_command", "Change a photo's expression, pose or light."),
     "video": ("stylemix.tools.video:video_command", "Film a change of person, style or pose."),
     "adapt": ("stylemix.tools.adapt:adapt_command", "Make a style file from pictures."),
+    "evaluate-style": (
+        "stylemix.tools.evaluate_style:evaluate_style_command",
+        "Measure how well avatars keep person and style.",
+    ),
     "generate": ("stylemix.tools.generate:generate_command", "Draw new pictures from seeds."),
     "align": ("stylemix.tools.align:align_command", "Cut the face out of a photo, upright."),
     "pack": ("stylemix.tools.pack:pack_command", "Make a data set for training of photos."),

@@ -68,14 +68,14 @@ class SheetMaker:
         for who in self.people:
             for item in self.wanted:
                 parts = self.mixer.parts(who, [item], self.strength)
-                for avatar in self._sweep(who, parts):
+                for avatar in self.sweep(who, parts):
                     pictures.append(to_pil(avatar.image))
                     labels.append(describe(avatar, parts))
                 rows.append(f"{short_name(who)} {item.label}")
         return grid(pictures, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
 
-    def _sweep(self, who: str, parts: Sequence[Ingredient]) -> list[Avatar]:
-        """The avatars of a strip, with their identities where the model is one of faces."""
+    def sweep(self, who: str, parts: Sequence[Ingredient]) -> list[Avatar]:
+        """The avatars of a row of a strip, with identities where the model is one of faces."""
         model, free = self.mixer.model, replace(self.finish, min_identity=None)
         full = self.mixer.avatar(who, parts, self.finish).share
         shares = [step * full for step in STEPS]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from stylemix.detail import Detail, blend_details
+from stylemix.detail import Detail
 from stylemix.drawing import Drawing, draw_region
 from stylemix.errors import StylemixError
 from stylemix.generator import Generator
@@ -120,8 +120,7 @@ def prepare(
         for name, value in style.weights.items():
             if factor := factors[_index_of(name, where)]:
                 weights[name] = weights.get(name, 0) + factor * value.to(ws)
-        if ingredient.toward is not None:
-            detail = _toward(generator, detail or Detail(), ingredient.toward, factors)
+        detail = _crossed(generator, detail, ingredient, factors)
     if any(ingredient.style.psi != 1 for ingredient in ingredients):
         ws = w_avg + centred
     network = generator.synthesis
@@ -137,18 +136,39 @@ def prepare(
     return Drawing(network, styles, detail.noise_mode(ws), detail.kept(ws))
 
 
-def _toward(
-    generator: Generator, own: Detail, other: Detail, factors: Sequence[float]
+def _crossed(
+    generator: Generator, own: Detail | None, ingredient: Ingredient, factors: Sequence[float]
 ) -> Detail | None:
-    """The features and noise on the way to those of another photo; weights are a style's matter."""
-    where, px = layer_indices(generator), generator.img_resolution
-    features = own.features if other.features is None else other.features
-    for name, block in generator.synthesis.blocks().items():
-        if features is not None and features.shape[1:] == block.conv1.noise_const.shape:
-            px = int(name[1:])
-    along = min(max(factors[where[f"b{px}.conv1"]], 0.0), 1.0)
-    first, second = (replace(detail, weights={}) for detail in (own, other))
-    return blend_details(generator.synthesis, first, second, along)
+    """The features and noise of a person in a style; weights are the style's own matter.
+
+    Features hold what all layers up to theirs drew. They give way where a hand draws anew or
+    another person comes in, whose features come with all of these layers.
+    """
+    style, other = ingredient.style, ingredient.toward
+    if other is None and (own is None or (not style.weights and style.psi == 1)):
+        return own
+    own, other = own or Detail(), other or Detail()
+    features = mask = None
+    for detail, share_of in ((own, lambda reached: 1 - max(reached)), (other, min)):
+        if detail.features is None or detail.mask is None:
+            continue
+        last = _layer_of(generator, detail.features)
+        share = share_of([min(max(factor, 0.0), 1.0) for factor in factors[: last + 1]])
+        if features is None or mask is None or features.shape != detail.features.shape:
+            features, mask = detail.features, share * detail.mask
+        else:  # what shows is a mask times its features
+            shown = mask * features + share * detail.mask * detail.features
+            mask = mask + share * detail.mask
+            features = shown / mask.clamp(min=torch.finfo(torch.float32).tiny)
+    whole = ingredient.toward is not None and min(factors) >= 1
+    return Detail(features=features, mask=mask, noise=other.noise if whole else own.noise)
+
+
+def _layer_of(generator: Generator, features: Tensor) -> int:
+    """The w index of the convolution behind which features [C, h, w] stand."""
+    blocks = generator.synthesis.blocks().items()
+    name = next(k for k, v in blocks if v.conv1.noise_const.shape == features.shape[1:])
+    return layer_indices(generator)[f"{name}.conv1"]
 
 
 def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None) -> Style:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -98,10 +99,13 @@ def project_portraits(
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update(step - bar.n)
 
+        started = time.perf_counter()
         projection = project(model, images, settings, progress, mask, encoder)
+        seconds = (time.perf_counter() - started) / len(portraits)
     rows = zip(projection.ws, portraits, projection.metrics, projection.details, strict=True)
-    latents = [
-        Latent(ws, model.fingerprint, one.alignment.matrix, model.template, metrics, detail)
-        for ws, one, metrics, detail in rows
-    ]
+    latents = []
+    for ws, one, metrics, detail in rows:
+        told = metrics | {"seconds": seconds}
+        matrix = one.alignment.matrix
+        latents.append(Latent(ws, model.fingerprint, matrix, model.template, told, detail))
     return projection, latents

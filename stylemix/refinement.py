@@ -23,11 +23,12 @@ from stylemix.model import Model
 from stylemix.pace import Pace
 from stylemix.prior import latent_prior
 from stylemix.projection_settings import ProjectionSettings
+from stylemix.regions import region_mask
 from stylemix.similarity import Similarity, pyramid
 
 NEIGHBOURS = 8  # latents near the photo's whose pictures are to stay
 LOCAL_WAY = 0.5  # how far these lie from the photo's, in standard deviations of w
-MOST = 0.4  # of a photo may be unknown; a face that is replaced altogether cannot be edited
+MOST = 0.4  # of a photo may be unknown, before edges are widened
 TOLD = 0.12  # an error above this (images in [-1, 1], 3 x 3 cells) is nothing that the model knows
 FINEST_KEPT = 2  # features are kept at a half of the picture's side
 
@@ -58,6 +59,8 @@ def refine(
         image, features = _features(network, ws)
         if mask is None:
             mask = unknown(image, similarity.targets)
+            if model.template.eyes is not None:  # a face that is replaced cannot be edited
+                mask = mask * (1 - region_mask(["face"], similarity.targets, model.template))
         mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
     free = features.clone().requires_grad_(True)
     adam = torch.optim.Adam(

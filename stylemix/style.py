@@ -48,6 +48,7 @@ class Style:
         shift: added to w, [L, w_dim].
         offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
+        statistics: the look of its pictures, as `style_distance` measures it on the base, [S].
         info: name, licence, credit, consent, number of pictures, scores; JSON values.
     """
 
@@ -58,11 +59,14 @@ class Style:
     shift: Tensor | None = None
     offsets: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    statistics: Tensor | None = None
     info: dict[str, Json] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The three parts under the names of the file."""
+        """The parts under the names of the file."""
         out = {} if self.shift is None else {"shift": self.shift}
+        if self.statistics is not None:
+            out["statistics"] = self.statistics
         out |= {f"offset.{key}": value for key, value in self.offsets.items()}
         out |= {f"weight.{key}": value for key, value in self.weights.items()}
         return out
@@ -76,6 +80,8 @@ class Style:
             )
         shapes = _shapes(model.generator)
         for key, value in self.tensors().items():
+            if key == "statistics" and value.ndim == 1:
+                continue
             if shapes.get(key) != tuple(value.shape):
                 raise StylemixError(
                     f"{name}: got {key[:60]!a} of shape {list(value.shape)}; expected "
@@ -265,14 +271,14 @@ def _build(config: object, tensors: Mapping[str, object], file: Path) -> Style:
     for name, value in tensors.items():
         values = _values(value)
         kind, _, layer = name.partition(".")
-        known = name == "shift" or (kind in ("offset", "weight") and layer)
+        known = name in ("shift", "statistics") or (kind in ("offset", "weight") and layer)
         if values is None or not known:
             raise StylemixError(
-                f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets "
-                "or weights; get the file again from its author"
+                f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets, "
+                "weights or statistics; get the file again from its author"
             )
-        if kind == "shift":
-            style.shift = values
+        if kind in ("shift", "statistics"):
+            setattr(style, kind, values)
         else:
             (style.offsets if kind == "offset" else style.weights)[layer] = values
     return style

@@ -22,10 +22,12 @@ from stylemix.dataset import ImageDataset
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images import to_channels
+from stylemix.jojogan import STEPS, learn_paired
 from stylemix.model import Model
 from stylemix.scores import score_style
 from stylemix.sources import list_images
 from stylemix.style import Style, check_strength, check_style_path, save_style
+from stylemix.style_distance import StyleMeter
 from stylemix.transfer import TransferSettings, learn_transfer
 
 TRANSFER_PSI = 0.7  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
@@ -65,15 +67,19 @@ def some_of(dataset: ImageDataset) -> Tensor:
 )  # fmt: skip
 @click.option("--model", default="faces-64", show_default=True, help="Base: file or shipped name.")
 @click.option(
-    "--method", type=click.Choice(["auto", "look", "transfer"]), default="auto", show_default=True,
+    "--method", type=click.Choice(["auto", "look", "transfer", "jojogan"]), default="auto",
+    show_default=True,
     help="look: light, colour, make-up from a few photos; transfer: an illustrator's hand from "
-    f"hundreds of pictures; auto: transfer from {MANY} pictures on.",
+    f"hundreds of pictures; auto: transfer from {MANY} pictures on; jojogan: that method as it "
+    "was published.",
 )  # fmt: skip
 @click.option(
     "--align/--no-align", default=None,
-    help="Cut out and align faces.  [default: for look, not for transfer]",
+    help="Cut out and align faces.  [default: not for transfer]",
 )  # fmt: skip
-@click.option("--steps", type=click.IntRange(1), help="Steps of look.  [default: 250]")
+@click.option(
+    "--steps", type=click.IntRange(1), help="Steps of look and jojogan.  [default: 250 and 300]"
+)
 @click.option(
     "--kimg", type=click.FloatRange(0.001), help="Thousand images of transfer.  [default: 30]"
 )
@@ -122,15 +128,18 @@ def adapt_command(
         method = "transfer" if len(list_images(images)) >= MANY else "look"
     _check_options(method, steps, kimg)
     base = load_model(model, find_device(device))
-    cut = base.template.kind != "none" and (method == "look" if align is None else align)
+    cut = base.template.kind != "none" and (method != "transfer" if align is None else align)
     dataset = read_pictures(images, base, cut)
     if method == "look":
         style, effort = _look(base, dataset, steps, seed)
+    elif method == "jojogan":
+        style, effort = _paired(base, dataset, steps, seed)
     else:
         style, effort = _transfer(base, dataset, output, kimg, precision, seed)
         style.psi = TRANSFER_PSI
     style.strength = strength
     scores = score_style(base, style, some_of(dataset))
+    style.statistics = StyleMeter(base).look(some_of(dataset).to(base.generator.mapping.w_avg))
     pictures = len(dataset) - len(dataset.broken)
     style.info = {
         "name": name or output.stem,
@@ -157,9 +166,9 @@ def _describe(output: Path, scores: dict[str, float]) -> str:
 
 
 def _check_options(method: str, steps: int | None, kimg: float | None) -> None:
-    """Raises StylemixError for an option that only the other method takes."""
-    other = "transfer" if method == "look" else "look"
-    option, value = ("--kimg", kimg) if method == "look" else ("--steps", steps)
+    """Raises StylemixError for an option that only another method takes."""
+    other = "look" if method == "transfer" else "transfer"
+    option, value = ("--steps", steps) if method == "transfer" else ("--kimg", kimg)
     if value is not None:
         raise StylemixError(
             f"got {option} for the method {method}; expected it with {other} only; leave it out, "
@@ -175,6 +184,15 @@ def _look(
     with _bar("Learning a look", "step") as progress:
         style = learn_look(base, some_of(dataset), settings, progress)
     return style, {"steps": settings.steps}
+
+
+def _paired(
+    base: Model, dataset: ImageDataset, steps: int | None, seed: int
+) -> tuple[Style, dict[str, float]]:
+    steps = STEPS if steps is None else steps
+    with _bar("Learning a look", "step") as progress:
+        style = learn_paired(base, some_of(dataset), steps, seed, progress)
+    return style, {"steps": steps}
 
 
 def _transfer(

@@ -7,9 +7,7 @@ import torch
 from models import tiny_model, trained_on, ws_of
 from torch import Tensor
 
-from stylemix.detail import Detail
 from stylemix.errors import StylemixError
-from stylemix.latent_files import Latent
 from stylemix.mixing import (
     LOOK,
     Ingredient,
@@ -17,7 +15,6 @@ from stylemix.mixing import (
     generator_style,
     layer_indices,
     look_factor,
-    person_style,
     profile_style,
     render,
 )
@@ -223,43 +220,6 @@ def test_shares_pull_to_the_average_by_layer(model, ws):
     pulled[:, 0] = (ws[:, 0] + centre) / 2
     got = render(model.generator, ws, [Ingredient(style, 1.0, "all", shares)])
     assert torch.allclose(got, plain(model, pulled), atol=1e-5)
-
-
-def detailed(model: Model, w: Tensor, seed: int, px: int = 16) -> Latent:
-    """A latent whose photo changed every weight and the features at `px`."""
-    draw = torch.Generator().manual_seed(seed)
-    named = dict(model.generator.synthesis.named_parameters())
-    changes = {k: 0.05 * torch.randn(v.shape, generator=draw) for k, v in named.items()}
-    channels = model.generator.config.channels(px)
-    features = torch.randn([channels, px, px], generator=draw)
-    mask = (torch.rand([1, px, px], generator=draw) > 0.5).float()
-    return Latent(w, model.fingerprint, detail=Detail(changes, features, mask))
-
-
-def crossed(model: Model, person: Latent, other: Latent, layers: str) -> Tensor:
-    style = person_style(model.generator, "base", person, other)
-    part = Ingredient(style, 1.0, layers, toward=other.detail or Detail())
-    return render(model.generator, person.w[None], [part], person.detail)
-
-
-def test_all_layers_of_another_photo_are_its_reconstruction(model, ws):
-    one, two = detailed(model, ws[0], 1), detailed(model, ws[1], 2)
-    bare = Latent(ws[1], model.fingerprint)
-    for person, other in ((one, two), (one, bare), (bare, one)):
-        expected = render(model.generator, other.w[None], (), other.detail)
-        assert torch.allclose(crossed(model, person, other, "all"), expected, atol=1e-3)
-
-
-def test_layers_of_another_photo_bring_their_weights_and_features(model, ws):
-    one, two = detailed(model, ws[0], 1), detailed(model, ws[1], 2)
-    mine, theirs = one.detail.weights, two.detail.weights
-    for layers, start, features in (("32-64px", 5, one.detail), ("16-64px", 3, two.detail)):
-        above = tuple(f"b{px}." for px in (16, 32, 64) if px >= (32 if start == 5 else 16))
-        weights = {k: theirs[k] if k.startswith(above) else mine[k] for k in mine}
-        w = torch.cat([one.w[:start], two.w[start:]])
-        detail = Detail(weights, features.features, features.mask)
-        expected = render(model.generator, w[None], (), detail)
-        assert torch.allclose(crossed(model, one, two, layers), expected, atol=1e-3)
 
 
 def test_a_look_keeps_the_pose(model, ws):

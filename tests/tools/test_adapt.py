@@ -7,15 +7,19 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import adaptation
+from stylemix import adaptation, jojogan
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
+from stylemix.projection_settings import ProjectionSettings
 from stylemix.scores import score_style
 from stylemix.style import load_style
+from stylemix.style_distance import StyleMeter
+from stylemix.tools.adapt import read_pictures
 from tests.models import saved, tiny_model
 
 
@@ -71,11 +75,41 @@ def test_a_transfer_leaves_no_state(files):
     assert not (files / "hand.stylemix.state").exists()
 
 
+def test_jojogan_and_its_steps(files, few, monkeypatch):
+    quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
+    monkeypatch.setattr(jojogan, "PRESETS", {"fast": quick})
+    styles = []
+    for steps in (2, 8):
+        output = files / f"jojo-{steps}.pkl"
+        options = ["--method", "jojogan", "--no-align", "--steps", steps]
+        result = adapt(files, "--output", output, *options)
+        assert result.exit_code == 0, result.output
+        styles.append(load_style(output, tiny_model_in(files)))
+    assert styles[0].info["method"] == "jojogan"
+    assert [style.info["steps"] for style in styles] == [2, 8]
+    size = [sum(float(v.square().sum()) for v in style.weights.values()) for style in styles]
+    assert 0 < size[0] < size[1]
+    refused = adapt(files, "--output", files / "x.pkl", "--method", "jojogan", "--kimg", 1)
+    assert refused.exit_code == 2
+    assert "--kimg for the method jojogan" in refused.output
+
+
+def test_a_style_says_what_it_should_look_like(files, few):
+    output = files / "told.pkl"
+    assert adapt(files, "--output", output, "--no-align", "--steps", 1).exit_code == 0
+    model = tiny_model_in(files)
+    pictures = read_pictures((files / "grey.zip",), model, False)
+    images = pictures.batch(list(range(30)))[0].float() / 127.5 - 1
+    wanted = StyleMeter(model, 32).look(images)
+    assert torch.allclose(load_style(output, model).statistics, wanted, atol=2e-3)
+
+
 @pytest.fixture
 def few(monkeypatch):
     """Fewer faces to compare with: what is shown here does not depend on them."""
     monkeypatch.setattr(adaptation, "REFERENCES", 16)
     monkeypatch.setattr("stylemix.tools.adapt.score_style", partial(score_style, count=4))
+    monkeypatch.setattr("stylemix.tools.adapt.StyleMeter", partial(StyleMeter, count=32))
 
 
 def test_a_look_for_an_oblong_model(files, tmp_path, few):

@@ -1,5 +1,6 @@
 """`stylemix mix` as a user calls it."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix import mixer
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.cli import main
 from stylemix.latent_files import Latent, save_latent
 from stylemix.mixer import Wanted
+from stylemix.projection_settings import ProjectionSettings
 from stylemix.style import Style, save_style
 from tests.models import saved, tiny_model, trained_on
 
@@ -54,7 +57,9 @@ def plain(files):
     return mixed(files, "plain", "--source", "seed:1", "--style", "seed:2:0")
 
 
-def test_an_oblong_picture_keeps_its_shape(tmp_path):
+def test_an_oblong_picture_keeps_its_shape(tmp_path, monkeypatch):
+    few = partial(ProjectionSettings, w_steps=2, plus_steps=1, refine_steps=0)
+    monkeypatch.setattr(mixer, "ProjectionSettings", few)
     model = tiny_model(resolution=16, base=(10, 6), channels=4, template=NO_TEMPLATE)
     saved(model, tmp_path / "base.safetensors")
     start = ["--source", "seed:1", "--style", "seed:2"]

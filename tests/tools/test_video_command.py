@@ -54,6 +54,12 @@ def film(files, *arguments, seconds=1, fps=4, hold=0):
     return frames, stays
 
 
+def repeats(files):
+    """How often the video that was just made is shown, 0 for ever."""
+    with Image.open(files / "out.png") as image:
+        return image.info["loop"]
+
+
 def still(files, *arguments, command="mix"):
     output = files / "still.png"
     output.unlink(missing_ok=True)
@@ -134,10 +140,12 @@ def test_times_and_easing(files):
     start = ["--source", "seed:1", "--style", files / "shift.pkl"]
     assert len(film(files, *start, seconds=2)[0]) == 16
     assert len(film(files, *start, fps=8)[0]) == 16
+    assert repeats(files) == 0  # for ever
     frames, stays = film(files, *start, hold=0.5)
     assert stays == [750, 250, 250, 250] * 2
     once, stays = film(files, *start, "--no-loop")
     assert stays == [250] * 5
+    assert repeats(files) == 1
     assert all(close(a, b) for a, b in zip(once, frames, strict=False))
     even, _ = film(files, *start, "--easing", "linear")
     assert close(even[1], mixed(files, "seed:1", f"{files / 'shift.pkl'}:0.25"))

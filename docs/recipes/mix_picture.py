@@ -1,0 +1,64 @@
+"""The picture on the page about mixing: strengths, identities, regions, colours, layers.
+
+python docs/recipes/mix_picture.py obama.latent.safetensors astronaut.latent.safetensors
+
+The latents are those of public-domain portraits, found by `stylemix project`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from stylemix.avatars import Finish, describe
+from stylemix.checkpoint import load_model
+from stylemix.images import grid, save_image, to_pil
+from stylemix.mix_sheets import SheetMaker
+from stylemix.mixer import Mixer, Wanted
+
+COLUMNS = 5
+
+
+@click.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/mix.png"))
+def main(first: str, second: str, output: Path) -> None:
+    """Draw five rows of two people."""
+    mixer = Mixer(load_model("faces-64"))
+    mixer.read([first, second], ["toon", "noir", "golden-hour", second])
+    pictures: list[Image.Image] = []
+    labels: list[str] = []
+
+    def add(who: str, style: str, finish: Finish, label: str, layers: str | None = None) -> None:
+        parts = mixer.parts(who, [Wanted(style)], layers=layers)
+        avatar = mixer.avatar(who, parts, finish)
+        pictures.append(to_pil(avatar.image))
+        labels.append(label or describe(avatar, parts))
+
+    maker = SheetMaker(mixer, [first], [Wanted("toon")])
+    for avatar in maker.sweep(first, mixer.parts(first, maker.wanted)):
+        pictures.append(to_pil(avatar.image))
+        labels.append(describe(avatar, mixer.parts(first, maker.wanted)))
+    for least in (0.9, 0.8, 0.7, 0.6, 0.5):
+        add(second, "toon", Finish(min_identity=least), "")
+    for style, region in (
+        ("golden-hour", "face"), ("golden-hour", "skin"), ("noir", "skin"),
+        ("golden-hour", "background"), ("toon", "face"),
+    ):  # fmt: skip
+        add(first, style, Finish(regions=(region,)), f"{style}, {region} only")
+    for style, amount in (
+        ("noir", 0.0), ("noir", 0.5), ("noir", 1.0), ("golden-hour", 0.0), ("golden-hour", 1.0),
+    ):  # fmt: skip
+        add(second, style, Finish(keep_color=amount), f"{style}, colour kept {amount:g}")
+    for layers in ("coarse", "4-16px", "middle", "fine", "all"):
+        add(first, second, Finish(), f"{layers} of the other", layers)
+    rows = ["toon", "toon, identity asked for", "regions", "colours of the face", "two photos"]
+    sheet = grid(pictures, columns=COLUMNS, labels=labels, row_labels=rows, cell=128)
+    save_image(output, sheet, generated="composite")
+
+
+if __name__ == "__main__":
+    main()

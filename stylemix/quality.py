@@ -1,0 +1,54 @@
+"""How well a reconstruction meets its photo, in figures that papers give."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW, SIGMA = 11, 1.5  # px of the Gaussian window
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the paper, finest first
+K1, K2 = 0.01, 0.03
+
+
+def psnr(images: Tensor, targets: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio [N] in dB of images [N, C, H, W] in [-1, 1]."""
+    mse = (images - targets).square().mean(dim=(1, 2, 3)) / 4  # of values from 0 to 1
+    return -10 * mse.clamp(min=1e-10).log10()
+
+
+def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
+    """Multi-scale structural similarity [N] of images [N, C, H, W] in [-1, 1] (Wang et al. 2003).
+
+    Pictures under 176 px have room for fewer scales; the weights of those that are left are brought
+    to a sum of one. Compare figures of one size only.
+    """
+    x, y = (images.double() + 1) / 2, (targets.double() + 1) / 2
+    line = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    kernel = torch.exp(-line.square() / (2 * SIGMA**2))
+    kernel = kernel / kernel.sum()
+    used = SCALES[: sum(min(x.shape[2:]) // 2**i >= WINDOW for i in range(len(SCALES)))]
+    total = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
+    for i, weight in enumerate(used):
+        ssim, contrast = _ssim(x, y, kernel)
+        last = i == len(used) - 1
+        total = total * (ssim if last else contrast).clamp(min=0) ** (weight / sum(used))
+        x, y = (F.avg_pool2d(v, 2, padding=[s % 2 for s in v.shape[2:]]) for v in (x, y))
+    mean: Tensor = total.mean(dim=1).float()
+    return mean
+
+
+def _ssim(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM and its contrast part, means over the picture, [N, C] each."""
+
+    def blur(v: Tensor) -> Tensor:
+        rows = F.conv2d(v.flatten(0, 1)[:, None], kernel[None, None, None])
+        blurred: Tensor = F.conv2d(rows, kernel[None, None, :, None]).unflatten(0, v.shape[:2])
+        return blurred[:, :, 0]
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x.square(), blur(y * y) - mean_y.square()
+    both = blur(x * y) - mean_x * mean_y
+    contrast = (2 * both + K2**2) / (var_x + var_y + K2**2)
+    light = (2 * mean_x * mean_y + K1**2) / (mean_x.square() + mean_y.square() + K1**2)
+    return (light * contrast).mean(dim=(2, 3)), contrast.mean(dim=(2, 3))

@@ -1,0 +1,110 @@
+"""`stylemix evaluate-style` as a user calls it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix.cli import main
+from stylemix.images import save_image
+from stylemix.latents import layer_resolutions
+from stylemix.projection_settings import ProjectionSettings
+from stylemix.style import Style, save_style
+from stylemix.style_distance import StyleMeter
+from stylemix.tools import evaluate_style
+from tests.models import saved, tiny_model, ws_of
+
+PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
+FEW = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=2)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A tiny model, two styles for it and the pictures that they should look like."""
+    model = tiny_model()
+    saved(model, tmp_path / "base.safetensors")
+    monkeypatch.setattr(evaluate_style, "PRESETS", {"fast": FEW, "balanced": FEW, "best": FEW})
+    monkeypatch.setattr(evaluate_style, "_settings", lambda way: replace(FEW, seed=len(way)))
+    for name, sign in (("red", 1.0), ("blue", -1.0)):
+        bias = sign * torch.tensor([0.5, 0.0, -0.5])
+        style = Style(model.fingerprint, weights={"b32.torgb.bias": bias})
+        image = model.generator.synthesis(ws_of(model, 4), noise_mode="const")
+        pictures = image + bias[:, None, None]
+        style.statistics = StyleMeter(model).look(pictures)
+        save_style(tmp_path / f"{name}.pkl", style)
+        style.statistics = None
+        save_style(tmp_path / f"{name}-old.pkl", style)
+        (tmp_path / name).mkdir()
+        for i, picture in enumerate(pictures):
+            save_image(tmp_path / name / f"{i}.png", picture)
+    assert layer_resolutions(32)[-1] == 32
+    return tmp_path
+
+
+def evaluate(files, *arguments):
+    command = ["evaluate-style", "--model", f"{files}/base.safetensors", "--output", f"{files}/out"]
+    people = [f"--source={PORTRAITS / name}.jpg" for name in ("obama", "astronaut")]
+    return CliRunner().invoke(main, [*command, *people, *map(str, arguments)])
+
+
+def test_figures_table_and_sheets(files):
+    styles = ["--style", files / "red.pkl", "--style", files / "blue.pkl"]
+    result = evaluate(files, *styles, "--method", "fast", "--method", "balanced", "--rows", 1)
+    assert result.exit_code == 0, result.output
+    report = json.loads((files / "out" / "report.json").read_text())
+    assert (report["photos"], report["styles"]) == (2, ["red", "blue"])
+    for way in ("fast", "balanced"):
+        found = report["methods"][way]
+        assert found["avatars"]["style accuracy"]["mean"] > 0.1
+        assert set(found["avatars"]["styles"]) == {"red", "blue"}
+        for group, key in (
+            ("reconstruction", "ms-ssim"), ("reconstruction", "identity"), ("avatars", "h"),
+            ("avatars", "expression kept"), ("edits", "smile"), ("cost", "seconds a photo"),
+        ):  # fmt: skip
+            value = found[group][key]
+            assert value["low"] <= value["mean"] <= value["high"], (group, key)
+        with Image.open(files / "out" / f"{way}.png") as sheet:
+            assert sheet.width > 4 * 192 > 4 * sheet.height / 3  # four columns, one row
+        assert len(list((files / "out" / way).glob("*.latent.safetensors"))) == 2
+    table = (files / "out" / "table.md").read_text()
+    assert table in result.output
+    assert table.count("\n") == 4
+
+
+def test_latents_that_are_there_are_used(files):
+    evaluate(files, "--style", files / "red.pkl")
+    path = files / "out" / "balanced" / "obama.latent.safetensors"
+    before = path.stat().st_mtime_ns
+    assert evaluate(files, "--style", files / "blue.pkl").exit_code == 0
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_strength_is_used(files):
+    figures = []
+    for strength in (0, 1):
+        evaluate(files, "--style", files / "red.pkl", "--strength", strength)
+        report = json.loads((files / "out" / "report.json").read_text())
+        figures.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
+    assert figures[0] == 0 < figures[1]
+
+
+def test_styles_that_do_not_say_how_they_look_need_pictures(files):
+    result = evaluate(files, "--style", files / "red-old.pkl")
+    assert result.exit_code == 2
+    assert "add --pictures red-old=PATH" in result.output
+    pictures = f"red-old={files / 'red'}"
+    assert evaluate(files, "--style", files / "red-old.pkl", "--pictures", pictures).exit_code == 0
+    report = json.loads((files / "out" / "report.json").read_text())
+    assert report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"] > 0.1
+
+
+def test_photos_without_a_face_are_left_out(files):
+    Image.new("RGB", (200, 200)).save(files / "black.png")
+    result = evaluate(files, "--source", files / "black.png", "--style", files / "red.pkl")
+    assert result.exit_code == 0, result.output
+    assert "Left out" in result.output
+    assert json.loads((files / "out" / "report.json").read_text())["photos"] == 2

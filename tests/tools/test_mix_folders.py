@@ -1,0 +1,190 @@
+"""`stylemix mix` with folders and zips: each good photo gets its avatar, each bad one its line."""
+
+import shutil
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix import mixer
+from stylemix.alignment import align_photo
+from stylemix.cli import main
+from stylemix.images import load_image
+from stylemix.latent_files import Latent, save_latent
+from stylemix.projection_settings import ProjectionSettings
+from tests.models import saved, tiny_model, ws_of
+
+PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Projections of few steps: these tests ask who gets a picture, not how alike it is."""
+    few = partial(ProjectionSettings, w_steps=4, plus_steps=2, refine_steps=1)
+    monkeypatch.setattr(mixer, "ProjectionSettings", few)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return saved(tiny_model(), tmp_path_factory.mktemp("model") / "base.safetensors")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two portraits, a wall, and what is no picture."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("obama", "astronaut"):
+        shutil.copy(PORTRAITS / f"{name}.jpg", folder)
+    Image.new("RGB", (200, 200), "gray").save(folder / "wall.png")
+    (folder / "notes.txt").write_text("not a picture, and not meant as one")
+    return folder
+
+
+def run(model, *arguments):
+    return CliRunner().invoke(main, ["mix", "--model", model, *map(str, arguments)])
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_a_bad_photo_of_a_folder_does_not_stop_the_others(model, photos, tmp_path):
+    out = tmp_path / "avatars"
+    result = run(model, "--source", photos, "--style", "seed:2", "--output", out)
+    assert result.exit_code == 2
+    assert sorted(path.name for path in out.iterdir()) == ["astronaut.png", "obama.png"]
+    first, last = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert "wall.png" in first
+    assert "no face" in first
+    assert "got no avatar from 1 of 3 sources" in last
+    assert result.stdout.count("Wrote ") == 2
+    assert np.abs(pixels(out / "obama.png") - pixels(out / "astronaut.png")).mean() > 1
+
+
+def test_a_folder_gives_what_each_photo_gives(model, photos, tmp_path):
+    (photos / "wall.png").unlink()
+    out = tmp_path / "avatars"
+    result = run(model, "--source", photos, "--style", "seed:2", "--output", out)
+    assert result.exit_code == 0, result.output
+    alone = tmp_path / "one.png"
+    obama = ["--source", photos / "obama.jpg", "--style", "seed:2", "--output", alone]
+    assert run(model, *obama).exit_code == 0
+    own, other = (
+        np.abs(pixels(alone) - pixels(out / f"{name}.png")).mean()
+        for name in ("obama", "astronaut")
+    )
+    assert (
+        own < 0.7 * other
+    )  # not the same: photos that are projected together share random numbers
+
+
+def test_a_zip_and_more_sources_with_names_that_come_again(model, photos, tmp_path):
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(PORTRAITS / "obama.jpg", "first/obama.jpg")
+        archive.write(PORTRAITS / "astronaut.jpg", "second/obama.jpg")
+    (photos / "wall.png").unlink()
+    out, many = tmp_path / "out", ["--source", tmp_path / "more.zip", "--source", "seed:1"]
+    result = run(model, *many, "--source", photos, "--style", "seed:2", "--output", out)
+    assert result.exit_code == 0, result.output
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["astronaut.png", "obama-2.png", "obama-3.png", "obama.png", "seed1.png"]
+
+
+def test_a_folder_of_latents_gives_these_and_not_their_pictures(model, photos, tmp_path):
+    for name, w in zip("ab", ws_of(tiny_model()), strict=True):
+        save_latent(photos / f"{name}.latent.safetensors", Latent(w))
+    out = tmp_path / "out"
+    result = run(model, "--source", photos, "--style", "seed:2:0", "--output", out)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+    latent = photos / "b.latent.safetensors"
+    alone = ["--source", latent, "--style", "seed:2:0", "--output", tmp_path / "b.png"]
+    assert run(model, *alone).exit_code == 0
+    assert np.array_equal(pixels(tmp_path / "b.png"), pixels(out / "b.png"))
+
+
+def test_a_damaged_latent_of_a_folder_is_left_out(model, tmp_path):
+    folder = tmp_path / "latents"
+    folder.mkdir()
+    save_latent(folder / "a.latent.safetensors", Latent(ws_of(tiny_model())[0]))
+    (folder / "b.latent.safetensors").write_bytes(b"damaged")
+    out = tmp_path / "out"
+    result = run(model, "--source", folder, "--style", "seed:2", "--output", out)
+    assert result.exit_code == 2
+    assert "b.latent.safetensors" in result.stderr
+    assert [path.name for path in out.iterdir()] == ["a.png"]
+
+
+def test_a_grid_shows_those_that_are_good(model, photos, tmp_path):
+    out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--size", 40]
+    result = run(model, "--source", photos, *style, "--output", out)
+    assert result.exit_code == 2
+    assert "1 of 3 sources" in result.stderr
+    assert 2 * 40 < pixels(out).shape[0] < 3 * 40 + 30
+
+
+def test_a_folder_without_any_face_writes_nothing(model, photos, tmp_path):
+    for name in ("obama", "astronaut"):
+        (photos / f"{name}.jpg").unlink()
+    for more in ([], ["--strip"]):
+        out = tmp_path / ("out.png" if more else "out")
+        result = run(model, "--source", photos, "--style", "seed:2", *more, "--output", out)
+        assert result.exit_code == 2
+        assert "got no avatar from 1 of 1 sources" in result.stderr
+        assert not out.exists()
+
+
+def test_a_bad_photo_of_a_style_is_left_out(model, photos, tmp_path):
+    out = tmp_path / "out.png"
+    command = ["--source", "seed:1", "--style", photos, "--output", out]
+    result = run(model, *command)
+    assert result.exit_code == 0, result.output
+    assert "wall.png" in result.stderr
+    with_wall = pixels(out)
+    (photos / "wall.png").unlink()
+    result = run(model, *command)
+    assert "Error" not in result.stderr
+    assert np.array_equal(pixels(out), with_wall)
+
+
+def test_a_style_without_any_face_is_refused(model, photos, tmp_path):
+    for name in ("obama", "astronaut"):
+        (photos / f"{name}.jpg").unlink()
+    out = tmp_path / "out.png"
+    result = run(model, "--source", "seed:1", "--style", photos, "--output", out)
+    assert result.exit_code == 2
+    assert "wall.png" in result.stderr
+    assert not out.exists()
+
+
+def test_a_photo_that_is_named_stops_the_call(model, photos, tmp_path):
+    both = ["--source", photos / "wall.png", "--source", photos / "obama.jpg"]
+    result = run(model, *both, "--style", "seed:2", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
+    """The left half of the face, painted on the photo, is the left half of the crop."""
+    photo = load_image(photos / "obama.jpg")
+    points = align_photo(photo, tiny_model().template, 32)
+    left, top = np.linalg.inv(points.matrix)[:2] @ [0, 0, 1]
+    right, bottom = np.linalg.inv(points.matrix)[:2] @ [16, 32, 1]
+    mask = Image.new("L", photo.size)
+    mask.paste(255, tuple(round(float(v)) for v in (left, top, right, bottom)))
+    mask.save(tmp_path / "mask.png")
+    out, pictures = tmp_path / "out.png", []
+    for more in (["--strength", 0], [], ["--region", tmp_path / "mask.png"]):
+        style = ["--style", "seed:2", "--layers", "all", *more, "--size", 32]
+        result = run(model, "--source", photos / "obama.jpg", *style, "--output", out)
+        assert result.exit_code == 0, result.output
+        pictures.append(pixels(out))
+    plain, full, half = pictures
+    assert np.abs(half - full)[:, :8].mean() < 0.5 * np.abs(half - plain)[:, :8].mean()
+    assert np.abs(half - plain)[:, 24:].mean() < 0.5 * np.abs(half - full)[:, 24:].mean()
