@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from stylemix.directions import (
     Direction,
     principal_directions,
@@ -47,6 +49,17 @@ def named_directions(
                 "or a style file; check the name"
             )
     return found
+
+
+def find_directions(model: Model, names: Sequence[str]) -> dict[str, Style]:
+    """`named_directions`; a bar shows while they are learned for a model that has none yet."""
+    with tqdm(total=None, desc="Learning directions", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return named_directions(model, names, progress)
 
 
 def _nth(model: Model, kind: str, number: int) -> Direction:

@@ -151,18 +151,19 @@ def save_image(
     if not (picture.mode in ("L", "RGB") or (picture.mode == "RGBA" and kind != "JPEG")):
         picture = to_rgb(picture)
     picture.info = {}
-    marks = _marks(generated)
+    marks = provenance_marks(generated)
     with atomic_write(path) as temporary:
         if kind == "PNG":
-            picture.save(temporary, kind, pnginfo=_png_text(marks))
+            picture.save(temporary, kind, pnginfo=png_text(marks))
         elif kind == "JPEG":
-            xmp = {"xmp": _xmp(marks)} if marks else {}
+            xmp = {"xmp": xmp_packet(marks)} if marks else {}
             picture.save(temporary, kind, quality=_QUALITY, subsampling=0, **xmp)
         else:
-            picture.save(temporary, kind, quality=_QUALITY, method=4, xmp=_xmp(marks))
+            picture.save(temporary, kind, quality=_QUALITY, method=4, xmp=xmp_packet(marks))
 
 
-def _marks(generated: bool | Literal["composite"]) -> dict[str, str]:
+def provenance_marks(generated: bool | Literal["composite"]) -> dict[str, str]:
+    """Return what files say of generated pictures, by key; nothing for others."""
     if generated is False:
         return {}
     term = "compositeWithTrained" if generated == "composite" else "trained"
@@ -172,14 +173,15 @@ def _marks(generated: bool | Literal["composite"]) -> dict[str, str]:
     }
 
 
-def _png_text(marks: dict[str, str]) -> PngImagePlugin.PngInfo:
+def png_text(marks: dict[str, str]) -> PngImagePlugin.PngInfo:
+    """Return the marks as texts of a PNG file."""
     text = PngImagePlugin.PngInfo()
     for key, value in marks.items():
         text.add_itxt(key, value)
     return text
 
 
-def _xmp(marks: dict[str, str]) -> bytes:
+def xmp_packet(marks: dict[str, str]) -> bytes:
     """Return the marks as an XMP packet (ISO 16684-1), empty where there are none."""
     if not marks:
         return b""

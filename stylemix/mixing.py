@@ -145,7 +145,7 @@ def _crossed(
     another person comes in, whose features come with all of these layers.
     """
     style, other = ingredient.style, ingredient.toward
-    if other is None and (own is None or (not style.weights and style.psi == 1)):
+    if other is None and (own is None or not _draws_anew(style)):
         return own
     own, other = own or Detail(), other or Detail()
     features = mask = None
@@ -162,6 +162,11 @@ def _crossed(
             features = shown / mask.clamp(min=torch.finfo(torch.float32).tiny)
     whole = ingredient.toward is not None and min(factors) >= 1
     return Detail(features=features, mask=mask, noise=other.noise if whole else own.noise)
+
+
+def _draws_anew(style: Style) -> bool:
+    """Whether a style changes what is drawn; a look changes colours, offsets and latents only."""
+    return style.psi != 1 or any(".torgb." not in name for name in style.weights)
 
 
 def _layer_of(generator: Generator, features: Tensor) -> int:

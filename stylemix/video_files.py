@@ -15,7 +15,7 @@ from PIL import Image
 from stylemix.colours import to_rgb
 from stylemix.errors import StylemixError
 from stylemix.files import atomic_write
-from stylemix.images import _marks, _png_text, _xmp
+from stylemix.images import png_text, provenance_marks, xmp_packet
 
 KINDS = {".mp4": "MP4", ".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
 FASTEST_GIF = 50  # frames a second; viewers slow down what claims more
@@ -84,16 +84,16 @@ def _write_animation(
     file: Path, kind: str, pictures: Iterable[Image.Image], durations: list[int], repeat: bool
 ) -> None:
     frames = list(_prepared(file, kind, pictures, len(durations)))
-    marks = _marks("composite")
+    marks = provenance_marks("composite")
     options: dict[str, Any] = {"duration": durations, "loop": 0 if repeat else 1}
     if kind == "GIF":
         options |= {"comment": _comment(marks)}
         if not repeat:
             del options["loop"]  # a GIF without it is shown once; 1 would be once more
     elif kind == "PNG":
-        options |= {"pnginfo": _png_text(marks)}
+        options |= {"pnginfo": png_text(marks)}
     else:
-        options |= {"quality": _QUALITY, "method": 4, "xmp": _xmp(marks)}
+        options |= {"quality": _QUALITY, "method": 4, "xmp": xmp_packet(marks)}
     frames[0].save(file, kind, save_all=True, append_images=frames[1:], **options)
 
 
@@ -125,7 +125,7 @@ def _write_mp4(
     import av
 
     with av.open(str(file), "w", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = _comment(_marks("composite"))
+        container.metadata["comment"] = _comment(provenance_marks("composite"))
         stream = container.add_stream("h264", rate=fps, options={"crf": _CRF})
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context

@@ -7,19 +7,17 @@ from typing import Any
 
 import click
 from PIL import Image
-from tqdm import tqdm
 
 from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
-from stylemix.direction_files import READINGS, named_directions
+from stylemix.direction_files import READINGS, find_directions
 from stylemix.errors import StylemixError
 from stylemix.images import check_image_path, save_image, to_pil
 from stylemix.latent_files import Latent
 from stylemix.mixer import SMALLEST_CELL, Mixer, Wanted, enlarge
 from stylemix.mixing import Ingredient
-from stylemix.model import Model
 from stylemix.sheets import grid
-from stylemix.style import Style, check_strength, check_style_path, combine, save_style
+from stylemix.style import check_strength, check_style_path, combine, save_style
 
 STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of a strip, times the strength
 
@@ -96,7 +94,7 @@ def edit_command(
     if style_file is not None:
         check_style_path(style_file)
     mixer = Mixer(load_model(model, find_device(device)), layers, face)
-    styles = _find(mixer.model, list(wanted))
+    styles = find_directions(mixer.model, list(wanted))
     mixer.read([source], [])
     parts = [Ingredient(styles[name], wanted[name], layers) for name in wanted]
     person = mixer.people[source]
@@ -110,17 +108,6 @@ def edit_command(
         total = combine(mixer.base, [(styles[name], wanted[name]) for name in wanted])
         save_style(style_file, total)
         click.echo(f"Wrote {style_file}")
-
-
-def _find(model: Model, names: list[str]) -> dict[str, Style]:
-    """The directions; a bar shows while they are learned for a model that has none yet."""
-    with tqdm(total=None, desc="Learning directions", disable=None, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return named_directions(model, names, progress)
 
 
 def _strip(

@@ -138,8 +138,8 @@ def mix_command(
         _write(mixer, list(zip(people, names, strict=True)), wanted, number, finish, size)
     if failed := len(found) - len(people):
         raise StylemixError(
-            f"got no avatar from {failed} of {len(found)} sources; the lines above say why; the "
-            "others are written"
+            f"got no avatar from {failed} of {len(found)} sources; expected a face in each; the "
+            "lines above say what is wrong with them"
         )
 
 

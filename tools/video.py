@@ -11,13 +11,12 @@ from tqdm import tqdm
 
 from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
-from stylemix.direction_files import named_directions
+from stylemix.direction_files import find_directions
 from stylemix.errors import StylemixError
 from stylemix.images import to_pil
 from stylemix.mix_sources import list_sources
 from stylemix.mixer import Mixer, Wanted, enlarge
-from stylemix.model import Model
-from stylemix.style import Style, check_strength
+from stylemix.style import check_strength
 from stylemix.video import EASINGS, Keyframe, Moment, check_times, draw, moments, plan
 from stylemix.video_files import check_video_path, save_video
 
@@ -108,7 +107,7 @@ def video_command(
         check_strength(amount)
     check_times(seconds, hold)
     mixer = Mixer(load_model(model, find_device(device)), layers, face)
-    found = _find(mixer.model, list(moves))
+    found = find_directions(mixer.model, list(moves))
     names = mixer.read(people, [item.what for item in wanted])
     keys = plan(mixer, names, wanted, {n: (s, moves[n]) for n, s in found.items()}, strength)
     times = moments(len(keys), fps, seconds, hold, not once, easing)
@@ -120,17 +119,6 @@ def video_command(
 def _strengths(directions: tuple[str, ...]) -> dict[str, float]:
     items = [Wanted.parse(text) for text in directions]
     return {item.what: 1.0 if item.weight is None else item.weight for item in items}
-
-
-def _find(model: Model, names: list[str]) -> dict[str, Style]:
-    """The directions; a bar shows while they are learned for a model that has none yet."""
-    with tqdm(total=None, desc="Learning directions", disable=None, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return named_directions(model, names, progress)
 
 
 def _pictures(

@@ -7,6 +7,7 @@ import torch
 from models import tiny_model, trained_on, ws_of
 from torch import Tensor
 
+from stylemix.detail import Detail
 from stylemix.errors import StylemixError
 from stylemix.mixing import (
     LOOK,
@@ -15,6 +16,7 @@ from stylemix.mixing import (
     generator_style,
     layer_indices,
     look_factor,
+    prepare,
     profile_style,
     render,
 )
@@ -264,3 +266,17 @@ def test_unrelated_generators_are_refused(model):
         generator_style(model.generator, "base", stranger.generator, "x.pkl")
     with pytest.raises(StylemixError, match=r"x\.pkl: got a generator of other sizes"):
         generator_style(model.generator, "base", tiny_model().generator, "x.pkl")
+
+
+def test_a_look_keeps_the_features_of_a_photo_and_a_hand_draws_anew():
+    model = tiny_model()
+    generator, ws = model.generator, ws_of(model, 1)
+    kept = torch.randn([32, 16, 16], generator=torch.Generator().manual_seed(4))
+    detail = Detail(features=kept, mask=torch.ones(1, 16, 16))
+    look = Style(model.fingerprint, weights={"b32.torgb.bias": torch.full([3], 0.1)})
+    hand = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full([32], 0.1)})
+    for style, left in ((look, 1.0), (hand, 0.0)):
+        drawn = prepare(generator, ws, [Ingredient(style)], detail)
+        assert float(drawn.kept.mask.max()) == left
+    half = prepare(generator, ws, [Ingredient(hand, 0.5)], detail)
+    assert float(half.kept.mask.max()) == 0.5

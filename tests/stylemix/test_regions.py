@@ -41,6 +41,7 @@ def drawn_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) -> t
     pen = ImageDraw.Draw(image)
     pen.ellipse((28, 8, 100, 80), fill=hair)
     pen.rectangle((50, 80, 78, 128), fill=skin)
+    pen.rectangle((91, 64, 96, 76), fill=skin)  # an ear
     face = Image.new("L", (128, 128))
     ImageDraw.Draw(face).ellipse((38, 34, 90, 104), fill=255)
     pen.ellipse((38, 34, 90, 104), fill=skin)
@@ -64,6 +65,9 @@ def test_hair_skin_and_background_by_colour():
     neck = slice(112, 126), slice(56, 72)
     assert masks["skin"][neck].min() > 0.9
     assert max(masks[name][neck].max() for name in ("face", "hair", "background")) < 0.1
+    ear = slice(69, 71), slice(92, 94)
+    assert masks["skin"][ear].min() > 0.6
+    assert max(masks[name][ear].max() for name in ("hair", "background")) < 0.4
 
 
 def test_a_wall_like_the_skin_is_background_all_the_same():
