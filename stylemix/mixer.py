@@ -19,7 +19,6 @@ from stylemix.images import resize, to_pil
 from stylemix.latent_files import Latent, load_latent
 from stylemix.latents import parse_layers
 from stylemix.mix_sources import Source, Told, is_several
-from stylemix.mix_sources import list_sources as list_sources  # is looked for here
 from stylemix.mixing import (
     Ingredient,
     blend_style,

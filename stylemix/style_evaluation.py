@@ -43,10 +43,11 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
     """Figures [K, N] of every avatar, by name.
 
     "identity" is the cosine of embeddings of avatar and photo, "identity found" whether the photo
-    is the nearest of all; "style accuracy" is 1 - d(avatar, look) / d(reconstruction, look), "style
-    found" whether its look is the nearest of all and of no style at all; "expression kept" is the
-    overlap of probabilities, "pose moved" the change of yaw (see `face_readings.yaw`), "landmarks
-    moved" their mean way in distances of the eyes. Figures of faces need a face template.
+    is the nearest of all; "style accuracy" is 1 - d(avatar, look) / mean d(reconstructions, look),
+    "style found" whether its look is the nearest of all and of no style at all; "expression kept"
+    is the overlap of probabilities, "pose moved" the change of yaw (see `face_readings.yaw`),
+    "landmarks moved" their mean way in distances of the eyes. Figures of faces need a face
+    template.
     """
     count, people = avatars.styled.shape[:2]
     flat = avatars.styled.flatten(0, 1)
@@ -56,7 +57,8 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
     looks = torch.cat([avatars.looks.to(rows), plain.mean(dim=0, keepdim=True)])
     distances = torch.stack([style_distance(rows, look) for look in looks], dim=2)
     own = torch.arange(count)
-    before = torch.stack([style_distance(plain, look) for look in looks[:count]])
+    # Of all photos together: one that looks like the style by itself would divide by nothing.
+    before = torch.stack([style_distance(plain, look).mean() for look in looks[:count]])[:, None]
     found = {
         "style accuracy": 1 - distances[own, :, own] / before,
         "style found": (distances.argmin(dim=2) == own[:, None]).float(),

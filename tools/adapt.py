@@ -130,13 +130,10 @@ def adapt_command(
     base = load_model(model, find_device(device))
     cut = base.template.kind != "none" and (method != "transfer" if align is None else align)
     dataset = read_pictures(images, base, cut)
-    if method == "look":
-        style, effort = _look(base, dataset, steps, seed)
-    elif method == "jojogan":
-        style, effort = _paired(base, dataset, steps, seed)
-    else:
+    if method == "transfer":
         style, effort = _transfer(base, dataset, output, kimg, precision, seed)
-        style.psi = TRANSFER_PSI
+    else:
+        style, effort = _few(method, base, dataset, steps, seed)
     style.strength = strength
     scores = score_style(base, style, some_of(dataset))
     style.statistics = StyleMeter(base).look(some_of(dataset).to(base.generator.mapping.w_avg))
@@ -176,23 +173,18 @@ def _check_options(method: str, steps: int | None, kimg: float | None) -> None:
         )
 
 
-def _look(
-    base: Model, dataset: ImageDataset, steps: int | None, seed: int
+def _few(
+    method: str, base: Model, dataset: ImageDataset, steps: int | None, seed: int
 ) -> tuple[Style, dict[str, float]]:
-    settings = LookSettings(seed=seed)
-    settings = settings if steps is None else replace(settings, steps=steps)
+    """The methods for few pictures."""
     with _bar("Learning a look", "step") as progress:
+        if method == "jojogan":
+            count = STEPS if steps is None else steps
+            return learn_paired(base, some_of(dataset), count, seed, progress), {"steps": count}
+        settings = LookSettings(seed=seed)
+        settings = settings if steps is None else replace(settings, steps=steps)
         style = learn_look(base, some_of(dataset), settings, progress)
-    return style, {"steps": settings.steps}
-
-
-def _paired(
-    base: Model, dataset: ImageDataset, steps: int | None, seed: int
-) -> tuple[Style, dict[str, float]]:
-    steps = STEPS if steps is None else steps
-    with _bar("Learning a look", "step") as progress:
-        style = learn_paired(base, some_of(dataset), steps, seed, progress)
-    return style, {"steps": steps}
+        return style, {"steps": settings.steps}
 
 
 def _transfer(
@@ -207,6 +199,7 @@ def _transfer(
     settings = settings if kimg is None else replace(settings, kimg=kimg)
     with _bar("Learning a hand", "img") as progress:
         style = learn_transfer(base, dataset, settings, _state(output), progress)
+    style.psi = TRANSFER_PSI
     return style, {"kimg": settings.kimg}
 
 

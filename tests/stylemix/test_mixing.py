@@ -271,10 +271,11 @@ def test_unrelated_generators_are_refused(model):
 def test_a_look_keeps_the_features_of_a_photo_and_a_hand_draws_anew():
     model = tiny_model()
     generator, ws = model.generator, ws_of(model, 1)
-    kept = torch.randn([32, 16, 16], generator=torch.Generator().manual_seed(4))
+    bias = generator.synthesis.b16.conv1.bias
+    kept = torch.randn([len(bias), 16, 16], generator=torch.Generator().manual_seed(4))
     detail = Detail(features=kept, mask=torch.ones(1, 16, 16))
     look = Style(model.fingerprint, weights={"b32.torgb.bias": torch.full([3], 0.1)})
-    hand = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full([32], 0.1)})
+    hand = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full_like(bias, 0.1)})
     for style, left in ((look, 1.0), (hand, 0.0)):
         drawn = prepare(generator, ws, [Ingredient(style)], detail)
         assert float(drawn.kept.mask.max()) == left

@@ -72,7 +72,7 @@ def test_a_style_that_does_nothing(model, meter, looks, plain):
 
 def test_good_avatars(model, meter, looks, ws, plain):
     found = judge(model, meter, looks, plain, plain, styled(model, ws))
-    assert found["style accuracy"] > 0.5
+    assert found["style accuracy"] > 0.4
     assert found["style found"] > 0.85
     assert found["identity found"] > 0.9
 
