@@ -4,37 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models import tiny_model, ws_of
 from torch import Tensor
 
-from stylemix import similarity
-from stylemix.alignment import NO_TEMPLATE
 from stylemix.detail import Detail
 from stylemix.latents import map_latents
 from stylemix.mixing import render
-from stylemix.model import Model
 from stylemix.projection import project
 from stylemix.projection_settings import ProjectionSettings
 from stylemix.refinement import unknown
 
+pytestmark = pytest.mark.usefixtures("full_precision")
 SETTINGS = ProjectionSettings(w_steps=15, plus_steps=40, refine_steps=0)
 FEW = replace(SETTINGS, w_steps=2, plus_steps=3)
-
-
-@pytest.fixture(autouse=True)
-def full_precision(monkeypatch):
-    """So that results do not depend on whether the processor has bfloat16."""
-    monkeypatch.setattr(similarity, "search_dtype", lambda device: torch.float32)
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny_model(template=NO_TEMPLATE)
-
-
-@pytest.fixture(scope="module")
-def pictures(model) -> Tensor:
-    return model.generator.synthesis(ws_of(model), noise_mode="const")
 
 
 def errors(images: Tensor, targets: Tensor) -> Tensor:
