@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from stylemix.channel_directions import channel_style, reading_channels
 from stylemix.directions import (
     Direction,
     principal_directions,
@@ -20,7 +21,9 @@ from stylemix.ops import cache
 from stylemix.style import Style, find_style, load_style, save_style
 
 READINGS = ("smile", "yaw", "pitch", "mouth", "light")
+CHANNELS = tuple(f"{name}-channels" for name in READINGS)
 _FOUND = re.compile(r"(sefa|pca)-(\d{1,4})")
+_CHANNEL = re.compile(r"channel-(.+)-(\d{1,5})")
 
 Progress = Callable[[int, int], None]
 
@@ -30,23 +33,27 @@ def named_directions(
 ) -> dict[str, Style]:
     """The styles that directions are, by name.
 
-    A name is a reading ("smile"; shipped for the default model, else learned from generated faces
-    and kept in the user's cache), "sefa-N", "pca-N", or a style file.
+    A name is a reading ("smile") or the channels that it obeys ("smile-channels"), both shipped
+    for the default model, else learned from generated faces and kept in the user's cache; "sefa-N",
+    "pca-N"; a channel ("channel-b16.conv0-37"); or a style file.
 
     Raises StylemixError for a name that means nothing, or a file that does not fit the model.
     """
     found: dict[str, Style] = {}
     for name in names:
-        if name in READINGS:
+        if name in READINGS or name in CHANNELS:
             found[name] = _reading(model, name, progress)
         elif match := _FOUND.fullmatch(name):
             found[name] = _nth(model, match[1], int(match[2])).style(model)
+        elif match := _CHANNEL.fullmatch(name):
+            found[name] = channel_style(model, match[1], int(match[2]))
         elif find_style(name).is_file():
             found[name] = load_style(name, model)
         else:
             raise StylemixError(
-                f"got the direction {name[:60]!a}; expected {', '.join(READINGS)}, sefa-N, pca-N "
-                "or a style file; check the name"
+                f"got the direction {name[:60]!a}; expected {', '.join(READINGS)} (or with "
+                "-channels behind it), sefa-N, pca-N, channel-LAYER-N or a style file; check the "
+                "name"
             )
     return found
 
@@ -79,7 +86,10 @@ def _reading(model: Model, name: str, progress: Progress | None) -> Style:
     folder = _folder(model)
     if folder is not None and (folder / f"{name}.pkl").is_file():
         return load_style(folder / f"{name}.pkl", model)
-    found = {d.name: d.style(model) for d in read_directions(model, progress=progress)}
+    if name in CHANNELS:
+        found = reading_channels(model, progress=progress)
+    else:
+        found = {d.name: d.style(model) for d in read_directions(model, progress=progress)}
     if folder is not None:
         for key, style in found.items():
             save_style(folder / f"{key}.pkl", style)

@@ -40,7 +40,8 @@ def _reading_options(command: Any) -> Any:
 @_reading_options
 @click.option(
     "--direction", "others", multiple=True,
-    help="Another direction, as NAME:STRENGTH: sefa-N, pca-N or a style file; again for more.",
+    help="Another direction, as NAME:STRENGTH: smile-channels, channel-LAYER-N, sefa-N, pca-N or "
+    "a style file; again for more.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="A row for each direction, from less to more.")
 @click.option("--layers", help="Where directions act, as for mix.  [default: each one's own]")
@@ -77,7 +78,8 @@ def edit_command(
     Examples:
       stylemix edit photo.jpg --smile 2
       stylemix edit me.latent.safetensors --yaw -2 --light 1 --output turned.png
-      stylemix edit photo.jpg --direction sefa-0:3 --direction sefa-1:3 --strip
+      stylemix edit photo.jpg --direction smile-channels:1
+      stylemix edit photo.jpg --direction sefa-0:3 --direction channel-b8.conv0-172:6 --strip
     """
     check_image_path(output)
     wanted = {name: amount for name, amount in amounts.items() if amount is not None}

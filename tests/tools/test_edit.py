@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix import direction_files
+from stylemix.channel_directions import reading_channels
 from stylemix.cli import main
 from stylemix.directions import read_directions
 from stylemix.style import Style, load_style, save_style
@@ -81,6 +82,36 @@ def test_readings_are_learned_once_for_a_model(files, monkeypatch):
     assert np.abs(again - smiling).max() <= 2  # the file has half the precision
 
 
+def test_channels_of_readings_are_learned_once_for_a_model(files, monkeypatch):
+    calls = []
+
+    def learn(model, progress):
+        calls.append(1)
+        return reading_channels(model, samples=16, progress=progress)
+
+    monkeypatch.setattr(direction_files, "reading_channels", learn)
+    first = edited(files, "seed:1", "--direction", "yaw-channels:2")
+    edited(files, "seed:1", "--direction", "light-channels:2")
+    assert len(calls) == 1
+    kept = sorted(p.stem for p in (files / "cache" / "directions").glob("*/*.pkl"))
+    assert kept == [f"{n}-channels" for n in ("light", "mouth", "pitch", "smile", "yaw")]
+    again = edited(files, "seed:1", "--direction", "yaw-channels:2")
+    assert np.abs(again - first).max() <= 2  # the file has half the precision
+
+
+def test_a_channel_is_a_style(files):
+    style = files / "channel.pkl"
+    channel = ["--direction", "channel-b16.conv0-5:3"]
+    got = edited(files, "seed:1", *channel, "--save-style", style)
+    assert np.abs(mixed(files, style) - got).max() <= 2  # the file has half the precision
+    assert (got != mixed(files, f"{style}:0")).any()
+    saved_style = load_style(style)
+    assert saved_style.shift is None
+    assert saved_style.offsets["b16.conv0"].nonzero().tolist() == [[5]]
+    elsewhere = edited(files, "seed:1", *channel, "--layers", "coarse")
+    assert (elsewhere == mixed(files, f"{style}:0")).all()
+
+
 def test_a_strip_shows_each_direction_by_itself(files):
     sheet = edited(
         files, "seed:1", "--direction", "pca-0:2", "--direction", "pca-1:2", "--strip", "--size", 64
@@ -94,6 +125,8 @@ def test_a_strip_shows_each_direction_by_itself(files):
     [
         ([], "got nothing to change; expected --smile"),
         (["--direction", "grin:1"], "got the direction 'grin'; expected smile, yaw"),
+        (["--direction", "channel-b9.conv0-1:1"], "layer 'b9.conv0'; expected one of b4.conv1"),
+        (["--direction", "channel-b8.conv0-999"], "got channel 999 of b8.conv0; expected 0 to 31"),
         (["--direction", "pca-99:1"], "got pca-99; expected pca-0 to pca-15"),
         (["--smile", "nan"], "got strength nan"),
         (["--pitch", "1", "--output", "x.txt"], "x.txt"),

@@ -63,7 +63,9 @@ def test_lists_shipped_styles():
 def test_lists_directions_of_the_default_model():
     lines = dict(info.describe())
     found = {label: text for label, text in lines.items() if label.startswith("direction ")}
-    assert list(found) == [f"direction {n}" for n in ("light", "mouth", "pitch", "smile", "yaw")]
+    readings = ("light", "mouth", "pitch", "smile", "yaw")
+    names = [name for reading in readings for name in (reading, f"{reading}-channels")]
+    assert sorted(found) == [f"direction {name}" for name in names]
     base = lines["model faces-64"].split()[-1]
     assert all(text.endswith(f"for the base {base}") for text in found.values())
 
