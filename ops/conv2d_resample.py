@@ -68,20 +68,20 @@ def conv2d_resample(
 
 
 def conv2d_before_filter(
-    x: Tensor, w: Tensor, f: Tensor | None, up: int = 1, padding: int = 0
+    x: Tensor, w: Tensor, f: Tensor | None, up: int = 1, padding: int = 0, groups: int = 1
 ) -> tuple[Tensor, tuple[int, int, int, int], float]:
     """A synthesis layer's convolution without the filter that completes it.
 
     Of a kernel wider than one pixel: x [N, C, H, W] is upsampled by `up` and convolved with `w`
-    [O, C, k, k], padded as by `conv2d_resample`. Returns the result with the padding and the gain
+    [O, C // groups, k, k], padded as by `conv2d_resample`. Returns the result with the padding and the gain
     of the `upfirdn2d` that has to follow where `up` is more than 1, for `epilogue` to do it.
     """
     if up == 1:
-        return _conv(x, w, 1, True, padding=(padding, padding)), (0, 0, 0, 0), 1.0
+        return _conv(x, w, groups, True, padding=(padding, padding)), (0, 0, 0, 0), 1.0
     fw, fh = _size(f)
     x0, x1 = padding + (fw + up - 1) // 2, padding + (fw - up) // 2
     y0, y1 = padding + (fh + up - 1) // 2, padding + (fh - up) // 2
-    x, around = _conv_transposed(x, w, 1, False, up, (x0, x1, y0, y1))
+    x, around = _conv_transposed(x, w, groups, False, up, (x0, x1, y0, y1))
     return x, around, float(up**2)
 
 

@@ -54,10 +54,11 @@ class SynthesisLayer(nn.Module):
     noise_const: Tensor
     resample_filter: Tensor
     noise_start = 0  # where its values begin in a row of noise for all layers
+    groups = 1  # of channels, where several networks lie side by side
 
     def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
         """What a style [N, I] does to this layer for features of a type."""
-        return modulation(self.weight, style, dtype, demodulate=True)
+        return modulation(self.weight, style, dtype, demodulate=True, groups=self.groups)
 
     def forward(
         self,
@@ -86,6 +87,7 @@ class SynthesisLayer(nn.Module):
             self.up,
             padding=1,
             scaled=scaled,
+            groups=self.groups,
             noise=noise,
             strength=strength,
             b=self.bias,
@@ -107,9 +109,11 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros([config.img_channels]))
         self.weight_gain = 1 / math.sqrt(in_channels)
 
+    groups = 1  # as in SynthesisLayer
+
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Maps x [N, C, H, W] with style [N, C] to float32 images [N, img_channels, H, W]."""
-        x = modulated_colors(x, self.weight, style * self.weight_gain)
+        x = modulated_colors(x, self.weight, style * self.weight_gain, self.groups)
         return bias_act(x, self.bias, clamp=self.conv_clamp).float()
 
 

@@ -59,7 +59,8 @@ def search_published(
     details: list[Detail | None] = [rounded(Detail(noise=row)) for row in noise]
     if tune:
         for i in range(count):
-            details[i] = _tune(model, similarity.one(i), ws[i : i + 1], noise[i : i + 1], tell)
+            row = slice(i, i + 1)
+            details[i] = _tune(model, similarity.part(row), ws[row], noise[row], tell)
     return start, ws, details
 
 

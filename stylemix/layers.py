@@ -81,6 +81,7 @@ class Conv2d(nn.Module):
     ) -> None:
         super().__init__()
         self.act, self.up, self.down, self.conv_clamp = act, up, down, conv_clamp
+        self.groups = 1
         self.padding = kernel_size // 2
         self.weight = nn.Parameter(
             torch.randn([out_channels, in_channels, kernel_size, kernel_size])
@@ -100,6 +101,7 @@ class Conv2d(nn.Module):
             up=self.up,
             down=self.down,
             padding=self.padding,
+            groups=self.groups,
             flip_weight=self.up == 1,
         )
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
@@ -120,8 +122,10 @@ class Modulation(NamedTuple):
     demod: Tensor | None  # [N, O], for the output
 
 
-def modulation(weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bool) -> Modulation:
-    """Scales for weights [O, I, k, k], shared by the batch, and a style [N, I] in float32.
+def modulation(
+    weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bool, groups: int = 1
+) -> Modulation:
+    """Scales for weights [O, I // groups, k, k] that a batch shares and a style [N, I] in float32.
 
     With `demodulate` the output is divided by its expected standard deviation.
     """
@@ -132,7 +136,12 @@ def modulation(weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bo
         peak = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
         weight = weight / (peak * math.sqrt(fan_in))
         style = style / style.detach().abs().amax(dim=1, keepdim=True)
-    power = style.square() @ weight.square().sum(dim=[2, 3]).t()
+    squares = weight.square().sum(dim=[2, 3])
+    if groups == 1:
+        power = style.square() @ squares.t()
+    else:
+        parts = style.square().unflatten(1, (groups, -1)).transpose(0, 1)
+        power = (parts @ squares.unflatten(0, (groups, -1)).mT).transpose(0, 1).flatten(1)
     return Modulation(weight.to(dtype), style, (power + 1e-8).rsqrt())
 
 
@@ -143,6 +152,7 @@ def modulated_conv2d(
     up: int = 1,
     padding: int = 0,
     scaled: bool = False,
+    groups: int = 1,
     **rest: Any,
 ) -> Tensor:
     """Convolution with a modulation, and what follows it.
@@ -154,24 +164,32 @@ def modulated_conv2d(
         up: integer upsampling factor.
         padding: relative to the upsampled image.
         scaled: `x` is already times `m.style`.
+        groups: groups of channels that have nothing to do with each other.
         rest: noise, strength, b, act, gain, clamp and post of `ops.epilogue`.
     """
     if not scaled:
         x = epilogue(x, demod=m.style)
-    x, around, gain = conv2d_before_filter(x, m.weight, resample_filter, up, padding)
+    x, around, gain = conv2d_before_filter(x, m.weight, resample_filter, up, padding, groups)
     f = resample_filter if up > 1 else None
     return epilogue(x, f, around, gain, demod=m.demod, **rest)
 
 
-def modulated_colors(x: Tensor, weight: Tensor, style: Tensor) -> Tensor:
+def modulated_colors(x: Tensor, weight: Tensor, style: Tensor, groups: int = 1) -> Tensor:
     """Modulated 1x1 convolution without demodulation, for few output channels.
 
-    x [N, C, H, W], weights [O, C, 1, 1], style [N, C] -> contiguous [N, O, H, W]. Weights per image
-    are small here, and a matrix product with them reads the features once and writes nothing else.
+    x [N, C, H, W], weights [O, C // groups, 1, 1], style [N, C] -> contiguous [N, O, H, W]. Weights
+    per image are small here, and a matrix product with them reads the features once and writes
+    nothing else.
     """
     n, c, h, w = x.shape
-    weights = (weight.flatten(1) * style.unsqueeze(1)).to(x.dtype)
-    y = x.permute(0, 2, 3, 1).reshape(n, h * w, c) @ weights.mT
+    pixels = x.permute(0, 2, 3, 1)
+    if groups == 1:
+        weights = (weight.flatten(1) * style.unsqueeze(1)).to(x.dtype)
+        y = pixels.reshape(n, h * w, c) @ weights.mT
+    else:
+        parts = style.unflatten(1, (groups, 1, -1))
+        weights = (weight.flatten(1).unflatten(0, (groups, -1)) * parts).to(x.dtype)
+        y = pixels.reshape(n, h * w, groups, -1).transpose(1, 2) @ weights.mT
     return y.mT.reshape(n, weight.shape[0], h, w).contiguous()
 
 

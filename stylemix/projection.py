@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,10 +26,12 @@ from stylemix.prior import latent_prior
 from stylemix.projection_settings import ProjectionSettings
 from stylemix.refinement import refine
 from stylemix.similarity import Similarity
+from stylemix.tuning import tuned_blocks
 
 Progress = Callable[[int, int, float], None]
 Tell = Callable[[float, float], None]
-REFINE_COST = 2.0  # of a step of refinement, in steps of the search before it
+REFINE_COST = 1.5  # of a step of refinement, in steps of the search before it
+MOST_WEIGHTS = 2**25  # of all photos that are refined together
 
 
 @dataclass
@@ -193,7 +195,10 @@ def _hybrid(
     encoder = encoder or shipped_encoder(model)
     count = len(similarity.targets)
     steps = [0 if encoder is not None else settings.w_steps, settings.plus_steps]
-    stages = _Stages([*steps, *[settings.refine_steps] * count], settings.budget, count, progress)
+    parts = _together(model, count) if settings.refine_steps else []
+    costs = [float(count)] * 2 + [REFINE_COST * len(part) for part in parts]
+    steps += [settings.refine_steps] * len(parts)
+    stages = _Stages(steps, costs, settings.budget and settings.budget * count, progress)
     search = _Search(model, similarity, settings, stages.tell)
     if encoder is not None:
         stages.next()
@@ -211,27 +216,40 @@ def _hybrid(
     deltas = (start - common.detach()).clone().requires_grad_(True)
     ws = search.run([common, deltas], lambda: common + deltas, search.loss_plus, stages.next())
     details: list[Detail | None] = [None] * count
-    if settings.refine_steps:
-        for i in range(count):
-            own = None if mask is None else mask[i : i + 1]
-            part, pace = similarity.one(i), stages.next()
-            details[i] = refine(model, part, ws[i : i + 1], settings, pace, stages.tell, own)
+    close = replace(settings, pixel_weight=settings.refine_pixel_weight)
+    for part in parts:
+        rows = slice(part.start, part.stop)
+        own, some = None if mask is None else mask[rows], similarity.part(rows, close)
+        found = refine(model, some, ws[rows], settings, stages.next(), stages.tell, own)
+        details[rows] = found
     stages.finish()
     return start, ws, details
 
 
+def _together(model: Model, count: int) -> list[range]:
+    """Which photos are refined together: as many as may have weights of their own at once."""
+    names = tuple(f"{name}." for name in tuned_blocks(model.generator.synthesis))
+    own = dict(model.generator.synthesis.named_parameters())
+    size = sum(value.numel() for name, value in own.items() if name.startswith(names))
+    step = max(1, MOST_WEIGHTS // size)
+    return [range(i, min(i + step, count)) for i in range(0, count, step)]
+
+
 class _Stages:
-    """The paces of the stages of a projection, and how far all of it is."""
+    """The paces of the stages of a projection, whose steps differ in cost, and how far it is."""
 
     def __init__(
-        self, steps: list[int], budget: float | None, photos: int, progress: Progress | None
+        self,
+        steps: list[int],
+        costs: list[float],
+        seconds: float | None,
+        progress: Progress | None,
     ) -> None:
         self.steps, self.progress, self.index = steps, progress, -1
         self.done, self.loss = 0, 0.0
-        # A step of refinement is of one photo, the others are of all.
-        costs = [n * photos for n in steps[:2]] + [n * REFINE_COST for n in steps[2:]]
-        seconds = None if budget is None else budget * photos / max(sum(costs), 1)
-        self.seconds = [None if seconds is None else seconds * cost for cost in costs]
+        work = [n * cost for n, cost in zip(steps, costs, strict=True)]
+        each = None if seconds is None else seconds / max(sum(work), 1)
+        self.seconds = [None if each is None else each * one for one in work]
 
     def next(self) -> Pace:
         """The pace of the next stage."""

@@ -16,7 +16,7 @@ class ProjectionSettings:
             (StyleGAN2, arXiv 1912.04958, 1000 steps), "pti" (pivotal tuning, arXiv 2106.05744,
             450 + 350 steps).
         w_steps: with one w for all layers; left out where an encoder gives a start.
-        plus_steps: with a w for each layer.
+        plus_steps: with a w for each layer; without any, refinement begins at one w for all.
         refine_steps: with weights and features, after the latents.
         budget: seconds a photo; the steps then only say how it is shared among the stages.
     """
@@ -24,12 +24,13 @@ class ProjectionSettings:
     method: str = "hybrid"
     w_steps: int = 60
     plus_steps: int = 100
-    refine_steps: int = 60
+    refine_steps: int = 100
     lr: float = 0.1
-    refine_lr: float = 0.0015  # of the weights
-    feature_lr: float = 0.05  # of the kept features
+    refine_lr: float = 0.006  # of the weights
+    feature_lr: float = 0.04  # of the kept features
     exploration: float = 0.025  # noise on w, in standard deviations, that fades out
     pixel_weight: float = 10.0
+    refine_pixel_weight: float = 20.0  # of a refinement, in place of the former
     feature_weight: float = 1.0
     identity_weight: float = 0.3
     delta_weight: float = 0.002
@@ -40,7 +41,9 @@ class ProjectionSettings:
 
 
 PRESETS = {
-    "fast": ProjectionSettings(w_steps=50, plus_steps=60, refine_steps=0),
+    "fast": ProjectionSettings(w_steps=20, plus_steps=0, refine_steps=38),
     "balanced": ProjectionSettings(),
     "best": ProjectionSettings(w_steps=100, plus_steps=300, refine_steps=300),
 }
+# For those who need no more of a photo than its latents.
+LATENTS = ProjectionSettings(w_steps=50, plus_steps=60, refine_steps=0)

@@ -1,14 +1,12 @@
-"""Refinement of one photo: weights inside what the generator knows, features outside it.
+"""Refinement of photos: weights inside what the generator knows, features outside it.
 
 Hybrid refinement (arXiv 2301.12141): the weights of the synthesis network move a little, so that
 the face itself fits, and where a photo shows what the generator cannot draw (hands, hats,
-lettering) its features are replaced by free ones. Pivotal tuning (arXiv 2106.05744) moves weights
-only.
+lettering) free features come in. Pivotal tuning (arXiv 2106.05744) moves weights only, and all.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -25,12 +23,16 @@ from stylemix.prior import latent_prior
 from stylemix.projection_settings import ProjectionSettings
 from stylemix.regions import region_mask
 from stylemix.similarity import Similarity, pyramid
+from stylemix.tuning import TunedBlocks
 
-NEIGHBOURS = 8  # latents near the photo's whose pictures are to stay
+NEIGHBOURS = 4  # latents near the photo's whose pictures are to stay
 LOCAL_WAY = 0.5  # how far these lie from the photo's, in standard deviations of w
 MOST = 0.4  # of a photo may be unknown, before edges are widened
 TOLD = 0.12  # an error above this (images in [-1, 1], 3 x 3 cells) is nothing that the model knows
+# Free features make up for what they do not replace, and what they leave moves with the head.
+SHARE = 0.25  # of the features that are replaced where the photo is unknown
 FINEST_KEPT = 2  # features are kept at a half of the picture's side
+BETAS = (0.8, 0.95)  # of Adam: there are few steps to remember
 
 
 def refine(
@@ -41,8 +43,8 @@ def refine(
     pace: Pace,
     tell: Callable[[float, float], None],
     mask: Tensor | None = None,
-) -> Detail:
-    """What the one target of `similarity` shows beyond the latents ws [1, L, w_dim].
+) -> list[Detail]:
+    """What the targets of `similarity` show beyond their latents ws [N, L, w_dim].
 
     Args:
         model: what was projected into.
@@ -50,48 +52,49 @@ def refine(
         ws: latents, which stay as they are.
         settings: rates and weights.
         pace: how long.
-        tell: called with (way done, loss).
-        mask: [1, 1, H, W], 1 where the photo shows what the model does not know; None to find out.
+        tell: called with (way done, mean loss).
+        mask: [N, 1, H, W], 1 where a photo shows what the model does not know; None to find out.
     """
-    network = copy.deepcopy(model.generator.synthesis)
-    learned = tuned_parameters(network)
+    near = _neighbours(model, ws, settings.seed)
+    blocks = TunedBlocks(
+        model.generator.synthesis, torch.cat([ws[:, None], near], dim=1), similarity.dtype
+    )
     with torch.no_grad():
-        image, features = _features(network, ws)
-        if mask is None:
-            mask = unknown(image, similarity.targets)
-            if model.template.eyes is not None:  # a face that is replaced cannot be edited
-                mask = mask * (1 - region_mask(["face"], similarity.targets, model.template))
-        mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
+        before = blocks.draw(list(range(1 + NEIGHBOURS)))
+    features = blocks.features(model.generator.config.resolutions[-FINEST_KEPT:][0])
+    if mask is None:
+        mask = SHARE * unknown(before[:, 0], similarity.targets)
+        if model.template.eyes is not None:  # a face that is replaced cannot be edited
+            mask = mask * (1 - region_mask(["face"], similarity.targets, model.template))
+    mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
     free = features.clone().requires_grad_(True)
     adam = torch.optim.Adam(
         [
-            {"params": list(learned.values()), "lr": settings.refine_lr},
+            {"params": list(blocks.learned.values()), "lr": settings.refine_lr},
             {"params": [free], "lr": settings.feature_lr},
-        ]
+        ],
+        betas=BETAS,
+        fused=True,
     )
     rates = [group["lr"] for group in adam.param_groups]
-    near, before = _neighbours(model, ws, settings.seed)
     local = settings.local_weight > 0
+    kept = Kept(free, torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local]))
     for step, way in enumerate(pace):
         share = fade(way, pace.steps)
         for group, rate in zip(adam.param_groups, rates, strict=True):
             group["lr"] = rate * share
         # One neighbour goes along in each step: with a look now and then Adam learns too late.
-        one = slice(step % NEIGHBOURS, step % NEIGHBOURS + 1)
-        rows = torch.cat([ws, near[one]]) if local else ws
-        masks = torch.cat([mask, torch.zeros_like(mask)]) if local else mask
-        images = network(rows, "const", dtype=similarity.dtype, kept=Kept(free, masks))
-        loss = similarity.appearance(images[:1]).sum()
-        if step % 2 == 0:
-            loss = loss + similarity.person(images[:1]).sum()
+        one = 1 + step % NEIGHBOURS
+        images = blocks.draw([0, one] if local else [0], kept)
+        losses = similarity.appearance(images[:, 0])
         if local:
-            loss = loss + settings.local_weight * _drift(images[1:], before[one])
+            losses = losses + settings.local_weight * _drift(images[:, 1], before[:, one])
         adam.zero_grad()
-        loss.backward()
+        losses.sum().backward()
         adam.step()
-        tell(way, float(loss.detach()))
-    detail = Detail(changes(model.generator, learned), free.detach()[0], mask[0])
-    return rounded(detail)
+        tell(way, float(losses.detach().mean()))
+    free = free.detach()
+    return [rounded(Detail(blocks.changes(i), free[i], mask[i])) for i in range(len(ws))]
 
 
 def fade(way: float, steps: int) -> float:
@@ -100,7 +103,7 @@ def fade(way: float, steps: int) -> float:
 
 
 def tuned_parameters(network: SynthesisNetwork) -> dict[str, Tensor]:
-    """The parameters of a network that refinement moves; all but noise strengths."""
+    """The parameters of a network that pivotal tuning moves; all but noise strengths."""
     network.requires_grad_(False)
     return {
         name: parameter.requires_grad_(True)
@@ -139,31 +142,18 @@ def unknown(image: Tensor, target: Tensor) -> Tensor:
     return F.interpolate(told, image.shape[2:], mode="bilinear")
 
 
-def _features(network: SynthesisNetwork, ws: Tensor) -> tuple[Tensor, Tensor]:
-    """The image of ws and the features that may be kept, those of a half of its size."""
-    blocks = list(network.blocks().values())
-    found: list[Tensor] = []
-    block = blocks[max(len(blocks) - FINEST_KEPT, 0)]
-    handle = block.register_forward_hook(lambda _module, _inputs, out: found.append(out[0]))
-    try:
-        image = network(ws, noise_mode="const")
-    finally:
-        handle.remove()
-    return image, found[0]
-
-
 @torch.no_grad()
-def _neighbours(model: Model, ws: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Latents [K, L, w_dim] near the photo's and what the generator draws of them."""
+def _neighbours(model: Model, ws: Tensor, seed: int) -> Tensor:
+    """Latents [N, K, L, w_dim] near those of each photo."""
     draw = torch.Generator().manual_seed(seed)
     z = torch.randn([NEIGHBOURS, model.generator.z_dim], generator=draw)
-    way = map_latents(model.generator, z, psi=0.5) - ws
-    length = torch.linalg.vector_norm(way, dim=2, keepdim=True)
-    near = ws + way * (LOCAL_WAY * latent_prior(model.generator).w_std / length)
-    return near, model.generator.synthesis(near, noise_mode="const")
+    way = map_latents(model.generator, z, psi=0.5) - ws[:, None]
+    length = torch.linalg.vector_norm(way, dim=3, keepdim=True)
+    near: Tensor = ws[:, None] + way * (LOCAL_WAY * latent_prior(model.generator).w_std / length)
+    return near
 
 
 def _drift(images: Tensor, before: Tensor) -> Tensor:
-    """How much a neighbour shows something else than before (locality of PTI)."""
+    """How much neighbours show something else than before, [N] (locality of PTI)."""
     pairs = zip(pyramid(images), pyramid(before), strict=True)
-    return torch.stack([(a - b).square().mean() for a, b in pairs]).sum() * 10
+    return torch.stack([(a - b).square().mean(dim=(1, 2, 3)) for a, b in pairs]).sum(dim=0) * 10

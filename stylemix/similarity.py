@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylemix.devices import search_dtype
 from stylemix.features import as_rgb, bring_within, load_feature_network
-from stylemix.identity import embed, identity_cosine
+from stylemix.identity import embed, identity_cosine, load_identity_network, make_chips
 from stylemix.model import Model
 from stylemix.projection_settings import ProjectionSettings
 
 SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES = 128, 256  # px; the network was trained on 224
 CHUNK = 16  # images looked at once without gradients
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Similarity:
@@ -27,14 +31,18 @@ class Similarity:
         self.model, self.settings, self.targets = model, settings, targets
         self.dtype = search_dtype(targets.device)
         has_face = model.template.kind != "none"
+        # Networks of their own, so that no weight is converted at every look.
+        discriminator = model.discriminator
+        self.discriminator = None if discriminator is None else frozen(discriminator, self.dtype)
+        device = targets.device
+        self.network = frozen(load_identity_network(device), self.dtype) if has_face else None
         with torch.no_grad():
             self.maps, self.pixels = self._maps(targets), pyramid(targets)
-            self.identity = embed(as_rgb(targets), model.template) if has_face else None
+            self.identity = self._who(targets) if has_face else None
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        if self.model.discriminator is not None:
-            maps = self.model.discriminator.features(images, self.dtype)
-            return [one.float() for one in maps]
+        if self.discriminator is not None:
+            return [one.float() for one in self.discriminator.features(images, self.dtype)]
         images = bring_within(as_rgb(images), SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES)
         return load_feature_network(str(images.device)).maps(images)
 
@@ -68,12 +76,25 @@ class Similarity:
         """Squared distance [N] of face descriptors; zero without a face template."""
         if self.identity is None:
             return torch.zeros(len(images), device=images.device)
-        found = embed(as_rgb(images), self.model.template)
-        return (found - self.identity).square().sum(dim=1) * self.settings.identity_weight
+        apart = (self._who(images) - self.identity).square().sum(dim=1)
+        return apart * self.settings.identity_weight
 
-    def one(self, index: int) -> Similarity:
-        """The same for one of the targets."""
-        return Similarity(self.model, self.targets[index : index + 1], self.settings)
+    def _who(self, images: Tensor) -> Tensor:
+        """Face descriptors [N, 128] in the precision of the search."""
+        assert self.network is not None
+        chips = make_chips(as_rgb(images).float(), self.model.template)
+        chips = chips.to(self.dtype, memory_format=torch.channels_last)
+        found: Tensor = self.network(chips)
+        return found.float()
+
+    def part(self, rows: slice, settings: ProjectionSettings | None = None) -> Similarity:
+        """The same for some of the targets, with other weights if wanted."""
+        some = copy.copy(self)
+        some.settings = settings or self.settings
+        some.targets = self.targets[rows]
+        some.maps, some.pixels = ([t[rows] for t in ts] for ts in (self.maps, self.pixels))
+        some.identity = None if self.identity is None else self.identity[rows]
+        return some
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> list[dict[str, float]]:
@@ -81,11 +102,17 @@ class Similarity:
         mse = (images - self.targets).square().mean(dim=(1, 2, 3)).tolist()
         rows = [{"mse": value} for value in mse]
         if self.identity is not None:
-            found = embed(as_rgb(images), self.model.template)
-            cosines = identity_cosine(found, self.identity)
+            ours, theirs = (embed(as_rgb(v), self.model.template) for v in (images, self.targets))
+            cosines = identity_cosine(ours, theirs)
             for row, value in zip(rows, cosines.tolist(), strict=True):
                 row["identity"] = value
         return rows
+
+
+def frozen(network: Network, dtype: torch.dtype) -> Network:
+    """A copy of a network whose weights are of a type and do not learn."""
+    own = copy.deepcopy(network).to(dtype).requires_grad_(False)
+    return own.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def pyramid(images: Tensor) -> list[Tensor]:

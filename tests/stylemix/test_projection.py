@@ -18,7 +18,7 @@ from stylemix.latents import map_latents
 from stylemix.pace import Pace
 from stylemix.prior import latent_prior
 from stylemix.projection import project, seed_latent
-from stylemix.projection_settings import PRESETS, ProjectionSettings
+from stylemix.projection_settings import LATENTS, PRESETS, ProjectionSettings
 from stylemix.similarity import Similarity
 
 pytestmark = pytest.mark.usefixtures("full_precision")
@@ -95,7 +95,7 @@ def test_a_budget_is_kept_and_shared(model, pictures):
     found = project(model, pictures, settings, lambda *call: calls.append(call))
     seconds = time.monotonic() - started
     assert 1.2 < seconds < 8  # two photos; how far over depends on the machine's other work
-    assert calls[-1][0] == calls[-1][1] == 15 + 40 + 2 * 30
+    assert calls[-1][0] == calls[-1][1] == 15 + 40 + 30
     assert (errors(found.image, pictures) < errors(found.image_start, pictures)).all()
 
 
@@ -114,9 +114,10 @@ def test_a_stage_that_gains_nothing_ends_early():
 
 def test_presets_are_in_order():
     fast, balanced, best = (PRESETS[name] for name in ("fast", "balanced", "best"))
-    assert fast.refine_steps == 0 < balanced.refine_steps < best.refine_steps
+    assert 0 < fast.refine_steps < balanced.refine_steps < best.refine_steps
     assert fast.plus_steps < balanced.plus_steps < best.plus_steps
     assert balanced == ProjectionSettings()
+    assert LATENTS.refine_steps == 0 < LATENTS.plus_steps
 
 
 def test_a_seed_decides_everything(model, pictures):
@@ -200,7 +201,8 @@ def test_progress_counts_all_stages(model, pictures):
     calls: list[tuple[int, int, float]] = []
     settings = replace(FEW, refine_steps=2)
     project(model, pictures, settings, lambda *call: calls.append(call))
-    assert [call[:2] for call in calls] == [(i, 9) for i in range(1, 10)]
+    # The two photos are refined together.
+    assert [call[:2] for call in calls] == [(i, 7) for i in range(1, 8)]
     assert all(call[2] > 0 for call in calls)
 
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from stylemix import projection
 from stylemix.detail import Detail
 from stylemix.latents import map_latents
 from stylemix.mixing import render
 from stylemix.projection import project
 from stylemix.projection_settings import ProjectionSettings
-from stylemix.refinement import unknown
+from stylemix.refinement import SHARE, unknown
 
 pytestmark = pytest.mark.usefixtures("full_precision")
 SETTINGS = ProjectionSettings(w_steps=15, plus_steps=40, refine_steps=0)
@@ -26,13 +27,40 @@ def test_refined_photos_are_drawn_with_their_details(model, pictures):
     target = pictures.clone()
     target[:, :, 4:12, 20:28] = 0.9  # a patch that no latent shows
     plain = project(model, target, SETTINGS)
-    found = project(model, target, replace(SETTINGS, refine_steps=15))
+    found = project(model, target, replace(SETTINGS, refine_steps=25))
     assert torch.equal(found.ws, plain.ws)  # the latents stay as they are
     assert (errors(found.image, target) < 0.6 * errors(plain.image, target)).all()
     for i, detail in enumerate(found.details):
         own = render(model.generator, found.ws[i : i + 1], detail=detail)
         assert torch.allclose(own, found.image[i : i + 1], atol=1e-5)
-        assert detail.mask[0, 3:5, 11:13].min() > 0.9  # 16 px: where the patch is
+        assert detail.mask[0, 3:5, 11:13].min() > 0.9 * SHARE  # 16 px: where the patch is
+        assert detail.mask.max() <= SHARE
+        # Pose and shape are decided by the coarse blocks, which stay.
+        assert {name.split(".")[0] for name in detail.weights} == {"b16", "b32"}
+
+
+def test_photos_are_refined_together_and_each_as_if_alone(model, pictures, monkeypatch):
+    settings = replace(FEW, refine_steps=4)
+    together = project(model, pictures, settings)
+    monkeypatch.setattr(projection, "MOST_WEIGHTS", 1)
+    calls: list[tuple[int, int, float]] = []
+    alone = project(model, pictures, settings, lambda *call: calls.append(call))
+    assert calls[-1][:2] == (13, 13)  # 2 + 3 + 4 + 4
+    assert torch.allclose(together.image, alone.image, atol=1e-3)
+    assert (together.image[0] - together.image[1]).abs().max() > 0.1
+
+
+def test_every_setting_of_a_refinement_has_an_effect(model, pictures):
+    settings = replace(FEW, refine_steps=6)
+    target = pictures[:1].clone()
+    target[:, :, 4:12, 20:28] = 0.9
+    usual = project(model, target, settings).image
+    for change in (
+        {"refine_lr": 0.001}, {"feature_lr": 0.5}, {"refine_pixel_weight": 1000.0},
+        {"local_weight": 50.0},
+    ):  # fmt: skip
+        changed = project(model, target, replace(settings, **change))
+        assert (changed.image - usual).abs().max() > 0.01, change
 
 
 def test_what_a_model_does_not_know():
