@@ -73,8 +73,9 @@ def conv2d_before_filter(
     """A synthesis layer's convolution without the filter that completes it.
 
     Of a kernel wider than one pixel: x [N, C, H, W] is upsampled by `up` and convolved with `w`
-    [O, C // groups, k, k], padded as by `conv2d_resample`. Returns the result with the padding and the gain
-    of the `upfirdn2d` that has to follow where `up` is more than 1, for `epilogue` to do it.
+    [O, C // groups, k, k], padded as by `conv2d_resample`. Returns the result with the padding and
+    the gain of the `upfirdn2d` that has to follow where `up` is more than 1, for `epilogue` to do
+    it.
     """
     if up == 1:
         return _conv(x, w, groups, True, padding=(padding, padding)), (0, 0, 0, 0), 1.0

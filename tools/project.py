@@ -50,7 +50,7 @@ def describe(metrics: dict[str, float]) -> str:
 )  # fmt: skip
 @click.option(
     "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True,
-    help="fast: latents only; balanced: with a refinement; best: many steps of both.",
+    help="fast: one w and a refinement; balanced: a w per layer, too; best: many steps.",
 )  # fmt: skip
 @click.option(
     "--method", type=click.Choice(METHODS), default="hybrid", show_default=True,
