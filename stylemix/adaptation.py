@@ -1,185 +1,143 @@
-"""Near looks from a few pictures: light, colour, make-up, black and white.
+"""Styles from few pictures: light, colour, make-up, black and white, and a touch of a drawing.
 
-The look is what the pictures' statistics have and the generator's faces have not: colours over the
-face, and means and deviations of features, as in arbitrary style transfer (arXiv 1703.06868). It is
-put into offsets of the style space (StyleDomain, arXiv 2212.10229) and into the layers that make
-colours, a few thousand numbers that cannot store a picture.
+Offsets of the style space (StyleDomain, arXiv 2212.10229) and the steps to colours learn what the
+pictures have and the generator's faces have not: a few thousand numbers that cannot store a
+picture. Where that is not enough, affine layers or all weights learn as well.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from stylemix.descent import Progress, descend
 from stylemix.errors import StylemixError
-from stylemix.features import SMALLEST_SIDE, bring_within, load_feature_network
-from stylemix.identity import embed
-from stylemix.latents import layer_resolutions, map_latents
-from stylemix.mixing import layer_indices
+from stylemix.generator import SynthesisNetwork
+from stylemix.latents import map_latents
+from stylemix.look_loss import LARGEST, LookLoss, LookSettings, same_face
 from stylemix.model import Model
+from stylemix.scores import score_style, worth
 from stylemix.style import Style
+from stylemix.style_distance import StyleMeter
+from stylemix.style_parts import COLOURS, sparsify, style_offsets, style_weights
 
-STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
-LARGEST = 256  # px a side that features are taken at
 GREY = 0.01  # mean difference of the channels below which pictures are black and white
 REFERENCES = 512  # faces of the generator that the pictures are compared with
-
-
-@dataclass(frozen=True)
-class LookSettings:
-    """Steps, rates and weights; measured in docs/log.md."""
-
-    steps: int = 250
-    batch: int = 8
-    lr: float = 0.02
-    colour_weight: float = 10.0
-    map_weight: float = 10.0
-    texture_weight: float = 0.3
-    structure_weight: float = 3.0
-    identity_weight: float = 2.0
-    size_weight: float = 0.002
-    psi: float = 0.8
-    seed: int = 0
-
-
-@dataclass
-class Statistics:
-    """What images look like, all means over images: colours, where they are, early features."""
-
-    colour: Tensor  # [3]
-    colour_products: Tensor  # [3, 3], of two colours each
-    face_map: Tensor  # [3, m, m], colours over the face
-    features: list[Tensor]  # [C]: means of each stage, then deviations of each stage
-
-    @property
-    def covariance(self) -> Tensor:
-        """Covariance of the colours [3, 3]."""
-        return self.colour_products - self.colour.outer(self.colour)
-
-
-def statistics(images: Tensor, cells: int) -> Statistics:
-    """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
-    pixels = images.permute(1, 0, 2, 3).flatten(1)
-    small = bring_within(images, SMALLEST_SIDE, LARGEST)
-    maps = load_feature_network(str(images.device)).maps(small, STAGES)
-    return Statistics(
-        pixels.mean(dim=1),
-        pixels @ pixels.t() / pixels.shape[1],
-        F.adaptive_avg_pool2d(images, cells).mean(dim=0),
-        [m.mean(dim=(0, 2, 3)) for m in maps] + [m.std(dim=(2, 3)).mean(dim=0) for m in maps],
-    )
-
-
-@torch.no_grad()
-def gather(parts: Iterable[Tensor], cells: int) -> Statistics:
-    """Statistics of any number of images, in parts that fit into memory."""
-    counts, found = [], []
-    for part in parts:
-        counts.append(len(part))
-        found.append(statistics(part, cells))
-
-    def mean(values: Iterable[Tensor]) -> Tensor:
-        shares = [v * (n / sum(counts)) for v, n in zip(values, counts, strict=True)]
-        return torch.stack(shares).sum(dim=0)
-
-    return Statistics(
-        mean(s.colour for s in found),
-        mean(s.colour_products for s in found),
-        mean(s.face_map for s in found),
-        [mean(feature) for feature in zip(*(s.features for s in found), strict=True)],
-    )
-
-
-class LookLoss:
-    """Distance of generated images from a look, as a shift against the generator's own faces.
-
-    Args:
-        pictures: the look, [K, 3, H, H] in [-1, 1].
-        faces: the generator's own, in parts [n, 3, H, H].
-        settings: weights of the terms.
-    """
-
-    def __init__(self, pictures: Tensor, faces: Iterable[Tensor], settings: LookSettings) -> None:
-        self.settings = settings
-        # Few pictures say little about single places: their faces differ more than the light does.
-        self.cells = 8 if len(pictures) >= 48 else 4 if len(pictures) >= 12 else 2
-        self.target = gather(pictures.split(32), self.cells)
-        self.usual = gather(faces, self.cells)
-
-    def __call__(self, images: Tensor, plain: Tensor) -> Tensor:
-        """Loss of a batch, given the same faces without the look, [N, 3, H, H] both."""
-        s, target, usual = self.settings, self.target, self.usual
-        got, before = statistics(images, self.cells), statistics(plain, self.cells)
-        # The batch's own faces differ from the average ones; only the change counts.
-        colour = (got.colour - before.colour) - (target.colour - usual.colour)
-        spread = (got.covariance - before.covariance) - (target.covariance - usual.covariance)
-        places = (got.face_map - before.face_map) - (target.face_map - usual.face_map)
-        total = s.colour_weight * (colour.square().mean() + spread.square().mean())
-        total = total + s.map_weight * places.square().mean()
-        for a, b in zip(got.features, target.features, strict=True):
-            total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()
-        return total
+ENOUGH_TO_HOLD_OUT = 4  # pictures; one in four is then set aside
+MOST_HELD_OUT = 32
+LOOKS, LOOKED_AT = 10, 16  # how often they are looked at, and on how many faces
+SPARSE_FROM = 0.6  # of the way: which offsets count is then settled, and the rest learns on
 
 
 def learn_look(
     model: Model,
     pictures: Tensor,
     settings: LookSettings | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Style:
     """Learns a look from aligned pictures [K, 3, H, H] in [-1, 1]; returns an unnamed style.
 
-    `progress` is called after each step with (step, steps, loss).
+    From four pictures on one in four is set aside, and the best of some steps by `scores.worth` on
+    these is the result. Ends early on a plateau. `progress` is called after each step with (step,
+    steps, loss).
     """
     settings = settings or LookSettings()
-    generator = model.generator
-    if generator.img_channels != 3:
+    if model.generator.img_channels != 3:
         raise StylemixError(
-            f"got a model of {generator.img_channels} channels; expected one of colour pictures; "
-            "use another --model"
+            f"got a model of {model.generator.img_channels} channels; expected one of colour "
+            "pictures; use another --model"
         )
-    draw = torch.Generator().manual_seed(settings.seed)
+    pictures = pictures.to(model.generator.mapping.w_avg)
+    learn_from, held = pictures, pictures[:0]
+    if settings.held_out and len(pictures) >= ENOUGH_TO_HOLD_OUT:
+        aside = torch.arange(len(pictures)) % 4 == 3
+        learn_from, held = pictures[~aside], pictures[aside][:MOST_HELD_OUT]
+    look, best, most = _Look(model, learn_from, settings), None, -1.0
+
+    def consider() -> None:
+        nonlocal best, most
+        style = look.style()
+        if len(held) and (value := worth(score_style(model, style, held, LOOKED_AT))) > most:
+            best, most = style, value
+
+    def after(step: int, way: float) -> None:
+        look.thin(way)
+        due = (step + 1) % max(settings.steps // LOOKS, 1) == 0
+        if due and (look.masks or settings.sparse == 1):
+            consider()
+
+    descend(look.adam, look.loss, settings.steps, progress, after)
+    look.thin(1.0)
+    consider()
+    return best or look.style()
+
+
+class _Look:
+    """A network that learns a look, and how it learns."""
+
+    def __init__(self, model: Model, pictures: Tensor, settings: LookSettings) -> None:
+        self.model, self.settings = model, settings
+        generator = model.generator
+        self.draw = torch.Generator().manual_seed(settings.seed)
+        self.is_grey = float((pictures - pictures.mean(dim=1, keepdim=True)).abs().mean()) < GREY
+        meter = None
+        if model.discriminator is not None and settings.critic_weight > 0:
+            meter = StyleMeter(model)
+        self.loss_of = LookLoss(pictures, self._usual(), settings, meter)
+        self.network: SynthesisNetwork = copy.deepcopy(generator.synthesis)
+        self.offsets = style_offsets(generator)
+        self.weights = style_weights(self.network, settings.part)
+        self.masks: dict[str, Tensor] = {}
+        colours = [v for k, v in self.weights.items() if k.endswith(COLOURS)]
+        others = [v for k, v in self.weights.items() if not k.endswith(COLOURS)]
+        groups = [{"params": [*self.offsets.values(), *colours], "lr": settings.lr}]
+        if others:
+            groups.append({"params": others, "lr": settings.weight_lr})
+        self.adam = torch.optim.Adam(groups)
 
     @torch.no_grad()
-    def faces(count: int) -> tuple[Tensor, Tensor]:
-        z = torch.randn([count, generator.z_dim], generator=draw)
-        ws = map_latents(generator, z, settings.psi)
-        return ws, generator.synthesis(ws, noise_mode="const")
+    def _faces(self, count: int) -> tuple[Tensor, Tensor]:
+        z = torch.randn([count, self.model.generator.z_dim], generator=self.draw)
+        ws = map_latents(self.model.generator, z, self.settings.psi)
+        return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
-    references = REFERENCES if generator.img_resolution <= LARGEST else REFERENCES // 8
-    usual = (faces(16)[1] for _ in range(references // 16))
-    loss_of = LookLoss(pictures.to(generator.mapping.w_avg), usual, settings)
+    def _usual(self) -> Iterator[Tensor]:
+        small = self.model.generator.img_resolution <= LARGEST
+        for _ in range((REFERENCES if small else REFERENCES // 8) // 16):
+            yield self._faces(16)[1]
 
-    network = copy.deepcopy(generator.synthesis)
-    offsets, colours = _variables(model, network)
-    adam = torch.optim.Adam([*offsets.values(), *colours.values()], lr=settings.lr)
-    for step in range(settings.steps):
-        for group in adam.param_groups:  # a short warm-up, then down to a tenth
-            t = step / settings.steps
-            group["lr"] = settings.lr * min(1.0, (step + 1) / 20) * (1 - 0.9 * t)
-        ws, plain = faces(settings.batch)
-        images = network(ws, noise_mode="const", styles_offset=offsets)
-        loss = loss_of(images, plain) + _same_face(model, images, plain, settings)
-        size = torch.stack([value.square().mean() for value in offsets.values()]).sum()
-        loss = loss + settings.size_weight * size
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        if progress is not None:
-            progress(step + 1, settings.steps, float(loss.detach()))
-    if float((pictures - pictures.mean(dim=1, keepdim=True)).abs().mean()) < GREY:
-        make_grey(colours)
-    original = dict(generator.synthesis.named_parameters())
-    return Style(
-        model.fingerprint,
-        offsets={name: value.detach() for name, value in offsets.items()},
-        weights={name: (v - original[name]).detach() for name, v in colours.items()},
-    )
+    def loss(self, _step: int) -> Tensor:
+        """The loss on some new faces."""
+        settings = self.settings
+        ws, plain = self._faces(settings.batch)
+        images = self.network(ws, noise_mode="const", styles_offset=self.offsets)
+        loss = self.loss_of(images, plain) + same_face(self.model, images, plain, settings)
+        size = torch.stack([value.square().mean() for value in self.offsets.values()]).sum()
+        return loss + settings.size_weight * size
+
+    @torch.no_grad()
+    def thin(self, way: float) -> None:
+        """Leaves only the largest offsets, if asked to; which ones is settled on the way."""
+        if self.settings.sparse < 1 and way >= SPARSE_FROM:
+            self.masks = self.masks or sparsify(self.offsets, self.settings.sparse)
+            for name, mask in self.masks.items():
+                self.offsets[name].mul_(mask)
+
+    @torch.no_grad()
+    def style(self) -> Style:
+        """What has been learned so far, as a style."""
+        original = dict(self.model.generator.synthesis.named_parameters())
+        weights = {name: value.detach().clone() for name, value in self.weights.items()}
+        if self.is_grey:
+            make_grey({k: v for k, v in weights.items() if k.endswith(COLOURS)})
+        return Style(
+            self.model.fingerprint,
+            offsets={name: value.detach().clone() for name, value in self.offsets.items()},
+            weights={name: value - original[name] for name, value in weights.items()},
+        )
 
 
 @torch.no_grad()
@@ -187,47 +145,3 @@ def make_grey(colours: dict[str, Tensor]) -> None:
     """Gives red, green and blue the same weights [3, ...]: black and white without any tint."""
     for value in colours.values():
         value.copy_(value.mean(dim=0, keepdim=True).expand_as(value))
-
-
-def _variables(
-    model: Model, network: torch.nn.Module
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What is learned: offsets from 16 px on, so that pose and shape stay, and all colours."""
-    resolutions = layer_resolutions(model.generator.img_resolution)
-    where = layer_indices(model.generator)
-    offsets = {}
-    for name, style in model.generator.synthesis.styles(
-        model.generator.mapping.w_avg.expand(1, model.generator.num_ws, -1)
-    ).items():
-        if resolutions[where[name]] >= min(16, resolutions[-1]):
-            offsets[name] = torch.zeros_like(style[0]).requires_grad_(True)
-    network.requires_grad_(False)
-    colours = {}
-    for name, parameter in network.named_parameters():
-        if name.endswith(("torgb.weight", "torgb.bias")):
-            colours[name] = parameter.requires_grad_(True)
-    return offsets, colours
-
-
-def _same_face(model: Model, images: Tensor, plain: Tensor, settings: LookSettings) -> Tensor:
-    """What a look must not change: the drawing of the face, and who it is."""
-    structure = (_drawing(images) - _drawing(plain)).square().mean()
-    total = settings.structure_weight * structure
-    if model.template.kind != "none" and settings.identity_weight > 0:
-        with torch.no_grad():
-            before = embed(plain[:2], model.template)
-        after = embed(images[:2], model.template)
-        total = total + settings.identity_weight * (after - before).square().sum(dim=1).mean()
-    return total
-
-
-def _drawing(images: Tensor) -> Tensor:
-    """Luma without its local mean and contrast, [N, 1, H, H]: edges, whatever the light."""
-    luma = images.mean(dim=1, keepdim=True)
-    window = max(images.shape[-1] // 8, 3) | 1
-    mean = F.avg_pool2d(luma, window, stride=1, padding=window // 2, count_include_pad=False)
-    centred = luma - mean
-    power = F.avg_pool2d(
-        centred.square(), window, stride=1, padding=window // 2, count_include_pad=False
-    )
-    return centred / (power + 0.01).sqrt()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.features import as_rgb, bring_within, load_feature_network
-from stylemix.identity import embed, identity_distance
+from stylemix.identity import SAME_PERSON, embed, identity_distance
 from stylemix.latents import map_latents
 from stylemix.mixing import Ingredient, render
 from stylemix.model import Model
@@ -53,3 +53,13 @@ def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -
         distance = identity_distance(*descriptors)
         out["identity distance"] = round(float(distance.mean()), 3)
     return out
+
+
+def worth(scores: dict[str, float]) -> float:
+    """Both scores as one, 0 to 1: style accuracy times what is kept of the person.
+
+    A style that draws anew loses much of any descriptor, so this compares styles of one set of
+    pictures only.
+    """
+    kept = 1 - scores.get("identity distance", 0.0) / (2 * SAME_PERSON)
+    return max(scores["style accuracy"], 0.0) * max(kept, 0.0)

@@ -43,19 +43,21 @@ class StyleMeter:
             maps = load_feature_network(str(images.device)).maps(images)
         return [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
 
-    @torch.no_grad()
-    def describe(self, images: Tensor) -> Tensor:
+    def rows(self, images: Tensor) -> Tensor:
         """Statistics [N, S] of images [N, C, H, W] in [-1, 1], so scaled that stages count alike.
 
         The squared length of a difference is the mean over stages and channels of squares in units
-        of the spread.
+        of the spread. Differentiable.
         """
-        rows = []
-        for part in images.split(CHUNK):
-            stages = self._statistics(part)
-            scaled = [s / c * s.shape[1] ** -0.5 for s, c in zip(stages, self.scales, strict=True)]
-            rows.append(torch.cat(scaled, dim=1) * len(stages) ** -0.5)
-        return torch.cat(rows)
+        stages = self._statistics(images)
+        scaled = [s / c * s.shape[1] ** -0.5 for s, c in zip(stages, self.scales, strict=True)]
+        rows: Tensor = torch.cat(scaled, dim=1) * len(stages) ** -0.5
+        return rows
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> Tensor:
+        """The same of any number of images, without gradients."""
+        return torch.cat([self.rows(part) for part in images.split(CHUNK)])
 
     def look(self, pictures: Tensor) -> Tensor:
         """The look [S] of pictures [K, C, H, W]: the mean of their statistics."""

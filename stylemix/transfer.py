@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -28,14 +27,24 @@ from stylemix.losses import d_logistic, g_logistic, r1_penalty
 from stylemix.model import Model
 from stylemix.resume import adam_tensors, load_adam, part
 from stylemix.style import Style
+from stylemix.style_parts import style_weights
+from stylemix.ties import distance_difference, identity_difference, pooled_difference, tapped
 
 FORMAT = "stylemix-transfer-state"
 MIXING = 0.5
+TIED_FACES = 4
 
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """Length, rates and weights; measured in docs/log.md."""
+    """Length, rates and weights; measured in docs/log.md.
+
+    Attributes:
+        part: what the style changes: all weights, or "affine" (see `style_parts`).
+        tie_weight: of pooled colours, in `tie_cells` x `tie_cells` cells.
+        distance_weight: of who is like whom in a batch.
+        identity_weight: of face descriptors, on `TIED_FACES` faces of a batch.
+    """
 
     kimg: float = 30
     batch: int = 32
@@ -43,8 +52,11 @@ class TransferSettings:
     r1_gamma: float = 1.0
     r1_interval: int = 16
     augment_p: float = 0.2
+    part: str = "all"
     tie_weight: float = 2.0
     tie_cells: int = 16
+    distance_weight: float = 0.0
+    identity_weight: float = 0.0
     ema: float = 0.995
     psi: float = 1.0
     precision: str = "fp32"
@@ -61,19 +73,16 @@ class Transfer:
                 "got a model without a discriminator; expected one that kept it, for a style from "
                 "many pictures; use another --model, or --method look"
             )
-        self.settings, self.base = settings, model.generator
+        self.settings, self.model, self.base = settings, model, model.generator
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         layout = torch.channels_last
         self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)  # type: ignore[call-overload]
-        for name, parameter in self.synthesis.named_parameters():
-            # A stored noise map would be learned as a pattern that lies over every picture.
-            parameter.requires_grad_(not name.endswith("noise_strength"))
+        self.learned = style_weights(self.synthesis, settings.part)
         self.average = copy.deepcopy(self.synthesis).requires_grad_(False)
         self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)  # type: ignore[call-overload]
         self.discriminator.requires_grad_(True).train()
         betas = (0.0, 0.99)
-        learned = [p for p in self.synthesis.parameters() if p.requires_grad]
-        self.g_adam = torch.optim.Adam(learned, lr=settings.lr, betas=betas)
+        self.g_adam = torch.optim.Adam(self.learned.values(), lr=settings.lr, betas=betas)
         self.d_adam = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr, betas=betas)
         self.pipe = replace(PIPES["bgc"], sharp=False)
         self.device = model.generator.mapping.w_avg.device
@@ -95,14 +104,10 @@ class Transfer:
     def step(self, index: int, reals: Tensor) -> tuple[float, float]:
         """One step of both networks on reals [N, C, H, H] in [-1, 1]; returns their losses."""
         s = self.settings
-        with torch.no_grad():
-            ws = self._latents(len(reals))
-            plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
         self.discriminator.requires_grad_(False)
-        fakes = self.synthesis(ws, noise_mode="const", dtype=self.dtype)
-        tie = F.mse_loss(_cells(fakes, s.tie_cells), _cells(plain, s.tie_cells))
+        fakes, ties = self._draw(self._latents(len(reals)))
         g_loss = g_logistic(self._score(fakes, self.dtype))
-        _update(self.g_adam, g_loss + s.tie_weight * tie)
+        _update(self.g_adam, g_loss + ties)
         self.discriminator.requires_grad_(True)
 
         real_logits = self._score(reals, self.dtype)
@@ -118,15 +123,33 @@ class Transfer:
                 averaged.lerp_(current, 1 - s.ema)
         return float(g_loss.detach()), float(d_loss.detach())
 
+    def _draw(self, ws: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures [N, C, H, W] of ws, and what ties them to those of the base."""
+        s, blocks = self.settings, list(self.base.synthesis.blocks())
+        block = blocks[int(torch.randint(1, max(len(blocks) - 1, 2), []))]
+        with torch.no_grad(), tapped(self.base.synthesis, block) as theirs:
+            plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
+        with tapped(self.synthesis, block) as ours:
+            fakes = self.synthesis(ws, noise_mode="const", dtype=self.dtype)
+        ties = s.tie_weight * pooled_difference(fakes, plain, s.tie_cells)
+        if s.distance_weight > 0:
+            ties = ties + s.distance_weight * distance_difference(ours[0], theirs[0])
+        if s.identity_weight > 0:
+            some = slice(TIED_FACES)
+            ties = ties + s.identity_weight * identity_difference(
+                self.model, fakes[some], plain[some]
+            )
+        return fakes, ties
+
     def style(self) -> Style:
         """The difference of the averaged network from the base."""
         original = dict(self.base.synthesis.named_parameters())
         changes = {
             name: (value - original[name]).detach()
             for name, value in self.average.named_parameters()
-            if not name.endswith("noise_strength")
+            if name in self.learned
         }
-        return Style(Model(self.base).fingerprint, weights=changes)
+        return Style(self.model.fingerprint, weights=changes)
 
     def _networks(self) -> dict[str, torch.nn.Module]:
         return {"G.": self.synthesis, "G_ema.": self.average, "D.": self.discriminator}
@@ -200,10 +223,6 @@ def learn_transfer(
         if progress is not None:
             progress(min(seen, total), total, loss)
     return transfer.style()
-
-
-def _cells(images: Tensor, cells: int) -> Tensor:
-    return F.adaptive_avg_pool2d(images, min(cells, *images.shape[2:]))
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -63,3 +63,18 @@ def write_pictures(folder: Path, count=12, seed=0, side=32) -> Path:
         noise = random.randint(0, 200, [side, side, 3]) + random.randint(0, 56, 3)
         Image.fromarray(noise.astype(np.uint8)).save(folder / f"{index:03}.png")
     return folder
+
+
+def flat_drawings(count: int, side: int) -> torch.Tensor:
+    """Faces of four flat colours with eyes and a mouth, [N, 3, H, H] in [-1, 1]."""
+    draw = torch.Generator().manual_seed(0)
+    line = (torch.arange(side) + 0.5) / side
+    y, x = line[:, None], line[None, :]
+    images = []
+    for ground, skin, eyes, mouth in torch.rand([count, 4, 3, 1, 1], generator=draw) * 2 - 1:
+        image = ground.expand(3, side, side)
+        image = torch.where(((x - 0.5) / 0.35) ** 2 + ((y - 0.5) / 0.45) ** 2 < 1, skin, image)
+        for at in (0.33, 0.67):
+            image = torch.where((x - at) ** 2 + (y - 0.35) ** 2 < 0.006, eyes, image)
+        images.append(torch.where((abs(x - 0.5) < 0.15) & (abs(y - 0.7) < 0.03), mouth, image))
+    return torch.stack(images)

@@ -15,7 +15,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from stylemix import cli
-from stylemix.adaptation import LookSettings
+from stylemix.look_loss import LookSettings
 from stylemix.training.config import TrainConfig
 from stylemix.transfer import TransferSettings
 

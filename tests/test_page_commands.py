@@ -1,4 +1,4 @@
-"""Each command on the pages about training runs and videos, at toy size, and writes what it names.
+"""Each command on the pages below runs at toy size, and writes what it names.
 
 A command is taken from its page word by word. Appended options make it small: with click the last
 one counts. Stand-ins have the names on the page: a few pictures, portraits, shards.
@@ -16,13 +16,17 @@ import pytest
 from click.testing import CliRunner
 from torch.distributed.run import get_args_parser
 
+from stylemix.checkpoint import load_model
 from stylemix.cli import main
+from stylemix.latent_files import Latent, save_latent
+from stylemix.projection import seed_latent
+from stylemix.style import find_style
 from tests.stylemix.test_packing import texture
 from tests.test_docs import DOCS, ROOT, blocks
 from tests.toy_launcher import run_launcher
 from tests.toy_shards import write_shards
 
-PAGES = ("train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video")
+PAGES = ("train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video", "mix", "edit")
 PORTRAITS = Path(__file__).parent / "data" / "portraits"
 MODEL = ROOT / "stylemix" / "assets" / "faces-64.safetensors"
 
@@ -38,6 +42,8 @@ TOY = {
     "metrics": ["--count", "8", "--batch", "4", "--device", "cpu"],
     "sweep": [*TRAIN, *SMALL, "--resolution", "8", "--trials", "2", "--metrics", "kid"],
     "info": [],
+    "mix": ["--size", "32", "--device", "cpu"],
+    "edit": ["--size", "32", "--device", "cpu"],
     "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],
 }
 # What is not run as it stands, and why.
@@ -48,6 +54,9 @@ CHANGED = {
     "--nproc-per-node": "two processes instead of eight",
     "--size 1024": "64 px instead: the portraits are small",
     "me.jpg": "a seed, as for all photos: projecting takes a minute",
+    "photo.jpg": "a seed, too",
+    "look.jpg": "a seed, too",
+    "photos/": "a folder of latents, for the same reason",
     "--build": "compiles for half a minute; test_info.py runs it",
 }
 NOT_OURS = {
@@ -88,6 +97,13 @@ def stand_ins(tmp_path_factory):
     shutil.copytree(PORTRAITS, folder / "photos")
     write_shards(folder / "shards", [1] * 100)
     shutil.copy(MODEL, folder / "model.safetensors")
+    (folder / "people").mkdir()
+    model = load_model(MODEL)
+    for seed, name in enumerate(("me", "people/me", "people/you")):
+        latent = Latent(seed_latent(model.generator, seed)[0], model.fingerprint)
+        save_latent(folder / f"{name}.latent.safetensors", latent)
+    shutil.copy(find_style("golden-hour"), folder / "influencer.pkl")
+    shutil.copy(find_style("smile"), folder / "cheerful.pkl")
     return folder
 
 
@@ -114,8 +130,9 @@ def _toy(words):
         more += ["--metrics-count", "8"] if "--metrics" in words else []
     if words[0] == "pack" and "1024" in words:
         more += ["--size", "64"]
-    if words[0] == "video":
-        words = [f"seed:{len(word)}" if word.endswith(".jpg") else word for word in words]
+    if words[0] in ("video", "mix", "edit"):  # a photo may have a weight behind it
+        words = [re.sub(r"^(\w+)\.jpg", lambda m: f"seed:{len(m[1])}", word) for word in words]
+        words = ["people" if word == "photos/" else word for word in words]
     return [word for word in words if word != "--build"] + more
 
 

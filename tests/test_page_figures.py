@@ -2,7 +2,7 @@
 
 import re
 
-from stylemix.adaptation import LookSettings
+from stylemix.look_loss import LookSettings
 from stylemix.projection_settings import PRESETS, ProjectionSettings
 from stylemix.training.config import TrainConfig
 from stylemix.training.presets import TABLE

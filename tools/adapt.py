@@ -4,59 +4,49 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from stylemix import __version__
-from stylemix.adaptation import LookSettings, learn_look
-from stylemix.alignment import align_photo
+from stylemix.adaptation import learn_look
 from stylemix.checkpoint import load_model
 from stylemix.dataset import ImageDataset
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.images import to_channels
-from stylemix.jojogan import STEPS, learn_paired
+from stylemix.files import Json
+from stylemix.jojogan import STEPS as JOJOGAN_STEPS
+from stylemix.jojogan import learn_paired
+from stylemix.latents import parse_layers
+from stylemix.look_loss import LookSettings
 from stylemix.model import Model
+from stylemix.personal import STEPS as PERSONAL_STEPS
+from stylemix.personal import learn_personal
 from stylemix.scores import score_style
-from stylemix.sources import list_images
-from stylemix.style import Style, check_strength, check_style_path, save_style
+from stylemix.style import Style, check_strength, check_style_path, load_style, save_style
+from stylemix.style_choice import SOME, Choice, choose_layers
 from stylemix.style_distance import StyleMeter
+from stylemix.style_parts import PARTS
+from stylemix.style_pictures import choose_pictures, some_of
+from stylemix.style_start import added, with_style
 from stylemix.transfer import TransferSettings, learn_transfer
 
 TRANSFER_PSI = 0.7  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
-MANY = 100  # pictures from which on an adversarial transfer has enough to learn from
-MOST_FOR_LOOK = 256
 PRECISIONS = ("fp32", "bf16")
-
-
-def read_pictures(paths: tuple[Path, ...], model: Model, align: bool) -> ImageDataset:
-    """The pictures as a data set at the model's size.
-
-    With `align` the face of each is cut out, and pictures without one are left out.
-    """
-    config = model.generator.config
-
-    def cut(picture: Image.Image) -> Image.Image:
-        crop = align_photo(to_channels(picture, 3), model.template, config.height).crop
-        return to_channels(crop, config.img_channels)
-
-    size = config.height, config.width
-    prepare = cut if align else None
-    return ImageDataset(paths, size, prepare=prepare, channels=config.img_channels)
-
-
-def some_of(dataset: ImageDataset) -> Tensor:
-    """Up to 256 pictures, evenly from the whole set, [K, C, H, W] in [-1, 1]."""
-    count = min(len(dataset), MOST_FOR_LOOK)
-    images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
-    return images.float() / 127.5 - 1
+METHODS = ("auto", "look", "transfer", "personal", "jojogan")
+NOT_RECORDED = "not recorded"
+# Which options belong to which methods.
+TAKES = {
+    "--steps": ("look", "personal", "jojogan"),
+    "--sparse": ("look",),
+    "--kimg": ("transfer",),
+    "--learn": ("look", "transfer"),
+    "--start": ("look", "transfer"),
+}
 
 
 @click.command("adapt")
@@ -67,23 +57,41 @@ def some_of(dataset: ImageDataset) -> Tensor:
 )  # fmt: skip
 @click.option("--model", default="faces-64", show_default=True, help="Base: file or shipped name.")
 @click.option(
-    "--method", type=click.Choice(["auto", "look", "transfer", "jojogan"]), default="auto",
-    show_default=True,
+    "--method", type=click.Choice(METHODS), default="auto", show_default=True,
     help="look: light, colour, make-up from a few photos; transfer: an illustrator's hand from "
-    f"hundreds of pictures; auto: transfer from {MANY} pictures on; jojogan: that method as it "
-    "was published.",
+    "many pictures; personal: one person, from some photos; jojogan: that method as it was "
+    "published; auto: look or transfer, by the number of pictures and how far they are from the "
+    "model's faces.",
+)  # fmt: skip
+@click.option(
+    "--learn", type=click.Choice(PARTS),
+    help="What of the generator look and transfer change: the more, the more pictures it takes.  "
+    "[default: as the pictures suggest]",
 )  # fmt: skip
 @click.option(
     "--align/--no-align", default=None,
     help="Cut out and align faces.  [default: not for transfer]",
 )  # fmt: skip
 @click.option(
-    "--steps", type=click.IntRange(1), help="Steps of look and jojogan.  [default: 250 and 300]"
-)
+    "--start", help="Style that look and transfer go on from, or none.  [default: for few drawings "
+    "the nearest shipped hand]",
+)  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(1),
+    help="Steps, but for transfer.  [default: look 250, personal 200, jojogan 300]",
+)  # fmt: skip
+@click.option(
+    "--sparse", type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the offsets that a look keeps, the largest.  [default: 1]",
+)  # fmt: skip
 @click.option(
     "--kimg", type=click.FloatRange(0.001), help="Thousand images of transfer.  [default: 30]"
 )
 @click.option("--strength", type=float, default=1.0, show_default=True, help="To recommend.")
+@click.option(
+    "--layers", help="To recommend: all, coarse, middle, fine, 16-64px, ...  [default: those that "
+    "score best]",
+)  # fmt: skip
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True,
     help="Precision of transfer; bf16 is faster where the processor has it.",
@@ -91,7 +99,7 @@ def some_of(dataset: ImageDataset) -> Tensor:
 @click.option("--name", help="Name of the style.  [default: that of the output]")
 @click.option("--license", "licence", default="unknown", show_default=True, help="Of the pictures.")
 @click.option("--credit", default="", help="Whom to credit.")
-@click.option("--consent", default="not recorded", show_default=True,
+@click.option("--consent", default=NOT_RECORDED, show_default=True,
               help="How persons in the pictures agreed.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -100,10 +108,14 @@ def adapt_command(
     output: Path,
     model: str,
     method: str,
+    learn: str | None,
+    start: str | None,
     align: bool | None,
     steps: int | None,
+    sparse: float | None,
     kimg: float | None,
     strength: float,
+    layers: str | None,
     precision: str,
     name: str | None,
     licence: str,
@@ -123,38 +135,98 @@ def adapt_command(
     """
     check_style_path(output)
     check_strength(strength)
-    started = time.monotonic()
-    if method == "auto":
-        method = "transfer" if len(list_images(images)) >= MANY else "look"
-    _check_options(method, steps, kimg)
+    clock = time.monotonic()
     base = load_model(model, find_device(device))
-    cut = base.template.kind != "none" and (method != "transfer" if align is None else align)
-    dataset = read_pictures(images, base, cut)
-    if method == "transfer":
-        style, effort = _transfer(base, dataset, output, kimg, precision, seed)
-    else:
-        style, effort = _few(method, base, dataset, steps, seed)
+    if layers is not None:
+        parse_layers(layers, base.generator.img_resolution)
+    given: dict[str, object] = {"--steps": steps, "--sparse": sparse, "--kimg": kimg}
+    given |= {"--learn": learn, "--start": start}
+    choice, dataset = choose_pictures(method, images, base, align)
+    _check_options(choice.method, given, consent)
+    choice = replace(choice, part=learn or choice.part, start=start or choice.start)
+    click.echo(choice, err=True)
+    effort = _Effort(steps, sparse, kimg, precision, seed, state=_state(output))
+    style, told = _learn(choice, base, dataset, effort)
+    pictures = some_of(dataset)
+    if layers is not None:
+        style.layers = layers
+    elif choice.method in TAKES["--learn"] and (choice.part != "offsets" or "start" in told):
+        style = choose_layers(base, style, pictures)
     style.strength = strength
-    scores = score_style(base, style, some_of(dataset))
-    style.statistics = StyleMeter(base).look(some_of(dataset).to(base.generator.mapping.w_avg))
-    pictures = len(dataset) - len(dataset.broken)
-    style.info = {
-        "name": name or output.stem,
-        "method": method,
-        "pictures": pictures,
-        "licence": licence,
-        "credit": credit,
-        "consent": consent,
-        "seed": seed,
-        "seconds": round(time.monotonic() - started),
-        "tool": f"stylemix {__version__}",
-        "scores": dict(scores),
-        **effort,
-    }
+    scores = score_style(base, style, pictures)
+    style.statistics = StyleMeter(base).look(pictures.to(base.generator.mapping.w_avg))
+    count = len(dataset) - len(dataset.broken)
+    style.info = {"name": name or output.stem, "method": choice.method, "pictures": count}
+    style.info |= {"licence": licence, "credit": credit, "consent": consent, "seed": seed}
+    style.info |= {"seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}"}
+    style.info |= {"scores": dict(scores), **told}
     save_style(output, style)
-    if method == "transfer":
-        _state(output).unlink(missing_ok=True)
-    click.echo(f"Wrote {output} ({method}, {pictures} pictures): {_describe(output, scores)}")
+    _state(output).unlink(missing_ok=True)
+    click.echo(f"Wrote {output} ({choice.method}, {count} pictures): {_describe(output, scores)}")
+
+
+@dataclass(frozen=True)
+class _Effort:
+    """How long and how a style is learned; None for what its method is used to."""
+
+    steps: int | None
+    sparse: float | None
+    kimg: float | None
+    precision: str
+    seed: int
+    state: Path
+
+
+def _learn(
+    choice: Choice, base: Model, dataset: ImageDataset, effort: _Effort
+) -> tuple[Style, dict[str, Json]]:
+    """The style, and what its file tells of how it was learned."""
+    if choice.start in (None, "none"):
+        return _from_here(choice, base, dataset, effort)
+    begin = load_style(str(choice.start), base)
+    started = with_style(base, begin)
+    style, told = _from_here(choice, started, dataset, effort)
+    told["start"] = {key: begin.info.get(key) for key in ("name", "licence", "credit")}
+    return added(base, started, style, begin.psi), told
+
+
+def _from_here(
+    choice: Choice, base: Model, dataset: ImageDataset, effort: _Effort
+) -> tuple[Style, dict[str, Json]]:
+    if choice.method == "transfer":
+        return _transfer(choice, base, dataset, effort)
+    pictures, seed = some_of(dataset), effort.seed
+    with _bar(f"Learning ({choice.method})", "step") as progress:
+        if choice.method == "jojogan":
+            count = effort.steps or JOJOGAN_STEPS
+            return learn_paired(base, pictures, count, seed, progress), {"steps": count}
+        if choice.method == "personal":
+            count = effort.steps or PERSONAL_STEPS
+            return learn_personal(base, pictures, count, seed, progress), {"steps": count}
+        settings = LookSettings(seed=seed, part=choice.part)
+        settings = replace(
+            settings,
+            steps=effort.steps or settings.steps,
+            sparse=effort.sparse or settings.sparse,
+        )
+        style = learn_look(base, pictures, settings, progress)
+        return style, {"steps": settings.steps, "learned": choice.part}
+
+
+def _transfer(
+    choice: Choice, base: Model, dataset: ImageDataset, effort: _Effort
+) -> tuple[Style, dict[str, Json]]:
+    if len(dataset) < SOME:
+        raise StylemixError(
+            f"got {len(dataset)} pictures; expected {SOME} or more for a transfer; "
+            "use --method look"
+        )
+    settings = TransferSettings(seed=effort.seed, precision=effort.precision, part=choice.part)
+    settings = replace(settings, kimg=effort.kimg or settings.kimg)
+    with _bar("Learning a hand", "img") as progress:
+        style = learn_transfer(base, dataset, settings, effort.state, progress)
+    style.psi = TRANSFER_PSI
+    return style, {"kimg": settings.kimg, "learned": choice.part}
 
 
 def _describe(output: Path, scores: dict[str, float]) -> str:
@@ -162,45 +234,19 @@ def _describe(output: Path, scores: dict[str, float]) -> str:
     return ", ".join([f"{os.path.getsize(output) / 1000:.0f} KB", *figures])
 
 
-def _check_options(method: str, steps: int | None, kimg: float | None) -> None:
-    """Raises StylemixError for an option that only another method takes."""
-    other = "look" if method == "transfer" else "transfer"
-    option, value = ("--steps", steps) if method == "transfer" else ("--kimg", kimg)
-    if value is not None:
+def _check_options(method: str, given: Mapping[str, object], consent: str) -> None:
+    """Raises StylemixError for an option that only other methods take, or a missing consent."""
+    for option, value in given.items():
+        if value is not None and method not in TAKES[option]:
+            raise StylemixError(
+                f"got {option} for the method {method}; expected it with "
+                f"{' or '.join(TAKES[option])} only; leave it out, or change --method"
+            )
+    if method == "personal" and consent == NOT_RECORDED:
         raise StylemixError(
-            f"got {option} for the method {method}; expected it with {other} only; leave it out, "
-            f"or add --method {other}"
+            "got no --consent; expected how the person agreed, since a personal style draws that "
+            "very person; ask, and add it"
         )
-
-
-def _few(
-    method: str, base: Model, dataset: ImageDataset, steps: int | None, seed: int
-) -> tuple[Style, dict[str, float]]:
-    """The methods for few pictures."""
-    with _bar("Learning a look", "step") as progress:
-        if method == "jojogan":
-            count = STEPS if steps is None else steps
-            return learn_paired(base, some_of(dataset), count, seed, progress), {"steps": count}
-        settings = LookSettings(seed=seed)
-        settings = settings if steps is None else replace(settings, steps=steps)
-        style = learn_look(base, some_of(dataset), settings, progress)
-        return style, {"steps": settings.steps}
-
-
-def _transfer(
-    base: Model, dataset: ImageDataset, output: Path, kimg: float | None, precision: str, seed: int
-) -> tuple[Style, dict[str, float]]:
-    if len(dataset) < MANY // 4:
-        raise StylemixError(
-            f"got {len(dataset)} pictures; expected {MANY} or more for a transfer; "
-            "use --method look"
-        )
-    settings = TransferSettings(seed=seed, precision=precision)
-    settings = settings if kimg is None else replace(settings, kimg=kimg)
-    with _bar("Learning a hand", "img") as progress:
-        style = learn_transfer(base, dataset, settings, _state(output), progress)
-    style.psi = TRANSFER_PSI
-    return style, {"kimg": settings.kimg}
 
 
 def _state(output: Path) -> Path:

@@ -8,7 +8,7 @@ from torch import Tensor
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.mixing import Ingredient, render
 from stylemix.model import Model
-from stylemix.scores import score_style, style_statistics
+from stylemix.scores import score_style, style_statistics, worth
 from stylemix.style import Style
 
 
@@ -63,3 +63,16 @@ def test_statistics_do_not_depend_on_order_or_on_which_part_comes_first():
     assert found.square().sum() == pytest.approx(4, abs=1e-4)  # four stages that count the same
     assert found.shape == (2 * (16 + 24 + 32 + 96),)
     assert torch.equal(style_statistics(images[:1]), style_statistics(images[:1].clone()))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "distance", "wanted"),
+    [(0.5, 0.6, 0.25), (0.5, 0.0, 0.5), (1.0, 1.2, 0.0), (-0.3, 0.2, 0.0), (0.5, 1.5, 0.0)],
+)
+def test_worth_asks_for_both(accuracy, distance, wanted):
+    scores = {"style accuracy": accuracy, "identity distance": distance}
+    assert worth(scores) == pytest.approx(wanted)
+
+
+def test_worth_without_faces_is_the_style():
+    assert worth({"style accuracy": 0.4}) == 0.4

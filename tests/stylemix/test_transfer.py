@@ -16,6 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.mixing import Ingredient, render
 from stylemix.model import Model
 from stylemix.style import Style
+from stylemix.ties import distance_difference, tapped
 from stylemix.transfer import Transfer, TransferSettings, learn_transfer
 
 SETTINGS = TransferSettings(batch=8, kimg=0.024, tie_weight=0, lr=0.01)
@@ -126,13 +127,48 @@ def test_the_average_follows_slowly(model, dataset):
 
 @pytest.mark.parametrize(
     "change", [{"precision": "bf16"}, {"augment_p": 1.0}, {"r1_gamma": 50.0}, {"psi": 0.5},
-               {"tie_weight": 9.0}, {"tie_cells": 2, "tie_weight": 9.0}],
+               {"tie_weight": 9.0}, {"tie_cells": 2, "tie_weight": 9.0}, {"distance_weight": 500.0},
+               {"part": "affine"}],
 )  # fmt: skip
 def test_settings_have_an_effect(model, dataset, change):
     short = replace(SETTINGS, kimg=0.016, tie_weight=1.0)
     one, other = (learn_transfer(model, dataset, s) for s in (short, replace(short, **change)))
-    assert not equal(one, other)
+    assert set(one.weights) != set(other.weights) or not equal(one, other)
     assert all(torch.isfinite(value).all() for value in other.weights.values())
+
+
+def test_affine_layers_leave_convolutions_alone(model, dataset):
+    style = learn_transfer(model, dataset, replace(SETTINGS, kimg=0.016, part="affine"))
+    assert "b8.conv0.affine.weight" in style.weights
+    assert "b8.conv0.weight" not in style.weights
+
+
+def test_distances_between_people_are_kept(model, dataset):
+    ws = ws_of(model, 16)
+
+    def moved(weight: float) -> float:
+        settings = replace(SETTINGS, kimg=0.1, distance_weight=weight)
+        transfer = Transfer(model, settings)
+        learned = learn_transfer(model, dataset, settings)
+        with torch.no_grad():
+            for name, value in learned.weights.items():
+                transfer.synthesis.get_parameter(name).add_(value)
+            with tapped(model.generator.synthesis, "b8") as before:
+                model.generator.synthesis(ws, noise_mode="const")
+            with tapped(transfer.synthesis, "b8") as after:
+                transfer.synthesis(ws, noise_mode="const")
+        return float(distance_difference(after[0], before[0]))
+
+    assert moved(3000.0) < 0.7 * moved(0.0)
+
+
+def test_identity_holds_faces(dataset):
+    faces = tiny_model(resolution=16)
+    short = replace(SETTINGS, kimg=0.016)
+    one, other = (
+        learn_transfer(faces, dataset, replace(short, identity_weight=w)) for w in (0, 50)
+    )
+    assert not equal(one, other)
 
 
 def test_a_state_of_something_else_is_refused(model, dataset, tmp_path):

@@ -11,16 +11,17 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import adaptation, jojogan
+from stylemix import adaptation, jojogan, personal, style_choice
 from stylemix.alignment import NO_TEMPLATE
 from stylemix.checkpoint import load_model
 from stylemix.cli import main
+from stylemix.mixing import Ingredient, render
 from stylemix.projection_settings import ProjectionSettings
 from stylemix.scores import score_style
-from stylemix.style import load_style
+from stylemix.style import Style, load_style, save_style
 from stylemix.style_distance import StyleMeter
-from stylemix.tools.adapt import read_pictures
-from tests.models import saved, tiny_model
+from stylemix.style_pictures import read_pictures
+from tests.models import saved, tiny_model, ws_of
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,8 @@ def adapt(files, *arguments):
 def test_a_look(files):
     output = files / "look.pkl"
     about = ["--name", "grey", "--license", "CC0", "--credit", "nobody", "--consent", "no persons"]
-    result = adapt(files, "--output", output, "--no-align", "--steps", 3, "--strength", 0.7, *about)
+    options = ["--method", "look", "--no-align", "--steps", 3, "--strength", 0.7]
+    result = adapt(files, "--output", output, *options, *about)
     assert result.exit_code == 0, result.output
     style = load_style(output, tiny_model_in(files))
     assert style.strength == 0.7
@@ -79,14 +81,14 @@ def test_jojogan_and_its_steps(files, few, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
     monkeypatch.setattr(jojogan, "PRESETS", {"fast": quick})
     styles = []
-    for steps in (2, 8):
+    for steps in (1, 3):
         output = files / f"jojo-{steps}.pkl"
         options = ["--method", "jojogan", "--no-align", "--steps", steps]
         result = adapt(files, "--output", output, *options)
         assert result.exit_code == 0, result.output
         styles.append(load_style(output, tiny_model_in(files)))
     assert styles[0].info["method"] == "jojogan"
-    assert [style.info["steps"] for style in styles] == [2, 8]
+    assert [style.info["steps"] for style in styles] == [1, 3]
     size = [sum(float(v.square().sum()) for v in style.weights.values()) for style in styles]
     assert 0 < size[0] < size[1]
     refused = adapt(files, "--output", files / "x.pkl", "--method", "jojogan", "--kimg", 1)
@@ -96,7 +98,8 @@ def test_jojogan_and_its_steps(files, few, monkeypatch):
 
 def test_a_style_says_what_it_should_look_like(files, few):
     output = files / "told.pkl"
-    assert adapt(files, "--output", output, "--no-align", "--steps", 1).exit_code == 0
+    look = ["--method", "look", "--no-align", "--steps", 1]
+    assert adapt(files, "--output", output, *look).exit_code == 0
     model = tiny_model_in(files)
     pictures = read_pictures((files / "grey.zip",), model, False)
     images = pictures.batch(list(range(30)))[0].float() / 127.5 - 1
@@ -104,10 +107,100 @@ def test_a_style_says_what_it_should_look_like(files, few):
     assert torch.allclose(load_style(output, model).statistics, wanted, atol=2e-3)
 
 
+LOOK = ["--method", "look", "--no-align", "--steps", 2]
+
+
+def numbers(style):
+    """What a style holds of each kind: how many values are not 0."""
+    kinds = {"offsets": style.offsets, "weights": style.weights}
+    return {k: sum(int(v.count_nonzero()) for v in parts.values()) for k, parts in kinds.items()}
+
+
+def test_learn_says_how_much_changes(files, few):
+    found = {}
+    for part in ("offsets", "affine", "all"):
+        output = files / f"part-{part}.pkl"
+        result = adapt(files, "--output", output, *LOOK, "--learn", part)
+        assert result.exit_code == 0, result.output
+        style = load_style(output, tiny_model_in(files))
+        assert style.info["learned"] == part
+        found[part] = numbers(style)["weights"]
+    assert found["offsets"] < found["affine"] < found["all"]
+
+
+def test_sparse_keeps_a_share_of_the_offsets(files, few):
+    counts = []
+    for sparse in (1, 0.25):
+        output = files / f"sparse-{sparse}.pkl"
+        assert adapt(files, "--output", output, *LOOK, "--sparse", sparse).exit_code == 0
+        counts.append(numbers(load_style(output, tiny_model_in(files)))["offsets"])
+    assert counts[1] == pytest.approx(counts[0] / 4, abs=3)
+
+
+def test_layers_are_recommended(files, few):
+    output = files / "layers.pkl"
+    assert adapt(files, "--output", output, *LOOK, "--layers", "16-32px").exit_code == 0
+    assert load_style(output, tiny_model_in(files)).layers == "16-32px"
+
+
+def test_a_start_is_gone_on_from(files, few):
+    model = tiny_model_in(files)
+    bright = {"b32.torgb.bias": torch.full([3], 0.75)}
+    info = {"name": "bright", "licence": "CC0", "credit": "a painter"}
+    save_style(files / "bright.pkl", Style(model.fingerprint, weights=bright, info=info))
+    means = {}
+    for start in ("none", str(files / "bright.pkl")):
+        output = files / "started.pkl"
+        result = adapt(files, "--output", output, *LOOK, "--start", start)
+        assert result.exit_code == 0, result.output
+        style = load_style(output, model)
+        with torch.no_grad():
+            means[start] = float(
+                render(model.generator, ws_of(model, 4), [Ingredient(style)]).mean()
+            )
+    assert style.info["start"] == info
+    assert style.base == model.fingerprint
+    assert means[str(files / "bright.pkl")] - means["none"] == pytest.approx(0.75, abs=0.2)
+
+
+def test_auto_tells_what_it_chose(files, few, monkeypatch):
+    monkeypatch.setattr(style_choice, "domain_distance", lambda *_: 0.123)
+    result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert "30 pictures, near the model's faces (0.12): look of offsets" in result.output
+    assert load_style(files / "auto.pkl").info["method"] == "look"
+    monkeypatch.setattr(style_choice, "domain_distance", lambda *_: 0.5)
+    result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--kimg", 0.032)
+    assert result.exit_code == 0, result.output
+    assert "30 pictures, far from the model's faces (0.50): transfer of affine" in result.output
+    assert load_style(files / "auto.pkl").info["method"] == "transfer"
+
+
+def test_drawings_in_which_nobody_finds_a_face_are_taken_as_they_are(files, few):
+    result = adapt(files, "--output", files / "drawn.pkl", "--kimg", 0.032)
+    assert result.exit_code == 0, result.output
+    assert load_style(files / "drawn.pkl").info["method"] == "transfer"
+
+
+def test_a_person(files, few, monkeypatch):
+    quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
+    monkeypatch.setattr(personal, "PRESETS", {"fast": quick})
+    output = files / "person.pkl"
+    options = ["--method", "personal", "--no-align", "--consent", "in writing", "--steps", 2]
+    result = adapt(files, "--output", output, *options)
+    assert result.exit_code == 0, result.output
+    style = load_style(output, tiny_model_in(files))
+    assert (style.psi, style.info["steps"]) == (0.0, 2)
+    assert style.info["consent"] == "in writing"
+    assert style.shift is not None
+
+
 @pytest.fixture
 def few(monkeypatch):
     """Fewer faces to compare with: what is shown here does not depend on them."""
     monkeypatch.setattr(adaptation, "REFERENCES", 16)
+    monkeypatch.setattr(adaptation, "LOOKED_AT", 2)
+    monkeypatch.setattr(style_choice, "LOOKED_AT", 2)
     monkeypatch.setattr("stylemix.tools.adapt.score_style", partial(score_style, count=4))
     monkeypatch.setattr("stylemix.tools.adapt.StyleMeter", partial(StyleMeter, count=32))
 
@@ -115,7 +208,8 @@ def few(monkeypatch):
 def test_a_look_for_an_oblong_model(files, tmp_path, few):
     model = tiny_model(resolution=32, base=(3, 5), template=NO_TEMPLATE)
     base = ["--model", saved(model, tmp_path / "base.pkl")]
-    result = adapt(files, *base, "--output", tmp_path / "look.pkl", "--steps", 2)
+    look = ["--output", tmp_path / "look.pkl", "--method", "look", "--steps", 2]
+    result = adapt(files, *base, *look)
     assert result.exit_code == 0, result.output
     assert load_style(tmp_path / "look.pkl", model).offsets
 
@@ -128,7 +222,7 @@ def test_a_hand_for_a_grey_model(files, tmp_path, few):
     assert result.exit_code == 0, result.output
     style = load_style(tmp_path / "hand.pkl", model)
     assert style.weights["b16.torgb.weight"].shape == (1, 8, 1, 1)
-    result = adapt(files, *base, "--output", tmp_path / "look.pkl")
+    result = adapt(files, *base, "--output", tmp_path / "look.pkl", "--method", "look")
     assert result.exit_code == 2
     assert "got a model of 1 channels; expected one of colour" in result.output
 
@@ -137,7 +231,17 @@ def test_a_hand_for_a_grey_model(files, tmp_path, few):
     ("arguments", "said"),
     [
         (["--output", "look.txt"], "look.txt"),
-        (["--output", "look.pkl", "--kimg", "1"], "--kimg"),
+        (["--output", "look.pkl", "--method", "look", "--kimg", "1"], "--kimg for the method look"),
+        (
+            ["--output", "look.pkl", "--method", "transfer", "--steps", "1"],
+            "--steps for the method",
+        ),
+        (["--output", "look.pkl", "--method", "transfer", "--sparse", ".5"], "--sparse for the"),
+        (["--output", "look.pkl", "--method", "jojogan", "--learn", "all"], "--learn for the"),
+        (["--output", "look.pkl", "--method", "personal", "--start", "x"], "--start for the"),
+        (["--output", "look.pkl", "--method", "personal"], "got no --consent"),
+        (["--output", "look.pkl", "--layers", "hair"], "got layers 'hair'"),
+        (["--output", "look.pkl", "--method", "look", "--start", "nobody"], "got the style nobody"),
         (["--output", "look.pkl", "--align"], "face"),
     ],
 )

@@ -1,0 +1,58 @@
+"""What a discriminator knows by heart: its scores of pictures it has seen, of others, of fakes.
+
+    python docs/recipes/overfitting.py runs/faces/snapshot-000360.safetensors \\
+        --data some.zip --held-out val.zip
+
+One that learned what faces are scores unseen photos like seen ones. One that learned its pictures
+by heart takes unseen photos for fakes (arXiv 2006.06676, figure 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from stylemix.checkpoint import load_model
+from stylemix.dataset import ImageDataset
+from stylemix.errors import StylemixError
+from stylemix.latents import map_latents
+
+BATCH = 32
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Seen.")
+@click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--count", type=click.IntRange(BATCH), default=992, show_default=True)
+@torch.no_grad()
+def main(model: Path, data: Path, held_out: Path, count: int) -> None:
+    """Print mean scores and the share above 0 for each kind of pictures."""
+    network = load_model(str(model))
+    critic, generator = network.discriminator, network.generator
+    if critic is None:
+        raise StylemixError(f"{model}: got no discriminator; expected one; train with it kept")
+
+    def photos(path: Path) -> Iterator[Tensor]:
+        pictures = ImageDataset([path], (generator.config.height, generator.config.width))
+        for start in range(0, min(count, len(pictures)) // BATCH * BATCH, BATCH):
+            yield pictures.batch(range(start, start + BATCH))[0].float() / 127.5 - 1
+
+    def fakes() -> Iterator[Tensor]:
+        draw = torch.Generator().manual_seed(0)
+        for _ in range(count // BATCH):
+            z = torch.randn([BATCH, generator.z_dim], generator=draw)
+            yield generator.synthesis(map_latents(generator, z), noise_mode="const")
+
+    for name, parts in (("seen", photos(data)), ("unseen", photos(held_out)), ("fakes", fakes())):
+        scores = torch.cat([critic(part, None).flatten() for part in parts])
+        share = (scores > 0).float().mean()
+        click.echo(f"{name:7} mean {scores.mean():6.2f}, above 0: {share:.2f}")
+
+
+if __name__ == "__main__":
+    main()
