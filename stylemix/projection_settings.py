@@ -41,7 +41,7 @@ class ProjectionSettings:
 
 
 PRESETS = {
-    "fast": ProjectionSettings(w_steps=20, plus_steps=0, refine_steps=38),
+    "fast": ProjectionSettings(w_steps=20, plus_steps=0, refine_steps=50),
     "balanced": ProjectionSettings(),
     "best": ProjectionSettings(w_steps=100, plus_steps=300, refine_steps=300),
 }
