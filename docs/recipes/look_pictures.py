@@ -65,7 +65,29 @@ def noir(image: Image) -> Image:
     return np.repeat(luma * rim * 1.08, 3, axis=2)
 
 
-LOOKS: dict[str, Callable[[Image], Image]] = {"golden-hour": golden_hour, "noir": noir}
+def pastel(image: Image) -> Image:
+    """Muted and bright, pink in the shadows, rosy lips."""
+    luma = (image @ LUMA)[..., None]
+    image = np.clip(0.62 * image + 0.38 * (0.35 + 0.65 * luma), 0, 1) ** 0.72
+    image = image * np.array([0.90, 0.90, 0.98]) + np.array([0.10, 0.055, 0.075])
+    lips = 0.35 * _spot(image.shape, 0.5, 0.70, 0.12, 0.05)
+    return image * (1 - lips) + lips * np.array([0.93, 0.52, 0.60])
+
+
+LOOKS: dict[str, Callable[[Image], Image]] = {
+    "golden-hour": golden_hour,
+    "noir": noir,
+    "pastel": pastel,
+}
+
+
+def graded(look: str, picture: Pillow.Image) -> bytes:
+    """A picture in a look, as PNG bytes."""
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+    values = (np.clip(LOOKS[look](pixels), 0, 1) * 255).round().astype(np.uint8)
+    file = BytesIO()
+    Pillow.fromarray(values).save(file, "PNG")
+    return file.getvalue()
 
 
 @click.command()
@@ -79,11 +101,7 @@ def main(look: str, count: int, seed: int, model: str, output: Path) -> None:
     images = generate(load_generator(model), list(range(seed, seed + count)), psi=0.8)
     with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for i, image in enumerate(images):
-            pixels = np.asarray(to_pil(image), dtype=np.float64) / 255
-            graded = np.clip(LOOKS[look](pixels), 0, 1) * 255
-            file = BytesIO()
-            Pillow.fromarray(graded.round().astype(np.uint8)).save(file, "PNG")
-            archive.writestr(f"{look}-{i:04d}.png", file.getvalue())
+            archive.writestr(f"{look}-{i:04d}.png", graded(look, to_pil(image)))
     click.echo(f"Wrote {count} pictures to {output}")
 
 

@@ -1,0 +1,58 @@
+"""Pictures to measure styles with: three looks and two hands, each as 1, 8 and 256 others.
+
+    python docs/recipes/evaluation_pictures.py faces128-val.zip --output pictures
+
+The looks are photos from 200 on of the zip, graded; the hands are DiceBear's, which needs
+`pip install stylemix[avatars]`. Styles are learned from NAME-k1.zip and NAME-k8.zip and compared
+with NAME-held.zip. The first 40 photos become PEOPLE.zip, whom avatars are made of.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import click
+from cartoon_pictures import Illustrator
+from look_pictures import LOOKS, graded
+from PIL import Image
+
+from stylemix.files import atomic_write
+
+PEOPLE, FIRST, COUNT, SIZE, SEED = 40, 200, 264, 64, 77
+PARTS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
+
+
+def write_zip(path: Path, pictures: dict[str, bytes]) -> None:
+    """Pictures by file name, stored as they are."""
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, data in pictures.items():
+            archive.writestr(name, data)
+
+
+@click.command()
+@click.argument("photos", type=click.Path(exists=True, path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
+def main(photos: Path, output: Path) -> None:
+    """Write people and pictures of five styles from aligned PHOTOS, a zip."""
+    output.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(photos) as archive:
+        names = sorted(n for n in archive.namelist() if n.endswith((".jpg", ".png")))
+        write_zip(output / "people.zip", {Path(n).name: archive.read(n) for n in names[:PEOPLE]})
+        files = [io.BytesIO(archive.read(n)) for n in names[FIRST : FIRST + COUNT]]
+    filters = Image.Resampling.LANCZOS
+    faces = [Image.open(f).convert("RGB").resize((SIZE, SIZE), filters) for f in files]
+    sets = {look: [graded(look, face) for face in faces] for look in LOOKS}
+    for hand in ("toon-head", "personas"):
+        illustrator = Illustrator(hand)
+        sets[hand] = [illustrator.png(SEED, n, SIZE) for n in range(COUNT)]
+    for name, pictures in sets.items():
+        for part, rows in PARTS.items():
+            chosen = {f"{i:03d}.png": data for i, data in enumerate(pictures[rows])}
+            write_zip(output / f"{name}-{part}.zip", chosen)
+    click.echo(f"Wrote {len(sets)} styles and {min(PEOPLE, len(names))} people to {output}")
+
+
+if __name__ == "__main__":
+    main()
