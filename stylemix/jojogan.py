@@ -17,7 +17,7 @@ from stylemix.errors import StylemixError
 from stylemix.latents import map_latents
 from stylemix.model import Model
 from stylemix.projection import project
-from stylemix.projection_settings import PRESETS
+from stylemix.projection_settings import LATENTS
 from stylemix.refinement import changes, tuned_parameters
 from stylemix.style import Style
 
@@ -47,7 +47,7 @@ def learn_paired(
         )
     generator = model.generator
     pictures = pictures.to(generator.mapping.w_avg)
-    settings = replace(PRESETS["fast"], seed=seed)
+    settings = replace(LATENTS, seed=seed)
     parts = [project(model, part, settings).ws for part in pictures.split(8)]
     inverted = torch.cat(parts)
     with torch.no_grad():

@@ -44,7 +44,7 @@ class LookSettings:
     colour_weight: float = 10.0
     map_weight: float = 10.0
     texture_weight: float = 0.3
-    critic_weight: float = 1.0
+    critic_weight: float = 0.2
     structure_weight: float = 3.0
     identity_weight: float = 2.0
     size_weight: float = 0.002

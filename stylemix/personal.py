@@ -16,7 +16,7 @@ from torch import Tensor
 from stylemix.descent import Progress, descend
 from stylemix.model import Model
 from stylemix.projection import project
-from stylemix.projection_settings import PRESETS
+from stylemix.projection_settings import LATENTS
 from stylemix.refinement import changes
 from stylemix.similarity import Similarity
 from stylemix.style import Style
@@ -39,7 +39,7 @@ def learn_personal(
     called with (step, steps, loss).
     """
     generator = model.generator
-    settings = replace(PRESETS["fast"], seed=seed)
+    settings = replace(LATENTS, seed=seed)
     network = copy.deepcopy(generator.synthesis)
     learned = style_weights(network, "all")
     groups = []

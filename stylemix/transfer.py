@@ -55,8 +55,8 @@ class TransferSettings:
     part: str = "all"
     tie_weight: float = 2.0
     tie_cells: int = 16
-    distance_weight: float = 0.0
-    identity_weight: float = 0.0
+    distance_weight: float = 100.0
+    identity_weight: float = 2.0
     ema: float = 0.995
     psi: float = 1.0
     precision: str = "fp32"

@@ -23,6 +23,7 @@ def test_weights_of_losses_are_those_of_the_code():
         ("adapt.md", "colours", look.colour_weight),
         ("adapt.md", "colours over the face", look.map_weight),
         ("adapt.md", "texture", look.texture_weight),
+        ("adapt.md", "critic", look.critic_weight),
         ("adapt.md", "drawing", look.structure_weight),
         ("adapt.md", "identity", look.identity_weight),
         ("adapt.md", "size", look.size_weight),
@@ -37,6 +38,8 @@ def test_weights_of_losses_are_those_of_the_code():
         assert f"| `--preset {name}` | {steps} |" in text
     transfer, text = TransferSettings(), (DOCS / "adapt.md").read_text(encoding="utf-8")
     assert f"weight {transfer.tie_weight:g})" in text
+    assert f"2104.06820, weight {transfer.distance_weight:g})" in text
+    assert f"four faces (weight {transfer.identity_weight:g})" in text
     assert f"R1 with a weight of {transfer.r1_gamma:g}," in text
     assert f"p = {transfer.augment_p:g}," in text
     assert f"with a factor of {transfer.ema:g}" in text

@@ -35,7 +35,7 @@ from stylemix.style_pictures import choose_pictures, some_of
 from stylemix.style_start import added, with_style
 from stylemix.transfer import TransferSettings, learn_transfer
 
-TRANSFER_PSI = 0.7  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
+TRANSFER_PSI = 0.85  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
 PRECISIONS = ("fp32", "bf16")
 METHODS = ("auto", "look", "transfer", "personal", "jojogan")
 NOT_RECORDED = "not recorded"

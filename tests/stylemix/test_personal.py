@@ -22,7 +22,7 @@ def model():
 def learned(model, photos):
     quick = ProjectionSettings(w_steps=15, plus_steps=15, refine_steps=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(personal, "PRESETS", {"fast": quick})
+        patch.setattr(personal, "LATENTS", quick)
         return learn_personal(model, photos, steps=60)
 
 

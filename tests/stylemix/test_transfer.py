@@ -19,7 +19,9 @@ from stylemix.style import Style
 from stylemix.ties import distance_difference, tapped
 from stylemix.transfer import Transfer, TransferSettings, learn_transfer
 
-SETTINGS = TransferSettings(batch=8, kimg=0.024, tie_weight=0, lr=0.01)
+SETTINGS = TransferSettings(
+    batch=8, kimg=0.024, lr=0.01, tie_weight=0, distance_weight=0, identity_weight=0
+)
 
 
 @pytest.fixture(scope="module")

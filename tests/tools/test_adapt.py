@@ -79,7 +79,7 @@ def test_a_transfer_leaves_no_state(files):
 
 def test_jojogan_and_its_steps(files, few, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
-    monkeypatch.setattr(jojogan, "PRESETS", {"fast": quick})
+    monkeypatch.setattr(jojogan, "LATENTS", quick)
     styles = []
     for steps in (1, 3):
         output = files / f"jojo-{steps}.pkl"
@@ -184,7 +184,7 @@ def test_drawings_in_which_nobody_finds_a_face_are_taken_as_they_are(files, few)
 
 def test_a_person(files, few, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
-    monkeypatch.setattr(personal, "PRESETS", {"fast": quick})
+    monkeypatch.setattr(personal, "LATENTS", quick)
     output = files / "person.pkl"
     options = ["--method", "personal", "--no-align", "--consent", "in writing", "--steps", 2]
     result = adapt(files, "--output", output, *options)
