@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,13 +139,11 @@ def adapt_command(
     base = load_model(model, find_device(device))
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
-    given: dict[str, object] = {"--steps": steps, "--sparse": sparse, "--kimg": kimg}
-    given |= {"--learn": learn, "--start": start}
     choice, dataset = choose_pictures(method, images, base, align)
-    _check_options(choice.method, given, consent)
+    effort = _Effort(steps, sparse, kimg, precision, seed, state=_state(output))
+    _check_options(choice.method, effort, learn, start, consent)
     choice = replace(choice, part=learn or choice.part, start=start or choice.start)
     click.echo(choice, err=True)
-    effort = _Effort(steps, sparse, kimg, precision, seed, state=_state(output))
     style, told = _learn(choice, base, dataset, effort)
     pictures = some_of(dataset)
     if layers is not None:
@@ -161,7 +159,8 @@ def adapt_command(
     style.info |= {"seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}"}
     style.info |= {"scores": dict(scores), **told}
     save_style(output, style)
-    _state(output).unlink(missing_ok=True)
+    if choice.method == "transfer":
+        _state(output).unlink(missing_ok=True)
     click.echo(f"Wrote {output} ({choice.method}, {count} pictures): {_describe(output, scores)}")
 
 
@@ -234,8 +233,12 @@ def _describe(output: Path, scores: dict[str, float]) -> str:
     return ", ".join([f"{os.path.getsize(output) / 1000:.0f} KB", *figures])
 
 
-def _check_options(method: str, given: Mapping[str, object], consent: str) -> None:
+def _check_options(
+    method: str, effort: _Effort, learn: str | None, start: str | None, consent: str
+) -> None:
     """Raises StylemixError for an option that only other methods take, or a missing consent."""
+    given = {"--learn": learn, "--start": start, "--sparse": effort.sparse}
+    given |= {"--steps": effort.steps, "--kimg": effort.kimg}
     for option, value in given.items():
         if value is not None and method not in TAKES[option]:
             raise StylemixError(
