@@ -51,11 +51,12 @@ def demo_command(
             "or make a style with stylemix adapt and use stylemix mix"
         )
     portrait = read_portrait(source or PORTRAIT, network, face)
-    projection, _ = project_portraits([portrait], network)
+    projection, latents = project_portraits([portrait], network)
     cells = [portrait.alignment.crop, to_pil(projection.image[0])]
     for style in styles.values():
-        image = render(network.generator, projection.ws, [Ingredient(style)])[0]
-        cells.append(to_pil(image))
+        parts = [Ingredient(style)]
+        image = render(network.generator, projection.ws, parts, latents[0].detail)
+        cells.append(to_pil(image[0]))
     labels = ["photo, aligned", "reconstruction", *styles]
     sheet = grid(
         [resize(cell, CELL) for cell in cells], columns=len(cells), labels=labels, cell=CELL

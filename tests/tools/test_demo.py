@@ -13,14 +13,24 @@ from stylemix.mixing import Ingredient, render
 from stylemix.projection import seed_latent
 from stylemix.projection_settings import ProjectionSettings
 from stylemix.style import load_style, shipped_styles
+from stylemix.tools import demo
 
 
 def test_the_labelled_picture(tmp_path, monkeypatch):
     quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3, refine_steps=1)
     monkeypatch.setattr(portraits, "ProjectionSettings", lambda: quick)
+    details = []
+
+    def seen(generator, ws, parts, detail=None):
+        details.append(detail)
+        return render(generator, ws, parts, detail)
+
+    monkeypatch.setattr(demo, "render", seen)
     output = tmp_path / "demo.png"
     result = CliRunner().invoke(main, ["demo", "--output", str(output)])
     assert result.exit_code == 0, result.output
+    assert len(details) == len(shipped_styles())
+    assert None not in details  # avatars show what refinement found
     with Image.open(output) as image:
         columns = 2 + len(shipped_styles())
         assert image.width > columns * 256
