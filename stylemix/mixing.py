@@ -104,7 +104,8 @@ def prepare(
     """What `render` draws: ws [N, L, w_dim] moved, with offsets and weights of all styles."""
     where = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
-    weights = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
+    own = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
+    weights: dict[str, Tensor] = {}
     w_avg = generator.mapping.w_avg
     centred, shift = ws - w_avg, torch.zeros_like(ws[:1])
     for ingredient in ingredients:
@@ -112,6 +113,8 @@ def prepare(
         if style.psi != 1:
             pulls = [1 - min(max(factor, 0.0), 1.0) * (1 - style.psi) for factor in factors]
             centred *= ws.new_tensor(pulls)[:, None]
+            # What a photo changed of the weights is the person, too.
+            own = {name: pulls[_index_of(name, where)] * v for name, v in own.items()}
         if style.shift is not None:
             shift += ws.new_tensor(factors)[:, None] * style.shift.to(ws)
         for name, value in style.offsets.items():
@@ -123,6 +126,8 @@ def prepare(
         detail = _crossed(generator, detail, ingredient, factors)
     if any(ingredient.style.psi != 1 for ingredient in ingredients):
         ws = w_avg + centred
+    for name, value in own.items():
+        weights[name] = weights[name] + value if name in weights else value
     network = generator.synthesis
     if weights:
         network = copy.deepcopy(network)

@@ -42,8 +42,8 @@ class Style:
     Attributes:
         base: fingerprint of the model that it was made on.
         strength: recommended strength, 1 unless measured otherwise.
-        psi: truncation of the person's latent at full strength, 0 to 1. Far styles know faces near
-            the average better than the far latents that photos are projected to.
+        psi: truncation of the person (latent and own weights) at full strength, 0 to 1. Far styles
+            know faces near the average better than the far latents that photos are projected to.
         layers: recommended layers, as `latents.parse_layers` reads them.
         shift: added to w, [L, w_dim].
         offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.

@@ -224,6 +224,18 @@ def test_shares_pull_to_the_average_by_layer(model, ws):
     assert torch.allclose(got, plain(model, pulled), atol=1e-5)
 
 
+@pytest.mark.parametrize(("psi", "strength"), [(0.5, 1.0), (0.0, 1.0), (0.0, 0.5)])
+def test_what_a_photo_changed_of_the_weights_is_pulled_as_its_latent_is(model, ws, psi, strength):
+    change = {"b16.conv0.weight": torch.full([1], 0.1), "b32.torgb.bias": torch.full([1], 0.3)}
+    full = {k: v.expand_as(model.generator.synthesis.get_parameter(k)) for k, v in change.items()}
+    share = 1 - strength * (1 - psi)
+    pulled = model.generator.mapping.w_avg.lerp(ws, share)
+    wanted = render(model.generator, pulled, (), Detail({k: share * v for k, v in full.items()}))
+    style = Style("base", psi=psi)
+    got = render(model.generator, ws, [Ingredient(style, strength)], Detail(full))
+    assert torch.allclose(got, wanted, atol=1e-5)
+
+
 def test_a_look_keeps_the_pose(model, ws):
     factor = look_factor(model.generator)[:, 0].tolist()
     assert factor == pytest.approx([0, 0, 0] + 4 * [LOOK["middle"]] + [1, 1, 1])
