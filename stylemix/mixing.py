@@ -144,7 +144,7 @@ def prepare(
 def _crossed(
     generator: Generator, own: Detail | None, ingredient: Ingredient, factors: Sequence[float]
 ) -> Detail | None:
-    """The features and noise of a person in a style; weights are the style's own matter.
+    """The features and noise of a person in a style; `prepare` sees to the weights.
 
     Features hold what all layers up to theirs drew. They give way where a hand draws anew or
     another person comes in, whose features come with all of these layers.
