@@ -118,18 +118,23 @@ def readings(images: Tensor, template: Template) -> dict[str, Tensor]:
     eyes. light: brightness right of the nose less that on the left, of their sum.
     """
     points = landmarks(images, template)
-    happy = expressions(images, template)[:, EXPRESSIONS.index("happy")]
     left, right = points[:, LEFT_EYE].mean(dim=1), points[:, RIGHT_EYE].mean(dim=1)
     eyes, mouth = (left + right) / 2, points[:, MOUTH].mean(dim=1)
     apart = (right - left).norm(dim=1)
     gap = (points[:, LOWER_LIP] - points[:, UPPER_LIP]).norm(dim=1)
     return {
-        "smile": torch.logit(happy, 1e-9).clamp(-MOST_LOGIT, MOST_LOGIT),
+        "smile": smile_log_odds(images, template).clamp(-MOST_LOGIT, MOST_LOGIT),
         "yaw": yaw(points),
         "pitch": (points[:, 30, 1] - eyes[:, 1]) / (mouth[:, 1] - eyes[:, 1]),
         "mouth": gap / apart,
         "light": _light(images, template),
     }
+
+
+def smile_log_odds(images: Tensor, template: Template) -> Tensor:
+    """Log-odds [N] of a happy expression of aligned faces [N, 3, H, H], within +-20.7."""
+    happy = expressions(images, template)[:, EXPRESSIONS.index("happy")]
+    return torch.logit(happy.double(), 1e-9).to(images)
 
 
 def _light(images: Tensor, template: Template) -> Tensor:

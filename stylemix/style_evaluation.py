@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stylemix.directions import readings
+from stylemix.directions import readings, smile_log_odds
 from stylemix.face_readings import LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
 from stylemix.features import as_rgb
 from stylemix.judge import judged_embedding
@@ -126,6 +126,14 @@ def harmonic_interval(figures: dict[str, Tensor], seed: int = 0) -> tuple[float,
 
 
 def edit_magnitude(model: Model, less: Tensor, more: Tensor, name: str) -> Tensor:
-    """How much a reading ("smile", "yaw", ...) rises from images to images [N, C, H, W], [N]."""
-    before, after = (readings(as_rgb(images), model.template)[name] for images in (less, more))
+    """How much a reading ("smile", "yaw", ...) rises from images to images [N, C, H, W], [N].
+
+    Of smiles the log-odds as they are, not cut off as directions learn them: a face that goes from
+    surely to more surely happy has moved, too.
+    """
+    pairs = ((as_rgb(images), model.template) for images in (less, more))
+    if name == "smile":
+        before, after = (smile_log_odds(*pair) for pair in pairs)
+    else:
+        before, after = (readings(*pair)[name] for pair in pairs)
     return after - before

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from stylemix.checkpoint import load_model
+from stylemix.directions import MOST_LOGIT, readings, smile_log_odds
+from stylemix.features import as_rgb
 from stylemix.latents import map_latents
 from stylemix.mixing import Ingredient, render
 from stylemix.style import load_style
@@ -141,3 +143,16 @@ def test_edit_magnitude_sees_a_smile(model, ws):
     less, more = (render(model.generator, ws, [Ingredient(smile, s)]) for s in (-2.0, 2.0))
     assert float(edit_magnitude(model, less, more, "smile").mean()) > 2
     assert float(edit_magnitude(model, less, less, "smile").abs().max()) == 0
+
+
+def test_edit_magnitude_sees_sure_smiles_grow(model, ws):
+    smile = load_style("smile", model)
+    less, more = (render(model.generator, ws, [Ingredient(smile, s)]) for s in (2.0, 3.0))
+    before, after = (smile_log_odds(as_rgb(v), model.template) for v in (less, more))
+    sure = (before > MOST_LOGIT) & (after > MOST_LOGIT)
+    assert sure.sum() >= 2
+    grown = edit_magnitude(model, less, more, "smile")
+    torch.testing.assert_close(grown, after - before)
+    assert float(grown[sure].max()) > 0.5
+    capped = readings(as_rgb(less), model.template)["smile"][sure]
+    assert torch.equal(capped, torch.full_like(capped, MOST_LOGIT))
