@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from models import tiny_model
+from PIL import Image
 
 from stylemix.config import DiscriminatorConfig
 from stylemix.discriminator import Discriminator
@@ -245,6 +248,52 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     whole = json.loads((tmp_path / "whole.json").read_text())
     assert whole["alike"]
     assert whole["mix_most"] == 0
+
+
+def test_the_training_script_goes_on_dry_from_the_parts_that_it_left(tmp_path):
+    pictures = tmp_path / "faces"
+    pictures.mkdir()
+    for colour in ("red", "green", "blue", "white"):
+        Image.new("RGB", (16, 16), colour).save(pictures / f"{colour}.png")
+
+    def start(name, **more):
+        environment = os.environ | {
+            "DRY": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "MINUTES": "10",
+            "DATA": str(pictures), "VAL": "", "RUN": str(tmp_path / f"run-{name}"),
+            "OUT": str(tmp_path / name), **more,
+        }  # fmt: skip
+        command = ["bash", ROOT / "tests" / "bench" / "gpu_train.sh"]
+        return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+
+    def stop_beyond(lines, name, **more):  # so many lines of stats.jsonl, and give their number
+        stats = tmp_path / f"run-{name}" / "stats.jsonl"
+        with start(name, **more) as process:
+            while process.poll() is None:
+                if stats.exists() and len(stats.read_text().splitlines()) > lines:
+                    process.terminate()
+                    break
+                time.sleep(0.1)
+            assert process.wait(300) == 0, process.stderr.read()
+        return len(stats.read_text().splitlines())
+
+    def kimg(name):
+        text = (tmp_path / name / "summary.txt").read_text()
+        return re.search(r"train: stopped, .* from (\S+) to (\S+) kimg, \S+ s/kimg", text).groups()
+
+    lines = stop_beyond(0, "first")
+    stop_beyond(lines, "second", STATE=str(tmp_path / "first"))
+    assert kimg("first")[0] == "0"
+    assert kimg("second")[0] == kimg("first")[1]
+    assert float(kimg("second")[1]) > float(kimg("second")[0]) > 0
+    written = {path.name for path in (tmp_path / "second").iterdir()}
+    parts = {"run.tar.01-of-02", "run.tar.02-of-02"}
+    snapshot = f"snapshot-{int(float(kimg('second')[1])):06d}.safetensors"
+    assert written == {*parts, snapshot, "fakes.png", "train.txt", "summary.txt"}
+
+    (tmp_path / "first" / "run.tar.01-of-02").unlink()
+    with start("third", STATE=str(tmp_path / "first")) as process:
+        assert process.wait(300) == 2  # and never from zero
+        assert "got 1 parts of run.tar" in process.stderr.read()
 
 
 def test_the_loop_is_measured_beside_the_bare_step():

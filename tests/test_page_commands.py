@@ -26,7 +26,10 @@ from tests.test_docs import DOCS, ROOT, blocks
 from tests.toy_launcher import run_launcher
 from tests.toy_shards import write_shards
 
-PAGES = ("train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video", "mix", "edit")
+PAGES = (
+    "train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video", "mix", "edit",
+    "project",
+)  # fmt: skip
 PORTRAITS = Path(__file__).parent / "data" / "portraits"
 MODEL = ROOT / "stylemix" / "assets" / "faces-64.safetensors"
 
@@ -42,6 +45,7 @@ TOY = {
     "metrics": ["--count", "8", "--batch", "4", "--device", "cpu"],
     "sweep": [*TRAIN, *SMALL, "--resolution", "8", "--trials", "2", "--metrics", "kid"],
     "info": [],
+    "project": ["--budget", ".2", "--device", "cpu"],
     "mix": ["--size", "32", "--device", "cpu"],
     "edit": ["--size", "32", "--device", "cpu"],
     "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],
@@ -53,7 +57,7 @@ CHANGED = {
     "test_two_hosts.py and test_cluster_files.py start the processes",
     "--nproc-per-node": "two processes instead of eight",
     "--size 1024": "64 px instead: the portraits are small",
-    "me.jpg": "a seed, as for all photos: projecting takes a minute",
+    "me.jpg": "a seed, as for all photos but those of project itself: that takes a while",
     "photo.jpg": "a seed, too",
     "look.jpg": "a seed, too",
     "photos/": "a folder of latents, for the same reason",
@@ -102,6 +106,10 @@ def stand_ins(tmp_path_factory):
     for seed, name in enumerate(("me", "people/me", "people/you")):
         latent = Latent(seed_latent(model.generator, seed)[0], model.fingerprint)
         save_latent(folder / f"{name}.latent.safetensors", latent)
+    (folder / "latents").mkdir()
+    shutil.copy(folder / "me.latent.safetensors", folder / "latents")
+    shutil.copy(PORTRAITS / "obama.jpg", folder / "me.jpg")
+    (folder / "photos" / "two_people.jpg").unlink()  # which of the two is asked of the user
     shutil.copy(find_style("golden-hour"), folder / "influencer.pkl")
     shutil.copy(find_style("smile"), folder / "cheerful.pkl")
     return folder

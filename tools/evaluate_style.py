@@ -210,18 +210,8 @@ class _Bench:
         """Figures, and for each photo what is shown: photo, reconstruction and avatars."""
         device = self.model.generator.mapping.w_avg.device
         photos = torch.stack([portrait.image for portrait in portraits]).to(device)
-        plain = torch.cat([self.mixer.show(latent) for latent in latents])
-        styled = torch.stack(
-            [
-                torch.cat(
-                    [
-                        self.mixer.show(one, [self.mixer.ingredient(item, one, self.strength)])
-                        for one in latents
-                    ]
-                )
-                for item in self.wanted
-            ]
-        )
+        plain = self._show(latents, [[]] * len(latents))
+        styled = torch.stack([self._styled(latents, item) for item in self.wanted])
         figures = judge_avatars(self.model, Avatars(photos, plain, styled, self.looks), self.meter)
         record: Record = {
             "reconstruction": summarise(self._reconstruction(photos, plain)),
@@ -232,6 +222,16 @@ class _Bench:
             record["edits"] = summarise(self._edits(latents))
         shown = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
         return record, shown
+
+    def _styled(self, latents: list[Latent], item: Wanted) -> Tensor:
+        return self._show(
+            latents, [[self.mixer.ingredient(item, one, self.strength)] for one in latents]
+        )
+
+    def _show(self, latents: list[Latent], ingredients: list[list[Ingredient]]) -> Tensor:
+        """Images [N, C, H, W] as their files have them, which is within [-1, 1]."""
+        pairs = zip(latents, ingredients, strict=True)
+        return torch.cat([self.mixer.show(one, some) for one, some in pairs]).clamp(-1, 1)
 
     @torch.no_grad()
     def _reconstruction(self, photos: Tensor, plain: Tensor) -> dict[str, Tensor]:
@@ -252,10 +252,8 @@ class _Bench:
         for name, strength in EDITS.items():
             style = self.edits[name]
             less, more = (
-                torch.cat(
-                    [self.mixer.show(one, [Ingredient(style, sign * strength)]) for one in latents]
-                )
-                for sign in (-1, 1)
+                self._show(latents, [[Ingredient(style, way)]] * len(latents))
+                for way in (-strength, strength)
             )
             found[name] = edit_magnitude(self.model, less, more, name).cpu()
         return found

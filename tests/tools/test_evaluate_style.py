@@ -35,7 +35,7 @@ def files(tmp_path, monkeypatch):
         bias = sign * torch.tensor([2.0, 0.0, -2.0])
         style = Style(model.fingerprint, weights={"b32.torgb.bias": bias})
         image = model.generator.synthesis(ws_of(model, 4), noise_mode="const")
-        pictures = image + bias[:, None, None]
+        pictures = (image + bias[:, None, None]).clamp(-1, 1)
         style.statistics = StyleMeter(model, 32).look(pictures)
         save_style(tmp_path / f"{name}.pkl", style)
         style.statistics = None
@@ -114,3 +114,17 @@ def test_photos_without_a_face_are_left_out(files):
     assert result.exit_code == 0, result.output
     assert "Left out" in result.output
     assert json.loads((files / "out" / "report.json").read_text())["photos"] == 2
+
+
+def test_what_is_judged_is_within_range_as_files_are(files, monkeypatch):
+    judged = []
+    judge = evaluate_style.judge_avatars
+    monkeypatch.setattr(
+        evaluate_style, "judge_avatars", lambda *args: judged.append(args[1]) or judge(*args)
+    )
+    result = evaluate(files, "--style", f"{files / 'red.pkl'}:3", "--method", "fast")
+    assert result.exit_code == 0, result.output
+    (avatars,) = judged
+    assert float(avatars.styled.max()) == 1.0  # of 6 and more before
+    assert float(avatars.styled.min()) == -1.0
+    assert float(avatars.plain.abs().max()) <= 1.0
