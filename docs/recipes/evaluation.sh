@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole evaluation of projections and styles: every figure of its table in docs/log.md.
+# The whole evaluation of projections and styles: the figures of "Results" in docs/evaluate-style.md.
 #
 #     bash docs/recipes/evaluation.sh faces128-val.zip portraits/ evaluation
 #

@@ -33,8 +33,9 @@ else
   data=${DATA:-} val=${VAL:-}
   fixed=(--resolution 128 --template faces128)
   # The state is 16 bytes a weight of the generator and 12 of the discriminator: 54 MiB with these, and
-  # 624 MiB with the automatic 16384, 512, 512 and 512. All else is automatic.
-  recipe=(--mirror --channel-base 4096 --channel-max 160 --z-dim 128 --w-dim 128)
+  # 624 MiB with the automatic 16384, 512, 512 and 512. Photos are to be projected, so noise is fine
+  # only. All else is automatic.
+  recipe=(--mirror --noise fine --channel-base 4096 --channel-max 160 --z-dim 128 --w-dim 128)
 fi
 [ $# -eq 0 ] || recipe=("$@")
 read -ra data <<<"$data"
