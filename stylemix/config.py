@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from stylemix.errors import StylemixError
 
 ARCHITECTURES = ("skip", "resnet", "orig")
+HEADS = ("rgb", "haar")
 LARGEST = 1024  # nominal resolution
 SMALLEST_BASE, LARGEST_BASE = 3, 16  # sides that `network_size` chooses from
 
@@ -59,14 +60,19 @@ class _NetworkConfig:
         return self.base[0] * resolution // 4, self.base[1] * resolution // 4
 
     @property
+    def enlarged(self) -> int:
+        """How many times larger than the finest block the image is."""
+        return 1
+
+    @property
     def height(self) -> int:
         """Height of the image in px."""
-        return self.block_size(self.img_resolution)[0]
+        return self.block_size(self.img_resolution)[0] * self.enlarged
 
     @property
     def width(self) -> int:
         """Width of the image in px."""
-        return self.block_size(self.img_resolution)[1]
+        return self.block_size(self.img_resolution)[1] * self.enlarged
 
     @property
     def colours(self) -> str:
@@ -84,10 +90,30 @@ class _NetworkConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig(_NetworkConfig):
-    """Sizes of a generator (StyleGAN2, arXiv 1912.04958)."""
+    """Sizes of a generator (StyleGAN2, arXiv 1912.04958).
+
+    `img_resolution` is that of the finest block. With `head` "haar" this block predicts the four
+    Haar subbands of an image of twice its size (SWAGAN, arXiv 2102.06108, section 3).
+    """
 
     z_dim: int = 512
     w_dim: int = 512
+    head: str = "rgb"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head not in HEADS:
+            raise StylemixError(f"got head {self.head!r}; expected one of {', '.join(HEADS)}")
+
+    @property
+    def enlarged(self) -> int:
+        """How many times larger than the finest block the image is."""
+        return 2 if self.head == "haar" else 1
+
+    def colour_channels(self, resolution: int) -> int:
+        """Output channels of the block's torgb: the image's, or four subbands of each."""
+        finest = resolution == self.img_resolution
+        return self.img_channels * (self.enlarged**2 if finest else 1)
 
     @property
     def num_ws(self) -> int:

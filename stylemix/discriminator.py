@@ -50,6 +50,30 @@ class DiscriminatorBlock(nn.Module):
         return self.conv1(self.conv0(x)), img
 
 
+class Entry(nn.Module):
+    """Where images entered before finer blocks were added, which fade in (arXiv 1710.10196, 3)."""
+
+    def __init__(self, resolution: int, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.resolution = resolution  # of the block that takes what the added ones give
+        self.register_buffer("resample_filter", setup_filter(config.resample_filter))
+        self.fromrgb: Conv2d | None = None
+        if config.architecture != "skip":  # there images enter at every block anyway
+            width, clamp = config.channels(resolution), config.conv_clamp
+            self.fromrgb = Conv2d(config.img_channels, width, 1, act="lrelu", conv_clamp=clamp)
+
+    resample_filter: Tensor
+
+    def forward(self, x: Tensor, img: Tensor, share: float) -> Tensor:
+        """Features x [N, C, h, w] of added blocks by `share`, the rest from img [N, C, H, W]."""
+        if self.fromrgb is None:
+            return x * share
+        while img.shape[2] > x.shape[2]:
+            img = downsample2d(img, self.resample_filter)
+        y: Tensor = self.fromrgb(img.to(x.dtype))
+        return y.lerp(x, share)
+
+
 class DiscriminatorEpilogue(nn.Module):
     """The last block: minibatch standard deviation, a convolution, two linear layers."""
 
@@ -91,7 +115,9 @@ class Discriminator(nn.Module):
             self.mapping = MappingNetwork(0, config.c_dim, self.cmap_dim, config.mapping_layers)
         self.b4 = DiscriminatorEpilogue(self.cmap_dim, config)
 
-    def _blocks(self, img: Tensor, dtype: torch.dtype | None) -> tuple[list[Tensor], Tensor | None]:
+    def _blocks(
+        self, img: Tensor, dtype: torch.dtype | None, fade: tuple[Entry, float] | None = None
+    ) -> tuple[list[Tensor], Tensor | None]:
         expected = (self.img_channels, self.config.height, self.config.width)
         if img.ndim != 4 or tuple(img.shape[1:]) != expected:
             raise StylemixError(
@@ -105,6 +131,8 @@ class Discriminator(nn.Module):
         kinds = block_dtypes(dtype or img.dtype, len(resolutions))
         for resolution, kind in zip(resolutions, reversed(kinds), strict=True):
             block = self.get_submodule(f"b{resolution}")
+            if fade is not None and x is not None and resolution == fade[0].resolution:
+                x = fade[0](x, img, fade[1])
             x, rest = block(x if x is None else x.to(kind), rest, kind)
             maps.append(x)
         return maps, rest
@@ -114,10 +142,17 @@ class Discriminator(nn.Module):
         return self._blocks(img, dtype)[0]
 
     def forward(
-        self, img: Tensor, c: Tensor | None = None, dtype: torch.dtype | None = None
+        self,
+        img: Tensor,
+        c: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+        fade: tuple[Entry, float] | None = None,
     ) -> Tensor:
-        """Logits [N, 1] of img [N, C, H, W] with labels c [N, c_dim]; `dtype` of the features."""
-        maps, rest = self._blocks(img, dtype)
+        """Logits [N, 1] of img [N, C, H, W] with labels c [N, c_dim]; `dtype` of the features.
+
+        With `fade` the blocks above an entry count by a share only, see `Entry`.
+        """
+        maps, rest = self._blocks(img, dtype, fade)
         x = self.b4(maps[-1] if maps else None, rest)
         if self.c_dim > 0:
             cmap = self.mapping(None, c)

@@ -19,6 +19,7 @@ from stylemix.layers import (
     FullyConnected,
     Modulation,
     block_dtypes,
+    inverse_haar,
     modulated_colors,
     modulated_conv2d,
     modulation,
@@ -101,18 +102,18 @@ class SynthesisLayer(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to colours, without demodulation."""
 
-    def __init__(self, in_channels: int, config: GeneratorConfig) -> None:
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
         self.conv_clamp = config.conv_clamp
         self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn([config.img_channels, in_channels, 1, 1]))
-        self.bias = nn.Parameter(torch.zeros([config.img_channels]))
+        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, 1, 1]))
+        self.bias = nn.Parameter(torch.zeros([out_channels]))
         self.weight_gain = 1 / math.sqrt(in_channels)
 
     groups = 1  # as in SynthesisLayer
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Maps x [N, C, H, W] with style [N, C] to float32 images [N, img_channels, H, W]."""
+        """Maps x [N, C, H, W] with style [N, C] to float32 colours [N, out_channels, H, W]."""
         x = modulated_colors(x, self.weight, style * self.weight_gain, self.groups)
         return bias_act(x, self.bias, clamp=self.conv_clamp).float()
 
@@ -137,7 +138,8 @@ class SynthesisBlock(nn.Module):
                 )
         self.conv1 = SynthesisLayer(out, out, resolution, 1, config)
         if config.architecture == "skip" or resolution == config.img_resolution:
-            self.torgb = ToRGB(out, config)
+            self.torgb = ToRGB(out, config.colour_channels(resolution), config)
+        self.haar = config.head == "haar" and resolution == config.img_resolution
 
     resample_filter: Tensor
 
@@ -174,6 +176,9 @@ class SynthesisBlock(nn.Module):
             img = upsample2d(img, self.resample_filter)
         if "torgb" in styles:
             rgb = self.torgb(x, styles["torgb"])
+            if self.haar:
+                rgb = inverse_haar(rgb)
+                img = None if img is None else upsample2d(img, self.resample_filter)
             img = rgb if img is None else img + rgb
         return x, img
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stylemix.ops import (
     ACTIVATIONS,
@@ -191,6 +192,18 @@ def modulated_colors(x: Tensor, weight: Tensor, style: Tensor, groups: int = 1) 
         weights = (weight.flatten(1).unflatten(0, (groups, -1)) * parts).to(x.dtype)
         y = pixels.reshape(n, h * w, groups, -1).transpose(1, 2) @ weights.mT
     return y.mT.reshape(n, weight.shape[0], h, w).contiguous()
+
+
+def inverse_haar(bands: Tensor) -> Tensor:
+    """Orthonormal inverse Haar transform, bands [N, 4 C, H, W] -> images [N, C, 2 H, 2 W].
+
+    The bands of a channel are neighbours: mean, horizontal, vertical and diagonal difference.
+    """
+    mean, across, down, diagonal = (bands / 2).unflatten(1, (-1, 4)).unbind(2)
+    top, bottom = mean + down, mean - down
+    left, right = across + diagonal, across - diagonal
+    corners = (top + left, top - left, bottom + right, bottom - right)
+    return functional.pixel_shuffle(torch.stack(corners, dim=2).flatten(1, 2), 2)
 
 
 class MinibatchStddev(nn.Module):

@@ -68,6 +68,8 @@ def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
     sizes = asdict(config)
     if config.base == SQUARE:
         del sizes["base"]  # so that files of square models stay what they were
+    if sizes.get("head") == "rgb":
+        del sizes["head"]  # so that older versions read them
     return _plain(sizes)
 
 

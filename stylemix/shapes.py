@@ -61,8 +61,9 @@ def _generator(config: GeneratorConfig) -> Shapes:
             shapes[f"{name}.resample_filter"] = taps
         if config.architecture == "skip" or r == config.img_resolution:
             shapes |= _linear(f"{block}.torgb.affine", config.w_dim, out)
-            shapes[f"{block}.torgb.weight"] = (config.img_channels, out, 1, 1)
-            shapes[f"{block}.torgb.bias"] = (config.img_channels,)
+            colours = config.colour_channels(r)
+            shapes[f"{block}.torgb.weight"] = (colours, out, 1, 1)
+            shapes[f"{block}.torgb.bias"] = (colours,)
     return shapes
 
 

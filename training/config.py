@@ -8,7 +8,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from stylemix.augment import PIPES
-from stylemix.config import ARCHITECTURES, DiscriminatorConfig, GeneratorConfig, network_size
+from stylemix.config import (
+    ARCHITECTURES,
+    HEADS,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    network_size,
+)
 from stylemix.errors import StylemixError
 from stylemix.losses import LOSSES
 from stylemix.training.presets import PRESETS, automatic
@@ -18,6 +24,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "preset": tuple(PRESETS),
     "channels": (1, 3, 4),
     "precision": ("auto", "fp32", "bf16", "fp16"),
+    "head": HEADS,
     "g_architecture": ARCHITECTURES,
     "d_architecture": ARCHITECTURES,
     "loss": tuple(LOSSES),
@@ -51,6 +58,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "ema_kimg": (0, 10**7),
     "ema_rampup": (0, 1000),
     "freeze_d": (0, 1000),
+    "transfer_lr": (0, 1),
+    "fade_kimg": (0, 10**6),
+    "feature_weight": (0, 10**6),
     "augment_p": (0, 1),
     "ada_target": (-1, 1),
     "ada_kimg": (0.001, 10**7),
@@ -64,7 +74,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "early_stop": (0, 10**6),
     "rollbacks": (0, 1000),
 }
-SCHEDULED = ("lr", "d_lr", "beta2", "r1_gamma", "r2_gamma", "ema_kimg", "augment_p")
+SCHEDULED = (
+    "lr", "d_lr", "beta2", "r1_gamma", "r2_gamma", "ema_kimg", "augment_p", "transfer_lr",
+)  # fmt: skip
 # What a continued run may be given anew: how long, what is written, how the work is split.
 MAY_CHANGE = (
     "kimg", "batch_gpu", "snapshot_kimg", "tick_kimg", "metrics", "metrics_data", "metrics_count",
@@ -98,12 +110,14 @@ class TrainConfig:
     channel_base: int | None = None
     d_channel_base: int | None = None
     channel_max: int | None = None
+    head: str = "rgb"
     g_architecture: str = "skip"
     d_architecture: str | None = None
     mbstd_group: int | None = None
     conv_clamp: float | None = None
     # Optimisation
     loss: str | None = None
+    feature_weight: float = 0
     lr: float | str | None = None
     d_lr: float | str | None = None
     beta2: float | str = 0.99
@@ -119,6 +133,8 @@ class TrainConfig:
     # Starting from a trained model
     transfer: str | None = None
     freeze_d: int = 0
+    transfer_lr: float | str = 1
+    fade_kimg: float = 10
     # Augmentation
     augment: str = "ada"
     augment_pipe: str = "bgc"
@@ -163,8 +179,9 @@ class TrainConfig:
             )
         # Refuses sizes that no network has, and too few channels for them.
         side, base = network_size(*self.size)
-        for channels in (self.channel_base, self.d_channel_base):
-            GeneratorConfig(side, base=base, channel_base=channels or 32768)
+        GeneratorConfig(side, base=base, channel_base=self.d_channel_base or 32768)
+        side = side // 2 if self.head == "haar" else side
+        GeneratorConfig(side, base=base, channel_base=self.channel_base or 32768, head=self.head)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -229,7 +246,7 @@ class TrainConfig:
         """Sizes of the generator for labels of width `c_dim`, of resolved settings."""
         assert self.z_dim is not None
         assert self.w_dim is not None
-        return GeneratorConfig(
+        sizes = GeneratorConfig(
             z_dim=self.z_dim,
             w_dim=self.w_dim,
             mapping_layers=self.mapping_layers or 8,
@@ -237,6 +254,9 @@ class TrainConfig:
             channel_base=self.channel_base or 32768,
             **self._common(c_dim),
         )
+        if self.head == "haar":
+            return replace(sizes, head="haar", img_resolution=sizes.img_resolution // 2)
+        return sizes
 
     def discriminator(self, c_dim: int = 0) -> DiscriminatorConfig:
         """Sizes of the discriminator for labels of width `c_dim`, of resolved settings."""
@@ -285,8 +305,9 @@ def _expect_range(name: str, value: float | str, limits: tuple[float, float]) ->
 
 def changed(before: dict[str, Any], now: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Settings that differ from those of a run, and that it cannot be continued with."""
-    names = [f.name for f in fields(now) if f.name not in MAY_CHANGE]
-    pairs = {name: (before.get(name), getattr(now, name)) for name in names}
+    # A state of before an option was there has its default.
+    own = {f.name: f.default for f in fields(now) if f.name not in MAY_CHANGE}
+    pairs = {name: (before.get(name, usual), getattr(now, name)) for name, usual in own.items()}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.augment import PIPES
+from stylemix.discriminator import Entry
 from stylemix.losses import (
     d_logistic,
     d_relativistic,
@@ -21,6 +22,7 @@ from stylemix.losses import (
 from stylemix.training import log
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
+from stylemix.training.feature_discriminator import d_hinge, g_hinge
 from stylemix.training.heartbeat import Heartbeat
 from stylemix.training.parts import Draws, Part, cells
 from stylemix.training.state import TrainState
@@ -79,12 +81,14 @@ class Step:
         assert config.batch is not None
         index = nimg // config.batch
         state.set_rates(config)
-        state.discriminator.requires_grad_(False)
+        state.thaw(config)
+        state.hold_discriminators()
         self.phase("Gmain", draws, batches)
         if config.path_length_weight and index % config.g_reg_interval == 0:
             self.phase("Greg", draws, batches)
-        for name, parameter in state.discriminator.named_parameters():
-            parameter.requires_grad_(name not in self.state.frozen)
+        state.thaw(config)
+        if state.feature_discriminator is not None:
+            state.feature_discriminator.renew()
         self.phase("Dmain", draws, batches)
         gammas = config.value("r1_gamma", nimg), config.value("r2_gamma", nimg)
         if config.d_reg_interval and any(gammas) and index % config.d_reg_interval == 0:
@@ -105,7 +109,9 @@ class Step:
             "Gmain": self._g_main, "Greg": self._g_reg, "Dmain": self._d_main, "Dreg": self._d_reg,
         }[name]  # fmt: skip
         is_g = name.startswith("G")
-        network: nn.Module = state.generator if is_g else state.discriminator
+        networks: list[nn.Module] = [state.generator if is_g else state.discriminator]
+        if name == "Dmain" and state.feature_discriminator is not None:
+            networks.append(state.feature_discriminator)
         optimizer = state.g_optimizer if is_g else state.d_optimizer
         optimizer.zero_grad(set_to_none=True)
         self.heartbeat.at(name)
@@ -114,7 +120,7 @@ class Step:
             loss = loss_of(draws, batch, sums) * batch.part.weight
             loss.backward()
             sums.add("loss", loss)
-        parameters = [p for p in network.parameters() if p.requires_grad]
+        parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -149,6 +155,8 @@ class Step:
             log.add(self.stats, "Loss/scores/fake", values["fake score"])
             log.add(self.stats, "Loss/signs/real", values["signs"] / values["count"])
             log.add(self.stats, "Progress/diversity", state.diversity)
+            if "feature loss" in values:
+                log.add(self.stats, "Loss/D/features", values["feature loss"])
         for key in ("r1", "r2"):
             if key in values:
                 log.add(self.stats, f"Loss/{key}_penalty", values[key])
@@ -159,14 +167,16 @@ class Step:
         """The generator against the discriminator."""
         c = self._fake_labels(draws, "Gmain", batch.part)
         fakes = self._fakes(draws, "Gmain", batch.part, c, sums)
-        logits = self._score(draws, "Gmain", batch.part, fakes, c)
+        logits, maps = self._score(draws, "Gmain", batch.part, fakes, c)
         if self.config.loss == "relativistic":
             with torch.no_grad():
-                real_logits = self._score(
+                real_logits, _ = self._score(
                     draws, "Gmain real", batch.part, batch.reals, batch.labels
                 )
-            return g_relativistic(logits, real_logits)
-        return (g_minimax if self.config.loss == "minimax" else g_logistic)(logits)
+            loss = g_relativistic(logits, real_logits)
+        else:
+            loss = (g_minimax if self.config.loss == "minimax" else g_logistic)(logits)
+        return loss + self.config.feature_weight * g_hinge(maps) if maps else loss
 
     def _g_reg(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
         """Path length regularisation, in float32 since it differentiates a gradient.
@@ -195,17 +205,21 @@ class Step:
         c = self._fake_labels(draws, "Dmain", part)
         with torch.no_grad():
             fakes = self._fakes(draws, "Dmain", part, c, sums)
-        fake_logits = self._score(draws, "Dmain fake", part, fakes, c)
-        real_logits = self._score(draws, "Dmain real", part, batch.reals, batch.labels)
+        fake_logits, fake_maps = self._score(draws, "Dmain fake", part, fakes, c)
+        real_logits, real_maps = self._score(draws, "Dmain real", part, batch.reals, batch.labels)
         sums.add("signs", real_logits.sign().sum())
         sums.add("count", torch.tensor(float(len(part)), device=self.device))
         sums.add("real score", real_logits.mean() * part.weight)
         sums.add("fake score", fake_logits.mean() * part.weight)
         sums.add("real spread", _spread(batch.reals) * part.weight)
         sums.add("fake spread", _spread(fakes) * part.weight)
-        if self.config.loss == "relativistic":
-            return d_relativistic(real_logits, fake_logits)
-        return d_logistic(real_logits, fake_logits)
+        relativistic = self.config.loss == "relativistic"
+        loss = (d_relativistic if relativistic else d_logistic)(real_logits, fake_logits)
+        if not real_maps:
+            return loss
+        feature_loss = d_hinge(real_maps, fake_maps)
+        sums.add("feature loss", feature_loss * part.weight)
+        return loss + feature_loss
 
     def _d_reg(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
         """R1 on reals and R2 on fakes, in float32 like the path length."""
@@ -218,7 +232,7 @@ class Step:
                 pairs.append(("r2", self._fakes(draws, "Dreg", part, c), c))
         for name, images, c in pairs:
             images = images.detach().requires_grad_(True)
-            logits = self._score(draws, f"Dreg {name}", part, images, c, torch.float32)
+            logits, _ = self._score(draws, f"Dreg {name}", part, images, c, penalty=True)
             penalty = r1_penalty(logits, images).mean()
             sums.add(name, penalty * part.weight)
             loss = loss + penalty * self.config.value(f"{name}_gamma", nimg) / 2
@@ -269,17 +283,29 @@ class Step:
         part: Part,
         images: Tensor,
         c: Tensor | None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
-        """Logits [N, 1] of augmented images, in the order of `cells`."""
+        penalty: bool = False,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Logits [N, 1] of augmented images, in the order of `cells`, and those on features.
+
+        For a penalty in float32 and without the latter.
+        """
         torch.manual_seed(draws.key(f"{name} augment"))
         p = self.state.counters.augment_p
         images = self.pipe(images, p, part=(part.start, part.total))
         assert self.config.mbstd_group is not None
         order = cells(len(part), self.config.mbstd_group).to(self.device)
         c = None if c is None else c[order]
-        network = self.state.discriminator
-        return network(images[order], c, dtype=dtype or self.dtype).float()  # type: ignore[no-any-return]
+        images = images[order]
+        dtype = torch.float32 if penalty else self.dtype
+        logits = self.state.discriminator(images, c, dtype=dtype, fade=self._fade(draws)).float()
+        features = self.state.feature_discriminator
+        return logits, [] if features is None or penalty else features(images, dtype)
+
+    def _fade(self, draws: Draws) -> tuple[Entry, float] | None:
+        """Where images enter below the blocks that were added, and by how much these count."""
+        share = draws.cur_nimg / (self.config.fade_kimg * 1000 or 1)
+        entry = self.state.entry
+        return None if entry is None or share >= 1 or not self.config.fade_kimg else (entry, share)
 
 
 class Sums:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from stylemix.checkpoint import load_model
 from stylemix.errors import StylemixError
+from stylemix.model import Model
+from stylemix.resume import part
 from stylemix.training.config import TrainConfig, continued
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
@@ -59,8 +61,13 @@ def begin(
     if word:
         fill(state, tensors, word["counters"], ranks)
         return state, run
-    if ranks.lead and config.transfer:
-        _transfer(state, config.transfer, config.noise)
+    if config.transfer:
+        model = load_model(config.transfer) if ranks.lead else None
+        found = None if model is None else _origins(state, model)
+        transferred, entry = json.loads(ranks.share(json.dumps(found)))
+        state.grow_from(transferred, entry)
+        if model is not None:
+            _transfer(state, model, config)
     ranks.share_(tensor for tensor in state.tensors().values())
     return state, run
 
@@ -133,20 +140,43 @@ def describe(run: Run) -> dict[str, Any]:
     return asdict(run.config)
 
 
-def _transfer(state: TrainState, source: str, noise: str | None) -> None:
+def _origins(state: TrainState, model: Model) -> tuple[list[str], int]:
+    """Names of the parameters that a model has, too, and where its images enter the discriminator.
+
+    The latter is 0 where nothing comes before that.
+    """
+    own = {
+        "G.": (state.generator, model.generator),
+        "D.": (state.discriminator, model.discriminator),
+    }
+    names = [
+        prefix + name
+        for prefix, (network, source) in own.items()
+        if source is not None
+        for name in network.state_dict().keys() & source.state_dict().keys()
+    ]
+    old = model.discriminator
+    added = old is not None and old.config.height < state.discriminator.config.height
+    return sorted(names), old.img_resolution if old is not None and added else 0
+
+
+def _transfer(state: TrainState, model: Model, config: TrainConfig) -> None:
     """Starts from a model: generator from its average, discriminator where the file has one."""
-    model = load_model(source)
+    source = config.transfer
     done = transfer(model.generator.state_dict(), state.generator)
     if not done.copied and not done.widened:
         raise StylemixError(f"got {source} with no weights that fit; expected a like network")
-    silence(state.generator.synthesis, noise)
+    silence(state.generator.synthesis, config.noise)
     state.generator_ema.load_state_dict(state.generator.state_dict())
     counts = [f"generator {len(done.copied)} copied, {len(done.widened)} widened, "
               f"{len(done.fresh)} fresh"]  # fmt: skip
     if model.discriminator is None:
         counts.append("no discriminator in the file, a fresh one")
     else:
-        done = transfer(model.discriminator.state_dict(), state.discriminator)
+        weights = model.discriminator.state_dict()
+        done = transfer(weights, state.discriminator)
+        if state.entry is not None:
+            transfer(part(weights, f"b{state.entry.resolution}."), state.entry)
         counts.append(
             f"discriminator {len(done.copied)} copied, {len(done.widened)} widened, "
             f"{len(done.fresh)} fresh"

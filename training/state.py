@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stylemix.discriminator import Discriminator
+from stylemix.discriminator import Discriminator, Entry
 from stylemix.generator import Generator
 from stylemix.resume import adam_tensors, load_adam, part
 from stylemix.training.config import TrainConfig
+from stylemix.training.feature_discriminator import FeatureDiscriminator
 
 Network = TypeVar("Network", Generator, Discriminator)
 
+# The rate of weights that are not equalised: .0002 beside .0025, as in Projected GAN, section 4.
+FEATURE_RATE = 0.08
 SCALARS = ("path_length_mean", "sign_sum", "sign_count", "diversity")
 
 
@@ -32,6 +35,10 @@ class Counters:
     best_kimg: float = 0.0
     stale: int = 0  # snapshots since then
     best_diversity: float = 0.0
+    # Parameters that came from another model, "G.NAME" and "D.NAME", and the resolution of its
+    # discriminator, where blocks were added.
+    transferred: list[str] = field(default_factory=list)
+    entry: int = 0
 
 
 @dataclass
@@ -49,6 +56,8 @@ class TrainState:
     diversity: Tensor  # running ratio of the fakes' spread to that of the reals
     counters: Counters = field(default_factory=Counters)
     frozen: frozenset[str] = frozenset()  # parameters of the discriminator that stay
+    feature_discriminator: FeatureDiscriminator | None = None
+    entry: Entry | None = None
 
     @classmethod
     def create(cls, config: TrainConfig, c_dim: int, device: torch.device) -> TrainState:
@@ -62,9 +71,48 @@ class TrainState:
             generator, discriminator, ema, _adam(generator), _adam(discriminator),
             zeros[0], zeros[1], zeros[2], zeros[3],
         )  # fmt: skip
+        if config.feature_weight:
+            state.feature_discriminator = FeatureDiscriminator(config.size).to(device)
+            heads = list(state.feature_discriminator.heads.parameters())
+            state.d_optimizer.add_param_group({"params": heads, "kind": "features"})
         if config.augment != "none":
             state.counters.augment_p = config.value("augment_p", 0)
         return state
+
+    def grow_from(self, transferred: list[str], entry: int) -> None:
+        """Remembers what came from another model: parameters, and where its images entered."""
+        self.counters.transferred, self.counters.entry = transferred, entry
+        for optimizer, prefix, network in (
+            (self.g_optimizer, "G.", self.generator), (self.d_optimizer, "D.", self.discriminator),
+        ):  # fmt: skip
+            group = optimizer.param_groups[0]
+            named = [(prefix + name, p) for name, p in network.named_parameters()]
+            group["params"] = [p for name, p in named if name not in transferred]
+            old = [p for name, p in named if name in transferred]
+            if old:
+                optimizer.add_param_group({"params": old, "kind": "transferred"})
+        if entry:
+            config = self.discriminator.config
+            self.entry = Entry(entry, config).to(self.sign_sum.device).requires_grad_(False)
+
+    def thaw(self, config: TrainConfig) -> None:
+        """Lets learn what may learn now: all but what stays, and what is held for a while."""
+        held = set(self.counters.transferred) if not self._transfer_rate(config) else set()
+        for name, parameter in self.generator.named_parameters():
+            parameter.requires_grad_(f"G.{name}" not in held)
+        for name, parameter in self.discriminator.named_parameters():
+            parameter.requires_grad_(name not in self.frozen and f"D.{name}" not in held)
+        if self.feature_discriminator is not None:
+            self.feature_discriminator.heads.requires_grad_(True)
+
+    def hold_discriminators(self) -> None:
+        """No gradients for discriminators, while the generator learns."""
+        self.discriminator.requires_grad_(False)
+        if self.feature_discriminator is not None:
+            self.feature_discriminator.requires_grad_(False)
+
+    def _transfer_rate(self, config: TrainConfig) -> float:
+        return config.value("transfer_lr", self.counters.cur_nimg)
 
     def set_rates(self, config: TrainConfig) -> None:
         """Gives Adam the rates of the moment.
@@ -75,6 +123,7 @@ class TrainState:
         nimg = self.counters.cur_nimg
         d_lr = config.value("d_lr" if config.d_lr is not None else "lr", nimg)
         penalties = config.value("r1_gamma", nimg) + config.value("r2_gamma", nimg)
+        parts = {"transferred": self._transfer_rate(config), "features": FEATURE_RATE}
         for optimizer, lr, k in (
             (self.g_optimizer, config.value("lr", nimg),
              config.g_reg_interval if config.path_length_weight else 0),
@@ -82,14 +131,14 @@ class TrainState:
         ):  # fmt: skip
             ratio = k / (k + 1) if k > 0 else 1.0
             for group in optimizer.param_groups:
-                group["lr"] = lr * ratio * self.counters.lr_scale
+                scale = parts.get(group["kind"], 1.0) * self.counters.lr_scale
+                group["lr"] = lr * ratio * scale
                 group["betas"] = (0.0, config.value("beta2", nimg) ** ratio)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name, shared with the networks."""
         out = {name: getattr(self, name) for name in SCALARS}
-        networks = {"G": self.generator, "D": self.discriminator, "G_ema": self.generator_ema}
-        for name, network in networks.items():
+        for name, network in self._networks().items():
             out |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
         out |= adam_tensors(self.g_optimizer, "g_adam.")
         out |= adam_tensors(self.d_optimizer, "d_adam.")
@@ -97,19 +146,28 @@ class TrainState:
 
     def fill(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """Takes over what `tensors` and `counters` once gave; KeyError where one is missing."""
-        for network, name in (
-            (self.generator, "G."), (self.discriminator, "D."), (self.generator_ema, "G_ema."),
-        ):  # fmt: skip
-            old = part(tensors, name)
+        now = Counters(**counters)
+        if not self.counters.transferred:
+            self.grow_from(now.transferred, now.entry)
+        for name, network in self._networks().items():
+            old = part(tensors, f"{name}.")
             for key, value in network.state_dict().items():
                 if old[key].shape != value.shape:
-                    raise KeyError(f"{name}{key} of another shape")
+                    raise KeyError(f"{name}.{key} of another shape")
             network.load_state_dict(old)
         for optimizer, name in ((self.g_optimizer, "g_adam."), (self.d_optimizer, "d_adam.")):
             load_adam(optimizer, part(tensors, name))
         for name in SCALARS:
             getattr(self, name).copy_(tensors[name])
-        self.counters = Counters(**counters)
+        self.counters = now
+
+    def _networks(self) -> dict[str, nn.Module]:
+        """All networks by the name that their tensors begin with."""
+        found: dict[str, nn.Module | None] = {
+            "G": self.generator, "D": self.discriminator, "G_ema": self.generator_ema,
+            "features": self.feature_discriminator, "entry": self.entry,
+        }  # fmt: skip
+        return {name: network for name, network in found.items() if network is not None}
 
     def saved_counters(self) -> dict[str, Any]:
         """The counters as plain numbers."""
@@ -122,4 +180,5 @@ def _placed(network: Network, device: torch.device) -> Network:
 
 
 def _adam(network: torch.nn.Module) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=0.0, betas=(0.0, 0.99), eps=1e-8)
+    groups = [{"params": list(network.parameters()), "kind": ""}]
+    return torch.optim.Adam(groups, lr=0.0, betas=(0.0, 0.99), eps=1e-8)

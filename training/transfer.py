@@ -35,17 +35,26 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
     narrower one did, and has room to learn more (function-preserving widening as in Net2Net,
     arXiv 1511.05641, with zeros instead of copies, since demodulation would rescale copies). Only
     the discriminator's minibatch deviation, of all features at the coarsest block, sees new ones.
+    Blocks above those of the source begin with colours of zero, so that the picture is the old one,
+    enlarged.
     """
     modules = dict(network.named_modules())
     copied, widened, fresh = [], [], []
+    colours = {name for name in source if ".torgb." in name}
+    grown = bool(colours) and colours <= network.state_dict().keys()
     for name, value in network.state_dict().items():
         owner, _, leaf = name.rpartition(".")
         old = source.get(name)
+        of_torgb = owner.endswith(".torgb")
+        if old is not None and of_torgb and value.shape[0] == 4 * old.shape[0]:
+            old = _as_subbands(old)
         if old is not None and old.shape == value.shape:
             value.copy_(old)
             copied.append(name)
         elif old is None or leaf in WHOLE or not _fits(old, value):
             fresh.append(name)
+            if old is None and grown and of_torgb:
+                value.zero_()  # the added block changes nothing yet
         elif leaf == "weight":
             _widen(old.to(value), value, modules[owner], _appended(modules, owner))
             widened.append(name)
@@ -53,6 +62,13 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
             value[: old.shape[0]] = old
             widened.append(name)
     return Transfer(copied, widened, fresh)
+
+
+def _as_subbands(old: Tensor) -> Tensor:
+    """Weights or biases of colours [C, ...] as those of Haar subbands [4 C, ...]: means alone."""
+    new = old.new_zeros([4 * old.shape[0], *old.shape[1:]])
+    new[::4] = 2 * old
+    return new
 
 
 @torch.no_grad()
