@@ -24,6 +24,7 @@ def tiny_model(
     classes: int = 0,
     architecture: str = "skip",
     base: tuple[int, int] = (4, 4),
+    head: str = "rgb",
 ) -> Model:
     """A model whose noise, biases and average w are not zero, so that mistakes with them show."""
     sizes = {
@@ -32,7 +33,9 @@ def tiny_model(
     }  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = GeneratorConfig(**sizes, z_dim=W_DIM, w_dim=W_DIM, architecture=architecture)
+        config = GeneratorConfig(
+            **sizes, z_dim=W_DIM, w_dim=W_DIM, architecture=architecture, head=head
+        )
         generator = Generator(config).eval().requires_grad_(False)
         for name, parameter in generator.named_parameters():
             if name.endswith(("noise_strength", ".bias")):
@@ -44,6 +47,7 @@ def tiny_model(
         generator.mapping.w_avg.copy_(ws[:, 0].mean(dim=0))
         critic = None
         if discriminator:
+            sizes["img_resolution"] = resolution * config.enlarged
             critic = Discriminator(DiscriminatorConfig(**sizes)).eval().requires_grad_(False)
     return Model(generator, critic, template)
 

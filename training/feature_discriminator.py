@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,8 @@ class FeatureDiscriminator(nn.Module):
         """Scores [N, k] of images [N, C, H, W] in [-1, 1] at each scale, k a patch each."""
         images = bring_within(as_rgb(images), SMALLEST, sys.maxsize)
         network = load_feature_network(images.device)
-        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        half = dtype != torch.float32
+        with torch.autocast(images.device.type, dtype) if half else nullcontext():
             maps = self._projected(network.maps(images, STAGES[1:]))
             return [head(x).flatten(1).float() for head, x in zip(self.heads, maps, strict=True)]
 

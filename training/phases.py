@@ -118,7 +118,8 @@ class Step:
         sums = Sums(self.device)
         for batch in batches:
             loss = loss_of(draws, batch, sums) * batch.part.weight
-            loss.backward()
+            if loss.requires_grad:  # it does not while everything is held
+                loss.backward()
             sums.add("loss", loss)
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         for parameter in parameters:
@@ -188,6 +189,8 @@ class Step:
         some = slice(None, None, PATH_LENGTH_SHRINK)
         c = self._fake_labels(draws, "Greg", part)
         ws = self._ws(draws, "Greg", part, c, sums)[some]
+        if not ws.requires_grad:  # the mapping network is held
+            ws = ws.detach().requires_grad_(True)
         noise = self._noise(draws, "Greg", part)
         noise = noise if isinstance(noise, str) else noise[some]
         images = self.state.generator.synthesis(ws, noise_mode=noise)

@@ -310,11 +310,12 @@ def test_unknown_names_list_the_shipped_models(tmp_path, monkeypatch, model):
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 @pytest.mark.parametrize("resolution", [4, 8, 16])
 @pytest.mark.parametrize("taps", [(1, 3, 3, 1), tuple(range(1, 10))])
-def test_expected_shapes_are_those_of_the_networks(architecture, resolution, taps):
+@pytest.mark.parametrize("head", ["rgb", "haar"])
+def test_expected_shapes_are_those_of_the_networks(architecture, resolution, taps, head):
     shared = {**SMALL, "img_resolution": resolution, "architecture": architecture}
     shared |= {"resample_filter": taps, "c_dim": 3}
     configs = {
-        Generator: GeneratorConfig(**shared, z_dim=6, w_dim=5),
+        Generator: GeneratorConfig(**shared, z_dim=6, w_dim=5, head=head),
         Discriminator: DiscriminatorConfig(**shared, cmap_dim=4, mbstd_num_channels=2),
     }
     for kind, config in configs.items():

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from models import saved, tiny_model
+from models import saved, tiny_model, ws_of
 from safetensors.torch import load_file, safe_open, save_file
 
 from stylemix.alignment import FACES128, NO_TEMPLATE
 from stylemix.checkpoint import load_model, save_model
 from stylemix.config import GeneratorConfig
 from stylemix.errors import StylemixError
-from stylemix.model_header import parse_config
+from stylemix.model_header import header_of, parse_config
 
 
 def config_of(path):
@@ -75,3 +75,20 @@ def test_faces_need_a_square_model():
     assert tiny_model(base=(3, 3)).template == FACES128
     with pytest.raises(StylemixError, match=r"faces128 for a model of 20x12 px .*--template none"):
         replace(oblong(), template=FACES128)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pkl"])
+def test_a_haar_head_survives_and_others_are_not_written(tmp_path, suffix):
+    model = tiny_model(head="haar", resolution=16)
+    save_model(tmp_path / f"m{suffix}", model, dtype="float32")
+    again = load_model(tmp_path / f"m{suffix}")
+    assert again.generator.config == model.generator.config
+    assert (again.generator.config.height, again.generator.config.img_resolution) == (32, 16)
+    ws = ws_of(model)
+    assert torch.equal(
+        again.generator.synthesis(ws, noise_mode="const"),
+        model.generator.synthesis(ws, noise_mode="const"),
+    )
+    assert "head" not in header_of(tiny_model())["generator"]
+    with pytest.raises(StylemixError, match=r"m.pkl: got head 'dct'; expected one of rgb, haar"):
+        parse_config(GeneratorConfig, {"img_resolution": 16, "head": "dct"}, "m.pkl")

@@ -11,6 +11,7 @@ from stylemix.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.discriminator import Discriminator
 from stylemix.errors import StylemixError
 from stylemix.generator import Generator
+from stylemix.layers import inverse_haar
 from stylemix.losses import path_lengths, r1_penalty
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -271,3 +272,18 @@ def test_wrong_sizes(options, expected):
     for config in (GeneratorConfig, DiscriminatorConfig):
         with pytest.raises(StylemixError, match=expected):
             config(**options)
+
+
+def test_inverse_haar_by_hand():
+    """One pixel of each band alone is a patch of 2 px with this sign pattern, halved."""
+    patterns = {0: [[1, 1], [1, 1]], 1: [[1, -1], [1, -1]], 2: [[1, 1], [-1, -1]]}
+    patterns[3] = [[1, -1], [-1, 1]]
+    for band, pattern in patterns.items():
+        bands = torch.zeros([1, 8, 2, 3])
+        bands[0, 4 + band, 1, 2] = 2
+        image = inverse_haar(bands)
+        assert image.shape == (1, 2, 4, 6)
+        assert torch.equal(image[0, 1, 2:, 4:], torch.tensor(pattern).float())
+        assert image.abs().sum() == 4
+    bands = torch.randn([2, 12, 5, 3], dtype=torch.float64)
+    assert torch.allclose(inverse_haar(bands).square().sum(), bands.square().sum())

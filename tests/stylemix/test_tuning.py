@@ -27,11 +27,12 @@ def test_what_decides_pose_and_shape_stays(resolution, names):
     assert tuned_blocks(tiny_model(resolution=resolution).generator.synthesis) == names
 
 
+@pytest.mark.parametrize("head", ["rgb", "haar"])
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 @pytest.mark.parametrize("resolution", [8, 32])
 @torch.no_grad()
-def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution):
-    network, ws = setup(tiny_model(resolution=resolution, architecture=architecture))
+def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, head):
+    network, ws = setup(tiny_model(resolution=resolution, architecture=architecture, head=head))
     blocks = TunedBlocks(network, ws, torch.float32)
     own = [copy.deepcopy(network) for _ in ws]
     draw = torch.Generator().manual_seed(3)

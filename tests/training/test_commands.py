@@ -77,7 +77,7 @@ LEARNING = {
     "resolution": "16x8", "precision": "bf16",
     "z_dim": 12, "w_dim": 12, "mapping_layers": 3, "channel_base": 32, "d_channel_base": 32,
     "channel_max": 8, "g_architecture": "resnet", "d_architecture": "skip", "mbstd_group": 2,
-    "conv_clamp": 0.01, "noise": "none",
+    "conv_clamp": 0.01, "noise": "none", "head": "haar", "feature_weight": 1,
     "loss": "minimax", "lr": "0:.001,1:.002", "d_lr": 0.001, "beta2": 0.9, "r1_gamma": 5,
     "r2_gamma": 5, "d_reg_interval": 2, "path_length_weight": 0, "g_reg_interval": 2,
     "style_mixing": 0, "freeze_d": 2, "augment": "none", "augment_pipe": "color",
@@ -85,7 +85,8 @@ LEARNING = {
 }  # fmt: skip
 # These are shown by tests of their own below.
 ELSEWHERE = {
-    "kimg", "conditional", "transfer", "ema_kimg", "ema_rampup", "ada_target", "ada_kimg",
+    "kimg", "conditional", "transfer", "transfer_lr", "fade_kimg", "ema_kimg", "ema_rampup",
+    "ada_target", "ada_kimg",
     "tick_kimg", "state_minutes", "snapshot_kimg", "keep_snapshots", "metrics", "metrics_data",
     "metrics_count", "early_stop", "rollbacks", "tensorboard", "timeout", "workers",
 }  # fmt: skip
