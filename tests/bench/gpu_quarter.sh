@@ -8,7 +8,7 @@
 #
 # PARTS: some of build ops bench tests sanitizer whole train (all but whole, which compares commands
 # with the CPU). LIMIT (590): seconds, all in all; the trainings end RESERVE (60) before it, at
-# SIGTERM earlier. RUNS (out/gpu-runs): run folders, from which a second call goes on. DATA: what
+# SIGTERM earlier, or after TRAIN seconds. RUNS (out/gpu-runs): run folders, from which a second call goes on. DATA: what
 # `stylemix train` takes, the same in every call. VAL: pictures held out, for Frechet distances.
 # TRAININGS: a line for each run, its name and its own options; RECIPE: the options of all of them.
 #
@@ -24,7 +24,7 @@ cd "$root" || exit 2
 python=${PYTHON:-python3}
 ops=(tests/ops/test_{bias_act,upfirdn2d,epilogue}.py)
 if [ -n "${DRY:-}" ]; then
-  device=cpu kinds=cpu side=16 count=64 start= threads=1
+  device=cpu kinds=cpu side=16 count=64 start= threads=1 train_most=${TRAIN:-10} bench_most=900
   limit=${LIMIT:-120} reserve=${RESERVE:-30} part_bytes=${PART_BYTES:-400000}
   data=${DATA:-docs/images} val=${VAL-docs/images}
   trainings=${TRAININGS:-$'plain\nmixed --style-mixing .5\nmirrored --mirror'}
@@ -34,7 +34,7 @@ if [ -n "${DRY:-}" ]; then
   right=(-k "native and test_values" tests/ops/test_bias_act.py)
   rest=(-k test_values tests/ops/test_epilogue.py)
 else
-  device=cuda kinds="cuda cpu" side=256 count=5000 start=faces-64 threads=2
+  device=cuda kinds="cuda cpu" side=256 count=5000 start=faces-64 threads=2 train_most=${TRAIN:-900} bench_most=125
   limit=${LIMIT:-590} reserve=${RESERVE:-60} part_bytes=${PART_BYTES:-$((15 << 20))}
   data=${DATA:-} val=${VAL:-}
   trainings=${TRAININGS:-$'plain\nhaar --head haar\nfeatures --head haar --feature-weight 1'}
@@ -72,11 +72,11 @@ newest() { find "$1" -maxdepth 1 -name "$2" | sort | tail -1; } # newest FOLDER 
 
 progress() { "$python" -m tests.bench.collect progress "$@"; }
 
-pytest_() { # the signal of a keyboard makes pytest tell what failed so far; in the background it is deaf
+pytest_() { # at the signal of a keyboard it tells what failed so far
   local name=$1 most=$2
   shift 2
-  signal=INT step "$name" "$most" env --default-signal=INT "$python" -m pytest -v --tb=short \
-    -p no:cacheprovider --continue-on-collection-errors "$@"
+  signal=INT step "$name" "$most" "$python" -m pytest -v --tb=short -p no:cacheprovider \
+    --continue-on-collection-errors "$@"
 }
 
 build() { # both kinds at once; plain PyTorch takes the place of what cannot be compiled
@@ -107,17 +107,19 @@ check_ops() { # whose kernels fail to answer or spoil the device are not measure
 }
 
 measure() {
-  STYLEMIX_OPS=${bench_ops:-${STYLEMIX_OPS:-}} step bench 125 "$python" -m tests.bench.all \
+  local line
+  STYLEMIX_OPS=${bench_ops:-${STYLEMIX_OPS:-}} step bench $bench_most "$python" -m tests.bench.all \
     --device $device "${bench[@]}" --output "$logs/bench.json"
   [ -s "$logs/bench.json" ] || return
   "$python" -m tests.bench.table "$logs/bench.json" >"$logs/tables.txt" 2>&1
-  say "$(sed -n '/seconds per kimg/,/^$/p' "$logs/tables.txt" | head -30)"
+  sed -n '/seconds per kimg/,/^$/p' "$logs/tables.txt" | head -30 >"$scratch/lines"
+  while read -r line; do [ -z "$line" ] || say "$line"; done <"$scratch/lines"
 }
 
 checks() { # beside the trainings, one after another; each leaves the next ones their share
   alone
   local tool share=0
-  if asked sanitizer && [ $device = cuda ]; then share=90; fi
+  if asked sanitizer && [ $device = cuda ]; then share=120; fi
   if asked tests; then
     pytest_ tests "$(least 240 $((stop_at - SECONDS - share)))" "${rest[@]}"
   fi
@@ -143,11 +145,12 @@ sanitize() { # sanitize TOOL SECONDS WHICH: a few tests, since it makes them 50 
 
 train() { # train NAME OPTIONS...; once more on plain PyTorch where it dies
   alone
-  local name=$1 log=$logs/train-$1.txt mode code
+  local name=$1 log=$logs/train-$1.txt mode code most
   shift
-  for mode in "$(cat "$runs/ops" 2>/dev/null)" torch; do
-    [ $((stop_at - SECONDS)) -ge 2 ] || break
-    STYLEMIX_OPS=$mode limited $((stop_at - SECONDS)) "$python" -m stylemix train "${data[@]}" \
+  for mode in "${STYLEMIX_OPS:-$(cat "$runs/ops" 2>/dev/null)}" torch; do
+    most=$(least "$train_most" $((stop_at - SECONDS)))
+    [ "$most" -ge 2 ] || break
+    STYLEMIX_OPS=$mode limited "$most" "$python" -m stylemix train "${data[@]}" \
       --output "$runs/$name" --device $device --resolution $side --snapshot-kimg 1000000 \
       "${recipe[@]}" "$@" >>"$log" 2>&1
     code=$?
@@ -167,13 +170,14 @@ distance() { # distance NAME MODEL SECONDS: how far the pictures are from those 
   say "distance of $1: $(tail -1 "$log" | cut -c1-200)"
 }
 
-convert() { # convert NAME TARGET OPTIONS...: to fp16
+convert() { # convert NAME MODEL TARGET: to fp16, without discriminator
   alone
-  limited "$(least 25 $((limit - 10 - SECONDS)))" "$python" -m stylemix convert \
-    "$(newest "$runs/$1" "snapshot-*.safetensors")" "$2" "${@:3}" >>"$logs/convert-$1.txt" 2>&1
+  limited "$(least 25 $((limit - 10 - SECONDS)))" "$python" -m stylemix convert "$2" "$3" \
+    --no-discriminator >>"$logs/convert-$1.txt" 2>&1
 }
 
 collect() { # models and figures at once, then the files; figures may come last
+  export OMP_NUM_THREADS=$((threads * 2)) # the trainings are over
   local name snapshot converts=() distances=() pid line models=$scratch/models
   for name in "${names[@]}"; do
     tail -200 "$runs/$name/stats.jsonl" >"$logs/stats-$name.jsonl" 2>/dev/null
@@ -182,21 +186,18 @@ collect() { # models and figures at once, then the files; figures may come last
     snapshot=$(newest "$runs/$name" "snapshot-*.safetensors")
     [ -n "$snapshot" ] || { say "train $name: NO SNAPSHOT"; failed=1; continue; }
     cp "$(newest "$runs/$name" "fakes-*.png")" "$models/$name-fakes.png"
-    (convert "$name" "$models/$name-${snapshot##*/}" --no-discriminator) &
+    (convert "$name" "$snapshot" "$models/$name-${snapshot##*/}") &
     converts+=($!)
-    if [ "$name" = "$keep" ]; then
-      (convert "$name" "$models/$name-with-discriminator.safetensors") &
-      converts+=($!)
-    fi
+    [ "$name" != "$keep" ] || cp "$snapshot" "$models/$name-with-discriminator.safetensors"
     [ -n "$val" ] || continue
-    (distance "$name" "$snapshot" 25) &
+    (distance "$name" "$snapshot" 40) &
     distances+=($!)
   done
   for pid in "${converts[@]}"; do finish "$pid" || failed=1; done
   "$python" -m tests.bench.collect pack "$out" --models "$models" --runs "$runs" --keep "$keep" \
     --part "$part_bytes" --files $((${FILES:-8} - 2)) \
     --bytes $((${ALL_BYTES:-$((63 << 20))} - part_bytes / 5)) >"$scratch/packed" 2>&1 || failed=1
-  while read -r line; do say "$line"; done <"$scratch/packed"
+  while read -r line; do say "${line:-nothing to keep}"; done <"$scratch/packed"
   for pid in "${distances[@]}"; do finish "$pid"; done
 }
 

@@ -22,8 +22,8 @@ from tests.bench.machine import DTYPES, copying
 from tests.bench.timing import Clock, Contestant, Job, Record, bounded, interleave, timed
 
 BATCH = 4
-SMALL = 64  # sides below it say how long a launch takes, not how fast memory is
-COMPILING = 20  # seconds, the most that torch.compile gets for one op
+COMPILED = ("bias_act", "epilogue_filter", "upfirdn2d_up_4x4")  # one of each kind
+COMPILING = 20  # seconds, the most that torch.compile gets for one of them
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 SHORT, LONG = (1.0, 3.0, 3.0, 1.0), SYM6  # 4x4 taps as one picture, 12 taps as rows and columns
 
@@ -182,7 +182,8 @@ def measure(case: Case, dtype: str, layout: str, compiled: bool, job: Job) -> li
 def run(job: Job) -> list[Record]:
     """Records of every op, size, dtype and layout.
 
-    With torch.compile, which takes seconds for each: the largest size once more, in one dtype.
+    With torch.compile, which takes seconds for each: some of the first generator's at its largest
+    size once more, in one dtype.
     """
     # There is no matrix product in here that TF32 could change.
     dtypes = list(dict.fromkeys("fp32" if name == "tf32" else name for name in job.dtypes))
@@ -195,16 +196,15 @@ def run(job: Job) -> list[Record]:
         smallest = 16 if resolution <= 256 else 512  # the others are those of 256 px
         found = list(cases(config, smallest))
         todo += [(c, d, layout, False) for layout in LAYOUTS for c in found for d in dtypes]
-        largest = [case for case in found if case.side == resolution]
-        compiling += [
-            (case, last, "channels_last", True) for case in largest if "ops" in job.compiled
-        ]
-    # What matters most, while there is time. sort() keeps the order of the resolutions asked for.
-    todo.sort(key=lambda one: (one[2], one[0].side < SMALL, -one[0].side))
-    if job.on_gpu:
-        todo.sort(key=lambda one: (one[2], one[0].side < SMALL, dtypes.index(one[1])))
-    large = [one for one in todo if one[2] == "channels_last" and one[0].side >= SMALL]
-    todo = [*large, *compiling, *(one for one in todo if one not in large)]
+        if "ops" in job.compiled and not compiling:
+            some = [case for case in found if case.side == resolution and case.op in COMPILED]
+            compiling = [(case, last, "channels_last", True) for case in some]
+    todo.sort(key=lambda one: (one[2], -one[0].side))  # what matters most, while there is time
+    if job.on_gpu:  # where small sizes say how long a launch takes, not how fast memory is
+        whole = job.resolutions
+        todo.sort(key=lambda one: (one[2], one[0].side not in whole, dtypes.index(one[1])))
+    first = [one for one in todo if one[2] == "channels_last" and one[0].side in job.resolutions]
+    todo = [*first, *compiling, *(one for one in todo if one not in first)]
     clock, records = Clock(job.budget), []
     for case, dtype, layout, compiled in todo:
         if clock.allows(f"{case.op} {case.side} px, {dtype}, {layout}"):

@@ -90,8 +90,8 @@ def run(job: Job, crew: Crew) -> list[Record]:
             continue
         phases = crew.measure(spec, labels, ["g_main", "d_main", "ema"], job.effort)
         if side not in lazy:
-            pair = [label for label in USERS if label in labels]
-            lazy[side] = crew.measure(spec, pair, ["g_reg", "d_reg"], job.effort)
+            some = labels if job.on_gpu else [label for label in USERS if label in labels]
+            lazy[side] = crew.measure(spec, some, ["g_reg", "d_reg"], job.effort)
             records.append(spec | {"phases": phases | lazy[side]})
         else:  # they run in float32 whatever the dtype of the rest
             records.append(spec | {"phases": phases, "regularisers": "as above"})
