@@ -19,9 +19,11 @@ from stylemix.augment_geometry import SYM6
 from stylemix.config import GeneratorConfig
 from tests.bench import textbook
 from tests.bench.machine import DTYPES, copying
-from tests.bench.timing import Clock, Contestant, Job, Record, interleave, timed
+from tests.bench.timing import Clock, Contestant, Job, Record, bounded, interleave, timed
 
 BATCH = 4
+COMPILED = ("bias_act", "epilogue_filter", "upfirdn2d_up_4x4")  # one of each kind
+COMPILING = 20  # seconds, the most that torch.compile gets for one of them
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 SHORT, LONG = (1.0, 3.0, 3.0, 1.0), SYM6  # 4x4 taps as one picture, 12 taps as rows and columns
 
@@ -137,7 +139,8 @@ def contestants(
         found["native"] = _contestant(case.ours, "native", operands, backward, device)
     if compiled:
         function = torch.compile(case.ours, dynamic=False)
-        found["compiled"] = _contestant(function, "torch", operands, backward, device)
+        contestant = _contestant(function, "torch", operands, backward, device)
+        found["compiled"] = bounded(contestant, COMPILING)
     result = BATCH * case.channels * case.side**2
     count = operands.x.numel() + result
     if backward and not case.op.startswith("upfirdn2d"):
@@ -179,23 +182,31 @@ def measure(case: Case, dtype: str, layout: str, compiled: bool, job: Job) -> li
 def run(job: Job) -> list[Record]:
     """Records of every op, size, dtype and layout.
 
-    With torch.compile, which takes seconds for each: the largest size once more, in one dtype.
+    With torch.compile, which takes seconds for each: some of the first generator's at its largest
+    size once more, in one dtype.
     """
     # There is no matrix product in here that TF32 could change.
     dtypes = list(dict.fromkeys("fp32" if name == "tf32" else name for name in job.dtypes))
     last = "bf16" if "bf16" in dtypes else dtypes[0]
-    todo, compiling = [], []
+    todo: list[tuple[Case, str, str, bool]] = []
+    compiling: list[tuple[Case, str, str, bool]] = []
     for resolution in (16,) if job.quick else job.resolutions:
         base = 256 if job.quick else 32768 if resolution >= 512 else 16384
         config = GeneratorConfig(resolution, channel_base=base, channel_max=512)
         smallest = 16 if resolution <= 256 else 512  # the others are those of 256 px
         found = list(cases(config, smallest))
         todo += [(c, d, layout, False) for layout in LAYOUTS for c in found for d in dtypes]
-        largest = [case for case in found if case.side == resolution]
-        compiling += [(case, last, "channels_last", True) for case in largest if job.compiled]
+        if "ops" in job.compiled and not compiling:
+            some = [case for case in found if case.side == resolution and case.op in COMPILED]
+            compiling = [(case, last, "channels_last", True) for case in some]
     todo.sort(key=lambda one: (one[2], -one[0].side))  # what matters most, while there is time
+    if job.on_gpu:  # where small sizes say how long a launch takes, not how fast memory is
+        whole = job.resolutions
+        todo.sort(key=lambda one: (one[2], one[0].side not in whole, dtypes.index(one[1])))
+    first = [one for one in todo if one[2] == "channels_last" and one[0].side in job.resolutions]
+    todo = [*first, *compiling, *(one for one in todo if one not in first)]
     clock, records = Clock(job.budget), []
-    for case, dtype, layout, compiled in todo + compiling:
+    for case, dtype, layout, compiled in todo:
         if clock.allows(f"{case.op} {case.side} px, {dtype}, {layout}"):
             records += measure(case, dtype, layout, compiled, job)
     return records + [{"op": "left out", "case": case} for case in clock.left_out]

@@ -12,15 +12,16 @@ ON_CPU = [
     "textbook@default", "ours@default", "textbook@kept", "torch@kept", "ours@kept", "convs@kept",
 ]  # fmt: skip
 ON_QUICK = ["textbook@default", "ours@kept", "convs@kept"]
-ON_GPU = ["textbook", "torch", "ours", "convs"]
+ON_GPU = ["ours", "torch", "textbook", "convs"]
 
 
 def cases(job: Job) -> list[Record]:
     """Sizes of networks and batches, the most important first."""
     if job.quick:
         return [_case(16, 256, 16, 2)]
-    bases = {256: 16384, 512: 32768, 1024: 32768} if job.on_gpu else {}
-    found = [_case(side, base, 512, n) for n in (32, 1) for side, base in bases.items()]
+    bases = {256: 16384, 512: 32768, 1024: 32768}
+    asked = [side for side in bases if job.on_gpu and side in job.resolutions]
+    found = [_case(side, bases[side], 512, n) for n in (32, 1) for side in asked]
     return [*found, _case(64, 8192, 256, 16), _case(256, 16384, 512, 4)]
 
 
@@ -37,7 +38,7 @@ def run(job: Job, crew: Crew) -> list[Record]:
     todo = [(case, dtype, labels) for case in cases(job) for dtype in job.dtypes]
     if not (job.on_gpu or job.quick):
         todo[0] = (*todo[0][:2], [*labels, "literal@default"])
-    if job.compiled:  # at the end, since compiling a network takes minutes
+    if "synthesis" in job.compiled:  # at the end, since compiling a network takes minutes
         one = "compiled" if job.on_gpu else "compiled@kept"
         dtype = "bf16" if "bf16" in job.dtypes else job.dtypes[0]
         todo.append((cases(job)[0], dtype, [*labels, one]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ class Effort:
 
     repeats: int = 5
     seconds: float = 0.05  # a sample lasts about so long: short runs are repeated within it
+    deadline: float = math.inf  # of time.monotonic(): nothing new begins after it
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Job:
     device: torch.device
     dtypes: list[str]
     quick: bool = False  # toy sizes
-    compiled: bool = False  # also torch.compile of the plain ops
-    resolutions: tuple[int, ...] = (256,)  # of the generators whose ops are measured
+    compiled: tuple[str, ...] = ()  # parts that also try torch.compile of the plain ops
+    resolutions: tuple[int, ...] = (256,)  # of generators: for ops, and for synthesis on a GPU
     effort: Effort = Effort()
     budget: float = math.inf  # seconds; cases that come later are left out
 
@@ -92,14 +94,40 @@ def reason(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+def bounded(run: Contestant, seconds: float) -> Contestant:
+    """The same contestant, given up with a RuntimeError after so long: for what a compiler does.
+
+    In the main thread only, and not for the children of a crew, whose late reply would be taken for
+    that of the next question.
+    """
+
+    def give_up(*_: object) -> None:
+        raise RuntimeError(f"given up after {seconds:g} s")
+
+    def limited(loops: int) -> float:
+        before = signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            return run(loops)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    return limited
+
+
 def interleave(contestants: dict[str, Contestant], effort: Effort) -> dict[str, Record]:
     """Summaries by name, of samples taken in turns, so that noise hits all alike.
 
-    The order turns around from round to round. Who fails gets {"error": why} and drops out.
+    The order turns around from round to round. Who fails gets {"error": why} and drops out, and so
+    does who has not begun at the deadline; who has begun gets one sample at least.
     """
     done: dict[str, Record] = {}
     loops: dict[str, int] = {}
     for name, run in contestants.items():
+        if time.monotonic() > effort.deadline:
+            done[name] = {"error": "no time was left"}
+            continue
         try:
             first = run(1)  # fills caches, compiles, picks algorithms
             usual = run(1) if first < 20 * effort.seconds else first
@@ -108,6 +136,8 @@ def interleave(contestants: dict[str, Contestant], effort: Effort) -> dict[str, 
             done[name] = {"error": reason(error)}
     samples: dict[str, list[float]] = {name: [] for name in loops}
     for turn in range(effort.repeats):
+        if turn and time.monotonic() > effort.deadline:
+            break
         for name in list(samples)[:: -1 if turn % 2 else 1]:
             try:
                 samples[name].append(contestants[name](loops[name]))
