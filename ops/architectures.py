@@ -16,6 +16,7 @@ from stylemix.ops.errors import NativeUnavailable
 # What a processor must have, by the names of /proc/cpuinfo, before such code may run on it.
 _V3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # any of them; the last one is Arm's
 NEEDS = {"x86-64-v3": _V3, "x86-64-v4": _V4}
 
 

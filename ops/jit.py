@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,7 @@ import torch
 from stylemix.ops import cache, lock, toolchain
 from stylemix.ops.architectures import portable_march
 from stylemix.ops.errors import NativeUnavailable, NativeUnsupported
+from stylemix.ops.progress import Line
 from stylemix.ops.toolchain import Recipe
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
 KINDS = ("cpu", "cuda")
 SOURCES = Path(__file__).resolve().parent
 SECONDS = {"cpu": 20, "cuda": 60}  # of a build on two cores, for the line that announces it
+TICK = 0.25  # seconds between looks at a build
 ERROR = re.compile(r"\berror\b|undefined reference|cannot find -l|\bfatal\b", re.IGNORECASE)
 LONGEST = 300  # characters of a compiler's message that a warning quotes
 
@@ -198,11 +200,9 @@ def _build(kind: str, verbose: bool = False, useless: Sequence[Path] = ()) -> Pa
         if found is not None and found not in useless:
             return found
         place, scratch = cache.new_folder(recipe.name)
-        if verbose or sys.stderr.isatty():
-            about = f"once (about {SECONDS[kind]} s)"
-            print(f"stylemix: compiling the {kind} ops, {about}", file=sys.stderr, flush=True)
         try:
-            said = _compile(recipe, scratch, place / f"{recipe.name}.log")
+            with Line(f"compiling the {kind} ops", SECONDS[kind]) as line:
+                said = _compile(recipe, scratch, place / f"{recipe.name}.log", line.tick)
             cache.settle(scratch, place / recipe.name, kind, replace=found is not None)
         except OSError as error:
             cause = f"cannot write to {place} ({error.strerror or error})"
@@ -214,10 +214,12 @@ def _build(kind: str, verbose: bool = False, useless: Sequence[Path] = ()) -> Pa
         return cache.file_of(place / recipe.name, kind)
 
 
-def _compile(recipe: Recipe, folder: Path, log: Path) -> str:
+def _compile(
+    recipe: Recipe, folder: Path, log: Path, tick: Callable[[], None] = lambda: None
+) -> str:
     """Build the library and its manifest in `folder`; a failure leaves its output in `log`."""
     start = time.monotonic()
-    said = _run_ninja(recipe, folder, log, link=True)
+    said = _run_ninja(recipe, folder, log, link=True, tick=tick)
     log.unlink(missing_ok=True)  # of an earlier failure
     if toolchain.source_hash(recipe.kind, SOURCES) != recipe.identity["sources"]:
         raise NativeUnavailable("the sources changed while they were compiled; start again")
@@ -230,27 +232,45 @@ def _compile(recipe: Recipe, folder: Path, log: Path) -> str:
     return said
 
 
-def _run_ninja(recipe: Recipe, folder: Path, log: Path, link: bool) -> str:
+def _run_ninja(
+    recipe: Recipe, folder: Path, log: Path, link: bool, tick: Callable[[], None] = lambda: None
+) -> str:
     (folder / "build.ninja").write_text(_build_file(recipe, link), encoding="utf-8")
     jobs = ["-j", os.environ["MAX_JOBS"]] if os.environ.get("MAX_JOBS", "").isdigit() else []
     try:
-        done = subprocess.run(
-            [*toolchain.ninja(), "-v", *jobs, "-C", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+        code, said = _run([*toolchain.ninja(), "-v", *jobs, "-C", str(folder)], tick)
     except OSError as error:
         raise NativeUnavailable(f"ninja does not run ({error}); pip install ninja") from error
-    if done.returncode == 0:
-        return done.stdout
-    log.write_text(done.stdout, encoding="utf-8")
-    lines = [line for line in done.stdout.splitlines() if line.strip()] or ["no output"]
+    if code == 0:
+        return said
+    log.write_text(said, encoding="utf-8")
+    lines = [line for line in said.splitlines() if line.strip()] or ["no output"]
     telling = next((line for line in lines if ERROR.search(line)), lines[-1])
     raise NativeUnavailable(f"compiling failed ({_one_line(telling)[:LONGEST]}); see {log}")
+
+
+def _run(command: list[str], tick: Callable[[], None]) -> tuple[int, str]:
+    """Run a command to its end, with a call of `tick` now and then; its exit code and output."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        try:
+            while True:
+                tick()
+                with suppress(subprocess.TimeoutExpired):
+                    said, _ = process.communicate(timeout=TICK)
+                    return process.returncode, said
+        except BaseException:
+            process.terminate()  # and so ninja ends its compilers, which a kill would leave behind
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+            process.kill()
+            raise
 
 
 def _build_file(recipe: Recipe, link: bool) -> str:

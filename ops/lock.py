@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from stylemix.ops.progress import Line
 
 try:
     import fcntl
@@ -26,12 +27,13 @@ def one_at_a_time(path: Path, waiting_for: str) -> Iterator[None]:
     The lock is the kernel's (flock), so there are no stale ones: `path` may stay behind, which
     means nothing. It only saves work: where it cannot be had, or the holder is stuck, the block
     runs all the same, and what it does must bear that. After two seconds the wait is explained
-    in one line on standard error, "... waiting for `waiting_for`".
+    on standard error, "... waiting for `waiting_for`".
     """
     handle = _open(path)
     try:
         if handle is not None:
-            _wait(handle, waiting_for)
+            with Line(f"waiting for {waiting_for}", after=SAY_AFTER) as line:
+                _wait(handle, line)
         yield
     finally:
         if handle is not None:
@@ -47,8 +49,8 @@ def _open(path: Path) -> IO[str] | None:
         return None
 
 
-def _wait(handle: IO[str], waiting_for: str) -> None:
-    start, told = time.monotonic(), False
+def _wait(handle: IO[str], line: Line) -> None:
+    start = time.monotonic()
     while time.monotonic() - start < PATIENCE:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,9 +59,7 @@ def _wait(handle: IO[str], waiting_for: str) -> None:
             pass
         except OSError:
             return  # a file system without locks
-        if not told and time.monotonic() - start > SAY_AFTER:
-            print(f"stylemix: waiting for {waiting_for}", file=sys.stderr, flush=True)
-            told = True
+        line.tick()
         time.sleep(PAUSE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from stylemix.errors import StylemixError
+from stylemix.ops import architectures
 
 
 def find_device(name: str) -> torch.device:
@@ -25,6 +26,14 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def cpu_has_bf16() -> bool:
+    """Whether the processor computes in bfloat16; one that does not is many times slower in it.
+
+    Where its features are not known, as outside of Linux, the answer is no.
+    """
+    return not architectures.BF16.isdisjoint(architectures.cpu_features())
+
+
 def search_dtype(device: torch.device) -> torch.dtype:
     """The precision that searches are fastest in: bfloat16 where the device computes in it.
 
@@ -33,5 +42,15 @@ def search_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        fast = cpu_has_bf16()
     return torch.bfloat16 if fast else torch.float32
+
+
+def slow_precision(precision: str, device: torch.device) -> str:
+    """One line for who asks for "bf16" on a processor that does not compute in it, else ""."""
+    if precision != "bf16" or device.type != "cpu" or cpu_has_bf16():
+        return ""
+    return (
+        "got --precision bf16 on a processor without known bf16 instructions, which takes many "
+        "times as long as fp32; --precision auto goes on with the same run"
+    )

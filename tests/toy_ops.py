@@ -22,7 +22,7 @@ extern "C" __attribute__((visibility("default"))) int value() { return VALUE; }
 COMPILER = """#!/bin/sh
 for word in "$@"; do
   if [ "$word" = -c ]; then
-    echo run >> '{folder}/runs'
+    echo run $$ >> '{folder}/runs'
     while [ -e '{folder}/hold' ]; do sleep 0.02; done
   fi
 done
@@ -83,11 +83,15 @@ class Toy:
         path = self.folder / "runs"
         return path.read_text().count("run") if path.exists() else 0
 
-    def start(self) -> subprocess.Popen[str]:
+    def compilers(self) -> list[int]:
+        """Numbers of the compilers' processes, dead or alive."""
+        return [int(line.split()[1]) for line in (self.folder / "runs").read_text().splitlines()]
+
+    def start(self, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """Start another process that loads the library: exit code 0, or 3 where it cannot."""
         code = PROCESS.format(root=str(ROOT), sources=str(self.sources))
         command = [sys.executable, "-c", code]
-        return subprocess.Popen(command, text=True, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, text=True, stderr=stderr)
 
     def hold(self) -> None:
         (self.folder / "hold").touch()

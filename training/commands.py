@@ -14,7 +14,7 @@ import torch
 
 from stylemix.alignment import FACES128, FFHQ, NO_TEMPLATE
 from stylemix.dataset import open_dataset
-from stylemix.devices import find_device
+from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import join, local_device
@@ -133,6 +133,8 @@ def run(
     if ranks.lead:
         shown = f", {ranks.world} processes" if ranks.world > 1 else ""
         click.echo(f"{len(dataset)} images, run folder {folder}{shown}")
+        if slow := slow_precision(config.precision, where):
+            click.echo(slow, err=True)
     try:
         outcome = train(
             config, dataset, folder, where, TEMPLATES[template], name, True, ranks, held_out,

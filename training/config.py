@@ -15,6 +15,7 @@ from stylemix.config import (
     GeneratorConfig,
     network_size,
 )
+from stylemix.devices import cpu_has_bf16
 from stylemix.errors import StylemixError
 from stylemix.losses import LOSSES
 from stylemix.training.presets import PRESETS, automatic
@@ -77,11 +78,12 @@ RANGES: dict[str, tuple[float, float]] = {
 SCHEDULED = (
     "lr", "d_lr", "beta2", "r1_gamma", "r2_gamma", "ema_kimg", "augment_p", "transfer_lr",
 )  # fmt: skip
-# What a continued run may be given anew: how long, what is written, how the work is split.
+# What a continued run may be given anew: how long, what is written, how the work is split, and
+# what the machine computes in.
 MAY_CHANGE = (
     "kimg", "batch_gpu", "snapshot_kimg", "tick_kimg", "metrics", "metrics_data", "metrics_count",
     "keep_snapshots", "early_stop", "rollbacks", "tensorboard", "state_minutes", "timeout",
-    "workers",
+    "workers", "precision",
 )  # fmt: skip
 
 
@@ -199,7 +201,7 @@ class TrainConfig:
     def resolve(self, world: int = 1, device: str = "cpu") -> TrainConfig:
         """The same settings with the gaps filled in for `world` processes on a kind of device."""
         values: dict[str, Any] = {
-            "precision": "bf16" if device == "cuda" else "fp32",
+            "precision": "bf16" if device == "cuda" or cpu_has_bf16() else "fp32",
             "ada_kimg": 100 if self.transfer else 500,
         }
         row = PRESETS[self.preset] | ({"ema_rampup": 0} if self.transfer else {})

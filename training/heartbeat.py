@@ -19,7 +19,8 @@ from stylemix.errors import StylemixError
 from stylemix.training.distributed import Ranks
 
 INTERVAL = 1.0  # seconds between signs of life
-GONE_AFTER = 10 * INTERVAL  # without any sign
+SILENCE = 3  # looks at the others, one an interval, that find no new sign of a rank: it is gone
+PATIENCE = 10  # intervals in which a rank that broke a collective falls silent
 EXIT_CODE = 3  # of a process that ends because another one hangs
 
 
@@ -30,6 +31,7 @@ class _Seen:
     word: dict[str, object]
     spoke: float
     moved: float
+    look: int = 0  # at which its last words were new
 
 
 class Heartbeat:
@@ -44,6 +46,7 @@ class Heartbeat:
         self.ranks, self.timeout = ranks, timeout
         self.step, self.doing, self.beats = 0, "starting", 0
         self.seen: dict[int, _Seen] = {}
+        self.looks, self.looked = 0, time.monotonic()  # how often at the others, and when last
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         if ranks.store is not None:
@@ -65,18 +68,27 @@ class Heartbeat:
         if self._thread is not None:
             self._thread.join(timeout=2 * INTERVAL)
 
-    def missing(self, patience: float = GONE_AFTER) -> str:
-        """Names the ranks that fall silent within `patience` seconds, "" where none does."""
-        before = {rank: seen.spoke for rank, seen in self.seen.items()}
-        started = time.monotonic()
-        while self._thread is not None and time.monotonic() < started + patience:
-            time.sleep(INTERVAL / 2)
-            if all(seen.spoke > before[rank] for rank, seen in self.seen.items()):
+    def missing(self) -> str:
+        """Names the ranks that fall silent, the longest silent first; "" where none does.
+
+        A rank's last words are often read only after a collective broke, and one that fails may
+        speak on for a while; so nobody is taken for live before the patience is over. It counts
+        looks and not seconds: on a busy machine this rank looks as seldom as the others speak.
+        """
+        first, silent = self.looks, list[int]()
+        for _ in range(2 * PATIENCE):
+            if self._thread is None:
                 return ""
-            silent = [r for r, seen in self.seen.items() if _since(seen.spoke) > 3 * INTERVAL]
-            if silent and _since(started) > 4 * INTERVAL:
-                return "; ".join(self._name(rank) for rank in silent)
-        return ""
+            time.sleep(INTERVAL / 2)
+            silent = [r for r, seen in self.seen.items() if self.looks - seen.look > SILENCE]
+            # By then whoever was dead before is among them, with words that were still on the way.
+            if silent and self.looks - first > SILENCE + 2:
+                break
+        else:
+            if _since(self.looked) > SILENCE * INTERVAL:  # the store does not answer
+                silent = [r for r, s in self.seen.items() if _since(s.spoke) > SILENCE * INTERVAL]
+        silent.sort(key=lambda rank: self.seen[rank].spoke)
+        return "; ".join(self._name(rank) for rank in silent)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -104,6 +116,7 @@ class Heartbeat:
                         self._note(rank, json.loads(store.get(str(rank))))
             except (RuntimeError, OSError):  # the store went with its host; main thread will tell
                 return
+            self.looks, self.looked = self.looks + 1, time.monotonic()
             self._judge()
 
     def _tell(self, store: Store) -> None:
@@ -121,7 +134,8 @@ class Heartbeat:
         if old is None:
             self.seen[rank] = _Seen(word, now, now)
             return
-        old.spoke = now if word["beats"] != old.word["beats"] else old.spoke
+        if word["beats"] != old.word["beats"]:
+            old.spoke, old.look = now, self.looks
         old.moved = now if word["step"] != old.word["step"] else old.moved
         old.word = word
 

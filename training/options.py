@@ -22,7 +22,8 @@ HELP = {
     "seed": "Seed of weights, order and noise.",
     "mirror": "Show every image flipped, too.",
     "conditional": "Use the labels of dataset.json.",
-    "precision": "Precision of the features; auto is bf16 on CUDA and fp32 on a CPU.",
+    "precision": "Precision of the features; auto is bf16 on CUDA and on processors that compute "
+    "in it, else fp32.",
     "z_dim": "Width of z. [default: preset, 512]",
     "w_dim": "Width of w. [default: preset, 512]",
     "mapping_layers": "Layers of the mapping network. [default: preset, 2]",

@@ -42,6 +42,8 @@ def begin(
         ranks: the processes of the run.
     """
     config = asked.resolve(ranks.world, device.type)
+    # Processors may differ, and with them the automatic precision: the first one decides for all.
+    config = TrainConfig(**json.loads(ranks.share(json.dumps(asdict(config)))))
     tensors: dict[str, Tensor] = {}
     word: dict[str, Any] = {}
     if ranks.lead:

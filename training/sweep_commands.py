@@ -35,7 +35,7 @@ from stylemix.unfinished import WorkFile, open_work
 SNAPSHOTS = 5  # of a trial, when --snapshot-kimg is not given
 # What the same sweep may be given anew: these change no figure.
 FREE = set(MAY_CHANGE) - {
-    "kimg", "snapshot_kimg", "metrics", "metrics_count", "early_stop", "rollbacks",
+    "kimg", "snapshot_kimg", "metrics", "metrics_count", "early_stop", "rollbacks", "precision",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -169,7 +170,8 @@ def test_who_waits_says_for_what(tmp_path, monkeypatch, capsys):
         assert not entered.wait(0.3)
     thread.join()
     assert entered.is_set()
-    assert capsys.readouterr().err == "stylemix: waiting for the first\n"
+    said = "stylemix: waiting for the first"
+    assert capsys.readouterr().err == f"{said}\n{said} took 0 s\n"
 
 
 def test_nobody_waits_for_ever(tmp_path, monkeypatch):
@@ -199,10 +201,11 @@ def test_a_library_that_does_not_load_is_compiled_again_once(toy):
     assert toy.runs() == 2
 
 
-def test_the_announcement_is_one_line(toy, capsys):
+def test_what_the_compilers_say_is_told_when_asked_for(toy, capsys):
     jit.library("cpu", verbose=True)
-    first, *rest = capsys.readouterr().err.splitlines()
+    first, second, *rest = capsys.readouterr().err.splitlines()
     assert first == f"stylemix: compiling the cpu ops, once (about {jit.SECONDS['cpu']} s)"
+    assert re.fullmatch(r"stylemix: compiling the cpu ops took \d+ s", second)
     assert any("one.cpp" in line for line in rest)
     jit.library("cpu", verbose=True)
     assert capsys.readouterr().err == ""

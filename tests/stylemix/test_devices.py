@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from stylemix.devices import find_device
+from stylemix.devices import cpu_has_bf16, find_device, search_dtype, slow_precision
 from stylemix.errors import StylemixError
+from stylemix.ops import architectures
+
+CPU = torch.device("cpu")
 
 
 def test_cpu_and_auto():
@@ -36,3 +39,20 @@ def test_counting_cuda_devices(monkeypatch, count, name, fine):
     else:
         with pytest.raises(StylemixError, match=f"with {count} CUDA devices here"):
             find_device(name)
+
+
+@pytest.mark.parametrize(
+    ("features", "fast"),
+    [
+        ({"avx2", "fma"}, False), ({"avx512f", "avx512bw", "avx512vl", "avx512dq"}, False),
+        ({"avx512f", "avx512_bf16"}, True), ({"amx_tile", "amx_bf16"}, True),
+        ({"asimd", "bf16"}, True), ({"asimd", "asimdhp"}, False), (set(), False),
+    ],
+)  # fmt: skip
+def test_who_computes_in_bf16(monkeypatch, features, fast):
+    monkeypatch.setattr(architectures, "cpu_features", lambda: features)
+    assert cpu_has_bf16() == fast
+    assert search_dtype(CPU) == (torch.bfloat16 if fast else torch.float32)
+    assert bool(slow_precision("bf16", CPU)) == (not fast)
+    assert slow_precision("fp32", CPU) == slow_precision("auto", CPU) == ""
+    assert slow_precision("bf16", torch.device("cuda")) == ""

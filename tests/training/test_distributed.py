@@ -23,6 +23,7 @@ TRAIN = [
     "train", "--resolution", "16", "--batch", "8", "--z-dim", "8", "--w-dim", "8",
     "--channel-base", "128", "--channel-max", "16", "--device", "cpu", "--augment-p", ".3",
     "--ada-target", "0", "--ada-kimg", ".5", "--tick-kimg", ".064", "--state-minutes", "0",
+    "--precision", "fp32",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-import time
+import threading
 from datetime import timedelta
 
 import pytest
@@ -29,6 +29,47 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "INTERVAL", 0.05)
 
 
+class Script:
+    """A store in which each other rank speaks by a script: at which looks at it there is news.
+
+    What happens depends on how often a rank looks, and not on how fast the machine is.
+    """
+
+    def __init__(self, *scripts):
+        self.scripts = dict(enumerate(scripts, start=1))
+        self.counts = dict.fromkeys(self.scripts, 0)
+        self.beats = dict.fromkeys(self.scripts, 0)
+        self.broke = threading.Event()  # looks before a collective broke are not in the scripts
+
+    def set(self, key, word):
+        self.mine = json.loads(word)
+
+    def check(self, keys):
+        return True
+
+    def get(self, key):
+        rank = int(key)
+        look, self.counts[rank] = self.counts[rank], self.counts[rank] + self.broke.is_set()
+        self.beats[rank] += not self.broke.is_set() or self.scripts[rank](look)
+        return _word(self.beats[rank], 9, host=f"host{rank}", pid=70 + rank)
+
+
+def _missing(script):
+    beat = Heartbeat(Ranks(0, 1 + len(script.scripts), script), 60)
+    script.broke.set()
+    said = beat.missing()
+    beat.close()
+    return [int(part.split()[1]) for part in said.split("; ") if part]
+
+
+def _until(looks):
+    return lambda look: look < looks
+
+
+def _every(looks):
+    return lambda look: look % looks == looks - 1
+
+
 def test_one_process_has_no_thread():
     beat = Heartbeat(Ranks(), 1)
     beat.at("Gmain")
@@ -39,7 +80,7 @@ def test_one_process_has_no_thread():
 def test_a_rank_that_is_gone_is_named(quick, store):
     store.set("1", _word(5, 9))
     beat = Heartbeat(Ranks(0, 2, store), 60)
-    said = beat.missing(patience=3)
+    said = beat.missing()
     beat.close()
     assert said.startswith("rank 1 (host other, process 77), last heard of ")
     assert "in Dmain for" in said
@@ -48,28 +89,32 @@ def test_a_rank_that_is_gone_is_named(quick, store):
     assert mine["beats"] >= 3  # it went on beating itself
 
 
-def test_live_ranks_are_not_blamed(quick, store):
-    store.set("1", _word(0, 0))
-    beat = Heartbeat(Ranks(0, 2, store), 60)
-    for i in range(1, 10):
-        store.set("1", _word(i, 0))
-        time.sleep(0.02)
-    import threading
+@pytest.mark.parametrize("unread", [0, 1, 2])
+def test_last_words_that_are_read_after_a_death_are_no_sign_of_life(quick, unread):
+    assert _missing(Script(_until(unread))) == [1]
 
-    stop = threading.Event()
 
-    def live():
-        i = 10
-        while not stop.wait(0.02):
-            i += 1
-            store.set("1", _word(i, 0))
+def test_a_rank_that_dies_slowly_is_named(quick):
+    assert _missing(Script(_until(5))) == [1]
 
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
-    assert beat.missing(patience=2) == ""
-    stop.set()
-    thread.join()
-    beat.close()
+
+def test_live_ranks_are_not_blamed(quick):
+    assert _missing(Script(_every(1), _every(1))) == []
+
+
+def test_the_dead_are_told_from_the_slow_and_from_those_who_left_because_of_them(quick):
+    assert _missing(Script(_every(3), _until(1))) == [2]
+    assert _missing(Script(_until(2), _until(0), _every(1))) == [2, 1]
+
+
+def test_without_the_store_all_are_out_of_sight(quick):
+    class Gone(Script):
+        def check(self, keys):
+            if self.broke.is_set():
+                raise dist.DistNetworkError("Connection reset by peer")
+            return True
+
+    assert sorted(_missing(Gone(_every(1), _every(1)))) == [1, 2]
 
 
 HANG = """

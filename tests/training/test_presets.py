@@ -3,6 +3,7 @@
 import pytest
 
 from stylemix.errors import StylemixError
+from stylemix.ops import architectures
 from stylemix.training.config import TrainConfig
 from stylemix.training.presets import PRESETS, TABLE
 
@@ -18,6 +19,12 @@ NAMES = (
     "batch", "mbstd_group", "channel_base", "lr", "r1_gamma", "ema_kimg", "ema_rampup",
     "mapping_layers", "path_length_weight", "style_mixing",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def any_processor(monkeypatch):
+    """The automatic precision is not that of the processor here."""
+    monkeypatch.setattr(architectures, "cpu_features", set)
 
 
 @pytest.mark.parametrize("row", PUBLIC, ids=lambda row: row[0])

@@ -69,7 +69,7 @@ def test_a_crash_costs_no_more_than_the_steps_since_the_state(
 COMMAND = [
     sys.executable, "-m", "stylemix", "train", "--resolution", "8", "--batch", "4",
     "--z-dim", "8", "--w-dim", "8", "--channel-base", "64", "--channel-max", "16",
-    "--device", "cpu",
+    "--device", "cpu", "--precision", "fp32",
     "--tick-kimg", ".032", "--state-minutes", "0", "--kimg", "1", "--ada-kimg", ".5",
 ]  # fmt: skip
 
