@@ -1,9 +1,15 @@
 """What all tests share: the device to run on, and which tests are left out unless asked for."""
 
+import os
+
 import pytest
 import torch
 
+from stylemix.ops import toolchain
+
 torch.set_num_threads(2)  # the same sums on every machine, and no fight with a busy one
+if toolchain.torch_release() < toolchain.TORCH_TARGET:
+    os.environ["STYLEMIX_OPS"] = "torch"  # else each first use says that torch is too old
 
 LEFT_OUT = pytest.StashKey[list[str]]()
 
@@ -38,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: "pytest.TerminalReporter", config: pytest.Config
 ) -> None:
     told = config.stash.get(LEFT_OUT, [])
     if told:

@@ -212,6 +212,7 @@ def test_the_page_shows_the_results_that_are_there():
     assert table.updated(text, sorted(table.FOLDER.glob("*.json"))) == text, cure
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     environment = os.environ | {
         "DRY": "1", "OUT": str(tmp_path), "PYTHON": sys.executable, "MINUTES": "30",
@@ -250,6 +251,7 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     assert whole["mix_most"] == 0
 
 
+@pytest.mark.slow
 def test_the_training_script_goes_on_dry_from_the_parts_that_it_left(tmp_path):
     pictures = tmp_path / "faces"
     pictures.mkdir()
