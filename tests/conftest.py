@@ -1,9 +1,17 @@
 """What all tests share: the device to run on, and which tests are left out unless asked for."""
 
+import os
+
 import pytest
 import torch
 
+from stylemix.ops import toolchain
+
 torch.set_num_threads(2)  # the same sums on every machine, and no fight with a busy one
+if toolchain.torch_release() < toolchain.TORCH_TARGET:
+    os.environ["STYLEMIX_OPS"] = "torch"  # else each first use says that torch is too old
+
+LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,14 +26,26 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    reasons = {}
+    options = {}
     if config.getoption("--device") != "cuda":
-        reasons["gpu"] = "needs --device cuda"
+        options["gpu"] = "--device cuda"
     elif not torch.cuda.is_available():
         raise pytest.UsageError("got --device cuda; expected a CUDA device; run without the option")
     if not config.getoption("--slow"):
-        reasons["slow"] = "needs --slow"
-    for item in items:
-        for marker, reason in reasons.items():
-            if item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
+        options["slow"] = "--slow"
+    config.stash[LEFT_OUT] = told = []
+    for marker, option in options.items():
+        left_out = [item for item in items if item.get_closest_marker(marker)]
+        if left_out:
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
+            config.hook.pytest_deselected(items=left_out)
+            told.append(f"{len(left_out)} marked {marker} (pytest {option})")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(
+    terminalreporter: "pytest.TerminalReporter", config: pytest.Config
+) -> None:
+    told = config.stash.get(LEFT_OUT, [])
+    if told:
+        terminalreporter.write_line(f"Left out, with what runs them: {', '.join(told)}")

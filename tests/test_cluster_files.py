@@ -81,6 +81,7 @@ def test_the_batch_script_is_bash():
     assert all(lines.index(line) < first_command for line in options)  # later ones are not read
 
 
+@pytest.mark.slow
 def test_a_slurm_job_goes_on_after_it_was_requeued(here):
     """SIGTERM to the batch shell: the state is written, the job asks for its place again."""
     run, job = here / "run", _free_port(20000, 29999) - 20000
@@ -146,6 +147,7 @@ def test_the_manifest_agrees_with_itself(manifest):
     assert all(path.startswith(mounts["shared"] + "/") for path in paths)
 
 
+@pytest.mark.slow
 def test_the_pods_command_trains(manifest, here):
     container, variables = _container(manifest[1])
     variables |= _environment(here) | {

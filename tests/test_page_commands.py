@@ -183,6 +183,7 @@ def _expect_run(run, words):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
 @pytest.mark.parametrize("words", list(page_commands()))
 def test_a_command_of_a_page_runs(words, here):

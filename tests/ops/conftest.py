@@ -2,15 +2,16 @@
 
 import pytest
 
-from stylemix.ops import backends, use
+from stylemix.ops import use
+from tests.native import expect_native
 from tests.toy_ops import Toy
 
 
 @pytest.fixture(params=["torch", "native"])
 def backend(request, device):
     """Runs the test with one backend forced."""
-    if request.param == "native" and "native" not in backends("bias_act", device.type):
-        pytest.fail(f"no native ops for {device.type}: see stylemix info")
+    if request.param == "native":
+        expect_native("bias_act", device)
     with use(request.param):
         yield request.param
 

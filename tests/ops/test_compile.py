@@ -6,16 +6,18 @@ import pytest
 import torch
 
 from stylemix.ops import bias_act, epilogue, setup_filter, upfirdn2d, upsample2d, use
+from tests.native import expect_native
 
 pytestmark = [
     pytest.mark.usefixtures("native_forced"),
-    # PyTorch's own compiler warns about itself.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    # PyTorch's own compiler and its checks warn about themselves.
+    pytest.mark.filterwarnings("ignore:::torch"),
 ]
 
 
 @pytest.fixture
 def native_forced():
+    expect_native("epilogue", torch.device("cpu"))
     with use("native"):
         yield
 

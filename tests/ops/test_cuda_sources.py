@@ -21,6 +21,7 @@ def _nvcc():
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_compile_without_warnings_or_spills(tmp_path, monkeypatch):
     """Every kernel, for three generations of GPUs; nothing goes from registers to memory."""
     _nvcc()

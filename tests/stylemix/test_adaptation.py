@@ -64,6 +64,7 @@ def test_grey_pictures_make_grey_faces(model, grey):
         assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.8
 
 
+@pytest.mark.slow
 def test_dark_pictures_make_dark_faces(model, faces):
     style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=90))
     before, after = before_and_after(model, style)
@@ -153,6 +154,7 @@ def test_a_grey_model_is_refused(faces):
         learn_look(tiny_model(channels=1), faces)
 
 
+@pytest.mark.slow
 def test_every_face_comes_nearer_to_the_look(model, faces):
     meter, looks = StyleMeter(model, 32), []
     pictures = faces * 0.5 - 0.5

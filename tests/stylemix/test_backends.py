@@ -6,6 +6,7 @@ import torch
 from stylemix import ops
 from stylemix.checkpoint import load_model
 from stylemix.losses import path_lengths, r1_penalty
+from tests.native import expect_native
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +17,8 @@ def model():
 def _both(device, function):
     results = []
     for backend in ("torch", "native"):
-        if backend == "native" and "native" not in ops.backends("epilogue", device.type):
-            pytest.fail(f"no native ops for {device.type}: see stylemix info")
+        if backend == "native":
+            expect_native("epilogue", device)
         with ops.use(backend):
             results.append(function())
     return results
@@ -32,11 +33,21 @@ def test_same_picture(device, model):
     assert (one - other).abs().max() < 1e-3
 
 
-def test_same_scores_and_penalties(device, model):
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    # In float32 rounding moves single features over the kink of the activation, and gradients
+    # jump there: against float64 both backends are off by 5e-4 to 5e-3, by the processor.
+    [(torch.float32, 2e-2), (torch.float64, 1e-9)],
+)
+def test_same_scores_and_penalties(device, monkeypatch, dtype, bound):
     """Second derivatives through whole networks: R1 of the discriminator, path lengths."""
-    G, D = model.generator.to(device), model.discriminator.to(device)
-    z = torch.randn([2, G.z_dim], generator=torch.Generator().manual_seed(1)).to(device)
-    noise = torch.randn([2, 3, 64, 64], generator=torch.Generator().manual_seed(2)).to(device)
+    if dtype == torch.float64:  # the networks insist on float32 in places
+        monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    model = load_model("faces-64")
+    G, D = (network.to(device, dtype) for network in (model.generator, model.discriminator))
+    z = torch.randn([2, G.z_dim], generator=torch.Generator().manual_seed(1))
+    noise = torch.randn([2, 3, 64, 64], generator=torch.Generator().manual_seed(2))
+    z, noise = z.to(device, dtype), noise.to(device, dtype)
     parameters = [D.b64.conv0.weight, G.synthesis.b16.conv0.affine.weight]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -52,5 +63,5 @@ def test_same_scores_and_penalties(device, model):
 
     one, other = _both(device, run)
     for a, b in zip(one, other, strict=True):
-        # Rounding moves single features over the kink of the activation.
-        assert (a - b).norm() <= 1e-3 * a.norm()
+        assert a.dtype == b.dtype == dtype
+        assert (a - b).norm() <= bound * a.norm()

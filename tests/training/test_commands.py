@@ -97,6 +97,7 @@ def test_no_option_is_forgotten():
     assert not set(LEARNING) & ELSEWHERE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
 def test_an_option_changes_what_is_learned(name, plain, pictures, tmp_path):
     more = {"mbstd_group": 1} if name == "batch_gpu" else {}

@@ -61,6 +61,7 @@ def accumulated(pictures, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(accumulated, pictures, tmp_path):
     folder = tmp_path / "run"
     result = _run([*_torchrun(2), *TRAIN, "--kimg", ".16", pictures, "--output", folder])
@@ -74,6 +75,7 @@ def test_two_processes_are_one(accumulated, pictures, tmp_path):
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_gpus_is_the_short_form_and_any_number_goes_on(pictures, tmp_path):
     """Three processes begin, two continue; --gpus starts them, and the batch stays what it was."""
     folder = tmp_path / "run"
@@ -95,6 +97,7 @@ def test_what_cannot_be_split_is_told_before_the_launch(pictures, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
     command = [*_torchrun(2, "--max-restarts=1"), *TRAIN, "--kimg", "1.2", pictures]
@@ -128,6 +131,7 @@ def _rank(pid):
     return int(next(word for word in words if word.startswith(b"RANK="))[5:])
 
 
+@pytest.mark.slow
 def test_a_rank_that_finds_nobody_says_so(pictures, tmp_path):
     lonely = _environment() | {
         "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",

@@ -250,6 +250,7 @@ def test_two_images_at_the_least(tiny, pictures, tmp_path):
         run(tiny, ImageDataset(pictures / "1.png", 8), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["logistic", "relativistic"])
 def test_it_learns_two_colours(loss, tmp_path):
     colours = torch.tensor([[200.0, 40, 60], [40.0, 90, 220]])

@@ -79,6 +79,7 @@ def _environment():
     return os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "STYLEMIX_OPS": "torch"}
 
 
+@pytest.mark.slow
 def test_killed_five_times_it_ends_with_the_same_bits(pictures, tmp_path):
     """SIGKILL at random moments, writing a state included; each time the same command again."""
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -110,6 +111,7 @@ def test_killed_five_times_it_ends_with_the_same_bits(pictures, tmp_path):
     _assert_same(straight, broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_step_and_keeps_the_state(number, pictures, tmp_path):
     command = [*COMMAND, "--kimg", "1000", "--state-minutes", "60", str(pictures)]

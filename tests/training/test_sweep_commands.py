@@ -58,6 +58,7 @@ def toy(monkeypatch):
     return given
 
 
+@pytest.mark.slow
 def test_a_real_sweep_stopped_and_continued(pictures, tmp_path, monkeypatch):
     """Trains for real; Ctrl-C in the second trial, and the same command again."""
     monkeypatch.setattr("stylemix.training.evaluation.usual_folder", lambda: tmp_path / "cache")

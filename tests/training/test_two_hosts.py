@@ -78,6 +78,7 @@ def _start(host, cable, node, data, folder, kimg, log):
         )
 
 
+@pytest.mark.slow
 def test_two_hosts_are_one(hosts, pictures, tmp_path):
     alone = [sys.executable, "-m", "stylemix", *TRAIN, "--kimg", ".16", "--batch-gpu", "4"]
     subprocess.run(
@@ -101,6 +102,7 @@ def test_two_hosts_are_one(hosts, pictures, tmp_path):
         torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_a_cut_cable_ends_both_hosts_with_a_name(hosts, pictures, tmp_path):
     logs = [tmp_path / f"log{node}" for node in (0, 1)]
     folder = tmp_path / "run"
