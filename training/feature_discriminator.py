@@ -57,8 +57,8 @@ class FeatureDiscriminator(nn.Module):
         """Scores [N, k] of images [N, C, H, W] in [-1, 1] at each scale, k a patch each."""
         images = bring_within(as_rgb(images), SMALLEST, sys.maxsize)
         network = load_feature_network(images.device)
-        half = dtype != torch.float32
-        with torch.autocast(images.device.type, dtype) if half else nullcontext():
+        plain = dtype == torch.float32 or images.is_meta  # that device has no autocast
+        with nullcontext() if plain else torch.autocast(images.device.type, dtype):
             maps = self._projected(network.maps(images, STAGES[1:]))
             return [head(x).flatten(1).float() for head, x in zip(self.heads, maps, strict=True)]
 
