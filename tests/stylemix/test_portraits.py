@@ -98,8 +98,7 @@ def test_projecting_gives_latents_with_all_that_is_known(capsys):
         assert torch.equal(latent.w, projection.ws[i])
         assert latent.base == model.fingerprint
         assert latent.template == NO_TEMPLATE
-        seconds = latent.metrics.pop("seconds")
-        assert 0 < seconds < 60
+        assert latent.metrics.pop("seconds") > 0
         assert latent.metrics == projection.metrics[i]
         assert np.array_equal(latent.matrix, portrait.alignment.matrix)
     project_portraits(portraits[:1], model, settings)
