@@ -26,6 +26,12 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def repeat_shapes(device: torch.device) -> None:
+    """Lets cuDNN try its algorithms for each new shape: it pays where the same shapes come again."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+
+
 def cpu_has_bf16() -> bool:
     """Whether the processor computes in bfloat16; one that does not is many times slower in it.
 

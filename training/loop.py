@@ -15,6 +15,7 @@ from types import FrameType
 import torch
 
 from stylemix.alignment import NO_TEMPLATE, Template
+from stylemix.devices import repeat_shapes
 from stylemix.errors import StylemixError
 from stylemix.loader import Loader
 from stylemix.metric_features import PictureSet
@@ -77,6 +78,7 @@ def train(
         on_figures: called with kimg and figures after each evaluation; a word ends the run.
     """
     # Prepare.
+    repeat_shapes(device)
     ranks = ranks or Ranks()
     if len(dataset) < 2:
         raise StylemixError(f"got {len(dataset)} images; expected at least 2 to train on")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from stylemix.devices import repeat_shapes
 from tests.bench.machine import ROOT, keep_memory
 from tests.bench.subjects import Calls, make
 from tests.bench.timing import Contestant, Effort, Record, interleave, reason, timed
@@ -32,6 +33,7 @@ class Local:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        repeat_shapes(device)  # as training does
         self.subjects: dict[str, Calls] = {}
 
     def make(self, name: str, spec: Record) -> None:
