@@ -27,7 +27,7 @@ def find_device(name: str) -> torch.device:
 
 
 def repeat_shapes(device: torch.device) -> None:
-    """Lets cuDNN try its algorithms for each new shape: it pays where the same shapes come again."""
+    """Lets cuDNN try its algorithms for each new shape, which pays where shapes come again."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
 

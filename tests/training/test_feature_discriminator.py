@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from stylemix.training.config import TrainConfig
 from stylemix.training.feature_discriminator import FeatureDiscriminator, d_hinge, g_hinge
+from stylemix.training.memory import estimate
 
 
 def test_hinge_losses_by_hand():
@@ -70,3 +72,10 @@ def test_it_tells_pictures_from_blurred_ones():
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
     assert all(a.mean() > b.mean() for a, b in zip(network(sharp), network(soft), strict=True))
+
+
+def test_its_memory_is_foretold_in_half_precision():
+    config = TrainConfig(resolution=16, preset="laptop", batch=4, precision="bf16")
+    plain = estimate(config.resolve(), 0, 1)
+    both = estimate(TrainConfig(**(vars(config) | {"feature_weight": 1})).resolve(), 0, 1)
+    assert both[1] > 1.5 * plain[1]
