@@ -24,6 +24,8 @@ class _NetworkConfig:
     conv_clamp: float | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
     base: tuple[int, int] = (4, 4)  # height and width of the coarsest block
+    channel_min: int = 1
+    head: str = "rgb"
 
     def __post_init__(self) -> None:
         res = self.img_resolution
@@ -41,6 +43,8 @@ class _NetworkConfig:
                 f"got architecture {self.architecture!r}; "
                 f"expected one of {', '.join(ARCHITECTURES)}"
             )
+        if self.head not in HEADS:
+            raise StylemixError(f"got head {self.head!r}; expected one of {', '.join(HEADS)}")
         if self.channels(res) < 1:
             raise StylemixError(
                 f"got channel base {self.channel_base}; expected at least the resolution {res}"
@@ -53,7 +57,7 @@ class _NetworkConfig:
 
     def channels(self, resolution: int) -> int:
         """Feature channels of the block at `resolution` px."""
-        return min(self.channel_base // resolution, self.channel_max)
+        return min(max(self.channel_base // resolution, self.channel_min), self.channel_max)
 
     def block_size(self, resolution: int) -> tuple[int, int]:
         """Height and width in px of the block that is called `resolution`."""
@@ -62,7 +66,12 @@ class _NetworkConfig:
     @property
     def enlarged(self) -> int:
         """How many times larger than the finest block the image is."""
-        return 1
+        return 2 if self.head == "haar" else 1
+
+    def colour_channels(self, resolution: int) -> int:
+        """What a block gives or takes of the image: its channels, or four subbands of each."""
+        finest = resolution == self.img_resolution
+        return self.img_channels * (self.enlarged**2 if finest else 1)
 
     @property
     def height(self) -> int:
@@ -98,22 +107,6 @@ class GeneratorConfig(_NetworkConfig):
 
     z_dim: int = 512
     w_dim: int = 512
-    head: str = "rgb"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head not in HEADS:
-            raise StylemixError(f"got head {self.head!r}; expected one of {', '.join(HEADS)}")
-
-    @property
-    def enlarged(self) -> int:
-        """How many times larger than the finest block the image is."""
-        return 2 if self.head == "haar" else 1
-
-    def colour_channels(self, resolution: int) -> int:
-        """Output channels of the block's torgb: the image's, or four subbands of each."""
-        finest = resolution == self.img_resolution
-        return self.img_channels * (self.enlarged**2 if finest else 1)
 
     @property
     def num_ws(self) -> int:
@@ -123,12 +116,23 @@ class GeneratorConfig(_NetworkConfig):
 
 @dataclass(frozen=True)
 class DiscriminatorConfig(_NetworkConfig):
-    """Sizes of a discriminator; `cmap_dim` None means the width of its last block."""
+    """Sizes of a discriminator; `cmap_dim` None means the width of its last block.
+
+    With `head` "haar" its finest block takes the four Haar subbands of an image of twice its size.
+    """
 
     architecture: str = "resnet"
     cmap_dim: int | None = None
     mbstd_group_size: int = 4
     mbstd_num_channels: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head == "haar" and self.architecture == "skip":
+            raise StylemixError(
+                "got head haar for a discriminator of architecture skip, which takes colours at "
+                "every block; expected resnet or orig; choose one"
+            )
 
 
 def network_size(height: int, width: int) -> tuple[int, tuple[int, int]]:

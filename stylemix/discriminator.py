@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stylemix.config import DiscriminatorConfig
 from stylemix.errors import StylemixError
-from stylemix.layers import Conv2d, FullyConnected, MinibatchStddev, block_dtypes
+from stylemix.layers import Conv2d, FullyConnected, MinibatchStddev, block_dtypes, haar
 from stylemix.mapping import MappingNetwork
 from stylemix.ops import downsample2d, setup_filter
 
@@ -25,7 +25,8 @@ class DiscriminatorBlock(nn.Module):
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         if self.first or config.architecture == "skip":
-            self.fromrgb = Conv2d(config.img_channels, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
+            colours = config.colour_channels(resolution)
+            self.fromrgb = Conv2d(colours, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv0 = Conv2d(width, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv1 = Conv2d(width, out, 3, act="lrelu", down=2, **common)  # type: ignore[arg-type]
         if config.architecture == "resnet":
@@ -82,7 +83,7 @@ class DiscriminatorEpilogue(nn.Module):
         width = config.channels(4)
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         if config.architecture == "skip" or config.img_resolution == 4:
-            self.fromrgb = Conv2d(config.img_channels, width, 1, act="lrelu")
+            self.fromrgb = Conv2d(config.colour_channels(4), width, 1, act="lrelu")
         self.mbstd = MinibatchStddev(config.mbstd_group_size, config.mbstd_num_channels)
         self.conv = Conv2d(width + config.mbstd_num_channels, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
         self.fc = FullyConnected(width * math.prod(config.base), width, act="lrelu")
@@ -124,7 +125,9 @@ class Discriminator(nn.Module):
                 f"got images of shape {tuple(img.shape)}; "
                 f"expected [N, {', '.join(map(str, expected))}]"
             )
-        rest: Tensor | None = img.contiguous(memory_format=torch.channels_last)
+        rest: Tensor | None = haar(img) if self.config.head == "haar" else img
+        assert rest is not None
+        rest = rest.contiguous(memory_format=torch.channels_last)
         x: Tensor | None = None
         maps: list[Tensor] = []
         resolutions = self.config.resolutions[:0:-1]

@@ -206,6 +206,15 @@ def inverse_haar(bands: Tensor) -> Tensor:
     return functional.pixel_shuffle(torch.stack(corners, dim=2).flatten(1, 2), 2)
 
 
+def haar(images: Tensor) -> Tensor:
+    """Orthonormal Haar transform, images [N, C, 2 H, 2 W] -> bands [N, 4 C, H, W]."""
+    corners = functional.pixel_unshuffle(images / 2, 2).unflatten(1, (-1, 4)).unbind(2)
+    top, bottom = corners[0] + corners[1], corners[2] + corners[3]
+    left, right = corners[0] - corners[1], corners[2] - corners[3]
+    bands = (top + bottom, left + right, top - bottom, left - right)
+    return torch.stack(bands, dim=2).flatten(1, 2)
+
+
 class MinibatchStddev(nn.Module):
     """Appends the standard deviation over groups of images as feature channels.
 

@@ -29,6 +29,7 @@ LIMITS = {
     "mapping_layers": (0, 32),
     "channel_base": (4, 2**20),
     "channel_max": (1, 8192),
+    "channel_min": (1, 8192),
     "cmap_dim": (1, 8192),
     "mbstd_group_size": (1, 4096),
     "mbstd_num_channels": (1, 64),
@@ -68,8 +69,9 @@ def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
     sizes = asdict(config)
     if config.base == SQUARE:
         del sizes["base"]  # so that files of square models stay what they were
-    if sizes.get("head") == "rgb":
-        del sizes["head"]  # so that older versions read them
+    for name in ("head", "channel_min"):
+        if sizes[name] == getattr(type(config), name):
+            del sizes[name]  # so that older versions read them
     return _plain(sizes)
 
 

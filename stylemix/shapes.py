@@ -73,14 +73,14 @@ def _conv(name: str, inputs: int, outputs: int, kernel: int, taps: tuple[int, ..
 
 
 def _discriminator(config: DiscriminatorConfig) -> Shapes:
-    taps, colours, width = _filter(config), config.img_channels, config.channels(4)
+    taps, width = _filter(config), config.channels(4)
     skip = config.architecture == "skip"
     shapes: Shapes = {}
     for r in config.resolutions[1:]:
         inner, out = config.channels(r), config.channels(r // 2)
         shapes[f"b{r}.resample_filter"] = taps
         if skip or r == config.img_resolution:
-            shapes |= _conv(f"b{r}.fromrgb", colours, inner, 1, taps)
+            shapes |= _conv(f"b{r}.fromrgb", config.colour_channels(r), inner, 1, taps)
         shapes |= _conv(f"b{r}.conv0", inner, inner, 3, taps)
         shapes |= _conv(f"b{r}.conv1", inner, out, 3, taps)
         if config.architecture == "resnet":
@@ -91,7 +91,7 @@ def _discriminator(config: DiscriminatorConfig) -> Shapes:
         shapes |= _mapping(0, config.c_dim, cmap, config.mapping_layers)
     if skip or config.img_resolution == 4:
         # Its filter is never used; the public files hold the usual four taps whatever the others.
-        shapes |= _conv("b4.fromrgb", colours, width, 1, (4, 4))
+        shapes |= _conv("b4.fromrgb", config.colour_channels(4), width, 1, (4, 4))
     shapes |= _conv("b4.conv", width + config.mbstd_num_channels, width, 3, taps)
     shapes |= _linear("b4.fc", width * math.prod(config.base), width)
     return shapes | _linear("b4.out", width, cmap or 1)

@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "channels": (1, 3, 4),
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "head": HEADS,
+    "d_head": HEADS,
     "g_architecture": ARCHITECTURES,
     "d_architecture": ARCHITECTURES,
     "loss": tuple(LOSSES),
@@ -46,6 +47,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "channel_base": (4, 2**20),
     "d_channel_base": (4, 2**20),
     "channel_max": (1, 8192),
+    "channel_min": (1, 8192),
     "conv_clamp": (0, 10**9),
     "lr": (0, 1),
     "d_lr": (0, 1),
@@ -112,7 +114,9 @@ class TrainConfig:
     channel_base: int | None = None
     d_channel_base: int | None = None
     channel_max: int | None = None
+    channel_min: int = 1
     head: str = "rgb"
+    d_head: str = "rgb"
     g_architecture: str = "skip"
     d_architecture: str | None = None
     mbstd_group: int | None = None
@@ -181,9 +185,13 @@ class TrainConfig:
             )
         # Refuses sizes that no network has, and too few channels for them.
         side, base = network_size(*self.size)
-        GeneratorConfig(side, base=base, channel_base=self.d_channel_base or 32768)
-        side = side // 2 if self.head == "haar" else side
-        GeneratorConfig(side, base=base, channel_base=self.channel_base or 32768, head=self.head)
+        for channels, head in ((self.channel_base, self.head), (self.d_channel_base, self.d_head)):
+            finest = side // 2 if head == "haar" else side
+            GeneratorConfig(
+                finest, base=base, channel_base=channels or 32768, channel_min=self.channel_min
+            )
+        if self.d_head == "haar" and self.d_architecture == "skip":
+            raise StylemixError("got d_head haar with d_architecture skip; expected resnet or orig")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -248,17 +256,14 @@ class TrainConfig:
         """Sizes of the generator for labels of width `c_dim`, of resolved settings."""
         assert self.z_dim is not None
         assert self.w_dim is not None
-        sizes = GeneratorConfig(
+        return GeneratorConfig(
             z_dim=self.z_dim,
             w_dim=self.w_dim,
             mapping_layers=self.mapping_layers or 8,
             architecture=self.g_architecture,
             channel_base=self.channel_base or 32768,
-            **self._common(c_dim),
+            **self._common(c_dim, self.head),
         )
-        if self.head == "haar":
-            return replace(sizes, head="haar", img_resolution=sizes.img_resolution // 2)
-        return sizes
 
     def discriminator(self, c_dim: int = 0) -> DiscriminatorConfig:
         """Sizes of the discriminator for labels of width `c_dim`, of resolved settings."""
@@ -266,18 +271,20 @@ class TrainConfig:
             architecture=self.d_architecture or "resnet",
             channel_base=self.d_channel_base or self.channel_base or 32768,
             mbstd_group_size=self.mbstd_group or 4,
-            **self._common(c_dim),
+            **self._common(c_dim, self.d_head),
         )
 
-    def _common(self, c_dim: int) -> dict[str, Any]:
+    def _common(self, c_dim: int, head: str) -> dict[str, Any]:
         assert self.channel_base is not None, "resolve() first"
         side, base = network_size(*self.size)
         return {
-            "img_resolution": side,
+            "img_resolution": side // 2 if head == "haar" else side,
+            "head": head,
             "base": base,
             "img_channels": self.channels,
             "c_dim": c_dim,
             "channel_max": self.channel_max,
+            "channel_min": self.channel_min,
             "conv_clamp": self.conv_clamp or None,
         }
 

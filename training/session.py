@@ -158,7 +158,7 @@ def _origins(state: TrainState, model: Model) -> tuple[list[str], int]:
         for name in network.state_dict().keys() & source.state_dict().keys()
     ]
     old = model.discriminator
-    added = old is not None and old.config.height < state.discriminator.config.height
+    added = old is not None and old.img_resolution < state.discriminator.img_resolution
     return sorted(names), old.img_resolution if old is not None and added else 0
 
 

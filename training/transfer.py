@@ -47,7 +47,9 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
         old = source.get(name)
         of_torgb = owner.endswith(".torgb")
         if old is not None and of_torgb and value.shape[0] == 4 * old.shape[0]:
-            old = _as_subbands(old)
+            old = _to_subbands(old)
+        if old is not None and name.endswith("fromrgb.weight"):
+            old = _from_subbands(old) if value.shape[1] == 4 * old.shape[1] else old
         if old is not None and old.shape == value.shape:
             value.copy_(old)
             copied.append(name)
@@ -64,7 +66,17 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
     return Transfer(copied, widened, fresh)
 
 
-def _as_subbands(old: Tensor) -> Tensor:
+def _from_subbands(old: Tensor) -> Tensor:
+    """Weights [O, C, 1, 1] on colours as those on subbands: the mean, twice the colour, alone.
+
+    The run-time gain of four times the inputs is half of theirs.
+    """
+    new = old.new_zeros([len(old), 4 * old.shape[1], 1, 1])
+    new[:, ::4] = old
+    return new
+
+
+def _to_subbands(old: Tensor) -> Tensor:
     """Weights or biases of colours [C, ...] as those of Haar subbands [4 C, ...]: means alone."""
     new = old.new_zeros([4 * old.shape[0], *old.shape[1:]])
     new[::4] = 2 * old
