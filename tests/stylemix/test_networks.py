@@ -11,7 +11,7 @@ from stylemix.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.discriminator import Discriminator
 from stylemix.errors import StylemixError
 from stylemix.generator import Generator
-from stylemix.layers import inverse_haar
+from stylemix.layers import haar, inverse_haar
 from stylemix.losses import path_lengths, r1_penalty
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -287,3 +287,24 @@ def test_inverse_haar_by_hand():
         assert image.abs().sum() == 4
     bands = torch.randn([2, 12, 5, 3], dtype=torch.float64)
     assert torch.allclose(inverse_haar(bands).square().sum(), bands.square().sum())
+    assert torch.allclose(haar(inverse_haar(bands)), bands, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "orig"])
+def test_a_discriminator_of_subbands_sees_the_whole_picture(architecture):
+    torch.manual_seed(0)
+    config = DiscriminatorConfig(
+        16, channel_base=64, channel_max=8, architecture=architecture, head="haar", base=(3, 5)
+    )
+    network = Discriminator(config)
+    images = torch.randn([4, 3, 24, 40], requires_grad=True)
+    network(images).sum().backward()
+    assert images.grad.abs().min() > 0
+    assert [tuple(f.shape[2:]) for f in network.features(images)] == [(6, 10), (3, 5)]
+    with pytest.raises(StylemixError, match="got head haar for a discriminator of arch"):
+        DiscriminatorConfig(16, architecture="skip", head="haar")
+
+
+def test_no_block_is_narrower_than_asked_for():
+    config = GeneratorConfig(64, channel_base=256, channel_max=32, channel_min=12)
+    assert [config.channels(r) for r in config.resolutions] == [32, 32, 16, 12, 12]

@@ -78,6 +78,7 @@ LEARNING = {
     "z_dim": 12, "w_dim": 12, "mapping_layers": 3, "channel_base": 32, "d_channel_base": 32,
     "channel_max": 8, "g_architecture": "resnet", "d_architecture": "skip", "mbstd_group": 2,
     "conv_clamp": 0.01, "noise": "none", "head": "haar", "feature_weight": 1,
+    "d_head": "haar", "channel_min": 24,
     "loss": "minimax", "lr": "0:.001,1:.002", "d_lr": 0.001, "beta2": 0.9, "r1_gamma": 5,
     "r2_gamma": 5, "d_reg_interval": 2, "path_length_weight": 0, "g_reg_interval": 2,
     "style_mixing": 0, "freeze_d": 2, "augment": "none", "augment_pipe": "color",

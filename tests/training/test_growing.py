@@ -61,6 +61,18 @@ def test_colours_become_the_means_of_subbands():
     torch.testing.assert_close(got, enlarged, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["resnet", "orig"])
+def test_a_discriminator_of_subbands_goes_on_with_their_means(architecture):
+    torch.manual_seed(0)
+    common = {"channel_base": 64, "channel_max": 8, "architecture": architecture}
+    old = Discriminator(DiscriminatorConfig(8, **common))
+    new = Discriminator(DiscriminatorConfig(8, **common, head="haar"))
+    transfer(old.state_dict(), new)
+    images = torch.randn([4, 3, 16, 16])
+    expected = old(functional.avg_pool2d(images, 2))
+    torch.testing.assert_close(new(images), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 def test_added_blocks_of_the_discriminator_fade_in(architecture):
     torch.manual_seed(0)
@@ -124,7 +136,8 @@ def test_transferred_layers_are_held_and_then_learn(growing, large, source, tmp_
 
 
 def test_a_growing_run_goes_on_bitwise(growing, larger, tmp_path):
-    config = replace(growing, head="haar", feature_weight=0.5, resolution=32, kimg=0.024)
+    config = replace(growing, head="haar", d_head="haar", feature_weight=0.5, resolution=32)
+    config = replace(config, kimg=0.024, channel_min=12)
     run(config, larger, tmp_path / "straight")
     for kimg in (0.004, 0.012, 0.024):
         run(replace(config, kimg=kimg), larger, tmp_path / "stops")
