@@ -160,9 +160,9 @@ def test_a_rank_that_does_not_come_has_a_name():
     store = HashStore()
     _meet_all(store, [0, 0, 0])
     with ThreadPoolExecutor() as pool:
-        others = [pool.submit(meet, store, rank, 3, 0.5) for rank in (0, 2)]
+        others = [pool.submit(meet, store, rank, 3, 4) for rank in (0, 2)]
         said = [str(other.exception()) for other in others]
-    assert said == ["nothing heard of rank 1 in 0.5 s"] * 2
+    assert said == ["nothing heard of rank 1 in 4 s"] * 2
 
 
 def _meet_all(store, delays):
