@@ -112,7 +112,7 @@ class Similarity:
 def frozen(network: Network, dtype: torch.dtype) -> Network:
     """A copy of a network whose weights are of a type and do not learn."""
     own = copy.deepcopy(network).to(dtype).requires_grad_(False)
-    return own.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return own.to(memory_format=torch.channels_last)
 
 
 def pyramid(images: Tensor) -> list[Tensor]:

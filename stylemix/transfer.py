@@ -76,10 +76,10 @@ class Transfer:
         self.settings, self.model, self.base = settings, model, model.generator
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         layout = torch.channels_last
-        self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)  # type: ignore[call-overload]
+        self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)
         self.learned = style_weights(self.synthesis, settings.part)
         self.average = copy.deepcopy(self.synthesis).requires_grad_(False)
-        self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)  # type: ignore[call-overload]
+        self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)
         self.discriminator.requires_grad_(True).train()
         betas = (0.0, 0.99)
         self.g_adam = torch.optim.Adam(self.learned.values(), lr=settings.lr, betas=betas)
