@@ -135,6 +135,7 @@ def test_transferred_layers_are_held_and_then_learn(growing, large, source, tmp_
         assert not torch.equal(moved[name], held[name]), name
 
 
+@pytest.mark.slow
 def test_a_growing_run_goes_on_bitwise(growing, larger, tmp_path):
     config = replace(growing, head="haar", d_head="haar", feature_weight=0.5, resolution=32)
     config = replace(config, kimg=0.024, channel_min=12)
@@ -149,6 +150,7 @@ def test_a_growing_run_goes_on_bitwise(growing, larger, tmp_path):
     assert load_model(next(tmp_path.glob("stops/snapshot*"))).generator.config.height == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"transfer_lr": 1}, {"transfer_lr": 0.1}, {"fade_kimg": 0}])
 def test_options_of_growing_change_what_is_learned(change, growing, large, tmp_path):
     config = replace(growing, kimg=0.008, transfer_lr=0.5)
