@@ -1,4 +1,4 @@
-"""The script for a lent GPU leaves its results whatever fails; here at toy sizes, on the CPU."""
+"""The script for a rented GPU leaves its results whatever fails; here at toy sizes, on the CPU."""
 
 import io
 import json

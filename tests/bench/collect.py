@@ -1,4 +1,4 @@
-"""What comes back from a lent machine: a run's progress in a line, and few files of limited size.
+"""What comes back from a rented machine: a run's progress in a line, and few files of limited size.
 
     python -m tests.bench.collect progress RUN --since 12.8
     python -m tests.bench.collect pack OUT --models FOLDER --runs RUNS --keep NAME

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A quarter of an hour of a lent H100 or H200, in two calls: builds the ops, sees whether they are
+# A quarter of an hour of a rented H100 or H200, in two calls: builds the ops, sees whether they are
 # right, measures them alone on the card, and then tests and checks beside a few trainings.
 #
 #   DATA="a.zip b.zip" VAL=val.zip OUT=first tests/bench/gpu_quarter.sh
