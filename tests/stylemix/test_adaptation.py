@@ -42,11 +42,6 @@ def faces(model) -> Tensor:
     return model.generator.synthesis(ws_of(model, 16, seed=9), noise_mode="const")
 
 
-@pytest.fixture(scope="module")
-def grey(model, faces) -> Style:
-    return learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
-
-
 def chroma(images: Tensor) -> float:
     return float((images - images.mean(dim=1, keepdim=True)).square().mean().sqrt())
 
@@ -56,7 +51,9 @@ def before_and_after(model: Model, style: Style) -> tuple[Tensor, Tensor]:
     return render(model.generator, ws), render(model.generator, ws, [Ingredient(style)])
 
 
-def test_grey_pictures_make_grey_faces(model, grey):
+@pytest.mark.slow
+def test_grey_pictures_make_grey_faces(model, faces):
+    grey = learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
     before, after = before_and_after(model, grey)
     assert chroma(after) < 1e-4 < chroma(before)  # exactly grey, not only greyer
     luma = [images.mean(dim=1).flatten(1) for images in (before, after)]
@@ -72,16 +69,17 @@ def test_dark_pictures_make_dark_faces(model, faces):
     assert abs(float(after.mean()) - wanted) < 0.35 * abs(float(before.mean()) - wanted)
 
 
-def test_a_look_is_small_and_leaves_coarse_layers_alone(model, grey, tmp_path):
+def test_a_look_is_small_and_leaves_coarse_layers_alone(model, faces, tmp_path):
+    look = learn_look(model, faces, LookSettings(steps=2, batch=2))
     names = [f"b{px}.{kind}" for px in (16, 32) for kind in ("conv0", "conv1", "torgb")]
-    assert list(grey.offsets) == names
-    assert sorted(grey.weights) == sorted(
+    assert list(look.offsets) == names
+    assert sorted(look.weights) == sorted(
         f"b{px}.torgb.{kind}" for px in (4, 8, 16, 32) for kind in ("weight", "bias")
     )
-    assert (grey.shift, grey.base) == (None, model.fingerprint)
-    assert grey.check(model) is grey
-    save_style(tmp_path / "grey.pkl", grey)
-    assert (tmp_path / "grey.pkl").stat().st_size < 5000
+    assert (look.shift, look.base) == (None, model.fingerprint)
+    assert look.check(model) is look
+    save_style(tmp_path / "look.pkl", look)
+    assert (tmp_path / "look.pkl").stat().st_size < 5000
 
 
 def test_a_seed_decides_everything_and_the_base_stays(model, faces):
