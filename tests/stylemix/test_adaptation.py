@@ -82,6 +82,7 @@ def test_a_look_is_small_and_leaves_coarse_layers_alone(model, faces, tmp_path):
     assert (tmp_path / "look.pkl").stat().st_size < 5000
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything_and_the_base_stays(model, faces):
     settings = LookSettings(steps=2, batch=2)
     mark = model.fingerprint

@@ -12,6 +12,7 @@ from stylemix.mixing import Ingredient, render
 from stylemix.personal import learn_personal
 from stylemix.projection_settings import ProjectionSettings
 
+pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def model():
