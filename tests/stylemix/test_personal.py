@@ -14,6 +14,7 @@ from stylemix.projection_settings import ProjectionSettings
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.fixture(scope="module")
 def model():
     return tiny_model(template=NO_TEMPLATE)
