@@ -3,7 +3,7 @@
 import pytest
 
 from stylemix.ops import use
-from tests.native import expect_native, skip_if_torch_is_old
+from tests.native import expect_native
 from tests.toy_ops import Toy
 
 
@@ -19,5 +19,4 @@ def backend(request, device):
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """Sources that compile in no time, in place of the real ones, with a cache of their own."""
-    skip_if_torch_is_old()
     return Toy(tmp_path, monkeypatch)
