@@ -3,9 +3,14 @@
 import os
 
 import pytest
-import torch
 
-from stylemix.ops import toolchain
+# Threads that wait sleep: spinning ones take the processor from the others on a busy machine, and
+# tests last ten times as long. OpenMP reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch  # noqa: E402
+
+from stylemix.ops import toolchain  # noqa: E402
 
 torch.set_num_threads(2)  # the same sums on every machine, and no fight with a busy one
 if toolchain.torch_release() < toolchain.TORCH_TARGET:
