@@ -8,9 +8,9 @@ import pytest
 # tests last ten times as long. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch  # noqa: E402
+import torch
 
-from stylemix.ops import toolchain  # noqa: E402
+from stylemix.ops import toolchain
 
 torch.set_num_threads(2)  # the same sums on every machine, and no fight with a busy one
 if toolchain.torch_release() < toolchain.TORCH_TARGET:

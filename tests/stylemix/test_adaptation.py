@@ -18,7 +18,7 @@ from stylemix.model import Model
 from stylemix.style import Style, save_style
 from stylemix.style_distance import StyleMeter, style_distance
 
-SETTINGS = LookSettings(steps=45, lr=0.05, batch=4)
+SETTINGS = LookSettings(steps=20, lr=0.05, batch=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +51,6 @@ def before_and_after(model: Model, style: Style) -> tuple[Tensor, Tensor]:
     return render(model.generator, ws), render(model.generator, ws, [Ingredient(style)])
 
 
-@pytest.mark.slow
 def test_grey_pictures_make_grey_faces(model, faces):
     grey = learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
     before, after = before_and_after(model, grey)
@@ -61,9 +60,8 @@ def test_grey_pictures_make_grey_faces(model, faces):
         assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.8
 
 
-@pytest.mark.slow
 def test_dark_pictures_make_dark_faces(model, faces):
-    style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=90))
+    style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=40))
     before, after = before_and_after(model, style)
     wanted = float((before * 0.5 - 0.5).mean())
     assert abs(float(after.mean()) - wanted) < 0.35 * abs(float(before.mean()) - wanted)
@@ -82,7 +80,6 @@ def test_a_look_is_small_and_leaves_coarse_layers_alone(model, faces, tmp_path):
     assert (tmp_path / "look.pkl").stat().st_size < 5000
 
 
-@pytest.mark.slow
 def test_a_seed_decides_everything_and_the_base_stays(model, faces):
     settings = LookSettings(steps=2, batch=2)
     mark = model.fingerprint
@@ -153,12 +150,11 @@ def test_a_grey_model_is_refused(faces):
         learn_look(tiny_model(channels=1), faces)
 
 
-@pytest.mark.slow
 def test_every_face_comes_nearer_to_the_look(model, faces):
     meter, looks = StyleMeter(model, 32), []
     pictures = faces * 0.5 - 0.5
     for weight in (0.0, 3.0):
-        settings = LookSettings(steps=45, lr=0.05, batch=4, critic_weight=weight)
+        settings = replace(SETTINGS, critic_weight=weight)
         _, after = before_and_after(model, learn_look(model, pictures, settings))
         looks.append(style_distance(meter.describe(after), meter.look(pictures)).mean())
     assert float(looks[1]) < float(looks[0])

@@ -90,7 +90,6 @@ def test_kept_colours_are_those_of_the_face(model, person, parts, plain):
     assert (kept - own).norm() < (half - own).norm() < (taken - own).norm()
 
 
-@pytest.mark.slow
 def test_the_guard_measures_what_is_seen(model, person, parts, plain):
     finish = Finish(min_identity=0.9, keep_color=1.0)
     mask = torch.zeros(1, 1, 64, 64)

@@ -12,8 +12,6 @@ from stylemix.mixing import Ingredient, render
 from stylemix.personal import learn_personal
 from stylemix.projection_settings import ProjectionSettings
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def model():

@@ -32,7 +32,6 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
     return (images - targets).square().mean(dim=(1, 2, 3))
 
 
-@pytest.mark.slow
 def test_a_picture_of_the_generator_is_found_again(model, pictures):
     found = project(model, pictures, SETTINGS)
     prior = latent_prior(model.generator)
@@ -47,7 +46,6 @@ def test_a_picture_of_the_generator_is_found_again(model, pictures):
         assert row["mse"] == pytest.approx(float(last[i]))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "discriminator"), [(1, True), (4, False)])
 def test_an_oblong_picture_of_any_channels_is_found_again(channels, discriminator):
     model = tiny_model(
@@ -146,7 +144,6 @@ def test_starts_from_the_cached_latent_that_looks_most_alike(model):
     assert Similarity(model, nearly, FEW).nearest(prior.pictures).tolist() == chosen
 
 
-@pytest.mark.slow
 def test_every_weight_has_an_effect(model, pictures):
     usual = project(model, pictures[:1], FEW).ws
     for change in (

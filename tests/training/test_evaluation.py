@@ -67,7 +67,6 @@ def test_what_is_pruned(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.slow
 def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path, monkeypatch):
     from stylemix.metrics import score
 
