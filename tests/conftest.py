@@ -3,6 +3,11 @@
 import os
 
 import pytest
+
+# Threads that wait sleep: spinning ones take the processor from the others on a busy machine, and
+# tests last ten times as long. OpenMP reads it when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 from stylemix.ops import toolchain

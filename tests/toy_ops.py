@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stylemix.ops import jit, toolchain
+from tests.native import skip_if_torch_is_old
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,6 +45,7 @@ class Toy:
     """A folder with sources of a library with one function, and all settings that point to it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        skip_if_torch_is_old()
         self.folder, self._patch = folder, monkeypatch
         self.sources, self.cache, self.temporary = (
             folder / name for name in ("the $ources", "cache", "temporary")

@@ -18,7 +18,7 @@ from stylemix.model import Model
 from stylemix.style import Style, save_style
 from stylemix.style_distance import StyleMeter, style_distance
 
-SETTINGS = LookSettings(steps=45, lr=0.05, batch=4)
+SETTINGS = LookSettings(steps=20, lr=0.05, batch=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,11 +42,6 @@ def faces(model) -> Tensor:
     return model.generator.synthesis(ws_of(model, 16, seed=9), noise_mode="const")
 
 
-@pytest.fixture(scope="module")
-def grey(model, faces) -> Style:
-    return learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
-
-
 def chroma(images: Tensor) -> float:
     return float((images - images.mean(dim=1, keepdim=True)).square().mean().sqrt())
 
@@ -56,7 +51,8 @@ def before_and_after(model: Model, style: Style) -> tuple[Tensor, Tensor]:
     return render(model.generator, ws), render(model.generator, ws, [Ingredient(style)])
 
 
-def test_grey_pictures_make_grey_faces(model, grey):
+def test_grey_pictures_make_grey_faces(model, faces):
+    grey = learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
     before, after = before_and_after(model, grey)
     assert chroma(after) < 1e-4 < chroma(before)  # exactly grey, not only greyer
     luma = [images.mean(dim=1).flatten(1) for images in (before, after)]
@@ -64,24 +60,24 @@ def test_grey_pictures_make_grey_faces(model, grey):
         assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.8
 
 
-@pytest.mark.slow
 def test_dark_pictures_make_dark_faces(model, faces):
-    style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=90))
+    style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=40))
     before, after = before_and_after(model, style)
     wanted = float((before * 0.5 - 0.5).mean())
     assert abs(float(after.mean()) - wanted) < 0.35 * abs(float(before.mean()) - wanted)
 
 
-def test_a_look_is_small_and_leaves_coarse_layers_alone(model, grey, tmp_path):
+def test_a_look_is_small_and_leaves_coarse_layers_alone(model, faces, tmp_path):
+    look = learn_look(model, faces, LookSettings(steps=2, batch=2))
     names = [f"b{px}.{kind}" for px in (16, 32) for kind in ("conv0", "conv1", "torgb")]
-    assert list(grey.offsets) == names
-    assert sorted(grey.weights) == sorted(
+    assert list(look.offsets) == names
+    assert sorted(look.weights) == sorted(
         f"b{px}.torgb.{kind}" for px in (4, 8, 16, 32) for kind in ("weight", "bias")
     )
-    assert (grey.shift, grey.base) == (None, model.fingerprint)
-    assert grey.check(model) is grey
-    save_style(tmp_path / "grey.pkl", grey)
-    assert (tmp_path / "grey.pkl").stat().st_size < 5000
+    assert (look.shift, look.base) == (None, model.fingerprint)
+    assert look.check(model) is look
+    save_style(tmp_path / "look.pkl", look)
+    assert (tmp_path / "look.pkl").stat().st_size < 5000
 
 
 def test_a_seed_decides_everything_and_the_base_stays(model, faces):
@@ -154,12 +150,11 @@ def test_a_grey_model_is_refused(faces):
         learn_look(tiny_model(channels=1), faces)
 
 
-@pytest.mark.slow
 def test_every_face_comes_nearer_to_the_look(model, faces):
     meter, looks = StyleMeter(model, 32), []
     pictures = faces * 0.5 - 0.5
     for weight in (0.0, 3.0):
-        settings = LookSettings(steps=45, lr=0.05, batch=4, critic_weight=weight)
+        settings = replace(SETTINGS, critic_weight=weight)
         _, after = before_and_after(model, learn_look(model, pictures, settings))
         looks.append(style_distance(meter.describe(after), meter.look(pictures)).mean())
     assert float(looks[1]) < float(looks[0])

@@ -185,14 +185,16 @@ def test_states_by_the_clock(pictures, tmp_path):
 
 def test_snapshots_and_figures(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
-    settings = {"kimg": 2.048, "batch": 64, "snapshot_kimg": 1, "path_length_weight": 0}
+    # Snapshots are named by whole kimg; a thousand times the count keeps them apart.
+    monkeypatch.setattr("stylemix.training.log.snapshot_name", lambda nimg: f"{nimg:06d}")
+    settings = {"kimg": 0.032, "snapshot_kimg": 0.016}
     result = _train(
-        pictures, tmp_path / "run", **settings, metrics="fd", metrics_count=5,
+        pictures, tmp_path / "run", **settings, metrics="kid", metrics_count=5,
         metrics_data=pictures, keep_snapshots=1,
     )  # fmt: skip
-    figures = [line["FD-MobileNetV2"] for line in _lines(tmp_path / "run", "metrics.jsonl")]
+    figures = [line["KID-MobileNetV2"] for line in _lines(tmp_path / "run", "metrics.jsonl")]
     assert len(figures) == 2
-    assert _snapshot(tmp_path / "run").name == "snapshot-000002.safetensors"
+    assert _snapshot(tmp_path / "run").name == "snapshot-000032.safetensors"
     assert (tmp_path / "run" / "best.safetensors").exists()
     assert result.stderr.count("(the best so far)") >= 1
     one = tmp_path / "one.png"
@@ -201,11 +203,11 @@ def test_snapshots_and_figures(pictures, tmp_path, monkeypatch):
     two.mkdir()
     for name in ("1.png", "2.png", "3.png"):
         (two / name).write_bytes((pictures / name).read_bytes())
-    _train(pictures, tmp_path / "b", **settings, metrics="fd", metrics_count=5, metrics_data=two)
-    other = [line["FD-MobileNetV2"] for line in _lines(tmp_path / "b", "metrics.jsonl")]
+    _train(pictures, tmp_path / "b", **settings, metrics="kid", metrics_count=5, metrics_data=two)
+    other = [line["KID-MobileNetV2"] for line in _lines(tmp_path / "b", "metrics.jsonl")]
     assert other[0] != figures[0]
-    _train(pictures, tmp_path / "c", **settings, metrics="fd", metrics_count=9)
-    more = [line["FD-MobileNetV2"] for line in _lines(tmp_path / "c", "metrics.jsonl")]
+    _train(pictures, tmp_path / "c", **settings, metrics="kid", metrics_count=9)
+    more = [line["KID-MobileNetV2"] for line in _lines(tmp_path / "c", "metrics.jsonl")]
     assert more[0] != figures[0]
 
 

@@ -37,6 +37,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told in other units there")
 @pytest.mark.parametrize("changes", [{}, {"path_length_weight": 0, "noise": "none"}])
 def test_the_estimate_is_near_the_peak(changes):
