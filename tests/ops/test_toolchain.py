@@ -175,6 +175,7 @@ def test_ninja_is_found_without_a_path(monkeypatch, tmp_path):
     assert toolchain.ninja() == [str(tmp_path / "ninja")]
 
 
+@pytest.mark.slow
 def test_cuda_sources_compile_without_a_gpu(toy, monkeypatch, tmp_path):
     try:
         toolchain.compiler("cuda")
