@@ -119,15 +119,24 @@ class DiscriminatorConfig(_NetworkConfig):
     """Sizes of a discriminator; `cmap_dim` None means the width of its last block.
 
     With `head` "haar" its finest block takes the four Haar subbands of an image of twice its size.
+    The blocks `fromrgb_at` take the image, too, reduced to their size: a trained discriminator that
+    finer blocks were added to goes on seeing what it knows.
     """
 
     architecture: str = "resnet"
     cmap_dim: int | None = None
     mbstd_group_size: int = 4
     mbstd_num_channels: int = 1
+    fromrgb_at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        inner = () if self.architecture == "skip" else self.resolutions[1:-1]
+        if not set(self.fromrgb_at) <= set(inner):
+            raise StylemixError(
+                f"got fromrgb_at {self.fromrgb_at}; expected coarser blocks, some of "
+                f"{', '.join(map(str, inner)) or 'none'}"
+            )
         if self.head == "haar" and self.architecture == "skip":
             raise StylemixError(
                 "got head haar for a discriminator of architecture skip, which takes colours at "

@@ -24,7 +24,7 @@ class DiscriminatorBlock(nn.Module):
         width, out = config.channels(resolution), config.channels(resolution // 2)
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
-        if self.first or config.architecture == "skip":
+        if self.first or config.architecture == "skip" or resolution in config.fromrgb_at:
             colours = config.colour_channels(resolution)
             self.fromrgb = Conv2d(colours, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv0 = Conv2d(width, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
@@ -49,30 +49,6 @@ class DiscriminatorBlock(nn.Module):
             y = self.skip(x, gain=math.sqrt(0.5))
             return y + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), img
         return self.conv1(self.conv0(x)), img
-
-
-class Entry(nn.Module):
-    """Where images entered before finer blocks were added, which fade in (arXiv 1710.10196, 3)."""
-
-    def __init__(self, resolution: int, config: DiscriminatorConfig) -> None:
-        super().__init__()
-        self.resolution = resolution  # of the block that takes what the added ones give
-        self.register_buffer("resample_filter", setup_filter(config.resample_filter))
-        self.fromrgb: Conv2d | None = None
-        if config.architecture != "skip":  # there images enter at every block anyway
-            width, clamp = config.channels(resolution), config.conv_clamp
-            self.fromrgb = Conv2d(config.img_channels, width, 1, act="lrelu", conv_clamp=clamp)
-
-    resample_filter: Tensor
-
-    def forward(self, x: Tensor, img: Tensor, share: float) -> Tensor:
-        """Features x [N, C, h, w] of added blocks by `share`, the rest from img [N, C, H, W]."""
-        if self.fromrgb is None:
-            return x * share
-        while img.shape[2] > x.shape[2]:
-            img = downsample2d(img, self.resample_filter)
-        y: Tensor = self.fromrgb(img.to(x.dtype))
-        return y.lerp(x, share)
 
 
 class DiscriminatorEpilogue(nn.Module):
@@ -116,9 +92,7 @@ class Discriminator(nn.Module):
             self.mapping = MappingNetwork(0, config.c_dim, self.cmap_dim, config.mapping_layers)
         self.b4 = DiscriminatorEpilogue(self.cmap_dim, config)
 
-    def _blocks(
-        self, img: Tensor, dtype: torch.dtype | None, fade: tuple[Entry, float] | None = None
-    ) -> tuple[list[Tensor], Tensor | None]:
+    def _blocks(self, img: Tensor, dtype: torch.dtype | None) -> tuple[list[Tensor], Tensor | None]:
         expected = (self.img_channels, self.config.height, self.config.width)
         if img.ndim != 4 or tuple(img.shape[1:]) != expected:
             raise StylemixError(
@@ -128,14 +102,17 @@ class Discriminator(nn.Module):
         rest: Tensor | None = haar(img) if self.config.head == "haar" else img
         assert rest is not None
         rest = rest.contiguous(memory_format=torch.channels_last)
+        reduced = img.contiguous(memory_format=torch.channels_last)
         x: Tensor | None = None
         maps: list[Tensor] = []
         resolutions = self.config.resolutions[:0:-1]
         kinds = block_dtypes(dtype or img.dtype, len(resolutions))
         for resolution, kind in zip(resolutions, reversed(kinds), strict=True):
             block = self.get_submodule(f"b{resolution}")
-            if fade is not None and x is not None and resolution == fade[0].resolution:
-                x = fade[0](x, img, fade[1])
+            if x is not None and resolution in self.config.fromrgb_at:
+                while reduced.shape[2] > x.shape[2]:
+                    reduced = downsample2d(reduced, block.resample_filter)  # type: ignore[arg-type]
+                rest = reduced
             x, rest = block(x if x is None else x.to(kind), rest, kind)
             maps.append(x)
         return maps, rest
@@ -145,17 +122,10 @@ class Discriminator(nn.Module):
         return self._blocks(img, dtype)[0]
 
     def forward(
-        self,
-        img: Tensor,
-        c: Tensor | None = None,
-        dtype: torch.dtype | None = None,
-        fade: tuple[Entry, float] | None = None,
+        self, img: Tensor, c: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Logits [N, 1] of img [N, C, H, W] with labels c [N, c_dim]; `dtype` of the features.
-
-        With `fade` the blocks above an entry count by a share only, see `Entry`.
-        """
-        maps, rest = self._blocks(img, dtype, fade)
+        """Logits [N, 1] of img [N, C, H, W] with labels c [N, c_dim]; `dtype` of the features."""
+        maps, rest = self._blocks(img, dtype)
         x = self.b4(maps[-1] if maps else None, rest)
         if self.c_dim > 0:
             cmap = self.mapping(None, c)

@@ -69,9 +69,9 @@ def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
     sizes = asdict(config)
     if config.base == SQUARE:
         del sizes["base"]  # so that files of square models stay what they were
-    for name in ("head", "channel_min"):
-        if sizes[name] == getattr(type(config), name):
-            del sizes[name]  # so that older versions read them
+    for name in ("head", "channel_min", "fromrgb_at"):
+        if sizes.get(name) == getattr(type(config), name, None):
+            sizes.pop(name, None)  # so that older versions read them
     return _plain(sizes)
 
 
@@ -182,7 +182,7 @@ def _size(key: str, value: object, name: str) -> object:
         if type(value) is int and low <= value <= high:
             return value
         raise _odd(name, key, _shown(value), f"{low} to {high}")
-    if key == "base":
+    if key in ("base", "fromrgb_at"):
         if isinstance(value, (list, tuple)) and all(type(side) is int for side in value):
             return tuple(value)
     elif key == "conv_clamp":

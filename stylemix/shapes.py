@@ -79,7 +79,7 @@ def _discriminator(config: DiscriminatorConfig) -> Shapes:
     for r in config.resolutions[1:]:
         inner, out = config.channels(r), config.channels(r // 2)
         shapes[f"b{r}.resample_filter"] = taps
-        if skip or r == config.img_resolution:
+        if skip or r == config.img_resolution or r in config.fromrgb_at:
             shapes |= _conv(f"b{r}.fromrgb", config.colour_channels(r), inner, 1, taps)
         shapes |= _conv(f"b{r}.conv0", inner, inner, 3, taps)
         shapes |= _conv(f"b{r}.conv1", inner, out, 3, taps)

@@ -62,7 +62,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "ema_rampup": (0, 1000),
     "freeze_d": (0, 1000),
     "transfer_lr": (0, 1),
-    "fade_kimg": (0, 10**6),
     "feature_weight": (0, 10**6),
     "augment_p": (0, 1),
     "ada_target": (-1, 1),
@@ -117,6 +116,7 @@ class TrainConfig:
     channel_min: int = 1
     head: str = "rgb"
     d_head: str = "rgb"
+    d_fromrgb_at: str = "auto"
     g_architecture: str = "skip"
     d_architecture: str | None = None
     mbstd_group: int | None = None
@@ -140,7 +140,6 @@ class TrainConfig:
     transfer: str | None = None
     freeze_d: int = 0
     transfer_lr: float | str = 1
-    fade_kimg: float = 10
     # Augmentation
     augment: str = "ada"
     augment_pipe: str = "bgc"
@@ -271,6 +270,7 @@ class TrainConfig:
             architecture=self.d_architecture or "resnet",
             channel_base=self.d_channel_base or self.channel_base or 32768,
             mbstd_group_size=self.mbstd_group or 4,
+            fromrgb_at=_sizes(self.d_fromrgb_at),
             **self._common(c_dim, self.d_head),
         )
 
@@ -287,6 +287,18 @@ class TrainConfig:
             "channel_min": self.channel_min,
             "conv_clamp": self.conv_clamp or None,
         }
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Resolutions in a text such as "32,64"; none of "auto" and "none"."""
+    if text in ("auto", "none"):
+        return ()
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise StylemixError(
+            f"got d_fromrgb_at {text!r}; expected auto, none or resolutions such as 32,64"
+        ) from None
 
 
 def _filled(config: TrainConfig, name: str, values: dict[str, Any]) -> Any:

@@ -34,6 +34,8 @@ HELP = {
     "head": "Last layer of the generator: colours, or the Haar subbands of a picture of twice the "
     "size of the finest block, which costs a third.",
     "d_head": "What the finest block of the discriminator takes: colours or Haar subbands.",
+    "d_fromrgb_at": "Coarser blocks of the discriminator that take the reduced image, too, such as "
+    "32,64, or none; auto: those where the model of --transfer began.",
     "g_architecture": "Generator's way to colours.",
     "d_architecture": "Discriminator's way from colours. [default: preset, resnet]",
     "mbstd_group": "Images that share a minibatch deviation. [default: 4, if they divide a batch]",
@@ -59,7 +61,6 @@ HELP = {
     "freeze_d": "Finest layers of the discriminator that stay as they are (Freeze-D).",
     "transfer_lr": f"Part of the rate for weights that came with --transfer, 0 to hold them: "
     f"{SCHEDULE}.",
-    "fade_kimg": "Thousands of images in which blocks fade in that the model of --transfer lacks.",
     "augment": "Adaptive, fixed or no augmentation.",
     "augment_pipe": "Which augmentations.",
     "augment_filter": "Resampling of the augmentations; bilinear is softer and faster.",
@@ -85,12 +86,12 @@ SECTIONS = {
                "precision"),
     "Data": ("mirror", "conditional"),
     "Networks": ("z_dim", "w_dim", "mapping_layers", "channel_base", "d_channel_base",
-                 "channel_max", "channel_min", "head", "d_head", "g_architecture",
+                 "channel_max", "channel_min", "head", "d_head", "d_fromrgb_at", "g_architecture",
                  "d_architecture", "mbstd_group", "conv_clamp", "noise"),
     "Optimisation": ("loss", "feature_weight", "lr", "d_lr", "beta2", "r1_gamma", "r2_gamma",
                      "d_reg_interval", "path_length_weight", "g_reg_interval", "style_mixing",
                      "ema_kimg", "ema_rampup"),
-    "Starting from a model": ("transfer", "freeze_d", "transfer_lr", "fade_kimg"),
+    "Starting from a model": ("transfer", "freeze_d", "transfer_lr"),
     "Augmentation": ("augment", "augment_pipe", "augment_filter", "augment_p", "ada_target",
                      "ada_kimg"),
     "Files and figures": ("tick_kimg", "state_minutes", "snapshot_kimg", "keep_snapshots",

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.augment import PIPES
-from stylemix.discriminator import Entry
 from stylemix.losses import (
     d_logistic,
     d_relativistic,
@@ -300,15 +299,9 @@ class Step:
         c = None if c is None else c[order]
         images = images[order]
         dtype = torch.float32 if penalty else self.dtype
-        logits = self.state.discriminator(images, c, dtype=dtype, fade=self._fade(draws)).float()
+        logits = self.state.discriminator(images, c, dtype=dtype).float()
         features = self.state.feature_discriminator
         return logits, [] if features is None or penalty else features(images, dtype)
-
-    def _fade(self, draws: Draws) -> tuple[Entry, float] | None:
-        """Where images enter below the blocks that were added, and by how much these count."""
-        share = draws.cur_nimg / (self.config.fade_kimg * 1000 or 1)
-        entry = self.state.entry
-        return None if entry is None or share >= 1 or not self.config.fade_kimg else (entry, share)
 
 
 class Sums:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from torch import Tensor
 from stylemix.checkpoint import load_model
 from stylemix.errors import StylemixError
 from stylemix.model import Model
-from stylemix.resume import part
 from stylemix.training.config import TrainConfig, continued
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
@@ -46,14 +45,19 @@ def begin(
     config = TrainConfig(**json.loads(ranks.share(json.dumps(asdict(config)))))
     tensors: dict[str, Tensor] = {}
     word: dict[str, Any] = {}
+    model: Model | None = None
     if ranks.lead:
         try:
             tensors, word = last_state(folder, asked, data)
+            if config.transfer and not word:
+                model = load_model(config.transfer)
+                config = replace(config, d_fromrgb_at=_fromrgb_at(config, model))
         except StylemixError as error:
             word = {"error": str(error)}
-    word = json.loads(ranks.share(json.dumps(word)))
+    word, sizes = json.loads(ranks.share(json.dumps([word, config.d_fromrgb_at])))
     if "error" in word:
         raise StylemixError(word["error"])
+    config = replace(config, d_fromrgb_at=sizes)
     if word:
         config = continued(word["config"], config)
     config.part_size(ranks.world)  # refuses what cannot be split
@@ -64,10 +68,8 @@ def begin(
         fill(state, tensors, word["counters"], ranks)
         return state, run
     if config.transfer:
-        model = load_model(config.transfer) if ranks.lead else None
-        found = None if model is None else _origins(state, model)
-        transferred, entry = json.loads(ranks.share(json.dumps(found)))
-        state.grow_from(transferred, entry)
+        found = [] if model is None else _common_names(state, model)
+        state.mark(json.loads(ranks.share(json.dumps(found))))
         if model is not None:
             _transfer(state, model, config)
     ranks.share_(tensor for tensor in state.tensors().values())
@@ -142,24 +144,32 @@ def describe(run: Run) -> dict[str, Any]:
     return asdict(run.config)
 
 
-def _origins(state: TrainState, model: Model) -> tuple[list[str], int]:
-    """Names of the parameters that a model has, too, and where its images enter the discriminator.
+def _fromrgb_at(config: TrainConfig, model: Model) -> str:
+    """Blocks of the discriminator that take a reduced image, too: with "auto" where the model began.
 
-    The latter is 0 where nothing comes before that.
+    That is where blocks are added above its discriminator, and where it grew itself.
     """
-    own = {
+    old = model.discriminator
+    if config.d_fromrgb_at != "auto" or old is None or config.d_architecture == "skip":
+        return config.d_fromrgb_at
+    sizes = (*old.config.fromrgb_at, old.img_resolution)
+    finest = config.discriminator().img_resolution
+    return ",".join(str(size) for size in sizes if 4 < size < finest) or "none"
+
+
+def _common_names(state: TrainState, model: Model) -> list[str]:
+    """Names of the parameters that a model has, too: "G.NAME", "D.NAME"."""
+    pairs = {
         "G.": (state.generator, model.generator),
         "D.": (state.discriminator, model.discriminator),
     }
     names = [
         prefix + name
-        for prefix, (network, source) in own.items()
+        for prefix, (network, source) in pairs.items()
         if source is not None
         for name in network.state_dict().keys() & source.state_dict().keys()
     ]
-    old = model.discriminator
-    added = old is not None and old.img_resolution < state.discriminator.img_resolution
-    return sorted(names), old.img_resolution if old is not None and added else 0
+    return sorted(names)
 
 
 def _transfer(state: TrainState, model: Model, config: TrainConfig) -> None:
@@ -175,10 +185,7 @@ def _transfer(state: TrainState, model: Model, config: TrainConfig) -> None:
     if model.discriminator is None:
         counts.append("no discriminator in the file, a fresh one")
     else:
-        weights = model.discriminator.state_dict()
-        done = transfer(weights, state.discriminator)
-        if state.entry is not None:
-            transfer(part(weights, f"b{state.entry.resolution}."), state.entry)
+        done = transfer(model.discriminator.state_dict(), state.discriminator)
         counts.append(
             f"discriminator {len(done.copied)} copied, {len(done.widened)} widened, "
             f"{len(done.fresh)} fresh"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.discriminator import Discriminator, Entry
+from stylemix.discriminator import Discriminator
 from stylemix.generator import Generator
 from stylemix.resume import adam_tensors, load_adam, part
 from stylemix.training.config import TrainConfig
@@ -35,10 +35,7 @@ class Counters:
     best_kimg: float = 0.0
     stale: int = 0  # snapshots since then
     best_diversity: float = 0.0
-    # Parameters that came from another model, "G.NAME" and "D.NAME", and the resolution of its
-    # discriminator, where blocks were added.
-    transferred: list[str] = field(default_factory=list)
-    entry: int = 0
+    transferred: list[str] = field(default_factory=list)  # parameters that came from another model
 
 
 @dataclass
@@ -57,7 +54,6 @@ class TrainState:
     counters: Counters = field(default_factory=Counters)
     frozen: frozenset[str] = frozenset()  # parameters of the discriminator that stay
     feature_discriminator: FeatureDiscriminator | None = None
-    entry: Entry | None = None
 
     @classmethod
     def create(cls, config: TrainConfig, c_dim: int, device: torch.device) -> TrainState:
@@ -79,9 +75,9 @@ class TrainState:
             state.counters.augment_p = config.value("augment_p", 0)
         return state
 
-    def grow_from(self, transferred: list[str], entry: int) -> None:
-        """Remembers what came from another model: parameters, and where its images entered."""
-        self.counters.transferred, self.counters.entry = transferred, entry
+    def mark(self, transferred: list[str]) -> None:
+        """Remembers which parameters came from another model, "G.NAME" and "D.NAME"."""
+        self.counters.transferred = transferred
         for optimizer, prefix, network in (
             (self.g_optimizer, "G.", self.generator), (self.d_optimizer, "D.", self.discriminator),
         ):  # fmt: skip
@@ -91,9 +87,6 @@ class TrainState:
             old = [p for name, p in named if name in transferred]
             if old:
                 optimizer.add_param_group({"params": old, "kind": "transferred"})
-        if entry:
-            config = self.discriminator.config
-            self.entry = Entry(entry, config).to(self.sign_sum.device).requires_grad_(False)
 
     def thaw(self, config: TrainConfig) -> None:
         """Lets learn what may learn now: all but what stays, and what is held for a while."""
@@ -148,7 +141,7 @@ class TrainState:
         """Takes over what `tensors` and `counters` once gave; KeyError where one is missing."""
         now = Counters(**counters)
         if not self.counters.transferred:
-            self.grow_from(now.transferred, now.entry)
+            self.mark(now.transferred)
         for name, network in self._networks().items():
             old = part(tensors, f"{name}.")
             for key, value in network.state_dict().items():
@@ -165,7 +158,7 @@ class TrainState:
         """All networks by the name that their tensors begin with."""
         found: dict[str, nn.Module | None] = {
             "G": self.generator, "D": self.discriminator, "G_ema": self.generator_ema,
-            "features": self.feature_discriminator, "entry": self.entry,
+            "features": self.feature_discriminator,
         }  # fmt: skip
         return {name: network for name, network in found.items() if network is not None}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stylemix.config import DiscriminatorConfig
 from stylemix.discriminator import Discriminator
 from stylemix.generator import SynthesisLayer, SynthesisNetwork
 from stylemix.layers import MinibatchStddev
@@ -35,13 +36,17 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
     narrower one did, and has room to learn more (function-preserving widening as in Net2Net,
     arXiv 1511.05641, with zeros instead of copies, since demodulation would rescale copies). Only
     the discriminator's minibatch deviation, of all features at the coarsest block, sees new ones.
-    Blocks above those of the source begin with colours of zero, so that the picture is the old one,
-    enlarged.
+    Blocks above those of the source begin with nothing to add: in the generator with colours of
+    zero, so that the picture is the old one, enlarged; in a discriminator with `fromrgb_at` with
+    features of zero, so that it judges as before.
     """
     modules = dict(network.named_modules())
     copied, widened, fresh = [], [], []
     colours = {name for name in source if ".torgb." in name}
     grown = bool(colours) and colours <= network.state_dict().keys()
+    config = getattr(network, "config", None)
+    sizes = config.fromrgb_at if isinstance(config, DiscriminatorConfig) else ()
+    joins = {f"b{2 * size}.{layer}.weight" for size in sizes for layer in ("conv1", "skip")}
     for name, value in network.state_dict().items():
         owner, _, leaf = name.rpartition(".")
         old = source.get(name)
@@ -55,7 +60,7 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
             copied.append(name)
         elif old is None or leaf in WHOLE or not _fits(old, value):
             fresh.append(name)
-            if old is None and grown and of_torgb:
+            if old is None and ((grown and of_torgb) or name in joins):
                 value.zero_()  # the added block changes nothing yet
         elif leaf == "weight":
             _widen(old.to(value), value, modules[owner], _appended(modules, owner))

@@ -37,7 +37,7 @@ start() { # start DATA
     "${PYTHON:-python3}" -m venv "$folder/env"
     "$folder/env/bin/pip" install -q "$folder/src"
   fi
-  options=(--transfer faces-64 --transfer-lr 0:0,2:0,6:.3 --fade-kimg 2)
+  options=(--transfer faces-64 --transfer-lr .3)
   if [ -f "$folder/src/stylemix/assets/faces-256.safetensors" ]; then
     options=(--transfer faces-256 --transfer-lr .3)
   fi

@@ -40,7 +40,7 @@ else
   trainings=${TRAININGS:-$'plain\nhaar --head haar\nfeatures --head haar --feature-weight 1'}
   recipe=${RECIPE:-"--template faces128 --preset laptop --mirror --noise fine --batch 32
     --channel-base 4096 --d-channel-base 8192 --channel-max 256 --r1-gamma .6 --state-minutes 1
-    --workers 4 --transfer $start --transfer-lr 0:0,8:0,30:.5 --fade-kimg 10"}
+    --workers 4 --transfer $start --transfer-lr .5"}
   bench=(--compile ops --dtypes bf16 tf32 --resolutions 256 1024 --repeats 3 --budget 105)
   right=(--device cuda -x -m gpu -k "native and not gradcheck and not gradgradcheck" "${ops[@]}")
   rest=(--device cuda -m gpu tests/ops tests) # those of the ops first

@@ -1,4 +1,4 @@
-"""Blocks added to a trained model: nothing changes at first, they fade in, old ones can be held."""
+"""Blocks added to a trained model: nothing changes at first, and old ones can be held."""
 
 import json
 from dataclasses import replace
@@ -12,11 +12,11 @@ from torch.nn import functional
 from stylemix.checkpoint import load_model
 from stylemix.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.dataset import ImageDataset
-from stylemix.discriminator import Discriminator, Entry
+from stylemix.discriminator import Discriminator
+from stylemix.errors import StylemixError
 from stylemix.generator import Generator
 from stylemix.layers import inverse_haar
 from stylemix.ops import downsample2d, upsample2d
-from stylemix.resume import part
 from stylemix.training.config import TrainConfig
 from stylemix.training.state_files import checksum, state_files
 from stylemix.training.transfer import transfer
@@ -73,24 +73,31 @@ def test_a_discriminator_of_subbands_goes_on_with_their_means(architecture):
     torch.testing.assert_close(new(images), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
-def test_added_blocks_of_the_discriminator_fade_in(architecture):
+@pytest.mark.parametrize("head", ["rgb", "haar"])
+@pytest.mark.parametrize("architecture", ["resnet", "orig"])
+def test_a_discriminator_with_added_blocks_judges_as_before(architecture, head):
     torch.manual_seed(0)
     common = {"channel_base": 256, "channel_max": 8, "architecture": architecture}
     old = Discriminator(DiscriminatorConfig(8, **common))
-    new = Discriminator(DiscriminatorConfig(32, **common))
-    transfer(old.state_dict(), new)
-    entry = Entry(8, new.config)
-    transfer(part(old.state_dict(), "b8."), entry)
+    side = 32 if head == "rgb" else 16
+    new = Discriminator(DiscriminatorConfig(side, **common, head=head, fromrgb_at=(8,)))
+    done = transfer(old.state_dict(), new)
+    assert "b8.fromrgb.weight" in done.copied
     images = torch.randn([4, 3, 32, 32])
     small = images
     for _ in range(2):
         small = downsample2d(small, new.b8.resample_filter)
-    scores = [new(images, fade=(entry, share)) for share in (0.0, 0.5, 1.0)]
-    torch.testing.assert_close(scores[0], old(small), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(scores[2], new(images), rtol=1e-4, atol=1e-5)
-    for end in scores[::2]:
-        assert (scores[1] - end).abs().max() > 1e-3
+    got = new(images)
+    torch.testing.assert_close(got, old(small), rtol=1e-4, atol=1e-5)
+    got.square().sum().backward()  # and the added blocks can learn
+    assert new.b16.conv1.weight.grad.abs().max() > 0
+    assert (architecture == "orig") or new.b16.skip.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("sizes", [(32,), (4,), (64,)])
+def test_only_inner_blocks_take_a_reduced_image(sizes):
+    with pytest.raises(StylemixError, match="expected coarser blocks, some of 8, 16"):
+        DiscriminatorConfig(32, fromrgb_at=sizes)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +110,7 @@ def source(tiny, dataset, tmp_path_factory):
 def growing(tiny, source) -> TrainConfig:
     """A run of 16 px from it: two steps with the old layers held, then more."""
     return replace(
-        tiny, resolution=16, transfer=str(source), transfer_lr="0:0,.008:0,.016:.5", fade_kimg=0.03,
+        tiny, resolution=16, transfer=str(source), transfer_lr="0:0,.008:0,.016:.5",
         kimg=0.032, augment="none", tick_kimg=0.008,
     )  # fmt: skip
 
@@ -144,14 +151,14 @@ def test_a_growing_run_goes_on_bitwise(growing, larger, tmp_path):
         run(replace(config, kimg=kimg), larger, tmp_path / "stops")
     a, b = last_state(tmp_path / "straight"), last_state(tmp_path / "stops")
     assert set(a) == set(b)
-    assert {name for name in a if name.startswith("entry.")} >= {"entry.fromrgb.weight"}
+    assert "D.b8.fromrgb.weight" in a
     assert any(name.startswith("features.heads.") for name in a)
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
     assert load_model(next(tmp_path.glob("stops/snapshot*"))).generator.config.height == 32
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [{"transfer_lr": 1}, {"transfer_lr": 0.1}, {"fade_kimg": 0}])
+@pytest.mark.parametrize("change", [{"transfer_lr": 1}, {"d_fromrgb_at": "none"}])
 def test_options_of_growing_change_what_is_learned(change, growing, large, tmp_path):
     config = replace(growing, kimg=0.008, transfer_lr=0.5)
     run(config, large, tmp_path / "plain")
@@ -164,7 +171,7 @@ def test_options_of_growing_change_what_is_learned(change, growing, large, tmp_p
 def test_the_rate_of_transferred_layers_is_its_part(growing, large, tmp_path):
     """Adam's first step moves every weight by its rate, where the gradient is not tiny."""
     config = replace(growing, kimg=0.004, transfer_lr=0.25, lr=0.01, path_length_weight=0)
-    config = replace(config, d_reg_interval=0, fade_kimg=0)
+    config = replace(config, d_reg_interval=0)
     run(replace(config, lr=0), large, tmp_path / "still")
     run(config, large, tmp_path / "moved")
     a, b = last_state(tmp_path / "still"), last_state(tmp_path / "moved")
@@ -181,12 +188,11 @@ def test_states_of_before_an_option_go_on(tiny, dataset, tmp_path):
         header = dict(file.metadata())
     for key in ("asked", "config"):
         settings = json.loads(header[key])
-        for name in ("head", "feature_weight", "transfer_lr", "fade_kimg"):
+        for name in ("head", "feature_weight", "transfer_lr", "d_fromrgb_at", "channel_min"):
             del settings[name]
         header[key] = json.dumps(settings)
     counters = json.loads(header["counters"])
-    for name in ("transferred", "entry"):
-        del counters[name]
+    del counters["transferred"]
     header["counters"] = json.dumps(counters)
     tensors = load_file(path)
     header["sha256"] = checksum(header, tensors)
