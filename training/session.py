@@ -145,7 +145,7 @@ def describe(run: Run) -> dict[str, Any]:
 
 
 def _fromrgb_at(config: TrainConfig, model: Model) -> str:
-    """Blocks of the discriminator that take a reduced image, too: with "auto" where the model began.
+    """Blocks of the discriminator that take a reduced image, too; "auto": where the model began.
 
     That is where blocks are added above its discriminator, and where it grew itself.
     """
