@@ -37,10 +37,14 @@ else
   device=cuda kinds="cuda cpu" side=256 count=5000 start=faces-64 threads=2 train_most=${TRAIN:-900} bench_most=125
   limit=${LIMIT:-590} reserve=${RESERVE:-60} part_bytes=${PART_BYTES:-$((15 << 20))}
   data=${DATA:-} val=${VAL:-}
-  trainings=${TRAININGS:-$'plain\nhaar --head haar\nfeatures --head haar --feature-weight 1'}
+  bands="--head haar --d-head haar" wide="--channel-base 4096 --d-channel-base 8192"
+  trainings="plain $wide"$'\n'"haar $wide $bands"
+  if [ -f stylemix/assets/faces-256.safetensors ]; then # there the question is how wide
+    start=faces-256 trainings="narrow $bands"$'\n'"wide $wide $bands"
+  fi
+  trainings=${TRAININGS:-"$trainings"$'\n'"features $wide $bands --feature-weight 1"}
   recipe=${RECIPE:-"--template faces128 --preset laptop --mirror --noise fine --batch 32
-    --channel-base 4096 --d-channel-base 8192 --channel-max 256 --r1-gamma .6 --state-minutes 1
-    --workers 4 --transfer $start --transfer-lr .5"}
+    --channel-min 32 --r1-gamma .6 --state-minutes 1 --workers 4 --transfer $start --transfer-lr .5"}
   bench=(--compile ops --dtypes bf16 tf32 --resolutions 256 1024 --repeats 3 --budget 105)
   right=(--device cuda -x -m gpu -k "native and not gradcheck and not gradgradcheck" "${ops[@]}")
   rest=(--device cuda -m gpu tests/ops tests) # those of the ops first
