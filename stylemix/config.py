@@ -24,7 +24,7 @@ class _NetworkConfig:
     conv_clamp: float | None = None
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
     base: tuple[int, int] = (4, 4)  # height and width of the coarsest block
-    channel_min: int = 1
+    channel_min: int = 0
     head: str = "rgb"
 
     def __post_init__(self) -> None:

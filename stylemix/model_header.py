@@ -29,7 +29,7 @@ LIMITS = {
     "mapping_layers": (0, 32),
     "channel_base": (4, 2**20),
     "channel_max": (1, 8192),
-    "channel_min": (1, 8192),
+    "channel_min": (0, 8192),
     "cmap_dim": (1, 8192),
     "mbstd_group_size": (1, 4096),
     "mbstd_num_channels": (1, 64),

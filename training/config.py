@@ -47,7 +47,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "channel_base": (4, 2**20),
     "d_channel_base": (4, 2**20),
     "channel_max": (1, 8192),
-    "channel_min": (1, 8192),
+    "channel_min": (0, 8192),
     "conv_clamp": (0, 10**9),
     "lr": (0, 1),
     "d_lr": (0, 1),
@@ -113,7 +113,7 @@ class TrainConfig:
     channel_base: int | None = None
     d_channel_base: int | None = None
     channel_max: int | None = None
-    channel_min: int = 1
+    channel_min: int = 0
     head: str = "rgb"
     d_head: str = "rgb"
     d_fromrgb_at: str = "auto"

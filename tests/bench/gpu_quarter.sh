@@ -238,7 +238,8 @@ fi
 background+=($!)
 for pid in "${background[@]}"; do finish "$pid" || failed=1; done
 background=()
-keep=${KEEP:-${names[-1]:-}}
+keep=${KEEP:-}
+[ -n "$keep" ] || [ ${#names[@]} -eq 0 ] || keep=${names[-1]}
 if asked train; then collect; fi
 grep -hE "^(FAILED|ERROR) " "$logs"/{ops,tests,memcheck,racecheck}.txt 2>/dev/null | sort -u | head -40 >"$scratch/lines"
 while read -r line; do say "$line"; done <"$scratch/lines"

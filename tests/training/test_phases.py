@@ -1,5 +1,6 @@
 """The phases: which network each moves, by which loss, and the figures that they leave."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -134,7 +135,7 @@ def test_the_loss_decides_the_gradient(loss, start, monkeypatch):
     """Gmain's loss on given scores; a generator that fools nobody hardly moves by minimax."""
     step, data = start(loss=loss)
     scores = {"Gmain": torch.full([4, 1], -6.0), "Gmain real": torch.full([4, 1], 1.0)}
-    monkeypatch.setattr(step, "_score", lambda draws, name, *rest: scores[name])
+    monkeypatch.setattr(step, "_score", lambda draws, name, *rest: (scores[name], []))
     scores["Gmain"].requires_grad_(True)
     step._g_main(Draws(0, 0), data[0], _Ignore()).backward()
     slope = float(scores["Gmain"].grad.sum())
@@ -144,6 +145,19 @@ def test_the_loss_decides_the_gradient(loss, start, monkeypatch):
         "relativistic": -torch.sigmoid(torch.tensor(7.0)),
     }
     assert slope == pytest.approx(float(expected[loss]), rel=1e-5)
+
+
+def test_features_count_by_their_weight(start, monkeypatch):
+    step, data = start(feature_weight=3)
+    scores, maps = torch.zeros([4, 1]), [torch.ones([4, 2], requires_grad=True)]
+    monkeypatch.setattr(step, "_score", lambda *rest: (scores, maps))
+    loss = step._g_main(Draws(0, 0), data[0], _Ignore())
+    assert loss.item() == pytest.approx(math.log(2) - 3, rel=1e-6)
+    loss.backward()
+    assert torch.allclose(maps[0].grad, torch.full([4, 2], -3 / 8))
+    # Scores of 1 for reals and fakes alike: no loss for the former, 2 for the latter.
+    loss = step._d_main(Draws(0, 0), data[0], _Ignore())
+    assert loss.item() == pytest.approx(2 * math.log(2) + 2, rel=1e-6)
 
 
 class _Ignore:
@@ -158,7 +172,10 @@ def test_both_penalties(start, monkeypatch):
     monkeypatch.setattr(
         step,
         "_score",
-        lambda draws, name, part, images, *rest: (images * weight).sum([1, 2, 3])[:, None],
+        lambda draws, name, part, images, *rest, **more: (
+            (images * weight).sum([1, 2, 3])[:, None],
+            [],
+        ),
     )
     loss = step._d_reg(Draws(0, 0), data[0], _Ignore())
     assert float(loss) == pytest.approx(float(weight.square().sum()) * (3 + 5) / 2 * 3, rel=1e-5)
