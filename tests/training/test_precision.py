@@ -94,7 +94,7 @@ def test_the_first_rank_decides_for_all(processor, tiny, dataset, tmp_path):
     asked = replace(tiny, precision="auto")
     processor(OLD)
     lead = asked.resolve(2)
-    said = [json.dumps(asdict(lead)), "{}"]
+    said = [json.dumps(asdict(lead)), json.dumps([{}, "auto"])]
 
     class Second(Ranks):
         def share(self, value):
