@@ -161,6 +161,7 @@ def test_operations_of_convolutions():
     assert subjects.conv_flops(spec | {"network": "d"}) == d
 
 
+@pytest.mark.slow
 def test_a_child_answers_and_tells_its_errors():
     spec = {"kind": "training", "resolution": 16, "batch": 2, "channel_base": 64, "channel_max": 4}
     with worker.Crew(torch.device("cpu")) as crew:
@@ -229,6 +230,7 @@ def test_the_page_shows_the_results_that_are_there():
     assert table.updated(text, sorted(table.FOLDER.glob("*.json"))) == text, cure
 
 
+@pytest.mark.slow
 def test_the_loop_is_measured_beside_the_bare_step():
     command = [sys.executable, "-m", "tests.bench.loop", "--resolution", "16"]
     result = subprocess.run(

@@ -28,6 +28,7 @@ def quarter(folder, **more):  # the environment of a dry call, and its process
     return subprocess.Popen(["bash", QUARTER], env=environment, text=True, stdout=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     out, logs = tmp_path / "out", tmp_path / "logs"
     steps = ["build", "ops", "bench", "tests", "sanitizer", "whole"]
@@ -67,6 +68,7 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     assert whole["mix_most"] == 0
 
 
+@pytest.mark.slow
 def test_the_gpu_script_trains_on_plain_ops_past_a_run_that_fails_and_goes_on_dry(tmp_path):
     pictures = tmp_path / "faces"
     pictures.mkdir()

@@ -54,6 +54,7 @@ def _collect(*options):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_one_line_says_what_is_left_out_and_what_runs_it():
     (line,) = re.findall("^Left out.*$", _collect(), re.M)
     assert re.fullmatch(

@@ -40,6 +40,7 @@ def _inputs(device, last=False):
     return given, (noise, setup_filter([1, 3, 3, 1]).to(device))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [False, True])
 def test_compile_equals_eager_without_graph_breaks(device, last):
     given, rest = _inputs(device, last)

@@ -114,6 +114,7 @@ def test_a_library_is_found_when_the_compiler_is_gone(toy, monkeypatch):
     assert jit.load("cpu")
 
 
+@pytest.mark.slow
 def test_two_processes_compile_once(toy):
     toy.hold()
     processes = [toy.start() for _ in range(2)]

@@ -134,6 +134,7 @@ def test_the_log_of_a_failure_is_kept_until_it_is_cured(toy):
     jit.library("cpu")
 
 
+@pytest.mark.slow
 def test_another_process_tries_again(toy):
     toy.write("value.h", "")
     assert [toy.start().wait() for _ in range(2)] == [1, 1]  # the warning, as an error

@@ -156,6 +156,7 @@ def test_a_failure_ends_the_line_and_leaves_no_thread(toy, capfd):
     assert threading.enumerate() == before
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_is_seen(toy, monkeypatch):
     monkeypatch.setattr(lock, "SAY_AFTER", 0.0)
     toy.hold()
@@ -173,6 +174,7 @@ def test_waiting_for_another_process_is_seen(toy, monkeypatch):
     assert toy.runs() == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_compilers_too(toy):
     toy.hold()
     process = toy.start(stderr=subprocess.PIPE)

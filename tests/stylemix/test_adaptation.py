@@ -51,6 +51,7 @@ def before_and_after(model: Model, style: Style) -> tuple[Tensor, Tensor]:
     return render(model.generator, ws), render(model.generator, ws, [Ingredient(style)])
 
 
+@pytest.mark.slow
 def test_grey_pictures_make_grey_faces(model, faces):
     grey = learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
     before, after = before_and_after(model, grey)
@@ -150,6 +151,7 @@ def test_a_grey_model_is_refused(faces):
         learn_look(tiny_model(channels=1), faces)
 
 
+@pytest.mark.slow
 def test_every_face_comes_nearer_to_the_look(model, faces):
     meter, looks = StyleMeter(model, 32), []
     pictures = faces * 0.5 - 0.5

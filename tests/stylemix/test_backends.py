@@ -33,6 +33,7 @@ def test_same_picture(device, model):
     assert (one - other).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "bound"),
     # In float32 rounding moves single features over the kink of the activation, and gradients

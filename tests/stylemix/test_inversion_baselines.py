@@ -22,6 +22,7 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
     return (images - targets).square().mean(dim=(1, 2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "hybrid"])
 def test_published_methods(model, pictures, monkeypatch, method):
     for name, few in (("STEPS", 40), ("PIVOT_STEPS", 30), ("TUNE_STEPS", 15)):

@@ -21,6 +21,7 @@ print(last)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_memory_is_kept():
     faults = {}

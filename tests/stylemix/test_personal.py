@@ -44,6 +44,7 @@ def error(images, photos):
     return float((images - photos.mean(dim=0)).square().mean())
 
 
+@pytest.mark.slow
 def test_at_full_strength_everybody_becomes_the_person(model, style, photos):
     ws = ws_of(model, 3, seed=9)
     plain, half, whole = (

@@ -46,6 +46,7 @@ def test_a_picture_of_the_generator_is_found_again(model, pictures):
         assert row["mse"] == pytest.approx(float(last[i]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "discriminator"), [(1, True), (4, False)])
 def test_an_oblong_picture_of_any_channels_is_found_again(channels, discriminator):
     model = tiny_model(
@@ -182,6 +183,7 @@ def test_a_model_without_discriminator_uses_the_shipped_features(pictures):
     assert found.metrics[0]["mse"] < 0.8 * start.metrics[0]["mse start"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
     [

@@ -23,6 +23,7 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
     return (images - targets).square().mean(dim=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_refined_photos_are_drawn_with_their_details(model, pictures):
     target = pictures.clone()
     target[:, :, 4:12, 20:28] = 0.9  # a patch that no latent shows

@@ -25,6 +25,7 @@ def faces(model, count=8):
         return model.generator.synthesis(map_latents(model.generator, z), noise_mode="const")
 
 
+@pytest.mark.slow
 def test_faces_in_another_light_are_near_and_drawings_far(faces_64):
     own = faces(faces_64)
     graded = own.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1) * 1.2
@@ -73,6 +74,7 @@ def test_few_drawings_begin_at_the_nearest_hand(monkeypatch, away, wanted):
     assert choose_method(model, pictures, 100).start is None  # enough to learn to draw from
 
 
+@pytest.mark.slow
 def test_layers_that_only_harm_are_left_to_the_base():
     model = tiny_model(template=NO_TEMPLATE)
     names = dict(model.generator.synthesis.named_parameters())

@@ -96,6 +96,7 @@ def test_one_face_for_all_has_style_and_nobody(model, meter, looks, ws, plain):
     assert found["style found"] == 1
 
 
+@pytest.mark.slow
 def test_figures_follow_the_strength(model, meter, looks, ws, plain):
     rows = [
         judge(model, meter, looks, plain, plain, styled(model, ws, strength))

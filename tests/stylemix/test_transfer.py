@@ -55,6 +55,7 @@ def equal(one: Style, other: Style) -> bool:
     return all(torch.equal(v, other.weights[k]) for k, v in one.weights.items())
 
 
+@pytest.mark.slow
 def test_faces_take_on_the_colours(model, dataset):
     settings = replace(SETTINGS, kimg=0.4, ema=0.9, augment_p=0.0)
     style = learn_transfer(model, dataset, settings)
@@ -65,6 +66,7 @@ def test_faces_take_on_the_colours(model, dataset):
     assert after < 0.5 * before
 
 
+@pytest.mark.slow
 def test_a_tie_keeps_the_pooled_colours(model, dataset):
     def moved(tie_weight: float) -> float:
         style = learn_transfer(model, dataset, replace(SETTINGS, kimg=0.1, tie_weight=tie_weight))
@@ -127,6 +129,7 @@ def test_the_average_follows_slowly(model, dataset):
         assert torch.allclose(transfer.average.get_parameter(name), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"precision": "bf16"}, {"augment_p": 1.0}, {"r1_gamma": 50.0}, {"psi": 0.5},
                {"tie_weight": 9.0}, {"tie_cells": 2, "tie_weight": 9.0}, {"distance_weight": 500.0},
@@ -145,6 +148,7 @@ def test_affine_layers_leave_convolutions_alone(model, dataset):
     assert "b8.conv0.weight" not in style.weights
 
 
+@pytest.mark.slow
 def test_distances_between_people_are_kept(model, dataset):
     ws = ws_of(model, 16)
 

@@ -43,6 +43,7 @@ def adapt(files, *arguments):
     return CliRunner().invoke(main, [*command, *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_look(files):
     output = files / "look.pkl"
     about = ["--name", "grey", "--license", "CC0", "--credit", "nobody", "--consent", "no persons"]
@@ -67,6 +68,7 @@ def tiny_model_in(files):
     return load_model(files / "base.safetensors")
 
 
+@pytest.mark.slow
 def test_a_transfer_leaves_no_state(files):
     output = files / "hand.stylemix"
     result = adapt(files, "--output", output, "--method", "transfer", "--kimg", 0.064)
@@ -77,6 +79,7 @@ def test_a_transfer_leaves_no_state(files):
     assert not (files / "hand.stylemix.state").exists()
 
 
+@pytest.mark.slow
 def test_jojogan_and_its_steps(files, few, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
     monkeypatch.setattr(jojogan, "LATENTS", quick)
@@ -116,6 +119,7 @@ def numbers(style):
     return {k: sum(int(v.count_nonzero()) for v in parts.values()) for k, parts in kinds.items()}
 
 
+@pytest.mark.slow
 def test_learn_says_how_much_changes(files, few):
     found = {}
     for part in ("offsets", "affine", "all"):
@@ -128,6 +132,7 @@ def test_learn_says_how_much_changes(files, few):
     assert found["offsets"] < found["affine"] < found["all"]
 
 
+@pytest.mark.slow
 def test_sparse_keeps_a_share_of_the_offsets(files, few):
     counts = []
     for sparse in (1, 0.25):
@@ -143,6 +148,7 @@ def test_layers_are_recommended(files, few):
     assert load_style(output, tiny_model_in(files)).layers == "16-32px"
 
 
+@pytest.mark.slow
 def test_a_start_is_gone_on_from(files, few):
     model = tiny_model_in(files)
     bright = {"b32.torgb.bias": torch.full([3], 0.75)}
@@ -163,6 +169,7 @@ def test_a_start_is_gone_on_from(files, few):
     assert means[str(files / "bright.pkl")] - means["none"] == pytest.approx(0.75, abs=0.2)
 
 
+@pytest.mark.slow
 def test_auto_tells_what_it_chose(files, few, monkeypatch):
     monkeypatch.setattr(style_choice, "domain_distance", lambda *_: 0.123)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
@@ -176,12 +183,14 @@ def test_auto_tells_what_it_chose(files, few, monkeypatch):
     assert load_style(files / "auto.pkl").info["method"] == "transfer"
 
 
+@pytest.mark.slow
 def test_drawings_in_which_nobody_finds_a_face_are_taken_as_they_are(files, few):
     result = adapt(files, "--output", files / "drawn.pkl", "--kimg", 0.032)
     assert result.exit_code == 0, result.output
     assert load_style(files / "drawn.pkl").info["method"] == "transfer"
 
 
+@pytest.mark.slow
 def test_a_person(files, few, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
     monkeypatch.setattr(personal, "LATENTS", quick)

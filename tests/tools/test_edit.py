@@ -82,6 +82,7 @@ def test_readings_are_learned_once_for_a_model(files, monkeypatch):
     assert np.abs(again - smiling).max() <= 2  # the file has half the precision
 
 
+@pytest.mark.slow
 def test_channels_of_readings_are_learned_once_for_a_model(files, monkeypatch):
     calls = []
 

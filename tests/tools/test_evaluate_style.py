@@ -53,6 +53,7 @@ def evaluate(files, *arguments):
     return CliRunner().invoke(main, [*command, *people, *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_figures_table_and_sheets(files):
     styles = ["--style", files / "red.pkl", "--style", files / "blue.pkl"]
     result = evaluate(files, *styles, "--method", "fast", "--method", "balanced", "--rows", 1)
@@ -77,6 +78,7 @@ def test_figures_table_and_sheets(files):
     assert table.count("\n") == 4
 
 
+@pytest.mark.slow
 def test_latents_that_are_there_are_used(files):
     evaluate(files, "--style", files / "red.pkl")
     path = files / "out" / "balanced" / "obama.latent.safetensors"
@@ -85,6 +87,7 @@ def test_latents_that_are_there_are_used(files):
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_strength_is_used(files):
     figures = []
     for strength in (0, 1):
@@ -95,6 +98,7 @@ def test_the_strength_is_used(files):
     assert figures[1] > 0.1
 
 
+@pytest.mark.slow
 def test_styles_that_do_not_say_how_they_look_need_pictures(files):
     result = evaluate(files, "--style", files / "red-old.pkl")
     assert result.exit_code == 2

@@ -67,6 +67,7 @@ def test_a_bad_photo_of_a_folder_does_not_stop_the_others(model, photos, tmp_pat
     assert np.abs(pixels(out / "obama.png") - pixels(out / "astronaut.png")).mean() > 1
 
 
+@pytest.mark.slow
 def test_a_folder_gives_what_each_photo_gives(model, photos, tmp_path):
     (photos / "wall.png").unlink()
     out = tmp_path / "avatars"
@@ -170,6 +171,7 @@ def test_a_photo_that_is_named_stops_the_call(model, photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
     """The left half of the face, painted on the photo, is the left half of the crop."""
     photo = load_image(photos / "obama.jpg")

@@ -238,6 +238,7 @@ def test_dry_run_writes_the_report_only(tmp_path, monkeypatch):
     assert not (tmp_path / "out.zip.work").exists()
 
 
+@pytest.mark.slow
 def test_workers_change_nothing_but_the_time(tmp_path, monkeypatch):
     folder = save(tmp_path / "in", a=texture(0), b=texture(1), c=texture(2))
     packed(tmp_path / "a.zip", folder, *PLAIN, "--workers", "1")

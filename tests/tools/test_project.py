@@ -63,6 +63,7 @@ def test_an_oblong_model_gets_the_middle(tmp_path):
     assert latent.metrics["mse"] > 0
 
 
+@pytest.mark.slow
 def test_the_same_again_and_more_steps(model, tmp_path):
     figures = []
     for name, steps in (("a", "4"), ("b", "4"), ("c", "30")):
@@ -73,6 +74,7 @@ def test_the_same_again_and_more_steps(model, tmp_path):
     assert figures[2] < figures[0]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_what_is_missing(model, tmp_path):
     first = project(model, OBAMA, "--output", str(tmp_path))
     path = tmp_path / "obama.latent.safetensors"
@@ -90,6 +92,7 @@ def test_the_same_command_goes_on_with_what_is_missing(model, tmp_path):
     assert "MSE" in project(model, OBAMA, "--output", str(tmp_path)).output
 
 
+@pytest.mark.slow
 def test_marks_say_nothing_of_the_photo(model, tmp_path):
     marks = []
     for name in ("a", "b"):
@@ -99,6 +102,7 @@ def test_marks_say_nothing_of_the_photo(model, tmp_path):
     assert not set(marks[0].split(":")) & set(marks[1].split(":"))
 
 
+@pytest.mark.slow
 def test_processes_share_the_photos(model, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, name, other in (("0", "obama", "astronaut"), ("1", "astronaut", "obama")):
@@ -136,6 +140,7 @@ def test_published_methods_have_their_own_steps(model, tmp_path):
     assert "expected these for hybrid only" in result.output
 
 
+@pytest.mark.slow
 def test_refined_latents_draw_better(model, tmp_path):
     figures = []
     for steps in ("0", "30"):
@@ -198,6 +203,7 @@ def test_one_bad_photo_does_not_lose_the_others(model, tmp_path):
     assert (tmp_path / "out" / "obama.latent.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_several_faces_need_a_choice(model, tmp_path):
     two = str(PORTRAITS / "two_people.jpg")
     result = project(model, two, "--output", str(tmp_path))

@@ -137,6 +137,7 @@ def test_averaging(plain, pictures, tmp_path):
     assert distance(tmp_path / "short") == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_adaptive_augmentation(pictures, tmp_path):
     common = {"augment": "ada", "augment_p": 0.5}
     for name, target, kimg, p in (
@@ -176,6 +177,7 @@ def test_transfer(plain, pictures, tmp_path):
     assert torch.equal(state["G.mapping.fc0.weight"], average["mapping.fc0.weight"])
 
 
+@pytest.mark.slow
 def test_states_by_the_clock(pictures, tmp_path):
     _train(pictures, tmp_path / "often", kimg=0.064, tick_kimg=0.016)
     _train(pictures, tmp_path / "rarely", kimg=0.064, tick_kimg=0.016, state_minutes=60)
@@ -183,6 +185,7 @@ def test_states_by_the_clock(pictures, tmp_path):
     assert numbers == [[64, 48], [64, 0]]
 
 
+@pytest.mark.slow
 def test_snapshots_and_figures(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
     # Snapshots are named by whole kimg; a thousand times the count keeps them apart.

@@ -156,6 +156,7 @@ def test_ranks_that_start_again_do_not_take_the_dead_for_the_living():
     assert len({first[0], second[0], third[0]}) == 3
 
 
+@pytest.mark.slow
 def test_a_rank_that_does_not_come_has_a_name():
     store = HashStore()
     _meet_all(store, [0, 0, 0])

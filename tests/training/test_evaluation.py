@@ -40,6 +40,7 @@ def _lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_best_is_kept(graded, tmp_path):
     outcome = graded([5.0, 3.0, 4.0, 3.5, 6.0], keep_snapshots=2)
     assert outcome.figures == {"FD-MobileNetV2": 6.0}
@@ -67,6 +68,7 @@ def test_what_is_pruned(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path, monkeypatch):
     from stylemix.metrics import score
 

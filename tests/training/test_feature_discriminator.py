@@ -55,6 +55,7 @@ def test_norms_are_renewed_once_a_step_only():
             assert float(norm) == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_it_tells_pictures_from_blurred_ones():
     """A few steps on two kinds of pictures: the hinge loss falls, the scores part."""
     torch.manual_seed(0)

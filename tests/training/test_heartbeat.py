@@ -137,6 +137,7 @@ beat.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("theirs", "mine", "ends"),
     [

@@ -70,6 +70,7 @@ def test_a_finished_run_does_nothing(tiny, dataset, straight, monkeypatch):
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_snapshots_come_at_their_kimg(tiny, dataset, tmp_path):
     config = replace(tiny, kimg=3.2, batch=64, snapshot_kimg=1, tick_kimg=10, path_length_weight=0)
     run(config, dataset, tmp_path)
@@ -139,6 +140,7 @@ def test_p_near_its_limit_is_told_once():
     assert augment_warning(0.81, 0.83) == ""
 
 
+@pytest.mark.slow
 def test_only_ada_moves_p(tiny, dataset, tmp_path):
     for augment, p in (("fixed", 0.25), ("none", 0.0)):
         config = replace(tiny, kimg=0.02, augment=augment, augment_p=0.25)
@@ -178,6 +180,7 @@ def _poison(monkeypatch, times):
     monkeypatch.setattr(Step, "__call__", poisoned)
 
 
+@pytest.mark.slow
 def test_losses_that_are_no_numbers_send_the_run_back(tiny, dataset, tmp_path, monkeypatch, capsys):
     _poison(monkeypatch, 2)
     run(tiny, dataset, tmp_path)
@@ -191,6 +194,7 @@ def test_losses_that_are_no_numbers_send_the_run_back(tiny, dataset, tmp_path, m
     assert "losses were no numbers at 0.0 kimg: went back here; the rate is 0.5 of it" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_saved_gives_up(tiny, dataset, tmp_path, monkeypatch):
     _poison(monkeypatch, 99)
     with pytest.raises(StylemixError, match="after 2 attempts with lower rates; try a higher"):

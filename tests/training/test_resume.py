@@ -44,6 +44,7 @@ def test_a_resumed_run_is_bitwise_equal(tiny, dataset, straight, tmp_path):
     assert 0 < lines(tmp_path)[-1]["Progress/augment"] <= 1
 
 
+@pytest.mark.slow
 def test_a_crash_costs_no_more_than_the_steps_since_the_state(
     tiny, dataset, straight, tmp_path, monkeypatch
 ):
@@ -130,6 +131,7 @@ def test_a_signal_ends_the_step_and_keeps_the_state(number, pictures, tmp_path):
     assert int(state_files(tmp_path / "run")[0].stem.split("-")[1]) >= 32
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_keeps_the_last_state(
     tiny, dataset, straight, tmp_path, monkeypatch
 ):

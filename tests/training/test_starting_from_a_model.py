@@ -68,6 +68,7 @@ def test_the_finest_layers():
     assert finest_layers(D, 99) == {name for name, _ in D.named_parameters()}
 
 
+@pytest.mark.slow
 def test_a_run_from_a_model(tiny, dataset, tmp_path, capsys):
     first = train(tiny, dataset, tmp_path / "first", CPU, progress=False).snapshot
     config = replace(tiny, kimg=0.004, lr=0, transfer=str(first))
