@@ -176,6 +176,7 @@ def test_a_child_answers_and_tells_its_errors():
             player.run("one", "both", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["textbook", "torch", "ours", "convs"])
 def test_subjects_on_the_device(device, variant):
     local = worker.Local(device)

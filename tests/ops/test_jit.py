@@ -135,6 +135,7 @@ def test_two_threads_compile_once(toy):
     assert toy.runs() == 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_to_wait_for(toy, capfd):
     toy.hold()
     process = toy.start()
@@ -271,6 +272,7 @@ def _other_machine(toy, monkeypatch):
     monkeypatch.setattr(toolchain, "_system", lambda: "Linux toaster")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

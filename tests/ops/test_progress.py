@@ -133,6 +133,7 @@ def test_work_goes_on_where_nobody_listens(clock, monkeypatch):
 # The compilers
 
 
+@pytest.mark.slow
 def test_compiling_is_seen_on_a_terminal(toy, monkeypatch):
     toy.hold()
     terminal = Terminal(": 1 s of about", toy.release)  # else it would never end

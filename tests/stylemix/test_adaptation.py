@@ -61,6 +61,7 @@ def test_grey_pictures_make_grey_faces(model, faces):
         assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.8
 
 
+@pytest.mark.slow
 def test_dark_pictures_make_dark_faces(model, faces):
     style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=40))
     before, after = before_and_after(model, style)
@@ -81,6 +82,7 @@ def test_a_look_is_small_and_leaves_coarse_layers_alone(model, faces, tmp_path):
     assert (tmp_path / "look.pkl").stat().st_size < 5000
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything_and_the_base_stays(model, faces):
     settings = LookSettings(steps=2, batch=2)
     mark = model.fingerprint

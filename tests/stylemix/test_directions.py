@@ -52,6 +52,7 @@ def test_a_reading_moves_alone_and_where_it_is_decided(model, monkeypatch):
     assert found["smile"].explained == pytest.approx(1 / 1.09, abs=0.03)
 
 
+@pytest.mark.slow
 def test_directions_are_learned_from_the_model_s_own_faces(model):
     steps = []
     found = read_directions(model, samples=80, progress=lambda *at: steps.append(at))

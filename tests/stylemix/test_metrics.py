@@ -54,6 +54,7 @@ def test_score_is_the_figures_of_both_sets(tmp_path):
     assert found == {"FD-Colours": pytest.approx(frechet(fake, real), rel=1e-3)}
 
 
+@pytest.mark.slow
 def test_score_with_mobilenet_and_path_length():
     generator, reals = tiny_model().generator, Pictures(4)
     found = score(generator, reals, ("fd", "ppl"), cache=False)

@@ -32,6 +32,7 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
     return (images - targets).square().mean(dim=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_generator_is_found_again(model, pictures):
     found = project(model, pictures, SETTINGS)
     prior = latent_prior(model.generator)
@@ -176,6 +177,7 @@ def test_identity_is_compared_where_the_model_has_faces(pictures):
     ]
 
 
+@pytest.mark.slow
 def test_a_model_without_discriminator_uses_the_shipped_features(pictures):
     model = tiny_model(template=NO_TEMPLATE, discriminator=False)
     found = project(model, pictures[:1], replace(FEW, plus_steps=6))

@@ -51,6 +51,7 @@ def test_photos_are_refined_together_and_each_as_if_alone(model, pictures, monke
     assert (together.image[0] - together.image[1]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_every_setting_of_a_refinement_has_an_effect(model, pictures):
     settings = replace(FEW, refine_steps=6)
     target = pictures[:1].clone()
@@ -86,6 +87,7 @@ def test_a_mask_says_what_stays_as_it_is(model, pictures):
     assert found.details[0].mask[..., 9:].min() == 1
 
 
+@pytest.mark.slow
 def test_other_latents_keep_their_pictures_while_a_photo_is_refined(model, pictures):
     """The locality term, after PTI: what a changed generator draws elsewhere."""
     target = pictures[:1].flip(3)

@@ -62,6 +62,7 @@ def judge(model, meter, looks, photos, plain, images):
     return {key: float(value.mean()) for key, value in figures.items()}
 
 
+@pytest.mark.slow
 def test_a_style_that_does_nothing(model, meter, looks, plain):
     found = judge(model, meter, looks, plain, plain, plain.repeat(2, 1, 1, 1, 1))
     assert found["style accuracy"] == pytest.approx(0, abs=1e-5)
@@ -79,6 +80,7 @@ def test_good_avatars(model, meter, looks, ws, plain):
     assert found["identity found"] > 0.9
 
 
+@pytest.mark.slow
 def test_shuffled_people_and_swapped_styles_are_at_chance(model, meter, looks, ws, plain):
     images = styled(model, ws)
     strangers = judge(model, meter, looks, plain, plain, images.roll(1, dims=1))

@@ -99,6 +99,7 @@ def test_jojogan_and_its_steps(files, few, monkeypatch):
     assert "--kimg for the method jojogan" in refused.output
 
 
+@pytest.mark.slow
 def test_a_style_says_what_it_should_look_like(files, few):
     output = files / "told.pkl"
     look = ["--method", "look", "--no-align", "--steps", 1]
@@ -142,6 +143,7 @@ def test_sparse_keeps_a_share_of_the_offsets(files, few):
     assert counts[1] == pytest.approx(counts[0] / 4, abs=3)
 
 
+@pytest.mark.slow
 def test_layers_are_recommended(files, few):
     output = files / "layers.pkl"
     assert adapt(files, "--output", output, *LOOK, "--layers", "16-32px").exit_code == 0
@@ -214,6 +216,7 @@ def few(monkeypatch):
     monkeypatch.setattr("stylemix.tools.adapt.StyleMeter", partial(StyleMeter, count=32))
 
 
+@pytest.mark.slow
 def test_a_look_for_an_oblong_model(files, tmp_path, few):
     model = tiny_model(resolution=32, base=(3, 5), template=NO_TEMPLATE)
     base = ["--model", saved(model, tmp_path / "base.pkl")]
@@ -223,6 +226,7 @@ def test_a_look_for_an_oblong_model(files, tmp_path, few):
     assert load_style(tmp_path / "look.pkl", model).offsets
 
 
+@pytest.mark.slow
 def test_a_hand_for_a_grey_model(files, tmp_path, few):
     model = tiny_model(resolution=16, base=(4, 6), channels=1, template=NO_TEMPLATE)
     base = ["--model", saved(model, tmp_path / "base.pkl")]

@@ -113,6 +113,7 @@ def test_styles_that_do_not_say_how_they_look_need_pictures(files):
     assert figures[0] > figures[1] + 0.1
 
 
+@pytest.mark.slow
 def test_photos_without_a_face_are_left_out(files):
     Image.new("RGB", (200, 200)).save(files / "black.png")
     result = evaluate(files, "--source", files / "black.png", "--style", files / "red.pkl")
@@ -121,6 +122,7 @@ def test_photos_without_a_face_are_left_out(files):
     assert json.loads((files / "out" / "report.json").read_text())["photos"] == 2
 
 
+@pytest.mark.slow
 def test_what_is_judged_is_within_range_as_files_are(files, monkeypatch):
     judged = []
     judge = evaluate_style.judge_avatars

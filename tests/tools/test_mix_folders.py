@@ -54,6 +54,7 @@ def pixels(path):
         return np.asarray(image).astype(int)
 
 
+@pytest.mark.slow
 def test_a_bad_photo_of_a_folder_does_not_stop_the_others(model, photos, tmp_path):
     out = tmp_path / "avatars"
     result = run(model, "--source", photos, "--style", "seed:2", "--output", out)
@@ -85,6 +86,7 @@ def test_a_folder_gives_what_each_photo_gives(model, photos, tmp_path):
     )  # not the same: photos that are projected together share random numbers
 
 
+@pytest.mark.slow
 def test_a_zip_and_more_sources_with_names_that_come_again(model, photos, tmp_path):
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.write(PORTRAITS / "obama.jpg", "first/obama.jpg")
@@ -141,6 +143,7 @@ def test_a_folder_without_any_face_writes_nothing(model, photos, tmp_path):
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_bad_photo_of_a_style_is_left_out(model, photos, tmp_path):
     out = tmp_path / "out.png"
     command = ["--source", "seed:1", "--style", photos, "--output", out]

@@ -198,6 +198,7 @@ def watch(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_guarded_grid_and_strip_keep_each_person(files, monkeypatch):
     seen = watch(monkeypatch)
     people = ["--source", files / "a.latent.safetensors", "--source", "seed:1"]

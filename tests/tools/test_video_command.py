@@ -91,6 +91,7 @@ def test_a_style_comes_and_goes(files):
     assert close(film(files, "--source", "seed:1", "--style", shift, "--strength", 0.5)[0][4], half)
 
 
+@pytest.mark.slow
 def test_from_person_to_person(files):
     people = ["--source", "seed:1", "--source", "seed:2", "--source", "seed:3"]
     frames, _ = film(files, *people)
@@ -136,6 +137,7 @@ def test_along_directions(files):
     assert close(alone[4], added)
 
 
+@pytest.mark.slow
 def test_times_and_easing(files):
     start = ["--source", "seed:1", "--style", files / "shift.pkl"]
     assert len(film(files, *start, seconds=2)[0]) == 16

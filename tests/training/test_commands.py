@@ -111,17 +111,20 @@ def test_an_option_changes_what_is_learned(name, plain, pictures, tmp_path):
     assert _differs(tmp_path / "other", plain)
 
 
+@pytest.mark.slow
 def test_the_same_again_is_the_same(plain, pictures, tmp_path):
     _train(pictures, tmp_path)
     assert not _differs(tmp_path, plain)
 
 
+@pytest.mark.slow
 def test_kimg_and_tick_kimg(plain, pictures, tmp_path):
     assert [line["Progress/kimg"] for line in _lines(plain)] == [0.016]
     _train(pictures, tmp_path, kimg=0.048, tick_kimg=0.032)
     assert [line["Progress/kimg"] for line in _lines(tmp_path)] == [0.032, 0.048]
 
 
+@pytest.mark.slow
 def test_averaging(plain, pictures, tmp_path):
     """A longer half-life keeps the average nearer to the start; ramp-up shortens it."""
 
@@ -149,6 +152,7 @@ def test_adaptive_augmentation(pictures, tmp_path):
         assert line["Progress/augment"] == pytest.approx(p), name
 
 
+@pytest.mark.slow
 def test_labels(pictures, plain, tmp_path):
     folder = tmp_path / "labelled"
     folder.mkdir()
@@ -214,6 +218,7 @@ def test_snapshots_and_figures(pictures, tmp_path, monkeypatch):
     assert more[0] != figures[0]
 
 
+@pytest.mark.slow
 def test_tensorboard(pictures, tmp_path):
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     _train(pictures, tmp_path, tensorboard=True, kimg=0.032, tick_kimg=0.016)
@@ -290,6 +295,7 @@ def test_dry_run_prints_the_settings(tmp_path):
     assert (settings["batch"], settings["lr"]) == (64, "0:1,2:0")
 
 
+@pytest.mark.slow
 def test_a_run_and_its_continuation(pictures, tmp_path):
     arguments = [pictures, *_arguments(TINY), "--output", tmp_path, "--template", "faces128"]
     result = _invoke(*arguments, "--data-name", "noise")

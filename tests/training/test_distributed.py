@@ -87,6 +87,7 @@ def test_gpus_is_the_short_form_and_any_number_goes_on(pictures, tmp_path):
         assert int(state_files(folder)[0].stem.split("-")[1]) == round(kimg * 1000)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_split_is_told_before_the_launch(pictures, tmp_path):
     command = [sys.executable, "-m", "stylemix", *TRAIN, pictures, "--batch-gpu", "4"]
     result = _run([*command, "--gpus", "3", "--output", tmp_path])
@@ -147,6 +148,7 @@ def test_a_rank_that_finds_nobody_says_so(pictures, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_ranks_that_start_again_do_not_take_the_dead_for_the_living():
     store = HashStore()
     first = _meet_all(store, [0, 0, 0])

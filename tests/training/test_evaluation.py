@@ -50,6 +50,7 @@ def test_the_best_is_kept(graded, tmp_path):
     assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.032
 
 
+@pytest.mark.slow
 def test_no_better_for_long_ends_the_run(graded, tmp_path):
     outcome = graded([5.0, 3.0, 4.0, 3.5, 1.0], early_stop=2)
     assert outcome.kimg == 0.064

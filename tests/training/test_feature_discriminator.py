@@ -41,6 +41,7 @@ def test_only_heads_learn_and_features_are_not_kept():
     assert images.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_norms_are_renewed_once_a_step_only():
     torch.manual_seed(0)
     network = FeatureDiscriminator((32, 32))

@@ -125,6 +125,7 @@ def larger(pictures):
     return ImageDataset(pictures, 32)
 
 
+@pytest.mark.slow
 def test_transferred_layers_are_held_and_then_learn(growing, large, source, tmp_path):
     first = load_model(source)
     run(replace(growing, kimg=0.008), large, tmp_path)

@@ -27,6 +27,7 @@ ALWAYS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_a_run_writes(tiny, straight):
     names = sorted(path.name for path in straight.iterdir())
     assert names == [

@@ -51,6 +51,7 @@ def test_the_estimate_is_near_the_peak(changes):
     assert 0.67 < expected / int(result.stdout) < 1.5
 
 
+@pytest.mark.slow
 def test_what_makes_it_less():
     config = TrainConfig(**SETTINGS).resolve()
     weights, images = estimate(config, 0, 1)

@@ -34,6 +34,7 @@ def test_two_runs_are_bitwise_equal(tiny, dataset, straight, tmp_path):
     _assert_same(straight, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bitwise_equal(tiny, dataset, straight, tmp_path):
     for kimg in (0.02, 0.04, 0.064):  # stops between adjustments of p and between penalties
         run(replace(tiny, kimg=kimg), dataset, tmp_path)

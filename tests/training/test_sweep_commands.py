@@ -134,6 +134,7 @@ def test_more_trials_continue_a_sweep(pictures, toy, tmp_path):
     assert (len(toy), len(csv_rows(tmp_path))) == (4, 4)
 
 
+@pytest.mark.slow
 def test_pruning_and_startup_are_options(pictures, toy, tmp_path):
     def states(name, *more):
         result = invoke(pictures, tmp_path / name, "--trials", 8, *more, kimg=4)
