@@ -14,7 +14,7 @@ from stylemix.tuning import TunedBlocks, tuned_blocks
 pytestmark = pytest.mark.usefixtures("full_precision")
 
 
-def setup(model: Model, photos: int = 3, rows: int = 2) -> tuple[SynthesisNetwork, Tensor]:
+def prepared(model: Model, photos: int = 3, rows: int = 2) -> tuple[SynthesisNetwork, Tensor]:
     network = model.generator.synthesis
     return network, ws_of(model, photos * rows).unflatten(0, (photos, rows))
 
@@ -32,7 +32,7 @@ def test_what_decides_pose_and_shape_stays(resolution, names):
 @pytest.mark.parametrize("resolution", [8, 32])
 @torch.no_grad()
 def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, head):
-    network, ws = setup(tiny_model(resolution=resolution, architecture=architecture, head=head))
+    network, ws = prepared(tiny_model(resolution=resolution, architecture=architecture, head=head))
     blocks = TunedBlocks(network, ws, torch.float32)
     own = [copy.deepcopy(network) for _ in ws]
     draw = torch.Generator().manual_seed(3)
@@ -57,7 +57,7 @@ def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, hea
 
 
 def test_a_photo_moves_its_own_weights_only():
-    network, ws = setup(tiny_model())
+    network, ws = prepared(tiny_model())
     blocks = TunedBlocks(network, ws, torch.float32)
     assert {name.split(".")[0] for name in blocks.learned} == {"b16", "b32"}
     blocks.draw([0])[1].square().sum().backward()
@@ -69,7 +69,7 @@ def test_a_photo_moves_its_own_weights_only():
 
 
 def test_features_are_those_of_the_first_row():
-    network, ws = setup(tiny_model())
+    network, ws = prepared(tiny_model())
     found: list[Tensor] = []
     network.blocks()["b16"].register_forward_hook(lambda _m, _i, out: found.append(out[0]))
     features = TunedBlocks(network, ws, torch.float32).features(16)
