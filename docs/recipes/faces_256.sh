@@ -6,7 +6,7 @@
 #   docs/recipes/faces_256.sh status FOLDER        where it is, and its last lines
 #   docs/recipes/faces_256.sh pause FOLDER         leave the cores to a measurement, until
 #   docs/recipes/faces_256.sh continue FOLDER
-#   docs/recipes/faces_256.sh stop FOLDER          write the state and a snapshot, and end
+#   docs/recipes/faces_256.sh stop FOLDER          write the state, and end
 #
 # In FOLDER: src (the copy), env, run (states every ten minutes, snapshots), train.log, pid. Where the
 # project ships a faces-256 already, and FOLDER is new, the training goes on from that file. DATA is
