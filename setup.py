@@ -9,12 +9,18 @@ from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
-FOLDERS = {
-    "stylemix": "stylemix",
-    "stylemix.ops": "ops",
-    "stylemix.training": "training",
-    "stylemix.tools": "tools",
+ROOT = Path(__file__).resolve().parent
+# Each folder of the top level, with the package that it becomes; those inside them follow.
+FOLDERS = {"stylemix": "stylemix"} | {
+    f"stylemix.{name}": name for name in ("ops", "training", "tools")
 }
+PACKAGES = {
+    f"{package}.{inner.parent.name}": f"{folder}/{inner.parent.name}"
+    for package, folder in FOLDERS.items()
+    for inner in sorted((ROOT / folder).glob("*/__init__.py"))
+    if not inner.parent.is_symlink()
+}
+PACKAGES = FOLDERS | PACKAGES
 
 PACKAGE_DATA = {
     "stylemix": ["py.typed", "assets/**/*"],
@@ -27,7 +33,7 @@ KINDS = os.environ.get("STYLEMIX_BUILD_OPS", "").replace(",", " ").split()
 
 def compile_ops(folder: Path) -> None:
     """Compile the ops that were asked for into `folder`, with the torch that is installed."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    sys.path.insert(0, str(ROOT))
     try:
         from stylemix.ops import jit
     except ImportError as error:
@@ -72,8 +78,8 @@ class Wheel(bdist_wheel):
 
 
 setup(
-    packages=list(FOLDERS),
-    package_dir=FOLDERS,
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
     package_data=PACKAGE_DATA,
     distclass=Package,
     cmdclass={"build_py": FreshBuild, "bdist_wheel": Wheel},

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stylemix.checkpoint import load_discriminator, load_generator, load_model
     from stylemix.errors import StylemixError
+    from stylemix.models.checkpoint import load_discriminator, load_generator, load_model
 
 __version__ = "0.1.0"
 
@@ -25,9 +25,9 @@ __all__ = [
 
 _HOMES = {
     "StylemixError": "stylemix.errors",
-    "load_discriminator": "stylemix.checkpoint",
-    "load_generator": "stylemix.checkpoint",
-    "load_model": "stylemix.checkpoint",
+    "load_discriminator": "stylemix.models.checkpoint",
+    "load_generator": "stylemix.models.checkpoint",
+    "load_model": "stylemix.models.checkpoint",
 }
 
 # In a source tree ops/, training/ and tools/ lie beside this folder, not in it. Looking there

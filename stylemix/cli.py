@@ -31,9 +31,9 @@ COMMANDS = {
     "generate": ("stylemix.tools.generate:generate_command", "Draw new pictures from seeds."),
     "align": ("stylemix.tools.align:align_command", "Cut the face out of a photo, upright."),
     "pack": ("stylemix.tools.pack:pack_command", "Make a data set for training of photos."),
-    "train": ("stylemix.training.commands:train_command", "Train a generator on pictures."),
+    "train": ("stylemix.tools.train:train_command", "Train a generator on pictures."),
     "sweep": (
-        "stylemix.training.sweep_commands:sweep_command",
+        "stylemix.tools.sweep:sweep_command",
         "Choose training options by held-out pictures.",
     ),
     "metrics": ("stylemix.tools.metrics:metrics_command", "Measure a model against pictures."),

@@ -13,27 +13,27 @@ import click
 from tqdm import tqdm
 
 from stylemix import __version__
-from stylemix.adaptation import learn_look
-from stylemix.checkpoint import load_model
-from stylemix.dataset import ImageDataset
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.files import Json
-from stylemix.jojogan import STEPS as JOJOGAN_STEPS
-from stylemix.jojogan import learn_paired
-from stylemix.latents import parse_layers
-from stylemix.look_loss import LookSettings
-from stylemix.model import Model
-from stylemix.personal import STEPS as PERSONAL_STEPS
-from stylemix.personal import learn_personal
-from stylemix.scores import score_style
-from stylemix.style import Style, check_strength, check_style_path, load_style, save_style
-from stylemix.style_choice import SOME, Choice, choose_layers
-from stylemix.style_distance import StyleMeter
-from stylemix.style_parts import PARTS
-from stylemix.style_pictures import choose_pictures, some_of
-from stylemix.style_start import added, with_style
-from stylemix.transfer import TransferSettings, learn_transfer
+from stylemix.io.atomic import Json
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.networks.latents import parse_layers
+from stylemix.styles.style import Style, check_strength, check_style_path, load_style, save_style
+from stylemix.training.adapt.base_style import added, with_style
+from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
+from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
+from stylemix.training.adapt.jojogan import learn_paired
+from stylemix.training.adapt.look import learn_look
+from stylemix.training.adapt.look_loss import LookSettings
+from stylemix.training.adapt.method import SOME, Choice, choose_layers
+from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
+from stylemix.training.adapt.personal import learn_personal
+from stylemix.training.adapt.scores import score_style
+from stylemix.training.adapt.style_pictures import choose_pictures, some_of
+from stylemix.training.adapt.trainable import PARTS
+from stylemix.training.data.dataset import ImageDataset
 
 TRANSFER_PSI = 0.85  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
 PRECISIONS = ("fp32", "bf16")

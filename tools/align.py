@@ -10,19 +10,13 @@ import click
 import numpy as np
 from PIL import Image
 
-from stylemix.alignment import (
-    TEMPLATES,
-    Alignment,
-    Template,
-    align_photo,
-    cut_face,
-)
-from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.faces import FaceDetector, load_detector
-from stylemix.files import Json, write_json
-from stylemix.images import ImageSource, check_image_path, list_images, save_image
+from stylemix.faces.alignment import TEMPLATES, Alignment, Template, align_photo, cut_face
+from stylemix.faces.detector import FaceDetector, load_detector
+from stylemix.images.write import ImageSource, check_image_path, list_images, save_image
+from stylemix.io.atomic import Json, write_json
+from stylemix.models.checkpoint import load_model
 
 DEFAULT_SIZE = 256
 # An output with one of these is meant as a file; those that cannot be written are refused.

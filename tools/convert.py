@@ -8,9 +8,9 @@ from typing import Literal
 
 import click
 
-from stylemix.alignment import TEMPLATES
-from stylemix.checkpoint import load_model, save_model
-from stylemix.model import Model, count_parameters
+from stylemix.faces.alignment import TEMPLATES
+from stylemix.models.checkpoint import load_model, save_model
+from stylemix.models.model import Model, count_parameters
 
 FOREIGN_LICENCE = (
     "The weights keep the licence of their authors, which may forbid commercial use; "

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from stylemix.checkpoint import ASSETS, load_model
+from stylemix.avatars.render import Ingredient, render
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.images import check_image_path, resize, save_image, to_pil
-from stylemix.mixing import Ingredient, render
-from stylemix.portraits import project_portraits, read_portrait
-from stylemix.sheets import grid
-from stylemix.style import load_style, shipped_styles
+from stylemix.images.contact_sheet import grid
+from stylemix.images.write import check_image_path, resize, save_image, to_pil
+from stylemix.inversion.portraits import project_portraits, read_portrait
+from stylemix.models.checkpoint import ASSETS, load_model
+from stylemix.styles.style import load_style, shipped_styles
 
 DEFAULT = "faces-64"
 PORTRAIT = ASSETS / "portrait.jpg"

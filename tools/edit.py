@@ -8,16 +8,16 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.checkpoint import load_model
+from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, Wanted, enlarge
+from stylemix.avatars.render import Ingredient
 from stylemix.devices import find_device
-from stylemix.direction_files import READINGS, find_directions
 from stylemix.errors import StylemixError
-from stylemix.images import check_image_path, save_image, to_pil
-from stylemix.latent_files import Latent
-from stylemix.mixer import SMALLEST_CELL, Mixer, Wanted, enlarge
-from stylemix.mixing import Ingredient
-from stylemix.sheets import grid
-from stylemix.style import check_strength, check_style_path, combine, save_style
+from stylemix.images.contact_sheet import grid
+from stylemix.images.write import check_image_path, save_image, to_pil
+from stylemix.inversion.latent import Latent
+from stylemix.models.checkpoint import load_model
+from stylemix.styles.named_directions import READINGS, find_directions
+from stylemix.styles.style import check_strength, check_style_path, combine, save_style
 
 STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of a strip, times the strength
 

@@ -11,29 +11,29 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
-from stylemix.dataset import ImageDataset
+from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, Wanted
+from stylemix.avatars.render import Ingredient
 from stylemix.devices import find_device
-from stylemix.direction_files import named_directions
 from stylemix.errors import StylemixError
-from stylemix.files import Json, write_json, write_text
-from stylemix.images import check_folder, save_image, to_pil
-from stylemix.judge import judged_embedding
-from stylemix.latent_files import Latent
-from stylemix.mixer import SMALLEST_CELL, Mixer, Wanted
-from stylemix.mixing import Ingredient
-from stylemix.model import Model
-from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
-from stylemix.projected import SUFFIX, find_done, mark_of, save_projection
-from stylemix.projection_settings import METHODS, PRESETS, ProjectionSettings
-from stylemix.quality import ms_ssim, psnr
-from stylemix.sheets import grid
-from stylemix.similarity import Similarity
-from stylemix.sources import list_images
-from stylemix.style import Style
-from stylemix.style_distance import StyleMeter
-from stylemix.style_evaluation import Avatars, edit_magnitude, judge_avatars
-from stylemix.style_report import Record, as_row, summarise, table
+from stylemix.images.contact_sheet import grid
+from stylemix.images.sources import list_images
+from stylemix.images.write import check_folder, save_image, to_pil
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.loss import Similarity
+from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait, unique_names
+from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.inversion.store import SUFFIX, find_done, mark_of, save_projection
+from stylemix.io.atomic import Json, write_json, write_text
+from stylemix.metrics.avatars import Avatars, edit_magnitude, judge_avatars
+from stylemix.metrics.identity_judge import judged_embedding
+from stylemix.metrics.reconstruction import ms_ssim, psnr
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.metrics.style_report import Record, as_row, summarise, table
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.styles.named_directions import named_directions
+from stylemix.styles.style import Style
+from stylemix.training.data.dataset import ImageDataset
 
 EDITS = {"smile": 2.0, "yaw": 2.0}  # directions and strengths whose effect is measured
 BATCH = 8

@@ -10,14 +10,14 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.generator import NOISE_MODES, Generator
-from stylemix.images import check_folder, check_image_path, resize, save_image, to_pil
-from stylemix.latents import z_from_seed
-from stylemix.sheets import fit_size, grid
-from stylemix.sources import EXTENSIONS
+from stylemix.images.contact_sheet import fit_size, grid
+from stylemix.images.sources import EXTENSIONS
+from stylemix.images.write import check_folder, check_image_path, resize, save_image, to_pil
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.generator import NOISE_MODES, Generator
+from stylemix.networks.latents import z_from_seed
 
 MOST_SEEDS = 100_000
 SMALLEST_CELL = 96  # px of a picture on a grid

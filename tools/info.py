@@ -15,11 +15,11 @@ import torch
 from safetensors import safe_open
 
 from stylemix import __version__
-from stylemix.checkpoint import find_model, shipped_models
 from stylemix.errors import StylemixError
-from stylemix.model_header import Header, parse_header, parse_json
+from stylemix.models.checkpoint import find_model, shipped_models
+from stylemix.models.header import Header, parse_header, parse_json
 from stylemix.ops import jit, toolchain
-from stylemix.style import find_style, load_style, shipped_directions, shipped_styles
+from stylemix.styles.style import find_style, load_style, shipped_directions, shipped_styles
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
 OPS = ("bias_act", "upfirdn2d", "epilogue", "conv2d_resample", "grid_sample")

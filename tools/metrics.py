@@ -11,20 +11,15 @@ from pathlib import Path
 
 import click
 
-from stylemix.checkpoint import load_model
-from stylemix.dataset import open_dataset
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.files import Json, write_json
-from stylemix.generator import Generator
-from stylemix.metric_cache import cached_real_features, usual_folder
-from stylemix.metric_features import (
-    Extractor,
-    PictureSet,
-    generator_features,
-    load_extractor,
-)
-from stylemix.metrics import METRICS, check_metrics, compare, path_length
+from stylemix.io.atomic import Json, write_json
+from stylemix.metrics.extractors import Extractor, PictureSet, generator_features, load_extractor
+from stylemix.metrics.feature_cache import cached_real_features, usual_folder
+from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.generator import Generator
+from stylemix.training.data.dataset import open_dataset
 
 MAX_COUNT = 1_000_000
 

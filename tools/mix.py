@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import click
 from PIL import Image
 
-from stylemix.avatars import Finish, describe
-from stylemix.checkpoint import load_model
+from stylemix.avatars.avatar import Finish, describe
+from stylemix.avatars.inputs import is_several, list_sources
+from stylemix.avatars.mixer import Mixer, Wanted, enlarge
+from stylemix.avatars.sheets import SheetMaker, short_name
+from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.images import check_folder, check_image_path, save_image, to_pil
-from stylemix.mix_sheets import SheetMaker, short_name
-from stylemix.mix_sources import is_several, list_sources
-from stylemix.mixer import Mixer, Wanted, enlarge
-from stylemix.portraits import unique_names
-from stylemix.strengths import parse_strength
+from stylemix.images.write import check_folder, check_image_path, save_image, to_pil
+from stylemix.inversion.portraits import unique_names
+from stylemix.models.checkpoint import load_model
 
 
 class Sheet(NamedTuple):

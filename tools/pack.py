@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import click
 
-from stylemix.cropping import CROPS, FACES, FILTERS, FORMATS, MODES, CropSettings, parse_size
 from stylemix.devices import find_device
-from stylemix.pack_report import Report
-from stylemix.packing import pack
-from stylemix.selection import KeepSettings
+from stylemix.training.curation.crop import (
+    CROPS,
+    FACES,
+    FILTERS,
+    FORMATS,
+    MODES,
+    CropSettings,
+    parse_size,
+)
+from stylemix.training.curation.pack import pack
+from stylemix.training.curation.report import Report
+from stylemix.training.curation.select import KeepSettings
 
 LISTED = 10  # broken files that are named on the screen; the report names all
 

@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
 from stylemix.devices import find_device
-from stylemix.encoder import Encoder, load_encoder
 from stylemix.errors import StylemixError
-from stylemix.files import write_json
-from stylemix.images import check_folder
-from stylemix.latent_files import Latent
-from stylemix.model import Model
-from stylemix.photos import load_image
-from stylemix.portraits import Portrait, project_portraits, read_portrait, unique_names
-from stylemix.projected import (
+from stylemix.faces.regions import painted_mask
+from stylemix.images.read import load_image
+from stylemix.images.sources import ImageSource, list_images
+from stylemix.images.write import check_folder
+from stylemix.inversion.encoder import Encoder, load_encoder
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait, unique_names
+from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.inversion.store import (
     SUFFIX,
     find_done,
     mark_of,
@@ -28,9 +28,9 @@ from stylemix.projected import (
     save_pasted,
     save_projection,
 )
-from stylemix.projection_settings import METHODS, PRESETS, ProjectionSettings
-from stylemix.regions import painted_mask
-from stylemix.sources import ImageSource, list_images
+from stylemix.io.atomic import write_json
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
 
 
 def describe(metrics: dict[str, float]) -> str:

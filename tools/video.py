@@ -9,16 +9,16 @@ import click
 from PIL import Image
 from tqdm import tqdm
 
-from stylemix.checkpoint import load_model
+from stylemix.avatars.animation import EASINGS, Keyframe, Moment, check_times, draw, moments, plan
+from stylemix.avatars.inputs import list_sources
+from stylemix.avatars.mixer import Mixer, Wanted, enlarge
 from stylemix.devices import find_device
-from stylemix.direction_files import find_directions
 from stylemix.errors import StylemixError
-from stylemix.images import to_pil
-from stylemix.mix_sources import list_sources
-from stylemix.mixer import Mixer, Wanted, enlarge
-from stylemix.style import check_strength
-from stylemix.video import EASINGS, Keyframe, Moment, check_times, draw, moments, plan
-from stylemix.video_files import check_video_path, save_video
+from stylemix.images.video import check_video_path, save_video
+from stylemix.images.write import to_pil
+from stylemix.models.checkpoint import load_model
+from stylemix.styles.named_directions import find_directions
+from stylemix.styles.style import check_strength
 
 
 @click.command("video")

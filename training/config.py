@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from stylemix.augment import PIPES
-from stylemix.config import (
+from stylemix.devices import cpu_has_bf16
+from stylemix.errors import StylemixError
+from stylemix.networks.config import (
     ARCHITECTURES,
     HEADS,
     DiscriminatorConfig,
     GeneratorConfig,
     network_size,
 )
-from stylemix.devices import cpu_has_bf16
-from stylemix.errors import StylemixError
-from stylemix.losses import LOSSES
+from stylemix.training.augment.pipe import PIPES
+from stylemix.training.losses import LOSSES
 from stylemix.training.presets import PRESETS, automatic
 from stylemix.training.schedules import parse_schedule
 

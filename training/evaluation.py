@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from stylemix.errors import StylemixError
-from stylemix.files import atomic_write
-from stylemix.metric_cache import cached_real_features, usual_folder
-from stylemix.metric_features import PictureSet, generator_features, load_extractor
-from stylemix.metrics import check_metrics, compare, path_length
+from stylemix.io.atomic import atomic_write
+from stylemix.metrics.extractors import PictureSet, generator_features, load_extractor
+from stylemix.metrics.feature_cache import cached_real_features, usual_folder
+from stylemix.metrics.generator import check_metrics, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.alignment import Template
-from stylemix.checkpoint import save_model
 from stylemix.errors import StylemixError
-from stylemix.files import Json, write_text
-from stylemix.images import save_image, to_pil
-from stylemix.model import Model
-from stylemix.sheets import grid
+from stylemix.faces.alignment import Template
+from stylemix.images.contact_sheet import grid
+from stylemix.images.write import save_image, to_pil
+from stylemix.io.atomic import Json, write_text
+from stylemix.models.checkpoint import save_model
+from stylemix.models.model import Model
 from stylemix.training.config import TrainConfig
 from stylemix.training.state import Counters, TrainState
 

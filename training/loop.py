@@ -14,23 +14,23 @@ from types import FrameType
 
 import torch
 
-from stylemix.alignment import NO_TEMPLATE, Template
 from stylemix.devices import repeat_shapes
 from stylemix.errors import StylemixError
-from stylemix.loader import Loader
-from stylemix.metric_features import PictureSet
-from stylemix.model import check_template
-from stylemix.pixels import PixelDataset
+from stylemix.faces.alignment import NO_TEMPLATE, Template
+from stylemix.metrics.extractors import PictureSet
+from stylemix.models.model import check_template
 from stylemix.training.config import TrainConfig
+from stylemix.training.data.base import PixelDataset
+from stylemix.training.data.loader import Loader
 from stylemix.training.distributed import Ranks
 from stylemix.training.ema import update_ema
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
 from stylemix.training.heartbeat import Heartbeat
-from stylemix.training.keeper import Keeper
-from stylemix.training.memory import forecast
-from stylemix.training.parts import Draws, parts_of
+from stylemix.training.memory_forecast import forecast
+from stylemix.training.microbatches import Draws, parts_of
 from stylemix.training.phases import Step, batches
+from stylemix.training.recorder import Keeper
 from stylemix.training.session import begin
 
 STOPPED = "asked to stop"

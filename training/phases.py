@@ -8,8 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from stylemix.augment import PIPES
-from stylemix.losses import (
+from stylemix.training import log
+from stylemix.training.augment.pipe import PIPES
+from stylemix.training.config import TrainConfig
+from stylemix.training.distributed import Ranks
+from stylemix.training.feature_discriminator import d_hinge, g_hinge
+from stylemix.training.heartbeat import Heartbeat
+from stylemix.training.losses import (
     d_logistic,
     d_relativistic,
     g_logistic,
@@ -18,12 +23,7 @@ from stylemix.losses import (
     path_lengths,
     r1_penalty,
 )
-from stylemix.training import log
-from stylemix.training.config import TrainConfig
-from stylemix.training.distributed import Ranks
-from stylemix.training.feature_discriminator import d_hinge, g_hinge
-from stylemix.training.heartbeat import Heartbeat
-from stylemix.training.parts import Draws, Part, cells
+from stylemix.training.microbatches import Draws, Part, cells
 from stylemix.training.state import TrainState
 
 PATH_LENGTH_SHRINK = 2  # the path length is measured on every second image

@@ -13,14 +13,14 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
 from stylemix.errors import StylemixError
-from stylemix.model import Model
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
 from stylemix.training.config import TrainConfig, continued
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
-from stylemix.training.transfer import finest_layers, silence, transfer
+from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
 

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.discriminator import Discriminator
-from stylemix.generator import Generator
-from stylemix.resume import adam_tensors, load_adam, part
+from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.generator import Generator
 from stylemix.training.config import TrainConfig
 from stylemix.training.feature_discriminator import FeatureDiscriminator
+from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
 Network = TypeVar("Network", Generator, Discriminator)
 

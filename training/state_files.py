@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.files import atomic_write
+from stylemix.io.atomic import atomic_write
 from stylemix.training.config import TrainConfig, changed
 from stylemix.training.state import TrainState
 

@@ -11,11 +11,11 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.augment import PIPES, AugmentPipe
-from stylemix.checkpoint import load_generator
-from stylemix.images import save_image, to_pil
-from stylemix.latents import truncate, z_from_seed
-from stylemix.sheets import grid
+from stylemix.images.contact_sheet import grid
+from stylemix.images.write import save_image, to_pil
+from stylemix.models.checkpoint import load_generator
+from stylemix.networks.latents import truncate, z_from_seed
+from stylemix.training.augment.pipe import PIPES, AugmentPipe
 
 NAMES = (
     "xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast",

@@ -13,14 +13,14 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
-from stylemix.direction_files import READINGS, named_directions
-from stylemix.directions import readings
-from stylemix.identity import SAME_PERSON, load_identity_network, make_chips
-from stylemix.latents import map_latents
-from stylemix.mixing import Ingredient, render
-from stylemix.model import Model
-from stylemix.style import Style
+from stylemix.avatars.render import Ingredient, render
+from stylemix.faces.recognition import SAME_PERSON, load_identity_network, make_chips
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.networks.latents import map_latents
+from stylemix.styles.directions import readings
+from stylemix.styles.named_directions import READINGS, named_directions
+from stylemix.styles.style import Style
 
 FACES, PSI = 32, 0.7
 TRIALS = 5

@@ -18,7 +18,7 @@ from cartoon_pictures import Illustrator
 from look_pictures import LOOKS, graded
 from PIL import Image
 
-from stylemix.files import atomic_write
+from stylemix.io.atomic import atomic_write
 
 PEOPLE, FIRST, COUNT, SIZE, SEED = 40, 200, 264, 64, 77
 PARTS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}

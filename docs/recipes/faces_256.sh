@@ -44,6 +44,8 @@ start() { # start DATA
   [ ! -f "$folder/options" ] || read -ra options <"$folder/options" # a run keeps what it began with
   echo "${options[*]}" >"$folder/options"
   cd "$folder"
+  # One thread that sleeps when it waits: two that spin lose to any other work on the machine.
+  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=PASSIVE
   nohup nice -n 10 "$folder/env/bin/stylemix" train "$data" --output "$folder/run" --device cpu \
     --resolution 256 --template faces128 --preset laptop --mirror --noise fine --batch 32 \
     --channel-base 2048 --channel-min 32 --head haar --d-head haar --r1-gamma .6 \

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import click
 
-from stylemix.avatars import Finish, draw_avatar
-from stylemix.checkpoint import load_model
-from stylemix.latent_files import load_latent
-from stylemix.mixing import Ingredient
-from stylemix.style import load_style, shipped_styles
+from stylemix.avatars.avatar import Finish, draw_avatar
+from stylemix.avatars.render import Ingredient
+from stylemix.inversion.latent import load_latent
+from stylemix.models.checkpoint import load_model
+from stylemix.styles.style import load_style, shipped_styles
 
 ASKED = (0.3, 0.5, 0.7, 0.9)
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from stylemix.checkpoint import load_generator
-from stylemix.files import atomic_write
-from stylemix.images import to_pil
+from stylemix.images.write import to_pil
+from stylemix.io.atomic import atomic_write
+from stylemix.models.checkpoint import load_generator
 from stylemix.tools.generate import generate
 
 Image = NDArray[np.float64]  # [H, W, 3] in 0..1

@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from stylemix.avatars import Finish, describe
-from stylemix.checkpoint import load_model
-from stylemix.images import grid, save_image, to_pil
-from stylemix.mix_sheets import SheetMaker
-from stylemix.mixer import Mixer, Wanted
+from stylemix.avatars.avatar import Finish, describe
+from stylemix.avatars.mixer import Mixer, Wanted
+from stylemix.avatars.sheets import SheetMaker
+from stylemix.images.write import grid, save_image, to_pil
+from stylemix.models.checkpoint import load_model
 
 COLUMNS = 5
 

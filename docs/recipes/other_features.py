@@ -34,8 +34,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
-from stylemix.files import atomic_write
-from stylemix.metric_features import Extractor, feature_input
+from stylemix.io.atomic import atomic_write
+from stylemix.metrics.extractors import Extractor, feature_input
 
 WEIGHTS = "STYLEMIX_JUDGE_WEIGHTS"  # names the converted file
 PACKAGE_SHA256 = "4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb12f"

@@ -16,10 +16,10 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
-from stylemix.dataset import ImageDataset
 from stylemix.errors import StylemixError
-from stylemix.latents import map_latents
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.latents import map_latents
+from stylemix.training.data.dataset import ImageDataset
 
 BATCH = 32
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import click
 
-from stylemix.checkpoint import load_model, save_model
-from stylemix.dataset import open_dataset
-from stylemix.images import save_image, to_pil
-from stylemix.metrics import score
-from stylemix.sheets import grid
+from stylemix.images.contact_sheet import grid
+from stylemix.images.write import save_image, to_pil
+from stylemix.metrics.generator import score
+from stylemix.models.checkpoint import load_model, save_model
 from stylemix.tools.generate import generate
+from stylemix.training.data.dataset import open_dataset
 
 
 @click.command()

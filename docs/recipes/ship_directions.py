@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from stylemix.channel_directions import reading_channels
-from stylemix.checkpoint import load_model
-from stylemix.directions import SAMPLES, read_directions
-from stylemix.style import save_style
+from stylemix.models.checkpoint import load_model
+from stylemix.styles.channel_directions import reading_channels
+from stylemix.styles.directions import SAMPLES, read_directions
+from stylemix.styles.style import save_style
 
 
 @click.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from stylemix.files import atomic_write
+from stylemix.io.atomic import atomic_write
 
 
 @click.command()

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from stylemix.checkpoint import load_model
-from stylemix.direction_files import READINGS, named_directions
-from stylemix.latents import layer_resolutions, map_latents
-from stylemix.model import Model
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.styles.named_directions import READINGS, named_directions
 
 BATCH = 32
 FINE_PX = 32  # from here on a relative takes another latent's colours and textures

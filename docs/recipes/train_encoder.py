@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stylemix.checkpoint import load_model
-from stylemix.dataset import ImageDataset
-from stylemix.encoder import Encoder, save_encoder
-from stylemix.latents import map_latents
-from stylemix.model import Model
-from stylemix.prior import latent_prior
+from stylemix.inversion.encoder import Encoder, save_encoder
+from stylemix.inversion.prior import latent_prior
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.networks.latents import map_latents
+from stylemix.training.data.dataset import ImageDataset
 
 PIXELS, FEATURES = 10.0, 1.0
 DELTAS, PRIOR = 0.01, 0.003  # of photos: layers alike, and latents that are likely

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stylemix.dataset import ImageDataset
-from stylemix.judge import SIZE, Judge
+from stylemix.metrics.identity_judge import SIZE, Judge
+from stylemix.training.data.dataset import ImageDataset
 
 TEMPERATURE = 0.1
 HELD_OUT = 500  # families

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from stylemix.devices import find_device
-from stylemix.files import write_text
+from stylemix.io.atomic import write_text
 from tests.bench import machine, ops, synthesis, training
 from tests.bench.timing import Effort, Job, Record
 from tests.bench.worker import Crew

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-from stylemix.checkpoint import load_model
-from stylemix.dataset import open_dataset
 from stylemix.devices import find_device
-from stylemix.metrics import score
+from stylemix.metrics.generator import score
+from stylemix.models.checkpoint import load_model
+from stylemix.training.data.dataset import open_dataset
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.layers import modulated_conv2d, modulation
+from stylemix.networks.layers import modulated_conv2d, modulation
 from stylemix.ops import setup_filter, upsample2d
 from tests.bench import machine
 from tests.bench.timing import Effort, interleave, timed

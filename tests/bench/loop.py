@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylemix.dataset import ImageDataset
 from stylemix.memory import keep_memory
 from stylemix.training.config import TrainConfig
+from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.loop import train
-from stylemix.training.parts import Draws, Part
+from stylemix.training.microbatches import Draws, Part
 from stylemix.training.phases import Batch, Step
 from stylemix.training.state import TrainState
 from tests.bench.machine import describe

@@ -15,8 +15,8 @@ import torch._functorch.config as functorch
 from torch import Tensor
 
 from stylemix import ops
-from stylemix.augment_geometry import SYM6
-from stylemix.config import GeneratorConfig
+from stylemix.networks.config import GeneratorConfig
+from stylemix.training.augment.geometry import SYM6
 from tests.bench import textbook
 from tests.bench.machine import DTYPES, copying
 from tests.bench.timing import Clock, Contestant, Job, Record, bounded, interleave, timed

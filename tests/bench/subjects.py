@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from stylemix import ops
-from stylemix.config import DiscriminatorConfig, GeneratorConfig
-from stylemix.generator import Generator
+from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
+from stylemix.networks.generator import Generator
 from stylemix.training.config import TrainConfig
 from stylemix.training.ema import update_ema
-from stylemix.training.parts import Draws, Part
+from stylemix.training.microbatches import Draws, Part
 from stylemix.training.phases import Batch, Step
 from stylemix.training.state import TrainState
 from tests.bench.machine import DTYPES, precision

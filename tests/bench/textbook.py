@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stylemix.discriminator import Discriminator
-from stylemix.generator import Generator, SynthesisNetwork
+from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.generator import Generator, SynthesisNetwork
 
 Padding = tuple[int, ...]  # x0, x1, y0, y1
 ROOT2 = math.sqrt(2)

@@ -3,8 +3,8 @@
 import pytest
 
 from stylemix.ops import use
-from tests.native import expect_native
-from tests.toy_ops import Toy
+from tests.support.native import expect_native
+from tests.support.toy_ops import Toy
 
 
 @pytest.fixture(params=["torch", "native"])

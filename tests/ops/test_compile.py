@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stylemix.ops import bias_act, epilogue, setup_filter, upfirdn2d, upsample2d, use
-from tests.native import expect_native
+from tests.support.native import expect_native
 
 pytestmark = [
     pytest.mark.usefixtures("native_forced"),

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from stylemix.ops import conv2d_resample, setup_filter
+from tests.support import reference
 
 # kernel (h, w), up, down, padding (x0, x1, y0, y1), groups, taps
 CASES = [

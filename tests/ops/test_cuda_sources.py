@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stylemix.ops import jit, toolchain, upfirdn2d, use
-from tests.native import skip_if_torch_is_old
+from tests.support.native import skip_if_torch_is_old
 
 HERE = Path(__file__).parent
 

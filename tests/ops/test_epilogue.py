@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-import reference
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from stylemix.ops import bias_act, epilogue, setup_filter, upfirdn2d
+from tests.support import reference
 
 pytestmark = pytest.mark.usefixtures("backend")
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 3e-6, torch.bfloat16: 3e-2}

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import reference
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
 from stylemix.ops import grid_sample
+from tests.support import reference
 
 
 def _grid(shape, device, reach=1.3):

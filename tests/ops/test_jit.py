@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stylemix.ops import architectures, cache, jit, lock, toolchain
-from tests.toy_ops import value
+from tests.support.toy_ops import value
 
 STABLE = """
 #include <torch/csrc/stable/library.h>

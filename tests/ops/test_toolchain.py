@@ -13,7 +13,7 @@ import torch
 
 from stylemix.ops import architectures, jit, toolchain
 from stylemix.ops.errors import NativeUnavailable
-from tests.toy_ops import ROOT
+from tests.support.toy_ops import ROOT
 
 NVCC = """#!/bin/sh
 case "$1" in

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from stylemix.ops import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+from tests.support import reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 with np.load(GOLDEN / "ops.npz") as _file:

@@ -11,17 +11,17 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import adaptation, jojogan, personal, style_choice
-from stylemix.alignment import NO_TEMPLATE
-from stylemix.checkpoint import load_model
+from stylemix.avatars.render import Ingredient, render
 from stylemix.cli import main
-from stylemix.mixing import Ingredient, render
-from stylemix.projection_settings import ProjectionSettings
-from stylemix.scores import score_style
-from stylemix.style import Style, load_style, save_style
-from stylemix.style_distance import StyleMeter
-from stylemix.style_pictures import read_pictures
-from tests.models import saved, tiny_model, ws_of
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.checkpoint import load_model
+from stylemix.styles.style import Style, load_style, save_style
+from stylemix.training.adapt import jojogan, look, method, personal
+from stylemix.training.adapt.scores import score_style
+from stylemix.training.adapt.style_pictures import read_pictures
+from tests.support.models import saved, tiny_model, ws_of
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +173,12 @@ def test_a_start_is_gone_on_from(files, few):
 
 @pytest.mark.slow
 def test_auto_tells_what_it_chose(files, few, monkeypatch):
-    monkeypatch.setattr(style_choice, "domain_distance", lambda *_: 0.123)
+    monkeypatch.setattr(method, "domain_distance", lambda *_: 0.123)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
     assert result.exit_code == 0, result.output
     assert "30 pictures, near the model's faces (0.12): look of offsets" in result.output
     assert load_style(files / "auto.pkl").info["method"] == "look"
-    monkeypatch.setattr(style_choice, "domain_distance", lambda *_: 0.5)
+    monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--kimg", 0.032)
     assert result.exit_code == 0, result.output
     assert "30 pictures, far from the model's faces (0.50): transfer of affine" in result.output
@@ -209,9 +209,9 @@ def test_a_person(files, few, monkeypatch):
 @pytest.fixture
 def few(monkeypatch):
     """Fewer faces to compare with: what is shown here does not depend on them."""
-    monkeypatch.setattr(adaptation, "REFERENCES", 16)
-    monkeypatch.setattr(adaptation, "LOOKED_AT", 2)
-    monkeypatch.setattr(style_choice, "LOOKED_AT", 2)
+    monkeypatch.setattr(look, "REFERENCES", 16)
+    monkeypatch.setattr(look, "LOOKED_AT", 2)
+    monkeypatch.setattr(method, "LOOKED_AT", 2)
     monkeypatch.setattr("stylemix.tools.adapt.score_style", partial(score_style, count=4))
     monkeypatch.setattr("stylemix.tools.adapt.StyleMeter", partial(StyleMeter, count=32))
 

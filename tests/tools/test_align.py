@@ -8,13 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from stylemix.alignment import FACES128, FFHQ, Template, align_photo, transform_points
-from stylemix.checkpoint import save_model
 from stylemix.cli import main
-from stylemix.config import GeneratorConfig
-from stylemix.generator import Generator
-from stylemix.images import load_image
-from stylemix.model import Model
+from stylemix.faces.alignment import FACES128, FFHQ, Template, align_photo, transform_points
+from stylemix.images.write import load_image
+from stylemix.models.checkpoint import save_model
+from stylemix.models.model import Model
+from stylemix.networks.config import GeneratorConfig
+from stylemix.networks.generator import Generator
 
 PORTRAITS = Path(__file__).parent.parent / "data" / "portraits"
 OBAMA, TWO = str(PORTRAITS / "obama.jpg"), str(PORTRAITS / "two_people.jpg")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from stylemix.alignment import NO_TEMPLATE
-from stylemix.checkpoint import load_model
 from stylemix.cli import main
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.models.checkpoint import load_model
 from stylemix.tools.convert import convert
-from tests.models import saved, tiny_model
+from tests.support.models import saved, tiny_model
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -125,7 +125,7 @@ def test_refusals_are_one_line(tmp_path, source, target, message):
 
 
 def test_hostile_input_runs_nothing(tmp_path):
-    import hostile_files
+    from tests.support import hostile_files
 
     mark, source = tmp_path / "mark", tmp_path / "evil.pkl"
     source.write_bytes(hostile_files.that_run_code(str(mark))["in_a_network"])

@@ -6,13 +6,13 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import portraits
-from stylemix.checkpoint import load_model
+from stylemix.avatars.render import Ingredient, render
 from stylemix.cli import main
-from stylemix.mixing import Ingredient, render
-from stylemix.projection import seed_latent
-from stylemix.projection_settings import ProjectionSettings
-from stylemix.style import load_style, shipped_styles
+from stylemix.inversion import portraits
+from stylemix.inversion.projection import seed_latent
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.models.checkpoint import load_model
+from stylemix.styles.style import load_style, shipped_styles
 from stylemix.tools import demo
 
 

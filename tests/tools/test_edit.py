@@ -6,12 +6,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import direction_files
-from stylemix.channel_directions import reading_channels
 from stylemix.cli import main
-from stylemix.directions import read_directions
-from stylemix.style import Style, load_style, save_style
-from tests.models import saved, tiny_model
+from stylemix.styles import named_directions
+from stylemix.styles.channel_directions import reading_channels
+from stylemix.styles.directions import read_directions
+from stylemix.styles.style import Style, load_style, save_style
+from tests.support.models import saved, tiny_model
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_readings_are_learned_once_for_a_model(files, monkeypatch):
         calls.append(1)
         return read_directions(model, samples=80, progress=progress)
 
-    monkeypatch.setattr(direction_files, "read_directions", learn)
+    monkeypatch.setattr(named_directions, "read_directions", learn)
     smiling = edited(files, "seed:1", "--smile", "2")
     turned = edited(files, "seed:1", "--yaw", "-2", "--light", "1")
     assert len(calls) == 1
@@ -90,7 +90,7 @@ def test_channels_of_readings_are_learned_once_for_a_model(files, monkeypatch):
         calls.append(1)
         return reading_channels(model, samples=16, progress=progress)
 
-    monkeypatch.setattr(direction_files, "reading_channels", learn)
+    monkeypatch.setattr(named_directions, "reading_channels", learn)
     first = edited(files, "seed:1", "--direction", "yaw-channels:2")
     edited(files, "seed:1", "--direction", "light-channels:2")
     assert len(calls) == 1

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.cli import main
-from stylemix.images import save_image
-from stylemix.latents import layer_resolutions
-from stylemix.projection_settings import ProjectionSettings
-from stylemix.style import Style, save_style
-from stylemix.style_distance import StyleMeter
+from stylemix.images.write import save_image
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.networks.latents import layer_resolutions
+from stylemix.styles.style import Style, save_style
 from stylemix.tools import evaluate_style
-from tests.models import saved, tiny_model, ws_of
+from tests.support.models import saved, tiny_model, ws_of
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
 FEW = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=2)

@@ -5,13 +5,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.alignment import NO_TEMPLATE
 from stylemix.cli import main
-from stylemix.colours import to_rgb
 from stylemix.errors import StylemixError
-from stylemix.images import to_pil
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.images.color_modes import to_rgb
+from stylemix.images.write import to_pil
 from stylemix.tools.generate import generate, parse_seeds
-from tests.models import saved, tiny_model
+from tests.support.models import saved, tiny_model
 
 
 def test_seeds():

@@ -8,12 +8,12 @@ import torch
 from click.testing import CliRunner
 
 from stylemix import __version__, cli
-from stylemix.alignment import NO_TEMPLATE
-from stylemix.checkpoint import shipped_models
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.models.checkpoint import shipped_models
 from stylemix.ops import jit, toolchain
 from stylemix.tools import info
-from tests.models import saved, tiny_model
-from tests.toy_ops import Toy
+from tests.support.models import saved, tiny_model
+from tests.support.toy_ops import Toy
 
 
 @pytest.fixture

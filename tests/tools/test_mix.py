@@ -9,14 +9,14 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import mixer
-from stylemix.alignment import NO_TEMPLATE
+from stylemix.avatars import mixer
+from stylemix.avatars.mixer import Wanted
 from stylemix.cli import main
-from stylemix.latent_files import Latent, save_latent
-from stylemix.mixer import Wanted
-from stylemix.projection_settings import ProjectionSettings
-from stylemix.style import Style, save_style
-from tests.models import saved, tiny_model, trained_on
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.inversion.latent import Latent, save_latent
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.styles.style import Style, save_style
+from tests.support.models import saved, tiny_model, trained_on
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import mixer
-from stylemix.alignment import align_photo
+from stylemix.avatars import mixer
 from stylemix.cli import main
-from stylemix.images import load_image
-from stylemix.latent_files import Latent, save_latent
-from stylemix.projection_settings import ProjectionSettings
-from tests.models import saved, tiny_model, ws_of
+from stylemix.faces.alignment import align_photo
+from stylemix.images.write import load_image
+from stylemix.inversion.latent import Latent, save_latent
+from stylemix.inversion.settings import ProjectionSettings
+from tests.support.models import saved, tiny_model, ws_of
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
 

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageFilter
 
-from stylemix import cropping, pack_work
-from stylemix.alignment import FACES128, FFHQ, align_photo
 from stylemix.cli import main
-from stylemix.dataset import ImageDataset
-from stylemix.faces import load_detector
-from stylemix.images import load_image
-from tests.stylemix.test_packing import texture
+from stylemix.faces.alignment import FACES128, FFHQ, align_photo
+from stylemix.faces.detector import load_detector
+from stylemix.images.write import load_image
+from stylemix.training.curation import crop, workers
+from stylemix.training.data.dataset import ImageDataset
+from tests.training.curation.test_pack import texture
 
 PORTRAITS = Path(__file__).parent.parent / "data" / "portraits"
 OBAMA, TWO = str(PORTRAITS / "obama.jpg"), str(PORTRAITS / "two_people.jpg")
@@ -40,7 +40,7 @@ DETECTOR = Remembering()
 
 @pytest.fixture(autouse=True)
 def _one_look(monkeypatch):
-    monkeypatch.setattr(cropping, "load_detector", lambda device: DETECTOR)
+    monkeypatch.setattr(crop, "load_detector", lambda device: DETECTOR)
 
 
 PLAIN = ("--crop", "centre", "--size", "64")
@@ -232,7 +232,7 @@ def test_dry_run_writes_the_report_only(tmp_path, monkeypatch):
     assert f"goes on from {output}.work" in done.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["in", "out.pack.json", "out.zip.work"]
-    monkeypatch.setattr(pack_work, "cut_photo", None)  # all is done
+    monkeypatch.setattr(workers, "cut_photo", None)  # all is done
     pictures, _ = packed(output, folder, *PLAIN)
     assert len(pictures) == 1
     assert not (tmp_path / "out.zip.work").exists()
@@ -242,7 +242,7 @@ def test_dry_run_writes_the_report_only(tmp_path, monkeypatch):
 def test_workers_change_nothing_but_the_time(tmp_path, monkeypatch):
     folder = save(tmp_path / "in", a=texture(0), b=texture(1), c=texture(2))
     packed(tmp_path / "a.zip", folder, *PLAIN, "--workers", "1")
-    monkeypatch.setattr(pack_work, "cut_photo", None)  # in this process only
+    monkeypatch.setattr(workers, "cut_photo", None)  # in this process only
     packed(tmp_path / "b.zip", folder, *PLAIN, "--workers", "2")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
@@ -254,7 +254,7 @@ def test_device_is_where_faces_are_looked_for(tmp_path, monkeypatch):
         def detect(self, image):
             return []
 
-    monkeypatch.setattr(cropping, "load_detector", lambda device: seen.append(device) or Blind())
+    monkeypatch.setattr(crop, "load_detector", lambda device: seen.append(device) or Blind())
     done = run(OBAMA, "--device", "cpu", "--output", str(tmp_path / "a.zip"))
     assert done.exit_code == 2
     assert "got no picture to keep from 1 photos (1 no clear face)" in done.stderr

@@ -8,15 +8,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix import portraits
-from stylemix.alignment import NO_TEMPLATE
-from stylemix.checkpoint import load_model
 from stylemix.cli import main
-from stylemix.encoder import Encoder, save_encoder
 from stylemix.errors import StylemixError
-from stylemix.latent_files import load_latent
-from stylemix.projection_settings import PRESETS
-from tests.models import saved, tiny_model
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.inversion import portraits
+from stylemix.inversion.encoder import Encoder, save_encoder
+from stylemix.inversion.latent import load_latent
+from stylemix.inversion.settings import PRESETS
+from stylemix.models.checkpoint import load_model
+from tests.support.models import saved, tiny_model
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
 OBAMA, ASTRONAUT = (str(PORTRAITS / f"{name}.jpg") for name in ("obama", "astronaut"))

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stylemix.checkpoint import fingerprint, load_model
-from stylemix.dataset import ImageDataset
 from stylemix.errors import StylemixError
+from stylemix.models.checkpoint import fingerprint, load_model
 from stylemix.training import loop as module
+from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.evaluation import Evaluation, prune
 from stylemix.training.loop import train
 
@@ -71,7 +71,7 @@ def test_what_is_pruned(tmp_path):
 
 @pytest.mark.slow
 def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path, monkeypatch):
-    from stylemix.metrics import score
+    from stylemix.metrics.generator import score
 
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
     config = replace(tiny, kimg=0.004, metrics="fd,ppl", metrics_count=6)

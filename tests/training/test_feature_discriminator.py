@@ -5,7 +5,7 @@ import torch
 
 from stylemix.training.config import TrainConfig
 from stylemix.training.feature_discriminator import FeatureDiscriminator, d_hinge, g_hinge
-from stylemix.training.memory import estimate
+from stylemix.training.memory_forecast import estimate
 
 
 def test_hinge_losses_by_hand():

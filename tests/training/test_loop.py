@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from stylemix.checkpoint import load_model
-from stylemix.dataset import ImageDataset
 from stylemix.errors import StylemixError
+from stylemix.models.checkpoint import load_model
 from stylemix.training import guard
 from stylemix.training.config import TrainConfig
+from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.ema import update_ema
 from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
 from stylemix.training.phases import Step
 from stylemix.training.state import TrainState
-from tests.toy_runs import last_state, lines, run
+from tests.support.toy_runs import last_state, lines, run
 
 CPU = torch.device("cpu")
 ALWAYS = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylemix.training import memory
+from stylemix.training import memory_forecast
 from stylemix.training.config import TrainConfig
-from stylemix.training.memory import estimate, forecast, free_memory
+from stylemix.training.memory_forecast import estimate, forecast, free_memory
 
 CPU = torch.device("cpu")
 SETTINGS = {"resolution": 64, "batch": 16, "channel_base": 2048, "precision": "fp32"}
@@ -67,13 +67,13 @@ def test_the_line(monkeypatch):
     config = TrainConfig(**SETTINGS).resolve()
     weights, images = estimate(config, 0, 1)
     needed = weights + images
-    monkeypatch.setattr(memory, "free_memory", lambda device: 2 * needed)
+    monkeypatch.setattr(memory_forecast, "free_memory", lambda device: 2 * needed)
     line = forecast(config, 0, 1, CPU)
     assert line.startswith(f"about {needed / 2**30:.2g} GB of memory a process, ")
     assert line.endswith(" GB free")
-    monkeypatch.setattr(memory, "free_memory", lambda device: weights + images * 0.6)
+    monkeypatch.setattr(memory_forecast, "free_memory", lambda device: weights + images * 0.6)
     assert "may not be enough; use --batch-gpu 8 or a smaller" in forecast(config, 0, 1, CPU)
-    monkeypatch.setattr(memory, "free_memory", lambda device: None)
+    monkeypatch.setattr(memory_forecast, "free_memory", lambda device: None)
     assert forecast(config, 0, 1, CPU).endswith("a process")
 
 

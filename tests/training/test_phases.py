@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylemix.losses import d_relativistic, g_minimax, g_relativistic
-from stylemix.training.parts import Draws, Part
+from stylemix.training.losses import d_relativistic, g_minimax, g_relativistic
+from stylemix.training.microbatches import Draws, Part
 from stylemix.training.phases import Step, batches
 from stylemix.training.state import TrainState
-from stylemix.training.transfer import finest_layers
+from stylemix.training.warm_start import finest_layers
 
 CPU = torch.device("cpu")
 

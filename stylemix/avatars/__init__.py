@@ -1,0 +1,1 @@
+"""A person in styles: inputs, rendering, identity and regions kept, sheets, animation."""

@@ -1,0 +1,145 @@
+"""What a face does: 68 landmarks, where it looks, and its expression.
+
+Two small networks with one layout (face-api.js: densely connected blocks of separable
+convolutions). Nothing in the project optimises them, so they may judge what it makes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Template
+from stylemix.faces.detector import load_weights
+
+SIZE = 112  # px of the crops
+MEAN_COLOUR = (122.782, 117.001, 104.298)
+EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+# Where the eyes are, on the average, in a square around a face as a detector gives it.
+CROP_EYES = ((0.31, 0.37), (0.69, 0.37))
+LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # as the viewer sees them
+NOSE_TIP, CHIN = 30, 8
+
+
+class FaceReader(nn.Module):
+    """RGB crops [N, 3, 112, 112] in 0..255 to numbers [N, K].
+
+    Args:
+        name: "face_landmarks" (K = 136) or "face_expression" (K = 7).
+    """
+
+    mean: Tensor
+    fc_weights: Tensor
+    fc_bias: Tensor
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        weights = load_weights(name)
+        self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
+        names = {key.removesuffix(".raw") for key in weights if not key.endswith(".range")}
+        for key in names:
+            value = weights.get(key)
+            if value is None:
+                scale, low = weights[f"{key}.range"]
+                value = weights[f"{key}.raw"].float() * scale + low
+            self.register_buffer(key.replace(".", "_"), value)
+
+    def _layer(self, x: Tensor, name: str, stride: int) -> Tensor:
+        bias = getattr(self, f"{name}_bias")
+        x = _same(x, stride)
+        if hasattr(self, f"{name}_filters"):
+            return functional.conv2d(x, getattr(self, f"{name}_filters"), bias, stride)
+        depthwise = getattr(self, f"{name}_depthwise_filter")
+        x = functional.conv2d(x, depthwise, None, stride, groups=x.shape[1])
+        return functional.conv2d(x, getattr(self, f"{name}_pointwise_filter"), bias)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Numbers [N, K] of crops [N, 3, 112, 112] in 0..255."""
+        x = (crops - self.mean) / 255
+        for block in range(4):
+            x = total = functional.relu(self._layer(x, f"dense{block}_conv0", 2))
+            for layer in range(1, 4):
+                total = total + self._layer(x, f"dense{block}_conv{layer}", 1)
+                x = functional.relu(total)
+        return functional.linear(x.mean(dim=(2, 3)), self.fc_weights, self.fc_bias)
+
+
+def _same(x: Tensor, stride: int) -> Tensor:
+    """Padded for a 3x3 filter as TensorFlow does: what is odd goes right and below."""
+    return functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+
+
+@lru_cache(maxsize=4)
+def load_reader(name: str, device: str = "cpu") -> FaceReader:
+    """A network by name, loaded once for each device, in evaluation mode and without gradients."""
+    return FaceReader(name).eval().requires_grad_(False).to(device)
+
+
+def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
+    """Crops [N, 3, size, size] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
+
+    Eyes go to `CROP_EYES`; what lies beyond the image repeats its edge.
+    """
+    unit, left, top = _crop(template)
+    rows = [[unit, 0, 2 * left + unit - 1], [0, unit, 2 * top + unit - 1]]
+    theta = images.new_tensor(rows).expand(len(images), 2, 3)
+    shape = [len(images), 3, size, size]
+    grid = functional.affine_grid(theta, shape, align_corners=False)
+    shrink = unit * images.shape[3] / size
+    if shrink > 1:
+        side = round(images.shape[3] / shrink)
+        images = functional.interpolate(
+            images, (side, side), mode="bilinear", align_corners=False, antialias=True
+        )
+    crops = functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return (crops + 1) * 127.5
+
+
+def _crop(template: Template) -> tuple[float, float, float]:
+    """Side, left and top of the crops, in fractions of an image's side."""
+    if template.eyes is None:
+        raise StylemixError(
+            f"got alignment template {template.name!r}, which says nothing about eyes; expected "
+            "one for faces; choose faces128 or ffhq with --template"
+        )
+    (x0, y0), (x1, y1) = template.eyes
+    (left, top), (right, _) = CROP_EYES
+    unit = (x1 - x0) / (right - left)
+    return unit, x0 - left * unit, (y0 + y1) / 2 - top * unit
+
+
+def landmarks(images: Tensor, template: Template) -> Tensor:
+    """68 points [N, 68, 2] of aligned faces [N, 3, H, H] in [-1, 1], in fractions of the side.
+
+    In the usual order: jaw (0 to 16), brows, nose, eyes (36 to 47), mouth (48 to 67). Gradients
+    reach the images.
+    """
+    reader = load_reader("face_landmarks", str(images.device))
+    unit, left, top = _crop(template)
+    points: Tensor = reader(face_crops(images.float(), template)).view(-1, 68, 2)
+    return points * unit + points.new_tensor([left, top])
+
+
+def expressions(images: Tensor, template: Template) -> Tensor:
+    """Probabilities [N, 7] of `EXPRESSIONS` of aligned faces [N, 3, H, H] in [-1, 1]."""
+    reader = load_reader("face_expression", str(images.device))
+    scores: Tensor = reader(face_crops(images.float(), template))
+    return scores.softmax(dim=1)
+
+
+def yaw(points: Tensor) -> Tensor:
+    """How far faces with these landmarks [N, 68, 2] look to the side, [N]; 0 is straight ahead.
+
+    The nose tip's way from the middle of the eyes to the side, in distances of the eyes; positive
+    to the viewer's right. About the sine of the angle times the length of the nose.
+    """
+    left, right = points[:, LEFT_EYE].mean(dim=1), points[:, RIGHT_EYE].mean(dim=1)
+    along = right - left
+    nose = points[:, NOSE_TIP] - (left + right) / 2
+    return (nose * along).sum(dim=1) / along.square().sum(dim=1)

@@ -1,0 +1,166 @@
+"""Who is in a picture: dlib's face network (He et al. 2015 residual layout, 29 convolutions).
+
+Two descriptors of one person lie less than about 0.6 apart. Everything here can be
+differentiated, so that a projection can hold on to a person's identity.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Template
+from stylemix.faces.detector import load_weights
+
+CHIP_SIZE = 150
+# The network was trained on chips with the eyes here; a template, so that `align_photo` cuts them.
+CHIP_EYES = ((49 / 150, 57 / 150), (101 / 150, 57 / 150))
+DLIB_CHIP = Template("dlib-chip", "points", CHIP_EYES)
+SAME_PERSON = 0.6  # L2 distance, the threshold of the network's author
+MEAN_COLOUR = (122.782, 117.001, 104.298)
+_NARROW = ("conv32_1", "conv32_2", "conv32_3", "conv64_down", "conv64_1", "conv64_2", "conv64_3")
+_WIDE = ("conv128_down", "conv128_1", "conv128_2", "conv256_down", "conv256_1", "conv256_2")
+BLOCKS = (*_NARROW, *_WIDE, "conv256_down_out")
+
+
+class Convolution(nn.Module):
+    """A convolution with its scale and bias; 8-bit filters become float32 here."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weights: dict[str, Tensor], name: str, stride: int, padded: bool) -> None:
+        super().__init__()
+        gain = weights[f"{name}.gain"][:, None, None, None]
+        self.register_buffer("weight", _dequantise(weights, name) * gain)
+        self.register_buffer("bias", weights[f"{name}.bias"])
+        self.stride = stride
+        self.padding = self.weight.shape[-1] // 2 if padded else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C', H', W']."""
+        return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut; a `down` block halves the size and may widen."""
+
+    def __init__(self, weights: dict[str, Tensor], name: str, down: bool) -> None:
+        super().__init__()
+        self.down = down
+        self.first = Convolution(weights, f"{name}.conv1", 2 if down else 1, padded=not down)
+        self.second = Convolution(weights, f"{name}.conv2", 1, padded=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, C', H', W']; the smaller of both branches is padded with zeros."""
+        y = self.second(functional.relu(self.first(x)))
+        if self.down:
+            x = functional.avg_pool2d(x, 2, 2)
+            y = functional.pad(y, (0, x.shape[3] - y.shape[3], 0, x.shape[2] - y.shape[2]))
+            x = functional.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
+        return functional.relu(x + y)
+
+
+class IdentityNetwork(nn.Module):
+    """RGB chips [N, 3, 150, 150] in 0..255, eyes at `DLIB_CHIP`, to descriptors [N, 128]."""
+
+    mean: Tensor
+    head: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = load_weights("dlib_face")
+        self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
+        self.register_buffer("head", _dequantise(weights, "fc"))
+        self.stem = Convolution(weights, "conv32_down", 2, padded=False)
+        self.blocks = nn.Sequential(*[Block(weights, name, "down" in name) for name in BLOCKS])
+
+    def forward(self, chips: Tensor) -> Tensor:
+        """Descriptors [N, 128] of chips [N, 3, 150, 150] in 0..255."""
+        x = functional.relu(self.stem((chips - self.mean) / 256))
+        x = self.blocks(functional.max_pool2d(x, 3, 2))
+        return functional.linear(x.mean(dim=(2, 3)), self.head)
+
+
+def _dequantise(weights: dict[str, Tensor], name: str) -> Tensor:
+    scale, low = weights[f"{name}.range"]
+    values: Tensor = weights[f"{name}.raw"].float() * scale + low
+    return values
+
+
+def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork:
+    """The network, loaded once for each device, in evaluation mode and without gradients."""
+    return _cached(str(device))
+
+
+@lru_cache(maxsize=2)
+def _cached(device: str) -> IdentityNetwork:
+    return IdentityNetwork().eval().requires_grad_(False).to(device)
+
+
+def make_chips(images: Tensor, template: Template) -> Tensor:
+    """Chips [N, 3, 150, 150] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
+
+    Eyes go to (49, 57) and (101, 57); what lies beyond the image is mirrored.
+    """
+    eyes = template.eyes
+    if eyes is None:
+        raise StylemixError(
+            f"got alignment template {template.name!r}, which says nothing about eyes; expected "
+            "one for faces; choose faces128 or ffhq with --template, or leave identity out"
+        )
+    (x0, y0), (x1, y1) = eyes
+    # The eyes of every template are level, so scale and shift are enough. `unit` is the width of
+    # the chip in fractions of the image's side.
+    (left, top), (right, _) = CHIP_EYES
+    unit = math.hypot(x1 - x0, y1 - y0) / (right - left)
+    shrink = unit * images.shape[3] / CHIP_SIZE
+    if shrink > 1:
+        size = math.ceil(images.shape[3] / shrink)
+        images = functional.interpolate(
+            images, (size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+    centre_x = (x0 + x1) / 2 + (0.5 - (left + right) / 2) * unit
+    centre_y = (y0 + y1) / 2 + (0.5 - top) * unit
+    rows = [[unit, 0, 2 * centre_x - 1], [0, unit, 2 * centre_y - 1]]
+    theta = images.new_tensor(rows).expand(len(images), 2, 3)
+    shape = [len(images), 3, CHIP_SIZE, CHIP_SIZE]
+    grid = functional.affine_grid(theta, shape, align_corners=False)
+    chips = functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return (chips + 1) * 127.5
+
+
+def embed(images: Tensor, template: Template, network: IdentityNetwork | None = None) -> Tensor:
+    """Descriptors [N, 128] of aligned images [N, 3, H, H] in [-1, 1]; gradients reach the images.
+
+    Raises StylemixError for a template without eyes.
+    """
+    chips = make_chips(images.float(), template)
+    result: Tensor = (network or load_identity_network(images.device))(chips)
+    return result
+
+
+def identity_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine [N] of descriptors [N, 128]; compare it only, since even strangers reach .85."""
+    return functional.cosine_similarity(a, b, dim=-1)
+
+
+def identity_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distance [N] of descriptors [N, 128]; below 0.6 it is likely one person."""
+    distance: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
+    return distance
+
+
+def identity_kept(a: Tensor, b: Tensor) -> Tensor:
+    """How much of a person is kept [N], 0 to 1, from descriptors [N, 128] of before and after.
+
+    1 for the same picture, .5 at the distance below which two pictures show one person.
+    """
+    return (1 - identity_distance(a, b) / (2 * SAME_PERSON)).clamp(0, 1)

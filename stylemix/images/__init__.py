@@ -1,0 +1,1 @@
+"""Images as files, as PIL images and as tensors in [-1, 1]."""

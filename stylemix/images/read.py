@@ -1,0 +1,238 @@
+"""Reading any common picture file as a plain RGB image, safely and without its metadata."""
+
+import codecs
+import errno
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from stylemix.errors import StylemixError
+from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
+
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 16
+
+# Only plain decoders: no format that starts another program (EPS) or matches any bytes (TGA).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
+_RAW_EXTENSIONS = {".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_WHOLE = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF picture"
+_SAVE_AS = "save it as JPEG or PNG first"
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_lock = threading.Lock()
+_decoding = 0  # threads that decode at this moment
+_quiet: list[object] = []  # their filter of warnings
+
+
+def load_image(
+    path: str | os.PathLike[str], min_side: int | None = None, mode: str = "RGB"
+) -> Image.Image:
+    """Read a picture file: 8-bit RGB, upright, sRGB, on white, first frame, no metadata.
+
+    With `mode` "L" it comes as grey, with "RGBA" with its transparency instead of on white.
+    Where a shorter side of `min_side` px is enough, large JPEGs are decoded at 1/2, 1/4 or 1/8
+    of their size, which is several times faster. Raises StylemixError for anything that is no
+    whole picture between 16 px a side and 100 megapixels.
+    """
+    path = Path(path)
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise StylemixError(f"{path}: got a folder; expected a picture file; name one in it")
+        if not stat.S_ISREG(kind):
+            raise StylemixError(f"{path}: got a device or pipe; expected a picture file; name one")
+        stream = path.open("rb")
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        raise _cannot_open(path, error) from error
+    with stream:
+        return read_image(stream, str(path), min_side, mode)
+
+
+def read_image(
+    stream: BinaryIO, name: str, min_side: int | None = None, mode: str = "RGB"
+) -> Image.Image:
+    """Read a picture from a seekable stream as `load_image` does; errors speak of `name`."""
+    head = stream.read(512)
+    stream.seek(0)
+    if not head:
+        raise StylemixError(f"{name}: got an empty file; {_WHOLE}; copy or download it again")
+    if _is_raw(head, name):
+        raise StylemixError(f"{name}: got a camera's raw file; {_WHOLE}; {_SAVE_AS}")
+    with _quiet_decoder():
+        image = _open_header(stream, name, head)
+        _check_size(image.size, name)
+        if min_side is not None:
+            image.draft(None, (min_side, min_side))  # does nothing except for JPEG
+        try:
+            image.load()
+            return _upright(_convert(image, mode), _orientation(image))
+        except StylemixError as error:
+            raise StylemixError(f"{name}: {error}") from error
+        except MemoryError as error:
+            raise _too_large(name, f"{image.width} x {image.height} px") from error
+        except Exception as error:  # decoders meet hostile bytes with nearly any exception
+            raise _damaged(name, image.format or "picture", error) from error
+
+
+@contextmanager
+def _quiet_decoder() -> Iterator[None]:
+    """Silence Pillow's warnings (this module checks sizes itself) without touching its globals.
+
+    All threads share the filters of `warnings`, and several may decode at a time: the first one
+    in adds a filter and the last one out takes it away. Other code's filters stay as they are.
+    """
+    global _decoding
+    with _lock:
+        _decoding += 1
+        if _decoding == 1:
+            warnings.filterwarnings("ignore", module="PIL")
+            _quiet.append(warnings.filters[0])
+    try:
+        yield
+    finally:
+        with _lock:
+            _decoding -= 1
+            if not _decoding:
+                with suppress(ValueError):  # other code has put filters of its own in their place
+                    cast(list[object], warnings.filters).remove(_quiet.pop())
+
+
+def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
+    Image.init()
+    try:
+        return Image.open(stream, formats=[kind for kind in _FORMATS if kind in Image.OPEN])
+    except Image.DecompressionBombError as error:
+        # Pillow refuses the very largest itself, and tells the size only in its message.
+        count = re.search(r"\((\d+) pixels\)", str(error))
+        got = f"{int(count[1]) / 1e6:,.0f} megapixels" if count else "far more"
+        raise _too_large(name, got) from error
+    except UnidentifiedImageError as error:
+        kind, advice = _recognise(head)
+        raise StylemixError(f"{name}: got {kind}; {_WHOLE}; {advice}") from error
+    except Exception as error:
+        raise _damaged(name, "picture", error) from error
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height} px ({width * height / 1e6:.0f} megapixels)")
+    if min(size) < MIN_SIDE:
+        raise StylemixError(
+            f"{name}: got a picture of {width} x {height} px; expected at least {MIN_SIDE} px "
+            "a side; give a larger one"
+        )
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if mode == "RGB":
+        return to_rgb(image)
+    return to_rgba(image) if mode == "RGBA" else to_grey(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; a broken EXIF block counts as upright."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF comes in every state of repair, and the picture itself is fine
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
+    if method is not None:
+        image = image.transpose(method)
+    elif isinstance(image, ImageFile.ImageFile):  # which keeps more than the pixels
+        image = image.copy()
+    image.info = {}
+    return image
+
+
+def _is_raw(head: bytes, name: str) -> bool:
+    """Tell raw files apart: most are TIFF files too, whose first image is a tiny preview."""
+    tiff_like = head[:4] in (b"II*\0", b"MM\0*") or head[:4] in (b"IIRO", b"IIU\0", b"FUJI")
+    return tiff_like and Path(name).suffix.lower() in _RAW_EXTENSIONS
+
+
+def _recognise(head: bytes) -> tuple[str, str]:
+    """Say what the bytes of an unreadable picture look like, and what to do about it."""
+    again = "copy or download it again"
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    if brand in _HEIC_BRANDS:
+        return (
+            "a HEIC photo, as iPhones take",
+            "export it as JPEG (on the phone: Settings > Camera > Formats > Most Compatible)",
+        )
+    if brand.startswith(b"avi"):
+        return "an AVIF picture that this Pillow cannot read", f"update Pillow or {_SAVE_AS}"
+    if brand.startswith(b"crx"):
+        return "a camera's raw file", _SAVE_AS
+    if brand or (head[:4] == b"RIFF" and head[8:11] == b"AVI") or head[:4] == b"\x1aE\xdf\xa3":
+        return "a film", "save one picture of it as JPEG or PNG"
+    if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
+        return "a JPEG XL picture", _SAVE_AS
+    if head[:3] == b"\xff\xd8\xff" or head[:4] == b"\x89PNG" or head[:4] in (b"RIFF", b"GIF8"):
+        return "a damaged or cut-off picture", again
+    for magic, kind in ((b"%PDF", "a PDF"), (b"%!PS", "PostScript"), (b"8BPS", "a PSD file")):
+        if head.startswith(magic):
+            return kind, _SAVE_AS
+    if head[:2] == b"PK":
+        return "a zip or office file", "name a .zip where a folder of pictures is allowed"
+    return _recognise_text(head)
+
+
+def _recognise_text(head: bytes) -> tuple[str, str]:
+    try:  # a decoder by steps, since `head` may end within a letter
+        text = codecs.getincrementaldecoder("utf-8")().decode(head).lower()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "<svg" in text:
+        return "an SVG drawing", _SAVE_AS
+    if "<html" in text or "<!doctype html" in text:
+        return "a web page", "download the picture itself"
+    if all(letter.isprintable() or letter.isspace() for letter in text):
+        return "text", "give a real picture (a new name does not convert a file)"
+    return "bytes of no known picture format", _SAVE_AS
+
+
+def _cannot_open(path: Path, error: Exception) -> StylemixError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return StylemixError(f"{path}: got no such file; expected a picture; check the name")
+    if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
+        return StylemixError(
+            f"{path}: got no permission to read it; expected a readable picture; change its rights"
+        )
+    reason = getattr(error, "strerror", None) or str(error)
+    return StylemixError(f"{path}: got {reason!r}; expected a picture; check the name")
+
+
+def _damaged(name: str, kind: str, error: Exception) -> StylemixError:
+    reason = str(error) or type(error).__name__
+    return StylemixError(
+        f"{name}: got a damaged or cut-off {kind} ({reason}); expected a whole picture; "
+        "copy or export it again"
+    )
+
+
+def _too_large(name: str, got: str) -> StylemixError:
+    return StylemixError(
+        f"{name}: got a picture of {got}; expected at most {MAX_PIXELS // 10**6} megapixels that "
+        "fit into memory; make it smaller first"
+    )

@@ -1,0 +1,236 @@
+"""Lists of pictures: single files, folders with all that is in them, and zips."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from stylemix.errors import StylemixError
+from stylemix.images.read import load_image, read_image
+
+# HEIC is listed so that reading it can say what to do.
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
+    | {".tif", ".tiff", ".avif", ".jp2", ".heic", ".heif"}
+)
+MAX_MEMBER_BYTES = 256 * 2**20  # a 100-megapixel PNG of a photo is about as large
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """A picture that can be opened: a file, or a member of a zip.
+
+    `name` is safe to build an output name from: relative, "/" between folders, never "..".
+    """
+
+    name: str
+    path: Path
+    member: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name without folders and extension."""
+        return PurePosixPath(self.name).stem
+
+    def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
+        """Read the picture as `load_image` does; StylemixError where it cannot be read."""
+        if self.member is None:
+            return load_image(self.path, min_side, mode)
+        return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side, mode)
+
+    def checksum(self) -> tuple[int, int]:
+        """Return size in bytes and CRC-32 of the file; a zip's directory knows them."""
+        if self.member is not None:
+            about = _open_zip(self.path).getinfo(self.member)
+            return about.file_size, about.CRC
+        size = crc = 0
+        with self.path.open("rb") as stream:
+            while block := stream.read(2**20):
+                size, crc = size + len(block), zlib.crc32(block, crc)
+        return size, crc
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+
+
+def list_images(paths: StrPath | Sequence[StrPath]) -> list[ImageSource]:
+    """List pictures: each file as given; each folder (with all below) and zip sorted by name.
+
+    Folders and zips give files of common picture extensions only, never hidden ones. Nothing is
+    opened yet: a broken picture is found when it is read. Raises StylemixError for a missing
+    path, an unreadable zip and a folder or zip without pictures.
+    """
+    several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not several:
+        raise StylemixError("got no pictures; expected files, folders or zips; name one")
+    return [source for path in several for source in _list_one(Path(path))]
+
+
+def has_pictures(path: StrPath) -> bool:
+    """Whether `list_images` finds any; it opens none."""
+    try:
+        return bool(list_images(path))
+    except StylemixError:
+        return False
+
+
+def read_beside(path: StrPath, name: str) -> bytes | None:
+    """Return a file at the top of a folder or zip of pictures; None where it is not there."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return (path / name).read_bytes() if (path / name).exists() else None
+        if not _is_zip(path) or name not in _open_zip(path).namelist():
+            return None
+    except OSError as error:
+        raise StylemixError(
+            f"{path / name}: got {error.strerror!r}; expected to read it"
+        ) from error
+    return _read_member(path, name)
+
+
+def load_images(
+    sources: Sequence[ImageSource],
+    on_broken: Callable[[StylemixError], None] | None = None,
+    min_side: int | None = None,
+) -> Iterator[tuple[ImageSource, Image.Image]]:
+    """Read pictures one by one; each broken one is told to `on_broken` and left out.
+
+    Without `on_broken` the first broken picture raises its StylemixError; so does a set of which
+    not one picture could be read.
+    """
+    last: StylemixError | None = None
+    good = 0
+    for source in sources:
+        try:
+            image = source.open(min_side)
+        except StylemixError as error:
+            if on_broken is None:
+                raise
+            on_broken(error)
+            last = error
+            continue
+        good += 1
+        yield source, image
+    if last is not None and not good:
+        raise StylemixError(f"got no readable picture among {len(sources)}; the last one: {last}")
+
+
+def _list_one(path: Path) -> list[ImageSource]:
+    try:
+        if path.is_dir():
+            return _list_folder(path)
+        if path.is_file() and _is_zip(path):
+            return _list_zip(path)
+        if path.exists():
+            return [ImageSource(path.name, path)]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StylemixError(
+            f"{path}: got {reason!r}; expected a readable picture, folder or zip; check its rights"
+        ) from error
+    raise StylemixError(f"{path}: got no such file or folder; expected pictures; check the name")
+
+
+def _list_folder(folder: Path) -> list[ImageSource]:
+    found: list[tuple[str, Path]] = []
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if _is_wanted_folder(name))
+        for name in files:
+            if _is_picture_name(name):
+                path = Path(place, name)
+                found.append((path.relative_to(folder).as_posix(), path))
+    if not found:
+        raise _nothing_in(folder, "folder")
+    return [ImageSource(name, path) for name, path in sorted(found)]
+
+
+def _list_zip(path: Path) -> list[ImageSource]:
+    found = []
+    for member in _open_zip(path).namelist():
+        # Members may be called "../../x" or "C:\x"; the name shown must stay below any folder.
+        parts = [part for part in member.replace("\\", "/").split("/") if part not in ("", "..")]
+        if member.endswith("/") or not parts or not all(map(_is_wanted_folder, parts[:-1])):
+            continue
+        if _is_picture_name(parts[-1]):
+            found.append(("/".join(part.replace(":", "_") for part in parts), member))
+    if not found:
+        raise _nothing_in(path, "zip")
+    return [ImageSource(name, path, member) for name, member in sorted(found)]
+
+
+def _is_wanted_folder(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _is_picture_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _nothing_in(path: Path, kind: str) -> StylemixError:
+    return StylemixError(
+        f"{path}: got a {kind} without pictures; expected .jpg, .png, .webp or other picture "
+        f"files in it; choose another {kind}"
+    )
+
+
+def _is_zip(path: Path) -> bool:
+    """Say whether the first bytes are a zip's, or the name promises one."""
+    with path.open("rb") as stream:
+        return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or path.suffix.lower() == ".zip"
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    status = path.stat()
+    return _cached_zip(path, status.st_size, status.st_mtime_ns, os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.ZipFile:
+    """Keep zips open: reading the index of a large one again for each picture takes minutes.
+
+    Keyed by process as well, since after a fork both would move one position in the file.
+    """
+    del size, changed, process
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise StylemixError(
+            f"{path}: got a damaged zip ({error}); expected a zip of pictures; "
+            "copy or download it again"
+        ) from error
+
+
+def _read_member(path: Path, member: str) -> bytes:
+    """Return the bytes of a zip's member; never more than the limit, whatever its header says."""
+    try:
+        with _open_zip(path).open(member) as stream:
+            data = stream.read(MAX_MEMBER_BYTES + 1)
+    except Exception as error:  # hostile zips raise from zlib, struct, zipfile and others
+        reason = str(error) or type(error).__name__
+        if "password" in reason:
+            reason = "a password is set"
+        raise StylemixError(
+            f"{path}/{member}: got a member that cannot be read ({reason}); expected a whole "
+            "picture without a password; pack the zip again"
+        ) from error
+    if len(data) > MAX_MEMBER_BYTES:
+        raise StylemixError(
+            f"{path}/{member}: got a member of over {MAX_MEMBER_BYTES // 2**20} MB; expected a "
+            "picture; leave it out of the zip"
+        )
+    return data

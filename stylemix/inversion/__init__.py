@@ -1,0 +1,1 @@
+"""From a photo to its latent (GAN inversion): encoder, optimisation, refinement, latent files."""

@@ -1,0 +1,218 @@
+"""Latent files: the w of a photo, how the photo was aligned, and what w does not say.
+
+Files of other programs are read as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Template
+from stylemix.inversion.residual import Detail, read_detail
+from stylemix.io.atomic import atomic_write
+from stylemix.io.npz import read_npy, read_npz
+from stylemix.io.sniff import sniff
+from stylemix.models.header import parse_json, parse_template
+from stylemix.models.model import Model
+from stylemix.safe_pickle.reader import load
+
+FORMAT = "stylemix-latent"
+VERSION = "1"
+DETAILED = "2"  # with a `Detail`
+MAX_LAYERS = 64
+MAX_W_DIM = 8192
+
+
+@dataclass
+class Latent:
+    """A w code [L, w_dim] with the model that it belongs to and how its photo was aligned.
+
+    Attributes:
+        base: the model's fingerprint, None for files of other programs.
+        matrix: maps photo px to crop px [3, 3].
+        template: how faces are aligned for the model.
+        metrics: how well the reconstruction fits.
+        detail: what refinement found beyond w.
+        photo: fingerprint of the photo's aligned pixels and of the settings, to skip what is done.
+    """
+
+    w: Tensor
+    base: str | None = None
+    matrix: NDArray[np.float64] | None = None
+    template: Template | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    detail: Detail | None = None
+    photo: str | None = None
+
+
+def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
+    """Write a latent file (safetensors with a JSON header), atomically."""
+    w = latent.w.detach().to("cpu", torch.float32).contiguous().clone()
+    if w.ndim != 2 or not bool(torch.isfinite(w).all()):
+        raise StylemixError(
+            f"cannot write {path}: got w of shape {list(w.shape)} or NaN values; expected "
+            "[layers, w_dim] numbers; project the photo again"
+        )
+    tensors = {"w": w}
+    if latent.matrix is not None:
+        tensors["matrix"] = torch.from_numpy(np.array(latent.matrix, dtype=np.float64))
+    if latent.detail is not None:
+        tensors |= latent.detail.tensors()
+    config = {
+        "base": latent.base,
+        "template": None if latent.template is None else latent.template.to_json(),
+        "metrics": {key: float(value) for key, value in latent.metrics.items()},
+    }
+    if latent.photo is not None:
+        config["photo"] = latent.photo
+    # Readers of before would leave the detail out without a word.
+    version = VERSION if latent.detail is None else DETAILED
+    metadata = {"format": FORMAT, "version": version, "config": json.dumps(config)}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
+    """Return the latent of a file; with `model`, checked against and brought to its layers.
+
+    Reads our own files, `.npz` (array "w") and `.npy` of the public projectors, and `.pt` or `.pkl`
+    latents. StylemixError when it belongs to another model, or holds none or several.
+    """
+    file = Path(path).expanduser()
+    kind = sniff(file)
+    if kind == "safetensors":
+        latent = _load_own(file)
+    elif kind == "npz":
+        latent = Latent(_code(_pick(dict(read_npz(file)), file), file))
+    elif kind == "npy":
+        latent = Latent(_code(read_npy(file), file))
+    else:
+        latent = Latent(_code(_pick(load(file), file), file))
+    return latent if model is None else _for_model(latent, model, file)
+
+
+def _load_own(file: Path) -> Latent:
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            _check_format(metadata, file)
+            config = parse_json(metadata.get("config"), str(file))
+            names = set(handle.keys())
+            w = _code(handle.get_tensor("w") if "w" in names else None, file)
+            matrix = handle.get_tensor("matrix").numpy() if "matrix" in names else None
+            others = {key: handle.get_tensor(key) for key in names - {"w", "matrix"}}
+    except SafetensorError as error:
+        raise StylemixError(
+            f"{file}: got a truncated or damaged latent file; expected a whole one; copy it again"
+        ) from error
+    if not isinstance(config, dict):
+        config = {}
+    base, template, metrics = (config.get(key) for key in ("base", "template", "metrics"))
+    photo = config.get("photo")
+    if matrix is not None and (matrix.shape != (3, 3) or not np.isfinite(matrix).all()):
+        raise StylemixError(
+            f"{file}: got an alignment of shape {list(matrix.shape)}; expected a finite 3 by 3 "
+            "matrix; project the photo again"
+        )
+    return Latent(
+        w,
+        base if isinstance(base, str) else None,
+        None if matrix is None else matrix.astype(np.float64),
+        None if template is None else parse_template(template, str(file)),
+        {
+            str(key): float(value)
+            for key, value in (metrics if isinstance(metrics, dict) else {}).items()
+            if isinstance(value, (int, float))
+        },
+        read_detail(others, str(file)) if others else None,
+        photo if isinstance(photo, str) else None,
+    )
+
+
+def _check_format(metadata: dict[str, str], file: Path) -> None:
+    found = metadata.get("format")
+    if found != FORMAT:
+        what = {"stylemix-model": "a model file", "stylemix-style": "a style file"}
+        raise StylemixError(
+            f"{file}: got {what.get(str(found), 'weights of another program')}; expected a latent "
+            "file; make one with stylemix project"
+        )
+    if metadata.get("version") not in (VERSION, DETAILED):
+        raise StylemixError(
+            f"{file}: got a newer version of the latent format; expected {VERSION} or {DETAILED}; "
+            "upgrade stylemix"
+        )
+
+
+def _pick(data: object, file: Path) -> object:
+    """Return the one array of w values in what other programs save."""
+    for _ in range(3):  # projectors write {name of the photo: {"latent": ...}}
+        if not isinstance(data, dict):
+            break
+        known = [key for key in ("w", "latent", "latents", "projected_w") if key in data]
+        if not known and len(data) != 1:
+            keys = ", ".join(ascii(str(key)[:20]) for key in list(data)[:5]) or "nothing"
+            raise StylemixError(
+                f"{file}: got a file that holds {keys}; expected one latent named w or latent; "
+                "use stylemix project"
+            )
+        data = data[known[0]] if known else next(iter(data.values()))
+    return data
+
+
+def _code(value: object, file: Path) -> Tensor:
+    """Return w [L, w_dim] in fp32 from [w_dim], [L, w_dim] or [1, L, w_dim]."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = torch.from_numpy(value.astype(np.float32))
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, Tensor) or not value.is_floating_point() or not 0 < value.ndim <= 3:
+        raise StylemixError(
+            f"{file}: got a {type(value).__name__} without w values; expected [layers, w_dim] "
+            "numbers; use stylemix project"
+        )
+    if value.ndim == 3 and value.shape[0] != 1:
+        raise StylemixError(
+            f"{file}: got {value.shape[0]} latents; expected one; save them to a file each"
+        )
+    w = value.detach().float().reshape(-1, value.shape[-1]).clone()
+    if not 0 < w.shape[0] <= MAX_LAYERS or not 0 < w.shape[1] <= MAX_W_DIM:
+        raise StylemixError(
+            f"{file}: got w of shape {list(value.shape)}; expected [layers, w_dim]; choose another"
+        )
+    if not bool(torch.isfinite(w).all()):
+        raise StylemixError(
+            f"{file}: got NaN or infinite values in w; expected numbers; project the photo again"
+        )
+    return w
+
+
+def _for_model(latent: Latent, model: Model, file: Path) -> Latent:
+    """Check that a latent belongs to a model, and repeat a single w for every layer."""
+    if latent.base is not None and latent.base != model.fingerprint:
+        raise StylemixError(
+            f"{file}: got a latent of the model {latent.base[:40]}; expected one of the model "
+            f"{model.fingerprint}; project the photo again with this model, or use that one"
+        )
+    layers, w_dim = model.generator.num_ws, model.generator.w_dim
+    if latent.w.shape[0] == 1:
+        latent.w = latent.w.repeat(layers, 1)
+    if tuple(latent.w.shape) != (layers, w_dim):
+        raise StylemixError(
+            f"{file}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
+            f"model of {model.generator.config.size_text}; project the photo with this model"
+        )
+    if latent.detail is not None:
+        latent.detail.check(model.generator, str(file))
+    return latent

@@ -1,0 +1,75 @@
+"""Where a generator's latents lie: statistics of mapped latents, and what to start from."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from stylemix.networks.generator import Generator
+from stylemix.networks.latents import map_latents
+
+SAMPLES = 10_000  # latents that the prior is made of
+STARTS = 64  # latents to start from; a quarter of them for large models
+CHUNK = 16  # images made at once without gradients
+
+
+@dataclass(frozen=True)
+class LatentPrior:
+    """Statistics of mapped latents, and what to start from: their mean and centres of clusters.
+
+    `whiten` turns LeakyReLU_5(w) - mean into unit Gaussians: slope 5 undoes the mapping network's
+    last activation (P-norm space of II2S, arXiv 2012.09036).
+    """
+
+    w_std: float
+    mean: Tensor
+    whiten: Tensor
+    centres: Tensor  # [M, w_dim]
+    pictures: Tensor  # [M, C, H, W], of the centres
+
+    def penalty(self, ws: Tensor) -> Tensor:
+        """Mean square [N] of whitened ws [N, L, w_dim]; about 1 for mapped latents."""
+        v = (F.leaky_relu(ws, 5.0) - self.mean) @ self.whiten
+        return v.square().mean(dim=(1, 2))
+
+
+_PRIORS: WeakKeyDictionary[Generator, LatentPrior] = WeakKeyDictionary()
+
+
+def latent_prior(generator: Generator) -> LatentPrior:
+    """The prior of a generator, from latents of a fixed seed; kept as long as the generator is."""
+    if generator not in _PRIORS:
+        _PRIORS[generator] = _find_prior(generator)
+    return _PRIORS[generator]
+
+
+@torch.no_grad()
+def _find_prior(generator: Generator) -> LatentPrior:
+    z = torch.from_numpy(np.random.RandomState(123).randn(SAMPLES, generator.z_dim)).float()
+    w = torch.cat([map_latents(generator, part)[:, 0] for part in z.split(1000)])
+    std = float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+    v = F.leaky_relu(w, 5.0)
+    values, vectors = torch.linalg.eigh(torch.cov(v.t()).double().cpu())
+    # Directions that latents hardly use are limited, or their noise would dominate the penalty.
+    whiten = vectors * values.clamp(min=values.max() * 1e-3).rsqrt()
+    some = w[:2000].double().cpu().numpy()
+    count = STARTS if generator.img_resolution <= 256 else STARTS // 4
+    with warnings.catch_warnings():  # an empty cluster keeps its first centre, which will do
+        warnings.simplefilter("ignore")
+        found, _ = kmeans2(some, some[: count - 1], minit="matrix")
+    centres = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(found).to(w)])
+    pictures = torch.cat([draw_w(generator, part) for part in centres.split(CHUNK)])
+    return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, pictures)
+
+
+def draw_w(generator: Generator, w: Tensor) -> Tensor:
+    """Images of w [N, w_dim], the same for all layers."""
+    ws = w.unsqueeze(1).repeat(1, generator.num_ws, 1)
+    return generator.synthesis(ws, noise_mode="const")  # type: ignore[no-any-return]

@@ -1,0 +1,101 @@
+"""Files of projected photos, so marked that a call can be stopped, continued and shared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import paste_back
+from stylemix.images.contact_sheet import grid
+from stylemix.images.sources import ImageSource
+from stylemix.images.write import save_image, to_pil
+from stylemix.inversion.latent import Latent, load_latent, save_latent
+from stylemix.inversion.portraits import Portrait
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.models.model import Model
+
+CELL = 256  # px of a picture side by side with others
+SUFFIX = ".latent.safetensors"
+
+
+def own_share(sources: list[ImageSource]) -> list[int]:
+    """Which photos this process does when torchrun has started several; all of them alone."""
+    rank, world = (int(os.environ.get(key, d)) for key, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    return list(range(rank, len(sources), world))
+
+
+def mark_of(
+    portrait: Portrait,
+    model: Model,
+    settings: ProjectionSettings,
+    mask: Tensor | None = None,
+    salt: str | None = None,
+) -> str:
+    """A mark "salt:hash" of what a projection depends on: the face's pixels, model and settings.
+
+    The salt is a new one unless given, so that marks of one photo in two files are not alike.
+    """
+    salt = salt or secrets.token_hex(8)
+    digest = hashlib.blake2b(key=salt.encode(), digest_size=16)
+    digest.update(f"{model.fingerprint} {sorted(asdict(settings).items())}".encode())
+    for tensor in (portrait.image, mask):
+        if tensor is not None:
+            digest.update(tensor.cpu().float().numpy().tobytes())
+    return f"{salt}:{digest.hexdigest()}"
+
+
+def find_done(
+    path: Path,
+    portrait: Portrait,
+    model: Model,
+    settings: ProjectionSettings,
+    mask: Tensor | None = None,
+) -> Latent | None:
+    """The latent of a file that was made of the same photo in the same way; None for others."""
+    if not path.is_file():
+        return None
+    try:
+        latent = load_latent(path, model)
+    except StylemixError:
+        return None  # of another model, or cut short: it is made again
+    if latent.photo is None or ":" not in latent.photo:
+        return None
+    salt = latent.photo.partition(":")[0]
+    same = latent.photo == mark_of(portrait, model, settings, mask, salt)
+    return latent if same else None
+
+
+def save_projection(
+    folder: Path, stem: str, portrait: Portrait, latent: Latent, images: tuple[Tensor, Tensor]
+) -> Path:
+    """Writes latent, reconstruction and side-by-side picture of a photo; returns the latent's path.
+
+    `images` are what the start and the result show, [C, H, W] in [-1, 1].
+    """
+    path = folder / f"{stem}{SUFFIX}"
+    before, after = (to_pil(image) for image in images)
+    save_image(folder / f"{stem}.recon.png", after, generated="composite")
+    sheet = grid(
+        [portrait.alignment.crop, before, after],
+        columns=3,
+        column_labels=["photo", "start", "reconstruction"],
+        cell=max(*after.size, CELL),
+    )
+    save_image(folder / f"{stem}.side-by-side.png", sheet, generated="composite")
+    save_latent(path, latent)  # last: who finds it finds the pictures too
+    return path
+
+
+def save_pasted(path: Path, photo: Image.Image, latent: Latent, image: Tensor) -> None:
+    """Writes a photo with an image [C, H, W] put back where its face was cut out."""
+    if latent.matrix is None:
+        raise StylemixError("got a latent without its photo's alignment; project the photo again")
+    pasted = paste_back(photo, to_pil(image), latent.matrix)
+    save_image(path, pasted, generated="composite")

@@ -1,0 +1,78 @@
+"""Reading `.npz` and `.npy` arrays of numbers; every size is checked before memory is used."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from stylemix.errors import StylemixError
+from stylemix.io.sniff import ZIP_ERRORS
+
+MAX_BYTES = 2**28  # a W+ code of 18 x 512 floats takes 36 kB
+_MAX_HEADER = 10_000  # characters, numpy's own default
+
+Array = NDArray[np.generic]
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Return the arrays of a `.npz` by name; StylemixError for objects, damage or huge members."""
+    arrays: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_BYTES:
+                raise StylemixError(
+                    f"{path}: got arrays of more than {MAX_BYTES >> 20} MB; expected latents; "
+                    "choose another file"
+                )
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                arrays[name] = _array(archive.read(member), str(path))
+    except ZIP_ERRORS as error:
+        raise _damaged(str(path)) from error
+    return arrays
+
+
+def read_npy(path: str | os.PathLike[str]) -> Array:
+    """Return the array of a `.npy`; StylemixError for objects, damage or a huge file."""
+    file = Path(path)
+    if file.stat().st_size > MAX_BYTES:
+        raise StylemixError(
+            f"{path}: got an array of more than {MAX_BYTES >> 20} MB; expected latents; "
+            "choose another file"
+        )
+    return _array(file.read_bytes(), str(path))
+
+
+def _array(data: bytes, name: str) -> Array:
+    stream = io.BytesIO(data)
+    try:
+        version = npy_format.read_magic(stream)
+        read = npy_format.read_array_header_1_0
+        if version != (1, 0):
+            read = npy_format.read_array_header_2_0
+        shape, fortran, dtype = read(stream, max_header_size=_MAX_HEADER)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise _damaged(name) from error
+    if dtype.kind not in "biuf":
+        raise StylemixError(
+            f"{name}: refused, it holds an array of {dtype.kind!a} objects; nothing in it was run; "
+            "expected numbers; get the file again from its author"
+        )
+    rest = data[stream.tell() :]
+    if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != len(rest):
+        raise _damaged(name)
+    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _damaged(name: str) -> StylemixError:
+    return StylemixError(
+        f"{name}: got a truncated or damaged file; expected a whole one; download or copy it again"
+    )

@@ -1,0 +1,1 @@
+"""Features and distances: of image sets, reconstructions, styles and avatars."""

@@ -1,0 +1,78 @@
+"""Who a picture shows, for measuring: a network that nothing here optimises.
+
+It learned without labels from families of generated faces (the same coarse and middle layers in
+other colours, poses and expressions) and from pairs of crops of one photo, by telling which belong
+together (InfoNCE, arXiv 1807.03748; pairs of changed pictures as in SimCLR, arXiv 2002.05709). See
+docs/recipes/train_judge.py.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stylemix.faces.alignment import Template
+from stylemix.faces.detector import load_weights
+from stylemix.faces.landmarks import face_crops
+from stylemix.metrics.mobilenet import as_rgb
+from stylemix.networks.config import DiscriminatorConfig
+from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.layers import FullyConnected
+
+SIZE = 64  # px of the crops
+LENGTH = 64  # of the embeddings
+TRUNK = DiscriminatorConfig(img_resolution=SIZE, img_channels=1, channel_base=1024, channel_max=192)
+
+
+class Judge(nn.Module):
+    """Crops [N, 3, 64, 64] in 0..255, eyes at `CROP_EYES`, to unit vectors [N, 64]."""
+
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Discriminator(TRUNK)
+        del self.trunk.b4  # its last block says real or fake, by the whole batch
+        self.head = FullyConnected(TRUNK.channels(4) * 16, LENGTH)
+        self.register_buffer("window", _oval(), persistent=False)
+
+    def forward(self, crops: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Embeddings [N, 64] of length one."""
+        # Black and white, and nothing but the face: neither light nor background are a person.
+        grey = (crops / 127.5 - 1).mean(dim=1, keepdim=True)
+        mean = (grey * self.window).sum(dim=(2, 3), keepdim=True) / self.window.sum()
+        power = ((grey - mean).square() * self.window).sum(dim=(2, 3), keepdim=True)
+        grey = (grey - mean) * (power / self.window.sum() + 1e-3).rsqrt() * self.window
+        maps = self.trunk.features(grey, dtype)[-1]
+        return functional.normalize(self.head(maps.float().flatten(1)), dim=1)
+
+
+def _oval() -> Tensor:
+    """1 over the face, 0 around it, [1, 1, 64, 64]."""
+    line = (torch.arange(SIZE) + 0.5) / SIZE
+    x, y = (line - 0.5) / 0.46, (line - 0.54) / 0.50
+    radius = (x[None, :].square() + y[:, None].square()).sqrt()
+    return ((1 - radius) * 10 + 0.5).clamp(0, 1)[None, None]
+
+
+@lru_cache(maxsize=2)
+def load_judge(device: str = "cpu") -> Judge:
+    """The network, loaded once for each device, in evaluation mode and without gradients."""
+    judge = Judge()
+    judge.load_state_dict({k: v.float() for k, v in load_weights("judge").items()})
+    return judge.eval().requires_grad_(False).to(device)
+
+
+@torch.no_grad()
+def judged_embedding(images: Tensor, template: Template) -> Tensor:
+    """Embeddings [N, 64] of aligned faces [N, C, H, H] in [-1, 1].
+
+    Without gradients, so that nothing can be optimised for it. Raises StylemixError for a template
+    without eyes.
+    """
+    crops = face_crops(as_rgb(images).float(), template, SIZE)
+    parts = [load_judge(str(images.device))(part) for part in crops.split(64)]
+    return torch.cat(parts)

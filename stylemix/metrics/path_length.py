@@ -1,0 +1,76 @@
+"""Perceptual path length: how much a picture changes for a small step in w.
+
+StyleGAN (arXiv 1812.04948, section 4.1) with the settings of StyleGAN2: in w, at the ends of paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from stylemix.metrics.distances import Array
+from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labels, to_rgb
+from stylemix.metrics.mobilenet import load_feature_network
+from stylemix.networks.generator import Generator
+
+EPSILON = 1e-4  # the step, in parts of the way from one w to another
+TRIM = 1  # per cent of the lengths that are left out at either end
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def feature_map_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances [N] of images [N, C, H, W] in [-1, 1] on five maps of MobileNetV2.
+
+    As LPIPS does without its learned weights (arXiv 1801.03924): at each pixel the channels of both
+    are scaled to length 1; squared differences are averaged over pixels and summed over maps.
+    """
+    network = load_feature_network(str(a.device))
+    maps = (network.maps(feature_input(to_rgb(images))) for images in (a, b))
+    distance = torch.zeros(len(a), device=a.device)
+    for one, two in zip(*maps, strict=True):
+        difference = F.normalize(one, dim=1) - F.normalize(two, dim=1)
+        distance += difference.square().sum(dim=1).mean(dim=(1, 2))
+    return distance
+
+
+@torch.no_grad()
+def path_lengths(
+    generator: Generator,
+    seeds: Sequence[int],
+    distance: Distance = feature_map_distance,
+    batch: int = 16,
+    reals: PictureSet | None = None,
+    show: bool = False,
+) -> Array:
+    """Squared lengths [N] of paths in w, one for each seed, as `distance` sees them.
+
+    A seed draws both ends z of its path, the first as `z_from_seed` does, and their common label
+    from `reals`.
+    """
+    lengths = []
+    for start in tqdm(range(0, len(seeds), batch), desc="Paths", disable=not show):
+        part = seeds[start : start + batch]
+        ends = [np.random.RandomState(seed).randn(2, generator.z_dim) for seed in part]
+        first, second = (
+            map_with_labels(generator, z, part, reals)
+            for z in torch.from_numpy(np.stack(ends)).unbind(1)
+        )
+        images = [
+            generator.synthesis(ws, noise_mode="const")
+            for ws in (first, first.lerp(second, EPSILON))
+        ]
+        lengths.append(distance(*images).double().cpu() / EPSILON**2)
+    return np.asarray(torch.cat(lengths).numpy())
+
+
+def mean_path_length(lengths: Array) -> float:
+    """Mean of path lengths [N] between their 1st and 99th percentile."""
+    low = np.percentile(lengths, TRIM, method="lower")
+    high = np.percentile(lengths, 100 - TRIM, method="higher")
+    return float(lengths[(lengths >= low) & (lengths <= high)].mean())

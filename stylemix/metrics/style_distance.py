@@ -1,0 +1,70 @@
+"""How far a picture is from a look: statistics of a frozen discriminator's features.
+
+Means and deviations of each channel, as in arbitrary style transfer (arXiv 1703.06868), in units of
+their spread over the model's own faces. What a picture shows moves them less than how it is drawn.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stylemix.metrics.mobilenet import as_rgb, bring_within, load_feature_network
+from stylemix.models.model import Model
+from stylemix.networks.latents import map_latents
+
+OWN = 256  # faces of the model that tell the spread
+CHUNK = 32
+SMALLEST, LARGEST = 128, 256  # px that MobileNetV2 looks at, for models without a discriminator
+
+
+class StyleMeter:
+    """Measures looks on pictures of one model."""
+
+    @torch.no_grad()
+    def __init__(self, model: Model, count: int = OWN) -> None:
+        self.model = model
+        generator = model.generator
+        draw = torch.Generator().manual_seed(0)
+        parts = []
+        for _ in range(0, count, CHUNK):
+            z = torch.randn([min(CHUNK, count), generator.z_dim], generator=draw)
+            ws = map_latents(generator, z)
+            parts.append(self._statistics(generator.synthesis(ws, noise_mode="const")))
+        stages = [torch.cat(stage) for stage in zip(*parts, strict=True)]
+        self.scales = [stage.std(dim=0).clamp(min=1e-4) for stage in stages]
+
+    def _statistics(self, images: Tensor) -> list[Tensor]:
+        """For each stage the means and deviations of its channels, [N, 2 C]."""
+        if self.model.discriminator is not None:
+            maps = self.model.discriminator.features(images)
+        else:
+            images = bring_within(as_rgb(images), SMALLEST, LARGEST)
+            maps = load_feature_network(str(images.device)).maps(images)
+        return [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
+
+    def rows(self, images: Tensor) -> Tensor:
+        """Statistics [N, S] of images [N, C, H, W] in [-1, 1], so scaled that stages count alike.
+
+        The squared length of a difference is the mean over stages and channels of squares in units
+        of the spread. Differentiable.
+        """
+        stages = self._statistics(images)
+        scaled = [s / c * s.shape[1] ** -0.5 for s, c in zip(stages, self.scales, strict=True)]
+        rows: Tensor = torch.cat(scaled, dim=1) * len(stages) ** -0.5
+        return rows
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> Tensor:
+        """The same of any number of images, without gradients."""
+        return torch.cat([self.rows(part) for part in images.split(CHUNK)])
+
+    def look(self, pictures: Tensor) -> Tensor:
+        """The look [S] of pictures [K, C, H, W]: the mean of their statistics."""
+        return self.describe(pictures).mean(dim=0)
+
+
+def style_distance(rows: Tensor, look: Tensor) -> Tensor:
+    """Squared distance [...] of statistics [..., S] from a look [S]."""
+    distance: Tensor = (rows - look).square().sum(dim=-1)
+    return distance

@@ -1,0 +1,215 @@
+"""The JSON that describes a model file: what is written, and what is believed when it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Template
+from stylemix.io.atomic import Json
+from stylemix.models.model import Model
+from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
+
+FORMAT = "stylemix-model"
+VERSION = 1
+MAX_JSON_BYTES = 10_000_000
+MAX_JSON_NODES = 100_000
+MAX_JSON_DEPTH = 32
+
+# The largest sizes believed from a file, so that a few bytes cannot ask for any amount of memory.
+LIMITS = {
+    "img_resolution": (4, 1024),
+    "img_channels": (1, 16),
+    "z_dim": (1, 8192),
+    "w_dim": (1, 8192),
+    "c_dim": (0, 65536),
+    "mapping_layers": (0, 32),
+    "channel_base": (4, 2**20),
+    "channel_max": (1, 8192),
+    "channel_min": (0, 8192),
+    "cmap_dim": (1, 8192),
+    "mbstd_group_size": (1, 4096),
+    "mbstd_num_channels": (1, 64),
+}
+MAX_FILTER_TAPS = 32
+SQUARE = (4, 4)  # base of a file that names none
+
+Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything of a model file but its weights."""
+
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig | None
+    template: Template
+    card: dict[str, Json]
+    fingerprint: str
+    origin: str
+
+
+def header_of(model: Model) -> dict[str, Json]:
+    """Return the header of a model as plain JSON values."""
+    discriminator = model.discriminator
+    return {
+        "generator": _sizes(model.generator.config),
+        "discriminator": None if discriminator is None else _sizes(discriminator.config),
+        "template": _plain(model.template.to_json()),
+        "card": _plain(model.card),
+        "fingerprint": model.fingerprint,
+        "origin": model.origin,
+    }
+
+
+def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
+    sizes = asdict(config)
+    if config.base == SQUARE:
+        del sizes["base"]  # so that files of square models stay what they were
+    for name in ("head", "channel_min", "fromrgb_at"):
+        if sizes.get(name) == getattr(type(config), name, None):
+            sizes.pop(name, None)  # so that older versions read them
+    return _plain(sizes)
+
+
+def _plain(value: object) -> Json:
+    """Return JSON values with lists in place of tuples."""
+    try:
+        plain: Json = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StylemixError(
+            f"cannot save the model card: {error}; expected text, finite numbers, lists and dicts; "
+            "change the card"
+        ) from error
+    return plain
+
+
+def parse_json(text: object, name: str) -> object:
+    """Return the values of a JSON text from a file; StylemixError when it is not proper JSON."""
+    try:
+        if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
+            raise ValueError("too long")
+        value: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StylemixError(
+            f"{name}: got a header that is not readable JSON; expected one written by stylemix; "
+            "the file is damaged: get it again"
+        ) from error
+    return value
+
+
+def copy_json(value: object, name: str) -> Json:
+    """Return a copy of plain values from a pickle; StylemixError for other types or huge ones.
+
+    A pickle may refer to one list many times over; such a tree of references is cut off here.
+    """
+    nodes = 0
+
+    def copy(item: object, depth: int) -> Json:
+        nonlocal nodes
+        nodes += 1
+        if nodes > MAX_JSON_NODES or depth > MAX_JSON_DEPTH:
+            raise _odd(name, "the header", "absurdly many values")
+        if isinstance(item, (list, tuple)):
+            return [copy(entry, depth + 1) for entry in item]
+        if isinstance(item, dict):
+            return {str(key): copy(entry, depth + 1) for key, entry in item.items()}
+        if item is None or isinstance(item, (bool, int, float, str)):
+            return item
+        raise _odd(name, "the header", f"a {type(item).__name__}")
+
+    return copy(value, 0)
+
+
+def parse_header(data: object, name: str) -> Header:
+    """Return the checked header of a model file; StylemixError in one line for anything odd."""
+    if not isinstance(data, dict):
+        raise _odd(name, "header", type(data).__name__)
+    sizes, card = data.get("discriminator"), data.get("card")
+    mark, origin = data.get("fingerprint"), data.get("origin")
+    if not isinstance(mark, str) or not isinstance(origin, str):
+        raise _odd(name, "fingerprint or origin", "nothing readable")
+    return Header(
+        generator=parse_config(GeneratorConfig, data.get("generator"), name),
+        discriminator=None if sizes is None else parse_config(DiscriminatorConfig, sizes, name),
+        template=parse_template(data.get("template"), name),
+        card=card if isinstance(card, dict) else {},
+        fingerprint=mark,
+        origin=origin,
+    )
+
+
+def parse_template(data: object, name: str) -> Template:
+    """Return the alignment template of a header; StylemixError that names the file if odd."""
+    try:
+        return Template.from_json(data)
+    except StylemixError as error:
+        raise StylemixError(f"{name}: {error}") from error
+
+
+def parse_config(kind: type[Config], data: object, name: str) -> Config:
+    """Return network sizes from JSON values, each within `LIMITS`."""
+    if not isinstance(data, dict):
+        raise _odd(name, "sizes", type(data).__name__)
+    known = {f.name: f for f in fields(kind)}
+    unknown = [str(key)[:40] for key in data if key not in known]
+    if unknown:
+        raise StylemixError(
+            f"{name}: got the unknown size {unknown[0]!a}; expected those that "
+            "this version knows; upgrade stylemix"
+        )
+    for key, entry in known.items():
+        if key not in data and entry.default is MISSING:
+            raise _odd(name, key, "nothing")
+    sizes: dict[str, Any] = {key: _size(key, value, name) for key, value in data.items()}
+    try:
+        config = kind(**sizes)
+    except StylemixError as error:
+        raise StylemixError(f"{name}: {error}") from error
+    if isinstance(config, DiscriminatorConfig) and config.channels(4) % config.mbstd_num_channels:
+        raise _odd(name, "mbstd_num_channels", str(config.mbstd_num_channels), "a divisor of width")
+    return config
+
+
+def _size(key: str, value: object, name: str) -> object:
+    if key in LIMITS:
+        low, high = LIMITS[key]
+        if value is None and key == "cmap_dim":
+            return None
+        if type(value) is int and low <= value <= high:
+            return value
+        raise _odd(name, key, _shown(value), f"{low} to {high}")
+    if key in ("base", "fromrgb_at"):
+        if isinstance(value, (list, tuple)) and all(type(side) is int for side in value):
+            return tuple(value)
+    elif key == "conv_clamp":
+        if value is None or (_is_number(value) and float(str(value)) > 0):
+            return value
+    elif key == "resample_filter":
+        if isinstance(value, (list, tuple)) and 0 < len(value) <= MAX_FILTER_TAPS:
+            taps = tuple(value)
+            if all(_is_number(tap) for tap in taps) and sum(taps) != 0:
+                return taps
+    elif isinstance(value, str):
+        return value
+    raise _odd(name, key, _shown(value))
+
+
+def _shown(value: object) -> str:
+    # Never the text of a container: one built of references to itself has no end.
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return ascii(value)[:40] if plain else f"a {type(value).__name__}"
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(float(str(value)))
+
+
+def _odd(name: str, what: str, got: str, expected: str = "what stylemix writes") -> StylemixError:
+    return StylemixError(
+        f"{name}: got {got} for {what}; expected {expected}; "
+        "the file is damaged: get it again from its author"
+    )

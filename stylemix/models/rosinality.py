@@ -1,0 +1,225 @@
+"""Checkpoints in the layout of rosinality/stylegan2-pytorch: `.pt` files with g_ema, g and d.
+
+The networks compute the same as ours under other names, so conversion is renaming and reshaping.
+Sizes are not stored there; they follow from the shapes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import template_for
+from stylemix.io.atomic import Json
+from stylemix.models.header import parse_config
+from stylemix.models.model import Model, build_discriminator, build_generator
+from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
+from stylemix.networks.foreign_channels import channel_rule
+from stylemix.networks.generator import Generator
+from stylemix.ops import setup_filter
+
+AVERAGE_SAMPLES = 10_000  # as many as the public projectors take for the mean w
+AVERAGE_SEED = 123
+NOISE_SEED = 0
+LAYER_LIMIT = 64
+
+Weights = dict[str, Tensor]
+
+_SYNTHESIS_LEAVES = {
+    "conv.weight": "weight",
+    "conv.modulation.weight": "affine.weight",
+    "conv.modulation.bias": "affine.bias",
+    "noise.weight": "noise_strength",
+    "activate.bias": "bias",
+    "bias": "bias",  # of to_rgb
+}
+
+
+def rosinality_model(data: Mapping[str, object], name: str) -> Model:
+    """Return the model of a loaded checkpoint: its averaged generator, and d where it is there."""
+    source = next(_tensors(data[k]) for k in ("g_ema", "g", "state_dict") if data.get(k))
+    try:
+        config, weights = _generator(source, name)
+        weights["mapping.w_avg"] = torch.zeros(config.w_dim)
+        generator = build_generator(config, weights, name)
+        discriminator = None
+        if isinstance(data.get("d"), dict):
+            d_config, d_weights = _discriminator(_tensors(data["d"]), name)
+            discriminator = build_discriminator(d_config, d_weights, name)
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        what = f"no {str(error)[:60]}" if isinstance(error, KeyError) else "weights of odd shapes"
+        raise StylemixError(
+            f"{name}: got a checkpoint with {what}; expected the layout of "
+            "rosinality/stylegan2-pytorch; choose another file"
+        ) from error
+    average = data.get("latent_avg")
+    if isinstance(average, Tensor) and average.numel() == config.w_dim:
+        w_avg = average.detach().to(torch.float32).reshape(-1)
+    else:
+        w_avg = _mean_w(generator)
+    if not bool(torch.isfinite(w_avg).all()):
+        raise StylemixError(f"{name}: got NaN in latent_avg; expected numbers; get the file again")
+    generator.mapping.w_avg.copy_(w_avg)
+    card: dict[str, Json] = {
+        "source": "rosinality/stylegan2-pytorch checkpoint",
+        "licence": "that of its authors; not covered by the licence of stylemix",
+    }
+    template = template_for(config.img_resolution, "rosinality")
+    return Model(generator, discriminator, template, card, "rosinality")
+
+
+def _tensors(part: object) -> Weights:
+    """Return the tensors of a state_dict; DataParallel's prefix is dropped."""
+    items = part.items() if isinstance(part, dict) else ()
+    return {str(k).removeprefix("module."): v for k, v in items if isinstance(v, Tensor)}
+
+
+def _mean_w(generator: Generator) -> Tensor:
+    """Return the mean w [w_dim] of many random z, for files that do not store it."""
+    z = np.random.RandomState(AVERAGE_SEED).randn(AVERAGE_SAMPLES, generator.z_dim)
+    chunks = [torch.from_numpy(z[i : i + 1000]) for i in range(0, AVERAGE_SAMPLES, 1000)]
+    with torch.no_grad():
+        sums = [generator.mapping(chunk)[:, 0].double().sum(dim=0) for chunk in chunks]
+    return (torch.stack(sums).sum(dim=0) / AVERAGE_SAMPLES).float()
+
+
+def _count(weights: Weights, pattern: str) -> int:
+    """Return one more than the largest index that `pattern` finds among the names, 0 for none."""
+    found = [int(m[1]) for key in weights if (m := re.match(pattern, key)) and len(m[1]) < 4]
+    return max(found, default=-1) + 1
+
+
+def _generator(source: Weights, name: str) -> tuple[GeneratorConfig, Weights]:
+    blocks = _count(source, r"to_rgbs\.(\d+)\.")
+    layers = _count(source, r"style\.(\d+)\.weight") - 1  # style.0 only normalises
+    if blocks > 8 or not 0 < layers < LAYER_LIMIT:
+        raise StylemixError(
+            f"{name}: got {blocks + 1} resolutions and {layers} mapping layers; expected at most 9 "
+            f"and 1 to {LAYER_LIMIT - 1}; choose another file"
+        )
+    table = {4: source["input.input"].shape[1]}
+    for k in range(blocks):
+        table[8 << k] = source[f"convs.{2 * k + 1}.conv.weight"].shape[1]
+        _check_blur(source.get(f"convs.{2 * k}.conv.blur.kernel"), name)
+    base, widest = channel_rule(table, name)
+    w_dim, z_dim = source["style.1.weight"].shape
+    sizes = {
+        "img_resolution": 4 << blocks,
+        "img_channels": source["to_rgb1.conv.weight"].shape[1],
+        "z_dim": z_dim,
+        "w_dim": w_dim,
+        "mapping_layers": layers,
+        "channel_base": base,
+        "channel_max": widest,
+    }
+    config = parse_config(GeneratorConfig, sizes, name)
+    weights = {"synthesis.b4.const": source["input.input"][0]}
+    for i in range(layers):
+        weights[f"mapping.fc{i}.weight"] = source[f"style.{i + 1}.weight"]
+        weights[f"mapping.fc{i}.bias"] = source[f"style.{i + 1}.bias"]
+    _add_layers(weights, source, blocks)
+    _add_buffers(weights, source, config)
+    return config, weights
+
+
+def _add_layers(weights: Weights, source: Weights, blocks: int) -> None:
+    layers = {"conv1": "b4.conv1", "to_rgb1": "b4.torgb"}
+    for k in range(blocks):
+        layers[f"convs.{2 * k}"] = f"b{8 << k}.conv0"
+        layers[f"convs.{2 * k + 1}"] = f"b{8 << k}.conv1"
+        layers[f"to_rgbs.{k}"] = f"b{8 << k}.torgb"
+    for theirs, ours in layers.items():
+        rgb = ours.endswith("torgb")
+        for leaf, own in _SYNTHESIS_LEAVES.items():
+            if (leaf in ("noise.weight", "activate.bias")) if rgb else leaf == "bias":
+                continue
+            value = source[f"{theirs}.{leaf}"]
+            if leaf == "conv.weight":
+                value = value[0]
+            elif leaf == "noise.weight":
+                value = value.reshape(())
+            elif leaf == "bias":
+                value = value.reshape(-1)
+            weights[f"synthesis.{ours}.{own}"] = value
+
+
+def _add_buffers(weights: Weights, source: Weights, config: GeneratorConfig) -> None:
+    """Add the stored noise maps, drawn where an old file has none, and the filters."""
+    taps = setup_filter(config.resample_filter)
+    draw = torch.Generator().manual_seed(NOISE_SEED)
+    for resolution in config.resolutions:
+        weights[f"synthesis.b{resolution}.resample_filter"] = taps
+        index = 2 * int(math.log2(resolution)) - 5
+        for layer, i in (("conv0", index), ("conv1", index + 1)):
+            if resolution == 4 and layer == "conv0":
+                continue
+            noise = source.get(f"noises.noise_{i}")
+            if noise is None:
+                noise = torch.randn([1, 1, resolution, resolution], generator=draw)
+            prefix = f"synthesis.b{resolution}.{layer}"
+            weights[f"{prefix}.noise_const"] = noise.reshape(noise.shape[-2:])
+            weights[f"{prefix}.resample_filter"] = taps
+
+
+def _check_blur(kernel: Tensor | None, name: str) -> None:
+    """Refuse a file whose upsampling filter is not the usual 1, 3, 3, 1."""
+    if kernel is None:
+        return
+    usual = setup_filter((1, 3, 3, 1))
+    found = kernel.float() / kernel.float().sum()
+    if found.shape != usual.shape or not torch.allclose(found, usual, atol=1e-3):
+        raise StylemixError(
+            f"{name}: got an uncommon upsampling filter; expected 1, 3, 3, 1; "
+            "this network cannot be converted, choose another"
+        )
+
+
+def _discriminator(source: Weights, name: str) -> tuple[DiscriminatorConfig, Weights]:
+    blocks = _count(source, r"convs\.(\d+)\.") - 1
+    if not 0 <= blocks <= 8:
+        raise StylemixError(
+            f"{name}: got a discriminator of {blocks + 1} resolutions; expected 1 to 9; "
+            "choose another file"
+        )
+    size = 4 << blocks
+    table = {size: source["convs.0.0.weight"].shape[0], 4: source["final_conv.0.weight"].shape[0]}
+    for k in range(blocks):
+        table[size >> (k + 1)] = source[f"convs.{k + 1}.conv2.1.weight"].shape[0]
+    base, widest = channel_rule(table, name)
+    sizes = {
+        "img_resolution": size,
+        "img_channels": source["convs.0.0.weight"].shape[1],
+        "channel_base": base,
+        "channel_max": widest,
+        "mbstd_num_channels": source["final_conv.0.weight"].shape[1] - table[4],
+    }
+    config = parse_config(DiscriminatorConfig, sizes, name)
+    return config, _discriminator_weights(source, config, blocks)
+
+
+def _discriminator_weights(source: Weights, config: DiscriminatorConfig, blocks: int) -> Weights:
+    size = config.img_resolution
+    names = {"b4.conv": ("final_conv.0.weight", "final_conv.1.bias")}
+    names["b4.fc"] = ("final_linear.0.weight", "final_linear.0.bias")
+    names["b4.out"] = ("final_linear.1.weight", "final_linear.1.bias")
+    names[f"b{size}.fromrgb"] = ("convs.0.0.weight", "convs.0.1.bias")
+    for k in range(1, blocks + 1):
+        block = f"b{size >> (k - 1)}"
+        names[f"{block}.conv0"] = (f"convs.{k}.conv1.0.weight", f"convs.{k}.conv1.1.bias")
+        names[f"{block}.conv1"] = (f"convs.{k}.conv2.1.weight", f"convs.{k}.conv2.2.bias")
+        names[f"{block}.skip"] = (f"convs.{k}.skip.1.weight", "")
+    taps = setup_filter(config.resample_filter)
+    weights: Weights = {f"b{size >> k}.resample_filter": taps for k in range(blocks)}
+    for ours, (weight, bias) in names.items():
+        weights[f"{ours}.weight"] = source[weight]
+        if bias:
+            weights[f"{ours}.bias"] = source[bias]
+        if ours not in ("b4.fc", "b4.out"):
+            weights[f"{ours}.resample_filter"] = taps
+    return weights

@@ -1,0 +1,143 @@
+"""Latents: z from seeds, truncation, style mixing by layers.
+
+Layers are numbered as the synthesis network takes its w (StyleGAN2, arXiv 1912.04958): one at 4 px,
+two at each resolution above, and one more for the colours of the last.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.networks.generator import Generator
+
+COARSE_PX = 8  # up to here pose and shape of the head
+MIDDLE_PX = 32  # up to here features and hair; above, colours and texture
+FINE_LAYERS = 2  # small networks end below 64 px; their last layers are fine all the same
+
+_RANGE_PX = re.compile(r"(\d{1,5})(?:px)?-(\d{1,5})px|(\d{1,5})px")
+_RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
+
+
+def z_from_seed(seed: int, z_dim: int) -> Tensor:
+    """Return z [1, z_dim] in float64 for a seed, the same as the public tools draw for it."""
+    if not 0 <= seed < 2**32:
+        raise StylemixError(f"got seed {seed}; expected 0 to {2**32 - 1}; choose another")
+    return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim))
+
+
+def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
+    """Return ws [N, L, w_dim] of z [N, z_dim], truncated by `psi`.
+
+    A conditional generator gets no class: what is common to all of them.
+    """
+    z = z.to(generator.mapping.w_avg)
+    c = torch.zeros([len(z), generator.c_dim], device=z.device) if generator.c_dim else None
+    return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
+
+
+def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+    """Return w [..., L, w_dim] moved towards w_avg [w_dim], to psi of the distance.
+
+    psi 1 leaves w, 0 gives the average face; only layers below `cutoff` move (None: all).
+    """
+    if psi == 1:
+        return w
+    head = w_avg.to(w).lerp(w[..., :cutoff, :], psi)
+    return head if cutoff is None else torch.cat([head, w[..., cutoff:, :]], dim=-2)
+
+
+def mix(
+    w_a: Tensor, w_b: Tensor, layers: Sequence[int] | None = None, strength: float = 1.0
+) -> Tensor:
+    """Return w_a [..., L, w_dim] with `layers` (None: all) moved towards w_b by `strength`.
+
+    Strength 0 leaves w_a, 1 takes the layers of w_b, more goes beyond them.
+    """
+    if w_a.shape[-2:] != w_b.shape[-2:]:
+        raise StylemixError(
+            f"got latents of shapes {list(w_a.shape)} and {list(w_b.shape)}; expected the same "
+            "layers and width; use latents of one model"
+        )
+    own, other = torch.broadcast_tensors(w_a, w_b.to(w_a))
+    chosen = list(range(w_a.shape[-2])) if layers is None else list(layers)
+    mixed: Tensor = own.clone()
+    mixed[..., chosen, :] = own[..., chosen, :].lerp(other[..., chosen, :], strength)
+    return mixed
+
+
+def layer_resolutions(img_resolution: int) -> list[int]:
+    """Return the resolution in px of every w: [4, 8, 8, 16, 16, ..., img_resolution]."""
+    if img_resolution < 4 or img_resolution & (img_resolution - 1):
+        raise StylemixError(
+            f"got resolution {img_resolution}; expected a power of two from 4 on; choose one"
+        )
+    steps = int(math.log2(img_resolution))
+    inner = [1 << step for step in range(3, steps + 1) for _ in range(2)]
+    return [4, *inner, img_resolution]
+
+
+def bands(img_resolution: int) -> dict[str, tuple[int, ...]]:
+    """Return the layers of "coarse" (to 8 px), "middle" (16 to 32 px) and "fine" (the rest).
+
+    The last two layers are always fine, also in networks that end at 32 px or below.
+    """
+    pixels = layer_resolutions(img_resolution)
+    first_fine = min(
+        next((i for i, px in enumerate(pixels) if px > MIDDLE_PX), len(pixels)),
+        len(pixels) - FINE_LAYERS,
+    )
+    first_middle = min(sum(px <= COARSE_PX for px in pixels), first_fine)
+    return {
+        "coarse": tuple(range(first_middle)),
+        "middle": tuple(range(first_middle, first_fine)),
+        "fine": tuple(range(first_fine, len(pixels))),
+    }
+
+
+def parse_layers(text: str, img_resolution: int) -> tuple[int, ...]:
+    """Return the sorted layers that a text names, for a generator of `img_resolution` px.
+
+    Takes "all", "coarse", "middle", "fine", pixels ("8px", "16-64px") and numbers ("0-3", "7"),
+    combined with commas.
+    """
+    layers: set[int] = set()
+    for part in text.lower().replace(" ", "").split(","):
+        layers.update(_parse_part(part, img_resolution))
+    return tuple(sorted(layers))
+
+
+def _parse_part(part: str, img_resolution: int) -> Sequence[int]:
+    pixels = layer_resolutions(img_resolution)
+    named = bands(img_resolution)
+    if part == "all":
+        return range(len(pixels))
+    if part in named:
+        return named[part]
+    if found := _RANGE_PX.fullmatch(part):
+        low, high = int(found[1] or found[3]), int(found[2] or found[3])
+        chosen = [i for i, px in enumerate(pixels) if low <= px <= high]
+        if not chosen:
+            raise StylemixError(
+                f"got layers {part!r}; expected pixels from 4 to {img_resolution}, in powers of "
+                "two, the smaller one first; change --layers"
+            )
+        return chosen
+    if found := _RANGE.fullmatch(part):
+        first, last = int(found[1]), int(found[2] or found[1])
+        if first <= last < len(pixels):
+            return range(first, last + 1)
+        raise StylemixError(
+            f"got layers {part!r}; expected numbers from 0 to {len(pixels) - 1} for a model of "
+            f"{img_resolution} px, the smaller one first; change --layers"
+        )
+    raise StylemixError(
+        f"got layers {part!a}; expected all, coarse, middle, fine, pixels such as 16-64px or "
+        "numbers such as 0-3, with commas between; change --layers"
+    )

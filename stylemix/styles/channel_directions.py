@@ -1,0 +1,173 @@
+"""Directions in style space: one channel of one layer, or the few channels that a reading obeys.
+
+StyleSpace (arXiv 2011.12799): the numbers that scale the features of a layer move a picture more
+locally than w does, since a w reaches all of a layer's channels at once. Which channels a reading
+obeys is told by its slope along them, not by whether they go together in generated faces: channels
+of a layer share a w, so that most which go with a smile do not make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.models.model import Model
+from stylemix.networks.generator import Generator
+from stylemix.networks.latents import map_latents
+from stylemix.styles.directions import readings
+from stylemix.styles.style import Style
+
+FACES = 512  # generated faces at which slopes are taken
+CHECKED = 64  # further ones, on which the length is measured
+BATCH = 16
+FEW = 40  # channels that make a direction
+LATENTS = 4000  # for the spread of a channel
+PSI = 0.7  # truncation of the faces that the length is measured on, as commands draw seeds
+MOST_SCALE = 2.0  # a reading that saturates is not chased further
+
+Progress = Callable[[int, int], None]
+
+
+@torch.no_grad()
+def channel_deviations(generator: Generator, seed: int = 0) -> dict[str, Tensor]:
+    """Standard deviations of all channels over the model's faces: {"b4.conv1": [C], ...}."""
+    z = torch.randn([LATENTS, generator.z_dim], generator=torch.Generator().manual_seed(seed))
+    parts = [generator.synthesis.styles(map_latents(generator, part)) for part in z.split(1000)]
+    return {name: torch.cat([part[name] for part in parts]).std(dim=0) for name in parts[0]}
+
+
+def channel_style(model: Model, layer: str, number: int) -> Style:
+    """The style that moves one channel by one of its standard deviations at strength 1.
+
+    Raises StylemixError for a layer that the model lacks, or a number that the layer lacks.
+    """
+    deviations = channel_deviations(model.generator)
+    if layer not in deviations:
+        raise StylemixError(
+            f"got a channel of the layer {layer[:40]!a}; expected one of {', '.join(deviations)}; "
+            "change it"
+        )
+    width = len(deviations[layer])
+    if number >= width:
+        raise StylemixError(
+            f"got channel {number} of {layer}; expected 0 to {width - 1}; change it"
+        )
+    offset = torch.zeros(width)
+    offset[number] = deviations[layer][number].cpu()
+    info = {"name": f"channel-{layer}-{number}", "method": "channel"}
+    return Style(model.fingerprint, offsets={layer: offset}, info={**info})
+
+
+def reading_channels(
+    model: Model,
+    samples: int = FACES,
+    seed: int = 0,
+    count: int = FEW,
+    progress: Progress | None = None,
+) -> dict[str, Style]:
+    """For each of `readings` the style that moves it with few channels, and the others little.
+
+    Channels count in their standard deviations. The move is the shortest whose slopes are 1 for
+    the reading and 0 for the others; the half of the channels that it uses least is left out, and
+    it is solved again, until `count` are left. At last it is brought to the length that moves the
+    reading of further faces by one standard deviation.
+
+    Args:
+        model: with a face template.
+        samples: generated faces at which slopes are taken.
+        seed: of their latents.
+        count: channels of each direction.
+        progress: called with (done, samples).
+    """
+    deviations = channel_deviations(model.generator, seed)
+    names, slopes, spread = _slopes(model, deviations, samples, seed, progress)
+    out = {}
+    for k, name in enumerate(names):
+        move = _split(_few(slopes, k, count), deviations)
+        moved = _moved(model, move, name, seed) / float(spread[k].clamp(min=1e-9))
+        scale = min(1 / max(moved, 1e-9), MOST_SCALE)
+        offsets = {layer: scale * part.cpu() for layer, part in move.items() if bool(part.any())}
+        title = f"{name}-channels"
+        out[title] = Style(
+            model.fingerprint, offsets=offsets, info={"name": title, "method": "channels"}
+        )
+    return out
+
+
+def _slopes(
+    model: Model, deviations: dict[str, Tensor], samples: int, seed: int, progress: Progress | None
+) -> tuple[list[str], Tensor, Tensor]:
+    """Names; slopes [K, C] of readings along channels, both in deviations; deviations [K]."""
+    draw = torch.Generator().manual_seed(seed)
+    generator, names = model.generator, list[str]()
+    found, values = [], []
+    for start in range(0, samples, BATCH):
+        z = torch.randn([min(BATCH, samples - start), generator.z_dim], generator=draw)
+        with torch.no_grad():
+            styles = generator.synthesis.styles(map_latents(generator, z))
+        styles = {name: style.requires_grad_(True) for name, style in styles.items()}
+        images = generator.synthesis.from_styles(styles, noise_mode="const").clamp(-1, 1)
+        read = readings(images, model.template)
+        names = list(read)
+        rows = []
+        for value in read.values():
+            parts = torch.autograd.grad(value.sum(), list(styles.values()), retain_graph=True)
+            rows.append(torch.cat(parts, dim=1))
+        found.append(torch.stack(rows, dim=1).cpu())
+        values.append(torch.stack(list(read.values()), dim=1).detach().cpu())
+        if progress is not None:
+            progress(start + len(z), samples)
+    spread = torch.cat(values).std(dim=0)
+    scale = torch.cat(list(deviations.values())).cpu() / spread.clamp(min=1e-9)[:, None]
+    return names, _typical(torch.cat(found).nan_to_num(0, 0, 0) * scale), spread
+
+
+def _typical(slopes: Tensor) -> Tensor:
+    """The mean [K, C] over faces [N, K, C], none of which counts more than the middle one.
+
+    A reading that is nearly all or nothing, as smiles are, is steep in a few faces only.
+    """
+    lengths = slopes.norm(dim=2, keepdim=True)
+    middle = lengths.where(lengths > 0, torch.nan).nanmedian(dim=0).values.nan_to_num(0)
+    shares: Tensor = (middle / lengths.clamp(min=1e-12)).clamp(max=1)
+    return (slopes * shares).mean(dim=0)
+
+
+def _few(slopes: Tensor, k: int, count: int) -> Tensor:
+    """The move [C] of at most `count` channels along which reading k alone changes, by 1."""
+    chosen = torch.arange(slopes.shape[1])
+    while True:
+        # A pseudo-inverse is the shortest solution.
+        shortest: Tensor = torch.linalg.pinv(slopes[:, chosen].double())[:, k].float()
+        if len(chosen) <= count:
+            break
+        most = shortest.abs().topk(max(count, len(chosen) // 2)).indices
+        chosen = chosen[most]
+    return torch.zeros(slopes.shape[1]).index_copy(0, chosen, shortest)
+
+
+def _split(move: Tensor, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A move [C] in deviations as offsets of layers."""
+    parts = move.split([len(one) for one in deviations.values()])
+    return {
+        name: part.to(one) * one
+        for part, (name, one) in zip(parts, deviations.items(), strict=True)
+    }
+
+
+@torch.no_grad()
+def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float:
+    """Half of what a reading differs between plus and minus the move, a mean over faces."""
+    generator, draw = model.generator, torch.Generator().manual_seed(seed + 1)
+    total = 0.0
+    for _ in range(0, CHECKED, BATCH):
+        z = torch.randn([BATCH, generator.z_dim], generator=draw)
+        ws = map_latents(generator, z, PSI)
+        for sign in (1, -1):
+            offset = {layer: sign * part for layer, part in move.items()}
+            images = generator.synthesis(ws, noise_mode="const", styles_offset=offset)
+            total += sign * float(readings(images.clamp(-1, 1), model.template)[name].sum()) / 2
+    return total / CHECKED

@@ -1,0 +1,245 @@
+"""Directions in w along which a face changes in one respect: without labels, or with readings.
+
+Without labels: SeFa (arXiv 2007.06600), what the style layers react to most, and principal
+components of mapped latents (GANSpace, arXiv 2004.02546). With labels: what the networks of
+`face_readings` see in generated faces, each reading's direction leaving the others as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Template
+from stylemix.faces.landmarks import EXPRESSIONS, LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
+from stylemix.io.atomic import Json
+from stylemix.models.model import Model
+from stylemix.networks.generator import Generator
+from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.styles.style import Style
+
+SAMPLES = 4000  # generated faces that the readings are learned from
+BATCH = 32
+SMOOTHING = 0.1  # of the regression, in parts of the mean variance of w
+LEAST = 0.1  # a resolution's part in a direction, below which it is left out
+MOST_LOGIT = 6.0  # a network that is surer than that is not more right
+UPPER_LIP, LOWER_LIP = 62, 66
+MOUTH = slice(48, 68)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Direction:
+    """A way to move every w.
+
+    Attributes:
+        name: what changes.
+        shift: the way [L, w_dim] that strength 1 goes.
+        explained: for readings, the part of their variance that w tells linearly, on faces set
+            aside; for principal components, their part of the variance of w; for SeFa, the part of
+            the reaction of the layers.
+    """
+
+    name: str
+    shift: Tensor
+    explained: float
+
+    def style(self, model: Model) -> Style:
+        """A style that goes this way, so that it can be saved and mixed."""
+        info: dict[str, Json] = {"name": self.name, "method": "direction"}
+        info["explained"] = round(self.explained, 4)
+        return Style(model.fingerprint, shift=self.shift.cpu(), info=info)
+
+
+@torch.no_grad()
+def semantic_directions(
+    generator: Generator, layers: Sequence[int] | None = None, count: int = 10
+) -> list[Direction]:
+    """SeFa: the ways of w to which the style layers react most, strongest first.
+
+    Eigenvectors of the affine layers' weights, each row brought to the same length. The sign of a
+    way means nothing; strength 1 is one standard deviation of mapped w along it.
+
+    Args:
+        generator: its affine layers are looked at, colours included.
+        layers: numbers of the w that are to react; None for all.
+        count: how many.
+    """
+    rows: list[Tensor] = []
+    index = 0
+    for block in generator.synthesis.blocks().values():
+        for offset, layer in enumerate(block.layers.values()):
+            if layers is None or index + offset in layers:
+                rows.append(layer.affine.weight)
+        index += len(block.layers) - 1
+    if not rows:
+        raise StylemixError(
+            f"got layers {list(layers or [])}; expected some of 0 to {generator.num_ws - 1}"
+        )
+    weight = torch.nn.functional.normalize(torch.cat(rows).double().cpu(), dim=1)
+    values, vectors = torch.linalg.eigh(weight.t() @ weight)
+    values, vectors = values.flip(0), vectors.flip(1)[:, :count]
+    deviations = (_mapped(generator, SAMPLES).double().cpu() @ vectors).std(dim=0)
+    chosen = torch.zeros([generator.num_ws, 1])
+    chosen[list(range(generator.num_ws) if layers is None else layers)] = 1
+    return [
+        Direction(f"sefa-{i}", chosen * (vector * deviation).float(), float(value / values.sum()))
+        for i, (vector, deviation, value) in enumerate(
+            zip(vectors.t(), deviations, values, strict=False)
+        )
+    ]
+
+
+@torch.no_grad()
+def principal_directions(generator: Generator, count: int = 10) -> list[Direction]:
+    """GANSpace: principal components of mapped latents; strength 1 is one standard deviation."""
+    w = _mapped(generator, 10_000).double().cpu()
+    values, vectors = torch.linalg.eigh(torch.cov(w.t()))
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)[:, :count]
+    everywhere = torch.ones([generator.num_ws, 1])
+    return [
+        Direction(
+            f"pca-{i}", everywhere * (vector * value.sqrt()).float(), float(value / values.sum())
+        )
+        for i, (vector, value) in enumerate(zip(vectors.t(), values, strict=False))
+    ]
+
+
+def readings(images: Tensor, template: Template) -> dict[str, Tensor]:
+    """What is read from aligned faces [N, 3, H, H] in [-1, 1], by name: [N] each.
+
+    smile: log-odds of a happy expression. yaw: the nose's way to the viewer's right. pitch: the
+    nose's way from the eyes to the mouth. mouth: the gap between the lips, in distances of the
+    eyes. light: brightness right of the nose less that on the left, of their sum.
+    """
+    points = landmarks(images, template)
+    left, right = points[:, LEFT_EYE].mean(dim=1), points[:, RIGHT_EYE].mean(dim=1)
+    eyes, mouth = (left + right) / 2, points[:, MOUTH].mean(dim=1)
+    apart = (right - left).norm(dim=1)
+    gap = (points[:, LOWER_LIP] - points[:, UPPER_LIP]).norm(dim=1)
+    return {
+        "smile": smile_log_odds(images, template).clamp(-MOST_LOGIT, MOST_LOGIT),
+        "yaw": yaw(points),
+        "pitch": (points[:, 30, 1] - eyes[:, 1]) / (mouth[:, 1] - eyes[:, 1]),
+        "mouth": gap / apart,
+        "light": _light(images, template),
+    }
+
+
+def smile_log_odds(images: Tensor, template: Template) -> Tensor:
+    """Log-odds [N] of a happy expression of aligned faces [N, 3, H, H], within +-20.7."""
+    happy = expressions(images, template)[:, EXPRESSIONS.index("happy")]
+    return torch.logit(happy.double(), 1e-9).to(images)
+
+
+def _light(images: Tensor, template: Template) -> Tensor:
+    """How much brighter the right half of the face is than the left one, [N] in -1..1."""
+    if template.eyes is None:
+        raise StylemixError(f"got template {template.name!r} without eyes; expected one for faces")
+    (x0, y0), (x1, _) = template.eyes
+    size, apart = images.shape[3], x1 - x0
+    middle = (x0 + x1) / 2
+    rows = slice(round(y0 * size), round((y0 + apart) * size))
+    grey = (images[:, :, rows].mean(dim=1) + 1) / 2
+    left = grey[:, :, round(x0 * size) : round(middle * size)].mean(dim=(1, 2))
+    right = grey[:, :, round(middle * size) : round(x1 * size)].mean(dim=(1, 2))
+    return (right - left) / (right + left).clamp(min=1e-3)
+
+
+def read_directions(
+    model: Model, samples: int = SAMPLES, seed: int = 0, progress: Progress | None = None
+) -> list[Direction]:
+    """Directions of all `readings`, each in the resolutions that decide it.
+
+    Faces are generated from latents that are new at each resolution, so that a linear regression B
+    of the readings on all of them tells which resolution does what. The direction of reading k is
+    the most likely d (shortest after whitening) with B d = e_k: it moves that reading, and not what
+    the data merely have together with it. Resolutions with a small part in it are then left out,
+    and it is solved again. Strength 1 is one standard deviation of the latents in its way.
+
+    Args:
+        model: with a face template.
+        samples: generated faces to read; a tenth is set aside.
+        seed: of their latents.
+        progress: called with (done, samples).
+    """
+    names, w, y = _sample_readings(model, samples, seed, progress)
+    kept = len(w) - max(len(w) // 10, 1)
+    centred = (w - w[:kept].mean(dim=0)).flatten(1)
+    y = (y - y[:kept].mean(dim=0)) / y[:kept].std(dim=0)
+    spread = torch.cov(centred[:kept].t())
+    ridge = SMOOTHING * spread.diagonal().mean() * torch.eye(len(spread)).double()
+    across = centred[:kept].t() @ y[:kept] / (kept - 1)
+    slopes = torch.linalg.solve(spread + ridge, across).t()  # B [K, G * w_dim]
+    error = (y[kept:] - centred[kept:] @ slopes.t()).square().mean(dim=0)
+    explained = 1 - error / y[kept:].square().mean(dim=0)
+    groups = _groups(model.generator)
+    out = []
+    for k, name in enumerate(names):
+        everything = list(range(len(groups)))
+        _, shares = _likeliest(spread, slopes, k, everything, w.shape[2])
+        parts = [g for g in everything if shares[g] >= LEAST]
+        d, _ = _likeliest(spread, slopes, k, parts, w.shape[2])
+        shift = torch.zeros([model.generator.num_ws, w.shape[2]])
+        for g, row in zip(parts, d, strict=True):
+            shift[groups[g]] = row.float()
+        out.append(Direction(name, shift, float(explained[k])))
+    return out
+
+
+def _likeliest(
+    spread: Tensor, slopes: Tensor, k: int, parts: list[int], width: int
+) -> tuple[Tensor, Tensor]:
+    """The d [P, w_dim] in some parts of the latents along which reading k alone moves.
+
+    Its whitened length is 1; also how much each part has of that, [P].
+    """
+    some = torch.cat([torch.arange(width) + g * width for g in parts])
+    spread, slopes = spread[some][:, some], slopes[:, some]
+    likely = spread @ slopes.t()
+    d = (likely @ torch.linalg.inv(slopes @ likely))[:, k]
+    tiny = 1e-6 * spread.diagonal().mean() * torch.eye(len(spread)).double()
+    shares = (d * torch.linalg.solve(spread + tiny, d)).view(len(parts), -1).sum(dim=1)
+    return (d / shares.sum().sqrt()).view(len(parts), -1), shares / shares.sum()
+
+
+@torch.no_grad()
+def _sample_readings(
+    model: Model, samples: int, seed: int, progress: Progress | None
+) -> tuple[list[str], Tensor, Tensor]:
+    """Names; latents [N, G, w_dim], one for each resolution; readings [N, K]; in float64."""
+    generator = model.generator
+    groups = _groups(generator)
+    draw = torch.Generator().manual_seed(seed)
+    latents, values, names = [], [], []
+    for start in range(0, samples, BATCH):
+        count = min(BATCH, samples - start)
+        z = torch.randn([count * len(groups), generator.z_dim], generator=draw)
+        w = map_latents(generator, z)[:, 0].unflatten(0, (count, len(groups)))
+        ws = torch.cat([w[:, [g] * len(rows)] for g, rows in enumerate(groups)], dim=1)
+        images = generator.synthesis(ws, noise_mode="const").clamp(-1, 1)
+        found = readings(images, model.template)
+        names = list(found)
+        latents.append(w.double().cpu())
+        values.append(torch.stack(list(found.values()), dim=1).double().cpu())
+        if progress is not None:
+            progress(start + count, samples)
+    return names, torch.cat(latents), torch.cat(values)
+
+
+def _groups(generator: Generator) -> list[list[int]]:
+    """The numbers of the w of each resolution, coarsest first."""
+    pixels = layer_resolutions(generator.img_resolution)
+    return [[i for i, px in enumerate(pixels) if px == size] for size in sorted(set(pixels))]
+
+
+def _mapped(generator: Generator, count: int) -> Tensor:
+    """Mapped latents [count, w_dim], from a fixed seed."""
+    draw = torch.Generator().manual_seed(0)
+    z = torch.randn([count, generator.z_dim], generator=draw)
+    return torch.cat([map_latents(generator, part)[:, 0] for part in z.split(1000)])

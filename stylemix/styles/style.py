@@ -1,0 +1,293 @@
+"""Style files: what turns a person's picture into an avatar, tied to one base model.
+
+A style is any of three parts. A *shift* of w moves the latent; *offsets* in style space
+(StyleDomain, arXiv 2212.10229) change a look in a few thousand numbers; *weights* are differences
+of the synthesis network and carry an illustrator's hand. All three add and scale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.io.atomic import Json, atomic_write
+from stylemix.io.sniff import sniff
+from stylemix.models.header import copy_json, parse_json
+from stylemix.models.model import Model
+from stylemix.networks.generator import Generator
+from stylemix.networks.latents import parse_layers
+from stylemix.safe_pickle.reader import load, write_pickle
+
+FORMAT = "stylemix-style"
+VERSION = 1
+MOST_STRENGTH = 100.0
+ASSETS = Path(__file__).resolve().parents[1] / "assets" / "styles"
+DIRECTIONS = ASSETS.parent / "directions"
+
+
+@dataclass
+class Style:
+    """A style for the model with the fingerprint `base`.
+
+    Attributes:
+        base: fingerprint of the model that it was made on.
+        strength: recommended strength, 1 unless measured otherwise.
+        psi: truncation of the person (latent and own weights) at full strength, 0 to 1. Far styles
+            know faces near the average better than the far latents that photos are projected to.
+        layers: recommended layers, as `latents.parse_layers` reads them.
+        shift: added to w, [L, w_dim].
+        offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
+        weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
+        statistics: the look of its pictures, as `style_distance` measures it on the base, [S].
+        info: name, licence, credit, consent, number of pictures, scores; JSON values.
+    """
+
+    base: str
+    strength: float = 1.0
+    psi: float = 1.0
+    layers: str = "all"
+    shift: Tensor | None = None
+    offsets: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    statistics: Tensor | None = None
+    info: dict[str, Json] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts under the names of the file."""
+        out = {} if self.shift is None else {"shift": self.shift}
+        if self.statistics is not None:
+            out["statistics"] = self.statistics
+        out |= {f"offset.{key}": value for key, value in self.offsets.items()}
+        out |= {f"weight.{key}": value for key, value in self.weights.items()}
+        return out
+
+    def check(self, model: Model, name: str = "style") -> Style:
+        """Returns the style; StylemixError in one line if it does not fit the model."""
+        if self.base != model.fingerprint:
+            raise StylemixError(
+                f"{name}: got a style of the base {self.base[:40]}; expected one of "
+                f"{model.fingerprint}; make it again with stylemix adapt, or name its own --model"
+            )
+        shapes = _shapes(model.generator)
+        for key, value in self.tensors().items():
+            if key == "statistics" and value.ndim == 1:
+                continue
+            if shapes.get(key) != tuple(value.shape):
+                raise StylemixError(
+                    f"{name}: got {key[:60]!a} of shape {list(value.shape)}; expected "
+                    f"{shapes.get(key, 'no such part')}; get the file again from its author"
+                )
+        try:
+            parse_layers(self.layers, model.generator.img_resolution)
+        except StylemixError as error:
+            raise StylemixError(f"{name}: {error}") from error
+        return self
+
+
+def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
+    """The shapes that the parts of a style must have, by name."""
+    config = generator.config
+    out: dict[str, tuple[int, ...]] = {"shift": (config.num_ws, config.w_dim)}
+    for block_name, block in generator.synthesis.blocks().items():
+        for kind, layer in block.layers.items():
+            out[f"offset.{block_name}.{kind}"] = (layer.affine.weight.shape[0],)
+    for name, parameter in generator.synthesis.named_parameters():
+        out[f"weight.{name}"] = tuple(parameter.shape)
+    return out
+
+
+def save_style(path: str | os.PathLike[str], style: Style) -> None:
+    """Writes a style: `.pkl` of plain containers and arrays, else safetensors; half precision."""
+    check_style_path(path)
+    check_strength(style.strength)
+    tensors = {
+        key: value.detach().to("cpu", torch.float16).contiguous().clone()
+        for key, value in style.tensors().items()
+    }
+    for key, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise StylemixError(f"cannot save {path}: got values of {key} that are not finite")
+    header: dict[str, Json] = {
+        "base": style.base,
+        "strength": style.strength,
+        "psi": style.psi,
+        "layers": style.layers,
+        "info": style.info,
+    }
+    if Path(path).suffix.lower() == ".pkl":
+        arrays = {key: value.numpy() for key, value in tensors.items()}
+        content = {"format": FORMAT, "version": VERSION, "config": header, "tensors": arrays}
+        write_pickle(path, content)
+        return
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
+    metadata = {"format": FORMAT, "version": str(VERSION), "config": text}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
+    """One style that does what several do with these strengths; their `layers` are not kept.
+
+    Only shifts, offsets and weights add up; the smallest `psi` is taken.
+    """
+    total = Style(base, psi=min((style.psi for style, _ in parts), default=1.0))
+    for style, strength in parts:
+        if style.shift is not None:
+            moved = strength * style.shift
+            total.shift = moved if total.shift is None else total.shift + moved
+        for mine, theirs in ((total.offsets, style.offsets), (total.weights, style.weights)):
+            for name, value in theirs.items():
+                mine[name] = mine.get(name, 0) + strength * value
+    return total
+
+
+def check_strength(strength: float) -> None:
+    """Raises StylemixError for a strength that is no number, or beyond all reason."""
+    if not abs(strength) <= MOST_STRENGTH:  # so written that NaN is refused as well
+        raise StylemixError(
+            f"got strength {strength}; expected {-MOST_STRENGTH:.0f} to {MOST_STRENGTH:.0f}, "
+            "1 for a style as it was made; change it"
+        )
+
+
+def check_style_path(path: str | os.PathLike[str]) -> None:
+    """Raises StylemixError for a file name that is not of a style."""
+    if Path(path).suffix.lower() not in (".pkl", ".stylemix", ".safetensors"):
+        raise StylemixError(
+            f"got the style file name {path}; expected .pkl, .stylemix or .safetensors at its end; "
+            "change it"
+        )
+
+
+def shipped_styles() -> list[str]:
+    """Names of the styles that come with the package."""
+    return sorted(file.stem for file in ASSETS.glob("*.pkl"))
+
+
+def shipped_directions() -> list[str]:
+    """Names of the directions that come with the package; they are styles, too."""
+    return sorted(file.stem for file in DIRECTIONS.glob("*.pkl"))
+
+
+def find_style(path: str | os.PathLike[str]) -> Path:
+    """The file that a path, or the name of a shipped style or direction, stands for."""
+    file = Path(path).expanduser()
+    if not file.exists() and file.name == str(path):
+        for folder in (ASSETS, DIRECTIONS):
+            if (folder / f"{path}.pkl").is_file():
+                return folder / f"{path}.pkl"
+    return file
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """What a file says of itself: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
+    file = find_style(path)
+    kind = sniff(file)
+    if kind == "safetensors":
+        return _read_safetensors(file, with_tensors=False)[0]
+    return _read_pickle(file)[0] if kind == "pickle" else ""
+
+
+def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Style:
+    """Reads a style file or a shipped style by name; with `model`, checked against it."""
+    file = find_style(path)
+    if not file.exists():
+        names = ", ".join(shipped_styles()) or "none"
+        raise StylemixError(
+            f"got the style {path}; expected a file or a shipped style ({names}); check the name"
+        )
+    kind = sniff(file)
+    if kind == "safetensors":
+        form, version, config, tensors = _read_safetensors(file)
+    else:
+        form, version, config, tensors = _read_pickle(file)
+    if form != FORMAT:
+        what = {"stylemix-model": "a model", "stylemix-latent": "a latent"}
+        raise StylemixError(
+            f"{file}: got {what.get(form, 'a file of another program')}; expected a style; "
+            "make one with stylemix adapt"
+        )
+    if version != str(VERSION):
+        raise StylemixError(
+            f"{file}: got version {version[:20]!a} of the style format; expected {VERSION}; "
+            "upgrade stylemix"
+        )
+    style = _build(config, tensors, file)
+    return style if model is None else style.check(model, str(file))
+
+
+Content = tuple[str, str, object, Mapping[str, object]]
+
+
+def _read_safetensors(file: Path, with_tensors: bool = True) -> Content:
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+            names = list(handle.keys()) if with_tensors else []
+            tensors = {name: handle.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise StylemixError(
+            f"{file}: got a truncated or damaged file; expected a style; copy it again"
+        ) from error
+    form = metadata.get("format", "")
+    config = parse_json(metadata.get("config"), str(file)) if form == FORMAT else None
+    return form, metadata.get("version", ""), config, tensors
+
+
+def _read_pickle(file: Path) -> Content:
+    data = load(file)
+    if not isinstance(data, dict) or not isinstance(data.get("format"), str):
+        return "", "", None, {}
+    config = copy_json(data.get("config"), str(file)) if data["format"] == FORMAT else None
+    tensors = data.get("tensors")
+    tensors = {str(k): v for k, v in tensors.items()} if isinstance(tensors, dict) else {}
+    return data["format"], str(data.get("version")), config, tensors
+
+
+def _build(config: object, tensors: Mapping[str, object], file: Path) -> Style:
+    config = config if isinstance(config, dict) else {}
+    base, strength = config.get("base"), config.get("strength", 1.0)
+    psi = config.get("psi", 1.0)
+    layers, info = config.get("layers", "all"), config.get("info")
+    number = type(strength) in (int, float) and abs(strength) <= MOST_STRENGTH
+    number = number and type(psi) in (int, float) and 0 <= psi <= 1
+    if not isinstance(base, str) or not isinstance(layers, str) or not number:
+        raise StylemixError(
+            f"{file}: got a style without a readable base, strength or layers; expected what "
+            "stylemix adapt writes; make it again"
+        )
+    style = Style(base, float(strength), float(psi), layers)
+    style.info = info if isinstance(info, dict) else {}
+    for name, value in tensors.items():
+        values = _values(value)
+        kind, _, layer = name.partition(".")
+        known = name in ("shift", "statistics") or (kind in ("offset", "weight") and layer)
+        if values is None or not known:
+            raise StylemixError(
+                f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets, "
+                "weights or statistics; get the file again from its author"
+            )
+        if kind in ("shift", "statistics"):
+            setattr(style, kind, values)
+        else:
+            (style.offsets if kind == "offset" else style.weights)[layer] = values
+    return style
+
+
+def _values(value: object) -> Tensor | None:
+    """A part as float32; None for anything but finite floating-point numbers."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = torch.from_numpy(value.astype(np.float32))
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return None
+    return value.float() if bool(torch.isfinite(value).all()) else None

@@ -1,0 +1,67 @@
+"""What the settings of the tests themselves do: which warnings are errors, what is left out."""
+
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _warn(category, module):
+    warnings.warn_explicit("said in a test", category, "file.py", 1, module)
+
+
+@pytest.mark.parametrize(
+    ("category", "module"),
+    [
+        (DeprecationWarning, "stylemix"),
+        (FutureWarning, "stylemix.ops.jit"),
+        (ResourceWarning, "stylemix.io.atomic"),
+        (UserWarning, "tests.support.models"),
+        (RuntimeWarning, "test_losses"),
+    ],
+)
+def test_a_warning_of_ours_is_an_error(category, module):
+    with pytest.raises(category):
+        _warn(category, module)
+
+
+@pytest.mark.parametrize(
+    ("category", "module"),
+    [
+        (UserWarning, "torch._tensor"),
+        (DeprecationWarning, "tensorboard.compat"),
+        (DeprecationWarning, "test_losses"),
+        (FutureWarning, "tests.support.models"),
+        (pytest.PytestDeprecationWarning, "/a/checkout/tests/test_losses"),
+    ],
+)
+def test_a_warning_of_another_package_is_only_shown(category, module):
+    with warnings.catch_warnings(record=True) as shown:
+        _warn(category, module)
+    assert [str(warning.message) for warning in shown] == ["said in a test"]
+
+
+def _collect(*options):
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
+    file = ROOT / "tests" / "ops" / "test_compile.py"
+    done = subprocess.run([*command, *options, file], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_one_line_says_what_is_left_out_and_what_runs_it():
+    (line,) = re.findall("^Left out.*$", _collect(), re.M)
+    assert re.fullmatch(
+        r"Left out, with what runs them: \d+ marked gpu \(pytest --device cuda\), "
+        r"\d+ marked slow \(pytest --slow\)",
+        line,
+    )
+    said = _collect("--slow")
+    assert "test_inductor_equals_eager[cpu]" in said
+    assert "marked slow" not in said

@@ -1,0 +1,244 @@
+"""Keyframes, the times of a video, what lies between, and the pictures."""
+
+import pytest
+import torch
+
+from stylemix.avatars.animation import EASINGS, Keyframe, Moment, between, draw, moments, plan
+from stylemix.avatars.mixer import Mixer, Wanted
+from stylemix.avatars.render import Ingredient, render
+from stylemix.errors import StylemixError
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.residual import Detail, blend_details
+from stylemix.styles.style import Style, save_style
+from tests.support.models import tiny_model, trained_on, ws_of
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def network(model):
+    return model.generator.synthesis
+
+
+@pytest.fixture
+def mixer(model, tmp_path):
+    """A mixer that has read three people, a shift, a style with weights and another picture."""
+    shift = torch.linspace(-1, 1, model.generator.num_ws * model.generator.w_dim)
+    shift = Style(model.fingerprint, shift=shift.view(model.generator.num_ws, -1), strength=0.8)
+    other = dict(trained_on(model).generator.synthesis.named_parameters())
+    own = model.generator.synthesis.named_parameters()
+    weights = {name: other[name] - value for name, value in own}
+    save_style(tmp_path / "shift.pkl", shift)
+    save_style(tmp_path / "hand.pkl", Style(model.fingerprint, weights=weights, psi=0.7))
+    found = Mixer(model)
+    files = [str(tmp_path / name) for name in ("shift.pkl", "hand.pkl")]
+    found.read(["seed:1", "seed:2", "seed:3"], [*files, "seed:5"])
+    found.styles = dict(zip(("shift", "hand", "seed:5"), found.styles.values(), strict=True))
+    return found
+
+
+def looks(keys):
+    return [dict(key.looks) for key in keys]
+
+
+def who(mixer, keys):
+    names = {id(person): name[-1] for name, person in mixer.people.items()}
+    return "".join(names[id(key.person)] for key in keys)
+
+
+def test_easing_values():
+    values = [0, 0.25, 0.5, 0.75, 1]
+    assert [EASINGS["linear"](t) for t in values] == values
+    assert [EASINGS["smooth"](t) for t in values] == [0, 0.15625, 0.5, 0.84375, 1]
+
+
+def test_a_loop_shows_no_moment_twice():
+    found = moments(2, fps=4, seconds=1, easing="linear")
+    there = [Moment(0, 1, t) for t in (0, 0.25, 0.5, 0.75)]
+    back = [Moment(1, 0, t) for t in (0, 0.25, 0.5, 0.75)]
+    assert found == [*there, *back]
+
+
+def test_without_a_loop_the_last_keyframe_ends_it():
+    found = moments(3, fps=4, seconds=0.5, loop=False)
+    steps = [(0, 1, 0.0), (0, 1, 0.5), (1, 2, 0.0), (1, 2, 0.5), (2, 2, 0.0)]
+    assert found == [Moment(*step) for step in steps]
+
+
+def test_a_hold_is_one_picture_that_stays():
+    plain, held = (moments(2, fps=10, seconds=1, hold=hold) for hold in (0, 0.5))
+    assert len(held) == len(plain) == 20
+    assert [m.frames for m in held] == [6, *[1] * 9] * 2
+    assert sum(m.frames for m in held) == 30  # 2 x (1 s + 0.5 s)
+    assert [m.frames for m in moments(2, 10, 1, 0.5, loop=False)] == [6, *[1] * 9, 6]
+    assert len(moments(3, fps=25, seconds=0)) == 3  # jumps
+
+
+@pytest.mark.parametrize("wrong", [-1, 601, float("nan"), float("inf")])
+def test_impossible_times_are_told(wrong):
+    with pytest.raises(StylemixError, match=r"got --seconds .*; expected 0 to 600"):
+        moments(2, 25, wrong)
+    with pytest.raises(StylemixError, match=r"got --hold .*; expected 0 to 600"):
+        moments(2, 25, 1, wrong)
+
+
+def test_one_person_in_one_style_comes_from_without(mixer):
+    keys = plan(mixer, ["seed:1"], [Wanted("shift")])
+    assert looks(keys) == [{"shift": 0}, {"shift": 0.8}]
+    assert who(mixer, keys) == "11"
+    assert looks(plan(mixer, ["seed:1"], [Wanted("shift", 0.5)]))[1] == {"shift": 0.5}
+    assert looks(plan(mixer, ["seed:1"], [Wanted("shift")], strength=2))[1] == {"shift": 2}
+    assert looks(plan(mixer, ["seed:1"], [Wanted("shift", 0.5)], strength=2))[1] == {"shift": 1}
+
+
+def test_what_is_given_once_is_held(mixer):
+    keys = plan(mixer, ["seed:1", "seed:2"], [Wanted("shift")])
+    assert (who(mixer, keys), looks(keys)) == ("12", [{"shift": 0.8}] * 2)
+    keys = plan(mixer, ["seed:1"], [Wanted("shift"), Wanted("seed:5")])
+    assert (who(mixer, keys), looks(keys)) == ("11", [{"shift": 0.8}, {"seed:5": 1}])
+
+
+def test_the_kth_person_is_in_the_kth_style(mixer):
+    keys = plan(mixer, ["seed:1", "seed:2", "seed:3"], [Wanted("shift"), Wanted("seed:5")])
+    assert who(mixer, keys) == "123"
+    assert looks(keys) == [{"shift": 0.8}, {"seed:5": 1}, {"shift": 0.8}]
+    assert looks(plan(mixer, ["seed:1", "seed:2"])) == [{}, {}]
+
+
+def test_directions_go_to_and_fro_and_the_style_is_held(mixer):
+    style = mixer.styles["shift"]
+    keys = plan(mixer, ["seed:1"], [], {"yaw": (style, 2.0), "light": (style, -1.0)})
+    assert looks(keys) == [{"yaw": -2, "light": 1}, {"yaw": 2, "light": -1}]
+    keys = plan(mixer, ["seed:1"], [Wanted("seed:5")], {"yaw": (style, 2.0)})
+    assert looks(keys) == [{"seed:5": 1, "yaw": -2}, {"seed:5": 1, "yaw": 2}]
+    keys = plan(mixer, ["seed:1"], [Wanted("shift")], {"shift": (style, 1.0)})
+    assert [key.looks["shift"] for key in keys] == pytest.approx([-0.2, 1.8])
+
+
+def test_between_is_linear(mixer):
+    one, two = mixer.people["seed:1"], mixer.people["seed:2"]
+    first, second = Keyframe(one, {"shift": 1, "hand": -1}), Keyframe(two, {"shift": 0, "hand": 3})
+    got = between(mixer, first, second, 0.25)
+    assert torch.allclose(got.person.w, 0.75 * one.w + 0.25 * two.w, atol=1e-6)
+    assert got.looks == {"shift": 0.75}  # 0 is left out
+    assert between(mixer, first, second, 0.0).person is one
+    assert between(mixer, second, second, 0.0).looks == {"hand": 3}
+
+
+def pictures(mixer, keys, times):
+    return torch.stack(list(draw(mixer, keys, times)))
+
+
+def test_ends_are_the_stills_and_the_middle_is_the_mean(mixer):
+    keys = plan(mixer, ["seed:1", "seed:2"], [Wanted("hand")])
+    found = pictures(mixer, keys, moments(2, 2, 1, loop=False, easing="linear"))
+    one, two = mixer.people["seed:1"], mixer.people["seed:2"]
+    mean = Latent((one.w + two.w) / 2, one.base)
+    for image, person in zip(found, [one, mean, two], strict=True):
+        still = mixer.show(person, [mixer.ingredient(Wanted("hand"), person, None)])[0]
+        assert torch.allclose(image, still, atol=1e-4)
+    assert (found[0] - found[2]).abs().mean() > 0.05
+
+
+def test_styles_cross_fade(mixer):
+    keys = plan(mixer, ["seed:1"], [Wanted("shift"), Wanted("hand")])
+    middle = pictures(mixer, keys, [Moment(0, 1, 0.5)])
+    parts = [Ingredient(mixer.styles["shift"], 0.4), Ingredient(mixer.styles["hand"], 0.5)]
+    assert torch.allclose(middle, mixer.show(mixer.people["seed:1"], parts), atol=1e-5)
+
+
+def test_every_picture_of_a_batch_is_its_own(mixer):
+    people = ["seed:1", "seed:2", "seed:3"]
+    times = moments(3, fps=7, seconds=1)
+    for styles in ([], [Wanted("shift"), Wanted("hand")], [Wanted("seed:5")]):
+        keys = plan(mixer, people, styles)
+        for moment, image in zip(times, draw(mixer, keys, times), strict=True):
+            frame = between(mixer, keys[moment.start], keys[moment.end], moment.along)
+            parts = [
+                Ingredient(mixer.ingredient(Wanted(n), frame.person, None).style, amount)
+                for n, amount in frame.looks.items()
+            ]
+            assert torch.allclose(image, mixer.show(frame.person, parts)[0], atol=1e-4)
+
+
+def test_pictures_are_drawn_when_they_are_asked_for(mixer):
+    times = moments(2, fps=60, seconds=600)
+    first = next(iter(draw(mixer, plan(mixer, ["seed:1", "seed:2"]), times)))
+    assert first.shape == (3, 32, 32)
+
+
+def test_layers_confine_styles_and_directions(mixer):
+    keys = plan(mixer, ["seed:1"], [Wanted("shift")])
+    mixer.layers = "fine"
+    got = pictures(mixer, keys, [Moment(1, 1)])
+    part = Ingredient(mixer.styles["shift"], 0.8, "fine")
+    assert torch.equal(got, mixer.show(mixer.people["seed:1"], [part]))
+
+
+def detail_of(model, seed, share=0.1):
+    """A detail with every part, random."""
+    torch.manual_seed(seed)
+    synthesis = model.generator.synthesis
+    weights = {"b8.conv0.weight": share * torch.randn_like(synthesis.b8.conv0.weight)}
+    channels, size = synthesis.b16.conv1.weight.shape[0], synthesis.b16.conv1.noise_const.shape
+    mask = (torch.rand([1, *size]) > 0.5).float()
+    return Detail(
+        weights, torch.randn([channels, *size]), mask, torch.randn([synthesis.noise_size])
+    )
+
+
+def shown(model, ws, detail):
+    return render(model.generator, ws, [], detail)
+
+
+def test_details_cross_from_one_to_another(model, network):
+    one, two = detail_of(model, 1), detail_of(model, 2)
+    assert blend_details(network, one, two, 0) is one
+    assert blend_details(network, one, two, 1) is two
+    assert blend_details(network, one, one, 0.3) is one
+    assert blend_details(network, None, None, 0.3) is None
+    got = blend_details(network, one, two, 0.25)
+    name = "b8.conv0.weight"
+    assert torch.allclose(got.weights[name], 0.75 * one.weights[name] + 0.25 * two.weights[name])
+    assert torch.allclose(got.noise, 0.75 * one.noise + 0.25 * two.noise, atol=1e-6)
+    # Where both replace the features, where one does, where none does.
+    x = torch.randn_like(one.features)
+    drawn = [torch.lerp(x, d.features, d.mask) for d in (one, two)]
+    mixed = torch.lerp(x, got.features, got.mask)
+    assert torch.allclose(mixed, 0.75 * drawn[0] + 0.25 * drawn[1], atol=1e-5)
+    assert sorted(set(got.mask.flatten().tolist())) == [0, 0.25, 0.75, 1]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_missing_detail_changes_nothing(model, network, swap):
+    ws, some = ws_of(model, 1), detail_of(model, 1)
+    pair, near = ((some, None), 1 - 1e-6) if swap else ((None, some), 1e-6)
+    got = blend_details(network, *pair, near)
+    assert torch.allclose(shown(model, ws, got), shown(model, ws, None), atol=1e-3)
+    got = blend_details(network, *pair, 1 - near)
+    assert torch.allclose(shown(model, ws, got), shown(model, ws, some), atol=1e-3)
+    assert (shown(model, ws, some) - shown(model, ws, None)).abs().mean() > 0.01
+    only = Detail({"b8.conv0.weight": torch.ones_like(network.b8.conv0.weight)})
+    assert blend_details(network, None, only, 0.5).noise is None
+
+
+def test_features_of_two_sizes_are_told(model, network):
+    one, two = detail_of(model, 1), detail_of(model, 2)
+    two.features, two.mask = two.features[:, :8, :8], two.mask[:, :8, :8]
+    with pytest.raises(StylemixError, match=r"got features of \[.*16, 16\] and of \[.*8, 8\]"):
+        blend_details(network, one, two, 0.5)
+
+
+def test_a_refined_person_is_drawn_with_their_detail(mixer, model):
+    mixer.people["seed:2"].detail = detail_of(model, 1)
+    keys = plan(mixer, ["seed:1", "seed:2"])
+    found = pictures(mixer, keys, moments(2, 3, 1, loop=False))
+    assert torch.allclose(found[0], mixer.show(mixer.people["seed:1"])[0], atol=1e-5)
+    assert torch.allclose(found[-1], mixer.show(mixer.people["seed:2"])[0], atol=1e-5)
+    mixer.people["seed:2"].detail = None
+    plain = pictures(mixer, keys, moments(2, 3, 1, loop=False))
+    assert torch.allclose(found[0], plain[0], atol=1e-5)
+    assert all((a - b).abs().mean() > 0.01 for a, b in zip(found[1:], plain[1:], strict=True))

@@ -1,0 +1,75 @@
+"""Two drawings in one picture: what a region changes, and what it leaves."""
+
+import pytest
+import torch
+
+from stylemix.avatars.drawing import MEET_PX, draw_region
+from stylemix.avatars.render import Ingredient, blend_style, prepare, render
+from stylemix.faces.alignment import NO_TEMPLATE
+from tests.support.models import tiny_model, ws_of
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A person and another, as drawings of 64 px."""
+    model = tiny_model(resolution=64)
+    ws = ws_of(model)
+    style = blend_style("base", ws[0], ws[1], None)
+    parts = [Ingredient(style)]
+    return prepare(model.generator, ws[:1]), prepare(model.generator, ws[:1], parts)
+
+
+def block(rows: slice, columns: slice) -> torch.Tensor:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[:, :, rows, columns] = 1
+    return mask
+
+
+def test_nothing_and_everything(pair):
+    plain, styled = pair
+    assert torch.equal(draw_region(plain, styled, torch.zeros(1, 1, 64, 64)), plain.draw())
+    assert torch.allclose(draw_region(plain, styled, torch.ones(1, 1, 64, 64)), styled.draw())
+
+
+def test_far_from_the_region_nothing_changes_and_inside_it_is_the_style(pair):
+    plain, styled = pair
+    got = draw_region(plain, styled, block(slice(0, 32), slice(0, 64)), meet=32)
+    assert torch.equal(got[:, :, 44:], plain.draw()[:, :, 44:])
+    assert torch.allclose(got[:, :, :20], styled.draw()[:, :, :20], atol=1e-5)
+
+
+def test_features_are_blended_where_the_two_meet(pair):
+    plain, styled = pair
+    mask = block(slice(0, 32), slice(0, 64))
+    pixels = plain.draw().lerp(styled.draw(), mask)
+    leaks = {}
+    for meet in (8, 16, 32, 64):
+        got = draw_region(plain, styled, mask, meet)
+        leaks[meet] = (got - pixels)[:, :, 32:].abs().mean().item()
+    assert leaks[64] == 0  # behind the last block nothing is left to meet
+    assert leaks[8] > leaks[16] > leaks[32] > 0
+    usual = draw_region(plain, styled, mask)
+    assert torch.equal(usual, draw_region(plain, styled, mask, MEET_PX))
+
+
+def test_each_of_a_batch_has_its_own_mask():
+    model = tiny_model(resolution=16)
+    ws = ws_of(model, 2)
+    other = ws_of(model, 1, seed=9)[0]
+    parts = [Ingredient(blend_style("base", ws[0], other, None))]
+    masks = torch.cat([torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)])
+    got = render(model.generator, ws, parts, mask=masks)
+    assert torch.equal(got[0], render(model.generator, ws)[0])
+    assert torch.allclose(got[1], render(model.generator, ws, parts)[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_every_architecture_and_shape(architecture):
+    model = tiny_model(resolution=16, architecture=architecture, base=(4, 6), template=NO_TEMPLATE)
+    ws = ws_of(model)
+    parts = [Ingredient(blend_style("base", ws[0], ws[1], None))]
+    mask = torch.zeros(1, 1, 16, 24)
+    mask[..., 12:] = 1
+    got = render(model.generator, ws[:1], parts, mask=mask)
+    assert got.shape == (1, 3, 16, 24)
+    assert (got - render(model.generator, ws[:1]))[..., 16:].abs().mean() > 0.01

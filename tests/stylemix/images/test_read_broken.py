@@ -1,0 +1,110 @@
+"""What is no whole picture of a fair size is refused in one line, never with a traceback."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+import tests.support.hostile_images as hostile
+from stylemix.errors import StylemixError
+from stylemix.images import read
+from stylemix.images.read import load_image
+
+JPEG, PNG = (hostile.encoded(hostile.noise(), kind) for kind in ("JPEG", "PNG"))
+BROKEN = {
+    "empty": (b"", "got an empty file"),
+    "text": (b"I am a photo, honestly.\n" * 9, "got text"),
+    "text of other letters": (("x" + "\u0444\u043e\u0442\u043e " * 99).encode(), "got text"),
+    "page": (b"<!DOCTYPE html><html><body>404</body></html>", "got a web page"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got an SVG drawing"),
+    "noise": (bytes(range(128, 256)) * 4, "got bytes of no known picture format"),
+    "cut JPEG": (hostile.cut(JPEG), "got a damaged or cut-off JPEG"),
+    "cut PNG": (hostile.cut(PNG), "got a damaged or cut-off PNG"),
+    "JPEG of 20 bytes": (JPEG[:20], "got a damaged or cut-off picture"),
+    "PNG of 20 bytes": (PNG[:20], "got a damaged or cut-off picture"),
+    "1 x 1": (hostile.encoded(Image.new("RGB", (1, 1)), "PNG"), "1 x 1 px; expected at least 16"),
+    "thin": (hostile.encoded(Image.new("RGB", (400, 15)), "PNG"), "400 x 15 px; expected at least"),
+    "20,000 x 20,000": (
+        hostile.huge_png(20_000, 20_000),
+        "of 400 megapixels; expected at most 100",
+    ),
+    "14,000 x 7,500": (
+        hostile.huge_png(14_000, 7_500),
+        "of 14000 x 7500 px .105 megapixels.; expected at most 100",
+    ),
+    "9,500 x 9,500": (hostile.huge_png(9_500, 9_500), "got a damaged or cut-off PNG"),
+    "0 x 0": (hostile.huge_png(0, 0), "got a"),
+    "HEIC": (hostile.heic(), "got a HEIC photo.*export it as JPEG"),
+    "PDF": (b"%PDF-1.7 ...", "got a PDF"),
+    "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "got PostScript"),
+    "film": (b"\0\0\0\x18ftypmp42" + b"\0" * 50, "got a film"),
+    "zip": (b"PK\x03\x04" + b"\0" * 50, "got a zip"),
+}
+
+
+def _load(folder: Path, data: bytes, name: str = "photo.bin") -> Image.Image:
+    (folder / name).write_bytes(data)
+    return load_image(folder / name)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files_are_refused_in_one_line(tmp_path, case):
+    data, message = BROKEN[case]
+    path = tmp_path / "me.jpg"
+    path.write_bytes(data)
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        with pytest.raises(StylemixError, match=message) as caught:
+            load_image(path)
+    text = str(caught.value)
+    assert (leaked, Image.MAX_IMAGE_PIXELS) == ([], limit)
+    assert re.fullmatch(r"[^;]+: got [^;]+; expected [^;]+; [^;]+", text)
+    assert text.count("me.jpg") == 1
+    assert text.isprintable()
+
+
+def test_what_is_no_file(tmp_path):
+    for path, message in (
+        (tmp_path, "got a folder"),
+        (tmp_path / "none.jpg", "none.jpg: got no such file; expected a picture; check the name"),
+        (tmp_path / "a\nb.jpg", "a b.jpg: got no such file"),
+        (tmp_path / ("x" * 300), "got 'File name too long'"),
+        ("nul\0.jpg", "nul\\?.jpg: got "),
+    ):
+        with pytest.raises(StylemixError, match=message) as caught:
+            load_image(path)
+        assert str(caught.value).isprintable()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.jpg")  # reading it would wait for ever
+        with pytest.raises(StylemixError, match="got a device or pipe"):
+            load_image(tmp_path / "pipe.jpg")
+
+
+def test_huge_header_is_refused_without_decoding(tmp_path, monkeypatch):
+    def fail(self):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    for width, height in ((20_000, 20_000), (14_000, 7_500)):
+        with pytest.raises(StylemixError, match="megapixels"):
+            _load(tmp_path, hostile.huge_png(width, height))
+
+
+def test_camera_raw_is_not_read_as_its_preview(tmp_path):
+    data = hostile.encoded(hostile.noise(), "TIFF")
+    assert _load(tmp_path, data, "scan.tif").size == (48, 40)
+    with pytest.raises(StylemixError, match=r"photo.NEF: got a camera's raw file"):
+        _load(tmp_path, data, "photo.NEF")
+
+
+def test_memory_that_does_not_suffice_is_one_line_too(tmp_path, monkeypatch):
+    def fail(image):
+        raise MemoryError
+
+    monkeypatch.setattr(read, "to_rgb", fail)
+    with pytest.raises(StylemixError, match=r"got a picture of 48 x 40 px; expected .* memory"):
+        _load(tmp_path, PNG)

@@ -1,0 +1,164 @@
+"""Lists of pictures from files, folders and zips, broken ones among them."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import tests.support.hostile_images as hostile
+from stylemix.errors import StylemixError
+from stylemix.images import sources
+from stylemix.images.sources import list_images, load_images
+
+
+def _png(value: int) -> bytes:
+    return hostile.encoded(Image.new("L", (16, 16), value), "PNG")
+
+
+def _folder(root: Path) -> Path:
+    names = ["b.png", "A.JPG", "c/d/e.webp", "c/a.gif", ".hidden.png", ".git/x.png", "notes.txt"]
+    names += ["__MACOSX/._b.png", "c/__MACOSX/y.png", "c/.DS_Store", "Thumbs.db"]
+    for index, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(_png(index))
+    return root
+
+
+def _zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_folder_is_listed_with_all_below_sorted_by_name(tmp_path):
+    found = list_images(_folder(tmp_path))
+    assert [source.name for source in found] == ["A.JPG", "b.png", "c/a.gif", "c/d/e.webp"]
+    assert [source.stem for source in found] == ["A", "b", "a", "e"]
+    assert [source.open().getpixel((0, 0))[0] for source in found] == [1, 0, 3, 2]
+    assert str(found[2]) == str(tmp_path / "c" / "a.gif")
+
+
+def test_folders_linked_in_a_circle(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(_png(1))
+    try:
+        (tmp_path / "in" / "up").symlink_to(tmp_path, target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    assert [source.name for source in list_images(tmp_path)] == ["in/a.png"]
+
+
+def test_zip_is_listed_as_its_folder_is(tmp_path):
+    folder = _folder(tmp_path / "folder")
+    files = sorted((path for path in folder.rglob("*") if path.is_file()), reverse=True)
+    members = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    archive = _zip(tmp_path / "all.zip", {"c/": b"", **members})
+    found = list_images([archive])
+    assert [source.name for source in found] == ["A.JPG", "b.png", "c/a.gif", "c/d/e.webp"]
+    assert [source.open().getpixel((0, 0))[0] for source in found] == [1, 0, 3, 2]
+    assert str(found[0]) == f"{archive}/A.JPG"
+
+
+def test_files_keep_the_order_given(tmp_path):
+    for name in ("z.png", "a.dat"):
+        (tmp_path / name).write_bytes(_png(1))
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "m.png").write_bytes(_png(1))
+    given = [tmp_path / "z.png", str(tmp_path / "dir"), tmp_path / "a.dat"]
+    assert [source.name for source in list_images(given)] == ["z.png", "m.png", "a.dat"]
+
+
+def test_sources_travel_to_other_processes(tmp_path):
+    archive = _zip(tmp_path / "a.zip", {"x.png": _png(9)})
+    (source,) = pickle.loads(pickle.dumps(list_images(archive)))
+    assert source.open().getpixel((0, 0)) == (9, 9, 9)
+
+
+def test_zip_that_was_replaced_is_read_anew(tmp_path):
+    archive = _zip(tmp_path / "a.zip", {"x.png": _png(9)})
+    (source,) = list_images(archive)
+    assert source.open().getpixel((0, 0)) == (9, 9, 9)
+    _zip(archive, {"x.png": _png(8), "y.png": _png(7)})
+    assert source.open().getpixel((0, 0)) == (8, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("member", "name"),
+    [("../../x.png", "x.png"), ("/etc/x.png", "etc/x.png"), ("C:\\a\\x.png", "C_/a/x.png")],
+)
+def test_names_in_a_zip_never_lead_out(tmp_path, member, name):
+    # ZipInfo would tidy the name; hostile files do not.
+    archive = _zip(tmp_path / "a.zip", {"#" * len(member): _png(1)})
+    archive.write_bytes(archive.read_bytes().replace(b"#" * len(member), member.encode()))
+    (source,) = list_images(archive)
+    assert source.name == name
+    assert source.open().size == (16, 16)
+    assert os.listdir(tmp_path) == ["a.zip"]
+
+
+def test_member_that_grows_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 2**20)
+    (source,) = list_images(_zip(tmp_path / "a.zip", {"x.png": b"\0" * 2**22}))
+    with pytest.raises(StylemixError, match=r"a.zip/x.png: got a member of over 1 MB"):
+        source.open()
+
+
+def test_broken_members(tmp_path):
+    members = {"a.png": _png(1), "b.png": b"text", "c.png": hostile.cut(_png(2))}
+    archive = _zip(tmp_path / "a.zip", members)
+    found = list_images(archive)
+    assert len(found) == 3
+    with pytest.raises(StylemixError, match=r"a.zip/b.png: got text"):
+        found[1].open()
+    with pytest.raises(StylemixError, match=r"a.zip/c.png: got a damaged"):
+        found[2].open()
+    data = bytearray(archive.read_bytes())
+    start = data.index(b"a.png") + 5
+    data[start : start + 12] = b"\xff" * 12
+    archive.write_bytes(data)
+    with pytest.raises(StylemixError, match=r"a.zip/a.png: got a member that cannot be read"):
+        list_images(archive)[0].open()
+
+
+def test_member_with_a_password(tmp_path):
+    archive = _zip(tmp_path / "a.zip", {"x.png": _png(1)})
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag alone is enough to be refused
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    archive.write_bytes(data)
+    with pytest.raises(StylemixError, match=r"cannot be read \(a password is set\)"):
+        list_images(archive)[0].open()
+
+
+def test_nothing_to_list(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_bytes(b"1")
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 and no more")
+    _zip(tmp_path / "none.zip", {"notes.txt": b"1", ".x.png": b"2"})
+    for path, message in (
+        (tmp_path / "empty", "empty: got a folder without pictures; expected .jpg, .png"),
+        (tmp_path / "none.zip", "none.zip: got a zip without pictures"),
+        (tmp_path / "bad.zip", "bad.zip: got a damaged zip"),
+        (tmp_path / "gone", "gone: got no such file or folder; expected pictures; check"),
+        ([], "got no pictures; expected files, folders or zips"),
+    ):
+        with pytest.raises(StylemixError, match=message):
+            list_images(path)
+
+
+def test_many_are_read_and_broken_ones_reported(tmp_path):
+    for name, data in (("a.png", _png(1)), ("b.png", b"text"), ("c.png", _png(3))):
+        (tmp_path / name).write_bytes(data)
+    told: list[StylemixError] = []
+    good = list(load_images(list_images(tmp_path), on_broken=told.append))
+    assert [source.name for source, _ in good] == ["a.png", "c.png"]
+    assert [image.getpixel((0, 0))[0] for _, image in good] == [1, 3]
+    assert [str(error).split(": ")[1][:8] for error in told] == ["got text"]
+    with pytest.raises(StylemixError, match=r"b.png: got text"):
+        list(load_images(list_images(tmp_path)))
+    with pytest.raises(StylemixError, match=r"got no readable picture among 1; the last one: .*b."):
+        list(load_images(list_images(tmp_path / "b.png"), on_broken=told.append))

@@ -1,0 +1,197 @@
+"""Images as tensors and back, resizing, and what is written to a file."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import stylemix
+from stylemix.errors import StylemixError
+from stylemix.images.write import load_image, resize, save_image, to_pil, to_tensor
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED = SOURCE_TYPE + "trainedAlgorithmicMedia"
+COMPOSITE = SOURCE_TYPE + "compositeWithTrainedAlgorithmicMedia"
+
+
+def _ramp() -> Image.Image:
+    """Return 16 x 16 px with every grey value once in the red channel."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[..., 0] = np.arange(256).reshape(16, 16)
+    pixels[..., 2] = 255
+    return Image.fromarray(pixels)
+
+
+def test_to_tensor_values():
+    tensor = to_tensor(_ramp())
+    assert (tensor.shape, tensor.dtype) == ((1, 3, 16, 16), torch.float32)
+    assert tensor.is_contiguous()
+    assert tensor[0, :, 0, 0].tolist() == [-1, -1, 1]
+    assert tensor[0, 0, 15, 15] == 1
+    assert tensor[0, 0, 0, 3].item() == pytest.approx(3 / 127.5 - 1)
+
+
+def test_to_pil_undoes_to_tensor_exactly():
+    for tensor in (to_tensor(_ramp()), to_tensor(_ramp())[0], to_tensor(_ramp()).double()):
+        assert np.array_equal(np.asarray(to_pil(tensor)), np.asarray(_ramp()))
+
+
+def test_to_pil_rounds_as_stylegan2():
+    values = torch.tensor([-2.0, -1.0, -0.002, 0.0, 0.003, 0.999, 1.0, 9.0, float("nan")])
+    picture = to_pil(values.reshape(1, 1, 9))
+    assert picture.mode == "L"
+    # floor(x * 127.5 + 128): 127.745, 128, 128.3825, 255.37; then 0..255
+    assert np.asarray(picture)[0].tolist() == [0, 0, 127, 128, 128, 255, 255, 255, 0]
+    half = to_pil(values.reshape(1, 1, 9).bfloat16().requires_grad_())
+    assert np.asarray(half)[0, [0, 3, 6, 7, 8]].tolist() == [0, 128, 255, 255, 0]
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 4), (2, 3, 4, 4)])
+def test_to_pil_tells_a_wrong_shape(shape):
+    with pytest.raises(ValueError, match=r"got a tensor of shape \[.*expected \[1, 3 or 4, H, W\]"):
+        to_pil(torch.zeros(shape))
+
+
+def test_channels_as_a_network_has_them(tmp_path):
+    pixels = np.arange(6 * 5 * 4, dtype=np.uint8).reshape(6, 5, 4) * 2
+    clear = Image.fromarray(pixels)
+    tensor = to_tensor(clear, channels=4)
+    assert tensor.shape == (1, 4, 6, 5)
+    assert np.array_equal(np.asarray(to_pil(tensor)), pixels)
+    save_image(tmp_path / "a.png", tensor)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGBA"
+        assert np.array_equal(np.asarray(image), pixels)
+    on_white = to_tensor(clear)[0, :, 1, 2] * 127.5 + 127.5
+    r, g, b, a = pixels[1, 2].astype(float)
+    expected = [(value * a + 255 * (255 - a)) / 255 for value in (r, g, b)]
+    assert on_white.tolist() == pytest.approx(expected, abs=1)
+    save_image(tmp_path / "a.jpg", tensor)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.mode == "RGB"
+        assert np.asarray(image)[1, 2].tolist() == pytest.approx(expected, abs=12)
+    grey = to_tensor(Image.new("RGB", (4, 2), (100, 50, 200)), channels=1)
+    assert grey.shape == (1, 1, 2, 4)
+    assert np.asarray(to_pil(grey))[0, 0] == round(0.299 * 100 + 0.587 * 50 + 0.114 * 200)
+    opaque = to_tensor(_ramp(), channels=4)
+    assert torch.equal(opaque[:, :3], to_tensor(_ramp()))
+    assert (opaque[:, 3] == 1).all()
+
+
+def test_to_tensor_of_several():
+    small, large = Image.new("L", (16, 16), 255), Image.new("RGB", (40, 20))
+    tensor = to_tensor([small, large], size=8)
+    assert tensor.shape == (2, 3, 8, 8)
+    assert (tensor[0] == 1).all()
+    assert (tensor[1] == -1).all()
+    with pytest.raises(StylemixError, match=r"got images of \(16, 16\) and of \(40, 20\) px"):
+        to_tensor([small, large])
+    with pytest.raises(StylemixError, match="got no images"):
+        to_tensor([])
+
+
+def test_resize_cuts_the_ends_and_does_not_stretch():
+    picture = Image.new("RGB", (300, 100), (0, 0, 255))
+    picture.paste((255, 0, 0), (100, 0, 200, 100))
+    for oblong in (picture, picture.rotate(90, expand=True)):
+        square = np.asarray(resize(oblong, 50)).astype(int)
+        assert square.shape == (50, 50, 3)
+        assert np.abs(square - (255, 0, 0)).max() < 20  # the filter looks a little over the edge
+    assert resize(picture, (60, 20)).size == (60, 20)
+    assert resize(picture, (60, 20)).getpixel((3, 3)) == (0, 0, 255)
+
+
+def test_resize_averages():
+    checks = np.indices((64, 64)).sum(0) % 2 * 255
+    small = np.asarray(resize(Image.fromarray(checks.astype(np.uint8)), 8)).astype(int)
+    assert np.abs(small[1:-1, 1:-1] - 127.5).max() < 3
+    same = _ramp()
+    assert resize(same, 16) is not same
+    assert np.array_equal(np.asarray(resize(same, 16)), np.asarray(same))
+
+
+def _chunks(data: bytes) -> list[tuple[str, bytes]]:
+    found, at = [], 8
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        found.append((data[at + 4 : at + 8].decode(), data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return found
+
+
+@pytest.mark.parametrize(
+    ("generated", "expected"), [(True, TRAINED), ("composite", COMPOSITE), (False, None)]
+)
+def test_png_says_that_it_is_generated_and_nothing_else(tmp_path, generated, expected):
+    path = tmp_path / "a.PNG"
+    picture = _ramp()
+    picture.info = {"icc_profile": b"x" * 200, "exif": b"Exif\0\0", "dpi": (72, 72), "me": "here"}
+    save_image(path, picture, generated=generated)
+    chunks = _chunks(path.read_bytes())
+    marks = ["iTXt", "iTXt"] if expected else []
+    assert [kind for kind, _ in chunks] == ["IHDR", *marks, "IDAT", "IEND"]
+    with Image.open(path) as image:
+        text = dict(image.text)
+    software = {"Software": f"stylemix {stylemix.__version__}"}
+    assert text == ({"IPTC DigitalSourceType": expected, **software} if expected else {})
+    assert picture.info["me"] == "here"
+    assert np.array_equal(np.asarray(load_image(path)), np.asarray(_ramp()))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
+def test_jpeg_and_webp_say_it_in_xmp(tmp_path, name):
+    path = tmp_path / name
+    save_image(path, _ramp(), generated="composite")
+    data = path.read_bytes()
+    assert data.count(b"compositeWithTrainedAlgorithmicMedia") == 1
+    with Image.open(path) as image:
+        assert set(image.info) <= {"xmp", "jfif", "jfif_version", "jfif_unit", "jfif_density"} | {
+            "loop", "background", "timestamp", "duration",
+        }  # fmt: skip
+        assert dict(image.getexif()) == {}
+    save_image(path, _ramp(), generated=False)
+    assert b"lgorithmicMedia" not in path.read_bytes()
+    assert np.abs(np.asarray(load_image(path)).astype(int) - np.asarray(_ramp())).mean() < 6
+
+
+def test_saves_tensors_and_all_modes(tmp_path):
+    save_image(tmp_path / "tensor.png", to_tensor(_ramp()))
+    assert np.array_equal(np.asarray(load_image(tmp_path / "tensor.png")), np.asarray(_ramp()))
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    save_image(tmp_path / "clear.png", clear)
+    save_image(tmp_path / "clear.jpg", clear)
+    with Image.open(tmp_path / "clear.png") as image:
+        assert image.mode == "RGBA"
+    assert load_image(tmp_path / "clear.jpg").getpixel((3, 3)) == (255, 255, 255)
+    save_image(tmp_path / "cmyk.webp", Image.new("CMYK", (16, 16)))
+    save_image(tmp_path / "grey.jpg", to_tensor(_ramp())[0, :1])
+    assert len(os.listdir(tmp_path)) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "got"), [("a.tga", "the extension '.tga'"), ("a", "no extension"), (".png", "no ext")]
+)
+def test_unknown_extension(tmp_path, name, got):
+    with pytest.raises(StylemixError, match=f"got {got}.*expected .png, .jpg or .webp; rename"):
+        save_image(tmp_path / name, _ramp())
+    assert os.listdir(tmp_path) == []
+
+
+def test_failing_write_leaves_the_former_picture(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    save_image(path, _ramp())
+    before = path.read_bytes()
+
+    def fail(self, stream, *args, **options):
+        with open(stream, "wb") as file:
+            file.write(b"\x89PNG half")
+        raise RuntimeError("the encoder broke")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(RuntimeError, match="the encoder broke"):
+        save_image(path, Image.new("RGB", (16, 16)))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.png"]

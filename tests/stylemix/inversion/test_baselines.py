@@ -1,0 +1,64 @@
+"""Published inversions, with their published settings."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylemix.avatars.render import render
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.inversion import baselines
+from stylemix.inversion.projection import project
+from stylemix.inversion.settings import METHODS, ProjectionSettings
+from tests.support.models import tiny_model
+
+pytestmark = pytest.mark.usefixtures("full_precision")
+SETTINGS = ProjectionSettings(w_steps=15, plus_steps=40, refine_steps=0)
+FEW = replace(SETTINGS, w_steps=2, plus_steps=3)
+
+
+def errors(images: Tensor, targets: Tensor) -> Tensor:
+    return (images - targets).square().mean(dim=(1, 2, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "hybrid"])
+def test_published_methods(model, pictures, monkeypatch, method):
+    for name, few in (("STEPS", 40), ("PIVOT_STEPS", 30), ("TUNE_STEPS", 15)):
+        monkeypatch.setattr(baselines, name, few)
+    calls: list[tuple[int, int, float]] = []
+    settings = replace(SETTINGS, method=method)
+    found = project(model, pictures, settings, lambda *call: calls.append(call))
+    assert len(calls) == calls[-1][1] == (60 if method == "pti" else 40)
+    assert (errors(found.image, pictures) < 0.7 * errors(found.image_start, pictures)).all()
+    spread = (found.ws - found.ws.mean(dim=1, keepdim=True)).abs().max()
+    assert (spread > 0.01) == (method == "w+")  # w and the pivot are one for all layers
+    for i, detail in enumerate(found.details):
+        assert bool(detail.weights) == (method == "pti")
+        start = 0  # noise of each map keeps mean 0 and deviation 1
+        for size in (16, 64, 64, 256, 256, 1024, 1024):
+            row = detail.noise[start : start + size]
+            assert abs(float(row.mean())) < 0.01
+            assert float(row.square().mean()) == pytest.approx(1, abs=0.01)
+            start += size
+        own = render(model.generator, found.ws[i : i + 1], detail=detail)
+        assert torch.allclose(own, found.image[i : i + 1], atol=1e-5)
+
+
+def test_published_settings():
+    """StyleGAN2 (appendix D): 1000 steps at .1; pivotal tuning: 450 at .01 and 350 at 3e-4."""
+    b = baselines
+    assert (b.STEPS, b.RATE, b.PIVOT_STEPS, b.PIVOT_RATE) == (1000, 0.1, 450, 0.01)
+    assert (b.TUNE_STEPS, b.TUNE_RATE, b.NOISE_WEIGHT) == (350, 3e-4, 1e5)
+
+
+def test_noise_that_is_a_picture_costs():
+    model = tiny_model(template=NO_TEMPLATE)
+    network = model.generator.synthesis
+    white = torch.randn([1, network.noise_size], generator=torch.Generator().manual_seed(0))
+    smooth = white.clone()
+    ramp = torch.linspace(-1.7, 1.7, 32).repeat(32, 1)
+    smooth[:, -1024:] = ramp.flatten()
+    cost = baselines._pattern(network, torch.cat([white, smooth]))
+    assert cost[1] > 3 * cost[0]

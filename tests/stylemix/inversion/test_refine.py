@@ -1,0 +1,105 @@
+"""Refinement of one photo: weights, features, and what must stay."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylemix.avatars.render import render
+from stylemix.inversion import projection
+from stylemix.inversion.projection import project
+from stylemix.inversion.refine import SHARE, unknown
+from stylemix.inversion.residual import Detail
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.networks.latents import map_latents
+
+pytestmark = pytest.mark.usefixtures("full_precision")
+SETTINGS = ProjectionSettings(w_steps=15, plus_steps=40, refine_steps=0)
+FEW = replace(SETTINGS, w_steps=2, plus_steps=3)
+
+
+def errors(images: Tensor, targets: Tensor) -> Tensor:
+    return (images - targets).square().mean(dim=(1, 2, 3))
+
+
+@pytest.mark.slow
+def test_refined_photos_are_drawn_with_their_details(model, pictures):
+    target = pictures.clone()
+    target[:, :, 4:12, 20:28] = 0.9  # a patch that no latent shows
+    plain = project(model, target, SETTINGS)
+    found = project(model, target, replace(SETTINGS, refine_steps=25))
+    assert torch.equal(found.ws, plain.ws)  # the latents stay as they are
+    assert (errors(found.image, target) < 0.6 * errors(plain.image, target)).all()
+    for i, detail in enumerate(found.details):
+        own = render(model.generator, found.ws[i : i + 1], detail=detail)
+        assert torch.allclose(own, found.image[i : i + 1], atol=1e-5)
+        assert detail.mask[0, 3:5, 11:13].min() > 0.9 * SHARE  # 16 px: where the patch is
+        assert detail.mask.max() <= SHARE
+        # Pose and shape are decided by the coarse blocks, which stay.
+        assert {name.split(".")[0] for name in detail.weights} == {"b16", "b32"}
+
+
+def test_photos_are_refined_together_and_each_as_if_alone(model, pictures, monkeypatch):
+    settings = replace(FEW, refine_steps=4)
+    together = project(model, pictures, settings)
+    monkeypatch.setattr(projection, "MOST_WEIGHTS", 1)
+    calls: list[tuple[int, int, float]] = []
+    alone = project(model, pictures, settings, lambda *call: calls.append(call))
+    assert calls[-1][:2] == (13, 13)  # 2 + 3 + 4 + 4
+    assert torch.allclose(together.image, alone.image, atol=1e-3)
+    assert (together.image[0] - together.image[1]).abs().max() > 0.1
+
+
+@pytest.mark.slow
+def test_every_setting_of_a_refinement_has_an_effect(model, pictures):
+    settings = replace(FEW, refine_steps=6)
+    target = pictures[:1].clone()
+    target[:, :, 4:12, 20:28] = 0.9
+    usual = project(model, target, settings).image
+    for change in (
+        {"refine_lr": 0.001}, {"feature_lr": 0.5}, {"refine_pixel_weight": 1000.0},
+        {"local_weight": 50.0},
+    ):  # fmt: skip
+        changed = project(model, target, replace(settings, **change))
+        assert (changed.image - usual).abs().max() > 0.01, change
+
+
+def test_what_a_model_does_not_know():
+    image = torch.zeros(2, 3, 32, 32)
+    target = image + 0.1  # less than what counts
+    target[0, :, 8:12, 20:24] = 0.9
+    target[1, :, :24] = 0.9  # more than may be
+    mask = unknown(image, target)
+    assert mask.shape == (2, 1, 32, 32)
+    assert mask[0, 0, 8:12, 20:24].min() > 0.9
+    assert mask[0, 0, :, :12].max() == 0
+    assert mask[0].mean() < 0.15
+    assert mask[1].mean() < 0.75
+
+
+def test_a_mask_says_what_stays_as_it_is(model, pictures):
+    settings = replace(SETTINGS, refine_steps=3)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 16:] = 1
+    found = project(model, pictures[:1], settings, mask=mask)
+    assert found.details[0].mask[..., :7].max() == 0
+    assert found.details[0].mask[..., 9:].min() == 1
+
+
+@pytest.mark.slow
+def test_other_latents_keep_their_pictures_while_a_photo_is_refined(model, pictures):
+    """The locality term, after PTI: what a changed generator draws elsewhere."""
+    target = pictures[:1].flip(3)
+
+    def drift(weight: float) -> float:
+        settings = replace(FEW, refine_steps=20, local_weight=weight)
+        found = project(model, target, settings)
+        z = torch.randn([16, 16], generator=torch.Generator().manual_seed(9))
+        way = map_latents(model.generator, z, psi=0.5) - found.ws
+        ws = found.ws + way * 2 / way.norm(dim=2, keepdim=True)
+        before = render(model.generator, ws)
+        after = render(model.generator, ws, detail=Detail(found.details[0].weights))
+        return float((before - after).square().mean())
+
+    assert drift(0.1) < 0.6 * drift(0.0)

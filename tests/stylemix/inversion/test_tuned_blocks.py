@@ -1,0 +1,77 @@
+"""Blocks with weights of their own for each of several photos: the same as a network for each."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from stylemix.inversion.tuned_blocks import TunedBlocks, tuned_blocks
+from stylemix.models.model import Model
+from stylemix.networks.generator import Kept, SynthesisNetwork
+from tests.support.models import tiny_model, ws_of
+
+pytestmark = pytest.mark.usefixtures("full_precision")
+
+
+def prepared(model: Model, photos: int = 3, rows: int = 2) -> tuple[SynthesisNetwork, Tensor]:
+    network = model.generator.synthesis
+    return network, ws_of(model, photos * rows).unflatten(0, (photos, rows))
+
+
+@pytest.mark.parametrize(
+    ("resolution", "names"),
+    [(4, ["b4"]), (8, ["b4", "b8"]), (16, ["b8", "b16"]), (64, ["b16", "b32", "b64"])],
+)
+def test_what_decides_pose_and_shape_stays(resolution, names):
+    assert tuned_blocks(tiny_model(resolution=resolution).generator.synthesis) == names
+
+
+@pytest.mark.parametrize("head", ["rgb", "haar"])
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+@pytest.mark.parametrize("resolution", [8, 32])
+@torch.no_grad()
+def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, head):
+    network, ws = prepared(tiny_model(resolution=resolution, architecture=architecture, head=head))
+    blocks = TunedBlocks(network, ws, torch.float32)
+    own = [copy.deepcopy(network) for _ in ws]
+    draw = torch.Generator().manual_seed(3)
+    for name, value in blocks.learned.items():
+        parts = value.unflatten(0, (3, -1))
+        for part, alone in zip(parts, own, strict=True):
+            change = 0.1 * torch.randn(part.shape, generator=draw)
+            part += change
+            alone.get_parameter(name).add_(change)
+    features = torch.randn(3, network.config.channels(resolution // 2), *[resolution // 2] * 2)
+    masks = torch.rand(2, 3, *[resolution // 2] * 2, generator=draw)
+    for kept in (None, Kept(features, masks)):
+        images = blocks.draw([0, 1], kept)
+        for i, alone in enumerate(own):
+            mine = None if kept is None else Kept(features[i : i + 1], masks[:, i : i + 1])
+            wanted = alone(ws[i], noise_mode="const", kept=mine)
+            assert torch.allclose(images[i], wanted, atol=1e-4)
+    for i, alone in enumerate(own):
+        for name, change in blocks.changes(i).items():
+            moved = alone.get_parameter(name) - network.get_parameter(name)
+            assert torch.allclose(change, moved, atol=1e-6)
+
+
+def test_a_photo_moves_its_own_weights_only():
+    network, ws = prepared(tiny_model())
+    blocks = TunedBlocks(network, ws, torch.float32)
+    assert {name.split(".")[0] for name in blocks.learned} == {"b16", "b32"}
+    blocks.draw([0])[1].square().sum().backward()
+    for name, value in blocks.learned.items():
+        assert value.grad is not None, name
+        first, second, third = value.grad.unflatten(0, (3, -1))
+        assert second.abs().max() > 0, name
+        assert first.abs().max() == third.abs().max() == 0, name
+
+
+def test_features_are_those_of_the_first_row():
+    network, ws = prepared(tiny_model())
+    found: list[Tensor] = []
+    network.blocks()["b16"].register_forward_hook(lambda _m, _i, out: found.append(out[0]))
+    features = TunedBlocks(network, ws, torch.float32).features(16)
+    network(ws[:, 0], noise_mode="const")
+    assert torch.allclose(features, found[-1], atol=1e-5)

@@ -1,0 +1,126 @@
+"""Writing whole files or none."""
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from stylemix.errors import StylemixError
+from stylemix.io.atomic import atomic_write, write_bytes, write_json, write_text
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions and devices")
+
+
+def test_error_is_one_printable_line():
+    error = StylemixError("got  a\n b\x1b[31m\udcff;\texpected c")
+    assert str(error) == "got a b?[31m?; expected c"
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    write_text(path, "\u00e9\n")
+    assert path.read_bytes() == b"\xc3\xa9\n"
+    write_bytes(str(path), b"2")
+    assert path.read_bytes() == b"2"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_temporary_path_is_a_neighbour_with_the_same_extension(tmp_path):
+    with atomic_write(tmp_path / "model.safetensors") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".model.")
+        assert temporary.suffix == ".safetensors"
+        assert not (tmp_path / "model.safetensors").exists()
+        temporary.write_bytes(b"1")
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), OSError(2, "none")])
+def test_failure_leaves_the_former_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+
+    def fail() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fail()
+    assert caught.value is error
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_full_disk_is_one_line(tmp_path):
+    def fail() -> None:
+        with atomic_write(tmp_path / "a.bin"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StylemixError, match=r"a.bin: got 'No space left on device'; expected"):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_json_is_readable_and_has_no_nan(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"name": "\u00e9", "sizes": (1, 2.5)})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "\u00e9", "sizes": [1, 2.5]}
+    assert "\u00e9" in path.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, float("nan"))
+    assert "sizes" in path.read_text(encoding="utf-8")
+
+
+def test_folder_as_output(tmp_path):
+    with pytest.raises(StylemixError, match="got a folder; expected a file name"):
+        write_bytes(tmp_path, b"")
+
+
+def test_file_where_a_folder_is_needed(tmp_path):
+    (tmp_path / "file").write_bytes(b"1")
+    with pytest.raises(StylemixError, match=r"cannot write .*file.a.png: got '"):
+        write_bytes(tmp_path / "file" / "a.png", b"")
+
+
+def test_name_of_200_letters(tmp_path):
+    path = tmp_path / ("\u00e9" * 100 + ".png")
+    write_bytes(path, b"1")
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@posix
+def test_link_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "real" / "a.txt")
+    write_text(link, "1")
+    assert link.is_symlink()
+    assert (tmp_path / "real" / "a.txt").read_text(encoding="utf-8") == "1"
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(StylemixError, match="cannot write"):
+        write_text(circle, "1")
+
+
+@posix
+def test_rights_follow_the_umask_or_the_former_file(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_bytes(tmp_path / "new", b"1")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o644
+    (tmp_path / "new").chmod(0o600)
+    write_bytes(tmp_path / "new", b"2")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+
+
+@posix
+def test_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StylemixError, match="got a device or pipe; expected a file"):
+        write_bytes(tmp_path / "pipe", b"")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

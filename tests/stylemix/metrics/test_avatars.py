@@ -1,0 +1,161 @@
+"""Figures of avatars: what must come out where the answer is known."""
+
+import pytest
+import torch
+
+from stylemix.avatars.render import Ingredient, render
+from stylemix.metrics.avatars import (
+    Avatars,
+    edit_magnitude,
+    harmonic_interval,
+    harmonic_mean,
+    interval,
+    judge_avatars,
+)
+from stylemix.metrics.mobilenet import as_rgb
+from stylemix.metrics.style_distance import StyleMeter, style_distance
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.latents import map_latents
+from stylemix.styles.directions import MOST_LOGIT, readings, smile_log_odds
+from stylemix.styles.style import load_style
+from tests.support.models import tiny_model, ws_of
+
+STYLES = ("noir", "golden-hour")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("faces-64")
+
+
+@pytest.fixture(scope="module")
+def meter(model):
+    return StyleMeter(model, 64)
+
+
+@pytest.fixture(scope="module")
+def ws(model):
+    z = torch.randn([12, model.generator.z_dim], generator=torch.Generator().manual_seed(5))
+    return map_latents(model.generator, z, psi=0.9)
+
+
+@pytest.fixture(scope="module")
+def plain(model, ws):
+    return render(model.generator, ws)
+
+
+def styled(model, ws, strength=1.0):
+    styles = [load_style(name, model) for name in STYLES]
+    return torch.stack([render(model.generator, ws, [Ingredient(s, strength)]) for s in styles])
+
+
+@pytest.fixture(scope="module")
+def looks(model, meter):
+    """What the styles look like on other faces."""
+    z = torch.randn([32, model.generator.z_dim], generator=torch.Generator().manual_seed(6))
+    images = styled(model, map_latents(model.generator, z))
+    return torch.stack([meter.look(part) for part in images])
+
+
+def judge(model, meter, looks, photos, plain, images):
+    figures = judge_avatars(model, Avatars(photos, plain, images, looks), meter)
+    return {key: float(value.mean()) for key, value in figures.items()}
+
+
+@pytest.mark.slow
+def test_a_style_that_does_nothing(model, meter, looks, plain):
+    found = judge(model, meter, looks, plain, plain, plain.repeat(2, 1, 1, 1, 1))
+    assert found["style accuracy"] == pytest.approx(0, abs=1e-5)
+    assert found["style found"] < 0.1  # it looks most like no style at all
+    assert found["identity found"] == 1
+    assert found["identity"] == pytest.approx(1, abs=1e-4)
+    assert found["expression kept"] == pytest.approx(1, abs=1e-4)
+    assert found["pose moved"] == found["landmarks moved"] == 0
+
+
+def test_good_avatars(model, meter, looks, ws, plain):
+    found = judge(model, meter, looks, plain, plain, styled(model, ws))
+    assert found["style accuracy"] > 0.4
+    assert found["style found"] > 0.85
+    assert found["identity found"] > 0.9
+
+
+@pytest.mark.slow
+def test_shuffled_people_and_swapped_styles_are_at_chance(model, meter, looks, ws, plain):
+    images = styled(model, ws)
+    strangers = judge(model, meter, looks, plain, plain, images.roll(1, dims=1))
+    assert strangers["identity found"] < 0.15
+    assert strangers["style found"] > 0.85
+    swapped = judge(model, meter, looks, plain, plain, images.flip(0))
+    assert swapped["style found"] < 0.1
+    assert swapped["identity found"] > 0.9
+
+
+def test_one_face_for_all_has_style_and_nobody(model, meter, looks, ws, plain):
+    images = styled(model, ws)[:, :1].repeat(1, 12, 1, 1, 1)
+    found = judge(model, meter, looks, plain, plain, images)
+    assert found["identity found"] == pytest.approx(1 / 12, abs=0.01)
+    assert found["style found"] == 1
+
+
+@pytest.mark.slow
+def test_figures_follow_the_strength(model, meter, looks, ws, plain):
+    rows = [
+        judge(model, meter, looks, plain, plain, styled(model, ws, strength))
+        for strength in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    accuracy = [row["style accuracy"] for row in rows]
+    identity = [row["identity"] for row in rows]
+    assert accuracy == sorted(accuracy)
+    assert identity == sorted(identity, reverse=True)
+
+
+def test_style_distances(model, meter, plain, looks):
+    rows = meter.describe(plain)
+    assert style_distance(rows, rows[0])[0] == 0
+    # In units of the spread over the model's own faces a face is about 1 from the mean of all.
+    assert 0.3 < float(style_distance(rows, rows.mean(dim=0)).mean()) < 2
+    assert float(style_distance(rows, looks[0]).mean()) > 1.5
+    again = StyleMeter(model, 64).describe(plain)
+    assert torch.equal(rows, again)
+
+
+def test_a_model_without_discriminator_or_faces():
+    model = tiny_model(discriminator=False)
+    meter = StyleMeter(model, 32)
+    images = model.generator.synthesis(ws_of(model), noise_mode="const")
+    assert meter.describe(images).shape == (2, 2 * (16 + 24 + 32 + 96 + 320))
+
+
+def test_intervals():
+    values = torch.tensor([[0.0, 1.0] * 50, [1.0, 1.0] * 50])
+    mean, low, high = interval(values)
+    assert mean == 0.75
+    # The mean of 100 sources of .5 or 1 has a standard error of .025.
+    assert (mean - low, high - mean) == pytest.approx((0.049, 0.049), abs=0.012)
+    assert interval(values) == interval(values)
+    figures = {"identity found": values, "style found": torch.ones(2, 100)}
+    mean, low, high = harmonic_interval(figures)
+    assert mean == pytest.approx(harmonic_mean(0.75, 1.0)) == pytest.approx(6 / 7)
+    assert low < mean < high
+    assert harmonic_mean(0.0, 1.0) == 0
+
+
+def test_edit_magnitude_sees_a_smile(model, ws):
+    smile = load_style("smile", model)
+    less, more = (render(model.generator, ws, [Ingredient(smile, s)]) for s in (-2.0, 2.0))
+    assert float(edit_magnitude(model, less, more, "smile").mean()) > 2
+    assert float(edit_magnitude(model, less, less, "smile").abs().max()) == 0
+
+
+def test_edit_magnitude_sees_sure_smiles_grow(model, ws):
+    smile = load_style("smile", model)
+    less, more = (render(model.generator, ws, [Ingredient(smile, s)]) for s in (2.0, 3.0))
+    before, after = (smile_log_odds(as_rgb(v), model.template) for v in (less, more))
+    sure = (before > MOST_LOGIT) & (after > MOST_LOGIT)
+    assert sure.sum() >= 2
+    grown = edit_magnitude(model, less, more, "smile")
+    torch.testing.assert_close(grown, after - before)
+    assert float(grown[sure].max()) > 0.5
+    capped = readings(as_rgb(less), model.template)["smile"][sure]
+    assert torch.equal(capped, torch.full_like(capped, MOST_LOGIT))

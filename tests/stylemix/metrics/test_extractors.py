@@ -1,0 +1,188 @@
+"""Extractors, and features of real and generated pictures."""
+
+import hashlib
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from stylemix.errors import StylemixError
+from stylemix.images.color_modes import to_rgb as flatten
+from stylemix.images.write import to_pil
+from stylemix.metrics import extractors
+from stylemix.metrics.extractors import (
+    Extractor,
+    feature_input,
+    features_of,
+    generator_features,
+    load_extractor,
+    real_features,
+    to_rgb,
+)
+from stylemix.metrics.mobilenet import load_feature_network
+from stylemix.tools.generate import generate
+from tests.support.images import PIXELS, Pictures, pixels
+from tests.support.models import tiny_model
+
+
+def test_mobilenet_features_are_pooled_at_224_px():
+    extractor = load_extractor("mobilenet")
+    images = Pictures(2).floats
+    enlarged = F.interpolate(images, 224, mode="bilinear", antialias=True)
+    expected = load_feature_network().pooled(enlarged)
+    assert torch.allclose(extractor.extract(images), expected, atol=1e-5)
+    assert extractor.name == "MobileNetV2"
+    assert extractor.version  # so that its features are kept
+
+
+def test_pictures_that_are_not_square_are_stretched():
+    assert feature_input(torch.zeros(1, 3, 48, 32)).shape == (1, 3, 224, 224)
+
+
+def test_grey_and_transparent_pictures_become_rgb():
+    grey = Pictures(2, shape=(1, 8, 6)).floats
+    assert torch.equal(to_rgb(grey), torch.cat([grey] * 3, dim=1))
+    rgba = Pictures(2, shape=(4, 8, 6))
+    for image, found in zip(rgba.images, to_rgb(rgba.floats), strict=True):
+        on_white = flatten(Image.fromarray(image.permute(1, 2, 0).numpy(), "RGBA"))
+        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(found), dtype=int)
+        assert abs(difference).max() <= 1
+    with pytest.raises(StylemixError, match="got pictures of 2 channels"):
+        to_rgb(rgba.floats[:, :2])
+
+
+def test_real_features_are_those_of_the_indices_in_their_order():
+    reals = Pictures(7)
+    found = real_features(reals, [6, 0, 3], PIXELS, batch=2)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, reals.floats[[6, 0, 3]].flatten(1).numpy())
+
+
+def test_generated_pictures_are_those_of_generate_within_the_range():
+    generator = tiny_model().generator
+    expected = generate(generator, [5, 6, 7]).flatten(1)
+    assert expected.abs().max() > 1.1
+    found = generator_features(generator, range(5, 8), PIXELS, batch=2)
+    assert np.allclose(found, expected.clamp(-1, 1), atol=1e-5)
+
+
+def test_truncation_nought_is_one_picture():
+    found = generator_features(tiny_model().generator, [1, 2], PIXELS, psi=0)
+    assert np.allclose(found[0], found[1], atol=1e-5)
+
+
+def test_labels_are_drawn_from_the_reals():
+    generator = tiny_model(classes=3).generator
+    only_two = Pictures(4, labels=torch.eye(3)[[2, 2, 2, 2]])
+    found = generator_features(generator, [1, 2], PIXELS, reals=only_two)
+    expected = generate(generator, [1, 2], label=2).clamp(-1, 1).flatten(1)
+    assert np.allclose(found, expected, atol=1e-5)
+
+    seen = []
+    forward = generator.mapping.forward
+
+    def mapping(z, c, **kwargs):
+        seen.append(c)
+        return forward(z, c, **kwargs)
+
+    generator.mapping.forward = mapping
+    mixed = Pictures(4, labels=torch.eye(3)[[0, 0, 0, 2]])
+    generator_features(generator, range(200), PIXELS, batch=100, reals=mixed)
+    shares = torch.cat(seen).mean(dim=0)
+    assert shares[1] == 0
+    assert shares[0].item() == pytest.approx(0.75, abs=0.1)
+
+
+@pytest.mark.parametrize("reals", [None, Pictures(4), Pictures(4, labels=torch.eye(4))])
+def test_labels_that_do_not_fit_are_one_line(reals):
+    with pytest.raises(StylemixError, match="for a model with labels of width 3; expected"):
+        generator_features(tiny_model(classes=3).generator, [0], PIXELS, reals=reals)
+
+
+@pytest.mark.parametrize(
+    "extract",
+    [
+        lambda images: images,
+        lambda images: pixels(images)[:1],
+        lambda images: pixels(images) / 0,
+    ],
+    ids=["four dimensions", "too few", "infinite"],
+)
+def test_odd_features_are_one_line(extract):
+    with pytest.raises(StylemixError, match=r"got features of shape .* from Odd; expected"):
+        features_of(Pictures(2).floats, Extractor("Odd", extract))
+
+
+def test_features_of_the_user(monkeypatch):
+    module = ModuleType("users_features")
+    module.plain, module.named, module.number = pixels, PIXELS, 3
+    monkeypatch.setitem(sys.modules, "users_features", module)
+    assert load_extractor("users_features:plain") == Extractor("plain", pixels)
+    assert load_extractor("users_features:named") is PIXELS
+    assert load_extractor(PIXELS) is PIXELS
+    for name, words in (
+        ("users_features:number", "no function"),
+        ("users_features:nosuch", "cannot be imported"),
+        ("nosuch_module:name", "cannot be imported"),
+        ("lpips", "expected mobilenet, inception or module:name"),
+    ):
+        with pytest.raises(StylemixError, match=words):
+            load_extractor(name)
+
+
+@pytest.fixture
+def fidelity(monkeypatch, tmp_path):
+    """A stand-in for torch-fidelity, whose network notes its arguments and pools pixels."""
+    calls = []
+
+    class Network(torch.nn.Module):
+        def __init__(self, *args):
+            super().__init__()
+            calls.append(args)
+
+        def forward(self, images):
+            assert images.dtype == torch.uint8
+            return (images.flatten(1).float(),)
+
+    name = "torch_fidelity.feature_extractor_inceptionv3"
+    module = ModuleType(name)
+    module.FeatureExtractorInceptionV3 = Network
+    module.URL_INCEPTION_V3 = "https://example.org/weights.pth"
+    monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return calls
+
+
+def test_inception_without_the_library_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(StylemixError, match=r"pip install stylemix\[fid\]"):
+        load_extractor("inception")
+
+
+def test_inception_takes_only_the_published_weights(fidelity, monkeypatch, tmp_path):
+    with pytest.raises(StylemixError, match=r"got no Inception weights at .*hub.*weights\.pth"):
+        load_extractor("inception")
+    usual = tmp_path / "hub" / "checkpoints" / "weights.pth"
+    usual.parent.mkdir(parents=True)
+    usual.write_bytes(b"weights")
+    with pytest.raises(StylemixError, match="got other weights than the published ones"):
+        load_extractor("inception")
+    assert fidelity == []  # the library, which unpickles, was not given the file
+    digest = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr(extractors, "INCEPTION_SHA256", digest)
+    extractor = load_extractor("inception")
+    elsewhere = usual.rename(tmp_path / "mine.pth")
+    load_extractor("inception", weights=elsewhere)
+    assert fidelity == [
+        ("inception", ["2048"], str(usual)),
+        ("inception", ["2048"], str(elsewhere)),
+    ]
+    assert extractor.name == "Inception"
+    assert extractor.version == digest[:16]
+    images = Pictures(2)  # every byte comes back as it was
+    assert torch.equal(extractor.extract(images.floats), images.images.flatten(1).float())

@@ -1,0 +1,176 @@
+"""The restricted reader against Python's and torch's own writers, and our plain pickles."""
+
+import argparse
+import collections
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import tests.support.hostile_files as hostile
+from stylemix.errors import StylemixError
+from stylemix.safe_pickle import reader
+from stylemix.safe_pickle.reader import Namespace, PersistentObject, load, loads, write_pickle
+
+PLAIN = {
+    "empty": [None, True, False, (), [], {}],
+    "numbers": [0, 1, 255, 256, 65536, -1, -(2**40), 2**100, 2.5, float("inf"), 1 + 2j],
+    "text": ["", "é", "\U0001f600", "a'b\"c\n", "x" * 300],
+    "bytes": [b"", b"\0\xff", b"z" * 300],
+    "nested": {"a": {"b": [({"c": 1},)]}, 3: "three"},
+    "sets": [{"a", "b"}, frozenset(["c"])],
+    "ordered": collections.OrderedDict([("b", 1), ("a", 2)]),
+    "namespace": argparse.Namespace(lr=0.1),
+}
+ARRAYS = {
+    "f8": np.arange(6.0).reshape(2, 3),
+    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "big_endian": np.arange(3, dtype=">f4"),
+    "half": np.array([0.5, -2], np.float16),
+    "bytes": np.arange(5, dtype=np.uint8),
+    "bool": np.array([True, False]),
+    "empty": np.zeros((0, 3), np.float32),
+    "scalar": np.array(7, np.int64),
+    "large": np.arange(5000, dtype=np.int32),
+}
+TENSORS = {
+    "f32": torch.arange(6.0).reshape(2, 3),
+    "transposed": torch.arange(6.0).reshape(2, 3).t(),
+    "sliced": torch.arange(10.0)[2:8:3],
+    "half": torch.tensor([0.5, -2], dtype=torch.float16),
+    "bfloat16": torch.tensor([1.5], dtype=torch.bfloat16),
+    "int": torch.arange(4),
+    "bool": torch.tensor([True, False]),
+    "scalar": torch.tensor(3.0),
+    "empty": torch.zeros(0, 2),
+    "parameter": torch.nn.Parameter(torch.ones(2)),
+    "complex": torch.tensor([1 + 2j]),
+}
+
+
+def check(found, wanted):
+    """Compare what was read with what was written."""
+    if isinstance(wanted, torch.Tensor):
+        assert found.dtype == wanted.dtype
+        assert found.shape == wanted.shape
+        assert torch.equal(found, wanted)
+    elif isinstance(wanted, np.ndarray):
+        assert found.dtype == wanted.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found, wanted)
+    elif isinstance(wanted, argparse.Namespace):
+        assert isinstance(found, Namespace)
+        assert found.values == vars(wanted)
+    elif isinstance(wanted, dict):
+        assert type(found) is dict
+        assert list(found) == list(wanted)
+        for key in wanted:
+            check(found[key], wanted[key])
+    elif isinstance(wanted, (list, tuple)):
+        assert type(found) is type(wanted)
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            check(one, other)
+    else:
+        assert found == wanted
+        assert type(found) is type(wanted)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_of_every_protocol(protocol):
+    content = {"plain": PLAIN, "arrays": ARRAYS, "tensors": TENSORS}
+    check(loads(pickle.dumps(content, protocol=protocol)), content)
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_files_of_torch_save(tmp_path, as_zip, protocol):
+    content = {"tensors": TENSORS, "plain": PLAIN, "size": torch.Size([2, 3]), "d": torch.float16}
+    path = tmp_path / "any.name"
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=as_zip)
+    found = load(path)
+    check(found.pop("size"), (2, 3))
+    assert found.pop("d") is torch.float16
+    check(found, {"tensors": TENSORS, "plain": PLAIN})
+
+
+def test_tensors_share_memory_where_they_did(tmp_path):
+    whole = torch.arange(6.0)
+    torch.save([whole, whole[2:4]], tmp_path / "a.pt")
+    first, second = load(tmp_path / "a.pt")
+    first[2] = 9.0
+    assert second.tolist() == [9.0, 3.0]
+
+
+def test_state_dicts_keep_their_order_and_drop_their_notes():
+    state = torch.nn.Linear(2, 1).state_dict()
+    assert state._metadata
+    found = loads(pickle.dumps(state, protocol=4))
+    check(found, dict(state))
+
+
+def test_numpy_numbers_become_plain_ones():
+    found = loads(pickle.dumps([np.float64(1.5), np.int32(-3), np.bool_(True)], protocol=2))
+    assert found == [1.5, -3, True]
+    assert [type(value) for value in found] == [float, int, bool]
+
+
+def test_old_numpy_spelling_is_known():
+    raw = pickle.dumps(np.arange(3.0), protocol=2)
+    old = raw.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    check(loads(old), np.arange(3.0))
+
+
+def test_network_modules_keep_class_and_attributes_only():
+    source = "raise SystemExit('this text is never run')"
+    meta = {"type": "class", "version": 6, "module_src": source, "class_name": "Generator"}
+    meta["state"] = {"z_dim": 512, "_parameters": {}}
+    body = pickle.dumps(meta, protocol=2)[2:-1]
+    call = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
+    found = loads(b"\x80\x02" + call + body + b"\x85R.")
+    assert found == PersistentObject("Generator", {"z_dim": 512, "_parameters": {}})
+    assert source not in repr(found)
+
+
+def test_storages_inside_pickles():
+    numbers = np.arange(6, dtype=np.float32)
+    block = hostile.nested(hostile.storage(numbers.tobytes()))
+    found = loads(hostile.tensor(block, 1, (2, 2), (2, 1)))
+    assert found.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_lists_may_hold_themselves():
+    ring = []
+    ring.append(ring)
+    found = loads(pickle.dumps(ring))
+    assert found[0] is found
+
+
+def test_plain_pickles_need_no_stylemix(tmp_path):
+    content = {"a": [1, 2.5, "text", None, True], "w": np.arange(4, dtype=np.float16).reshape(2, 2)}
+    write_pickle(tmp_path / "a.pkl", content)
+    check(pickle.loads((tmp_path / "a.pkl").read_bytes()), content)
+    check(load(tmp_path / "a.pkl"), content)
+    assert b"stylemix" not in (tmp_path / "a.pkl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "value", [torch.ones(1), object(), {1: 2}, np.array([None]), np.float32(1), len, {"a"}]
+)
+def test_only_plain_values_are_written(tmp_path, value):
+    with pytest.raises(StylemixError, match="expected"):
+        write_pickle(tmp_path / "a.pkl", {"a": [value]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_kinds_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", w=np.ones(2))
+    with pytest.raises(StylemixError, match="got a npz file; expected a pickle"):
+        load(tmp_path / "a.npz")
+
+
+def test_enormous_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "MAX_FILE_BYTES", 100)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(b"x" * 200, protocol=4))
+    with pytest.raises(StylemixError, match="larger than"):
+        load(tmp_path / "a.pkl")

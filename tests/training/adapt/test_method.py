@@ -1,0 +1,94 @@
+"""Which way suits some pictures, and which layers a style then needs."""
+
+import pytest
+import torch
+
+from stylemix.avatars.render import Ingredient, render
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.latents import map_latents
+from stylemix.styles.style import Style
+from stylemix.training.adapt import method
+from stylemix.training.adapt.method import Choice, choose_layers, choose_method, domain_distance
+from tests.support.images import flat_drawings
+from tests.support.models import tiny_model, ws_of
+
+
+@pytest.fixture(scope="module")
+def faces_64():
+    return load_model("faces-64")
+
+
+def faces(model, count=8):
+    z = torch.randn([count, model.generator.z_dim], generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        return model.generator.synthesis(map_latents(model.generator, z), noise_mode="const")
+
+
+@pytest.mark.slow
+def test_faces_in_another_light_are_near_and_drawings_far(faces_64):
+    own = faces(faces_64)
+    graded = own.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1) * 1.2
+    drawn = flat_drawings(8, 64)
+    distances = [domain_distance(faces_64, images) for images in (own, graded, drawn)]
+    assert distances[0] < 0.1
+    assert distances[1] < method.NEAR < distances[2]
+
+
+@pytest.mark.parametrize(
+    ("distance", "count", "wanted"),
+    [
+        (0.2, 1, ("look", "offsets")),
+        (0.2, 5000, ("look", "offsets")),
+        (0.5, 1, ("look", "affine")),
+        (0.5, 9, ("look", "affine")),
+        (0.5, 10, ("transfer", "affine")),
+        (0.5, 99, ("transfer", "affine")),
+        (0.5, 100, ("transfer", "all")),
+    ],
+)
+def test_the_ladder(monkeypatch, distance, count, wanted):
+    monkeypatch.setattr(method, "domain_distance", lambda *_: distance)
+    choice = choose_method(tiny_model(), torch.zeros([1, 3, 32, 32]), count)
+    assert (choice.method, choice.part) == wanted
+    assert f"{count} pictures" in choice.why
+    assert str(distance) in choice.why
+
+
+def test_without_a_discriminator_there_is_no_transfer(monkeypatch):
+    monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
+    model = tiny_model(discriminator=False)
+    choice = choose_method(model, torch.zeros([1, 3, 32, 32]), 1000)
+    assert choice == Choice("look", "affine", None, choice.why)
+
+
+@pytest.mark.parametrize(("away", "wanted"), [(0.4, "near"), (0.6, None)])
+def test_few_drawings_begin_at_the_nearest_hand(monkeypatch, away, wanted):
+    model, pictures = tiny_model(), torch.zeros([1, 3, 32, 32])
+    distances = {"far": 0.9, "near": away}
+    monkeypatch.setattr(method, "shipped_hands", lambda _: {k: k for k in distances})
+    monkeypatch.setattr(method, "with_style", lambda _, style: style)
+    monkeypatch.setattr(method, "domain_distance", lambda m, _: distances.get(str(m), 0.5))
+    assert choose_method(model, pictures, 8).start == wanted
+    assert choose_method(model, pictures, 50).start == wanted
+    assert choose_method(model, pictures, 100).start is None  # enough to learn to draw from
+
+
+@pytest.mark.slow
+def test_layers_that_only_harm_are_left_to_the_base():
+    model = tiny_model(template=NO_TEMPLATE)
+    names = dict(model.generator.synthesis.named_parameters())
+    draw = torch.Generator().manual_seed(0)
+    # The wanted change is in the block of 32 px; at 4 and 8 px the style only breaks things.
+    good = {"b32.torgb.bias": torch.tensor([0.8, -0.8, 0.0])}
+    broken = {
+        name: 5 * torch.randn(value.shape, generator=draw)
+        for name, value in names.items()
+        if name in ("b4.conv1.weight", "b8.conv0.weight", "b8.conv1.weight")
+    }
+    ws = ws_of(model, 16, seed=3)
+    wanted = render(model.generator, ws, [Ingredient(Style(model.fingerprint, weights=good))])
+    style = Style(model.fingerprint, weights=good | broken)
+    assert choose_layers(model, style, wanted).layers == "16-32px"
+    whole = Style(model.fingerprint, weights=good)
+    assert choose_layers(model, whole, wanted).layers == "all"

@@ -1,0 +1,60 @@
+"""What holds an adapted generator to its base."""
+
+import pytest
+import torch
+
+from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.recognition import embed
+from stylemix.training.adapt.regularizers import (
+    distance_difference,
+    identity_difference,
+    pooled_difference,
+    tapped,
+)
+from tests.support.models import tiny_model, ws_of
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_pooled_colours_by_hand():
+    images, plain = torch.zeros([2, 3, 8, 8]), torch.zeros([2, 3, 8, 8])
+    images[0, 0, :4] = 1.0  # one of 2 x 3 x 2 x 2 cells in the upper half: two cells of 24
+    assert float(pooled_difference(images, plain, 2)) == pytest.approx(2 / 24)
+    images[0, 0, ::2] = -1.0
+    images[0, 0, 1::2] = 1.0  # stripes, which no cell sees
+    assert float(pooled_difference(images, plain, 2)) == pytest.approx(0)
+
+
+def test_distances_by_hand():
+    base = torch.eye(3)[:, :, None, None]  # nobody is like anybody
+    features = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]])[:, :, None, None]
+    # Row by row the shares of the others: base (1/2, 1/2); now e/(e+1), 1/(e+1) for the first two.
+    p = torch.tensor([torch.e, 1.0]) / (torch.e + 1)
+    one = float((0.5 * (0.5 / p).log()).sum())
+    assert float(distance_difference(features, base)) == pytest.approx(2 * one / 3, rel=1e-5)
+
+
+def test_distances_do_not_ask_how_strong_features_are():
+    maps, other = random(4, 8, 4, 4), random(4, 8, 4, 4, seed=1)
+    assert float(distance_difference(maps * 3, maps)) == pytest.approx(0, abs=1e-6)
+    assert float(distance_difference(other, maps)) > 1e-3
+
+
+def test_identity_is_that_of_descriptors():
+    model = tiny_model()
+    images, plain = random(2, 3, 32, 32).clamp(-1, 1), random(2, 3, 32, 32, seed=1).clamp(-1, 1)
+    wanted = (embed(images, model.template) - embed(plain, model.template)).square().sum(dim=1)
+    assert float(identity_difference(model, images, plain)) == pytest.approx(float(wanted.mean()))
+    assert float(identity_difference(model, plain, plain)) == pytest.approx(0, abs=1e-6)
+    assert float(identity_difference(tiny_model(template=NO_TEMPLATE), images, plain)) == 0
+
+
+def test_features_are_tapped_while_it_lasts():
+    network = tiny_model().generator.synthesis
+    ws = ws_of(tiny_model(), 2)
+    with tapped(network, "b16") as found:
+        network(ws, noise_mode="const")
+    network(ws, noise_mode="const")
+    assert [list(one.shape[2:]) for one in found] == [[16, 16]]

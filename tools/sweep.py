@@ -1,0 +1,223 @@
+"""The `sweep` command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError
+from stylemix.io.journal import WorkFile, open_work
+from stylemix.tools.train import TEMPLATES
+from stylemix.tools.train_options import SectionedCommand, config_options
+from stylemix.training.config import MAY_CHANGE, TrainConfig
+from stylemix.training.data.base import PixelDataset
+from stylemix.training.data.dataset import open_dataset
+from stylemix.training.evaluation import Evaluation
+from stylemix.training.loop import Outcome, train
+from stylemix.training.sweep.report import by_figure, duration, table, write_report
+from stylemix.training.sweep.search import (
+    WORK_FILE,
+    OnFigures,
+    Plan,
+    Trial,
+    done_trials,
+    importance,
+    sweep,
+)
+from stylemix.training.sweep.space import parse_space, shown
+
+SNAPSHOTS = 5  # of a trial, when --snapshot-kimg is not given
+# What the same sweep may be given anew: these change no figure.
+FREE = set(MAY_CHANGE) - {
+    "kimg", "snapshot_kimg", "metrics", "metrics_count", "early_stop", "rollbacks", "precision",
+}  # fmt: skip
+
+
+@click.command(
+    "sweep",
+    cls=SectionedCommand,
+    context_settings={
+        "max_content_width": 100,
+        "default_map": {"metrics": "fd", "keep_snapshots": 1},
+    },
+)
+@click.argument("data", nargs=-1, required=True)
+@click.option(
+    "--held-out", required=True, help="Pictures that no trial trains on, to compare with."
+)
+@click.option(
+    "--vary", multiple=True, required=True, metavar="NAME=VALUES",
+    help="A training option to choose: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE. "
+    "Again for more.",
+)  # fmt: skip
+@click.option(
+    "--trials", type=click.IntRange(1, 100_000), default=12, show_default=True,
+    help="How many in all; more continue a sweep that is done.",
+)  # fmt: skip
+@click.option(
+    "--startup", type=click.IntRange(1, 100_000), default=5, show_default=True,
+    help="Trials at random before the figures decide what to try, and whom to end early.",
+)  # fmt: skip
+@click.option("--no-prune", is_flag=True, help="Train trials that are behind to their end, too.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/sweep"),
+    show_default=True, help="Folder of the sweep.",
+)  # fmt: skip
+@click.option(
+    "--template", type=click.Choice(list(TEMPLATES)), default="none", show_default=True,
+    help="How the faces are aligned, as for train.",
+)  # fmt: skip
+@click.option("--data-name", default=None, help="Name of the data in the model cards.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@config_options
+def sweep_command(
+    data: tuple[str, ...],
+    held_out: str,
+    vary: tuple[str, ...],
+    trials: int,
+    startup: int,
+    no_prune: bool,
+    output: Path,
+    template: str,
+    data_name: str | None,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Choose training options by figures on held-out images.
+
+    Takes the options of `stylemix train`; those named by --vary differ from trial to trial. The
+    same command again continues a sweep that was stopped.
+
+    \b
+    Examples:
+      stylemix sweep faces.zip --held-out val.zip --resolution 64 --kimg 20 --trials 12 \\
+        --vary lr=0.0005..0.005:log --vary r1_gamma=0.02..2:log --output runs/sweep
+    """
+    _need_optuna()
+    base = _base(settings, held_out)
+    plan = Plan(base, parse_space(vary, base), trials, startup, not no_prune)
+    name = data_name or Path(data[0]).name.split(".")[0] or "data"
+    runner = Runner(data, plan, device, template, name)
+    first = asdict(base.resolve(1, runner.device.type))
+    command = ["stylemix", "train", *data, "--output", str(output / "best")]
+    command += ["--template", template] if template != "none" else []
+    command += ["--data-name", data_name] if data_name else []
+    with open_work(output / WORK_FILE) as work:
+        _check_same(work, plan, runner, output)
+        for done in sweep(plan, output, work, runner, first):
+            click.echo(_progress(done, trials), err=True)
+            write_report(output, plan, done, command)
+        done = done_trials(work)
+    found = write_report(output, plan, done, command)
+    click.echo(table(plan, done))
+    if not found:
+        raise StylemixError(f"got no figure of {len(done)} trials; expected one; see above why")
+    decides = ", ".join(f"{name} {part:.2f}" for name, part in importance(plan, done).items())
+    click.echo(f"\nImportance: {decides}" if decides else "")
+    click.echo(f"Wrote {output / 'sweep.csv'}, sweep.png and best.json; to train on with the best:")
+    click.echo(found["command"])
+
+
+def _need_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise StylemixError(
+            "got no optuna, which a sweep needs; run: pip install 'stylemix[sweep]'"
+        ) from error
+
+
+def _base(settings: dict[str, Any], held_out: str) -> TrainConfig:
+    """The settings of all trials."""
+    if settings["metrics_data"]:
+        raise StylemixError(
+            "got --metrics-data; expected the pictures to compare with as --held-out"
+        )
+    if not settings["kimg"]:
+        raise StylemixError("got no --kimg; expected the length of a trial, such as --kimg 20")
+    base = TrainConfig(**settings | {"metrics_data": held_out})
+    source = click.get_current_context().get_parameter_source("snapshot_kimg")
+    if source is ParameterSource.DEFAULT:
+        base = replace(base, snapshot_kimg=max(settings["kimg"] / SNAPSHOTS, 0.001))
+    return base
+
+
+def _check_same(work: WorkFile, plan: Plan, runner: Runner, output: Path) -> None:
+    """Refuses to go on with a sweep of other settings or pictures."""
+    asked: dict[str, Any] = {
+        "--vary": ", ".join(map(str, plan.space)),
+        "--startup": plan.startup,
+        "--no-prune": not plan.prune,
+        "DATA": f"{runner.dataset(plan.base.mirror).fingerprint()[:12]}",
+        "--held-out": f"{runner.held_out.fingerprint()[:12]}",
+    }
+    settings = asdict(plan.base).items()
+    asked |= {"--" + k.replace("_", "-"): v for k, v in settings if k not in FREE}
+    before = work.get("asked") or asked
+    for name, value in asked.items():
+        if before.get(name) != value:
+            raise StylemixError(
+                f"got {name} {value}; expected {before.get(name)}, as the sweep in {output} was "
+                "started with; use another --output"
+            )
+    work.put("asked", asked)
+
+
+def _progress(done: Sequence[Trial], trials: int) -> str:
+    """One line after a trial: what came of it, and how long the rest takes."""
+    last, best = done[-1], by_figure(done)[0]
+    left = sum(trial.seconds for trial in done) / len(done) * (trials - len(done))
+    words = f"{last.metric} {last.figure:.4g}" if last.state != "failed" else last.reason
+    return (
+        f"trial {last.number} {last.state}: {words}, best {best.figure:.4g} of trial "
+        f"{best.number}; {duration(last.seconds)}, about {duration(left)} left"
+    )
+
+
+class Runner:
+    """Trains trials on data that is opened once; checks first what would make every trial fail.
+
+    Args:
+        data: paths of the images.
+        plan: what the sweep does.
+        device: its name.
+        template: name of the alignment.
+        name: of the data, for the model cards.
+    """
+
+    def __init__(
+        self, data: Sequence[str], plan: Plan, device: str, template: str, name: str
+    ) -> None:
+        self.data, self.plan, self.base, self.name = data, plan, plan.base, name
+        self.device, self.template = find_device(device), TEMPLATES[template]
+        self.opened: dict[bool, PixelDataset] = {}
+        self.held_out = open_dataset(
+            [str(self.base.metrics_data)], self.base.size, self.base.channels, False,
+            self.base.conditional,
+        )  # fmt: skip
+        if Evaluation.of(self.base, self.held_out) is None:
+            raise StylemixError("got --metrics none; expected a figure to choose by; leave it out")
+
+    def dataset(self, mirror: bool) -> PixelDataset:
+        """The images, which stay in memory."""
+        if mirror not in self.opened:
+            self.opened[mirror] = open_dataset(
+                self.data, self.base.size, self.base.channels, mirror, self.base.conditional
+            )
+        return self.opened[mirror]
+
+    def __call__(self, config: TrainConfig, folder: Path, on_figures: OnFigures) -> Outcome:
+        """Trains one trial, see `loop.train`."""
+        names = [vary.name for vary in self.plan.space]
+        values = ", ".join(f"{name} {shown(getattr(config, name))}" for name in names)
+        click.echo(f"{folder.name} of {self.plan.trials}: {values}", err=True)
+        return train(
+            config, self.dataset(config.mirror), folder, self.device, self.template, self.name,
+            held_out=self.held_out, on_figures=on_figures,
+        )  # fmt: skip

@@ -1,0 +1,151 @@
+"""The `train` command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from stylemix.devices import find_device, slow_precision
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import FACES128, FFHQ, NO_TEMPLATE
+from stylemix.tools.train_options import SectionedCommand, config_options
+from stylemix.training.config import TrainConfig
+from stylemix.training.data.dataset import open_dataset
+from stylemix.training.distributed import join, local_device
+from stylemix.training.launch import is_rank, launch
+from stylemix.training.loop import Outcome, train
+from stylemix.training.presets import TABLE
+
+TEMPLATES = {"none": NO_TEMPLATE, "faces128": FACES128, "ffhq": FFHQ}
+STOPPED = 128 + signal.SIGINT
+
+
+def _show_presets(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(TABLE)
+        ctx.exit()
+
+
+@click.command("train", cls=SectionedCommand, context_settings={"max_content_width": 100})
+@click.argument("data", nargs=-1, required=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Run folder. [default: runs/DATA-RESOLUTION]",
+)
+@click.option(
+    "--template",
+    type=click.Choice(list(TEMPLATES)),
+    default="none",
+    show_default=True,
+    help="How the faces are aligned; the model keeps it and aligns photos so.",
+)
+@click.option("--data-name", default=None, help="Name of the data in the model card.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Processes on this machine, one a GPU; several machines: see the cluster page.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the settings as JSON and stop.")
+@click.option(
+    "--presets", is_flag=True, is_eager=True, expose_value=False, callback=_show_presets,
+    help="Print the table of presets and stop.",
+)  # fmt: skip
+@config_options
+def train_command(
+    data: tuple[str, ...],
+    output: Path | None,
+    template: str,
+    data_name: str | None,
+    device: str,
+    gpus: int,
+    dry_run: bool,
+    **settings: Any,
+) -> None:
+    """Train a generator on images: folders, zips, shards or files.
+
+    The same command again continues a run that was stopped, bitwise on the CPU.
+
+    \b
+    Examples:
+      stylemix train faces.zip --resolution 64 --preset laptop --mirror --output runs/faces
+      stylemix train faces.zip --resolution 256 --gpus 8 --metrics fd --metrics-data val.zip
+      torchrun --nproc-per-node 8 -m stylemix train faces.zip --resolution 256
+    """
+    config = TrainConfig(**settings)
+    if dry_run:
+        kind = find_device(device).type
+        click.echo(json.dumps(asdict(config.resolve(gpus, kind)), indent=2))
+        return
+    if gpus > 1 and not is_rank():
+        # Refused here, and not by every process after every restart.
+        config.resolve(gpus, find_device(device).type).part_size(gpus)
+        launch(gpus)
+    stem = Path(data[0]).name.split(".")[0] or "data"
+    folder = output or Path("runs") / f"{stem}-{config.resolution}"
+    outcome = run(config, data, folder, device, template, data_name or stem)
+    if outcome is None:
+        return
+    if outcome.stopped:
+        click.echo(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
+    click.echo(f"Wrote {outcome.snapshot}")
+    if outcome.interrupted:
+        sys.exit(STOPPED)
+
+
+def run(
+    config: TrainConfig,
+    data: tuple[str, ...],
+    folder: Path,
+    device: str,
+    template: str,
+    name: str,
+) -> Outcome | None:
+    """Trains as one rank of a run; None on ranks other than 0.
+
+    Args:
+        config: settings as given.
+        data: paths of the images.
+        folder: run folder.
+        device: name of the device.
+        template: name of the alignment.
+        name: of the data, for the model card.
+    """
+    where = find_device(local_device(device))
+    ranks = join(where, config.timeout)
+    dataset = open_dataset(data, config.size, config.channels, config.mirror, config.conditional)
+    held_out = None
+    if config.metrics_data:
+        held_out = open_dataset(
+            [config.metrics_data], config.size, config.channels, False, config.conditional
+        )
+    if ranks.lead:
+        shown = f", {ranks.world} processes" if ranks.world > 1 else ""
+        click.echo(f"{len(dataset)} images, run folder {folder}{shown}")
+        if slow := slow_precision(config.precision, where):
+            click.echo(slow, err=True)
+    try:
+        outcome = train(
+            config, dataset, folder, where, TEMPLATES[template], name, True, ranks, held_out,
+        )  # fmt: skip
+    except torch.OutOfMemoryError as error:
+        resolved = config.resolve(ranks.world, where.type)
+        size = resolved.part_size(ranks.world)
+        raise StylemixError(
+            f"got out of memory with {size} images at once ({str(error).splitlines()[0]}); "
+            f"expected room for them; use --batch-gpu {max(size // 2, 1)}: the same result in more "
+            "rounds"
+        ) from error
+    ranks.leave()
+    return outcome if ranks.lead else None

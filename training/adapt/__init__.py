@@ -1,0 +1,1 @@
+"""Styles learned from images: looks, fine-tuning, JoJoGAN, MyStyle."""

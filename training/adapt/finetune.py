@@ -1,0 +1,236 @@
+"""Far styles from hundreds of pictures: adversarial transfer of the synthesis network.
+
+Generator and discriminator go on training on the new pictures while the mapping network stays, and
+a weak tie holds each image to the base's image of the same latent, so that a person keeps their
+colours and layout in the new hand. What is stored is the difference of the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.io.atomic import atomic_write
+from stylemix.models.model import Model
+from stylemix.networks.latents import map_latents
+from stylemix.styles.style import Style
+from stylemix.training.adapt.regularizers import (
+    distance_difference,
+    identity_difference,
+    pooled_difference,
+    tapped,
+)
+from stylemix.training.adapt.trainable import style_weights
+from stylemix.training.augment.pipe import PIPES
+from stylemix.training.data.dataset import ImageDataset, indices_at
+from stylemix.training.losses import d_logistic, g_logistic, r1_penalty
+from stylemix.training.optimizer_state import adam_tensors, load_adam, part
+
+FORMAT = "stylemix-transfer-state"
+MIXING = 0.5
+TIED_FACES = 4
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """Length, rates and weights; measured in docs/log.md.
+
+    Attributes:
+        part: what the style changes: all weights, or "affine" (see `style_parts`).
+        tie_weight: of pooled colours, in `tie_cells` x `tie_cells` cells.
+        distance_weight: of who is like whom in a batch.
+        identity_weight: of face descriptors, on `TIED_FACES` faces of a batch.
+    """
+
+    kimg: float = 30
+    batch: int = 32
+    lr: float = 0.002
+    r1_gamma: float = 1.0
+    r1_interval: int = 16
+    augment_p: float = 0.2
+    part: str = "all"
+    tie_weight: float = 2.0
+    tie_cells: int = 16
+    distance_weight: float = 100.0
+    identity_weight: float = 2.0
+    ema: float = 0.995
+    psi: float = 1.0
+    precision: str = "fp32"
+    seed: int = 0
+    state_kimg: float = 4
+
+
+class Transfer:
+    """The networks and optimizers of a transfer."""
+
+    def __init__(self, model: Model, settings: TransferSettings) -> None:
+        if model.discriminator is None:
+            raise StylemixError(
+                "got a model without a discriminator; expected one that kept it, for a style from "
+                "many pictures; use another --model, or --method look"
+            )
+        self.settings, self.model, self.base = settings, model, model.generator
+        self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        layout = torch.channels_last
+        self.synthesis = copy.deepcopy(model.generator.synthesis).to(memory_format=layout)
+        self.learned = style_weights(self.synthesis, settings.part)
+        self.average = copy.deepcopy(self.synthesis).requires_grad_(False)
+        self.discriminator = copy.deepcopy(model.discriminator).to(memory_format=layout)
+        self.discriminator.requires_grad_(True).train()
+        betas = (0.0, 0.99)
+        self.g_adam = torch.optim.Adam(self.learned.values(), lr=settings.lr, betas=betas)
+        self.d_adam = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr, betas=betas)
+        self.pipe = replace(PIPES["bgc"], sharp=False)
+        self.device = model.generator.mapping.w_avg.device
+
+    def _score(self, images: Tensor, dtype: torch.dtype) -> Tensor:
+        d = self.discriminator
+        c = torch.zeros([len(images), d.c_dim], device=images.device) if d.c_dim else None
+        images = self.pipe(images, self.settings.augment_p)
+        return d(images, c, dtype=dtype).float()  # type: ignore[no-any-return]
+
+    def _latents(self, count: int) -> Tensor:
+        """Latents [N, L, w_dim]; half of the batches are mixed, as photos differ by layer."""
+        ws = map_latents(self.base, torch.randn([count, self.base.z_dim]), self.settings.psi)
+        if torch.rand([]) < MIXING:
+            cutoff = int(torch.randint(1, ws.shape[1], []))
+            ws = torch.cat([ws[:, :cutoff], ws[:, cutoff:].roll(1, dims=0)], dim=1)
+        return ws
+
+    def step(self, index: int, reals: Tensor) -> tuple[float, float]:
+        """One step of both networks on reals [N, C, H, H] in [-1, 1]; returns their losses."""
+        s = self.settings
+        self.discriminator.requires_grad_(False)
+        fakes, ties = self._draw(self._latents(len(reals)))
+        g_loss = g_logistic(self._score(fakes, self.dtype))
+        _update(self.g_adam, g_loss + ties)
+        self.discriminator.requires_grad_(True)
+
+        real_logits = self._score(reals, self.dtype)
+        d_loss = d_logistic(real_logits, self._score(fakes.detach(), self.dtype))
+        _update(self.d_adam, d_loss)
+        if index % s.r1_interval == 0:
+            reals = reals.detach().requires_grad_(True)
+            penalty = r1_penalty(self._score(reals, torch.float32), reals).mean()
+            _update(self.d_adam, penalty * (s.r1_gamma / 2 * s.r1_interval))
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.synthesis.parameters(), strict=True)
+            for averaged, current in pairs:
+                averaged.lerp_(current, 1 - s.ema)
+        return float(g_loss.detach()), float(d_loss.detach())
+
+    def _draw(self, ws: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures [N, C, H, W] of ws, and what ties them to those of the base."""
+        s, blocks = self.settings, list(self.base.synthesis.blocks())
+        block = blocks[int(torch.randint(1, max(len(blocks) - 1, 2), []))]
+        with torch.no_grad(), tapped(self.base.synthesis, block) as theirs:
+            plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
+        with tapped(self.synthesis, block) as ours:
+            fakes = self.synthesis(ws, noise_mode="const", dtype=self.dtype)
+        ties = s.tie_weight * pooled_difference(fakes, plain, s.tie_cells)
+        if s.distance_weight > 0:
+            ties = ties + s.distance_weight * distance_difference(ours[0], theirs[0])
+        if s.identity_weight > 0:
+            some = slice(TIED_FACES)
+            ties = ties + s.identity_weight * identity_difference(
+                self.model, fakes[some], plain[some]
+            )
+        return fakes, ties
+
+    def style(self) -> Style:
+        """The difference of the averaged network from the base."""
+        original = dict(self.base.synthesis.named_parameters())
+        changes = {
+            name: (value - original[name]).detach()
+            for name, value in self.average.named_parameters()
+            if name in self.learned
+        }
+        return Style(self.model.fingerprint, weights=changes)
+
+    def _networks(self) -> dict[str, torch.nn.Module]:
+        return {"G.": self.synthesis, "G_ema.": self.average, "D.": self.discriminator}
+
+    def save(self, path: Path, kind: dict[str, str], cur_nimg: int) -> None:
+        """Writes a state to continue from."""
+        tensors: dict[str, Tensor] = {}
+        for prefix, network in self._networks().items():
+            tensors |= {prefix + key: value for key, value in network.state_dict().items()}
+        tensors |= adam_tensors(self.g_adam, "g_adam.") | adam_tensors(self.d_adam, "d_adam.")
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata={**kind, "cur_nimg": str(cur_nimg)})
+
+    def load(self, path: Path, kind: dict[str, str]) -> int:
+        """Continues from a state of the same settings, base and pictures; returns images seen."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = dict(file.metadata() or {})
+                cur_nimg = header.pop("cur_nimg", "0")
+                if header != kind:
+                    raise StylemixError(
+                        f"got a state {path} of other pictures, settings or base; expected the "
+                        "same; delete it to start anew"
+                    )
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            for prefix, network in self._networks().items():
+                network.load_state_dict(part(tensors, prefix))
+            load_adam(self.g_adam, part(tensors, "g_adam."))
+            load_adam(self.d_adam, part(tensors, "d_adam."))
+            return int(cur_nimg)
+        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+            raise StylemixError(f"got a damaged state {path}; delete it to start anew") from error
+
+
+def learn_transfer(
+    model: Model,
+    dataset: ImageDataset,
+    settings: TransferSettings | None = None,
+    state_file: Path | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Style:
+    """Learns a style from hundreds of square pictures; returns an unnamed style.
+
+    Args:
+        model: the base, with its discriminator.
+        dataset: pictures at the model's resolution, faces where the base has them.
+        settings: see TransferSettings.
+        state_file: where the state is kept while it runs, and continued from.
+        progress: called after each step with (images seen, images in all, generator's loss).
+    """
+    settings = settings or TransferSettings()
+    transfer = Transfer(model, settings)
+    kind = {
+        "format": FORMAT,
+        "settings": json.dumps(asdict(replace(settings, kimg=0, state_kimg=0))),
+        "base": model.fingerprint,
+        "data": f"{dataset.fingerprint()} {'faces' if dataset.prepare else 'whole'}",
+    }
+    total, batch, seen = round(settings.kimg * 1000), settings.batch, 0
+    if state_file is not None and state_file.exists():
+        seen = transfer.load(state_file, kind)
+    while seen < total:
+        torch.manual_seed((settings.seed * 1_000_003 + seen) % 2**63)
+        images, _ = dataset.batch(indices_at(seen, batch, len(dataset), settings.seed))
+        loss, _ = transfer.step(seen // batch, images.to(transfer.device).float() / 127.5 - 1)
+        seen += batch
+        every = max(round(settings.state_kimg * 1000), 1)
+        if state_file is not None and (seen // every > (seen - batch) // every or seen >= total):
+            transfer.save(state_file, kind, seen)
+        if progress is not None:
+            progress(min(seen, total), total, loss)
+    return transfer.style()
+
+
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

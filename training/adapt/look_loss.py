@@ -1,0 +1,168 @@
+"""How far generated faces are from a look: statistics of its pictures, against the own ones.
+
+The look is what the pictures' statistics have and the generator's faces have not: colours over the
+face, and means and deviations of features, as in arbitrary style transfer (arXiv 1703.06868).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylemix.faces.recognition import embed
+from stylemix.metrics.mobilenet import SMALLEST_SIDE, bring_within, load_feature_network
+from stylemix.metrics.style_distance import StyleMeter, style_distance
+from stylemix.models.model import Model
+
+STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
+LARGEST = 256  # px a side that features are taken at
+
+
+@dataclass(frozen=True)
+class LookSettings:
+    """Steps, rates and weights; measured in docs/log.md.
+
+    Attributes:
+        part: what the style changes, one of `style_parts.PARTS`.
+        lr: of offsets and steps to colours.
+        weight_lr: of all other weights.
+        sparse: share of the offsets that is kept, in each layer the largest.
+        critic_weight: of the frozen discriminator's statistics.
+        held_out: whether some pictures are set aside to choose the best step by.
+    """
+
+    steps: int = 250
+    batch: int = 8
+    part: str = "offsets"
+    lr: float = 0.02
+    weight_lr: float = 0.002
+    sparse: float = 1.0
+    colour_weight: float = 10.0
+    map_weight: float = 10.0
+    texture_weight: float = 0.3
+    critic_weight: float = 0.2
+    structure_weight: float = 3.0
+    identity_weight: float = 2.0
+    size_weight: float = 0.002
+    psi: float = 0.8
+    held_out: bool = True
+    seed: int = 0
+
+
+@dataclass
+class Statistics:
+    """What images look like, all means over images: colours, where they are, early features."""
+
+    colour: Tensor  # [3]
+    colour_products: Tensor  # [3, 3], of two colours each
+    face_map: Tensor  # [3, m, m], colours over the face
+    features: list[Tensor]  # [C]: means of each stage, then deviations of each stage
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the colours [3, 3]."""
+        return self.colour_products - self.colour.outer(self.colour)
+
+
+def statistics(images: Tensor, cells: int) -> Statistics:
+    """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
+    pixels = images.permute(1, 0, 2, 3).flatten(1)
+    small = bring_within(images, SMALLEST_SIDE, LARGEST)
+    maps = load_feature_network(str(images.device)).maps(small, STAGES)
+    return Statistics(
+        pixels.mean(dim=1),
+        pixels @ pixels.t() / pixels.shape[1],
+        F.adaptive_avg_pool2d(images, cells).mean(dim=0),
+        [m.mean(dim=(0, 2, 3)) for m in maps] + [m.std(dim=(2, 3)).mean(dim=0) for m in maps],
+    )
+
+
+@torch.no_grad()
+def gather(parts: Iterable[Tensor], cells: int) -> Statistics:
+    """Statistics of any number of images, in parts that fit into memory."""
+    counts, found = [], []
+    for part in parts:
+        counts.append(len(part))
+        found.append(statistics(part, cells))
+
+    def mean(values: Iterable[Tensor]) -> Tensor:
+        shares = [v * (n / sum(counts)) for v, n in zip(values, counts, strict=True)]
+        return torch.stack(shares).sum(dim=0)
+
+    return Statistics(
+        mean(s.colour for s in found),
+        mean(s.colour_products for s in found),
+        mean(s.face_map for s in found),
+        [mean(feature) for feature in zip(*(s.features for s in found), strict=True)],
+    )
+
+
+class LookLoss:
+    """Distance of generated images from a look, as a shift against the generator's own faces.
+
+    Args:
+        pictures: the look, [K, 3, H, H] in [-1, 1].
+        faces: the generator's own, in parts [n, 3, H, H].
+        settings: weights of the terms.
+        meter: of the statistics of the frozen discriminator; None leaves them out.
+    """
+
+    def __init__(
+        self,
+        pictures: Tensor,
+        faces: Iterable[Tensor],
+        settings: LookSettings,
+        meter: StyleMeter | None = None,
+    ) -> None:
+        self.settings, self.meter = settings, meter
+        self.look = None if meter is None else meter.look(pictures)
+        # Few pictures say little about single places: their faces differ more than the light does.
+        self.cells = 8 if len(pictures) >= 48 else 4 if len(pictures) >= 12 else 2
+        self.target = gather(pictures.split(32), self.cells)
+        self.usual = gather(faces, self.cells)
+
+    def __call__(self, images: Tensor, plain: Tensor) -> Tensor:
+        """Loss of a batch, given the same faces without the look, [N, 3, H, H] both."""
+        s, target, usual = self.settings, self.target, self.usual
+        got, before = statistics(images, self.cells), statistics(plain, self.cells)
+        # The batch's own faces differ from the average ones; only the change counts.
+        colour = (got.colour - before.colour) - (target.colour - usual.colour)
+        spread = (got.covariance - before.covariance) - (target.covariance - usual.covariance)
+        places = (got.face_map - before.face_map) - (target.face_map - usual.face_map)
+        total = s.colour_weight * (colour.square().mean() + spread.square().mean())
+        total = total + s.map_weight * places.square().mean()
+        for a, b in zip(got.features, target.features, strict=True):
+            total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()
+        if self.meter is not None and self.look is not None:
+            # Of each face by itself: every avatar has to show the look, not only their mean.
+            distances = style_distance(self.meter.rows(images), self.look)
+            total = total + s.critic_weight * distances.mean()
+        return total
+
+
+def same_face(model: Model, images: Tensor, plain: Tensor, settings: LookSettings) -> Tensor:
+    """What a look must not change: the drawing of the face, and who it is."""
+    structure = (_drawing(images) - _drawing(plain)).square().mean()
+    total = settings.structure_weight * structure
+    if model.template.kind != "none" and settings.identity_weight > 0:
+        with torch.no_grad():
+            before = embed(plain[:2], model.template)
+        after = embed(images[:2], model.template)
+        total = total + settings.identity_weight * (after - before).square().sum(dim=1).mean()
+    return total
+
+
+def _drawing(images: Tensor) -> Tensor:
+    """Luma without its local mean and contrast, [N, 1, H, H]: edges, whatever the light."""
+    luma = images.mean(dim=1, keepdim=True)
+    window = max(images.shape[-1] // 8, 3) | 1
+    mean = F.avg_pool2d(luma, window, stride=1, padding=window // 2, count_include_pad=False)
+    centred = luma - mean
+    power = F.avg_pool2d(
+        centred.square(), window, stride=1, padding=window // 2, count_include_pad=False
+    )
+    return centred / (power + 0.01).sqrt()

@@ -1,0 +1,89 @@
+"""What suits some pictures: which way to learn their style, and which layers it then needs.
+
+The ladder: photos in another light are near, a few thousand numbers will do for any number of
+them. Drawings are far; how much of the generator may change depends on how many there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from stylemix.models.model import Model
+from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.styles.style import Style
+from stylemix.training.adapt.base_style import shipped_hands, with_style
+from stylemix.training.adapt.scores import score_style, style_statistics, worth
+
+NEAR = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
+FACES, LOOKED_AT = 64, 32  # of the generator, for distances and for scores
+SOME, MANY = 10, 100  # pictures that affine layers, and all weights, can learn a hand from
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to learn a style: the method, what of the generator changes, from where, and why."""
+
+    method: str
+    part: str
+    start: str | None
+    why: str
+
+    def __str__(self) -> str:
+        begin = "" if self.start in (None, "none") else f", from {self.start} on"
+        return f"{self.why}: {self.method} of {self.part}{begin}"
+
+
+@torch.no_grad()
+def domain_distance(model: Model, pictures: Tensor) -> float:
+    """How far pictures [K, C, H, W] are from the model's own faces, by MobileNetV2 statistics.
+
+    0 for faces of the model, less than `NEAR` for photos in any light, more for drawings.
+    """
+    draw = torch.Generator().manual_seed(2024)
+    z = torch.randn([FACES, model.generator.z_dim], generator=draw)
+    own = [
+        model.generator.synthesis(ws, noise_mode="const")
+        for ws in map_latents(model.generator, z).split(16)
+    ]
+    apart = style_statistics(torch.cat(own)) - style_statistics(pictures.to(own[0]))
+    return float(apart.square().sum())
+
+
+def choose_method(model: Model, pictures: Tensor, count: int) -> Choice:
+    """The way for `count` pictures of which some are `pictures` [K, C, H, W] in [-1, 1].
+
+    Few drawings begin at the shipped hand that is nearest to them, where one is nearer than photos.
+    """
+    distance = domain_distance(model, pictures)
+    far = distance >= NEAR
+    why = f"{count} pictures, {'far from' if far else 'near'} the model's faces ({distance:.2f})"
+    if not far:
+        return Choice("look", "offsets", None, why)
+    if count >= MANY and model.discriminator is not None:
+        return Choice("transfer", "all", None, why)
+    start, nearest = None, distance
+    for name, hand in shipped_hands(model).items():
+        if (away := domain_distance(with_style(model, hand), pictures)) < nearest:
+            start, nearest = name, away
+    if start is not None:
+        why += f", {nearest:.2f} from {start}"
+    if count < SOME or model.discriminator is None:
+        return Choice("look", "affine", start, why)
+    return Choice("transfer", "affine", start, why)
+
+
+def choose_layers(model: Model, style: Style, pictures: Tensor) -> Style:
+    """The style with the layers that are worth most on pictures [K, C, H, W].
+
+    A style of weights may act on all layers, or leave coarse ones to the base, which keeps the
+    shape of the person under the new rendering (layer swapping, arXiv 2010.05334).
+    """
+    last = model.generator.img_resolution
+    starts = [px for px in sorted(set(layer_resolutions(last))) if 4 < px <= 32 and px < last]
+    texts = ["all", *(f"{px}-{last}px" for px in starts)]
+    candidates = [replace(style, layers=text) for text in texts]
+    values = [worth(score_style(model, one, pictures, LOOKED_AT)) for one in candidates]
+    return candidates[values.index(max(values))]

@@ -1,0 +1,65 @@
+"""Scores of a style: how far it goes towards its pictures, and what it leaves of the person."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylemix.avatars.render import Ingredient, render
+from stylemix.faces.recognition import SAME_PERSON, embed, identity_distance
+from stylemix.metrics.mobilenet import as_rgb, bring_within, load_feature_network
+from stylemix.models.model import Model
+from stylemix.networks.latents import map_latents
+from stylemix.styles.style import Style
+
+STAGES = (1, 3, 6, 13)
+SMALLEST, LARGEST = 128, 256  # px a side that features are taken at
+
+
+def style_statistics(images: Tensor) -> Tensor:
+    """Channel means and deviations of MobileNetV2 features of images [N, C, H, W], as one vector.
+
+    Each stage counts the same, whatever its width.
+    """
+    network = load_feature_network(str(images.device))
+    parts = []
+    for chunk in images.split(32):
+        maps = network.maps(bring_within(as_rgb(chunk), SMALLEST, LARGEST), STAGES)
+        parts.append([torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps])
+    stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]
+    return torch.cat([F.normalize(stage, dim=0) for stage in stages])
+
+
+@torch.no_grad()
+def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -> dict[str, float]:
+    """Scores of a style on `count` generated faces against its pictures [K, C, H, W].
+
+    "style accuracy" is 1 - d(styled, pictures) / d(plain, pictures) for squared distances of
+    `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
+    mean distance of face descriptors to the plain faces; below .6 two photos show one person.
+    """
+    draw = torch.Generator().manual_seed(2024)
+    z = torch.randn([count, model.generator.z_dim], generator=draw)
+    parts = map_latents(model.generator, z, psi=0.8).split(16)
+    plain = torch.cat([render(model.generator, part) for part in parts])
+    styled = torch.cat([render(model.generator, part, [Ingredient(style)]) for part in parts])
+    wanted = style_statistics(pictures.to(plain))
+    before = (style_statistics(plain) - wanted).square().sum()
+    after = (style_statistics(styled) - wanted).square().sum()
+    out = {"style accuracy": round(float(1 - after / before), 3)}
+    if model.template.kind != "none":
+        descriptors = [embed(as_rgb(images), model.template) for images in (plain, styled)]
+        distance = identity_distance(*descriptors)
+        out["identity distance"] = round(float(distance.mean()), 3)
+    return out
+
+
+def worth(scores: dict[str, float]) -> float:
+    """Both scores as one, 0 to 1: style accuracy times what is kept of the person.
+
+    A style that draws anew loses much of any descriptor, so this compares styles of one set of
+    pictures only.
+    """
+    kept = 1 - scores.get("identity distance", 0.0) / (2 * SAME_PERSON)
+    return max(scores["style accuracy"], 0.0) * max(kept, 0.0)

@@ -1,0 +1,233 @@
+"""From a photo to training pictures: cut out, resized with a named filter, measured, encoded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import MIN_EYE_DISTANCE, TEMPLATES, Template, align_face
+from stylemix.faces.detector import Face, load_detector
+from stylemix.faces.recognition import CHIP_SIZE, DLIB_CHIP, load_identity_network
+from stylemix.images.color_modes import to_rgb
+from stylemix.images.sources import ImageSource
+from stylemix.images.write import resize
+from stylemix.training.curation.filters import perceptual_hash
+from stylemix.training.curation.sharpness import sharpness
+
+# Pillow's own names. All of them average when they shrink; nearest does not and is left out.
+FILTERS = ("lanczos", "bicubic", "hamming", "bilinear", "box")
+CROPS = ("faces", "centre", "none")
+FACES = ("all", "largest")
+MODES = {"grey": "L", "rgb": "RGB", "rgba": "RGBA"}
+FORMATS = ("png", "jpeg", "webp")
+SIZES = (16, 4096)
+_FINEST = 4  # a face is turned upright at up to this many times the size that is asked for
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How photos become pictures of one size: all that decides about their pixels and bytes.
+
+    Args:
+        size: width and height in px.
+        crop: "faces" aligns faces, "centre" cuts off what is beyond the proportions of `size`,
+            "none" takes pictures of these proportions only.
+        template: where the face goes: "faces128" or "ffhq".
+        faces: "all" clear faces of a photo or the "largest".
+        filter: how pictures are resized, one of `FILTERS`.
+        channels: "grey", "rgb" or "rgba".
+        format: "png", "jpeg" or "webp".
+        quality: of jpeg and webp, 1 to 100.
+    """
+
+    size: tuple[int, int] = (256, 256)
+    crop: str = "faces"
+    template: str = "faces128"
+    faces: str = "all"
+    filter: str = "lanczos"
+    channels: str = "rgb"
+    format: str = "png"
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        choices = {
+            "crop": CROPS, "template": ("faces128", "ffhq"), "faces": FACES, "filter": FILTERS,
+            "channels": tuple(MODES), "format": FORMATS,
+        }  # fmt: skip
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise StylemixError(f"got {name} {value!r}; expected one of {', '.join(allowed)}")
+        width, height = self.size
+        if not all(SIZES[0] <= side <= SIZES[1] for side in self.size):
+            raise StylemixError(
+                f"got size {width}x{height}; expected sides of {SIZES[0]} to {SIZES[1]} px"
+            )
+        if self.crop == "faces" and width != height:
+            raise StylemixError(
+                f"got size {width}x{height} for aligned faces; expected a square; give one side "
+                "only, or use --crop centre"
+            )
+        if self.channels == "rgba" and self.format == "jpeg":
+            raise StylemixError(
+                "got channels rgba with format jpeg; expected a format that keeps transparency; "
+                "use png or webp"
+            )
+        if not 1 <= self.quality <= 100:
+            raise StylemixError(f"got quality {self.quality}; expected 1 to 100")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return width and height of "128" (a square) or of "WIDTHxHEIGHT"."""
+    try:
+        sides = [int(part) for part in text.lower().split("x")]
+        width, height = sides * 2 if len(sides) == 1 else sides
+    except ValueError:
+        raise StylemixError(
+            f"got size {text!r}; expected a side such as 128, or WIDTHxHEIGHT such as 128x96"
+        ) from None
+    return width, height
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is known of a finished picture.
+
+    `upscale` is its size over that of its part of the photo, `face` counts from the largest,
+    `face_width` is in pixels of the photo, `descriptor` [128] tells who it is.
+    """
+
+    hash: int
+    sharpness: float
+    upscale: float
+    face: int | None = None
+    face_width: float | None = None
+    descriptor: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a photo, or one face of it, gave no picture."""
+
+    reason: str
+    detail: str
+    face: int | None = None
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A finished picture as the bytes of its file."""
+
+    data: bytes
+    measures: Measures
+
+
+def cut_photo(
+    source: ImageSource, settings: CropSettings, device: str = "cpu", identity: bool = False
+) -> list[Crop | Refusal]:
+    """Read a photo and cut its pictures; with `identity` each gets the descriptor of its face.
+
+    Never raises for a bad photo: that gives a Refusal.
+    """
+    try:
+        photo = source.open(mode="RGBA" if settings.channels == "rgba" else "RGB")
+    except StylemixError as error:
+        return [Refusal("broken", str(error).removeprefix(f"{source}: "))]
+    if settings.crop == "faces":
+        return list(_faces(photo, settings, device, identity))
+    width, height = settings.size
+    shortest = min(photo.width / width, photo.height / height)
+    beyond = max(photo.width - width * shortest, photo.height - height * shortest)
+    if settings.crop == "none" and beyond >= 1:  # less is the rounding of a former resize
+        wanted = f"expected the proportions of {width} x {height}"
+        return [Refusal("shape", f"{photo.width} x {photo.height} px; {wanted}")]
+    return [_finish(photo, settings, 1 / shortest)]
+
+
+def _faces(
+    photo: Image.Image, settings: CropSettings, device: str, identity: bool
+) -> Iterator[Crop | Refusal]:
+    seen = to_rgb(photo)
+    faces = load_detector(device).detect(seen)
+    clear = [face for face in faces if face.clear]
+    if not clear:
+        best = f"the best of {len(faces)} scores {faces[0].score:.2f}" if faces else "none at all"
+        yield Refusal("no face", f"no clear face; {best}")
+    for number, face in enumerate(clear[: 1 if settings.faces == "largest" else None], start=1):
+        if face.eye_distance < MIN_EYE_DISTANCE:
+            apart = f"eyes {face.eye_distance:.1f} px apart; expected {MIN_EYE_DISTANCE:.0f}"
+            yield Refusal("small", apart, number)
+            continue
+        crop, side = _cut_face(photo, face, settings)
+        who = _descriptor(seen, face, device) if identity else None
+        width = float(face.box[2] - face.box[0])
+        yield _finish(crop, settings, settings.size[0] / side, number, round(width, 1), who)
+
+
+def _cut_face(photo: Image.Image, face: Face, settings: CropSettings) -> tuple[Image.Image, float]:
+    """Return a face, upright, in about the photo's own pixels, and its side in the photo.
+
+    So the filter that is asked for does all of the resizing, up to a factor of four.
+    """
+    template, size = TEMPLATES[settings.template], settings.size[0]
+    probe = align_face(photo, face.points, template, SIZES[0]).matrix
+    side = float(SIZES[0] / np.hypot(*probe[:2, 0]))
+    pixels = max(min(round(side), _FINEST * size), SIZES[0])
+    return _align(photo, face, template, pixels), side
+
+
+def _align(photo: Image.Image, face: Face, template: Template, pixels: int) -> Image.Image:
+    crop = align_face(photo, face.points, template, pixels).crop
+    if photo.mode == "RGBA":
+        alpha = photo.getchannel("A").convert("RGB")
+        crop.putalpha(align_face(alpha, face.points, template, pixels).crop.getchannel(0))
+    return crop
+
+
+def _descriptor(photo: Image.Image, face: Face, device: str) -> tuple[float, ...]:
+    chip = align_face(photo, face.points, DLIB_CHIP, CHIP_SIZE).crop
+    pixels = torch.from_numpy(np.array(chip)).permute(2, 0, 1)[None].to(device, torch.float32)
+    with torch.no_grad():
+        values = load_identity_network(device)(pixels)[0]
+    return tuple(round(float(value), 5) for value in values.cpu())
+
+
+def _finish(
+    picture: Image.Image,
+    settings: CropSettings,
+    upscale: float,
+    face: int | None = None,
+    face_width: float | None = None,
+    descriptor: tuple[float, ...] | None = None,
+) -> Crop:
+    """Resize a picture without stretching, give it its channels, measure and encode it."""
+    picture = resize(picture, settings.size, Image.Resampling[settings.filter.upper()])
+    mode = MODES[settings.channels]
+    if mode == "RGBA":  # multiplied by alpha and back: nothing stays hidden under transparency
+        picture = picture.convert("RGBa")
+    picture = picture.convert(mode)
+    seen = to_rgb(picture)
+    measures = Measures(
+        perceptual_hash(seen), round(sharpness(seen), 3), round(upscale, 4),
+        face, face_width, descriptor,
+    )  # fmt: skip
+    return Crop(_encode(picture, settings), measures)
+
+
+def _encode(picture: Image.Image, settings: CropSettings) -> bytes:
+    """Return the bytes of a picture file without any metadata."""
+    picture.info = {}
+    stream = io.BytesIO()
+    if settings.format == "png":
+        picture.save(stream, "PNG")
+    elif settings.format == "jpeg":
+        picture.save(stream, "JPEG", quality=settings.quality, subsampling=0)
+    else:
+        picture.save(stream, "WEBP", quality=settings.quality, method=4)
+    return stream.getvalue()

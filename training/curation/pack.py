@@ -1,0 +1,147 @@
+"""From photos to a data set for training: cut, choose, label, and write with a report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from stylemix.errors import StylemixError
+from stylemix.images.sources import ImageSource, StrPath, list_images
+from stylemix.io.atomic import write_json
+from stylemix.io.journal import WorkFile, open_work
+from stylemix.training.curation.archive import check_archive, write_archive
+from stylemix.training.curation.crop import CropSettings
+from stylemix.training.curation.label_files import Label, folder_labels, read_labels
+from stylemix.training.curation.report import REASONS, Report, member_name
+from stylemix.training.curation.select import KeepSettings, LeftOut, select
+from stylemix.training.curation.workers import Job, cut_all
+
+
+def pack(
+    photos: StrPath | Sequence[StrPath],
+    output: StrPath,
+    crops: CropSettings | None = None,
+    keep: KeepSettings | None = None,
+    labels: StrPath | None = None,
+    workers: int = 1,
+    device: str = "cpu",
+    dry_run: bool = False,
+    show: bool = False,
+) -> Report:
+    """Turn photos into a data set: a zip or folder of pictures, dataset.json and pack.json.
+
+    What is done with each photo is kept in OUTPUT.work until the data set is written, so that a
+    call that was stopped continues. The report is written beside the output as well.
+
+    Args:
+        photos: folders, zips and files.
+        output: a .zip, or a new folder.
+        crops: how the pictures are cut, resized and encoded.
+        keep: which of them are kept.
+        labels: "folders", or a JSON or CSV file.
+        workers: processes, 0 for one per core; the result does not depend on them.
+        device: where faces are looked for.
+        dry_run: write the report only; the work file stays for the call that follows.
+        show: show progress.
+
+    Raises StylemixError when no picture is left.
+    """
+    crops, keep, target = crops or CropSettings(), keep or KeepSettings(), Path(output)
+    check_archive(target)
+    if keep.max_per_person and crops.crop != "faces":
+        raise StylemixError(
+            f"got max_per_person with crop {crops.crop!r}; expected faces; use --crop faces"
+        )
+    sources = name_sources(photos, target)
+    known, classes = _labels(labels, list(sources))
+    work_path = target.with_name(f"{target.name}.work")
+    with open_work(work_path) as work:
+        job = Job(crops, device, keep.max_per_person > 0)
+        candidates, left_out = cut_all(sources, job, work, workers, show)
+        if labels is not None:
+            unknown = [c for c in candidates if c.file not in known]
+            left_out += [
+                LeftOut(c.file, "no label", "no label for it", c.measures.face) for c in unknown
+            ]
+            candidates = [c for c in candidates if c.file in known]
+        kept, dropped = select(candidates, keep)
+        order = {name: index for index, name in enumerate(sources)}
+        left_out = sorted(left_out + dropped, key=lambda item: (order[item.file], item.face or 0))
+        settings = {**asdict(crops), **asdict(keep), "labels": _shown(labels)}
+        report = Report(settings, len(sources), kept, left_out, classes)
+        write_json(target.with_name(f"{target.stem}.pack.json"), report.to_json())
+        if not kept:
+            raise _nothing_left(report, target)
+        if not dry_run:
+            write_archive(target, _members(report, known if labels is not None else None, work))
+    if not dry_run:
+        work_path.unlink()
+    return report
+
+
+def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str, ImageSource]:
+    """List pictures by names that a report may show: below what was given, never a whole path.
+
+    With several inputs each name starts with the last part of its input.
+    """
+    paths = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
+    found: dict[str, ImageSource] = {}
+    for path in map(Path, paths):
+        if path.resolve() == output.resolve():
+            raise StylemixError(f"{output}: got it as input and output; choose another --output")
+        for source in list_images(path):
+            within = path.is_dir() or source.member is not None
+            name = f"{path.resolve().name}/{source.name}" if within and paths[1:] else source.name
+            # Names with bytes that are no text cannot be written into JSON.
+            name = plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            number = 2
+            while name in found:
+                name, number = f"{plain} ({number})", number + 1
+            found[name] = source
+    if not found:
+        raise StylemixError("got no photos; expected files, folders or zips; name one")
+    return found
+
+
+def _shown(labels: StrPath | None) -> str | None:
+    return None if labels is None else Path(labels).name
+
+
+def _labels(labels: StrPath | None, names: list[str]) -> tuple[dict[str, Label], list[str] | None]:
+    if labels is None:
+        return {}, None
+    if str(labels) == "folders":
+        return folder_labels(names)
+    known, classes = read_labels(Path(labels))
+    if not known.keys() & set(names):
+        raise StylemixError(
+            f"{labels}: got labels for {next(iter(known))!r} and others; expected names such as "
+            f"{names[0]!r}; write them as the photos are called here"
+        )
+    return known, classes
+
+
+def _members(
+    report: Report, known: dict[str, Label] | None, work: WorkFile
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of the data set: the pictures, dataset.json, pack.json."""
+    labels = []
+    for index, picture in enumerate(report.kept):
+        name = member_name(index, report.settings["format"])
+        yield name, work.data(picture.key, picture.index)
+        if known is not None:
+            labels.append([name, known[picture.file]])
+    yield "dataset.json", json.dumps({"labels": labels if known is not None else None}).encode()
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
+    yield "pack.json", text.encode()
+
+
+def _nothing_left(report: Report, target: Path) -> StylemixError:
+    counts = ", ".join(f"{count} {REASONS[key]}" for key, count in report.counts.items())
+    return StylemixError(
+        f"got no picture to keep from {report.photos} photos ({counts}); expected one; see "
+        f"{target.stem}.pack.json for each, and loosen what left them out"
+    )

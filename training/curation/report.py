@@ -1,0 +1,77 @@
+"""What a data set holds and what it does not: the table on the screen, and pack.json."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import PIL
+
+from stylemix.io.atomic import Json
+from stylemix.training.curation.select import Candidate, LeftOut
+
+REASONS = {
+    "broken": "cannot be read",
+    "no face": "no clear face",
+    "shape": "other proportions",
+    "no label": "no label",
+    "small": "too small",
+    "blurred": "blurred",
+    "duplicate": "duplicates",
+    "person": "one person too often",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a data set holds, what it does not and why; `settings` as plain values."""
+
+    settings: dict[str, Any]
+    photos: int
+    kept: list[Candidate]
+    left_out: list[LeftOut]
+    classes: list[str] | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of pictures or photos left out, by reason, in the order of `REASONS`."""
+        found = Counter(item.reason for item in self.left_out)
+        return {reason: found[reason] for reason in REASONS if found[reason]}
+
+    def table(self) -> str:
+        """The counts as aligned lines."""
+        rows = [("photos", self.photos), ("kept", len(self.kept))]
+        rows += [(f"left out: {REASONS[key]}", count) for key, count in self.counts.items()]
+        wide = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{wide}}  {count:>8,}" for name, count in rows)
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain values for pack.json, the same for the same photos and settings."""
+        kept: list[Json] = []
+        for index, picture in enumerate(self.kept):
+            about = asdict(picture.measures)
+            del about["hash"], about["descriptor"]
+            known = {key: value for key, value in about.items() if value is not None}
+            name = member_name(index, self.settings["format"])
+            kept.append({"name": name, "file": picture.file, **known})
+        left_out = [
+            {key: value for key, value in asdict(item).items() if value is not None}
+            for item in self.left_out
+        ]
+        return {
+            "format": "stylemix-pack",
+            "version": 1,
+            "settings": self.settings,
+            "resized with": f"{self.settings['filter']} of Pillow {PIL.__version__}",
+            "classes": self.classes,
+            "counts": {"photos": self.photos, "kept": len(kept), **self.counts},
+            "kept": kept,
+            "left out": left_out,
+        }
+
+
+def member_name(index: int, kind: str) -> str:
+    """Return the public layout's name of a picture: 00000/img00000012.png."""
+    extension = "jpg" if kind == "jpeg" else kind
+    return f"{index // 1000:05d}/img{index:08d}.{extension}"

@@ -1,0 +1,141 @@
+"""Cutting many photos: in several processes, and each only once, however often it is stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+
+import PIL
+import torch
+from tqdm import tqdm
+
+import stylemix
+from stylemix.errors import StylemixError
+from stylemix.images.sources import ImageSource
+from stylemix.io.journal import WorkFile
+from stylemix.training.curation.crop import Crop, CropSettings, Measures, Refusal, cut_photo
+from stylemix.training.curation.select import Candidate, LeftOut
+
+MOST_WORKERS = 16  # each takes about 0.4 GB
+WORTH_A_WORKER = 32  # photos; a process needs seconds to start
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to know to cut a photo."""
+
+    crops: CropSettings
+    device: str
+    identity: bool
+
+    def key(self, source: ImageSource) -> str:
+        """Name the result by the content of the photo and by all that decides about it."""
+        size, crc = source.checksum()
+        about = [asdict(self.crops), self.identity, stylemix.__version__, PIL.__version__]
+        digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+        return f"{size:x}-{crc:08x}-{digest}"
+
+    def cut(self, source: ImageSource) -> list[Crop | Refusal]:
+        """Cut one photo."""
+        return cut_photo(source, self.crops, self.device, self.identity)
+
+
+def cut_all(
+    sources: dict[str, ImageSource], job: Job, work: WorkFile, workers: int, show: bool
+) -> tuple[list[Candidate], list[LeftOut]]:
+    """Cut what is not yet in the work file, and tell of all photos in their order."""
+    keys: dict[str, str] = {}
+    left_out: list[LeftOut] = []
+    todo: dict[str, ImageSource] = {}
+    for name, source in sources.items():
+        try:
+            keys[name] = job.key(source)
+        except (OSError, StylemixError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            left_out.append(LeftOut(name, "broken", f"got {reason!r}; expected to read it"))
+            continue
+        if work.get(keys[name]) is None:
+            todo.setdefault(keys[name], source)
+    done = len(sources) - len(todo)
+    every = 0.5 if sys.stderr.isatty() else 30  # seconds; a log file needs fewer lines
+    with tqdm(
+        total=len(sources), initial=done, unit="photo", mininterval=every, disable=not show
+    ) as bar:
+        for key, results in _run(todo, job, workers):
+            crops = [result for result in results if isinstance(result, Crop)]
+            refused = [asdict(result) for result in results if isinstance(result, Refusal)]
+            value = {"crops": [asdict(crop.measures) for crop in crops], "refused": refused}
+            work.put(key, value, [crop.data for crop in crops])
+            bar.update()
+    candidates = []
+    for name, key in keys.items():
+        value = work.get(key)
+        left_out += [LeftOut(name, **refusal) for refusal in value["refused"]]
+        for number, measures in enumerate(value["crops"]):
+            candidates.append(Candidate(name, Measures(**measures), key, number))
+    return candidates, left_out
+
+
+def _run(
+    todo: dict[str, ImageSource], job: Job, workers: int
+) -> Iterator[tuple[str, list[Crop | Refusal]]]:
+    """Cut photos, in this process or in several; in each with one thread, for equal results."""
+    workers = workers or min(_cores(), MOST_WORKERS, 1 + len(todo) // WORTH_A_WORKER)
+    if workers == 1 or len(todo) <= 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            for key, source in todo.items():
+                yield key, job.cut(source)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    context = multiprocessing.get_context("spawn")  # forking after torch has started threads hangs
+    pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker)
+    waiting: deque[tuple[str, Future[list[Crop | Refusal]]]] = deque()
+    try:
+        for key, source in todo.items():
+            waiting.append((key, pool.submit(job.cut, source)))
+            if len(waiting) >= 4 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for key, future in waiting:
+            yield key, future.result()
+    except BrokenProcessPool as error:
+        raise StylemixError(
+            f"got the end of a worker process before it was done; expected {workers} to fit into "
+            "memory; the same command continues: use fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process to tell
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the first process was killed, which it would not notice by itself."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which a cluster may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

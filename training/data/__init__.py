@@ -1,0 +1,1 @@
+"""Training datasets: folders, zips and shards; order, labels, loader."""

@@ -1,0 +1,164 @@
+"""What data sets of every kind share: pictures cut to one size, kept in memory, broken ones out."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.images.write import resize
+from stylemix.training.data.fingerprints import Checksum, fingerprint_of
+from stylemix.training.data.sampler import indices_at
+
+CACHE_BYTES = 2 * 2**30
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+class DataUnreachable(StylemixError):
+    """Data that cannot be had at the moment, though nothing is wrong with the picture."""
+
+
+class PixelDataset(ABC):
+    """Pictures [C, H, W] as bytes, read when first asked for and then kept in memory.
+
+    Pictures that cannot be read are named in `broken`, once, and the next one stands in, so that
+    the positions of all others stay what they were. Threads may share a data set; `reading` tells
+    at which picture each of them is.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        mirror: bool,
+        channels: int,
+        prepare: Callable[[Image.Image], Image.Image] | None = None,
+    ) -> None:
+        if channels not in MODES:
+            raise StylemixError(f"got {channels} channels; expected 1, 3 or 4; choose one of these")
+        self.height, self.width = (size, size) if isinstance(size, int) else size
+        self.channels, self.mirror, self.prepare = channels, mirror, prepare
+        self.labels: Tensor | None = None
+        self.broken: list[str] = []
+        self.reading: dict[int, int] = {}
+        self._kept: dict[int, tuple[int, Pixels]] = {}
+        self._room = CACHE_BYTES // (channels * self.height * self.width)
+        self._instead: dict[int, int] = {}
+        self._left_out: set[int] = set()
+        self._lock = threading.Lock()
+        self._fingerprint: str | None = None
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Number of pictures, flipped ones not counted."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What to call a picture in a message."""
+
+    @abstractmethod
+    def checksums(self) -> Iterable[Checksum]:
+        """Size and CRC-32 of each picture file."""
+
+    @abstractmethod
+    def _open(self, index: int, min_side: int | None) -> Image.Image:
+        """Read a picture, in the mode of the channels; StylemixError for a broken one."""
+
+    def __len__(self) -> int:
+        """Number of images, flipped ones counted."""
+        return self.count * (2 if self.mirror else 1)
+
+    @property
+    def c_dim(self) -> int:
+        """Width of the labels, 0 without."""
+        return 0 if self.labels is None else self.labels.shape[1]
+
+    def indices_at(self, position: int, batch: int, seed: int) -> list[int]:
+        """The images shown from `position` images on: an endless, reproducible walk in epochs."""
+        return indices_at(position, batch, len(self), seed)
+
+    def fingerprint(self) -> str:
+        """Hash of the content: bytes and order of the files, labels, size, channels, mirror."""
+        if self._fingerprint is None:
+            shape = f"{self.channels} {self.height} {self.width} {self.mirror}".encode()
+            labels = b"" if self.labels is None else self.labels.numpy().tobytes()
+            self._fingerprint = fingerprint_of(self.checksums(), shape, labels)
+        return self._fingerprint
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Images uint8 [N, C, H, W] and labels float32 [N, c_dim], None without labels."""
+        found = [self._read(index % self.count) for index in indices]
+        images = [
+            pixels[:, ::-1] if index >= self.count else pixels
+            for index, (_, pixels) in zip(indices, found, strict=True)
+        ]
+        # By NumPy: PyTorch would start a team of threads for each reader, and they would fight the
+        # training for the cores.
+        tensor = torch.from_numpy(np.stack([pixels.transpose(2, 0, 1) for pixels in images]))
+        return tensor, self.labels_at([where for where, _ in found])  # a stand-in brings its own
+
+    def labels_at(self, indices: Sequence[int]) -> Tensor | None:
+        """Labels float32 [N, c_dim] of some images, which are not read for it; None without."""
+        if self.labels is None:
+            return None
+        return self.labels[[index % self.count for index in indices]]
+
+    def _read(self, index: int) -> tuple[int, Pixels]:
+        """A picture [H, W, C], and which one it is: itself, or the one that stands in for it."""
+        if index in self._kept:
+            return self._kept[index]
+        picture, where = None, self._instead.get(index, index)
+        while picture is None:
+            self.reading[threading.get_ident()] = where
+            try:
+                picture = self._open(where, None if self.prepare else max(self.height, self.width))
+                picture = picture if self.prepare is None else self.prepare(picture)
+            except DataUnreachable:
+                raise
+            except StylemixError as error:
+                self._leave_out(where, error)
+                # The next one stands in for a broken one, so that positions stay what they were.
+                where = (where + 1) % self.count
+                self._instead[index] = where
+            finally:
+                del self.reading[threading.get_ident()]
+        pixels = np.asarray(fit(picture, self.height, self.width), dtype=np.uint8)
+        pixels = pixels.reshape(self.height, self.width, self.channels)
+        if len(self._kept) < self._room:
+            self._kept[index] = where, pixels
+        return where, pixels
+
+    def _leave_out(self, index: int, error: StylemixError) -> None:
+        """Names a broken image, once; StylemixError when there are too many of them."""
+        with self._lock:
+            new = index not in self._left_out
+            if new:
+                self._left_out.add(index)
+                self.broken.append(str(error))
+            count = len(self._left_out)
+        if count == self.count or count > max(10, self.count // 10):
+            raise StylemixError(
+                f"got {count} unreadable images of {self.count}; expected few; "
+                f"check the data; the last one: {error}"
+            ) from error
+        if new:
+            print(f"Left out: {error}", file=sys.stderr)
+
+
+def fit(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """Cut out the middle in the proportions of `height` x `width` px, and resize it (Lanczos)."""
+    across = min(picture.width, max(1, round(picture.height * width / height)))
+    down = min(picture.height, max(1, round(picture.width * height / width)))
+    left, top = (picture.width - across) // 2, (picture.height - down) // 2
+    if picture.size != (across, down):
+        picture = picture.crop((left, top, left + across, top + down))
+    return picture if picture.size == (width, height) else resize(picture, (width, height))

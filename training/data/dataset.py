@@ -1,0 +1,115 @@
+"""Training images: a folder or zip, cut to one size, as bytes in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.images.sources import ImageSource, list_images, read_beside
+from stylemix.training.data.base import CACHE_BYTES, MODES, PixelDataset
+from stylemix.training.data.fingerprints import Checksum, read_checksums
+from stylemix.training.data.labels import label_vectors, labels_of, parse_labels
+from stylemix.training.data.sampler import epoch_order, indices_at
+from stylemix.training.data.shards import ShardDataset, is_shards
+
+__all__ = ["CACHE_BYTES", "ImageDataset", "epoch_order", "indices_at", "open_dataset"]
+
+StrPath = str | os.PathLike[str]
+
+
+class ImageDataset(PixelDataset):
+    """Images from folders, zips and files, read when first asked for and then kept in memory.
+
+    Files that cannot be read are left out and named in `broken`. Labels come from a
+    `dataset.json` beside the images: {"labels": [[name, label], ...]}.
+
+    Args:
+        paths: folders, zips or files.
+        size: (height, width) in px, or the side of a square; pictures of other shapes are cut to
+            their middle and resized.
+        mirror: every image a second time, flipped left to right.
+        use_labels: read labels; False gives an unconditional data set.
+        prepare: applied to each picture first, as to cut out its face; StylemixError from it
+            counts as a broken picture.
+        channels: 1 grey, 3 RGB, 4 RGB and opacity.
+    """
+
+    def __init__(
+        self,
+        paths: StrPath | Sequence[StrPath],
+        size: int | tuple[int, int],
+        mirror: bool = False,
+        use_labels: bool = False,
+        prepare: Callable[[Image.Image], Image.Image] | None = None,
+        channels: int = 3,
+    ) -> None:
+        super().__init__(size, mirror, channels, prepare)
+        parts = [(path, list_images(path)) for path in _several(paths)]
+        self.sources: list[ImageSource] = [source for _, part in parts for source in part]
+        if use_labels:
+            self.labels = _read_labels(parts)
+
+    @property
+    def count(self) -> int:
+        """Number of pictures, flipped ones not counted."""
+        return len(self.sources)
+
+    def name(self, index: int) -> str:
+        """Path of a picture."""
+        return str(self.sources[index])
+
+    def checksums(self) -> Iterable[Checksum]:
+        """Size and CRC-32 of each picture file, read once and remembered."""
+        return read_checksums(self.sources)
+
+    def _open(self, index: int, min_side: int | None) -> Image.Image:
+        return self.sources[index].open(min_side, MODES[self.channels])
+
+
+def open_dataset(
+    paths: StrPath | Sequence[StrPath],
+    size: int | tuple[int, int],
+    channels: int = 3,
+    mirror: bool = False,
+    use_labels: bool = False,
+) -> ImageDataset | ShardDataset:
+    """Open pictures, or WebDataset shards where the paths are such: .tar files, URLs, pipes."""
+    several = _several(paths)
+    shards = [path for path in several if is_shards(path)]
+    if not shards:
+        return ImageDataset(several, size, mirror, use_labels, channels=channels)
+    if len(shards) < len(several):
+        other = next(path for path in several if path not in shards)
+        raise StylemixError(
+            f"got shards ({shards[0]}) and pictures ({other}); expected one kind; pack the "
+            "pictures into shards, or unpack the shards"
+        )
+    return ShardDataset(shards, size, mirror, use_labels, channels)
+
+
+def _several(paths: StrPath | Sequence[StrPath]) -> list[StrPath]:
+    several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not several:
+        raise StylemixError("got no pictures; expected files, folders or zips; name one")
+    return several
+
+
+def _read_labels(parts: Sequence[tuple[StrPath, Sequence[ImageSource]]]) -> Tensor:
+    values: list[object] = []
+    told: list[int] = []
+    for path, part in parts:
+        text = read_beside(path, "dataset.json")
+        if text is None:
+            raise StylemixError(
+                f"{path}: got no dataset.json; expected one with a label for each picture at the "
+                "top of the folder or zip; add it"
+            )
+        table, classes = parse_labels(text, f"{path}/dataset.json")
+        values += labels_of([source.name for source in part], table, f"{path}/dataset.json")
+        told += [] if classes is None else [classes]
+    names = [source for _, part in parts for source in part]
+    return label_vectors(values, lambda i: str(names[i]), max(told, default=None))

@@ -1,0 +1,115 @@
+"""How much memory a step will need: told before the first one, with what would make it less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from stylemix.training.config import TrainConfig
+from stylemix.training.microbatches import Draws, Part
+from stylemix.training.phases import Batch, Step, Sums
+from stylemix.training.state import TrainState
+
+WEIGHT_COPIES = 5  # generator: weights, gradient, Adam's second moment and first, average
+WORKSPACE = 1.3  # measured peaks against what autograd keeps: buffers of convolutions, one layer's
+
+
+def estimate(config: TrainConfig, c_dim: int, world: int) -> tuple[int, int]:
+    """Bytes that one process needs at its peak: for weights, and for the images of a part.
+
+    The networks are run without data (torch's meta device), one phase after the other, counting
+    what autograd keeps for the backward pass.
+    """
+    size = config.part_size(world)
+    with torch.device("meta"):
+        state = TrainState.create(config, c_dim, torch.device("meta"))
+        labels = torch.zeros([1, c_dim], device="meta") if c_dim else None
+    peak = 0
+    step = Step(state, replace(config, augment="none"), {}, all_labels=labels)
+    step.state.counters.augment_p = 0.0
+    part = Part(0, size, size)
+    shape = [size, config.channels, *config.size]
+    c = torch.zeros([size, c_dim], device="meta") if c_dim else None
+    batch = Batch(part, torch.zeros(shape, device="meta"), c)
+    phases = [step._g_main, step._d_main]
+    if config.path_length_weight:
+        phases.append(step._g_reg)
+    if config.d_reg_interval and any(config.value(k, 0) for k in ("r1_gamma", "r2_gamma")):
+        phases.append(step._d_reg)
+    for phase in phases:
+        kept = _Kept()
+        with saved_tensors_hooks(kept.note, lambda tensor: tensor):
+            phase(_Shapes(0, 0), batch, _NoSums())
+        peak = max(peak, kept.bytes)
+    weights = sum(t.numel() * 4 for t in state.generator.parameters()) * WEIGHT_COPIES
+    weights += sum(t.numel() * 4 for t in state.discriminator.parameters()) * (WEIGHT_COPIES - 1)
+    return weights, int(peak * WORKSPACE)
+
+
+def forecast(config: TrainConfig, c_dim: int, world: int, device: torch.device) -> str:
+    """A line on the memory that a step needs and what is free, with a cure where it is too much."""
+    weights, images = estimate(config, c_dim, world)
+    needed, free = weights + images, free_memory(device)
+    line = f"about {needed / 2**30:.2g} GB of memory a process"
+    if free is None:
+        return line
+    line += f", {free / 2**30:.3g} GB free"
+    share = free / (world if device.type == "cpu" else 1)
+    if needed <= share:
+        return line
+    assert config.mbstd_group is not None
+    size, group = config.part_size(world), config.mbstd_group
+    smaller = max(int(size * max(share - weights, 0) / images) // group * group, group)
+    return f"{line}: may not be enough; use --batch-gpu {smaller} or a smaller --channel-base"
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device, None where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        table = dict(line.split(":") for line in lines)
+        free = int(table["MemAvailable"].split()[0]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+        if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+            free = min(free, max(int(text) - used, 0))
+        return free
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+class _Shapes(Draws):
+    """Random numbers without values."""
+
+    def noise(self, name: str, part: Part, width: int, device: torch.device) -> Tensor:
+        """Rows [len(part), width] of a device that has no generator."""
+        return torch.empty([len(part), width], device=device)
+
+
+class _Kept:
+    """Bytes of different tensors that autograd keeps."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, Tensor] = {}
+        self.bytes = 0
+
+    def note(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if id(storage) not in self.seen and not isinstance(tensor, torch.nn.Parameter):
+            self.seen[id(storage)] = tensor
+            self.bytes += tensor.numel() * tensor.element_size()
+        return tensor
+
+
+class _NoSums(Sums):
+    def __init__(self) -> None:
+        super().__init__(torch.device("meta"))
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Figures of a step without data are none."""

@@ -1,0 +1,201 @@
+"""What a run keeps: reports at every tick, states by the clock, snapshots with their figures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Template
+from stylemix.io.atomic import write_json
+from stylemix.training import log
+from stylemix.training.data.base import PixelDataset
+from stylemix.training.distributed import Ranks
+from stylemix.training.evaluation import Evaluation, keep_best, prune
+from stylemix.training.session import go_back
+from stylemix.training.state import TrainState
+from stylemix.training.state_files import Run, save_state
+
+
+class Keeper:
+    """Files and words of a run. Ranks other than 0 keep quiet, but take part in figures.
+
+    Args:
+        folder: the run folder.
+        state: what is kept.
+        run: settings and data.
+        ranks: the processes of the run.
+        template: alignment, kept in the model.
+        data: name of the data for the model card.
+        dataset: the images.
+        evaluation: figures to measure, or None.
+        progress: show a progress bar.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: TrainState,
+        run: Run,
+        ranks: Ranks,
+        template: Template,
+        data: str,
+        dataset: PixelDataset,
+        evaluation: Evaluation | None,
+        progress: bool,
+    ) -> None:
+        self.folder, self.state, self.run, self.config = folder, state, run, run.config
+        self.ranks, self.template, self.data = ranks, template, data
+        self.labels, self.evaluation = dataset.labels, evaluation
+        self.stats: log.Stats = {}
+        self.timing = log.Timing(state.counters)
+        self.saved_at, self.snapshot_path = time.monotonic(), folder
+        self.figures: dict[str, float] = {}
+        kimg = self._prepare(dataset)
+        self.board = log.Board(folder, self.config.tensorboard and ranks.lead)
+        self.talks = progress and ranks.lead
+        self.bar = tqdm(
+            total=self.config.kimg, initial=kimg, unit="kimg",
+            disable=not (self.talks and sys.stderr.isatty()),
+            bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg "
+            "[{elapsed}<{remaining}]{postfix}",
+        )  # fmt: skip
+
+    def _prepare(self, dataset: PixelDataset) -> float:
+        """Files of the start; lines that will be written again go."""
+        kimg = self.state.counters.cur_nimg / 1000
+        if self.ranks.lead:
+            for name in ("stats.jsonl", "metrics.jsonl"):
+                log.drop_lines_after(self.folder / name, kimg)
+            if kimg == 0:
+                first = dataset.indices_at(0, min(log.GRID, len(dataset)), self.config.seed)
+                log.save_reals(self.folder, dataset.batch(first)[0] / 127.5 - 1)
+                save_state(self.folder, self.state, self.run)
+            options = asdict(self.config) | {"data": self.data, "fingerprint": self.run.data}
+            write_json(self.folder / "training_options.json", options)
+        return kimg
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar, unless it is empty; only rank 0 does."""
+        if text and self.ranks.lead:
+            tqdm.write(f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}", file=sys.stderr)
+
+    def advance(self, cur_nimg: int) -> None:
+        """Moves the bar."""
+        self.bar.update(cur_nimg / 1000 - self.bar.n)
+
+    def tick(self) -> None:
+        """Reports to stats.jsonl, TensorBoard and the bar."""
+        counters = self.state.counters
+        if not self.ranks.agree(self.state.generator.parameters()):
+            raise StylemixError(
+                f"rank {self.ranks.rank} found other weights on some rank than on rank 0; expected "
+                "the same; check versions and memory of the machines, and give the command again"
+            )
+        line = log.report(self.state, self.config, self.stats, self.timing)
+        if self.ranks.lead:
+            log.write_line(self.folder / "stats.jsonl", line)
+            self.board.scalars(line, counters.cur_nimg)
+            self._show(line)
+
+    def _show(self, line: dict[str, float]) -> None:
+        """Beside the bar on a terminal, else as a line of the log."""
+        memory = line.get("Resources/peak_gpu_mem_gb", line.get("Resources/cpu_mem_gb", 0))
+        pace, kimg = line["Timing/sec_per_kimg"], self.state.counters.cur_nimg / 1000
+        words = (
+            f"G {line.get('Loss/G/loss', 0):.2f} D {line.get('Loss/D/loss', 0):.2f} "
+            f"p {line['Progress/augment']:.2f} {pace:.4g} s/kimg {memory:.1f} GB"
+        )
+        if not self.bar.disable:
+            self.bar.set_postfix_str(words)
+        elif self.talks:
+            left = timedelta(seconds=round(pace * max((self.config.kimg or 0) - kimg, 0)))
+            self.say(f"{words}, {left} left")
+
+    def save(self, now: bool) -> None:
+        """Writes the state, if it is to be `now` or the last one is old enough.
+
+        After a snapshot, never before: a state knows the figures of all snapshots up to it.
+        """
+        age = time.monotonic() - self.saved_at
+        if self.ranks.lead and (now or age >= self.config.state_minutes * 60):
+            save_state(self.folder, self.state, self.run)
+            self.saved_at = time.monotonic()
+
+    def snapshot(self) -> None:
+        """Writes model and grid, measures the figures, keeps the best and removes old ones."""
+        counters, folder = self.state.counters, self.folder
+        if self.ranks.lead:
+            self.snapshot_path = log.save_snapshot(
+                folder, self.state, self.config, self.template, self.data, self.labels
+            )
+            grid = folder / self.snapshot_path.name.replace("snapshot", "fakes")
+            self.board.picture(grid.with_suffix(".png"), counters.cur_nimg)
+        if self.evaluation is not None:
+            size = self.config.part_size(self.ranks.world)
+            self.figures = self.evaluation(self.state, size, self.ranks)
+            self._judge()
+        if self.ranks.lead:
+            prune(folder, self.config.keep_snapshots)
+
+    def _judge(self) -> None:
+        counters, folder = self.state.counters, self.folder
+        if self.ranks.lead:
+            line = {"Progress/kimg": round(counters.cur_nimg / 1000, 3), **self.figures}
+            log.write_line(folder / "metrics.jsonl", line)
+            self.board.scalars(self.figures, counters.cur_nimg)
+            best = keep_best(folder, self.state, self.snapshot_path, self.figures)
+            words = ", ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
+            self.say(words + (" (the best so far)" if best else ""))
+        box = torch.tensor([counters.best or 0, counters.best_kimg, counters.stale]).double()
+        self.ranks.share_([box := box.to(self.state.sign_sum.device)])
+        counters.best, counters.best_kimg = float(box[0]), float(box[1])
+        counters.stale = int(box[2])
+
+    def enough(self) -> str:
+        """Why to stop early, or ""."""
+        counters, patience = self.state.counters, self.config.early_stop
+        if not patience or counters.stale < patience:
+            return ""
+        return (
+            f"{counters.stale} snapshots in a row were no better than the one at "
+            f"{counters.best_kimg:.0f} kimg, which is best.safetensors"
+        )
+
+    def roll_back(self, reason: str) -> None:
+        """Goes back to the last state with half the rate, or raises when that was tried enough."""
+        counters = self.state.counters
+        if counters.rollbacks >= self.config.rollbacks:
+            raise StylemixError(
+                f"{reason} at {counters.cur_nimg / 1000:.1f} kimg, after {counters.rollbacks} "
+                "attempts with lower rates; try a higher --r1-gamma or a lower --lr in a new "
+                "--output"
+            )
+        where = counters.cur_nimg / 1000
+        go_back(self.state, self.run, self.folder, self.ranks)
+        now = self.state.counters
+        self.stats.clear()
+        self.timing = log.Timing(now)
+        if self.ranks.lead:
+            for name in ("stats.jsonl", "metrics.jsonl"):
+                log.drop_lines_after(self.folder / name, now.cur_nimg / 1000)
+        self.say(
+            f"{reason} at {where:.1f} kimg: went back here; the rate is {now.lr_scale:g} of it"
+        )
+
+    def last(self) -> Path:
+        """The last snapshot of the run; writes one where there is none yet."""
+        files = sorted(self.folder.glob("snapshot-*.safetensors"))
+        if not files and self.ranks.lead:
+            self.snapshot()
+        return files[-1] if files else self.snapshot_path
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self.bar.close()

@@ -1,0 +1,274 @@
+"""A sweep: trials one after the other, each a run of its own, proposed from all before it.
+
+Optuna proposes and prunes; what it knows is made anew for each question from the trials that are
+done, so that a sweep that was stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stylemix.errors import StylemixError
+from stylemix.io.atomic import write_json
+from stylemix.io.journal import WorkFile
+from stylemix.training.config import TrainConfig
+from stylemix.training.loop import Outcome
+from stylemix.training.sweep.space import Vary
+
+if TYPE_CHECKING:
+    import optuna
+
+WORK_FILE = "sweep.sqlite"
+WORSE = "worse than half of the trials at this point"
+FAILURES = 3  # in a row end the sweep: the reason is hardly the settings
+OnFigures = Callable[[float, dict[str, float]], str]
+Train = Callable[[TrainConfig, Path, OnFigures], Outcome]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep does.
+
+    Args:
+        base: settings of all trials.
+        space: the settings that differ.
+        trials: how many, those that were pruned or failed included.
+        startup: trials at random before the sampler learns from them, and before pruning.
+        prune: end trials that are worse than half of the others.
+    """
+
+    base: TrainConfig
+    space: tuple[Vary, ...]
+    trials: int
+    startup: int = 5
+    prune: bool = True
+
+
+@dataclass
+class Trial:
+    """What came of one trial; `figures` are those of its snapshots, None where one is no number."""
+
+    number: int
+    values: dict[str, Any]
+    state: str = "complete"
+    figures: list[float | None] = field(default_factory=list)
+    metric: str = "figure"
+    kimg: float = 0
+    seconds: float = 0
+    reason: str = ""
+
+    @property
+    def figure(self) -> float:
+        """The lowest figure, which is that of the trial's best.safetensors."""
+        known = [value for value in self.figures if value is not None]
+        return math.inf if self.state == "failed" else min(known, default=math.inf)
+
+
+def done_trials(work: WorkFile) -> list[Trial]:
+    """The trials of a work file that need no more work."""
+    found: list[Trial] = []
+    while (record := work.get(_name(len(found)))) is not None:
+        found.append(Trial(**record))
+    return found
+
+
+def sweep(
+    plan: Plan, folder: Path, work: WorkFile, train: Train, first: dict[str, Any]
+) -> Iterator[list[Trial]]:
+    """Yields all trials that are done, after each one more; goes on where the work file is.
+
+    Args:
+        plan: what to do.
+        folder: where each trial has its run folder.
+        work: keeps what is done.
+        train: trains with settings, in a folder, calling back after each evaluation.
+        first: values of the first trial, as far as they are in the space.
+
+    Raises StylemixError after several failures in a row, KeyboardInterrupt when asked to stop.
+    """
+    done = done_trials(work)
+    while len(done) < plan.trials:
+        given = {} if done else {v.name: first[v.name] for v in plan.space if first[v.name] in v}
+        trial = _run(plan, done, folder / _name(len(done)), train, given)
+        done.append(trial)
+        work.put(_name(trial.number), asdict(trial))
+        yield done
+        if len(done) >= FAILURES and all(t.state == "failed" for t in done[-FAILURES:]):
+            raise StylemixError(
+                f"got {FAILURES} failed trials in a row; expected figures; see the last reason: "
+                f"{trial.reason}"
+            )
+
+
+def _name(number: int) -> str:
+    return f"trial-{number:04d}"
+
+
+def _run(
+    plan: Plan, done: Sequence[Trial], folder: Path, train: Train, given: dict[str, Any]
+) -> Trial:
+    """Trains one trial to its end, from where its folder is."""
+    proposal = folder / "trial.json"
+    if proposal.exists():
+        given = json.loads(proposal.read_text(encoding="utf-8"))
+    trial = Trial(len(done), propose(plan, done, given))
+    write_json(proposal, trial.values)
+    begun = time.monotonic() - _seconds(folder)
+
+    def verdict(kimg: float, _: dict[str, float]) -> str:
+        ended = kimg * 1000 + 0.5 >= (plan.base.kimg or 0) * 1000
+        figures = _figures(folder)[1]
+        return WORSE if figures and not ended and hopeless(plan, done, trial, figures) else ""
+
+    try:
+        # A trial that was killed right after its verdict hears it again, and trains no further.
+        trial.kimg = _last_kimg(folder)
+        trial.reason = verdict(trial.kimg, {})
+        if not trial.reason:
+            outcome = train(replace(plan.base, **trial.values), folder, verdict)
+            trial.kimg, trial.reason = outcome.kimg, outcome.stopped
+            if outcome.interrupted:
+                raise KeyboardInterrupt
+        trial.state = "pruned" if trial.reason == WORSE else "complete"
+        trial.metric, trial.figures = _figures(folder)
+        if trial.figure == math.inf:
+            trial.state, trial.reason = "failed", "its figure is no number"
+    except StylemixError as error:
+        trial.state, trial.reason = "failed", str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        trial.state, trial.reason = "failed", "out of memory"
+    if trial.state == "failed":
+        trial.kimg = _last_kimg(folder)
+    trial.seconds = round(time.monotonic() - begun, 1)
+    return trial
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
+# What Optuna is asked.
+
+
+def propose(plan: Plan, done: Sequence[Trial], given: dict[str, Any]) -> dict[str, Any]:
+    """Values for the next trial, by seed, number and the trials that are done; some may be given.
+
+    A tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), after a random start.
+    """
+    study = _study(plan, done)
+    study.enqueue_trial(given)
+    proposed = study.ask(_distributions(plan)).params
+    return {v.name: given.get(v.name, v.tidy(proposed[v.name])) for v in plan.space}
+
+
+def hopeless(
+    plan: Plan, done: Sequence[Trial], trial: Trial, figures: Sequence[float | None]
+) -> bool:
+    """Whether the best of these figures is above the median of complete trials at this point."""
+    study = _study(plan, done)
+    study.enqueue_trial(trial.values)
+    asked = study.ask(_distributions(plan))
+    for step, value in enumerate(figures):
+        asked.report(math.inf if value is None else value, step)
+    return asked.should_prune()
+
+
+def importance(plan: Plan, done: Sequence[Trial]) -> dict[str, float]:
+    """How much each setting decides, of 1 in all (PED-ANOVA); nothing for too few trials."""
+    import optuna
+
+    if sum(trial.state == "complete" for trial in done) < max(plan.startup, 4):
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is marked as experimental in some versions
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        return optuna.importance.get_param_importances(_study(plan, done), evaluator=evaluator)
+
+
+def _study(plan: Plan, done: Sequence[Trial]) -> optuna.Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    seed = random.Random(f"{plan.base.seed}/{len(done)}").getrandbits(32)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=plan.startup)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=plan.startup)
+    study = optuna.create_study(
+        sampler=sampler, pruner=pruner if plan.prune else optuna.pruners.NopPruner()
+    )
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    for trial in done:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[states[trial.state]],
+                value=None if trial.state == "failed" else trial.figure,
+                params=trial.values,
+                distributions=_distributions(plan),
+                intermediate_values={i: v for i, v in enumerate(trial.figures) if v is not None},
+            )
+        )
+    return study
+
+
+def _distributions(plan: Plan) -> dict[str, Any]:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    return {
+        v.name: CategoricalDistribution(v.choices)
+        if v.choices
+        else IntDistribution(int(v.low), int(v.high), log=v.log)
+        if v.whole
+        else FloatDistribution(v.low, v.high, log=v.log)
+        for v in plan.space
+    }
+
+
+# What a run folder tells.
+
+
+def _figures(folder: Path) -> tuple[str, list[float | None]]:
+    """The name of the first figure, and its values at the snapshots so far."""
+    lines = [
+        {key: value for key, value in line.items() if not key.startswith("Progress/")}
+        for line in _lines(folder / "metrics.jsonl")
+    ]
+    firsts = [next(iter(line.items())) for line in lines if line]
+    return firsts[0][0] if firsts else "figure", [value for _, value in firsts]
+
+
+def _seconds(folder: Path) -> float:
+    lines = _lines(folder / "stats.jsonl")
+    return float(lines[-1].get("Timing/total_sec", 0)) if lines else 0.0
+
+
+def _last_kimg(folder: Path) -> float:
+    lines = [*_lines(folder / "stats.jsonl")[-1:], *_lines(folder / "metrics.jsonl")[-1:]]
+    return max((float(line["Progress/kimg"]) for line in lines), default=0.0)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Lines of JSON, less one that a crash left unfinished."""
+    found: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+    return found

@@ -1,0 +1,136 @@
+"""Which settings a sweep varies, and how: `lr=0.0005..0.005:log`, `augment_pipe=bg,bgc`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from stylemix.errors import StylemixError
+from stylemix.tools.train_options import SECTIONS
+from stylemix.training.config import CHOICES, TrainConfig
+
+# Trials with different ones cannot be compared, or do not differ in what is learned.
+FIXED = {
+    "resolution", "channels", "kimg", "batch_gpu", "seed", "conditional",
+    *SECTIONS["Files and figures"],
+}  # fmt: skip
+KINDS = {field.name: str(field.type) for field in fields(TrainConfig)}
+FORMS = "LOW..HIGH, LOW..HIGH:log or VALUE,VALUE"
+SWITCH = {"on": True, "off": False}
+DIGITS = 3  # of a proposed number: more make no difference, and nobody wants to type them
+
+
+@dataclass(frozen=True)
+class Vary:
+    """One setting: a range of numbers, or `choices`."""
+
+    name: str
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the range is one of whole numbers."""
+        return not self.choices and KINDS[self.name].startswith("int")
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether the sweep can try this value."""
+        if self.choices:
+            return value in self.choices
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    def tidy(self, value: Any) -> Any:
+        """A proposed value with few digits, still in the range."""
+        if self.choices or self.whole:
+            return value
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def __str__(self) -> str:
+        if self.choices:
+            return f"{self.name}={','.join(map(shown, self.choices))}"
+        return f"{self.name}={self.low:g}..{self.high:g}{':log' if self.log else ''}"
+
+
+def shown(value: Any) -> str:
+    """A value as on the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def parse_space(texts: Sequence[str], base: TrainConfig) -> tuple[Vary, ...]:
+    """Reads all --vary options; each of the values must be one that `base` could have.
+
+    Args:
+        texts: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE.
+        base: the settings that the others stay at.
+    """
+    space = tuple(_parse(text, base) for text in texts)
+    names = [vary.name for vary in space]
+    for name in names:
+        if names.count(name) > 1:
+            raise StylemixError(
+                f"got --vary {name} twice; expected it once; name all values in one"
+            )
+    return space
+
+
+def _parse(text: str, base: TrainConfig) -> Vary:
+    written, equals, values = text.partition("=")
+    name = written.strip().lstrip("-").replace("-", "_")
+    if name not in KINDS:
+        near = get_close_matches(name, [n for n in KINDS if n not in FIXED], 1)
+        hint = f"; did you mean {near[0]}?" if near else "; see 'stylemix train --help'"
+        raise StylemixError(f"got --vary {text}; expected the name of a training option{hint}")
+    if name in FIXED:
+        raise StylemixError(
+            f"got --vary {name}; expected an option that changes what is learned, and whose "
+            "figures can be compared, such as lr, r1_gamma or augment_pipe"
+        )
+    if not equals or not values:
+        raise StylemixError(f"got --vary {text}; expected {name}={FORMS}")
+    words = name in CHOICES or ("int" not in KINDS[name] and "float" not in KINDS[name])
+    vary = _range(name, values) if ".." in values and not words else _choices(name, values)
+    for value in vary.choices or (vary.low, vary.high):
+        replace(base, **{name: value})  # refuses what the option itself would refuse
+    return vary
+
+
+def _range(name: str, text: str) -> Vary:
+    ends, _, scale = text.partition(":")
+    first, _, last = ends.partition("..")
+    low, high = _value(name, first), _value(name, last)
+    if scale not in ("", "log"):
+        raise StylemixError(f"got --vary {name}={text}; expected {name}={FORMS}")
+    if not low < high:
+        raise StylemixError(f"got --vary {name}={text}; expected a lower end below the upper one")
+    if scale and low <= 0:
+        raise StylemixError(f"got --vary {name}={text}; expected a lower end above 0 with :log")
+    return Vary(name, low, high, bool(scale))
+
+
+def _choices(name: str, text: str) -> Vary:
+    values = tuple(dict.fromkeys(_value(name, word.strip()) for word in text.split(",")))
+    if len(values) < 2:
+        raise StylemixError(f"got --vary {name}={text}; expected two values or more, as {FORMS}")
+    return Vary(name, choices=values)
+
+
+def _value(name: str, word: str) -> Any:
+    """One value of a setting from its text."""
+    kind = KINDS[name]
+    try:
+        if kind == "bool":
+            return SWITCH[word]
+        if name in CHOICES or ("int" not in kind and "float" not in kind):
+            return word
+        return int(word) if kind.startswith("int") else float(word)
+    except (ValueError, KeyError):
+        expected = "on,off" if kind == "bool" else "whole numbers" if "int" in kind else "numbers"
+        raise StylemixError(
+            f"got {word!r} in --vary {name}; expected {expected}, as {FORMS}"
+        ) from None
