@@ -9,11 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stylemix.version import __version__
+
 if TYPE_CHECKING:
     from stylemix.errors import StylemixError
     from stylemix.models.checkpoint import load_discriminator, load_generator, load_model
-
-__version__ = "0.1.0"
 
 __all__ = [
     "StylemixError",

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from stylemix import __version__
 from stylemix.errors import StylemixError
 from stylemix.memory import keep_memory
+from stylemix.version import __version__
 
 COMMANDS = {
     "demo": ("stylemix.tools.demo:demo_command", "Show the whole path on a shipped portrait."),

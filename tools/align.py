@@ -12,9 +12,11 @@ from PIL import Image
 
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import TEMPLATES, Alignment, Template, align_photo, cut_face
+from stylemix.faces.alignment import Alignment, align_photo, cut_face
 from stylemix.faces.detector import FaceDetector, load_detector
-from stylemix.images.write import ImageSource, check_image_path, list_images, save_image
+from stylemix.faces.templates import TEMPLATES, Template
+from stylemix.images.sources import ImageSource, list_images
+from stylemix.images.write import check_image_path, save_image
 from stylemix.io.atomic import Json, write_json
 from stylemix.models.checkpoint import load_model
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from stylemix.faces.alignment import TEMPLATES
+from stylemix.faces.templates import TEMPLATES
 from stylemix.models.checkpoint import load_model, save_model
 from stylemix.models.model import Model, count_parameters
 

@@ -11,9 +11,11 @@ from stylemix.avatars.render import Ingredient, render
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
-from stylemix.images.write import check_image_path, resize, save_image, to_pil
+from stylemix.images.tensors import resize, to_pil
+from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.portraits import project_portraits, read_portrait
-from stylemix.models.checkpoint import ASSETS, load_model
+from stylemix.io.assets import ASSETS
+from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import load_style, shipped_styles
 
 DEFAULT = "faces-64"

@@ -8,12 +8,14 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, Wanted, enlarge
+from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, enlarge
 from stylemix.avatars.render import Ingredient
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
-from stylemix.images.write import check_image_path, save_image, to_pil
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.latent import Latent
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.named_directions import READINGS, find_directions

@@ -11,16 +11,18 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, Wanted
+from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.mixer import SMALLEST_CELL, Mixer
 from stylemix.avatars.render import Ingredient
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
-from stylemix.images.sources import list_images
-from stylemix.images.write import check_folder, save_image, to_pil
+from stylemix.images.sources import list_images, unique_names
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import check_folder, save_image
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.loss import Similarity
-from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait, unique_names
+from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import SUFFIX, find_done, mark_of, save_projection
 from stylemix.io.atomic import Json, write_json, write_text

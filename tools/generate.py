@@ -14,7 +14,8 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import fit_size, grid
 from stylemix.images.sources import EXTENSIONS
-from stylemix.images.write import check_folder, check_image_path, resize, save_image, to_pil
+from stylemix.images.tensors import resize, to_pil
+from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.generator import NOISE_MODES, Generator
 from stylemix.networks.latents import z_from_seed

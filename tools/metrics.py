@@ -14,8 +14,9 @@ import click
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json
+from stylemix.io.cache import cache_folder
 from stylemix.metrics.extractors import Extractor, PictureSet, generator_features, load_extractor
-from stylemix.metrics.feature_cache import cached_real_features, usual_folder
+from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.generator import Generator
@@ -144,7 +145,7 @@ def metrics_command(
         data, (config.height, config.width), config.img_channels, False, config.c_dim > 0
     )
     seeds = range(seed, seed + (count or len(reals)))
-    folder = None if no_cache else usual_folder()
+    folder = None if no_cache else cache_folder("features")
     report = measure(
         loaded.generator, reals, chosen, seeds, extractor, batch, psi, interval, folder
     )

@@ -10,14 +10,15 @@ import click
 from PIL import Image
 
 from stylemix.avatars.avatar import Finish, describe
-from stylemix.avatars.inputs import is_several, list_sources
-from stylemix.avatars.mixer import Mixer, Wanted, enlarge
+from stylemix.avatars.inputs import Wanted, is_several, list_sources
+from stylemix.avatars.mixer import Mixer, enlarge
 from stylemix.avatars.sheets import SheetMaker, short_name
 from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.images.write import check_folder, check_image_path, save_image, to_pil
-from stylemix.inversion.portraits import unique_names
+from stylemix.images.sources import unique_names
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.models.checkpoint import load_model
 
 

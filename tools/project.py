@@ -14,11 +14,11 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import painted_mask
 from stylemix.images.read import load_image
-from stylemix.images.sources import ImageSource, list_images
+from stylemix.images.sources import ImageSource, list_images, unique_names
 from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait, unique_names
+from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import (
     SUFFIX,

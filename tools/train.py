@@ -14,7 +14,7 @@ import torch
 
 from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, FFHQ, NO_TEMPLATE
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import open_dataset

@@ -10,12 +10,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from stylemix.avatars.animation import EASINGS, Keyframe, Moment, check_times, draw, moments, plan
-from stylemix.avatars.inputs import list_sources
-from stylemix.avatars.mixer import Mixer, Wanted, enlarge
+from stylemix.avatars.inputs import Wanted, list_sources
+from stylemix.avatars.mixer import Mixer, enlarge
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.images.tensors import to_pil
 from stylemix.images.video import check_video_path, save_video
-from stylemix.images.write import to_pil
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import check_strength

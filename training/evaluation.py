@@ -12,8 +12,9 @@ import torch
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
+from stylemix.io.cache import cache_folder
 from stylemix.metrics.extractors import PictureSet, generator_features, load_extractor
-from stylemix.metrics.feature_cache import cached_real_features, usual_folder
+from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import check_metrics, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
@@ -64,7 +65,7 @@ class Evaluation:
             fake[share.start : share.stop] = torch.as_tensor(mine, device=device)
             ranks.sum_([fake])
             if ranks.lead:
-                real = cached_real_features(self.reals, extractor, usual_folder(), batch)
+                real = cached_real_features(self.reals, extractor, cache_folder("features"), batch)
                 found |= compare(fake.cpu().numpy(), real, self.metrics, extractor.name)
         if "ppl" in self.metrics and ranks.lead:
             found |= path_length(generator, range(self.count), batch, self.reals)

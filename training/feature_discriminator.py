@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from stylemix.metrics.mobilenet import STAGES, as_rgb, bring_within, load_feature_network
+from stylemix.images.tensors import as_rgb, bring_within
+from stylemix.metrics.mobilenet import STAGES, load_feature_network
 
 SMALLEST = 128  # px of the shorter side; the network was trained on 224
 WIDTHS = (24, 32, 96, 320)  # of the features at 1/4, 1/8, 1/16 and 1/32 of the image's side

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
+from stylemix.faces.templates import Template
 from stylemix.images.contact_sheet import grid
-from stylemix.images.write import save_image, to_pil
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_text
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model

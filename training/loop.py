@@ -16,7 +16,7 @@ import torch
 
 from stylemix.devices import repeat_shapes
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE, Template
+from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.metrics.extractors import PictureSet
 from stylemix.models.model import check_template
 from stylemix.training.config import TrainConfig

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
+from stylemix.faces.templates import Template
 from stylemix.io.atomic import write_json
 from stylemix.training import log
 from stylemix.training.data.base import PixelDataset

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from stylemix.images.contact_sheet import grid
-from stylemix.images.write import save_image, to_pil
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import save_image
 from stylemix.models.checkpoint import load_generator
 from stylemix.networks.latents import truncate, z_from_seed
 from stylemix.training.augment.pipe import PIPES, AugmentPipe

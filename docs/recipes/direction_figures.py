@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.render import Ingredient, render
+from stylemix.faces.attributes import readings
 from stylemix.faces.recognition import SAME_PERSON, load_identity_network, make_chips
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.networks.latents import map_latents
-from stylemix.styles.directions import readings
 from stylemix.styles.named_directions import READINGS, named_directions
 from stylemix.styles.style import Style
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from stylemix.images.write import to_pil
+from stylemix.images.tensors import to_pil
 from stylemix.io.atomic import atomic_write
 from stylemix.models.checkpoint import load_generator
 from stylemix.tools.generate import generate

@@ -13,9 +13,12 @@ import click
 from PIL import Image
 
 from stylemix.avatars.avatar import Finish, describe
-from stylemix.avatars.mixer import Mixer, Wanted
+from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.sheets import SheetMaker
-from stylemix.images.write import grid, save_image, to_pil
+from stylemix.images.contact_sheet import grid
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import save_image
 from stylemix.models.checkpoint import load_model
 
 COLUMNS = 5

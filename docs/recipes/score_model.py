@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from stylemix.images.contact_sheet import grid
-from stylemix.images.write import save_image, to_pil
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import save_image
 from stylemix.metrics.generator import score
 from stylemix.models.checkpoint import load_model, save_model
 from stylemix.tools.generate import generate

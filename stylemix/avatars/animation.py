@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stylemix.avatars.mixer import Mixer, Wanted
+from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent

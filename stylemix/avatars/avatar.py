@@ -15,8 +15,8 @@ from stylemix.errors import StylemixError
 from stylemix.faces.recognition import embed, identity_kept
 from stylemix.faces.regions import REGIONS, region_mask
 from stylemix.images.lab import keep_colors
+from stylemix.images.tensors import as_rgb
 from stylemix.inversion.latent import Latent
-from stylemix.metrics.mobilenet import as_rgb
 from stylemix.models.model import Model
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,22 +11,32 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, Finish, draw_avatar
-from stylemix.avatars.inputs import Source, Told, is_several
-from stylemix.avatars.render import (
-    Ingredient,
+from stylemix.avatars.derived_styles import (
     blend_style,
     generator_style,
     look_factor,
     person_style,
     profile_style,
-    render,
 )
+from stylemix.avatars.inputs import (
+    LATENT,
+    MODEL,
+    STYLE,
+    Source,
+    Told,
+    Wanted,
+    as_path,
+    is_image_path,
+    is_several,
+    parse_seed,
+)
+from stylemix.avatars.render import Ingredient, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.read import load_image
-from stylemix.images.sources import EXTENSIONS, ImageSource, list_images
-from stylemix.images.write import resize, to_pil
+from stylemix.images.sources import ImageSource, list_images
+from stylemix.images.tensors import resize, to_pil
 from stylemix.inversion.latent import Latent, load_latent
 from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait
 from stylemix.inversion.projection import seed_latent
@@ -36,42 +45,11 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.networks.latents import parse_layers
-from stylemix.styles.style import Style, check_strength, find_style, format_of, load_style
+from stylemix.styles.style import Style, find_style, format_of, load_style
 
 SMALLEST_OUTPUT = 256  # px; a 64 px avatar is hard to see
 SMALLEST_CELL = 192  # px of a picture on a grid
 BATCH = 8  # photos that are projected at once
-STYLE, LATENT, MODEL = "stylemix-style", "stylemix-latent", "stylemix-model"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A `--source` or `--style` as it was written: what, and for a style with which weight."""
-
-    what: str
-    weight: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Wanted:
-        """Reads "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" are no weights."""
-        found = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
-        if found is None or found[1] == "seed" or Path(text).exists():
-            return cls(text)
-        weight = float(found[2])
-        check_strength(weight)
-        return cls(found[1], weight)
-
-    @property
-    def name(self) -> str:
-        """A short name for labels and files."""
-        if self.what.startswith("seed:"):
-            return self.what.replace(":", "")
-        return Path(self.what).absolute().stem.removesuffix(".latent")
-
-    @property
-    def label(self) -> str:
-        """The name with the weight, where there is one."""
-        return self.name if self.weight is None else f"{self.name} {self.weight:g}"
 
 
 class Mixer:
@@ -154,25 +132,25 @@ class Mixer:
         what = str(source)
         if what.startswith("seed:"):
             return self._drawn(what)
-        path = _path(what, "--source")
-        if not _is_picture(path) and path.is_file():
+        path = as_path(what, "--source")
+        if not is_image_path(path) and path.is_file():
             return self._read_latent(path)
         photo = source if isinstance(source, ImageSource) else path
         self.photos[what] = photo
         return [read_portrait(photo, self.model, self.face)]
 
     def _drawn(self, what: str) -> Latent:
-        return Latent(seed_latent(self.generator, _seed(what))[0], self.base)
+        return Latent(seed_latent(self.generator, parse_seed(what))[0], self.base)
 
     def _read_style(self, what: str, told: Told | None) -> Style | Latent | list[Portrait]:
         """A style, latents, or photos that are to be projected."""
-        _path(what, "--style")
+        as_path(what, "--style")
         path = find_style(what)
         if what.startswith("seed:"):
             return self._drawn(what)
         if is_several(str(path)):
             return self._read_looks(list_images(path), told)
-        if _is_picture(path):
+        if is_image_path(path):
             return [self._read_look(path)]
         form = format_of(path) if path.exists() else STYLE
         if form == STYLE:
@@ -289,23 +267,6 @@ class Mixer:
         if photo is None or set(regions) <= set(REGIONS):
             return None
         return (photo.open() if isinstance(photo, ImageSource) else load_image(photo)).size
-
-
-def _path(what: str, option: str) -> Path:
-    if not what:
-        raise StylemixError(f"got an empty {option}; expected a file or seed:N; give its name")
-    return Path(what).expanduser()
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS
-
-
-def _seed(what: str) -> int:
-    found = re.fullmatch(r"seed:(\d{1,10})", what)
-    if found is None:
-        raise StylemixError(f"got {what[:40]!r}; expected seed: and a number, as in seed:7")
-    return int(found[1])
 
 
 def enlarge(picture: Image.Image, size: int | None = None) -> Image.Image:

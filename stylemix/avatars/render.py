@@ -10,16 +10,10 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.drawing import Drawing, draw_region
-from stylemix.errors import StylemixError
-from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import Detail
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import bands, parse_layers
+from stylemix.networks.latents import parse_layers
 from stylemix.styles.style import Style, check_strength
-
-# How far each band of a person's latent goes towards that of another picture, unless told.
-LOOK = {"coarse": 0.0, "middle": 0.35, "fine": 1.0}
-RELATED = 1.0  # relative distance of weights above which two generators share no training
 
 
 @dataclass
@@ -179,64 +173,3 @@ def _layer_of(generator: Generator, features: Tensor) -> int:
     blocks = generator.synthesis.blocks().items()
     name = next(k for k, v in blocks if v.conv1.noise_const.shape == features.shape[1:])
     return layer_indices(generator)[f"{name}.conv1"]
-
-
-def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None) -> Style:
-    """The style of one other picture: source [L, w_dim] goes to other [L, w_dim] by `factor`.
-
-    `factor` [L, 1] is as `look_factor` gives it; None for all the way in every layer.
-    """
-    shift = other - source
-    return Style(base, shift=shift if factor is None else shift * factor)
-
-
-def person_style(generator: Generator, base: str, person: Latent, other: Latent) -> Style:
-    """The style that goes all the way from a person to another, with what their photos changed."""
-    style = blend_style(base, person.w, other.w.to(person.w), None)
-    own, theirs = (one.detail.weights if one.detail else {} for one in (person, other))
-    for name in {**own, **theirs}:
-        like = generator.synthesis.get_parameter(name)
-        first, second = (weights.get(name, torch.zeros_like(like)) for weights in (own, theirs))
-        style.weights[name] = second.to(like) - first.to(like)
-    return style
-
-
-def profile_style(generator: Generator, base: str, others: Tensor, factor: Tensor | None) -> Style:
-    """The style of several pictures [K, L, w_dim]: how their mean differs from the average face.
-
-    Adding a difference keeps what is individual in the source, where blending would not.
-    """
-    shift = others.mean(dim=0) - generator.mapping.w_avg
-    return Style(base, shift=shift if factor is None else shift * factor)
-
-
-def look_factor(generator: Generator) -> Tensor:
-    """[L, 1]: pose and shape stay (coarse), features move a little (middle), the look is taken."""
-    factor = torch.zeros([generator.num_ws, 1], device=generator.mapping.w_avg.device)
-    for band, layers in bands(generator.img_resolution).items():
-        factor[list(layers)] = LOOK[band]
-    return factor
-
-
-@torch.no_grad()
-def generator_style(base: Generator, fingerprint: str, other: Generator, name: str) -> Style:
-    """The style of a generator that was trained on from the base: the difference of weights.
-
-    Raises StylemixError for unrelated generators (layer swapping, arXiv 2010.05334).
-    """
-    if other.config != base.config:
-        raise StylemixError(
-            f"{name}: got a generator of other sizes than the base; expected one trained on from "
-            "it; use it as --model instead"
-        )
-    ours = dict(base.synthesis.named_parameters())
-    weights = {key: value - ours[key] for key, value in other.synthesis.named_parameters()}
-    change = sum(float(value.square().sum()) for value in weights.values())
-    size = sum(float(value.square().sum()) for value in ours.values())
-    distance = (change / size) ** 0.5
-    if distance > RELATED:
-        raise StylemixError(
-            f"{name}: got a generator unrelated to the base (weights differ by {distance:.1f} of "
-            "their size); expected one trained on from it; use it as --model instead"
-        )
-    return Style(fingerprint, weights=weights)

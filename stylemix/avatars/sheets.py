@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, Finish, describe, likeness, weaker
-from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, Wanted
+from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.mixer import SMALLEST_CELL, Mixer
 from stylemix.avatars.render import Ingredient
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
-from stylemix.images.write import to_pil
+from stylemix.images.tensors import to_pil
 from stylemix.networks.latents import layer_resolutions
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a strip, times the strength

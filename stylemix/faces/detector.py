@@ -9,23 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.errors import StylemixError
+from stylemix.io.assets import Weights, load_weights
 
 Array = NDArray[np.float64]
-Weights = dict[str, Tensor]
 
-ASSETS = Path(__file__).parents[1] / "assets"
 LARGEST_SIDE = 1600  # larger photos are looked at in this size
 SMALLEST_FACE = 20  # pixels of the picture that is looked at
 CLEAR_SCORE = 0.9
@@ -65,18 +60,6 @@ class Face:
     def eye_distance(self) -> float:
         """Pixels between the eyes."""
         return float(np.hypot(*(self.points[1] - self.points[0])))
-
-
-def load_weights(name: str) -> Weights:
-    """The tensors of a shipped network, `name` without extension; StylemixError when damaged."""
-    path = ASSETS / f"{name}.safetensors"
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise StylemixError(
-            f"got no readable {path.name} in the installed package; expected the file that ships "
-            "with it; install stylemix again"
-        ) from error
 
 
 class Stage(nn.Module):

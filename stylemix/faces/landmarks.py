@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
-from stylemix.faces.detector import load_weights
+from stylemix.faces.templates import Template
+from stylemix.io.assets import load_weights
 
 SIZE = 112  # px of the crops
 MEAN_COLOUR = (122.782, 117.001, 104.298)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
-from stylemix.faces.detector import load_weights
+from stylemix.faces.templates import Template
+from stylemix.io.assets import load_weights
 
 CHIP_SIZE = 150
 # The network was trained on chips with the eyes here; a template, so that `align_photo` cuts them.

@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
 from stylemix.faces.landmarks import landmarks
+from stylemix.faces.templates import Template
 from stylemix.faces.warp import Array, warp
 from stylemix.images.lab import to_lab
-from stylemix.images.write import resize
-from stylemix.metrics.mobilenet import as_rgb
+from stylemix.images.tensors import as_rgb, resize
 
 REGIONS = ("face", "skin", "hair", "background")
 SIDE = 128  # px at which regions are found, whatever the model's size

@@ -3,7 +3,7 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -234,3 +234,16 @@ def _read_member(path: Path, member: str) -> bytes:
             "picture; leave it out of the zip"
         )
     return data
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Names with a number behind those that come again, so that no result overwrites another."""
+    seen: set[str] = set()
+    out = []
+    for name in names:
+        unique, number = name, 2
+        while unique.casefold() in seen:
+            unique, number = f"{name}-{number}", number + 1
+        seen.add(unique.casefold())
+        out.append(unique)
+    return out

@@ -5,23 +5,21 @@ pictures in `sources`.
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
-import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-import stylemix
 from stylemix.errors import StylemixError
-from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
+from stylemix.images.color_modes import to_rgb
 from stylemix.images.contact_sheet import grid
 from stylemix.images.read import load_image
 from stylemix.images.sources import EXTENSIONS, ImageSource, list_images, load_images
+from stylemix.images.tensors import resize, to_channels, to_pil, to_tensor
 from stylemix.io.atomic import atomic_write
+from stylemix.version import __version__
 
 __all__ = [
     "ImageSource",
@@ -42,71 +40,6 @@ SOURCE_TYPE_KEY = "IPTC DigitalSourceType"
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
-_CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
-
-
-def to_tensor(
-    images: Image.Image | Sequence[Image.Image], size: int | None = None, channels: int = 3
-) -> Tensor:
-    """Return images as float32 [N, C, H, W] in [-1, 1]; with `size`, as squares of that side.
-
-    `channels` is as for `to_channels`. Raises StylemixError when `size` is left out and the images
-    differ in size.
-    """
-    several = [images] if isinstance(images, Image.Image) else list(images)
-    if not several:
-        raise StylemixError("got no images; expected at least one; name a picture")
-    several = [to_channels(image, channels) for image in several]
-    if size is not None:
-        several = [resize(image, size) for image in several]
-    sizes = sorted({image.size for image in several})
-    if len(sizes) > 1:
-        raise StylemixError(
-            f"got images of {sizes[0]} and of {sizes[-1]} px; expected one size; resize them first"
-        )
-    pixels = torch.from_numpy(np.stack([np.array(image) for image in several]))
-    pixels = pixels.reshape(*pixels.shape[:3], channels)
-    return pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1
-
-
-def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Return an image of any mode as grey (1), RGB on white (3) or RGBA (4)."""
-    return _CHANNELS[channels](image)
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    """Return a tensor [C, H, W] (or a batch of one) in [-1, 1] as a grey, RGB or RGBA image.
-
-    Rounds as StyleGAN2 does, floor(x * 127.5 + 128) within 0..255, so that `to_tensor` is undone
-    exactly; NaN shows black.
-    """
-    if image.ndim == 4 and image.shape[0] == 1:
-        image = image[0]
-    if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
-        raise ValueError(f"got a tensor of shape {list(image.shape)}; expected [1, 3 or 4, H, W]")
-    values = image.detach().to("cpu", torch.float32) * 127.5 + 128
-    pixels = values.nan_to_num(0).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
-
-
-def resize(
-    image: Image.Image,
-    size: int | tuple[int, int],
-    method: Image.Resampling = Image.Resampling.LANCZOS,
-) -> Image.Image:
-    """Return `image` at `size` (width, height), antialiased; never stretched.
-
-    One number means a square. What does not fit the new proportions is cut off evenly at both
-    ends.
-    """
-    width, height = (size, size) if isinstance(size, int) else size
-    if image.size == (width, height):
-        return image.copy()
-    scale = min(image.width / width, image.height / height)
-    left = (image.width - width * scale) / 2
-    top = (image.height - height * scale) / 2
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), method, box=box)
 
 
 def check_image_path(path: str | os.PathLike[str]) -> str:
@@ -169,7 +102,7 @@ def provenance_marks(generated: bool | Literal["composite"]) -> dict[str, str]:
     term = "compositeWithTrained" if generated == "composite" else "trained"
     return {
         SOURCE_TYPE_KEY: f"{_SOURCE_TYPE}{term}AlgorithmicMedia",
-        "Software": f"stylemix {stylemix.__version__}",
+        "Software": f"stylemix {__version__}",
     }
 
 

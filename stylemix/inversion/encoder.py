@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
+from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import atomic_write
 from stylemix.models.header import parse_json
 from stylemix.models.model import Model
@@ -26,7 +27,7 @@ from stylemix.networks.layers import Conv2d, FullyConnected
 
 FORMAT = "stylemix-encoder"
 VERSION = "1"
-SHIPPED = Path(__file__).parents[1] / "assets" / "encoders"
+SHIPPED = ASSETS / "encoders"
 SQUEEZED = 64  # channels behind the trunk, before the last layer
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
+from stylemix.faces.templates import Template
 from stylemix.inversion.residual import Detail, read_detail
 from stylemix.io.atomic import atomic_write
 from stylemix.io.npz import read_npy, read_npz

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from stylemix.devices import search_dtype
 from stylemix.faces.recognition import embed, identity_cosine, load_identity_network, make_chips
+from stylemix.images.tensors import as_rgb, bring_within
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.metrics.mobilenet import as_rgb, bring_within, load_feature_network
+from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.models.model import Model
 
 SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES = 128, 256  # px; the network was trained on 224

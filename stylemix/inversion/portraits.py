@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,25 +16,12 @@ from tqdm import tqdm
 from stylemix.faces.alignment import Alignment, align_photo
 from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource
-from stylemix.images.write import resize, to_tensor
+from stylemix.images.tensors import resize, to_tensor
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.projection import Projection, project
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
-
-
-def unique_names(names: Iterable[str]) -> list[str]:
-    """Names with a number behind those that come again, so that no result overwrites another."""
-    seen: set[str] = set()
-    out = []
-    for name in names:
-        unique, number = name, 2
-        while unique.casefold() in seen:
-            unique, number = f"{name}-{number}", number + 1
-        seen.add(unique.casefold())
-        out.append(unique)
-    return out
 
 
 @dataclass

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import paste_back
+from stylemix.faces.warp import paste_back
 from stylemix.images.contact_sheet import grid
 from stylemix.images.sources import ImageSource
-from stylemix.images.write import save_image, to_pil
+from stylemix.images.tensors import to_pil
+from stylemix.images.write import save_image
 from stylemix.inversion.latent import Latent, load_latent, save_latent
 from stylemix.inversion.portraits import Portrait
 from stylemix.inversion.settings import ProjectionSettings

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stylemix.faces.attributes import readings, smile_log_odds
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
+from stylemix.images.tensors import as_rgb
 from stylemix.metrics.identity_judge import judged_embedding
-from stylemix.metrics.mobilenet import as_rgb
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
-from stylemix.styles.directions import readings, smile_log_odds
 
 RESAMPLES = 1000  # of the sources, for intervals
 CONFIDENCE = 0.95

@@ -16,17 +16,10 @@ from safetensors.numpy import save_file
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.metrics.extractors import Extractor, PictureSet, real_features
-from stylemix.ops import cache as ops_cache
 
 Floats = NDArray[np.float32]
 
 FORMAT = "stylemix-features-1"
-
-
-def usual_folder() -> Path | None:
-    """The folder "features" in STYLEMIX_CACHE or the user's cache; None without a home."""
-    ops = ops_cache.usual()
-    return None if ops is None else ops.parent / "features"
 
 
 def cached_real_features(

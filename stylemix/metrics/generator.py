@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stylemix.errors import StylemixError
+from stylemix.io.cache import cache_folder
 from stylemix.metrics.distances import (
     Features,
     density_coverage,
@@ -23,7 +24,7 @@ from stylemix.metrics.extractors import (
     generator_features,
     load_extractor,
 )
-from stylemix.metrics.feature_cache import cached_real_features, usual_folder
+from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.path_length import mean_path_length, path_lengths
 from stylemix.networks.generator import Generator
 
@@ -63,7 +64,7 @@ def score(
     found: dict[str, float] = {}
     if set(metrics) - {"ppl"}:
         extractor = load_extractor(features, device or generator.mapping.w_avg.device)
-        folder = usual_folder() if cache is True else Path(cache) if cache else None
+        folder = cache_folder("features") if cache is True else Path(cache) if cache else None
         real = cached_real_features(reals, extractor, folder, batch, show)
         fake = generator_features(generator, seeds, extractor, batch, reals=reals, show=show)
         found |= compare(fake, real, metrics, extractor.name)

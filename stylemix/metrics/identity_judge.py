@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.faces.alignment import Template
-from stylemix.faces.detector import load_weights
 from stylemix.faces.landmarks import face_crops
-from stylemix.metrics.mobilenet import as_rgb
+from stylemix.faces.templates import Template
+from stylemix.images.tensors import as_rgb
+from stylemix.io.assets import load_weights
 from stylemix.networks.config import DiscriminatorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.layers import FullyConnected

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
-from stylemix.faces.detector import load_weights
+from stylemix.io.assets import load_weights
 
 CHANNELS = 1280  # of the pooled features
 FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
@@ -99,29 +99,6 @@ class FeatureNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Same as `pooled`."""
         return self.pooled(images)
-
-
-def as_rgb(images: Tensor) -> Tensor:
-    """Colours [N, 3, H, W] of images [N, 1, 3 or 4, H, W] in [-1, 1]: grey thrice, alpha on white.
-
-    Differentiable, since projections and looks are searched through it.
-    """
-    if images.shape[1] == 1:
-        return images.repeat(1, 3, 1, 1)
-    if images.shape[1] == 4:
-        alpha = (images[:, 3:] + 1).clamp(0, 2) / 2
-        return images[:, :3] * alpha + (1 - alpha)
-    return images
-
-
-def bring_within(images: Tensor, smallest: int, largest: int) -> Tensor:
-    """Images [N, C, H, W] scaled so that their shorter side has `smallest` to `largest` px."""
-    shorter = min(images.shape[2:])
-    side = min(max(shorter, smallest), largest)
-    if side == shorter:
-        return images
-    size = [round(n * side / shorter) for n in images.shape[2:]]
-    return functional.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:

@@ -7,9 +7,11 @@ their spread over the model's own faces. What a picture shows moves them less th
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.metrics.mobilenet import as_rgb, bring_within, load_feature_network
+from stylemix.images.tensors import as_rgb, bring_within
+from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.models.model import Model
 from stylemix.networks.latents import map_latents
 
@@ -68,3 +70,21 @@ def style_distance(rows: Tensor, look: Tensor) -> Tensor:
     """Squared distance [...] of statistics [..., S] from a look [S]."""
     distance: Tensor = (rows - look).square().sum(dim=-1)
     return distance
+
+
+STAGES = (1, 3, 6, 13)
+SMALLEST, LARGEST = 128, 256  # px a side that features are taken at
+
+
+def style_statistics(images: Tensor) -> Tensor:
+    """Channel means and deviations of MobileNetV2 features of images [N, C, H, W], as one vector.
+
+    Each stage counts the same, whatever its width.
+    """
+    network = load_feature_network(str(images.device))
+    parts = []
+    for chunk in images.split(32):
+        maps = network.maps(bring_within(as_rgb(chunk), SMALLEST, LARGEST), STAGES)
+        parts.append([torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps])
+    stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]
+    return torch.cat([F.normalize(stage, dim=0) for stage in stages])

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import atomic_write
 from stylemix.io.sniff import sniff
 from stylemix.models.foreign import foreign_model
@@ -52,7 +53,6 @@ __all__ = [
     "shipped_models",
 ]
 
-ASSETS = Path(__file__).parents[1] / "assets"
 AnyPath = str | os.PathLike[str]
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}

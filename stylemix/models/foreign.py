@@ -6,7 +6,7 @@ from stylemix.errors import StylemixError
 from stylemix.models.model import Model
 from stylemix.models.nvidia import nvidia_model
 from stylemix.models.rosinality import rosinality_model
-from stylemix.safe_pickle.reader import PersistentObject
+from stylemix.safe_pickle.builders import PersistentObject
 
 _KNOWN = "a stylemix model, an NVIDIA PyTorch network pickle or a rosinality checkpoint"
 

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Template
+from stylemix.faces.templates import Template
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE, Template
+from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.io.atomic import Json
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import template_for
+from stylemix.faces.templates import template_for
 from stylemix.io.atomic import Json
 from stylemix.models.header import parse_config
 from stylemix.models.model import Model, build_discriminator, build_generator
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.foreign_channels import channel_rule
 from stylemix.ops import setup_filter
-from stylemix.safe_pickle.reader import PersistentObject
+from stylemix.safe_pickle.builders import PersistentObject
 
 MAX_MODULES = 5000  # a 1024 px network has about 150
 MAX_DEPTH = 8

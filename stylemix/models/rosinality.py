@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import template_for
+from stylemix.faces.templates import template_for
 from stylemix.io.atomic import Json
 from stylemix.models.header import parse_config
 from stylemix.models.model import Model, build_discriminator, build_generator

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.faces.attributes import readings
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import map_latents
-from stylemix.styles.directions import readings
 from stylemix.styles.style import Style
 
 FACES = 512  # generated faces at which slopes are taken

@@ -9,8 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from stylemix.errors import StylemixError
+from stylemix.io.cache import cache_folder
 from stylemix.models.model import Model
-from stylemix.ops import cache
 from stylemix.styles.channel_directions import channel_style, reading_channels
 from stylemix.styles.directions import (
     Direction,
@@ -98,5 +98,5 @@ def _reading(model: Model, name: str, progress: Progress | None) -> Style:
 
 def _folder(model: Model) -> Path | None:
     """Where a model's directions are kept; None without a home."""
-    ops = cache.usual()
-    return None if ops is None else ops.parent / "directions" / model.fingerprint
+    folder = cache_folder("directions")
+    return None if folder is None else folder / model.fingerprint

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json, atomic_write
 from stylemix.io.sniff import sniff
 from stylemix.models.header import copy_json, parse_json
@@ -31,8 +32,7 @@ from stylemix.safe_pickle.reader import load, write_pickle
 FORMAT = "stylemix-style"
 VERSION = 1
 MOST_STRENGTH = 100.0
-ASSETS = Path(__file__).resolve().parents[1] / "assets" / "styles"
-DIRECTIONS = ASSETS.parent / "directions"
+STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
 
 
 @dataclass
@@ -171,7 +171,7 @@ def check_style_path(path: str | os.PathLike[str]) -> None:
 
 def shipped_styles() -> list[str]:
     """Names of the styles that come with the package."""
-    return sorted(file.stem for file in ASSETS.glob("*.pkl"))
+    return sorted(file.stem for file in STYLES.glob("*.pkl"))
 
 
 def shipped_directions() -> list[str]:
@@ -183,7 +183,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
     """The file that a path, or the name of a shipped style or direction, stands for."""
     file = Path(path).expanduser()
     if not file.exists() and file.name == str(path):
-        for folder in (ASSETS, DIRECTIONS):
+        for folder in (STYLES, DIRECTIONS):
             if (folder / f"{path}.pkl").is_file():
                 return folder / f"{path}.pkl"
     return file

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix import cli
+from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import write_text
-from stylemix.models.checkpoint import ASSETS
 from tests.bench.timing import Record
 
 STYLE = "noir"

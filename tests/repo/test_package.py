@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stylemix.version import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"stylemix": "stylemix", "ops": "stylemix/ops"}
 FOLDERS |= {"training": "stylemix/training", "tools": "stylemix/tools"}
@@ -168,7 +170,5 @@ def test_every_folder_with_python_files_is_a_package():
 
 
 def test_the_version_has_a_changelog_entry():
-    text = (ROOT / "stylemix" / "__init__.py").read_text()
-    version = text.split('__version__ = "')[1].split('"')[0]
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert f"## [{version}]" in changelog or "## [Unreleased]" in changelog
+    assert f"## [{__version__}]" in changelog or "## [Unreleased]" in changelog

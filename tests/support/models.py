@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from stylemix.faces.alignment import FACES128, Template
+from stylemix.faces.templates import FACES128, Template
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stylemix.avatars.render import Ingredient, render
 from stylemix.cli import main
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model

@@ -9,8 +9,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from stylemix.cli import main
-from stylemix.faces.alignment import FACES128, FFHQ, Template, align_photo, transform_points
-from stylemix.images.write import load_image
+from stylemix.faces.alignment import align_photo
+from stylemix.faces.templates import FACES128, FFHQ, Template
+from stylemix.faces.warp import transform_points
+from stylemix.images.read import load_image
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig

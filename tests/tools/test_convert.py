@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from stylemix.cli import main
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.convert import convert
 from tests.support.models import saved, tiny_model

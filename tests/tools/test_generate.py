@@ -7,9 +7,9 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.color_modes import to_rgb
-from stylemix.images.write import to_pil
+from stylemix.images.tensors import to_pil
 from stylemix.tools.generate import generate, parse_seeds
 from tests.support.models import saved, tiny_model
 

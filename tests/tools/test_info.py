@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from stylemix import __version__, cli
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import shipped_models
 from stylemix.ops import jit, toolchain
 from stylemix.tools import info

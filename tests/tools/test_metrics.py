@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from stylemix.cli import main
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.metrics.extractors import Extractor
 from tests.support.images import colours, write_pictures
 from tests.support.models import saved, tiny_model

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.avatars import mixer
-from stylemix.avatars.mixer import Wanted
+from stylemix.avatars.inputs import Wanted
 from stylemix.cli import main
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import Style, save_style

@@ -13,7 +13,7 @@ from PIL import Image
 from stylemix.avatars import mixer
 from stylemix.cli import main
 from stylemix.faces.alignment import align_photo
-from stylemix.images.write import load_image
+from stylemix.images.read import load_image
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.inversion.settings import ProjectionSettings
 from tests.support.models import saved, tiny_model, ws_of

@@ -11,8 +11,8 @@ from PIL import Image
 
 from stylemix.avatars.render import render
 from stylemix.cli import main
-from stylemix.faces.alignment import NO_TEMPLATE
-from stylemix.images.write import to_pil
+from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.images.tensors import to_pil
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.networks.latents import mix, parse_layers
 from stylemix.styles.style import Style, save_style

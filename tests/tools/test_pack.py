@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageFilter
 
 from stylemix.cli import main
-from stylemix.faces.alignment import FACES128, FFHQ, align_photo
+from stylemix.faces.alignment import align_photo
 from stylemix.faces.detector import load_detector
-from stylemix.images.write import load_image
+from stylemix.faces.templates import FACES128, FFHQ
+from stylemix.images.read import load_image
 from stylemix.training.curation import crop, workers
 from stylemix.training.data.dataset import ImageDataset
 from tests.training.curation.test_pack import texture

@@ -10,7 +10,7 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion import portraits
 from stylemix.inversion.encoder import Encoder, save_encoder
 from stylemix.inversion.latent import load_latent

@@ -61,7 +61,7 @@ def toy(monkeypatch):
 @pytest.mark.slow
 def test_a_real_sweep_stopped_and_continued(pictures, tmp_path, monkeypatch):
     """Trains for real; Ctrl-C in the second trial, and the same command again."""
-    monkeypatch.setattr("stylemix.training.evaluation.usual_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("stylemix.training.evaluation.cache_folder", lambda name: tmp_path / name)
     arguments = ("--trials", 3, "--startup", 1, "--snapshot-kimg", 0.016, "--metrics", "kid")
     arguments += ("--metrics-count", 4)
     whole = invoke(pictures, tmp_path / "whole", *arguments, kimg=0.032)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from stylemix.cli import main
-from stylemix.faces.alignment import FACES128
+from stylemix.faces.templates import FACES128
 from stylemix.models.checkpoint import load_model
 from stylemix.tools import train, train_options
 from stylemix.training.config import CHOICES, SCHEDULED, TrainConfig

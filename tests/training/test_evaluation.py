@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from stylemix.errors import StylemixError
-from stylemix.models.checkpoint import fingerprint, load_model
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import fingerprint
 from stylemix.training import loop as module
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.evaluation import Evaluation, prune

@@ -31,7 +31,8 @@ from stylemix.training.adapt.regularizers import (
 )
 from stylemix.training.adapt.trainable import style_weights
 from stylemix.training.augment.pipe import PIPES
-from stylemix.training.data.dataset import ImageDataset, indices_at
+from stylemix.training.data.dataset import ImageDataset
+from stylemix.training.data.sampler import indices_at
 from stylemix.training.losses import d_logistic, g_logistic, r1_penalty
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 

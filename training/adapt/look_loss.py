@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.faces.recognition import embed
-from stylemix.metrics.mobilenet import SMALLEST_SIDE, bring_within, load_feature_network
+from stylemix.images.tensors import bring_within
+from stylemix.metrics.mobilenet import SMALLEST_SIDE, load_feature_network
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.latents import layer_resolutions, map_latents
 from stylemix.styles.style import Style
 from stylemix.training.adapt.base_style import shipped_hands, with_style
-from stylemix.training.adapt.scores import score_style, style_statistics, worth
+from stylemix.training.adapt.scores import score_style, worth
 
 NEAR = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
 FACES, LOOKED_AT = 64, 32  # of the generator, for distances and for scores

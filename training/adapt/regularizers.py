@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.faces.recognition import embed
-from stylemix.metrics.mobilenet import as_rgb
+from stylemix.images.tensors import as_rgb
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
 

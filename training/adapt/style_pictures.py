@@ -10,7 +10,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import align_photo
 from stylemix.images.sources import list_images
-from stylemix.images.write import to_channels
+from stylemix.images.tensors import to_channels
 from stylemix.models.model import Model
 from stylemix.training.adapt.method import MANY, Choice, choose_method
 from stylemix.training.data.dataset import ImageDataset

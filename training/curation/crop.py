@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import MIN_EYE_DISTANCE, TEMPLATES, Template, align_face
+from stylemix.faces.alignment import MIN_EYE_DISTANCE, align_face
 from stylemix.faces.detector import Face, load_detector
 from stylemix.faces.recognition import CHIP_SIZE, DLIB_CHIP, load_identity_network
+from stylemix.faces.templates import TEMPLATES, Template
 from stylemix.images.color_modes import to_rgb
 from stylemix.images.sources import ImageSource
-from stylemix.images.write import resize
+from stylemix.images.tensors import resize
 from stylemix.training.curation.filters import perceptual_hash
 from stylemix.training.curation.sharpness import sharpness
 

@@ -19,12 +19,12 @@ import PIL
 import torch
 from tqdm import tqdm
 
-import stylemix
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource
 from stylemix.io.journal import WorkFile
 from stylemix.training.curation.crop import Crop, CropSettings, Measures, Refusal, cut_photo
 from stylemix.training.curation.select import Candidate, LeftOut
+from stylemix.version import __version__
 
 MOST_WORKERS = 16  # each takes about 0.4 GB
 WORTH_A_WORKER = 32  # photos; a process needs seconds to start
@@ -41,7 +41,7 @@ class Job:
     def key(self, source: ImageSource) -> str:
         """Name the result by the content of the photo and by all that decides about it."""
         size, crc = source.checksum()
-        about = [asdict(self.crops), self.identity, stylemix.__version__, PIL.__version__]
+        about = [asdict(self.crops), self.identity, __version__, PIL.__version__]
         digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
         return f"{size:x}-{crc:08x}-{digest}"
 

@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.images.write import resize
-from stylemix.training.data.fingerprints import Checksum, fingerprint_of
+from stylemix.images.tensors import resize
+from stylemix.io.cache import Checksum
+from stylemix.training.data.fingerprints import fingerprint_of
 from stylemix.training.data.sampler import indices_at
 
 CACHE_BYTES = 2 * 2**30

@@ -22,14 +22,8 @@ from queue import SimpleQueue
 from stylemix.errors import StylemixError
 from stylemix.images.sources import EXTENSIONS
 from stylemix.io.atomic import atomic_write
+from stylemix.io.cache import SETTLED, cache_folder, load_table, save_table, stamp_of
 from stylemix.training.data.base import DataUnreachable
-from stylemix.training.data.fingerprints import (
-    SETTLED,
-    cache_folder,
-    load_table,
-    save_table,
-    stamp_of,
-)
 
 try:
     import fcntl

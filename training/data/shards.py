@@ -17,8 +17,9 @@ from tqdm import tqdm
 from stylemix.errors import StylemixError
 from stylemix.images.read import read_image
 from stylemix.images.sources import has_pictures
+from stylemix.io.cache import Checksum
 from stylemix.training.data.base import MODES, PixelDataset
-from stylemix.training.data.fingerprints import SHOW_AFTER, Checksum
+from stylemix.training.data.fingerprints import SHOW_AFTER
 from stylemix.training.data.labels import label_vectors
 from stylemix.training.data.sampler import shard_order, walk
 from stylemix.training.data.shard_store import Shard, ShardStore, expand, is_remote

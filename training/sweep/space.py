@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from stylemix.errors import StylemixError
-from stylemix.tools.train_options import SECTIONS
 from stylemix.training.config import CHOICES, TrainConfig
+from stylemix.training.sections import SECTIONS
 
 # Trials with different ones cannot be compared, or do not differ in what is learned.
 FIXED = {

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from stylemix.avatars.animation import EASINGS, Keyframe, Moment, between, draw, moments, plan
-from stylemix.avatars.mixer import Mixer, Wanted
+from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.render import Ingredient, render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent

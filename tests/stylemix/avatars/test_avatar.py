@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from stylemix.avatars.avatar import Avatar, Finish, describe, draw_avatar, likeness, weaker
-from stylemix.avatars.render import Ingredient, blend_style, render
+from stylemix.avatars.derived_styles import blend_style
+from stylemix.avatars.render import Ingredient, render
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
 from stylemix.faces.regions import region_mask
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.lab import to_lab
 from stylemix.inversion.latent import Latent
 from tests.support.models import tiny_model, ws_of

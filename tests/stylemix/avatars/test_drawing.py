@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from stylemix.avatars.derived_styles import blend_style
 from stylemix.avatars.drawing import MEET_PX, draw_region
-from stylemix.avatars.render import Ingredient, blend_style, prepare, render
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.avatars.render import Ingredient, prepare, render
+from stylemix.faces.templates import NO_TEMPLATE
 from tests.support.models import tiny_model, ws_of
 
 

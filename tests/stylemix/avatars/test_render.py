@@ -6,17 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylemix.avatars.render import (
+from stylemix.avatars.derived_styles import (
     LOOK,
-    Ingredient,
     blend_style,
     generator_style,
-    layer_indices,
     look_factor,
-    prepare,
     profile_style,
-    render,
 )
+from stylemix.avatars.render import Ingredient, layer_indices, prepare, render
 from stylemix.errors import StylemixError
 from stylemix.inversion.residual import Detail
 from stylemix.models.model import Model

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylemix.avatars.render import Ingredient, layer_indices, person_style, prepare, render
+from stylemix.avatars.derived_styles import person_style
+from stylemix.avatars.render import Ingredient, layer_indices, prepare, render
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import Detail, blend_details
 from stylemix.models.model import Model

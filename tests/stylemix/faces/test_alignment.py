@@ -7,22 +7,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import (
-    FACES128,
-    FFHQ,
-    NO_TEMPLATE,
-    Template,
-    align_face,
-    align_photo,
-    choose_face,
-    cut_face,
-    face_matrix,
-    paste_back,
-    template_for,
-    transform_points,
-)
+from stylemix.faces.alignment import align_face, align_photo, choose_face, cut_face, face_matrix
 from stylemix.faces.detector import Face, load_detector
-from stylemix.faces.warp import similarity, warp
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, Template, template_for
+from stylemix.faces.warp import paste_back, similarity, transform_points, warp
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 SHAPE = np.array(FACES128.points)

@@ -9,16 +9,9 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from stylemix.errors import StylemixError
-from stylemix.faces import detector
-from stylemix.faces.detector import (
-    Face,
-    Stage,
-    load_detector,
-    load_weights,
-    regress,
-    square,
-    suppress,
-)
+from stylemix.faces.detector import Face, Stage, load_detector, regress, square, suppress
+from stylemix.io import assets
+from stylemix.io.assets import load_weights
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 
@@ -135,7 +128,7 @@ def test_grey_photo_is_taken():
 
 
 def test_damaged_file_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(detector, "ASSETS", tmp_path)
+    monkeypatch.setattr(assets, "ASSETS", tmp_path)
     (tmp_path / "mtcnn.safetensors").write_bytes(b"not weights")
     for name in ("mtcnn", "missing"):
         with pytest.raises(StylemixError, match="install stylemix again"):

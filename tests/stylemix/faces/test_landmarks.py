@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, FFHQ, NO_TEMPLATE, align_photo
+from stylemix.faces.alignment import align_photo
 from stylemix.faces.landmarks import (
     CHIN,
     EXPRESSIONS,
@@ -17,8 +17,9 @@ from stylemix.faces.landmarks import (
     landmarks,
     yaw,
 )
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
 from stylemix.images.read import load_image
-from stylemix.images.write import to_tensor
+from stylemix.images.tensors import to_tensor
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, FFHQ, NO_TEMPLATE, Template, cut_face
+from stylemix.faces.alignment import cut_face
 from stylemix.faces.detector import Face, load_detector
 from stylemix.faces.recognition import (
     CHIP_SIZE,
@@ -22,7 +22,8 @@ from stylemix.faces.recognition import (
     load_identity_network,
     make_chips,
 )
-from stylemix.images.write import to_tensor
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, Template
+from stylemix.images.tensors import to_tensor
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 # Obama twice (the second photo shows him at the left), Biden, and an astronaut.

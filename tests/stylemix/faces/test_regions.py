@@ -8,10 +8,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, FFHQ, NO_TEMPLATE, align_photo
+from stylemix.faces.alignment import align_photo
 from stylemix.faces.landmarks import landmarks
 from stylemix.faces.regions import REGIONS, feather, painted_mask, region_mask
-from stylemix.images.write import load_image, to_tensor
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
+from stylemix.images.read import load_image
+from stylemix.images.tensors import to_tensor
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 SIZE = 96

@@ -10,7 +10,9 @@ from PIL import Image
 
 import stylemix
 from stylemix.errors import StylemixError
-from stylemix.images.write import load_image, resize, save_image, to_pil, to_tensor
+from stylemix.images.read import load_image
+from stylemix.images.tensors import resize, to_pil, to_tensor
+from stylemix.images.write import save_image
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = SOURCE_TYPE + "trainedAlgorithmicMedia"

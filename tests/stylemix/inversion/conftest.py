@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion import loss
 from stylemix.models.model import Model
 from tests.support.models import tiny_model, ws_of

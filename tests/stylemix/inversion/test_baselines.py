@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.render import render
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion import baselines
 from stylemix.inversion.projection import project
 from stylemix.inversion.settings import METHODS, ProjectionSettings

@@ -10,7 +10,7 @@ from safetensors.torch import safe_open, save_file
 
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128
+from stylemix.faces.templates import FACES128
 from stylemix.inversion.latent import Latent, load_latent, save_latent
 from stylemix.inversion.residual import Detail
 from stylemix.io import npz

@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, FFHQ, NO_TEMPLATE, align_photo
-from stylemix.images.sources import list_images
-from stylemix.images.write import load_image, to_tensor
-from stylemix.inversion.portraits import project_portraits, read_portrait, unique_names
+from stylemix.faces.alignment import align_photo
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
+from stylemix.images.read import load_image
+from stylemix.images.sources import list_images, unique_names
+from stylemix.images.tensors import to_tensor
+from stylemix.inversion.portraits import project_portraits, read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 from tests.support.models import tiny_model
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion import prior as prior_module
 from stylemix.inversion import schedule as pace_module
 from stylemix.inversion.encoder import Encoder

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from stylemix.avatars.render import Ingredient, render
+from stylemix.faces.attributes import MOST_LOGIT, readings, smile_log_odds
+from stylemix.images.tensors import as_rgb
 from stylemix.metrics.avatars import (
     Avatars,
     edit_magnitude,
@@ -12,11 +14,9 @@ from stylemix.metrics.avatars import (
     interval,
     judge_avatars,
 )
-from stylemix.metrics.mobilenet import as_rgb
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
-from stylemix.styles.directions import MOST_LOGIT, readings, smile_log_odds
 from stylemix.styles.style import load_style
 from tests.support.models import tiny_model, ws_of
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb as flatten
-from stylemix.images.write import to_pil
+from stylemix.images.tensors import to_pil
 from stylemix.metrics import extractors
 from stylemix.metrics.extractors import (
     Extractor,

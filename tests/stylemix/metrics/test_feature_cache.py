@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stylemix.io.cache import cache_folder
 from stylemix.metrics.extractors import Extractor
-from stylemix.metrics.feature_cache import cached_real_features, usual_folder
+from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.training.data.dataset import ImageDataset
 from tests.support.images import COLOURS, Pictures, colours, write_pictures
 
@@ -114,4 +115,4 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, capsys):
 
 def test_the_usual_folder_lies_beside_that_of_the_ops(monkeypatch, tmp_path):
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path))
-    assert usual_folder() == tmp_path / "features"
+    assert cache_folder("features") == tmp_path / "features"

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from stylemix.errors import StylemixError
-from stylemix.images.write import to_tensor
-from stylemix.metrics.mobilenet import CHANNELS, STAGES, as_rgb, bring_within, load_feature_network
+from stylemix.images.tensors import as_rgb, bring_within, to_tensor
+from stylemix.metrics.mobilenet import CHANNELS, STAGES, load_feature_network
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 

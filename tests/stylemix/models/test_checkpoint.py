@@ -11,11 +11,9 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, FFHQ
+from stylemix.faces.templates import FACES128, FFHQ
 from stylemix.models import checkpoint
 from stylemix.models.checkpoint import (
-    Model,
-    fingerprint,
     load_discriminator,
     load_generator,
     load_model,
@@ -23,7 +21,7 @@ from stylemix.models.checkpoint import (
     shipped_models,
 )
 from stylemix.models.header import parse_config
-from stylemix.models.model import count_parameters
+from stylemix.models.model import Model, count_parameters, fingerprint
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator

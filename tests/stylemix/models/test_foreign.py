@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FFHQ, NO_TEMPLATE
+from stylemix.faces.templates import FFHQ, NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
 from stylemix.models.foreign import foreign_model
 from stylemix.networks.foreign_channels import channel_rule
-from stylemix.safe_pickle.reader import PersistentObject, load
+from stylemix.safe_pickle.builders import PersistentObject
+from stylemix.safe_pickle.reader import load
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 NVIDIA = ["uncond_32_skip_resnet", "cond_32_skip_resnet_clamp"]
@@ -227,7 +228,7 @@ def test_channel_rule():
 
 
 def test_template_follows_the_resolution():
-    from stylemix.faces.alignment import template_for
+    from stylemix.faces.templates import template_for
 
     assert template_for(256, "nvidia") == FFHQ
     assert template_for(64, "rosinality") == NO_TEMPLATE

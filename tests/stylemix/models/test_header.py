@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, NO_TEMPLATE
+from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.models.checkpoint import load_model, save_model
 from stylemix.models.header import header_of, parse_config
 from stylemix.networks.config import GeneratorConfig

@@ -11,7 +11,8 @@ import torch
 import tests.support.hostile_files as hostile
 from stylemix.errors import StylemixError
 from stylemix.safe_pickle import reader
-from stylemix.safe_pickle.reader import Namespace, PersistentObject, load, loads, write_pickle
+from stylemix.safe_pickle.builders import Namespace, PersistentObject
+from stylemix.safe_pickle.reader import load, loads, write_pickle
 
 PLAIN = {
     "empty": [None, True, False, (), [], {}],

@@ -5,7 +5,7 @@ import torch
 
 from stylemix.avatars.render import Ingredient, prepare
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, NO_TEMPLATE
+from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.networks.latents import map_latents
 from stylemix.styles import channel_directions
 from stylemix.styles.channel_directions import channel_style, reading_channels

@@ -4,15 +4,11 @@ import pytest
 import torch
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import FACES128, NO_TEMPLATE
+from stylemix.faces.attributes import readings
+from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.networks.latents import map_latents
 from stylemix.styles import directions
-from stylemix.styles.directions import (
-    principal_directions,
-    read_directions,
-    readings,
-    semantic_directions,
-)
+from stylemix.styles.directions import principal_directions, read_directions, semantic_directions
 from tests.support.models import W_DIM, tiny_model
 
 

@@ -220,7 +220,7 @@ def test_what_cannot_be_saved_leaves_no_file(model, name, change, message, tmp_p
 
 
 def test_shipped_styles_are_found_by_name(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ASSETS", tmp_path / "styles")
+    monkeypatch.setattr(module, "STYLES", tmp_path / "styles")
     save_style(tmp_path / "styles" / "noir.pkl", Style("a"))
     save_style(tmp_path / "styles" / "gold.pkl", Style("b"))
     monkeypatch.chdir(tmp_path)

@@ -5,7 +5,7 @@ import torch
 
 from stylemix.avatars.render import Ingredient, render
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style
 from stylemix.training.adapt.base_style import added, shipped_hands, with_style

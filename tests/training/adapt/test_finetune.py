@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylemix.avatars.render import Ingredient, render
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.model import Model
 from stylemix.styles.style import Style
 from stylemix.training.adapt.finetune import Transfer, TransferSettings, learn_transfer

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stylemix.avatars.render import Ingredient, render
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, save_style

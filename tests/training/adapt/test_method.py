@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stylemix.avatars.render import Ingredient, render
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
 from stylemix.styles.style import Style

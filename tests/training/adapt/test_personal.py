@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stylemix.avatars.render import Ingredient, render
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.training.adapt import personal
 from stylemix.training.adapt.personal import learn_personal

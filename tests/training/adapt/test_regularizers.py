@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from stylemix.faces.alignment import NO_TEMPLATE
 from stylemix.faces.recognition import embed
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.training.adapt.regularizers import (
     distance_difference,
     identity_difference,

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.render import Ingredient, render
-from stylemix.faces.alignment import NO_TEMPLATE
+from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.styles.style import Style
-from stylemix.training.adapt.scores import score_style, style_statistics, worth
+from stylemix.training.adapt.scores import score_style, worth
 from tests.support.models import tiny_model, ws_of
 
 

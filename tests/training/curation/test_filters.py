@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy.fft import dct
 
-from stylemix.images.write import load_image, to_pil
+from stylemix.images.read import load_image
+from stylemix.images.tensors import to_pil
 from stylemix.models.checkpoint import load_generator, shipped_models
 from stylemix.networks.latents import map_latents, z_from_seed
 from stylemix.training.curation.filters import find_duplicates, hamming_distance, perceptual_hash

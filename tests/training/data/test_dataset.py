@@ -11,7 +11,8 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.training.data import base
-from stylemix.training.data.dataset import ImageDataset, epoch_order, indices_at, open_dataset
+from stylemix.training.data.dataset import ImageDataset, open_dataset
+from stylemix.training.data.sampler import epoch_order, indices_at
 
 
 def _png(picture):

@@ -1,0 +1,103 @@
+"""Images as tensors in [-1, 1] and back, and images brought to a size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from stylemix.errors import StylemixError
+from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
+
+_CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
+
+
+def to_tensor(
+    images: Image.Image | Sequence[Image.Image], size: int | None = None, channels: int = 3
+) -> Tensor:
+    """Return images as float32 [N, C, H, W] in [-1, 1]; with `size`, as squares of that side.
+
+    `channels` is as for `to_channels`. Raises StylemixError when `size` is left out and the images
+    differ in size.
+    """
+    several = [images] if isinstance(images, Image.Image) else list(images)
+    if not several:
+        raise StylemixError("got no images; expected at least one; name a picture")
+    several = [to_channels(image, channels) for image in several]
+    if size is not None:
+        several = [resize(image, size) for image in several]
+    sizes = sorted({image.size for image in several})
+    if len(sizes) > 1:
+        raise StylemixError(
+            f"got images of {sizes[0]} and of {sizes[-1]} px; expected one size; resize them first"
+        )
+    pixels = torch.from_numpy(np.stack([np.array(image) for image in several]))
+    pixels = pixels.reshape(*pixels.shape[:3], channels)
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1
+
+
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Return an image of any mode as grey (1), RGB on white (3) or RGBA (4)."""
+    return _CHANNELS[channels](image)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Return a tensor [C, H, W] (or a batch of one) in [-1, 1] as a grey, RGB or RGBA image.
+
+    Rounds as StyleGAN2 does, floor(x * 127.5 + 128) within 0..255, so that `to_tensor` is undone
+    exactly; NaN shows black.
+    """
+    if image.ndim == 4 and image.shape[0] == 1:
+        image = image[0]
+    if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
+        raise ValueError(f"got a tensor of shape {list(image.shape)}; expected [1, 3 or 4, H, W]")
+    values = image.detach().to("cpu", torch.float32) * 127.5 + 128
+    pixels = values.nan_to_num(0).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
+
+
+def resize(
+    image: Image.Image,
+    size: int | tuple[int, int],
+    method: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
+    """Return `image` at `size` (width, height), antialiased; never stretched.
+
+    One number means a square. What does not fit the new proportions is cut off evenly at both
+    ends.
+    """
+    width, height = (size, size) if isinstance(size, int) else size
+    if image.size == (width, height):
+        return image.copy()
+    scale = min(image.width / width, image.height / height)
+    left = (image.width - width * scale) / 2
+    top = (image.height - height * scale) / 2
+    box = (left, top, image.width - left, image.height - top)
+    return image.resize((width, height), method, box=box)
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Colours [N, 3, H, W] of images [N, 1, 3 or 4, H, W] in [-1, 1]: grey thrice, alpha on white.
+
+    Differentiable, since projections and looks are searched through it.
+    """
+    if images.shape[1] == 1:
+        return images.repeat(1, 3, 1, 1)
+    if images.shape[1] == 4:
+        alpha = (images[:, 3:] + 1).clamp(0, 2) / 2
+        return images[:, :3] * alpha + (1 - alpha)
+    return images
+
+
+def bring_within(images: Tensor, smallest: int, largest: int) -> Tensor:
+    """Images [N, C, H, W] scaled so that their shorter side has `smallest` to `largest` px."""
+    shorter = min(images.shape[2:])
+    side = min(max(shorter, smallest), largest)
+    if side == shorter:
+        return images
+    size = [round(n * side / shorter) for n in images.shape[2:]]
+    return functional.interpolate(images, size, mode="bilinear", antialias=True)
