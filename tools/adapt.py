@@ -27,7 +27,7 @@ from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
 from stylemix.training.adapt.jojogan import learn_paired
 from stylemix.training.adapt.look import learn_look
 from stylemix.training.adapt.look_loss import LookSettings
-from stylemix.training.adapt.method import SOME, Choice, choose_layers
+from stylemix.training.adapt.method import SOME, AdaptationPlan, choose_layers
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import learn_personal
 from stylemix.training.adapt.scores import score_style
@@ -177,7 +177,7 @@ class _Effort:
 
 
 def _learn(
-    choice: Choice, base: Model, dataset: ImageDataset, effort: _Effort
+    choice: AdaptationPlan, base: Model, dataset: ImageDataset, effort: _Effort
 ) -> tuple[Style, dict[str, Json]]:
     """The style, and what its file tells of how it was learned."""
     if choice.start in (None, "none"):
@@ -190,7 +190,7 @@ def _learn(
 
 
 def _from_here(
-    choice: Choice, base: Model, dataset: ImageDataset, effort: _Effort
+    choice: AdaptationPlan, base: Model, dataset: ImageDataset, effort: _Effort
 ) -> tuple[Style, dict[str, Json]]:
     if choice.method == "transfer":
         return _transfer(choice, base, dataset, effort)
@@ -213,7 +213,7 @@ def _from_here(
 
 
 def _transfer(
-    choice: Choice, base: Model, dataset: ImageDataset, effort: _Effort
+    choice: AdaptationPlan, base: Model, dataset: ImageDataset, effort: _Effort
 ) -> tuple[Style, dict[str, Json]]:
     if len(dataset) < SOME:
         raise StylemixError(

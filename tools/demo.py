@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
@@ -56,7 +56,7 @@ def demo_command(
     projection, latents = project_portraits([portrait], network)
     cells = [portrait.alignment.crop, to_pil(projection.image[0])]
     for style in styles.values():
-        parts = [Ingredient(style)]
+        parts = [AppliedStyle(style)]
         image = render(network.generator, projection.ws, parts, latents[0].detail)
         cells.append(to_pil(image[0]))
     labels = ["photo, aligned", "reconstruction", *styles]

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import SMALLEST_CELL, Mixer, enlarge
-from stylemix.avatars.render import Ingredient
+from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
@@ -86,7 +86,7 @@ def edit_command(
     check_image_path(output)
     wanted = {name: amount for name, amount in amounts.items() if amount is not None}
     for text in others:
-        item = Wanted.parse(text)
+        item = StyleArgument.parse(text)
         wanted[item.what] = 1.0 if item.weight is None else item.weight
     for amount in wanted.values():
         check_strength(amount)
@@ -100,7 +100,7 @@ def edit_command(
     mixer = Mixer(load_model(model, find_device(device)), layers, face)
     styles = find_directions(mixer.model, list(wanted))
     mixer.read([source], [])
-    parts = [Ingredient(styles[name], wanted[name], layers) for name in wanted]
+    parts = [AppliedStyle(styles[name], wanted[name], layers) for name in wanted]
     person = mixer.people[source]
     if strip:
         picture = _strip(mixer, person, parts, list(wanted), size)
@@ -115,13 +115,13 @@ def edit_command(
 
 
 def _strip(
-    mixer: Mixer, person: Latent, parts: list[Ingredient], names: list[str], size: int | None
+    mixer: Mixer, person: Latent, parts: list[AppliedStyle], names: list[str], size: int | None
 ) -> Image.Image:
     """Rows are directions by themselves, columns go from minus to plus their strength."""
     pictures = []
     for part in parts:
         amounts = [step * (part.strength or 0.0) for step in STEPS]
-        own = [Ingredient(part.style, amount, part.layers) for amount in amounts]
+        own = [AppliedStyle(part.style, amount, part.layers) for amount in amounts]
         pictures += [to_pil(mixer.show(person, [one])) for one in own]
     return grid(
         pictures,

@@ -11,9 +11,9 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import SMALLEST_CELL, Mixer
-from stylemix.avatars.render import Ingredient
+from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
@@ -22,7 +22,7 @@ from stylemix.images.tensors import to_pil
 from stylemix.images.write import check_folder, save_image
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.loss import Similarity
-from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import SUFFIX, find_done, mark_of, save_projection
 from stylemix.io.atomic import Json, write_json, write_text
@@ -93,7 +93,7 @@ def evaluate_style_command(
     """
     check_folder(output)
     network = load_model(model, find_device(device))
-    wanted = [Wanted.parse(text) for text in styles]
+    wanted = [StyleArgument.parse(text) for text in styles]
     people = _read_people(sources, network)
     bench = _Bench(network, wanted, strength, _pictures_of(pictures, network))
     report: dict[str, Record] = {}
@@ -115,7 +115,7 @@ def evaluate_style_command(
     click.echo(text, nl=False)
 
 
-def _read_people(sources: tuple[Path, ...], model: Model) -> list[tuple[str, Portrait]]:
+def _read_people(sources: tuple[Path, ...], model: Model) -> list[tuple[str, AlignedPhoto]]:
     """The photos that can be used; the others are told on standard error."""
     listed = list_images(sources)
     names = unique_names(source.stem for source in listed)
@@ -151,7 +151,7 @@ def _settings(way: str) -> ProjectionSettings:
 
 
 def _project(
-    way: str, people: list[tuple[str, Portrait]], model: Model, folder: Path
+    way: str, people: list[tuple[str, AlignedPhoto]], model: Model, folder: Path
 ) -> list[Latent]:
     """The latents of all photos, those of before where they are the same."""
     settings = _settings(way)
@@ -179,7 +179,7 @@ class _Bench:
     def __init__(
         self,
         model: Model,
-        wanted: list[Wanted],
+        wanted: list[StyleArgument],
         strength: float | None,
         pictures: dict[str, Tensor],
     ) -> None:
@@ -193,7 +193,7 @@ class _Bench:
         has_face = model.template.eyes is not None
         self.edits = named_directions(model, list(EDITS)) if has_face else {}
 
-    def _look(self, item: Wanted, pictures: dict[str, Tensor]) -> Tensor:
+    def _look(self, item: StyleArgument, pictures: dict[str, Tensor]) -> Tensor:
         style = self.mixer.styles[item.what]
         device = self.model.generator.mapping.w_avg.device
         if item.name in pictures:
@@ -207,7 +207,7 @@ class _Bench:
         )
 
     def measure(
-        self, portraits: list[Portrait], latents: list[Latent]
+        self, portraits: list[AlignedPhoto], latents: list[Latent]
     ) -> tuple[Record, list[list[Tensor]]]:
         """Figures, and for each photo what is shown: photo, reconstruction and avatars."""
         device = self.model.generator.mapping.w_avg.device
@@ -225,12 +225,12 @@ class _Bench:
         shown = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
         return record, shown
 
-    def _styled(self, latents: list[Latent], item: Wanted) -> Tensor:
+    def _styled(self, latents: list[Latent], item: StyleArgument) -> Tensor:
         return self._show(
             latents, [[self.mixer.ingredient(item, one, self.strength)] for one in latents]
         )
 
-    def _show(self, latents: list[Latent], ingredients: list[list[Ingredient]]) -> Tensor:
+    def _show(self, latents: list[Latent], ingredients: list[list[AppliedStyle]]) -> Tensor:
         """Images [N, C, H, W] as their files have them, which is within [-1, 1]."""
         pairs = zip(latents, ingredients, strict=True)
         return torch.cat([self.mixer.show(one, some) for one, some in pairs]).clamp(-1, 1)
@@ -254,7 +254,7 @@ class _Bench:
         for name, strength in EDITS.items():
             style = self.edits[name]
             less, more = (
-                self._show(latents, [[Ingredient(style, way)]] * len(latents))
+                self._show(latents, [[AppliedStyle(style, way)]] * len(latents))
                 for way in (-strength, strength)
             )
             found[name] = edit_magnitude(self.model, less, more, name).cpu()
@@ -273,7 +273,7 @@ def _peak_memory() -> int:
 def _save_sheet(
     path: Path,
     cells: list[list[Tensor]],
-    people: list[tuple[str, Portrait]],
+    people: list[tuple[str, AlignedPhoto]],
     styles: list[str],
     rows: int,
 ) -> None:

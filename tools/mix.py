@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import click
 from PIL import Image
 
-from stylemix.avatars.avatar import Finish, describe
-from stylemix.avatars.inputs import Wanted, is_several, list_sources
+from stylemix.avatars.avatar import AvatarOptions, describe
+from stylemix.avatars.inputs import StyleArgument, is_several, list_sources
 from stylemix.avatars.mixer import Mixer, enlarge
 from stylemix.avatars.sheets import SheetMaker, short_name
 from stylemix.avatars.strengths import parse_strength
@@ -121,12 +121,12 @@ def mix_command(
         check_image_path(output)
     else:
         check_folder(output)
-    wanted = [Wanted.parse(text) for text in styles]
+    wanted = [StyleArgument.parse(text) for text in styles]
     found, network = list_sources(sources), load_model(model, find_device(device))
     number, shares = None, None
     if strength is not None:
         number, shares = parse_strength(strength, network.generator.img_resolution)
-    finish = Finish(min_identity, regions, keep_color)
+    finish = AvatarOptions(min_identity, regions, keep_color)
     finish.check(network)
     mixer = Mixer(network, layers, face, shares)
     people = mixer.read(found, [item.what for item in wanted], _tell)
@@ -164,9 +164,9 @@ def _names(folder: Path, people: Sequence[str]) -> list[Path]:
 def _write(
     mixer: Mixer,
     outputs: Sequence[tuple[str, Path]],
-    wanted: Sequence[Wanted],
+    wanted: Sequence[StyleArgument],
     strength: float | None,
-    finish: Finish,
+    finish: AvatarOptions,
     size: int | None,
 ) -> None:
     """A picture for each person, in all styles, added."""

@@ -18,7 +18,7 @@ from stylemix.images.sources import ImageSource, list_images, unique_names
 from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import (
     SUFFIX,
@@ -154,7 +154,7 @@ class _Job:
         """Projects what this process has to do."""
         share = own_share(sources)
         names = unique_names(source.stem for source in sources)
-        waiting: list[tuple[str, ImageSource, Portrait, Tensor | None]] = []
+        waiting: list[tuple[str, ImageSource, AlignedPhoto, Tensor | None]] = []
         failed = 0
         for i in share:
             try:
@@ -185,20 +185,20 @@ class _Job:
     def _report_name(self, whole: bool, share: list[int]) -> str:
         return "report.json" if whole else f"report-{share[0]}.json"
 
-    def _mask(self, portrait: Portrait, source: ImageSource) -> Tensor | None:
+    def _mask(self, portrait: AlignedPhoto, source: ImageSource) -> Tensor | None:
         if self.painted is None:
             return None
         config, photo = self.model.generator.config, source.open().size
         size, matrix = (config.width, config.height), portrait.alignment.matrix
         return painted_mask(self.painted, size, matrix, photo, "--mask")
 
-    def _done(self, name: str, portrait: Portrait, mask: Tensor | None) -> Latent | None:
+    def _done(self, name: str, portrait: AlignedPhoto, mask: Tensor | None) -> Latent | None:
         if self.again:
             return None
         path = self.folder / f"{name}{SUFFIX}"
         return find_done(path, portrait, self.model, self.settings, mask)
 
-    def _project(self, items: list[tuple[str, ImageSource, Portrait, Tensor | None]]) -> None:
+    def _project(self, items: list[tuple[str, ImageSource, AlignedPhoto, Tensor | None]]) -> None:
         portraits = [portrait for _, _, portrait, _ in items]
         masks = [mask for *_, mask in items if mask is not None]
         mask = torch.cat(masks) if masks else None

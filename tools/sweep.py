@@ -19,7 +19,7 @@ from stylemix.training.config import MAY_CHANGE, TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.evaluation import Evaluation
-from stylemix.training.loop import Outcome, train
+from stylemix.training.loop import TrainResult, train
 from stylemix.training.sweep.report import by_figure, duration, table, write_report
 from stylemix.training.sweep.search import (
     WORK_FILE,
@@ -212,7 +212,7 @@ class Runner:
             )
         return self.opened[mirror]
 
-    def __call__(self, config: TrainConfig, folder: Path, on_figures: OnFigures) -> Outcome:
+    def __call__(self, config: TrainConfig, folder: Path, on_figures: OnFigures) -> TrainResult:
         """Trains one trial, see `loop.train`."""
         names = [vary.name for vary in self.plan.space]
         values = ", ".join(f"{name} {shown(getattr(config, name))}" for name in names)

@@ -20,7 +20,7 @@ from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.distributed import join, local_device
 from stylemix.training.launch import is_rank, launch
-from stylemix.training.loop import Outcome, train
+from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 
 TEMPLATES = {"none": NO_TEMPLATE, "faces128": FACES128, "ffhq": FFHQ}
@@ -111,7 +111,7 @@ def run(
     device: str,
     template: str,
     name: str,
-) -> Outcome | None:
+) -> TrainResult | None:
     """Trains as one rank of a run; None on ranks other than 0.
 
     Args:
@@ -147,5 +147,5 @@ def run(
             f"expected room for them; use --batch-gpu {max(size // 2, 1)}: the same result in more "
             "rounds"
         ) from error
-    ranks.leave()
+    ranks.close()
     return outcome if ranks.lead else None

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from stylemix.avatars.animation import EASINGS, Keyframe, Moment, check_times, draw, moments, plan
-from stylemix.avatars.inputs import Wanted, list_sources
+from stylemix.avatars.inputs import StyleArgument, list_sources
 from stylemix.avatars.mixer import Mixer, enlarge
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
@@ -102,7 +102,7 @@ def video_command(
             "got one source and nothing that changes; expected another --source, a --style or a "
             "--direction; give one"
         )
-    wanted, moves = [Wanted.parse(text) for text in styles], _strengths(directions)
+    wanted, moves = [StyleArgument.parse(text) for text in styles], _strengths(directions)
     for amount in [*moves.values(), *([] if strength is None else [strength])]:
         check_strength(amount)
     check_times(seconds, hold)
@@ -117,7 +117,7 @@ def video_command(
 
 
 def _strengths(directions: tuple[str, ...]) -> dict[str, float]:
-    items = [Wanted.parse(text) for text in directions]
+    items = [StyleArgument.parse(text) for text in directions]
     return {item.what: 1.0 if item.weight is None else item.weight for item in items}
 
 

@@ -33,7 +33,7 @@ class Ranks:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def sum_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by their sum over all ranks, in one message per type."""
         if self.world == 1:
             return
@@ -42,7 +42,7 @@ class Ranks:
             dist.all_reduce(flat)
             _put_back(flat, group)
 
-    def share_(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by those of rank 0."""
         if self.world == 1:
             return
@@ -51,7 +51,7 @@ class Ranks:
             dist.broadcast(flat, src=0)
             _put_back(flat, group)
 
-    def share(self, value: str) -> str:
+    def broadcast_text(self, value: str) -> str:
         """The text that rank 0 passes; what the others pass is not looked at."""
         if self.world == 1:
             return value
@@ -59,19 +59,19 @@ class Ranks:
         dist.broadcast_object_list(box, src=0)
         return str(box[0])
 
-    def agree(self, tensors: Iterable[Tensor]) -> bool:
+    def all_equal(self, tensors: Iterable[Tensor]) -> bool:
         """Whether all ranks hold the same bits (as far as a sum of their bytes shows)."""
         if self.world == 1:
             return True
         sums = [t.detach().reshape(-1).view(torch.uint8).sum(dtype=torch.int64) for t in tensors]
         mine = torch.stack(sums)
         theirs = mine.clone()
-        self.share_([theirs])
+        self.broadcast_([theirs])
         differ = (mine != theirs).any().to(torch.int64).reshape(1)
-        self.sum_([differ])
+        self.all_reduce_([differ])
         return int(differ) == 0
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Ends the membership; a run that goes on alone afterwards needs `Ranks()`."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()

@@ -63,7 +63,7 @@ class Evaluation:
             mine = generator_features(generator, share, extractor, batch, reals=self.reals)
             fake = torch.zeros([self.count, mine.shape[1]], device=device)
             fake[share.start : share.stop] = torch.as_tensor(mine, device=device)
-            ranks.sum_([fake])
+            ranks.all_reduce_([fake])
             if ranks.lead:
                 real = cached_real_features(self.reals, extractor, cache_folder("features"), batch)
                 found |= compare(fake.cpu().numpy(), real, self.metrics, extractor.name)

@@ -28,9 +28,9 @@ from stylemix.training.evaluation import Evaluation
 from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
 from stylemix.training.heartbeat import Heartbeat
 from stylemix.training.memory_forecast import forecast
-from stylemix.training.microbatches import Draws, parts_of
+from stylemix.training.microbatches import StepRandom, parts_of
 from stylemix.training.phases import Step, batches
-from stylemix.training.recorder import Keeper
+from stylemix.training.recorder import Recorder
 from stylemix.training.session import begin
 
 STOPPED = "asked to stop"
@@ -38,7 +38,7 @@ INTERVAL = 4  # steps between adjustments of the augmentation, and looks at loss
 
 
 @dataclass
-class Outcome:
+class TrainResult:
     """How a run ended: its last snapshot and figures; `stopped` says why, where it was early.
 
     `interrupted`: a signal asked it to stop, also where it ended for another reason just then.
@@ -62,7 +62,7 @@ def train(
     ranks: Ranks | None = None,
     held_out: PictureSet | None = None,
     on_figures: Callable[[float, dict[str, float]], str] | None = None,
-) -> Outcome:
+) -> TrainResult:
     """Trains a generator; continues where `folder` has a state.
 
     Args:
@@ -93,7 +93,7 @@ def train(
     assert config.kimg is not None
     assert config.ada_kimg is not None
     batch, total = config.batch, round(config.kimg * 1000)
-    keeper = Keeper(folder, state, run, ranks, template, data, dataset, evaluation, progress)
+    keeper = Recorder(folder, state, run, ranks, template, data, dataset, evaluation, progress)
     heartbeat = Heartbeat(ranks, config.timeout)
     step = Step(state, config, keeper.stats, ranks, dataset.labels, heartbeat)
     parts = parts_of(ranks.rank, ranks.world, batch, config.part_size(ranks.world))
@@ -109,7 +109,7 @@ def train(
             pixels, labels = next(images)
             if config.augment == "fixed":
                 counters.augment_p = config.value("augment_p", counters.cur_nimg)
-            step(Draws(config.seed, counters.cur_nimg), batches(parts, pixels, labels, device))
+            step(StepRandom(config.seed, counters.cur_nimg), batches(parts, pixels, labels, device))
             counters.cur_nimg += batch
             counters.seconds = time.monotonic() - started
             update_ema(state, config)
@@ -143,14 +143,16 @@ def train(
                 keeper.snapshot()
                 word = word or keeper.enough()
                 if on_figures is not None and not word:
-                    word = ranks.share(on_figures(counters.cur_nimg / 1000, keeper.figures))
+                    word = ranks.broadcast_text(
+                        on_figures(counters.cur_nimg / 1000, keeper.figures)
+                    )
             if tick or word:
                 keeper.save(now=done or bool(word))
     images.close()
     heartbeat.close()
     keeper.close()
     kimg, interrupted = state.counters.cur_nimg / 1000, bool(stop) or word == STOPPED
-    return Outcome(keeper.last(), kimg, word, keeper.figures, interrupted)
+    return TrainResult(keeper.last(), kimg, word, keeper.figures, interrupted)
 
 
 def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:

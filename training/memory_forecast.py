@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from stylemix.training.config import TrainConfig
-from stylemix.training.microbatches import Draws, Part
+from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step, Sums
 from stylemix.training.state import TrainState
 
@@ -31,7 +31,7 @@ def estimate(config: TrainConfig, c_dim: int, world: int) -> tuple[int, int]:
     peak = 0
     step = Step(state, replace(config, augment="none"), {}, all_labels=labels)
     step.state.counters.augment_p = 0.0
-    part = Part(0, size, size)
+    part = Microbatch(0, size, size)
     shape = [size, config.channels, *config.size]
     c = torch.zeros([size, c_dim], device="meta") if c_dim else None
     batch = Batch(part, torch.zeros(shape, device="meta"), c)
@@ -84,10 +84,10 @@ def free_memory(device: torch.device) -> int | None:
         return None
 
 
-class _Shapes(Draws):
+class _Shapes(StepRandom):
     """Random numbers without values."""
 
-    def noise(self, name: str, part: Part, width: int, device: torch.device) -> Tensor:
+    def noise(self, name: str, part: Microbatch, width: int, device: torch.device) -> Tensor:
         """Rows [len(part), width] of a device that has no generator."""
         return torch.empty([len(part), width], device=device)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Part:
+class Microbatch:
     """The images `start` to `stop` of a step's batch of `total`: what goes through at once."""
 
     start: int
@@ -32,17 +32,17 @@ class Part:
         return len(self) / self.total
 
 
-def parts_of(rank: int, world: int, batch: int, size: int) -> list[Part]:
+def parts_of(rank: int, world: int, batch: int, size: int) -> list[Microbatch]:
     """The parts of at most `size` images that a rank works on, one after the other.
 
     Ranks get neighbouring parts, as evenly as whole parts allow; any number of ranks will do.
     """
-    parts = [Part(i, min(i + size, batch), batch) for i in range(0, batch, size)]
+    parts = [Microbatch(i, min(i + size, batch), batch) for i in range(0, batch, size)]
     return parts[rank * len(parts) // world : (rank + 1) * len(parts) // world]
 
 
 @dataclass(frozen=True)
-class Draws:
+class StepRandom:
     """The random numbers of one step; each method gives those of a part."""
 
     seed: int
@@ -57,12 +57,12 @@ class Draws:
         """A generator on the CPU for one draw."""
         return torch.Generator().manual_seed(self.key(name))
 
-    def normal(self, name: str, part: Part, width: int) -> Tensor:
+    def normal(self, name: str, part: Microbatch, width: int) -> Tensor:
         """Gaussian rows [len(part), width], on the CPU."""
         rows = torch.randn([part.total, width], generator=self.generator(name))
         return rows[part.start : part.stop]
 
-    def labels(self, name: str, part: Part, labels: Tensor | None) -> Tensor | None:
+    def labels(self, name: str, part: Microbatch, labels: Tensor | None) -> Tensor | None:
         """Labels [len(part), c_dim] of random images of the data, None without labels."""
         if labels is None:
             return None
@@ -76,7 +76,7 @@ class Draws:
             return None
         return int(torch.randint(1, num_ws, [], generator=generator))
 
-    def noise(self, name: str, part: Part, width: int, device: torch.device) -> Tensor:
+    def noise(self, name: str, part: Microbatch, width: int, device: torch.device) -> Tensor:
         """Gaussian rows [len(part), width] on a device; a row follows from its place alone."""
         rows = torch.empty([len(part), width], device=device)
         generator = torch.Generator(device)

@@ -23,7 +23,7 @@ from stylemix.training.losses import (
     path_lengths,
     r1_penalty,
 )
-from stylemix.training.microbatches import Draws, Part, cells
+from stylemix.training.microbatches import Microbatch, StepRandom, cells
 from stylemix.training.state import TrainState
 
 PATH_LENGTH_SHRINK = 2  # the path length is measured on every second image
@@ -37,13 +37,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Batch:
     """The real images of one part in [-1, 1], with their labels."""
 
-    part: Part
+    part: Microbatch
     reals: Tensor
     labels: Tensor | None
 
 
 def batches(
-    parts: Sequence[Part], pixels: Tensor, labels: Tensor | None, device: torch.device
+    parts: Sequence[Microbatch], pixels: Tensor, labels: Tensor | None, device: torch.device
 ) -> list[Batch]:
     """A rank's images uint8 [N, C, H, W] and labels [N, c_dim] as its parts, on a device."""
     first, out = parts[0].start, []
@@ -74,7 +74,7 @@ class Step:
         self.device = state.sign_sum.device
         self.bad = torch.zeros([], device=self.device)  # losses that were no numbers
 
-    def __call__(self, draws: Draws, batches: Sequence[Batch]) -> None:
+    def __call__(self, draws: StepRandom, batches: Sequence[Batch]) -> None:
         """All phases that are due after `draws.cur_nimg` images, on this rank's parts."""
         state, config, nimg = self.state, self.config, draws.cur_nimg
         assert config.batch is not None
@@ -98,10 +98,10 @@ class Step:
         flags = torch.stack([self.bad, torch.tensor(float(wants), device=self.device)])
         self.bad.zero_()
         self.heartbeat.at("waiting for the others between steps")
-        self.ranks.sum_([flags])
+        self.ranks.all_reduce_([flags])
         return int(flags[0]), bool(flags[1] > 0)
 
-    def phase(self, name: str, draws: Draws, batches: Sequence[Batch]) -> None:
+    def phase(self, name: str, draws: StepRandom, batches: Sequence[Batch]) -> None:
         """Adds up gradients and statistics over parts and ranks, then moves the weights."""
         state = self.state
         loss_of = {
@@ -126,7 +126,7 @@ class Step:
                 parameter.grad = torch.zeros_like(parameter)
         grads = [p.grad for p in parameters if p.grad is not None]
         self.heartbeat.at(f"waiting for the others in {name}")
-        self.ranks.sum_([*grads, *sums.tensors()])
+        self.ranks.all_reduce_([*grads, *sums.tensors()])
         self.bad.add_(~torch.isfinite(sums.values["loss"]))
         for grad in grads:
             grad.nan_to_num_(nan=0.0, posinf=1e5, neginf=-1e5)
@@ -163,7 +163,7 @@ class Step:
 
     # The four losses of a part, each a mean over its images.
 
-    def _g_main(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+    def _g_main(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
         """The generator against the discriminator."""
         c = self._fake_labels(draws, "Gmain", batch.part)
         fakes = self._fakes(draws, "Gmain", batch.part, c, sums)
@@ -178,7 +178,7 @@ class Step:
             loss = (g_minimax if self.config.loss == "minimax" else g_logistic)(logits)
         return loss + self.config.feature_weight * g_hinge(maps) if maps else loss
 
-    def _g_reg(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+    def _g_reg(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
         """Path length regularisation, in float32 since it differentiates a gradient.
 
         The running mean is the one before this step: then the parts of a batch can follow one
@@ -201,7 +201,7 @@ class Step:
         assert self.config.path_length_weight is not None
         return penalty * (self.config.path_length_weight * self.config.g_reg_interval)
 
-    def _d_main(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+    def _d_main(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
         """The discriminator on reals and fakes."""
         part = batch.part
         c = self._fake_labels(draws, "Dmain", part)
@@ -223,7 +223,7 @@ class Step:
         sums.add("feature loss", feature_loss * part.weight)
         return loss + feature_loss
 
-    def _d_reg(self, draws: Draws, batch: Batch, sums: Sums) -> Tensor:
+    def _d_reg(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
         """R1 on reals and R2 on fakes, in float32 like the path length."""
         part, nimg = batch.part, draws.cur_nimg
         loss = torch.zeros([], device=self.device)
@@ -242,11 +242,11 @@ class Step:
 
     # What the losses share.
 
-    def _fake_labels(self, draws: Draws, name: str, part: Part) -> Tensor | None:
+    def _fake_labels(self, draws: StepRandom, name: str, part: Microbatch) -> Tensor | None:
         labels = draws.labels(f"{name} label", part, self.labels)
         return None if labels is None else labels.to(self.device)
 
-    def _noise(self, draws: Draws, name: str, part: Part) -> str | Tensor:
+    def _noise(self, draws: StepRandom, name: str, part: Microbatch) -> str | Tensor:
         if self.config.noise == "none":
             return "none"
         synthesis = self.state.generator.synthesis
@@ -256,7 +256,12 @@ class Step:
         return rows
 
     def _ws(
-        self, draws: Draws, name: str, part: Part, c: Tensor | None, sums: Sums | None = None
+        self,
+        draws: StepRandom,
+        name: str,
+        part: Microbatch,
+        c: Tensor | None,
+        sums: Sums | None = None,
     ) -> Tensor:
         """Maps new latents to ws with style mixing: the rest of the layers from a second latent."""
         mapping, width = self.state.generator.mapping, self.state.generator.z_dim
@@ -271,7 +276,12 @@ class Step:
         return ws
 
     def _fakes(
-        self, draws: Draws, name: str, part: Part, c: Tensor | None, sums: Sums | None = None
+        self,
+        draws: StepRandom,
+        name: str,
+        part: Microbatch,
+        c: Tensor | None,
+        sums: Sums | None = None,
     ) -> Tensor:
         ws = self._ws(draws, name, part, c, sums)
         noise = self._noise(draws, name, part)
@@ -280,9 +290,9 @@ class Step:
 
     def _score(
         self,
-        draws: Draws,
+        draws: StepRandom,
         name: str,
-        part: Part,
+        part: Microbatch,
         images: Tensor,
         c: Tensor | None,
         penalty: bool = False,

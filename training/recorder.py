@@ -23,7 +23,7 @@ from stylemix.training.state import TrainState
 from stylemix.training.state_files import Run, save_state
 
 
-class Keeper:
+class Recorder:
     """Files and words of a run. Ranks other than 0 keep quiet, but take part in figures.
 
     Args:
@@ -93,7 +93,7 @@ class Keeper:
     def tick(self) -> None:
         """Reports to stats.jsonl, TensorBoard and the bar."""
         counters = self.state.counters
-        if not self.ranks.agree(self.state.generator.parameters()):
+        if not self.ranks.all_equal(self.state.generator.parameters()):
             raise StylemixError(
                 f"rank {self.ranks.rank} found other weights on some rank than on rank 0; expected "
                 "the same; check versions and memory of the machines, and give the command again"
@@ -154,7 +154,7 @@ class Keeper:
             words = ", ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
             self.say(words + (" (the best so far)" if best else ""))
         box = torch.tensor([counters.best or 0, counters.best_kimg, counters.stale]).double()
-        self.ranks.share_([box := box.to(self.state.sign_sum.device)])
+        self.ranks.broadcast_([box := box.to(self.state.sign_sum.device)])
         counters.best, counters.best_kimg = float(box[0]), float(box[1])
         counters.stale = int(box[2])
 

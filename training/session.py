@@ -42,7 +42,7 @@ def begin(
     """
     config = asked.resolve(ranks.world, device.type)
     # Processors may differ, and with them the automatic precision: the first one decides for all.
-    config = TrainConfig(**json.loads(ranks.share(json.dumps(asdict(config)))))
+    config = TrainConfig(**json.loads(ranks.broadcast_text(json.dumps(asdict(config)))))
     tensors: dict[str, Tensor] = {}
     word: dict[str, Any] = {}
     model: Model | None = None
@@ -54,7 +54,7 @@ def begin(
                 config = replace(config, d_fromrgb_at=_fromrgb_at(config, model))
         except StylemixError as error:
             word = {"error": str(error)}
-    word, sizes = json.loads(ranks.share(json.dumps([word, config.d_fromrgb_at])))
+    word, sizes = json.loads(ranks.broadcast_text(json.dumps([word, config.d_fromrgb_at])))
     if "error" in word:
         raise StylemixError(word["error"])
     config = replace(config, d_fromrgb_at=sizes)
@@ -69,10 +69,10 @@ def begin(
         return state, run
     if config.transfer:
         found = [] if model is None else _common_names(state, model)
-        state.mark(json.loads(ranks.share(json.dumps(found))))
+        state.mark(json.loads(ranks.broadcast_text(json.dumps(found))))
         if model is not None:
             _transfer(state, model, config)
-    ranks.share_(tensor for tensor in state.tensors().values())
+    ranks.broadcast_(tensor for tensor in state.tensors().values())
     return state, run
 
 
@@ -111,12 +111,12 @@ def fill(
     if ranks.world > 1:
         device = state.sign_sum.device
         blob = save_bytes(tensors) if ranks.lead else b""
-        size = int(ranks.share(str(len(blob))))
+        size = int(ranks.broadcast_text(str(len(blob))))
         box = torch.zeros([size], dtype=torch.uint8)
         if ranks.lead:
             box = torch.frombuffer(bytearray(blob), dtype=torch.uint8)
         box = box.to(device)
-        ranks.share_([box])
+        ranks.broadcast_([box])
         tensors = load_bytes(box.cpu().numpy().tobytes())
     state.fill(tensors, counters)
 
@@ -128,7 +128,7 @@ def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
     word: dict[str, Any] = {}
     if ranks.lead:
         tensors, word = last_state(folder, run.asked, run.data)
-    word = json.loads(ranks.share(json.dumps(word)))
+    word = json.loads(ranks.broadcast_text(json.dumps(word)))
     fill(state, tensors, word["counters"], ranks)
     state.counters.lr_scale, state.counters.rollbacks = scale, rollbacks
 

@@ -24,7 +24,7 @@ SCALARS = ("path_length_mean", "sign_sum", "sign_count", "diversity")
 
 @dataclass
 class Counters:
-    """The numbers of a state; no random state is among them, see `parts.Draws`."""
+    """The numbers of a state; no random state is among them, see `parts.StepRandom`."""
 
     cur_nimg: int = 0
     augment_p: float = 0.0

@@ -13,7 +13,7 @@ import click
 import torch
 from torch import Tensor
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.attributes import readings
 from stylemix.faces.recognition import SAME_PERSON, load_identity_network, make_chips
 from stylemix.models.checkpoint import load_model
@@ -28,7 +28,7 @@ TRIALS = 5
 
 def draw(model: Model, ws: Tensor, style: Style | None = None, strength: float = 0.0) -> Tensor:
     """Images [N, 3, H, W]."""
-    parts = [Ingredient(style, strength)] if style else []
+    parts = [AppliedStyle(style, strength)] if style else []
     return render(model.generator, ws, parts).clamp(-1, 1)
 
 

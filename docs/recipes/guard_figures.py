@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import click
 
-from stylemix.avatars.avatar import Finish, draw_avatar
-from stylemix.avatars.render import Ingredient
+from stylemix.avatars.avatar import AvatarOptions, draw_avatar
+from stylemix.avatars.render import AppliedStyle
 from stylemix.inversion.latent import load_latent
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import load_style, shipped_styles
@@ -30,9 +30,9 @@ def main(latents: tuple[str, ...], styles: tuple[str, ...], model: str) -> None:
     click.echo("| style | asked | kept at full strength | others: most off | strengths |")
     click.echo("| --- | --- | --- | --- | --- |")
     for name in styles or shipped_styles():
-        parts = [Ingredient(load_style(name, network))]
+        parts = [AppliedStyle(load_style(name, network))]
         for asked in ASKED:
-            finish = Finish(min_identity=asked)
+            finish = AvatarOptions(min_identity=asked)
             found = [draw_avatar(network, person, parts, finish) for person in people]
             held = [(a.share, a.identity or 0.0) for a in found if a.share < 1]
             off = f"{max(abs(kept - asked) for _, kept in held):.3f}" if held else ""

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from stylemix.avatars.avatar import Finish, describe
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.avatar import AvatarOptions, describe
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.images.contact_sheet import grid
@@ -35,29 +35,31 @@ def main(first: str, second: str, output: Path) -> None:
     pictures: list[Image.Image] = []
     labels: list[str] = []
 
-    def add(who: str, style: str, finish: Finish, label: str, layers: str | None = None) -> None:
-        parts = mixer.parts(who, [Wanted(style)], layers=layers)
+    def add(
+        who: str, style: str, finish: AvatarOptions, label: str, layers: str | None = None
+    ) -> None:
+        parts = mixer.parts(who, [StyleArgument(style)], layers=layers)
         avatar = mixer.avatar(who, parts, finish)
         pictures.append(to_pil(avatar.image))
         labels.append(label or describe(avatar, parts))
 
-    maker = SheetMaker(mixer, [first], [Wanted("toon")])
+    maker = SheetMaker(mixer, [first], [StyleArgument("toon")])
     for avatar in maker.sweep(first, mixer.parts(first, maker.wanted)):
         pictures.append(to_pil(avatar.image))
         labels.append(describe(avatar, mixer.parts(first, maker.wanted)))
     for least in (0.9, 0.8, 0.7, 0.6, 0.5):
-        add(second, "toon", Finish(min_identity=least), "")
+        add(second, "toon", AvatarOptions(min_identity=least), "")
     for style, region in (
         ("golden-hour", "face"), ("golden-hour", "skin"), ("noir", "skin"),
         ("golden-hour", "background"), ("toon", "face"),
     ):  # fmt: skip
-        add(first, style, Finish(regions=(region,)), f"{style}, {region} only")
+        add(first, style, AvatarOptions(regions=(region,)), f"{style}, {region} only")
     for style, amount in (
         ("noir", 0.0), ("noir", 0.5), ("noir", 1.0), ("golden-hour", 0.0), ("golden-hour", 1.0),
     ):  # fmt: skip
-        add(second, style, Finish(keep_color=amount), f"{style}, colour kept {amount:g}")
+        add(second, style, AvatarOptions(keep_color=amount), f"{style}, colour kept {amount:g}")
     for layers in ("coarse", "4-16px", "middle", "fine", "all"):
-        add(first, second, Finish(), f"{layers} of the other", layers)
+        add(first, second, AvatarOptions(), f"{layers} of the other", layers)
     rows = ["toon", "toon, identity asked for", "regions", "colours of the face", "two photos"]
     sheet = grid(pictures, columns=COLUMNS, labels=labels, row_labels=rows, cell=128)
     save_image(output, sheet, generated="composite")

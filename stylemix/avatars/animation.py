@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError
@@ -45,7 +45,7 @@ class Moment:
 def plan(
     mixer: Mixer,
     sources: Sequence[str],
-    styles: Sequence[Wanted] = (),
+    styles: Sequence[StyleArgument] = (),
     directions: Mapping[str, tuple[Style, float]] | None = None,
     strength: float | None = None,
 ) -> list[Keyframe]:
@@ -121,7 +121,7 @@ def draw(mixer: Mixer, keys: Sequence[Keyframe], times: Sequence[Moment]) -> Ite
     frames = (between(mixer, keys[m.start], keys[m.end], m.along) for m in times)
     for group in _groups(mixer, frames):
         person = group[0].person
-        wanted = [Wanted(name, amount) for name, amount in group[0].looks.items()]
+        wanted = [StyleArgument(name, amount) for name, amount in group[0].looks.items()]
         parts = [mixer.ingredient(item, person, None) for item in wanted]
         ws = torch.stack([frame.person.w.to(mixer.device) for frame in group])
         yield from render(mixer.generator, ws, parts, person.detail)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.identity_guard import check_identity, find_share
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.recognition import embed, identity_kept
 from stylemix.faces.regions import REGIONS, region_mask
@@ -21,7 +21,7 @@ from stylemix.models.model import Model
 
 
 @dataclass(frozen=True)
-class Finish:
+class AvatarOptions:
     """What is asked of an avatar beside its styles.
 
     Attributes:
@@ -67,7 +67,7 @@ class Avatar:
     identity: float | None = None
 
 
-def weaker(parts: Sequence[Ingredient], share: float) -> list[Ingredient]:
+def weaker(parts: Sequence[AppliedStyle], share: float) -> list[AppliedStyle]:
     """The same ingredients at a share of their strengths."""
     return [replace(part, strength=share * part.amount) for part in parts]
 
@@ -87,8 +87,8 @@ def likeness(model: Model, plain: Tensor) -> Callable[[Tensor], float]:
 def draw_avatar(
     model: Model,
     person: Latent,
-    parts: Sequence[Ingredient],
-    finish: Finish | None = None,
+    parts: Sequence[AppliedStyle],
+    finish: AvatarOptions | None = None,
     mask: Tensor | None = None,
 ) -> Avatar:
     """Draws a person in styles, added; `mask` [1, 1, H, W] is where, as `region_mask` gives it.
@@ -96,7 +96,7 @@ def draw_avatar(
     With `finish.min_identity` all strengths are lowered together until the picture keeps as much
     of the person's reconstruction; otherwise identity is not measured.
     """
-    finish = finish or Finish()
+    finish = finish or AvatarOptions()
     finish.check(model)
     ws = person.w[None].to(model.generator.mapping.w_avg)
     plain = render(model.generator, ws, (), person.detail)
@@ -118,7 +118,7 @@ def draw_avatar(
     return Avatar(draw(share), share, kept)
 
 
-def describe(avatar: Avatar, parts: Sequence[Ingredient]) -> str:
+def describe(avatar: Avatar, parts: Sequence[AppliedStyle]) -> str:
     """How strong the styles of an avatar are, and what it keeps, where that was measured."""
     one = len(parts) == 1 and parts[0].shares is None
     strength = f"{parts[0].amount * avatar.share:.2f}" if one else f"x {avatar.share:.2f}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stylemix.networks.generator import Kept, SynthesisNetwork
+from stylemix.networks.generator import FeatureOverride, SynthesisNetwork
 from stylemix.networks.layers import block_dtypes
 
 # Where two drawings meet: about a third of the way between the eyes. Later, parts of a shape that
@@ -34,7 +34,7 @@ class Drawing:
     network: SynthesisNetwork
     styles: dict[str, Tensor]
     noise: str | Tensor = "const"
-    kept: Kept | None = None
+    kept: FeatureOverride | None = None
 
     def draw(self) -> Tensor:
         """Images [N, C, H, W] in about [-1, 1]."""

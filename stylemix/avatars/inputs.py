@@ -12,7 +12,7 @@ from stylemix.images.sources import EXTENSIONS, ImageSource, list_images
 from stylemix.styles.style import check_strength
 
 Source = str | ImageSource  # as it was written, or found in a folder
-Told = Callable[[StylemixError], None]
+OnError = Callable[[StylemixError], None]
 # What files say of themselves
 STYLE, LATENT, MODEL = "stylemix-style", "stylemix-latent", "stylemix-model"
 LATENT_ENDING = ".latent.safetensors"
@@ -41,14 +41,14 @@ def _list_folder(path: Path) -> list[ImageSource]:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StyleArgument:
     """A `--source` or `--style` as it was written: what, and for a style with which weight."""
 
     what: str
     weight: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Wanted:
+    def parse(cls, text: str) -> StyleArgument:
         """Reads "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" are no weights."""
         found = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
         if found is None or found[1] == "seed" or Path(text).exists():

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.avatars.avatar import Avatar, Finish, draw_avatar
+from stylemix.avatars.avatar import Avatar, AvatarOptions, draw_avatar
 from stylemix.avatars.derived_styles import (
     blend_style,
     generator_style,
@@ -22,15 +22,15 @@ from stylemix.avatars.inputs import (
     LATENT,
     MODEL,
     STYLE,
+    OnError,
     Source,
-    Told,
-    Wanted,
+    StyleArgument,
     as_path,
     is_image_path,
     is_several,
     parse_seed,
 )
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
 from stylemix.images.contact_sheet import fit_size
@@ -38,9 +38,9 @@ from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource, list_images
 from stylemix.images.tensors import resize, to_pil
 from stylemix.inversion.latent import Latent, load_latent
-from stylemix.inversion.portraits import Portrait, project_portraits, read_portrait
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.projection import seed_latent
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
@@ -81,7 +81,7 @@ class Mixer:
         self.styles: dict[str, Style | Tensor] = {}  # or ws [K, L, w_dim] of other pictures
 
     def read(
-        self, sources: Sequence[Source], styles: Sequence[str], on_broken: Told | None = None
+        self, sources: Sequence[Source], styles: Sequence[str], on_broken: OnError | None = None
     ) -> list[str]:
         """Reads everything by name: files and faces first, projecting all photos together last.
 
@@ -90,7 +90,7 @@ class Mixer:
         names of those in `people`, in order.
         """
         looks = {what: self._read_style(what, on_broken) for what in dict.fromkeys(styles)}
-        people: dict[str, Style | Latent | list[Portrait]] = {}
+        people: dict[str, Style | Latent | list[AlignedPhoto]] = {}
         for source in dict.fromkeys(sources):
             try:
                 people[str(source)] = self._read_source(source)
@@ -113,7 +113,7 @@ class Mixer:
         return [str(source) for source in sources if str(source) in self.people]
 
     def _projected(
-        self, found: Mapping[str, Style | Latent | list[Portrait]], settings: ProjectionSettings
+        self, found: Mapping[str, Style | Latent | list[AlignedPhoto]], settings: ProjectionSettings
     ) -> dict[str, Style | list[Latent]]:
         """What was read, with latents in place of photos."""
         waiting = [one for value in found.values() if isinstance(value, list) for one in value]
@@ -127,7 +127,7 @@ class Mixer:
                 out[what] = [value] if isinstance(value, Latent) else value
         return out
 
-    def _read_source(self, source: Source) -> Latent | list[Portrait]:
+    def _read_source(self, source: Source) -> Latent | list[AlignedPhoto]:
         """The latent of a latent file or "seed:N", or a photo that is to be projected."""
         what = str(source)
         if what.startswith("seed:"):
@@ -142,7 +142,7 @@ class Mixer:
     def _drawn(self, what: str) -> Latent:
         return Latent(seed_latent(self.generator, parse_seed(what))[0], self.base)
 
-    def _read_style(self, what: str, told: Told | None) -> Style | Latent | list[Portrait]:
+    def _read_style(self, what: str, told: OnError | None) -> Style | Latent | list[AlignedPhoto]:
         """A style, latents, or photos that are to be projected."""
         as_path(what, "--style")
         path = find_style(what)
@@ -174,7 +174,7 @@ class Mixer:
     def _difference(self, other: Model, path: Path) -> Style:
         return generator_style(self.generator, self.base, other.generator, str(path))
 
-    def _read_look(self, photo: Path | ImageSource) -> Portrait:
+    def _read_look(self, photo: Path | ImageSource) -> AlignedPhoto:
         """A photo of `--style`; `--face` is for the sources, and here only where it is needed."""
         try:
             return read_portrait(photo, self.model)
@@ -183,9 +183,9 @@ class Mixer:
                 raise
             return read_portrait(photo, self.model, self.face)
 
-    def _read_looks(self, photos: list[ImageSource], told: Told | None) -> list[Portrait]:
+    def _read_looks(self, photos: list[ImageSource], told: OnError | None) -> list[AlignedPhoto]:
         """The photos of a folder; those that cannot be used are told and left out."""
-        good: list[Portrait] = []
+        good: list[AlignedPhoto] = []
         for number, photo in enumerate(photos, 1):
             try:
                 good.append(self._read_look(photo))
@@ -196,8 +196,12 @@ class Mixer:
         return good
 
     def ingredient(
-        self, wanted: Wanted, person: Latent, strength: float | None, layers: str | None = None
-    ) -> Ingredient:
+        self,
+        wanted: StyleArgument,
+        person: Latent,
+        strength: float | None,
+        layers: str | None = None,
+    ) -> AppliedStyle:
         """What a `--style` adds to a person, at `layers` instead of the mixer's own."""
         style, layers = self.styles[wanted.what], layers or self.layers
         toward = None
@@ -208,7 +212,7 @@ class Mixer:
             elif factor is None:  # whole layers of somebody
                 other = self.looks[wanted.what]
                 style = person_style(self.generator, self.base, person, other)
-                toward = other.detail or Detail()
+                toward = other.detail or Residual()
             else:
                 style = blend_style(self.base, person.w.to(self.device), style[0], factor)
         weight = wanted.weight
@@ -216,14 +220,14 @@ class Mixer:
             weight = strength * (1.0 if weight is None else weight)
         if self.shares and not layers:
             layers = "all"  # shares say themselves where a style acts
-        return Ingredient(style, weight, layers, self.shares, toward)
+        return AppliedStyle(style, weight, layers, self.shares, toward)
 
-    def show(self, person: Latent, parts: Sequence[Ingredient] = ()) -> Tensor:
+    def show(self, person: Latent, parts: Sequence[AppliedStyle] = ()) -> Tensor:
         """The image [1, C, H, W] of a person with these ingredients, added."""
         return render(self.generator, person.w[None].to(self.device), parts, person.detail)
 
     def render(
-        self, person: Latent, wanted: Sequence[Wanted], strength: float | None
+        self, person: Latent, wanted: Sequence[StyleArgument], strength: float | None
     ) -> Image.Image:
         """The picture of a person in the given styles, added."""
         return to_pil(self.show(person, [self.ingredient(i, person, strength) for i in wanted]))
@@ -231,19 +235,19 @@ class Mixer:
     def parts(
         self,
         who: str,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[StyleArgument],
         strength: float | None = None,
         layers: str | None = None,
-    ) -> list[Ingredient]:
+    ) -> list[AppliedStyle]:
         """What all styles add to a person by name."""
         person = self.people[who]
         return [self.ingredient(item, person, strength, layers) for item in wanted]
 
     def avatar(
-        self, who: str, parts: Sequence[Ingredient] = (), finish: Finish | None = None
+        self, who: str, parts: Sequence[AppliedStyle] = (), finish: AvatarOptions | None = None
     ) -> Avatar:
         """A person by name with these ingredients, added, finished as asked for."""
-        finish = finish or Finish()
+        finish = finish or AvatarOptions()
         mask = self.mask(who, finish.regions)
         return draw_avatar(self.model, self.people[who], parts, finish, mask)
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.drawing import Drawing, draw_region
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
 from stylemix.styles.style import Style, check_strength
 
 
 @dataclass
-class Ingredient:
+class AppliedStyle:
     """A style with the strength and the layers at which it is used; None for its own advice.
 
     Attributes:
@@ -29,7 +29,7 @@ class Ingredient:
     strength: float | None = None
     layers: str | None = None
     shares: tuple[float, ...] | None = None
-    toward: Detail | None = None
+    toward: Residual | None = None
 
     @property
     def amount(self) -> float:
@@ -73,8 +73,8 @@ def _index_of(parameter: str, where: dict[str, int]) -> int:
 def render(
     generator: Generator,
     ws: Tensor,
-    ingredients: Sequence[Ingredient] = (),
-    detail: Detail | None = None,
+    ingredients: Sequence[AppliedStyle] = (),
+    detail: Residual | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1].
@@ -92,8 +92,8 @@ def render(
 def prepare(
     generator: Generator,
     ws: Tensor,
-    ingredients: Sequence[Ingredient] = (),
-    detail: Detail | None = None,
+    ingredients: Sequence[AppliedStyle] = (),
+    detail: Residual | None = None,
 ) -> Drawing:
     """What `render` draws: ws [N, L, w_dim] moved, with offsets and weights of all styles."""
     where = layer_indices(generator)
@@ -136,8 +136,8 @@ def prepare(
 
 
 def _crossed(
-    generator: Generator, own: Detail | None, ingredient: Ingredient, factors: Sequence[float]
-) -> Detail | None:
+    generator: Generator, own: Residual | None, ingredient: AppliedStyle, factors: Sequence[float]
+) -> Residual | None:
     """The features and noise of a person in a style; `prepare` sees to the weights.
 
     Features hold what all layers up to theirs drew. They give way where a hand draws anew or
@@ -146,7 +146,7 @@ def _crossed(
     style, other = ingredient.style, ingredient.toward
     if other is None and (own is None or not _draws_anew(style)):
         return own
-    own, other = own or Detail(), other or Detail()
+    own, other = own or Residual(), other or Residual()
     features = mask = None
     for detail, share_of in ((own, lambda reached: 1 - max(reached)), (other, min)):
         if detail.features is None or detail.mask is None:
@@ -160,7 +160,7 @@ def _crossed(
             mask = mask + share * detail.mask
             features = shown / mask.clamp(min=torch.finfo(torch.float32).tiny)
     whole = ingredient.toward is not None and min(factors) >= 1
-    return Detail(features=features, mask=mask, noise=other.noise if whole else own.noise)
+    return Residual(features=features, mask=mask, noise=other.noise if whole else own.noise)
 
 
 def _draws_anew(style: Style) -> bool:

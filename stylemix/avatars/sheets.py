@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from stylemix.avatars.avatar import Avatar, Finish, describe, likeness, weaker
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import SMALLEST_CELL, Mixer
-from stylemix.avatars.render import Ingredient
+from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
@@ -29,9 +29,9 @@ class SheetMaker:
 
     mixer: Mixer
     people: Sequence[str]
-    wanted: Sequence[Wanted]
+    wanted: Sequence[StyleArgument]
     strength: float | None = None
-    finish: Finish = field(default_factory=Finish)
+    finish: AvatarOptions = field(default_factory=AvatarOptions)
     size: int | None = None
 
     @property
@@ -75,7 +75,7 @@ class SheetMaker:
                 rows.append(f"{short_name(who)} {item.label}")
         return grid(pictures, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
 
-    def sweep(self, who: str, parts: Sequence[Ingredient]) -> list[Avatar]:
+    def sweep(self, who: str, parts: Sequence[AppliedStyle]) -> list[Avatar]:
         """The avatars of a row of a strip, with identities where the model is one of faces."""
         model, free = self.mixer.model, replace(self.finish, min_identity=None)
         full = self.mixer.avatar(who, parts, self.finish).share
@@ -115,4 +115,4 @@ class SheetMaker:
 
 def short_name(who: str) -> str:
     """A short name of a person for labels and files."""
-    return Wanted(who).name
+    return StyleArgument(who).name

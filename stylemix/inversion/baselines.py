@@ -18,7 +18,7 @@ from torch import Tensor
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.refine import changes, rounded, tuned_parameters
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisLayer, SynthesisNetwork
@@ -35,7 +35,7 @@ Progress = Callable[[int, int, float], None]
 
 def search_published(
     model: Model, similarity: Similarity, settings: ProjectionSettings, progress: Progress | None
-) -> tuple[Tensor, Tensor, list[Detail | None]]:
+) -> tuple[Tensor, Tensor, list[Residual | None]]:
     """Start and result [N, L, w_dim] with details, by the method that `settings` names."""
     tune = settings.method == "pti"
     count, layers = len(similarity.targets), model.generator.num_ws
@@ -56,7 +56,7 @@ def search_published(
         model.generator.synthesis, similarity, w, layers, (steps, rate), settings, tell
     )
     ws = w.detach().expand(count, layers, -1).clone()
-    details: list[Detail | None] = [rounded(Detail(noise=row)) for row in noise]
+    details: list[Residual | None] = [rounded(Residual(noise=row)) for row in noise]
     if tune:
         for i in range(count):
             row = slice(i, i + 1)
@@ -123,7 +123,7 @@ def _pattern(network: SynthesisNetwork, noise: Tensor) -> Tensor:
 
 def _tune(
     model: Model, similarity: Similarity, ws: Tensor, noise: Tensor, tell: Callable[[float], None]
-) -> Detail:
+) -> Residual:
     """Tunes all weights around the pivot ws [1, L, w_dim]."""
     network = copy.deepcopy(model.generator.synthesis)
     learned = tuned_parameters(network)
@@ -134,4 +134,4 @@ def _tune(
         loss.backward()
         adam.step()
         tell(float(loss.detach()))
-    return rounded(Detail(changes(model.generator, learned), noise=noise[0]))
+    return rounded(Residual(changes(model.generator, learned), noise=noise[0]))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
-from stylemix.inversion.residual import Detail, read_detail
+from stylemix.inversion.residual import Residual, read_detail
 from stylemix.io.atomic import atomic_write
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.io.sniff import sniff
@@ -29,7 +29,7 @@ from stylemix.safe_pickle.reader import load
 
 FORMAT = "stylemix-latent"
 VERSION = "1"
-DETAILED = "2"  # with a `Detail`
+DETAILED = "2"  # with a `Residual`
 MAX_LAYERS = 64
 MAX_W_DIM = 8192
 
@@ -52,7 +52,7 @@ class Latent:
     matrix: NDArray[np.float64] | None = None
     template: Template | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    detail: Detail | None = None
+    detail: Residual | None = None
     photo: str | None = None
 
 

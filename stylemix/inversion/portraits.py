@@ -25,7 +25,7 @@ from stylemix.models.model import Model
 
 
 @dataclass
-class Portrait:
+class AlignedPhoto:
     """A photo as a model sees it: image [C, H, W] in [-1, 1], and how it was cut out."""
 
     name: str
@@ -35,7 +35,7 @@ class Portrait:
 
 def read_portrait(
     photo: str | os.PathLike[str] | ImageSource, model: Model, face: int | None = None
-) -> Portrait:
+) -> AlignedPhoto:
     """Reads a photo and aligns its face to the model; StylemixError where there is none to use.
 
     `face` picks one of several, 1 for the largest. A model without a face template gets the
@@ -53,7 +53,7 @@ def read_portrait(
     else:
         alignment = align_photo(picture, model.template, config.height, face, name)
     image = to_tensor(alignment.crop, channels=config.img_channels)[0]
-    return Portrait(name, image, alignment)
+    return AlignedPhoto(name, image, alignment)
 
 
 def _middle(picture: Image.Image, width: int, height: int) -> Alignment:
@@ -65,7 +65,7 @@ def _middle(picture: Image.Image, width: int, height: int) -> Alignment:
 
 
 def project_portraits(
-    portraits: Sequence[Portrait],
+    portraits: Sequence[AlignedPhoto],
     model: Model,
     settings: ProjectionSettings | None = None,
     show: bool = True,

@@ -20,7 +20,7 @@ from stylemix.inversion.encoder import Encoder, shipped_encoder
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.refine import refine
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.inversion.schedule import DECAY, Pace
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import tuned_blocks
@@ -45,7 +45,7 @@ class Projection:
     ws: Tensor
     image: Tensor
     image_start: Tensor
-    details: list[Detail | None]
+    details: list[Residual | None]
     metrics: list[dict[str, float]]
 
 
@@ -175,7 +175,7 @@ def project(
     return Projection(ws, image, first, details, metrics)
 
 
-def _draw(model: Model, ws: Tensor, detail: Detail | None) -> Tensor:
+def _draw(model: Model, ws: Tensor, detail: Residual | None) -> Tensor:
     """The image [1, C, H, W] of ws [L, w_dim] with its detail."""
     network = model.generator.synthesis
     if detail is None:
@@ -190,7 +190,7 @@ def _hybrid(
     progress: Progress | None,
     mask: Tensor | None,
     encoder: Encoder | None,
-) -> tuple[Tensor, Tensor, list[Detail | None]]:
+) -> tuple[Tensor, Tensor, list[Residual | None]]:
     """Start, result [N, L, w_dim] and details of the method "hybrid"."""
     encoder = encoder or shipped_encoder(model)
     count = len(similarity.targets)
@@ -215,7 +215,7 @@ def _hybrid(
     common = start.mean(dim=1, keepdim=True).clone().requires_grad_(True)
     deltas = (start - common.detach()).clone().requires_grad_(True)
     ws = search.run([common, deltas], lambda: common + deltas, search.loss_plus, stages.next())
-    details: list[Detail | None] = [None] * count
+    details: list[Residual | None] = [None] * count
     close = replace(settings, pixel_weight=settings.refine_pixel_weight)
     for part in parts:
         rows = slice(part.start, part.stop)

@@ -17,12 +17,12 @@ from torch import Tensor
 from stylemix.faces.regions import region_mask
 from stylemix.inversion.loss import Similarity, pyramid
 from stylemix.inversion.prior import latent_prior
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.inversion.schedule import Pace
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import TunedBlocks
 from stylemix.models.model import Model
-from stylemix.networks.generator import Generator, Kept, SynthesisNetwork
+from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
 from stylemix.networks.latents import map_latents
 
 NEIGHBOURS = 4  # latents near the photo's whose pictures are to stay
@@ -43,7 +43,7 @@ def refine(
     pace: Pace,
     tell: Callable[[float, float], None],
     mask: Tensor | None = None,
-) -> list[Detail]:
+) -> list[Residual]:
     """What the targets of `similarity` show beyond their latents ws [N, L, w_dim].
 
     Args:
@@ -78,7 +78,7 @@ def refine(
     )
     rates = [group["lr"] for group in adam.param_groups]
     local = settings.local_weight > 0
-    kept = Kept(free, torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local]))
+    kept = FeatureOverride(free, torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local]))
     for step, way in enumerate(pace):
         share = fade(way, pace.steps)
         for group, rate in zip(adam.param_groups, rates, strict=True):
@@ -94,7 +94,7 @@ def refine(
         adam.step()
         tell(way, float(losses.detach().mean()))
     free = free.detach()
-    return [rounded(Detail(blocks.changes(i), free[i], mask[i])) for i in range(len(ws))]
+    return [rounded(Residual(blocks.changes(i), free[i], mask[i])) for i in range(len(ws))]
 
 
 def fade(way: float, steps: int) -> float:
@@ -118,12 +118,12 @@ def changes(generator: Generator, learned: dict[str, Tensor]) -> dict[str, Tenso
     return {name: (value - original[name]).detach() for name, value in learned.items()}
 
 
-def rounded(detail: Detail) -> Detail:
+def rounded(detail: Residual) -> Residual:
     """The detail as its file in half precision gives it back, so that both show the same."""
     tensors = {key: value.half().float() for key, value in detail.weights.items()}
     parts = [detail.features, detail.mask, detail.noise]
     features, mask, noise = (None if part is None else part.half().float() for part in parts)
-    return Detail(tensors, features, mask, noise)
+    return Residual(tensors, features, mask, noise)
 
 
 @torch.no_grad()

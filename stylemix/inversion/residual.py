@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.networks.generator import Generator, Kept, SynthesisNetwork
+from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
 
 WEIGHT = "weight."
 
 
 @dataclass
-class Detail:
+class Residual:
     """Changes for one photo.
 
     Attributes:
@@ -35,11 +35,11 @@ class Detail:
     mask: Tensor | None = None
     noise: Tensor | None = None
 
-    def kept(self, like: Tensor) -> Kept | None:
+    def kept(self, like: Tensor) -> FeatureOverride | None:
         """What the synthesis network takes, on the device and in the type of a tensor."""
         if self.features is None or self.mask is None:
             return None
-        return Kept(self.features.to(like)[None], self.mask.to(like)[None])
+        return FeatureOverride(self.features.to(like)[None], self.mask.to(like)[None])
 
     def noise_mode(self, like: Tensor) -> str | Tensor:
         """What the synthesis network takes for its noise."""
@@ -94,9 +94,9 @@ class Detail:
             )
 
 
-def read_detail(tensors: Mapping[str, Tensor], name: str) -> Detail:
+def read_detail(tensors: Mapping[str, Tensor], name: str) -> Residual:
     """The detail of a file's other tensors; StylemixError for unknown or damaged ones."""
-    detail = Detail()
+    detail = Residual()
     for key, value in tensors.items():
         known = key.startswith(WEIGHT) or key in ("features", "mask", "noise")
         if not known or not value.is_floating_point() or not bool(torch.isfinite(value).all()):
@@ -112,16 +112,16 @@ def read_detail(tensors: Mapping[str, Tensor], name: str) -> Detail:
 
 
 def blend_details(
-    network: SynthesisNetwork, first: Detail | None, second: Detail | None, along: float
-) -> Detail | None:
+    network: SynthesisNetwork, first: Residual | None, second: Residual | None, along: float
+) -> Residual | None:
     """The detail on the way from one (0) to another (1), where None changes nothing.
 
     Raises StylemixError for features of two sizes.
     """
     if along in (0, 1) or first is second:
         return second if along == 1 else first
-    shares = [(first or Detail(), 1 - along), (second or Detail(), along)]
-    total = Detail()
+    shares = [(first or Residual(), 1 - along), (second or Residual(), along)]
+    total = Residual()
     for detail, share in shares:
         for name, value in detail.weights.items():
             total.weights[name] = total.weights.get(name, 0) + share * value.cpu()

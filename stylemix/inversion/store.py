@@ -18,7 +18,7 @@ from stylemix.images.sources import ImageSource
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.inversion.latent import Latent, load_latent, save_latent
-from stylemix.inversion.portraits import Portrait
+from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 
@@ -33,7 +33,7 @@ def own_share(sources: list[ImageSource]) -> list[int]:
 
 
 def mark_of(
-    portrait: Portrait,
+    portrait: AlignedPhoto,
     model: Model,
     settings: ProjectionSettings,
     mask: Tensor | None = None,
@@ -54,7 +54,7 @@ def mark_of(
 
 def find_done(
     path: Path,
-    portrait: Portrait,
+    portrait: AlignedPhoto,
     model: Model,
     settings: ProjectionSettings,
     mask: Tensor | None = None,
@@ -74,7 +74,7 @@ def find_done(
 
 
 def save_projection(
-    folder: Path, stem: str, portrait: Portrait, latent: Latent, images: tuple[Tensor, Tensor]
+    folder: Path, stem: str, portrait: AlignedPhoto, latent: Latent, images: tuple[Tensor, Tensor]
 ) -> Path:
     """Writes latent, reconstruction and side-by-side picture of a photo; returns the latent's path.
 

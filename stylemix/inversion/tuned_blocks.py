@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.networks.generator import (
-    Kept,
+    FeatureOverride,
     SynthesisBlock,
     SynthesisLayer,
     SynthesisNetwork,
@@ -94,7 +94,7 @@ class TunedBlocks:
         ws = self.ws[:, rows, self.places[name]]
         return self._aside(torch.baddbmm(bias[:, None], ws, gained.mT).flatten(0, 1))
 
-    def draw(self, rows: list[int], kept: Kept | None = None) -> Tensor:
+    def draw(self, rows: list[int], kept: FeatureOverride | None = None) -> Tensor:
         """Images [N, K, C, H, W] of some rows of each photo's ws.
 
         Of `kept` features are [N, C, h, w] and masks [K, N, h, w].
@@ -102,7 +102,7 @@ class TunedBlocks:
         if kept is not None:
             width = kept.features.shape[1]
             mask = kept.mask.repeat_interleave(width, dim=1)
-            kept = Kept(kept.features.flatten(0, 1)[None], mask)
+            kept = FeatureOverride(kept.features.flatten(0, 1)[None], mask)
         x, img = self.x[rows], None if self.img is None else self.img[rows]
         for name, block in self.blocks.items():
             styles = {kind: self._style(f"{name}.{kind}", rows) for kind in block.layers}

@@ -30,7 +30,7 @@ from stylemix.ops import bias_act, setup_filter, upsample2d
 NOISE_MODES = ("random", "const", "none")
 
 
-class Kept(NamedTuple):
+class FeatureOverride(NamedTuple):
     """Features that replace the generator's own behind the last convolution of their size."""
 
     features: Tensor  # [1 or N, C, h, w]
@@ -155,7 +155,7 @@ class SynthesisBlock(nn.Module):
         img: Tensor | None,
         styles: dict[str, Tensor],
         noise_mode: str | Tensor,
-        kept: Kept | None = None,
+        kept: FeatureOverride | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Features [N, C, H/2, W/2] and picture so far -> those of this resolution."""
         m1 = self.conv1.modulation(styles["conv1"], x.dtype)
@@ -231,7 +231,7 @@ class SynthesisNetwork(nn.Module):
         styles: dict[str, Tensor],
         noise_mode: str | Tensor = "random",
         dtype: torch.dtype | None = None,
-        kept: Kept | None = None,
+        kept: FeatureOverride | None = None,
     ) -> Tensor:
         """Renders style vectors, as `styles` gives them, to images [N, C, H, W] in about [-1, 1].
 
@@ -259,7 +259,7 @@ class SynthesisNetwork(nn.Module):
         noise_mode: str | Tensor = "random",
         styles_offset: dict[str, Tensor] | None = None,
         dtype: torch.dtype | None = None,
-        kept: Kept | None = None,
+        kept: FeatureOverride | None = None,
     ) -> Tensor:
         """Renders ws [N, num_ws, w_dim] to images [N, img_channels, H, W] in about [-1, 1].
 

@@ -24,7 +24,7 @@ from stylemix.memory import keep_memory
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.loop import train
-from stylemix.training.microbatches import Draws, Part
+from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step
 from stylemix.training.state import TrainState
 from tests.bench.machine import describe
@@ -37,11 +37,11 @@ def bare(config: TrainConfig, dataset: ImageDataset, steps: int) -> float:
     config = config.resolve()
     assert config.batch is not None
     state = TrainState.create(config, 0, torch.device("cpu"))
-    step, part = Step(state, config, {}), Part(0, config.batch, config.batch)
+    step, part = Step(state, config, {}), Microbatch(0, config.batch, config.batch)
     reals = dataset.batch(range(config.batch))[0].float() / 127.5 - 1
     started = time.perf_counter()
     for i in range(steps):
-        step(Draws(0, i * config.batch), [Batch(part, reals, None)])
+        step(StepRandom(0, i * config.batch), [Batch(part, reals, None)])
         state.counters.cur_nimg += config.batch
     return time.perf_counter() - started
 

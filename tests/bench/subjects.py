@@ -16,7 +16,7 @@ from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.generator import Generator
 from stylemix.training.config import TrainConfig
 from stylemix.training.ema import update_ema
-from stylemix.training.microbatches import Draws, Part
+from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step
 from stylemix.training.state import TrainState
 from tests.bench.machine import DTYPES, precision
@@ -100,13 +100,13 @@ def _training(spec: Record, device: torch.device) -> Calls:
         )
     step = Step(state, config, {})
     assert config.batch is not None
-    part = Part(0, config.batch, config.batch)
+    part = Microbatch(0, config.batch, config.batch)
     reals = torch.rand([config.batch, 3, *config.size], device=device) * 2 - 1
     names = {"g_main": "Gmain", "g_reg": "Greg", "d_main": "Dmain", "d_reg": "Dreg"}
 
     def phase(name: str) -> None:
         state.discriminator.requires_grad_(name.startswith("d"))
-        step.phase(names[name], Draws(0, 0), [Batch(part, reals, None)])
+        step.phase(names[name], StepRandom(0, 0), [Batch(part, reals, None)])
         step.stats.clear()
 
     def both() -> None:

@@ -4,7 +4,7 @@ import json
 import math
 
 from stylemix.training.config import TrainConfig
-from stylemix.training.loop import Outcome
+from stylemix.training.loop import TrainResult
 from stylemix.training.sweep.search import Plan
 from stylemix.training.sweep.space import parse_space
 
@@ -39,4 +39,4 @@ class Training:
                 raise KilledError
             if word:
                 break
-        return Outcome(folder / "best.safetensors", kimg if done < 4 else 4, word)
+        return TrainResult(folder / "best.safetensors", kimg if done < 4 else 4, word)

@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.settings import ProjectionSettings
@@ -164,7 +164,7 @@ def test_a_start_is_gone_on_from(files, few):
         style = load_style(output, model)
         with torch.no_grad():
             means[start] = float(
-                render(model.generator, ws_of(model, 4), [Ingredient(style)]).mean()
+                render(model.generator, ws_of(model, 4), [AppliedStyle(style)]).mean()
             )
     assert style.info["start"] == info
     assert style.base == model.fingerprint

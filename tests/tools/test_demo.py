@@ -6,7 +6,7 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.cli import main
 from stylemix.inversion import portraits
 from stylemix.inversion.projection import seed_latent
@@ -46,7 +46,7 @@ def test_shipped_styles_do_what_their_names_say():
         return float((image - image.mean(dim=0)).abs().mean())
 
     seen = {
-        name: render(model.generator, ws, [Ingredient(load_style(name, model))])[0]
+        name: render(model.generator, ws, [AppliedStyle(load_style(name, model))])[0]
         for name in shipped_styles()
     }
     assert set(seen) >= {"toon", "golden-hour", "noir"}

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.avatars import mixer
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.latent import Latent, save_latent
@@ -71,10 +71,10 @@ def test_an_oblong_picture_keeps_its_shape(tmp_path, monkeypatch):
 
 
 def test_written_weights():
-    assert Wanted.parse("a.pkl:0.5") == Wanted("a.pkl", 0.5)
-    assert Wanted.parse("seed:7") == Wanted("seed:7")
-    assert Wanted.parse("seed:7:.3") == Wanted("seed:7", 0.3)
-    assert Wanted.parse("C:\\look.pkl") == Wanted("C:\\look.pkl")
+    assert StyleArgument.parse("a.pkl:0.5") == StyleArgument("a.pkl", 0.5)
+    assert StyleArgument.parse("seed:7") == StyleArgument("seed:7")
+    assert StyleArgument.parse("seed:7:.3") == StyleArgument("seed:7", 0.3)
+    assert StyleArgument.parse("C:\\look.pkl") == StyleArgument("C:\\look.pkl")
 
 
 def test_strength_nought_is_the_source(files, plain):

@@ -13,7 +13,7 @@ from stylemix.ops import architectures
 from stylemix.tools import sweep, train
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
-from stylemix.training.loop import Outcome
+from stylemix.training.loop import TrainResult
 from stylemix.training.phases import Step
 from stylemix.training.session import begin
 from tests.support.toy_runs import last_state, run
@@ -97,10 +97,10 @@ def test_the_first_rank_decides_for_all(processor, tiny, dataset, tmp_path):
     said = [json.dumps(asdict(lead)), json.dumps([{}, "auto"])]
 
     class Second(Ranks):
-        def share(self, value):
+        def broadcast_text(self, value):
             return said.pop(0)
 
-        def share_(self, tensors):
+        def broadcast_(self, tensors):
             pass
 
     processor(NEW)
@@ -122,7 +122,7 @@ def test_a_slow_choice_is_told_once(
     processor(features)
     ranks = Ranks(rank, 2 if rank else 1)
     monkeypatch.setattr(train, "join", lambda device, timeout: ranks)
-    monkeypatch.setattr(train, "train", lambda *rest: Outcome(tmp_path, 0))
+    monkeypatch.setattr(train, "train", lambda *rest: TrainResult(tmp_path, 0))
     arguments = [pictures, "--precision", precision, "--device", "cpu", "--resolution", 16]
     words = ["train", *map(str, arguments), "--output", str(tmp_path)]
     result = CliRunner().invoke(main, words, prog_name="stylemix")

@@ -181,11 +181,11 @@ def _meet_all(store, delays):
 
 def test_one_process_needs_nobody():
     ranks, tensor = Ranks(), torch.arange(3.0)
-    ranks.sum_([tensor])
-    ranks.share_([tensor])
+    ranks.all_reduce_([tensor])
+    ranks.broadcast_([tensor])
     assert tensor.tolist() == [0, 1, 2]
-    assert ranks.share("word") == "word"
-    assert ranks.agree([tensor])
+    assert ranks.broadcast_text("word") == "word"
+    assert ranks.all_equal([tensor])
     assert ranks.lead
 
 

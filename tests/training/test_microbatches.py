@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylemix.training.microbatches import Draws, Part, cells, parts_of
+from stylemix.training.microbatches import Microbatch, StepRandom, cells, parts_of
 
 CPU = torch.device("cpu")
 
@@ -30,9 +30,9 @@ def test_every_image_is_in_one_part(world, batch, size, shares):
 
 
 def test_numbers_of_parts_are_those_of_the_whole():
-    whole, labels = Part(0, 8, 8), torch.eye(5)
-    split = [Part(0, 3, 8), Part(3, 4, 8), Part(4, 8, 8)]
-    draws = Draws(1, 4000)
+    whole, labels = Microbatch(0, 8, 8), torch.eye(5)
+    split = [Microbatch(0, 3, 8), Microbatch(3, 4, 8), Microbatch(4, 8, 8)]
+    draws = StepRandom(1, 4000)
     for draw in (
         lambda part: draws.normal("z", part, 6),
         lambda part: draws.labels("c", part, labels),
@@ -44,14 +44,14 @@ def test_numbers_of_parts_are_those_of_the_whole():
 
 def test_numbers_differ_by_seed_position_and_name():
     keys = {
-        Draws(seed, nimg).key(name)
+        StepRandom(seed, nimg).key(name)
         for seed in range(3)
         for nimg in (0, 4, 8)
         for name in ("Gmain z", "Dmain z", "Gmain z2")
     }
     assert len(keys) == 27
-    part = Part(0, 64, 64)
-    noise = Draws(0, 0).noise("n", part, 64, CPU)
+    part = Microbatch(0, 64, 64)
+    noise = StepRandom(0, 0).noise("n", part, 64, CPU)
     assert torch.unique(noise).numel() > 4000  # no image repeats another
     assert abs(float(noise.mean())) < 0.06
     assert abs(float(noise.std()) - 1) < 0.03
@@ -61,19 +61,19 @@ def test_draws_leave_torchs_random_state_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    draws = Draws(0, 0)
-    draws.normal("z", Part(0, 4, 4), 3)
-    draws.noise("n", Part(0, 4, 4), 3, CPU)
+    draws = StepRandom(0, 0)
+    draws.normal("z", Microbatch(0, 4, 4), 3)
+    draws.noise("n", Microbatch(0, 4, 4), 3, CPU)
     draws.cutoff("m", 0.5, 8)
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_mixing_happens_as_often_as_asked_at_every_layer():
-    cutoffs = [Draws(0, i).cutoff("m", 0.5, 6) for i in range(600)]
+    cutoffs = [StepRandom(0, i).cutoff("m", 0.5, 6) for i in range(600)]
     assert 0.44 < sum(c is not None for c in cutoffs) / 600 < 0.56
     assert {c for c in cutoffs if c is not None} == {1, 2, 3, 4, 5}
-    assert all(Draws(0, i).cutoff("m", 0, 6) is None for i in range(20))
-    assert all(Draws(0, i).cutoff("m", 1, 6) is not None for i in range(20))
+    assert all(StepRandom(0, i).cutoff("m", 0, 6) is None for i in range(20))
+    assert all(StepRandom(0, i).cutoff("m", 1, 6) is not None for i in range(20))
 
 
 def test_minibatch_groups_are_neighbours():

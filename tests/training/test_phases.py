@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from stylemix.training.losses import d_relativistic, g_minimax, g_relativistic
-from stylemix.training.microbatches import Draws, Part
+from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Step, batches
 from stylemix.training.state import TrainState
 from stylemix.training.warm_start import finest_layers
@@ -22,7 +22,7 @@ def start(tiny, dataset):
         config = replace(tiny, **changes).resolve()
         state = TrainState.create(config, 0, CPU)
         step = Step(state, config, {})
-        part = Part(0, 4, 4)
+        part = Microbatch(0, 4, 4)
         return step, batches([part], dataset.batch(range(4))[0], None, CPU)
 
     return make
@@ -41,7 +41,7 @@ def test_phases_come_at_their_intervals(start, monkeypatch):
     step, data = start(style_mixing=0)
     monkeypatch.setattr(step, "phase", lambda name, *rest: calls.append((index, name)))
     for index in range(7):
-        step(Draws(0, index * 4), data)
+        step(StepRandom(0, index * 4), data)
     assert [i for i, name in calls if name == "Gmain"] == list(range(7))
     assert [i for i, name in calls if name == "Greg"] == [0, 2, 4, 6]
     assert [i for i, name in calls if name == "Dreg"] == [0, 3, 6]
@@ -50,7 +50,7 @@ def test_phases_come_at_their_intervals(start, monkeypatch):
     for changes in ({"d_reg_interval": 0}, {"r1_gamma": 0}, {"r1_gamma": "0:0,1:5"}):
         step, data = start(path_length_weight=0, **changes)
         monkeypatch.setattr(step, "phase", lambda name, *rest: calls.append(name))
-        step(Draws(0, 0), data)
+        step(StepRandom(0, 0), data)
     assert calls == ["Gmain", "Dmain"] * 3  # a scheduled gamma starts at 0
 
 
@@ -58,7 +58,7 @@ def test_each_phase_moves_its_own_network(start):
     step, data = start()
     state = step.state
     state.set_rates(step.config)
-    draws = Draws(0, 0)
+    draws = StepRandom(0, 0)
     for name in ("Gmain", "Greg", "Dmain", "Dreg"):
         state.discriminator.requires_grad_(name.startswith("D"))
         G, D = _copy(state.generator), _copy(state.discriminator)
@@ -74,9 +74,9 @@ def test_the_split_does_not_change_the_gradients(start, dataset):
     for size in (8, 2):
         step, _ = start(batch=8, mbstd_group=2, lr=0, augment="fixed", augment_p=0.5)
         step.config = replace(step.config, beta2=0.0)
-        parts = [Part(i, i + size, 8) for i in range(0, 8, size)]
+        parts = [Microbatch(i, i + size, 8) for i in range(0, 8, size)]
         data = batches(parts, pixels, None, CPU)
-        step(Draws(0, 0), data)
+        step(StepRandom(0, 0), data)
         adams = step.state.g_optimizer, step.state.d_optimizer
         found.append([e["exp_avg"] for adam in adams for e in adam.state.values()])
         found[-1] += [step.state.path_length_mean, step.state.sign_sum, step.state.sign_count]
@@ -88,7 +88,7 @@ def test_the_split_does_not_change_the_gradients(start, dataset):
 
 def test_w_avg_and_path_length_follow_their_means(start):
     step, data = start(style_mixing=0)
-    state, draws = step.state, Draws(0, 0)
+    state, draws = step.state, StepRandom(0, 0)
     z = draws.normal("Gmain z", data[0].part, 8)
     expected = 0.005 * state.generator.mapping(z)[:, 0].mean(dim=0).detach()
     state.set_rates(step.config)
@@ -101,7 +101,7 @@ def test_w_avg_and_path_length_follow_their_means(start):
 
 def test_signs_are_counted(start):
     step, data = start()
-    step(Draws(0, 0), data)
+    step(StepRandom(0, 0), data)
     assert float(step.state.sign_count) == 4
     assert float(step.state.sign_sum) in (-4, -2, 0, 2, 4)
 
@@ -110,7 +110,7 @@ def test_style_mixing_changes_the_last_layers(start):
     step, data = start(style_mixing=1)
     part, cuts = data[0].part, set()
     for nimg in range(0, 120, 4):
-        draws = Draws(0, nimg)
+        draws = StepRandom(0, nimg)
         plain = step.state.generator.mapping(draws.normal("Gmain z", part, 8))
         same = step._ws(draws, "Gmain", part, None).eq(plain).all(dim=2)
         count = int(same[0].sum())
@@ -137,7 +137,7 @@ def test_the_loss_decides_the_gradient(loss, start, monkeypatch):
     scores = {"Gmain": torch.full([4, 1], -6.0), "Gmain real": torch.full([4, 1], 1.0)}
     monkeypatch.setattr(step, "_score", lambda draws, name, *rest: (scores[name], []))
     scores["Gmain"].requires_grad_(True)
-    step._g_main(Draws(0, 0), data[0], _Ignore()).backward()
+    step._g_main(StepRandom(0, 0), data[0], _Ignore()).backward()
     slope = float(scores["Gmain"].grad.sum())
     expected = {
         "logistic": -torch.sigmoid(torch.tensor(6.0)),
@@ -151,12 +151,12 @@ def test_features_count_by_their_weight(start, monkeypatch):
     step, data = start(feature_weight=3)
     scores, maps = torch.zeros([4, 1]), [torch.ones([4, 2], requires_grad=True)]
     monkeypatch.setattr(step, "_score", lambda *rest: (scores, maps))
-    loss = step._g_main(Draws(0, 0), data[0], _Ignore())
+    loss = step._g_main(StepRandom(0, 0), data[0], _Ignore())
     assert loss.item() == pytest.approx(math.log(2) - 3, rel=1e-6)
     loss.backward()
     assert torch.allclose(maps[0].grad, torch.full([4, 2], -3 / 8))
     # Scores of 1 for reals and fakes alike: no loss for the former, 2 for the latter.
-    loss = step._d_main(Draws(0, 0), data[0], _Ignore())
+    loss = step._d_main(StepRandom(0, 0), data[0], _Ignore())
     assert loss.item() == pytest.approx(2 * math.log(2) + 2, rel=1e-6)
 
 
@@ -177,7 +177,7 @@ def test_both_penalties(start, monkeypatch):
             [],
         ),
     )
-    loss = step._d_reg(Draws(0, 0), data[0], _Ignore())
+    loss = step._d_reg(StepRandom(0, 0), data[0], _Ignore())
     assert float(loss) == pytest.approx(float(weight.square().sum()) * (3 + 5) / 2 * 3, rel=1e-5)
 
 
@@ -189,7 +189,7 @@ def test_frozen_layers_stay(start):
         "b8.fromrgb", "b8.conv0", "b8.conv1",
     }  # fmt: skip
     before = _copy(state.discriminator)
-    step(Draws(0, 0), data)
+    step(StepRandom(0, 0), data)
     moved = _moved(state.discriminator, before)
     assert moved & state.frozen == set()
     assert {"b8.skip.weight", "b4.fc.weight"} <= moved
@@ -228,7 +228,7 @@ def test_gradients_that_are_no_numbers_do_no_harm(start, monkeypatch):
         return (bias * torch.tensor([float("nan"), float("inf"), 1.0, 0, 0, 0, 0, 0])).sum()
 
     monkeypatch.setattr(step, "_g_main", loss_of)
-    step.phase("Gmain", Draws(0, 0), data)
+    step.phase("Gmain", StepRandom(0, 0), data)
     assert torch.isfinite(bias).all()
     assert step.look(0) == (1, False)
     assert step.look(1) == (0, True)
@@ -245,7 +245,7 @@ def test_gradients_that_are_no_numbers_do_no_harm(start, monkeypatch):
 def test_only_layers_with_noise_learn_how_strong_it_is(start, noise, learned):
     step, data = start(noise=noise)
     for index in range(3):
-        step(Draws(0, index * 4), data)
+        step(StepRandom(0, index * 4), data)
     strengths = {
         name.removesuffix(".noise_strength"): value.item()
         for name, value in step.state.generator.synthesis.named_parameters()

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from stylemix.avatars.render import Ingredient, prepare
+from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, load_style, shipped_styles
@@ -35,7 +35,7 @@ def with_style(model: Model, style: Style) -> Model:
     generator = copy.deepcopy(model.generator)
     ws = generator.mapping.w_avg.expand(1, generator.num_ws, -1)
     flat = replace(style, offsets={}, weights=weights)
-    generator.synthesis = prepare(generator, ws, [Ingredient(flat)]).network
+    generator.synthesis = prepare(generator, ws, [AppliedStyle(flat)]).network
     return replace(model, generator=generator)
 
 

@@ -24,7 +24,7 @@ SOME, MANY = 10, 100  # pictures that affine layers, and all weights, can learn 
 
 
 @dataclass(frozen=True)
-class Choice:
+class AdaptationPlan:
     """A way to learn a style: the method, what of the generator changes, from where, and why."""
 
     method: str
@@ -53,7 +53,7 @@ def domain_distance(model: Model, pictures: Tensor) -> float:
     return float(apart.square().sum())
 
 
-def choose_method(model: Model, pictures: Tensor, count: int) -> Choice:
+def choose_method(model: Model, pictures: Tensor, count: int) -> AdaptationPlan:
     """The way for `count` pictures of which some are `pictures` [K, C, H, W] in [-1, 1].
 
     Few drawings begin at the shipped hand that is nearest to them, where one is nearer than photos.
@@ -62,9 +62,9 @@ def choose_method(model: Model, pictures: Tensor, count: int) -> Choice:
     far = distance >= NEAR
     why = f"{count} pictures, {'far from' if far else 'near'} the model's faces ({distance:.2f})"
     if not far:
-        return Choice("look", "offsets", None, why)
+        return AdaptationPlan("look", "offsets", None, why)
     if count >= MANY and model.discriminator is not None:
-        return Choice("transfer", "all", None, why)
+        return AdaptationPlan("transfer", "all", None, why)
     start, nearest = None, distance
     for name, hand in shipped_hands(model).items():
         if (away := domain_distance(with_style(model, hand), pictures)) < nearest:
@@ -72,8 +72,8 @@ def choose_method(model: Model, pictures: Tensor, count: int) -> Choice:
     if start is not None:
         why += f", {nearest:.2f} from {start}"
     if count < SOME or model.discriminator is None:
-        return Choice("look", "affine", start, why)
-    return Choice("transfer", "affine", start, why)
+        return AdaptationPlan("look", "affine", start, why)
+    return AdaptationPlan("transfer", "affine", start, why)
 
 
 def choose_layers(model: Model, style: Style, pictures: Tensor) -> Style:

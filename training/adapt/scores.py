@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.recognition import SAME_PERSON, embed, identity_distance
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.style_distance import style_statistics
@@ -26,7 +26,7 @@ def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -
     z = torch.randn([count, model.generator.z_dim], generator=draw)
     parts = map_latents(model.generator, z, psi=0.8).split(16)
     plain = torch.cat([render(model.generator, part) for part in parts])
-    styled = torch.cat([render(model.generator, part, [Ingredient(style)]) for part in parts])
+    styled = torch.cat([render(model.generator, part, [AppliedStyle(style)]) for part in parts])
     wanted = style_statistics(pictures.to(plain))
     before = (style_statistics(plain) - wanted).square().sum()
     after = (style_statistics(styled) - wanted).square().sum()

@@ -12,7 +12,7 @@ from stylemix.faces.alignment import align_photo
 from stylemix.images.sources import list_images
 from stylemix.images.tensors import to_channels
 from stylemix.models.model import Model
-from stylemix.training.adapt.method import MANY, Choice, choose_method
+from stylemix.training.adapt.method import MANY, AdaptationPlan, choose_method
 from stylemix.training.data.dataset import ImageDataset
 
 MOST_FOR_LOOK = 256
@@ -44,7 +44,7 @@ def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
 
 def choose_pictures(
     method: str, paths: tuple[Path, ...], model: Model, align: bool | None
-) -> tuple[Choice, ImageDataset]:
+) -> tuple[AdaptationPlan, ImageDataset]:
     """The way to learn the style of pictures, and the pictures, cut for that.
 
     Args:
@@ -57,7 +57,7 @@ def choose_pictures(
     if method != "auto":
         cut = has_face and (method != "transfer" if align is None else align)
         parts = {"look": "offsets", "transfer": "all" if count >= MANY else "affine"}
-        choice = Choice(method, parts.get(method, "all"), None, "as asked")
+        choice = AdaptationPlan(method, parts.get(method, "all"), None, "as asked")
         return choice, read_pictures(paths, model, cut)
     cut = has_face if align is None else align
     dataset = read_pictures(paths, model, cut)

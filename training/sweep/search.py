@@ -21,7 +21,7 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_json
 from stylemix.io.journal import WorkFile
 from stylemix.training.config import TrainConfig
-from stylemix.training.loop import Outcome
+from stylemix.training.loop import TrainResult
 from stylemix.training.sweep.space import Vary
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ WORK_FILE = "sweep.sqlite"
 WORSE = "worse than half of the trials at this point"
 FAILURES = 3  # in a row end the sweep: the reason is hardly the settings
 OnFigures = Callable[[float, dict[str, float]], str]
-Train = Callable[[TrainConfig, Path, OnFigures], Outcome]
+Train = Callable[[TrainConfig, Path, OnFigures], TrainResult]
 
 
 @dataclass(frozen=True)

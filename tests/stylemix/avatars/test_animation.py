@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from stylemix.avatars.animation import EASINGS, Keyframe, Moment, between, draw, moments, plan
-from stylemix.avatars.inputs import Wanted
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.residual import Detail, blend_details
+from stylemix.inversion.residual import Residual, blend_details
 from stylemix.styles.style import Style, save_style
 from tests.support.models import tiny_model, trained_on, ws_of
 
@@ -87,23 +87,27 @@ def test_impossible_times_are_told(wrong):
 
 
 def test_one_person_in_one_style_comes_from_without(mixer):
-    keys = plan(mixer, ["seed:1"], [Wanted("shift")])
+    keys = plan(mixer, ["seed:1"], [StyleArgument("shift")])
     assert looks(keys) == [{"shift": 0}, {"shift": 0.8}]
     assert who(mixer, keys) == "11"
-    assert looks(plan(mixer, ["seed:1"], [Wanted("shift", 0.5)]))[1] == {"shift": 0.5}
-    assert looks(plan(mixer, ["seed:1"], [Wanted("shift")], strength=2))[1] == {"shift": 2}
-    assert looks(plan(mixer, ["seed:1"], [Wanted("shift", 0.5)], strength=2))[1] == {"shift": 1}
+    assert looks(plan(mixer, ["seed:1"], [StyleArgument("shift", 0.5)]))[1] == {"shift": 0.5}
+    assert looks(plan(mixer, ["seed:1"], [StyleArgument("shift")], strength=2))[1] == {"shift": 2}
+    assert looks(plan(mixer, ["seed:1"], [StyleArgument("shift", 0.5)], strength=2))[1] == {
+        "shift": 1
+    }
 
 
 def test_what_is_given_once_is_held(mixer):
-    keys = plan(mixer, ["seed:1", "seed:2"], [Wanted("shift")])
+    keys = plan(mixer, ["seed:1", "seed:2"], [StyleArgument("shift")])
     assert (who(mixer, keys), looks(keys)) == ("12", [{"shift": 0.8}] * 2)
-    keys = plan(mixer, ["seed:1"], [Wanted("shift"), Wanted("seed:5")])
+    keys = plan(mixer, ["seed:1"], [StyleArgument("shift"), StyleArgument("seed:5")])
     assert (who(mixer, keys), looks(keys)) == ("11", [{"shift": 0.8}, {"seed:5": 1}])
 
 
 def test_the_kth_person_is_in_the_kth_style(mixer):
-    keys = plan(mixer, ["seed:1", "seed:2", "seed:3"], [Wanted("shift"), Wanted("seed:5")])
+    keys = plan(
+        mixer, ["seed:1", "seed:2", "seed:3"], [StyleArgument("shift"), StyleArgument("seed:5")]
+    )
     assert who(mixer, keys) == "123"
     assert looks(keys) == [{"shift": 0.8}, {"seed:5": 1}, {"shift": 0.8}]
     assert looks(plan(mixer, ["seed:1", "seed:2"])) == [{}, {}]
@@ -113,9 +117,9 @@ def test_directions_go_to_and_fro_and_the_style_is_held(mixer):
     style = mixer.styles["shift"]
     keys = plan(mixer, ["seed:1"], [], {"yaw": (style, 2.0), "light": (style, -1.0)})
     assert looks(keys) == [{"yaw": -2, "light": 1}, {"yaw": 2, "light": -1}]
-    keys = plan(mixer, ["seed:1"], [Wanted("seed:5")], {"yaw": (style, 2.0)})
+    keys = plan(mixer, ["seed:1"], [StyleArgument("seed:5")], {"yaw": (style, 2.0)})
     assert looks(keys) == [{"seed:5": 1, "yaw": -2}, {"seed:5": 1, "yaw": 2}]
-    keys = plan(mixer, ["seed:1"], [Wanted("shift")], {"shift": (style, 1.0)})
+    keys = plan(mixer, ["seed:1"], [StyleArgument("shift")], {"shift": (style, 1.0)})
     assert [key.looks["shift"] for key in keys] == pytest.approx([-0.2, 1.8])
 
 
@@ -134,32 +138,32 @@ def pictures(mixer, keys, times):
 
 
 def test_ends_are_the_stills_and_the_middle_is_the_mean(mixer):
-    keys = plan(mixer, ["seed:1", "seed:2"], [Wanted("hand")])
+    keys = plan(mixer, ["seed:1", "seed:2"], [StyleArgument("hand")])
     found = pictures(mixer, keys, moments(2, 2, 1, loop=False, easing="linear"))
     one, two = mixer.people["seed:1"], mixer.people["seed:2"]
     mean = Latent((one.w + two.w) / 2, one.base)
     for image, person in zip(found, [one, mean, two], strict=True):
-        still = mixer.show(person, [mixer.ingredient(Wanted("hand"), person, None)])[0]
+        still = mixer.show(person, [mixer.ingredient(StyleArgument("hand"), person, None)])[0]
         assert torch.allclose(image, still, atol=1e-4)
     assert (found[0] - found[2]).abs().mean() > 0.05
 
 
 def test_styles_cross_fade(mixer):
-    keys = plan(mixer, ["seed:1"], [Wanted("shift"), Wanted("hand")])
+    keys = plan(mixer, ["seed:1"], [StyleArgument("shift"), StyleArgument("hand")])
     middle = pictures(mixer, keys, [Moment(0, 1, 0.5)])
-    parts = [Ingredient(mixer.styles["shift"], 0.4), Ingredient(mixer.styles["hand"], 0.5)]
+    parts = [AppliedStyle(mixer.styles["shift"], 0.4), AppliedStyle(mixer.styles["hand"], 0.5)]
     assert torch.allclose(middle, mixer.show(mixer.people["seed:1"], parts), atol=1e-5)
 
 
 def test_every_picture_of_a_batch_is_its_own(mixer):
     people = ["seed:1", "seed:2", "seed:3"]
     times = moments(3, fps=7, seconds=1)
-    for styles in ([], [Wanted("shift"), Wanted("hand")], [Wanted("seed:5")]):
+    for styles in ([], [StyleArgument("shift"), StyleArgument("hand")], [StyleArgument("seed:5")]):
         keys = plan(mixer, people, styles)
         for moment, image in zip(times, draw(mixer, keys, times), strict=True):
             frame = between(mixer, keys[moment.start], keys[moment.end], moment.along)
             parts = [
-                Ingredient(mixer.ingredient(Wanted(n), frame.person, None).style, amount)
+                AppliedStyle(mixer.ingredient(StyleArgument(n), frame.person, None).style, amount)
                 for n, amount in frame.looks.items()
             ]
             assert torch.allclose(image, mixer.show(frame.person, parts)[0], atol=1e-4)
@@ -172,10 +176,10 @@ def test_pictures_are_drawn_when_they_are_asked_for(mixer):
 
 
 def test_layers_confine_styles_and_directions(mixer):
-    keys = plan(mixer, ["seed:1"], [Wanted("shift")])
+    keys = plan(mixer, ["seed:1"], [StyleArgument("shift")])
     mixer.layers = "fine"
     got = pictures(mixer, keys, [Moment(1, 1)])
-    part = Ingredient(mixer.styles["shift"], 0.8, "fine")
+    part = AppliedStyle(mixer.styles["shift"], 0.8, "fine")
     assert torch.equal(got, mixer.show(mixer.people["seed:1"], [part]))
 
 
@@ -186,7 +190,7 @@ def detail_of(model, seed, share=0.1):
     weights = {"b8.conv0.weight": share * torch.randn_like(synthesis.b8.conv0.weight)}
     channels, size = synthesis.b16.conv1.weight.shape[0], synthesis.b16.conv1.noise_const.shape
     mask = (torch.rand([1, *size]) > 0.5).float()
-    return Detail(
+    return Residual(
         weights, torch.randn([channels, *size]), mask, torch.randn([synthesis.noise_size])
     )
 
@@ -222,7 +226,7 @@ def test_a_missing_detail_changes_nothing(model, network, swap):
     got = blend_details(network, *pair, 1 - near)
     assert torch.allclose(shown(model, ws, got), shown(model, ws, some), atol=1e-3)
     assert (shown(model, ws, some) - shown(model, ws, None)).abs().mean() > 0.01
-    only = Detail({"b8.conv0.weight": torch.ones_like(network.b8.conv0.weight)})
+    only = Residual({"b8.conv0.weight": torch.ones_like(network.b8.conv0.weight)})
     assert blend_details(network, None, only, 0.5).noise is None
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from stylemix.avatars.avatar import Avatar, Finish, describe, draw_avatar, likeness, weaker
+from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, draw_avatar, likeness, weaker
 from stylemix.avatars.derived_styles import blend_style
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import region_mask
 from stylemix.faces.templates import NO_TEMPLATE
@@ -29,7 +29,7 @@ def parts(model, person):
     """Most of another person, with a strength of its own."""
     style = blend_style(model.fingerprint, person.w, ws_of(model)[1], None)
     style.strength = 0.8
-    return [Ingredient(style)]
+    return [AppliedStyle(style)]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_the_guard_keeps_what_is_asked_for(model, person, parts, plain):
     full = likeness(model, plain)(draw_avatar(model, person, parts).image)
     shares = []
     for least in (full + 0.25 * (1 - full), full + 0.75 * (1 - full)):
-        avatar = draw_avatar(model, person, parts, Finish(min_identity=least))
+        avatar = draw_avatar(model, person, parts, AvatarOptions(min_identity=least))
         assert least <= avatar.identity < least + 0.02
         assert avatar.identity == pytest.approx(likeness(model, plain)(avatar.image), abs=1e-4)
         same = render(model.generator, person.w[None], weaker(parts, avatar.share))
@@ -59,7 +59,7 @@ def test_the_guard_keeps_what_is_asked_for(model, person, parts, plain):
 def test_the_guard_leaves_what_keeps_the_person(model, person, parts, plain):
     full = draw_avatar(model, person, parts)
     kept = likeness(model, plain)(full.image)
-    avatar = draw_avatar(model, person, parts, Finish(min_identity=kept - 0.05))
+    avatar = draw_avatar(model, person, parts, AvatarOptions(min_identity=kept - 0.05))
     assert avatar.share == 1
     assert avatar.identity == pytest.approx(kept, abs=1e-4)
     assert torch.equal(avatar.image, full.image)
@@ -71,7 +71,7 @@ def test_identity_is_one_for_the_same_picture(model, plain):
 
 def test_weaker_scales_what_counts(parts):
     assert [part.strength for part in weaker(parts, 0.5)] == [0.4]
-    assert [part.strength for part in weaker([Ingredient(parts[0].style, -2.0)], 0.5)] == [-1.0]
+    assert [part.strength for part in weaker([AppliedStyle(parts[0].style, -2.0)], 0.5)] == [-1.0]
 
 
 def test_kept_colours_are_those_of_the_face(model, person, parts, plain):
@@ -82,7 +82,7 @@ def test_kept_colours_are_those_of_the_face(model, person, parts, plain):
 
     taken = hues(draw_avatar(model, person, parts).image)
     half, kept = (
-        hues(draw_avatar(model, person, parts, Finish(keep_color=amount)).image)
+        hues(draw_avatar(model, person, parts, AvatarOptions(keep_color=amount)).image)
         for amount in (0.5, 1.0)
     )
     own = hues(plain)
@@ -92,7 +92,7 @@ def test_kept_colours_are_those_of_the_face(model, person, parts, plain):
 
 
 def test_the_guard_measures_what_is_seen(model, person, parts, plain):
-    finish = Finish(min_identity=0.9, keep_color=1.0)
+    finish = AvatarOptions(min_identity=0.9, keep_color=1.0)
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 16:48, :] = 1
     avatar = draw_avatar(model, person, parts, finish, mask)
@@ -107,10 +107,13 @@ def test_the_guard_measures_what_is_seen(model, person, parts, plain):
 @pytest.mark.parametrize(
     ("finish", "said"),
     [
-        (Finish(min_identity=1.5), "--min-identity 1.5"),
-        (Finish(keep_color=2), "--keep-color 2"),
-        (Finish(keep_color=float("nan")), "--keep-color nan"),
-        (Finish(regions=("eyes",)), "'eyes'; expected face, skin, hair, background or a picture"),
+        (AvatarOptions(min_identity=1.5), "--min-identity 1.5"),
+        (AvatarOptions(keep_color=2), "--keep-color 2"),
+        (AvatarOptions(keep_color=float("nan")), "--keep-color nan"),
+        (
+            AvatarOptions(regions=("eyes",)),
+            "'eyes'; expected face, skin, hair, background or a picture",
+        ),
     ],
 )
 def test_wishes_out_of_range_are_one_line(model, finish, said):
@@ -122,16 +125,20 @@ def test_wishes_out_of_range_are_one_line(model, finish, said):
 
 def test_a_model_without_faces_has_no_identity_to_keep(tmp_path):
     model = tiny_model(template=NO_TEMPLATE)
-    for finish in (Finish(min_identity=0.5), Finish(keep_color=0.5), Finish(regions=("hair",))):
+    for finish in (
+        AvatarOptions(min_identity=0.5),
+        AvatarOptions(keep_color=0.5),
+        AvatarOptions(regions=("hair",)),
+    ):
         with pytest.raises(StylemixError, match="says nothing about faces"):
             finish.check(model)
     (tmp_path / "mask.png").touch()
-    Finish(regions=(str(tmp_path / "mask.png"),)).check(model)
+    AvatarOptions(regions=(str(tmp_path / "mask.png"),)).check(model)
 
 
 def test_what_is_told_of_an_avatar(parts):
     avatar = Avatar(torch.zeros(1, 3, 4, 4), 0.5, 0.623)
     assert describe(avatar, parts) == "strength 0.40, identity 0.62"
     assert describe(avatar, 2 * parts) == "strength x 0.50, identity 0.62"
-    shares = [Ingredient(parts[0].style, 1.0, shares=(0.5,) * 10)]
+    shares = [AppliedStyle(parts[0].style, 1.0, shares=(0.5,) * 10)]
     assert describe(Avatar(avatar.image), shares) == "strength x 1.00"

@@ -5,7 +5,7 @@ import torch
 
 from stylemix.avatars.derived_styles import blend_style
 from stylemix.avatars.drawing import MEET_PX, draw_region
-from stylemix.avatars.render import Ingredient, prepare, render
+from stylemix.avatars.render import AppliedStyle, prepare, render
 from stylemix.faces.templates import NO_TEMPLATE
 from tests.support.models import tiny_model, ws_of
 
@@ -16,7 +16,7 @@ def pair():
     model = tiny_model(resolution=64)
     ws = ws_of(model)
     style = blend_style("base", ws[0], ws[1], None)
-    parts = [Ingredient(style)]
+    parts = [AppliedStyle(style)]
     return prepare(model.generator, ws[:1]), prepare(model.generator, ws[:1], parts)
 
 
@@ -57,7 +57,7 @@ def test_each_of_a_batch_has_its_own_mask():
     model = tiny_model(resolution=16)
     ws = ws_of(model, 2)
     other = ws_of(model, 1, seed=9)[0]
-    parts = [Ingredient(blend_style("base", ws[0], other, None))]
+    parts = [AppliedStyle(blend_style("base", ws[0], other, None))]
     masks = torch.cat([torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)])
     got = render(model.generator, ws, parts, mask=masks)
     assert torch.equal(got[0], render(model.generator, ws)[0])
@@ -68,7 +68,7 @@ def test_each_of_a_batch_has_its_own_mask():
 def test_every_architecture_and_shape(architecture):
     model = tiny_model(resolution=16, architecture=architecture, base=(4, 6), template=NO_TEMPLATE)
     ws = ws_of(model)
-    parts = [Ingredient(blend_style("base", ws[0], ws[1], None))]
+    parts = [AppliedStyle(blend_style("base", ws[0], ws[1], None))]
     mask = torch.zeros(1, 1, 16, 24)
     mask[..., 12:] = 1
     got = render(model.generator, ws[:1], parts, mask=mask)

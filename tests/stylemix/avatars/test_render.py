@@ -13,9 +13,9 @@ from stylemix.avatars.derived_styles import (
     look_factor,
     profile_style,
 )
-from stylemix.avatars.render import Ingredient, layer_indices, prepare, render
+from stylemix.avatars.render import AppliedStyle, layer_indices, prepare, render
 from stylemix.errors import StylemixError
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.models.model import Model
 from stylemix.styles.style import Style
 from tests.support.models import tiny_model, trained_on, ws_of
@@ -52,7 +52,7 @@ def everything(model: Model, seed: int = 0, amount: float = 0.3) -> Style:
     )
 
 
-def features(model: Model, ws: Tensor, *ingredients: Ingredient) -> dict[str, tuple[Tensor, ...]]:
+def features(model: Model, ws: Tensor, *ingredients: AppliedStyle) -> dict[str, tuple[Tensor, ...]]:
     """What each block gives on: its features and its picture."""
     found, hooks = {}, []
     for name, block in model.generator.synthesis.blocks().items():
@@ -81,36 +81,36 @@ def test_layer_indices():
 def test_no_style_and_strength_zero_give_the_plain_image_bitwise(model, ws):
     image = plain(model, ws)
     assert torch.equal(render(model.generator, ws), image)
-    assert torch.equal(render(model.generator, ws, [Ingredient(everything(model), 0.0)]), image)
+    assert torch.equal(render(model.generator, ws, [AppliedStyle(everything(model), 0.0)]), image)
 
 
 def test_strength_scales_each_part(model, ws):
     synthesis, style = model.generator.synthesis, everything(model)
     only = Style(style.base, shift=style.shift)
     expected = plain(model, ws + 0.4 * style.shift)
-    assert torch.allclose(render(model.generator, ws, [Ingredient(only, 0.4)]), expected)
+    assert torch.allclose(render(model.generator, ws, [AppliedStyle(only, 0.4)]), expected)
 
     only = Style(style.base, offsets=style.offsets)
     scaled = {name: 0.4 * value for name, value in style.offsets.items()}
     expected = synthesis(ws, noise_mode="const", styles_offset=scaled)
-    assert torch.allclose(render(model.generator, ws, [Ingredient(only, 0.4)]), expected)
+    assert torch.allclose(render(model.generator, ws, [AppliedStyle(only, 0.4)]), expected)
 
     only = Style(style.base, weights=style.weights)
     changed = copy.deepcopy(synthesis)
     for name, parameter in changed.named_parameters():
         parameter += 0.4 * style.weights[name]
     expected = changed(ws, noise_mode="const")
-    assert torch.allclose(render(model.generator, ws, [Ingredient(only, 0.4)]), expected)
+    assert torch.allclose(render(model.generator, ws, [AppliedStyle(only, 0.4)]), expected)
     assert (expected - plain(model, ws)).abs().mean() > 0.05
 
 
 def test_a_style_goes_by_its_own_advice_unless_told(model, ws):
     style = everything(model)
     style.strength, style.layers = 0.5, "fine"
-    told = render(model.generator, ws, [Ingredient(style, 0.5, "fine")])
-    assert torch.equal(render(model.generator, ws, [Ingredient(style)]), told)
-    assert not torch.equal(render(model.generator, ws, [Ingredient(style, 1.0)]), told)
-    assert not torch.equal(render(model.generator, ws, [Ingredient(style, layers="all")]), told)
+    told = render(model.generator, ws, [AppliedStyle(style, 0.5, "fine")])
+    assert torch.equal(render(model.generator, ws, [AppliedStyle(style)]), told)
+    assert not torch.equal(render(model.generator, ws, [AppliedStyle(style, 1.0)]), told)
+    assert not torch.equal(render(model.generator, ws, [AppliedStyle(style, layers="all")]), told)
 
 
 def test_two_styles_add_in_any_order(model, ws):
@@ -121,16 +121,16 @@ def test_two_styles_add_in_any_order(model, ws):
         offsets={k: v + 0.5 * two.offsets[k] for k, v in one.offsets.items()},
         weights={k: v + 0.5 * two.weights[k] for k, v in one.weights.items()},
     )
-    parts = [Ingredient(one), Ingredient(two, 0.5)]
+    parts = [AppliedStyle(one), AppliedStyle(two, 0.5)]
     both = render(model.generator, ws, parts)
     assert torch.allclose(both, render(model.generator, ws, parts[::-1]), atol=1e-5)
-    assert torch.allclose(both, render(model.generator, ws, [Ingredient(total)]), atol=1e-4)
+    assert torch.allclose(both, render(model.generator, ws, [AppliedStyle(total)]), atol=1e-4)
     assert (both - render(model.generator, ws, parts[:1])).abs().mean() > 0.05
 
 
 def test_fine_leaves_the_features_below_alone(model, ws):
     before = features(model, ws)
-    after = features(model, ws, Ingredient(everything(model), layers="fine"))
+    after = features(model, ws, AppliedStyle(everything(model), layers="fine"))
     for name in ("b4", "b8", "b16", "b32"):
         assert torch.equal(after[name][0], before[name][0])
     for name in ("b4", "b8", "b16"):  # the colours at 32 px share a w with the layers at 64
@@ -145,8 +145,8 @@ def test_coarse_leaves_the_parameters_above_alone(model, ws):
         part: {k: v for k, v in values.items() if k.startswith(("b4.", "b8."))}
         for part, values in (("offsets", style.offsets), ("weights", style.weights))
     }
-    expected = render(model.generator, ws, [Ingredient(Style(style.base, **kept))])
-    assert torch.equal(render(model.generator, ws, [Ingredient(only, layers="coarse")]), expected)
+    expected = render(model.generator, ws, [AppliedStyle(Style(style.base, **kept))])
+    assert torch.equal(render(model.generator, ws, [AppliedStyle(only, layers="coarse")]), expected)
 
 
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
@@ -156,18 +156,18 @@ def test_every_parameter_belongs_to_its_own_block(architecture):
     for name in style.weights:
         pixels = name.split(".")[0][1:]
         only = Style(style.base, weights={name: style.weights[name]})
-        there = render(model.generator, ws, [Ingredient(only, layers=f"{pixels}px")])
-        assert torch.equal(there, render(model.generator, ws, [Ingredient(only)]))
+        there = render(model.generator, ws, [AppliedStyle(only, layers=f"{pixels}px")])
+        assert torch.equal(there, render(model.generator, ws, [AppliedStyle(only)]))
         if pixels != "8":
             assert torch.equal(
-                render(model.generator, ws, [Ingredient(only, layers="8px")]), plain(model, ws)
+                render(model.generator, ws, [AppliedStyle(only, layers="8px")]), plain(model, ws)
             )
 
 
 def test_layers_by_pixels_and_by_number(model, ws):
     style = everything(model)
     images = [
-        render(model.generator, ws, [Ingredient(style, layers=layers)])
+        render(model.generator, ws, [AppliedStyle(style, layers=layers)])
         for layers in ("16-64px", "3-9", "middle,fine", "coarse")
     ]
     assert torch.equal(images[0], images[1])
@@ -178,7 +178,7 @@ def test_layers_by_pixels_and_by_number(model, ws):
 def test_render_changes_nothing_but_its_result(model, ws):
     before = {k: v.clone() for k, v in model.generator.state_dict().items()}
     latents = ws.clone()
-    image = render(model.generator, ws, [Ingredient(everything(model))])
+    image = render(model.generator, ws, [AppliedStyle(everything(model))])
     assert not image.requires_grad
     assert torch.equal(ws, latents)
     for name, value in model.generator.state_dict().items():
@@ -188,14 +188,14 @@ def test_render_changes_nothing_but_its_result(model, ws):
 @pytest.mark.parametrize("strength", [float("nan"), float("inf"), 101.0])
 def test_absurd_strengths_are_refused(model, ws, strength):
     with pytest.raises(StylemixError, match="expected -100 to 100"):
-        render(model.generator, ws, [Ingredient(everything(model), strength)])
+        render(model.generator, ws, [AppliedStyle(everything(model), strength)])
 
 
 def test_a_full_blend_is_the_other_picture(model, ws):
     style = blend_style("base", ws[0], ws[1], None)
-    image = render(model.generator, ws[:1], [Ingredient(style)])
+    image = render(model.generator, ws[:1], [AppliedStyle(style)])
     assert torch.allclose(image, plain(model, ws[1:]), atol=1e-5)
-    half = render(model.generator, ws[:1], [Ingredient(style, 0.5)])
+    half = render(model.generator, ws[:1], [AppliedStyle(style, 0.5)])
     assert torch.allclose(half, plain(model, ws.mean(dim=0, keepdim=True)), atol=1e-5)
 
 
@@ -203,12 +203,12 @@ def test_shares_scale_each_layer_by_itself(model, ws):
     style = everything(model)
     shares = [0.0] * 10
     shares[3:5], shares[7] = [0.4, 0.4], 2.0
-    got = render(model.generator, ws, [Ingredient(style, 0.5, "all", tuple(shares))])
-    parts = [Ingredient(style, 0.2, "3-4"), Ingredient(style, 1.0, "7")]
+    got = render(model.generator, ws, [AppliedStyle(style, 0.5, "all", tuple(shares))])
+    parts = [AppliedStyle(style, 0.2, "3-4"), AppliedStyle(style, 1.0, "7")]
     assert torch.allclose(got, render(model.generator, ws, parts), atol=1e-5)
     assert (got - plain(model, ws)).abs().mean() > 0.05
-    fine = render(model.generator, ws, [Ingredient(style, 0.5, "fine", tuple(shares))])
-    assert torch.equal(fine, render(model.generator, ws, [Ingredient(style, 1.0, "7")]))
+    fine = render(model.generator, ws, [AppliedStyle(style, 0.5, "fine", tuple(shares))])
+    assert torch.equal(fine, render(model.generator, ws, [AppliedStyle(style, 1.0, "7")]))
 
 
 def test_shares_pull_to_the_average_by_layer(model, ws):
@@ -217,7 +217,7 @@ def test_shares_pull_to_the_average_by_layer(model, ws):
     centre = model.generator.mapping.w_avg
     pulled = ws.clone()
     pulled[:, 0] = (ws[:, 0] + centre) / 2
-    got = render(model.generator, ws, [Ingredient(style, 1.0, "all", shares)])
+    got = render(model.generator, ws, [AppliedStyle(style, 1.0, "all", shares)])
     assert torch.allclose(got, plain(model, pulled), atol=1e-5)
 
 
@@ -227,9 +227,9 @@ def test_what_a_photo_changed_of_the_weights_is_pulled_as_its_latent_is(model, w
     full = {k: v.expand_as(model.generator.synthesis.get_parameter(k)) for k, v in change.items()}
     share = 1 - strength * (1 - psi)
     pulled = model.generator.mapping.w_avg.lerp(ws, share)
-    wanted = render(model.generator, pulled, (), Detail({k: share * v for k, v in full.items()}))
+    wanted = render(model.generator, pulled, (), Residual({k: share * v for k, v in full.items()}))
     style = Style("base", psi=psi)
-    got = render(model.generator, ws, [Ingredient(style, strength)], Detail(full))
+    got = render(model.generator, ws, [AppliedStyle(style, strength)], Residual(full))
     assert torch.allclose(got, wanted, atol=1e-5)
 
 
@@ -251,7 +251,7 @@ def test_a_profile_is_the_mean_difference_from_the_average(model, count):
     again = profile_style(model.generator, "base", others.flip(0).repeat(3, 1, 1), None)
     assert torch.allclose(style.shift, again.shift, atol=1e-6)
     average = model.generator.mapping.w_avg.repeat(1, 10, 1)
-    image = render(model.generator, average, [Ingredient(style)])
+    image = render(model.generator, average, [AppliedStyle(style)])
     assert torch.allclose(image, plain(model, others.mean(dim=0, keepdim=True)), atol=1e-4)
 
 
@@ -264,7 +264,7 @@ def test_a_generator_trained_on_is_a_style(model, ws):
     with torch.no_grad():
         theirs = plain(other, ws)
     assert (theirs - plain(model, ws)).abs().mean() > 0.02
-    assert torch.allclose(render(model.generator, ws, [Ingredient(style)]), theirs, atol=1e-4)
+    assert torch.allclose(render(model.generator, ws, [AppliedStyle(style)]), theirs, atol=1e-4)
     itself = generator_style(model.generator, model.fingerprint, model.generator, "same.pkl")
     assert not any(value.any() for value in itself.weights.values())
 
@@ -282,11 +282,11 @@ def test_a_look_keeps_the_features_of_a_photo_and_a_hand_draws_anew():
     generator, ws = model.generator, ws_of(model, 1)
     bias = generator.synthesis.b16.conv1.bias
     kept = torch.randn([len(bias), 16, 16], generator=torch.Generator().manual_seed(4))
-    detail = Detail(features=kept, mask=torch.ones(1, 16, 16))
+    detail = Residual(features=kept, mask=torch.ones(1, 16, 16))
     look = Style(model.fingerprint, weights={"b32.torgb.bias": torch.full([3], 0.1)})
     hand = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full_like(bias, 0.1)})
     for style, left in ((look, 1.0), (hand, 0.0)):
-        drawn = prepare(generator, ws, [Ingredient(style)], detail)
+        drawn = prepare(generator, ws, [AppliedStyle(style)], detail)
         assert float(drawn.kept.mask.max()) == left
-    half = prepare(generator, ws, [Ingredient(hand, 0.5)], detail)
+    half = prepare(generator, ws, [AppliedStyle(hand, 0.5)], detail)
     assert float(half.kept.mask.max()) == 0.5

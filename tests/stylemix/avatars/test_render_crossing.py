@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.derived_styles import person_style
-from stylemix.avatars.render import Ingredient, layer_indices, prepare, render
+from stylemix.avatars.render import AppliedStyle, layer_indices, prepare, render
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.residual import Detail, blend_details
+from stylemix.inversion.residual import Residual, blend_details
 from stylemix.models.model import Model
 from stylemix.styles.style import Style
 from tests.stylemix.avatars.test_render import everything
@@ -32,12 +32,12 @@ def detailed(model: Model, w: Tensor, seed: int, px: int = 16) -> Latent:
     channels = model.generator.config.channels(px)
     features = torch.randn([channels, px, px], generator=draw)
     mask = (torch.rand([1, px, px], generator=draw) > 0.5).float()
-    return Latent(w, model.fingerprint, detail=Detail(changes, features, mask))
+    return Latent(w, model.fingerprint, detail=Residual(changes, features, mask))
 
 
 def crossed(model: Model, person: Latent, other: Latent, layers: str) -> Tensor:
     style = person_style(model.generator, "base", person, other)
-    part = Ingredient(style, 1.0, layers, toward=other.detail or Detail())
+    part = AppliedStyle(style, 1.0, layers, toward=other.detail or Residual())
     return render(model.generator, person.w[None], [part], person.detail)
 
 
@@ -73,10 +73,10 @@ def test_layers_of_another_photo_bring_what_belongs_to_them(
     weights = {k: (two if theirs(k) else one).detail.weights[k] for k in one.detail.weights}
     w = one.w.clone()
     w[first : last + 1] = two.w[first : last + 1]
-    detail = Detail(weights)
+    detail = Residual(weights)
     if features != "none":
         kept = (one if features == "own" else two).detail
-        detail = Detail(weights, kept.features, kept.mask)
+        detail = Residual(weights, kept.features, kept.mask)
     expected = render(model.generator, w[None], (), detail)
     assert torch.allclose(crossed(model, one, two, layers), expected, atol=1e-3)
 
@@ -84,7 +84,7 @@ def test_layers_of_another_photo_bring_what_belongs_to_them(
 def test_half_of_another_photo_has_half_of_both_features(model, ws):
     one, two = detailed(model, ws[0], 1), detailed(model, ws[1], 2)
     style = person_style(model.generator, "base", one, two)
-    part = Ingredient(style, 0.5, "all", toward=two.detail)
+    part = AppliedStyle(style, 0.5, "all", toward=two.detail)
     got = render(model.generator, one.w[None], [part], one.detail)
     half = blend_details(model.generator.synthesis, one.detail, two.detail, 0.5)
     expected = render(model.generator, (one.w + two.w)[None] / 2, (), half)
@@ -93,14 +93,14 @@ def test_half_of_another_photo_has_half_of_both_features(model, ws):
 
 def test_a_hand_draws_anew_what_a_photo_kept(model, ws):
     person, style = detailed(model, ws[0], 1), everything(model)
-    bare = Detail(person.detail.weights)
-    half = Detail(bare.weights, person.detail.features, 0.5 * person.detail.mask)
+    bare = Residual(person.detail.weights)
+    half = Residual(bare.weights, person.detail.features, 0.5 * person.detail.mask)
     offsets = Style("base", offsets=style.offsets)
     for parts, detail in (
-        ([Ingredient(style, 1.0)], bare),
-        ([Ingredient(style, 0.5)], half),
-        ([Ingredient(style, 1.0, "fine")], person.detail),  # above the features
-        ([Ingredient(offsets, 1.0)], person.detail),
+        ([AppliedStyle(style, 1.0)], bare),
+        ([AppliedStyle(style, 0.5)], half),
+        ([AppliedStyle(style, 1.0, "fine")], person.detail),  # above the features
+        ([AppliedStyle(offsets, 1.0)], person.detail),
     ):
         got = render(model.generator, ws[:1], parts, person.detail)
         drawing = prepare(model.generator, ws[:1], parts, bare)

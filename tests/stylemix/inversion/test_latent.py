@@ -12,7 +12,7 @@ from stylemix.avatars.render import render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import FACES128
 from stylemix.inversion.latent import Latent, load_latent, save_latent
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.io import npz
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
@@ -167,7 +167,7 @@ def detail(model):
     features = torch.randn(8, 8, 8, generator=draw).half().float()
     mask = torch.zeros(1, 8, 8)
     mask[:, :, 4:] = 1
-    return Detail({k: v.half().float() for k, v in weights.items()}, features, mask)
+    return Residual({k: v.half().float() for k, v in weights.items()}, features, mask)
 
 
 def test_a_detail_comes_back(tmp_path, model, w, detail):
@@ -199,7 +199,7 @@ def test_kept_features_change_their_side_of_the_picture(model, w, detail):
 
 def test_kept_features_are_what_the_rest_draws_from(model, w):
     """Where the mask is 1, the layers before it no longer matter."""
-    detail = Detail({}, torch.randn(8, 8, 8), torch.ones(1, 8, 8))
+    detail = Residual({}, torch.randn(8, 8, 8), torch.ones(1, 8, 8))
     model.generator.synthesis.b4.torgb.weight.zero_()  # shares a w with b8.conv0
     other = w.clone()
     other[:2] += 1  # b4.conv1 and b8.conv0, behind which b8.conv1 is replaced
@@ -210,7 +210,7 @@ def test_kept_features_are_what_the_rest_draws_from(model, w):
 
 
 def test_changed_weights_are_the_generator_with_these_weights(model, w, detail):
-    got = render(model.generator, w[None], detail=Detail(detail.weights))
+    got = render(model.generator, w[None], detail=Residual(detail.weights))
     with torch.no_grad():
         model.generator.synthesis.b8.conv0.weight += detail.weights["b8.conv0.weight"]
     assert torch.allclose(got, render(model.generator, w[None]), atol=1e-6)

@@ -10,7 +10,7 @@ from stylemix.avatars.render import render
 from stylemix.inversion import projection
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import SHARE, unknown
-from stylemix.inversion.residual import Detail
+from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.networks.latents import map_latents
 
@@ -99,7 +99,7 @@ def test_other_latents_keep_their_pictures_while_a_photo_is_refined(model, pictu
         way = map_latents(model.generator, z, psi=0.5) - found.ws
         ws = found.ws + way * 2 / way.norm(dim=2, keepdim=True)
         before = render(model.generator, ws)
-        after = render(model.generator, ws, detail=Detail(found.details[0].weights))
+        after = render(model.generator, ws, detail=Residual(found.details[0].weights))
         return float((before - after).square().mean())
 
     assert drift(0.1) < 0.6 * drift(0.0)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stylemix.inversion.tuned_blocks import TunedBlocks, tuned_blocks
 from stylemix.models.model import Model
-from stylemix.networks.generator import Kept, SynthesisNetwork
+from stylemix.networks.generator import FeatureOverride, SynthesisNetwork
 from tests.support.models import tiny_model, ws_of
 
 pytestmark = pytest.mark.usefixtures("full_precision")
@@ -44,10 +44,12 @@ def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, hea
             alone.get_parameter(name).add_(change)
     features = torch.randn(3, network.config.channels(resolution // 2), *[resolution // 2] * 2)
     masks = torch.rand(2, 3, *[resolution // 2] * 2, generator=draw)
-    for kept in (None, Kept(features, masks)):
+    for kept in (None, FeatureOverride(features, masks)):
         images = blocks.draw([0, 1], kept)
         for i, alone in enumerate(own):
-            mine = None if kept is None else Kept(features[i : i + 1], masks[:, i : i + 1])
+            mine = (
+                None if kept is None else FeatureOverride(features[i : i + 1], masks[:, i : i + 1])
+            )
             wanted = alone(ws[i], noise_mode="const", kept=mine)
             assert torch.allclose(images[i], wanted, atol=1e-4)
     for i, alone in enumerate(own):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.attributes import MOST_LOGIT, readings, smile_log_odds
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.avatars import (
@@ -46,7 +46,7 @@ def plain(model, ws):
 
 def styled(model, ws, strength=1.0):
     styles = [load_style(name, model) for name in STYLES]
-    return torch.stack([render(model.generator, ws, [Ingredient(s, strength)]) for s in styles])
+    return torch.stack([render(model.generator, ws, [AppliedStyle(s, strength)]) for s in styles])
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +143,14 @@ def test_intervals():
 
 def test_edit_magnitude_sees_a_smile(model, ws):
     smile = load_style("smile", model)
-    less, more = (render(model.generator, ws, [Ingredient(smile, s)]) for s in (-2.0, 2.0))
+    less, more = (render(model.generator, ws, [AppliedStyle(smile, s)]) for s in (-2.0, 2.0))
     assert float(edit_magnitude(model, less, more, "smile").mean()) > 2
     assert float(edit_magnitude(model, less, less, "smile").abs().max()) == 0
 
 
 def test_edit_magnitude_sees_sure_smiles_grow(model, ws):
     smile = load_style("smile", model)
-    less, more = (render(model.generator, ws, [Ingredient(smile, s)]) for s in (2.0, 3.0))
+    less, more = (render(model.generator, ws, [AppliedStyle(smile, s)]) for s in (2.0, 3.0))
     before, after = (smile_log_odds(as_rgb(v), model.template) for v in (less, more))
     sure = (before > MOST_LOGIT) & (after > MOST_LOGIT)
     assert sure.sum() >= 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.inversion.portraits import read_portrait
 from stylemix.metrics.identity_judge import judged_embedding
 from stylemix.models.checkpoint import load_model
@@ -53,8 +53,8 @@ def test_the_same_person_in_other_colours_pose_and_expression_is_found(model, ws
     found = named_directions(model, ["smile", "yaw"])
     for images in (
         render(model.generator, other),
-        render(model.generator, ws, [Ingredient(found["smile"], 1.5)]),
-        render(model.generator, ws, [Ingredient(found["yaw"], 1.0)]),
+        render(model.generator, ws, [AppliedStyle(found["smile"], 1.5)]),
+        render(model.generator, ws, [AppliedStyle(found["yaw"], 1.0)]),
     ):
         nearest = (embed(model, images) @ plain.t()).argmax(dim=1)
         assert float((nearest == torch.arange(24)).float().mean()) >= 0.8

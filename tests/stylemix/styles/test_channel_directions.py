@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylemix.avatars.render import Ingredient, prepare
+from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.networks.latents import map_latents
@@ -21,7 +21,7 @@ def test_a_channel_moves_alone_by_its_deviations(model):
     style = channel_style(model, "b16.conv0", 5).check(model)
     ws = ws_of(model)
     before = prepare(model.generator, ws).styles
-    after = prepare(model.generator, ws, [Ingredient(style, 3.0)]).styles
+    after = prepare(model.generator, ws, [AppliedStyle(style, 3.0)]).styles
     z = torch.randn([4000, W_DIM], generator=torch.Generator().manual_seed(9))
     styles = model.generator.synthesis.styles(map_latents(model.generator, z))
     deviation = float(styles["b16.conv0"][:, 5].std())
@@ -39,7 +39,7 @@ def test_layers_confine_a_channel(model):
     ws = ws_of(model)
     before = prepare(model.generator, ws).styles["b16.conv0"]
     for layers, moves in (("16px", True), ("coarse", False)):
-        after = prepare(model.generator, ws, [Ingredient(style, 3.0, layers)]).styles
+        after = prepare(model.generator, ws, [AppliedStyle(style, 3.0, layers)]).styles
         assert bool((after["b16.conv0"] != before).any()) == moves
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
@@ -38,7 +38,7 @@ def sizes(model):
 def test_a_start_draws_what_the_style_draws(model, more):
     style, ws = a_style(model, **more), ws_of(model, 4)
     started = with_style(model, style)
-    wanted = render(model.generator, ws, [Ingredient(style)])
+    wanted = render(model.generator, ws, [AppliedStyle(style)])
     with torch.no_grad():
         drawn = started.generator.synthesis(ws, noise_mode="const")
         plain = model.generator.synthesis(ws, noise_mode="const")
@@ -59,8 +59,8 @@ def test_what_was_learned_comes_on_top(model):
     total, ws = added(model, started, learned, 0.7), ws_of(model, 4)
     assert (total.base, total.psi) == (model.fingerprint, 0.7)
     total.psi = learned.psi = 1.0  # only what weights and offsets do is compared here
-    wanted = render(started.generator, ws, [Ingredient(learned)])
-    assert torch.allclose(render(model.generator, ws, [Ingredient(total)]), wanted, atol=1e-4)
+    wanted = render(started.generator, ws, [AppliedStyle(learned)])
+    assert torch.allclose(render(model.generator, ws, [AppliedStyle(total)]), wanted, atol=1e-4)
     untouched = set(dict(model.generator.synthesis.named_parameters())) - set(total.weights)
     assert "b4.conv1.weight" in untouched
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.model import Model
@@ -47,7 +47,7 @@ def dataset(tmp_path_factory) -> ImageDataset:
 
 
 def images_of(model: Model, style: Style | None = None) -> Tensor:
-    parts = [] if style is None else [Ingredient(style)]
+    parts = [] if style is None else [AppliedStyle(style)]
     return render(model.generator, ws_of(model, 16), parts)
 
 

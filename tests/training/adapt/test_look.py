@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.metrics.style_distance import StyleMeter, style_distance
@@ -48,7 +48,7 @@ def chroma(images: Tensor) -> float:
 
 def before_and_after(model: Model, style: Style) -> tuple[Tensor, Tensor]:
     ws = ws_of(model, 8)
-    return render(model.generator, ws), render(model.generator, ws, [Ingredient(style)])
+    return render(model.generator, ws), render(model.generator, ws, [AppliedStyle(style)])
 
 
 @pytest.mark.slow

@@ -3,13 +3,18 @@
 import pytest
 import torch
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
 from stylemix.styles.style import Style
 from stylemix.training.adapt import method
-from stylemix.training.adapt.method import Choice, choose_layers, choose_method, domain_distance
+from stylemix.training.adapt.method import (
+    AdaptationPlan,
+    choose_layers,
+    choose_method,
+    domain_distance,
+)
 from tests.support.images import flat_drawings
 from tests.support.models import tiny_model, ws_of
 
@@ -59,7 +64,7 @@ def test_without_a_discriminator_there_is_no_transfer(monkeypatch):
     monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
     model = tiny_model(discriminator=False)
     choice = choose_method(model, torch.zeros([1, 3, 32, 32]), 1000)
-    assert choice == Choice("look", "affine", None, choice.why)
+    assert choice == AdaptationPlan("look", "affine", None, choice.why)
 
 
 @pytest.mark.parametrize(("away", "wanted"), [(0.4, "near"), (0.6, None)])
@@ -87,7 +92,7 @@ def test_layers_that_only_harm_are_left_to_the_base():
         if name in ("b4.conv1.weight", "b8.conv0.weight", "b8.conv1.weight")
     }
     ws = ws_of(model, 16, seed=3)
-    wanted = render(model.generator, ws, [Ingredient(Style(model.fingerprint, weights=good))])
+    wanted = render(model.generator, ws, [AppliedStyle(Style(model.fingerprint, weights=good))])
     style = Style(model.fingerprint, weights=good | broken)
     assert choose_layers(model, style, wanted).layers == "16-32px"
     whole = Style(model.fingerprint, weights=good)

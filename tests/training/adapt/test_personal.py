@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.training.adapt import personal
@@ -48,7 +48,7 @@ def error(images, photos):
 def test_at_full_strength_everybody_becomes_the_person(model, style, photos):
     ws = ws_of(model, 3, seed=9)
     plain, half, whole = (
-        render(model.generator, ws, [Ingredient(style, strength)]) for strength in (0, 0.5, 1)
+        render(model.generator, ws, [AppliedStyle(style, strength)]) for strength in (0, 0.5, 1)
     )
     assert torch.allclose(whole, whole[:1].expand_as(whole), atol=1e-4)
     assert error(whole, photos) < error(half, photos) < error(plain, photos)
@@ -57,9 +57,9 @@ def test_at_full_strength_everybody_becomes_the_person(model, style, photos):
 
 def test_weights_bring_what_the_latents_lack(model, style, photos):
     ws = ws_of(model, 1)
-    whole = error(render(model.generator, ws, [Ingredient(style)]), photos)
+    whole = error(render(model.generator, ws, [AppliedStyle(style)]), photos)
     style.weights = {}
-    assert whole < 0.7 * error(render(model.generator, ws, [Ingredient(style)]), photos)
+    assert whole < 0.7 * error(render(model.generator, ws, [AppliedStyle(style)]), photos)
 
 
 def test_the_style_is_of_its_base_and_noise_stays(model, style):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stylemix.avatars.render import Ingredient, render
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
@@ -27,7 +27,7 @@ def style(model) -> Style:
 
 @pytest.fixture(scope="module")
 def pictures(model, style) -> Tensor:
-    return render(model.generator, 0.8 * ws_of(model, 24, seed=11), [Ingredient(style)])
+    return render(model.generator, 0.8 * ws_of(model, 24, seed=11), [AppliedStyle(style)])
 
 
 def test_no_change_scores_zero_exactly(model, pictures):

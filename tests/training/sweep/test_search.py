@@ -9,7 +9,7 @@ import torch
 
 from stylemix.errors import StylemixError
 from stylemix.io.journal import open_work
-from stylemix.training.loop import Outcome
+from stylemix.training.loop import TrainResult
 from stylemix.training.sweep.report import table
 from stylemix.training.sweep.search import (
     WORK_FILE,
@@ -152,7 +152,7 @@ def test_a_failure_is_one_trial(error, reason, tmp_path):
         if error is not None:
             raise error
         (folder / "metrics.jsonl").write_text('{"Progress/kimg": 4, "FD-Toy": null}\n')
-        return Outcome(folder, 4)
+        return TrainResult(folder, 4)
 
     trials = run(replace(PLAN, trials=5), tmp_path, sometimes)
     assert [trial.state == "failed" for trial in trials] == [False, False, True, False, False]
