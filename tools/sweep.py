@@ -15,11 +15,12 @@ from stylemix.errors import StylemixError
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.tools.train import TEMPLATES
 from stylemix.tools.train_options import SectionedCommand, config_options
-from stylemix.training.config import MAY_CHANGE, TrainConfig
+from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
+from stylemix.training.settings import SETTINGS
 from stylemix.training.sweep.report import by_figure, duration, table, write_report
 from stylemix.training.sweep.search import (
     WORK_FILE,
@@ -34,7 +35,7 @@ from stylemix.training.sweep.space import parse_space, shown
 
 SNAPSHOTS = 5  # of a trial, when --snapshot-kimg is not given
 # What the same sweep may be given anew: these change no figure.
-FREE = set(MAY_CHANGE) - {
+FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     "kimg", "snapshot_kimg", "metrics", "metrics_count", "early_stop", "rollbacks", "precision",
 }  # fmt: skip
 

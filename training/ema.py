@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.state import TrainState
 
 
-def ema_beta(config: TrainConfig, cur_nimg: int) -> float:
+def ema_beta(config: ResolvedConfig, cur_nimg: int) -> float:
     """Weight of the average before a step that ended at `cur_nimg` images.
 
     The half-life is `ema_kimg`, at most `ema_rampup` times the images seen.
     """
-    assert config.batch is not None
     half_life = config.value("ema_kimg", cur_nimg) * 1000
     if config.ema_rampup:
         half_life = min(half_life, cur_nimg * config.ema_rampup)
@@ -21,7 +20,7 @@ def ema_beta(config: TrainConfig, cur_nimg: int) -> float:
 
 
 @torch.no_grad()
-def update_ema(state: TrainState, config: TrainConfig) -> None:
+def update_ema(state: TrainState, config: ResolvedConfig) -> None:
     """Moves the averaged generator towards the current one; its buffers are copied.
 
     Of the strengths of noise the magnitudes are averaged: their signs mean nothing, so a strength

@@ -22,7 +22,7 @@ from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_text
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.state import Counters, TrainState
 
 Stats = dict[str, list[Tensor]]
@@ -35,7 +35,7 @@ def add(stats: Stats, name: str, value: Tensor) -> None:
 
 
 def report(
-    state: TrainState, config: TrainConfig, stats: Stats, timing: Timing
+    state: TrainState, config: ResolvedConfig, stats: Stats, timing: Timing
 ) -> dict[str, float]:
     """One line of means, which empties `stats`: losses, rates, time and memory."""
     counters = state.counters
@@ -144,7 +144,7 @@ def snapshot_name(cur_nimg: int) -> str:
 def save_snapshot(
     folder: Path,
     state: TrainState,
-    config: TrainConfig,
+    config: ResolvedConfig,
     template: Template,
     data: str,
     labels: Tensor | None = None,

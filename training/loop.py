@@ -89,9 +89,6 @@ def train(
     check_template(template, config.generator(dataset.c_dim))
     if progress and ranks.lead:
         print(forecast(config, dataset.c_dim, ranks.world, device), file=sys.stderr)
-    assert config.batch is not None
-    assert config.kimg is not None
-    assert config.ada_kimg is not None
     batch, total = config.batch, round(config.kimg * 1000)
     keeper = Recorder(folder, state, run, ranks, template, data, dataset, evaluation, progress)
     heartbeat = Heartbeat(ranks, config.timeout)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stylemix.training import log
 from stylemix.training.augment.pipe import PIPES
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.distributed import Ranks
 from stylemix.training.feature_discriminator import d_hinge, g_hinge
 from stylemix.training.heartbeat import Heartbeat
@@ -60,7 +60,7 @@ class Step:
     def __init__(
         self,
         state: TrainState,
-        config: TrainConfig,
+        config: ResolvedConfig,
         stats: log.Stats,
         ranks: Ranks | None = None,
         all_labels: Tensor | None = None,
@@ -77,7 +77,6 @@ class Step:
     def __call__(self, draws: StepRandom, batches: Sequence[Batch]) -> None:
         """All phases that are due after `draws.cur_nimg` images, on this rank's parts."""
         state, config, nimg = self.state, self.config, draws.cur_nimg
-        assert config.batch is not None
         index = nimg // config.batch
         state.set_rates(config)
         state.thaw(config)
@@ -198,7 +197,6 @@ class Step:
         penalty = (lengths - self.state.path_length_mean).square().mean()
         sums.add("length", lengths.mean() * part.weight)
         sums.add("penalty", penalty * part.weight)
-        assert self.config.path_length_weight is not None
         return penalty * (self.config.path_length_weight * self.config.g_reg_interval)
 
     def _d_main(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
@@ -268,7 +266,6 @@ class Step:
         ws: Tensor = mapping(draws.normal(f"{name} z", part, width).to(self.device), c)
         if sums is not None:
             sums.add("w", ws[:, 0].mean(dim=0) * part.weight)
-        assert self.config.style_mixing is not None
         cutoff = draws.cutoff(f"{name} mix", self.config.style_mixing, ws.shape[1])
         if cutoff is not None:
             other = mapping(draws.normal(f"{name} z2", part, width).to(self.device), c)
@@ -304,7 +301,6 @@ class Step:
         torch.manual_seed(draws.key(f"{name} augment"))
         p = self.state.counters.augment_p
         images = self.pipe(images, p, part=(part.start, part.total))
-        assert self.config.mbstd_group is not None
         order = cells(len(part), self.config.mbstd_group).to(self.device)
         c = None if c is None else c[order]
         images = images[order]

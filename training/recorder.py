@@ -115,7 +115,7 @@ class Recorder:
         if not self.bar.disable:
             self.bar.set_postfix_str(words)
         elif self.talks:
-            left = timedelta(seconds=round(pace * max((self.config.kimg or 0) - kimg, 0)))
+            left = timedelta(seconds=round(pace * max(self.config.kimg - kimg, 0)))
             self.say(f"{words}, {left} left")
 
     def save(self, now: bool) -> None:

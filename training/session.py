@@ -16,7 +16,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
-from stylemix.training.config import TrainConfig, continued
+from stylemix.training.config import ResolvedConfig, TrainConfig, continued
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
@@ -42,7 +42,7 @@ def begin(
     """
     config = asked.resolve(ranks.world, device.type)
     # Processors may differ, and with them the automatic precision: the first one decides for all.
-    config = TrainConfig(**json.loads(ranks.broadcast_text(json.dumps(asdict(config)))))
+    config = ResolvedConfig(**json.loads(ranks.broadcast_text(json.dumps(asdict(config)))))
     tensors: dict[str, Tensor] = {}
     word: dict[str, Any] = {}
     model: Model | None = None
@@ -144,7 +144,7 @@ def describe(run: Run) -> dict[str, Any]:
     return asdict(run.config)
 
 
-def _fromrgb_at(config: TrainConfig, model: Model) -> str:
+def _fromrgb_at(config: ResolvedConfig, model: Model) -> str:
     """Blocks of the discriminator that take a reduced image, too; "auto": where the model began.
 
     That is where blocks are added above its discriminator, and where it grew itself.
@@ -172,7 +172,7 @@ def _common_names(state: TrainState, model: Model) -> list[str]:
     return sorted(names)
 
 
-def _transfer(state: TrainState, model: Model, config: TrainConfig) -> None:
+def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
     """Starts from a model: generator from its average, discriminator where the file has one."""
     source = config.transfer
     done = transfer(model.generator.state_dict(), state.generator)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.feature_discriminator import FeatureDiscriminator
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
@@ -56,7 +56,7 @@ class TrainState:
     feature_discriminator: FeatureDiscriminator | None = None
 
     @classmethod
-    def create(cls, config: TrainConfig, c_dim: int, device: torch.device) -> TrainState:
+    def create(cls, config: ResolvedConfig, c_dim: int, device: torch.device) -> TrainState:
         """Fresh networks and optimizers for a resolved config, seeded by config.seed."""
         torch.manual_seed(config.seed)
         generator = _placed(Generator(config.generator(c_dim)), device)
@@ -88,7 +88,7 @@ class TrainState:
             if old:
                 optimizer.add_param_group({"params": old, "kind": "transferred"})
 
-    def thaw(self, config: TrainConfig) -> None:
+    def thaw(self, config: ResolvedConfig) -> None:
         """Lets learn what may learn now: all but what stays, and what is held for a while."""
         held = set(self.counters.transferred) if not self._transfer_rate(config) else set()
         for name, parameter in self.generator.named_parameters():
@@ -104,10 +104,10 @@ class TrainState:
         if self.feature_discriminator is not None:
             self.feature_discriminator.requires_grad_(False)
 
-    def _transfer_rate(self, config: TrainConfig) -> float:
+    def _transfer_rate(self, config: ResolvedConfig) -> float:
         return config.value("transfer_lr", self.counters.cur_nimg)
 
-    def set_rates(self, config: TrainConfig) -> None:
+    def set_rates(self, config: ResolvedConfig) -> None:
         """Gives Adam the rates of the moment.
 
         They are corrected for lazy regularisation every k steps (StyleGAN2, appendix B): such a
