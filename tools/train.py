@@ -18,8 +18,7 @@ from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import open_dataset
-from stylemix.training.distributed import join, local_device
-from stylemix.training.launch import is_rank, launch
+from stylemix.training.distributed import is_rank, join, launch, local_device
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 

@@ -23,7 +23,6 @@ from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.loader import Loader
 from stylemix.training.distributed import Ranks
-from stylemix.training.ema import update_ema
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
 from stylemix.training.heartbeat import Heartbeat
@@ -32,6 +31,7 @@ from stylemix.training.microbatches import StepRandom, parts_of
 from stylemix.training.phases import Step, batches
 from stylemix.training.recorder import Recorder
 from stylemix.training.session import begin
+from stylemix.training.state import update_ema
 
 STOPPED = "asked to stop"
 INTERVAL = 4  # steps between adjustments of the augmentation, and looks at losses and signals
