@@ -100,7 +100,7 @@ def sweep_command(
       stylemix sweep faces.zip --held-out val.zip --resolution 64 --kimg 20 --trials 12 \\
         --vary lr=0.0005..0.005:log --vary r1_gamma=0.02..2:log --output runs/sweep
     """
-    _need_optuna()
+    _need_packages()
     base = _base(settings, held_out)
     plan = Plan(base, parse_space(vary, base), trials, startup, not no_prune)
     name = data_name or Path(data[0]).name.split(".")[0] or "data"
@@ -125,12 +125,13 @@ def sweep_command(
     click.echo(found["command"])
 
 
-def _need_optuna() -> None:
+def _need_packages() -> None:
     try:
+        import matplotlib  # noqa: F401
         import optuna  # noqa: F401
     except ImportError as error:
         raise StylemixError(
-            "got no optuna, which a sweep needs; run: pip install 'stylemix[sweep]'"
+            f"got no {error.name}, which a sweep needs; run: pip install 'stylemix[sweep]'"
         ) from error
 
 
