@@ -20,6 +20,7 @@ from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
+from stylemix.training.session import TrainingData
 from stylemix.training.settings import SETTINGS
 from stylemix.training.sweep.report import by_figure, duration, table, write_report
 from stylemix.training.sweep.search import (
@@ -219,7 +220,5 @@ class Runner:
         names = [vary.name for vary in self.plan.space]
         values = ", ".join(f"{name} {shown(getattr(config, name))}" for name in names)
         click.echo(f"{folder.name} of {self.plan.trials}: {values}", err=True)
-        return train(
-            config, self.dataset(config.mirror), folder, self.device, self.template, self.name,
-            held_out=self.held_out, on_figures=on_figures,
-        )  # fmt: skip
+        data = TrainingData(self.dataset(config.mirror), self.template, self.name, self.held_out)
+        return train(config, data, folder, self.device, on_figures=on_figures)

@@ -46,11 +46,15 @@ def batches(
     parts: Sequence[Microbatch], pixels: Tensor, labels: Tensor | None, device: torch.device
 ) -> list[Batch]:
     """A rank's images uint8 [N, C, H, W] and labels [N, c_dim] as its parts, on a device."""
+    if device.type == "cuda":  # from pinned memory a copy waits for nothing
+        pixels = pixels.pin_memory()
+        labels = None if labels is None else labels.pin_memory()
     first, out = parts[0].start, []
     for part in parts:
         own = slice(part.start - first, part.stop - first)
         reals = pixels[own].to(device, non_blocking=True).float() / 127.5 - 1
-        out.append(Batch(part, reals, None if labels is None else labels[own].to(device)))
+        c = None if labels is None else labels[own].to(device, non_blocking=True)
+        out.append(Batch(part, reals, c))
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,35 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE, Template
+from stylemix.metrics.extractors import PictureSet
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig, TrainConfig, continued
+from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from.
+
+    Args:
+        images: the real ones.
+        template: how their faces are aligned; stored in the model.
+        name: for the model card.
+        held_out: images that the metrics compare with; None for the training images.
+    """
+
+    images: PixelDataset
+    template: Template = NO_TEMPLATE
+    name: str = ""
+    held_out: PictureSet | None = None
 
 
 def begin(

@@ -51,8 +51,8 @@ def toy(monkeypatch):
     """The command with `Training` in place of the real one; collects what it was given."""
     given = []
 
-    def train(config, dataset, folder, device, template, data, **rest):
-        given.append((config, dataset, template, data))
+    def train(config, data, folder, device, **rest):
+        given.append((config, data.images, data.template, data.name))
         return Training()(config, folder, rest["on_figures"])
 
     monkeypatch.setattr(sweep, "train", train)
