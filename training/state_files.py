@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
-from stylemix.training.config import TrainConfig, changed
+from stylemix.training.config import ResolvedConfig, TrainConfig, changed
 from stylemix.training.state import TrainState
 
 FORMAT = "stylemix-train-state"
@@ -30,7 +30,7 @@ class Run:
     """What a run was started with: the settings asked for, the data, and the sizes' labels."""
 
     asked: TrainConfig
-    config: TrainConfig  # resolved
+    config: ResolvedConfig
     data: str  # fingerprint
 
 
