@@ -15,11 +15,12 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import load_model
+from stylemix.models.container import Damaged
 from stylemix.models.model import Model
 from stylemix.training.config import TrainConfig, continued
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
-from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
+from stylemix.training.state_files import Run, read_state, save_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
