@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
-from stylemix.io.assets import ASSETS
+from stylemix.io.assets import ASSETS, frozen_network
 from stylemix.models.container import ENCODER, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig
@@ -101,14 +101,7 @@ def _sizes(model: Model) -> dict[str, object]:
 def shipped_encoder(model: Model) -> Encoder | None:
     """The encoder that comes with the package for this model; None for other models."""
     path = SHIPPED / f"{model.fingerprint}.safetensors"
-    return _cached(path, model) if path.is_file() else None
-
-
-_LOADED: dict[tuple[str, str], Encoder] = {}
-
-
-def _cached(path: Path, model: Model) -> Encoder:
-    key = (model.fingerprint, str(model.generator.mapping.w_avg.device))
-    if key not in _LOADED:
-        _LOADED[key] = load_encoder(path, model)
-    return _LOADED[key]
+    if not path.is_file():
+        return None
+    device = model.generator.mapping.w_avg.device
+    return frozen_network(path.stem, device, lambda: load_encoder(path, model))
