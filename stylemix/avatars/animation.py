@@ -11,7 +11,7 @@ from torch import Tensor
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.render import render
-from stylemix.errors import StylemixError
+from stylemix.errors import check_range
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import blend_details
 from stylemix.styles.style import Style
@@ -73,8 +73,7 @@ def plan(
 def check_times(seconds: float, hold: float) -> None:
     """Raises StylemixError for times that cannot be; commands call it before long work."""
     for name, value in (("seconds", seconds), ("hold", hold)):
-        if not 0 <= value <= LONGEST:  # so written that NaN is refused as well
-            raise StylemixError(f"got --{name} {value:g}; expected 0 to {LONGEST:g}; change it")
+        check_range(f"--{name}", value, 0, LONGEST)
 
 
 def moments(

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_range
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
 from stylemix.models.container import STYLE, read, to_float, write
@@ -132,11 +132,8 @@ def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
 
 def check_strength(strength: float) -> None:
     """Raises StylemixError for a strength that is no number, or beyond all reason."""
-    if not abs(strength) <= MOST_STRENGTH:  # so written that NaN is refused as well
-        raise StylemixError(
-            f"got strength {strength}; expected {-MOST_STRENGTH:.0f} to {MOST_STRENGTH:.0f}, "
-            "1 for a style as it was made; change it"
-        )
+    note = ", 1 for a style as it was made"
+    check_range("strength", strength, -MOST_STRENGTH, MOST_STRENGTH, note)
 
 
 def check_style_path(path: str | os.PathLike[str]) -> None:
