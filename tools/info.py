@@ -12,12 +12,12 @@ from subprocess import CalledProcessError
 
 import click
 import torch
-from safetensors import safe_open
 
 from stylemix import __version__
 from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import find_model, shipped_models
-from stylemix.models.header import Header, parse_header, parse_json
+from stylemix.models.container import MODEL, read
+from stylemix.models.header import parse_header
 from stylemix.ops import jit, toolchain
 from stylemix.styles.style import find_style, load_style, shipped_directions, shipped_styles
 
@@ -136,17 +136,11 @@ def _cuda() -> str:
 
 
 def _model(file: Path) -> str:
-    header = _header(file)
+    header = parse_header(read(file).expect(MODEL).header, str(file))
     kept = "generator and discriminator" if header.discriminator else "generator"
     sizes = header.generator
     colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
     return f"{sizes.size_text}{colours}, {kept}, {_size(file)}, {header.fingerprint}"
-
-
-def _header(file: Path) -> Header:
-    with safe_open(file, framework="pt") as handle:
-        data = handle.metadata() or {}
-    return parse_header(parse_json(data.get("config"), str(file)), str(file))
 
 
 def _size(file: Path) -> str:

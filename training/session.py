@@ -17,12 +17,13 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.metrics.extractors import PictureSet
 from stylemix.models.checkpoint import load_model
+from stylemix.models.container import Damaged
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig, TrainConfig, continued
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
-from stylemix.training.state_files import Damaged, Run, read_state, save_state, state_files
+from stylemix.training.state_files import Run, read_state, save_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"

@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.io.atomic import atomic_write
+from stylemix.models.container import Damaged, read_safetensors, write_safetensors
 from stylemix.training.config import ResolvedConfig, TrainConfig, changed
 from stylemix.training.state import TrainState
 
@@ -47,8 +45,7 @@ def save_state(folder: Path, state: TrainState, run: Run) -> Path:
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors().items()}
     header["sha256"] = checksum(header, tensors)
     path = folder / f"state-{state.counters.cur_nimg:012d}.safetensors"
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    write_safetensors(path, header, tensors)
     for old in state_files(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -67,23 +64,15 @@ def read_state(
     Raises Damaged for a file that is not whole, StylemixError for one of another run.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header, tensors = read_safetensors(path)
         if checksum(header, tensors) != header["sha256"]:
-            raise Damaged(path, "its checksum is wrong")
+            raise ValueError("its checksum is wrong")
         _check(path, header, asked, data)
         parsed = {key: json.loads(header[key]) for key in ("asked", "config", "counters")}
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise Damaged(path, str(error)) from error
+    except (Damaged, KeyError, ValueError) as error:
+        reason = error.__cause__ or error
+        raise Damaged(f"got a damaged training state {path} ({reason})") from error
     return tensors, parsed
-
-
-class Damaged(StylemixError):
-    """A state file that is cut short or altered."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"got a damaged training state {path} ({reason})")
 
 
 def checksum(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

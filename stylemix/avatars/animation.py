@@ -12,7 +12,7 @@ from torch import Tensor
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput, enlarge
 from stylemix.avatars.render import render
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_range
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import blend_details
@@ -136,8 +136,7 @@ def read_animation(
 def check_times(seconds: float, hold: float) -> None:
     """Raises StylemixError for times that cannot be; called before long work."""
     for name, value in (("seconds", seconds), ("hold", hold)):
-        if not 0 <= value <= MAX_SECONDS:  # NaN is refused, too
-            raise StylemixError(f"got --{name} {value:g}; expected 0 to {MAX_SECONDS:g}; change it")
+        check_range(f"--{name}", value, 0, MAX_SECONDS)
 
 
 def moments(

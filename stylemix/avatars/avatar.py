@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stylemix.avatars.identity_guard import check_identity, find_share
 from stylemix.avatars.render import AppliedStyle, render
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_range
 from stylemix.faces.recognition import embed, identity_kept
 from stylemix.faces.regions import REGIONS, region_mask
 from stylemix.images.lab import keep_colors
@@ -38,11 +38,8 @@ class AvatarOptions:
         """Raises StylemixError for values out of range, or that a model cannot fulfil."""
         if self.min_identity is not None:
             check_identity(self.min_identity)
-        if not 0 <= self.keep_color <= 1:
-            raise StylemixError(
-                f"got --keep-color {self.keep_color:g}; expected 0 (the style's colours) to 1 (the "
-                "person's); change it"
-            )
+        note = ", 0 for the style's colours, 1 for the person's"
+        check_range("--keep-color", self.keep_color, 0, 1, note)
         for name in set(self.regions) - set(REGIONS):
             if not Path(name).is_file():
                 raise StylemixError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.io.assets import Weights, load_weights
+from stylemix.io.assets import Weights, frozen_network, load_weights
 
 Array = NDArray[np.float64]
 
@@ -98,15 +97,15 @@ class Stage(nn.Module):
         return (score.softmax(dim=1)[:, 1], *rest)
 
 
-class FaceDetector:
+class FaceDetector(nn.Module):
     """Finds faces in a picture; the same picture always gives the same numbers on one device."""
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        self.device = torch.device(device)
+    def __init__(self) -> None:
+        super().__init__()
         weights = load_weights("mtcnn")
-        self.propose = Stage(weights, "pnet.", (2, 0, 0)).to(self.device)
-        self.refine = Stage(weights, "rnet.", (3, 3, 0)).to(self.device)
-        self.output = Stage(weights, "onet.", (3, 3, 2, 0)).to(self.device)
+        self.propose = Stage(weights, "pnet.", (2, 0, 0))
+        self.refine = Stage(weights, "rnet.", (3, 3, 0))
+        self.output = Stage(weights, "onet.", (3, 3, 2, 0))
 
     def detect(self, image: Image.Image) -> list[Face]:
         """The faces of an upright photo, largest first; doubtful ones only if none is clear.
@@ -127,7 +126,7 @@ class FaceDetector:
         border = round(pad * max(size))
         pixels = np.asarray(small, dtype=np.float32)
         pixels = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="symmetric")
-        tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.device)
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(next(self.buffers()).device)
         boxes, scores, points = self._cascade((tensor - 127.5) / 128)
         ratio = np.array([image.width / size[0], image.height / size[1]])
         boxes = (boxes - border) * np.tile(ratio, 2)
@@ -206,12 +205,7 @@ def _points(places: Array, boxes: Array) -> Array:
 
 def load_detector(device: str | torch.device = "cpu") -> FaceDetector:
     """The detector, loaded once for each device."""
-    return _cached(str(device))
-
-
-@lru_cache(maxsize=2)
-def _cached(device: str) -> FaceDetector:
-    return FaceDetector(device)
+    return frozen_network("mtcnn", device, FaceDetector)
 
 
 def regress(boxes: Array, offsets: Array) -> Array:

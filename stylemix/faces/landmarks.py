@@ -6,15 +6,13 @@ convolutions). Nothing in the project optimises them, so they may judge what it 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
-from stylemix.io.assets import load_weights
+from stylemix.io.assets import frozen_network, load_weights
 
 SIZE = 112  # px of the crops
 MEAN_COLOUR = (122.782, 117.001, 104.298)
@@ -73,10 +71,9 @@ def _same(x: Tensor, stride: int) -> Tensor:
     return functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
 
 
-@lru_cache(maxsize=4)
-def load_reader(name: str, device: str = "cpu") -> FaceReader:
+def load_reader(name: str, device: str | torch.device = "cpu") -> FaceReader:
     """A network by name, loaded once for each device, in evaluation mode and without gradients."""
-    return FaceReader(name).eval().requires_grad_(False).to(device)
+    return frozen_network(name, device, lambda: FaceReader(name))
 
 
 def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
@@ -120,7 +117,7 @@ def landmarks(images: Tensor, template: Template) -> Tensor:
     In the usual order: jaw (0 to 16), brows, nose, eyes (36 to 47), mouth (48 to 67). Gradients
     reach the images.
     """
-    reader = load_reader("face_landmarks", str(images.device))
+    reader = load_reader("face_landmarks", images.device)
     unit, left, top = _crop(template)
     points: Tensor = reader(face_crops(images.float(), template)).view(-1, 68, 2)
     return points * unit + points.new_tensor([left, top])
@@ -128,7 +125,7 @@ def landmarks(images: Tensor, template: Template) -> Tensor:
 
 def expressions(images: Tensor, template: Template) -> Tensor:
     """Probabilities [N, 7] of `EXPRESSIONS` of aligned faces [N, 3, H, H] in [-1, 1]."""
-    reader = load_reader("face_expression", str(images.device))
+    reader = load_reader("face_expression", images.device)
     scores: Tensor = reader(face_crops(images.float(), template))
     return scores.softmax(dim=1)
 

@@ -7,7 +7,6 @@ differentiated, so that a projection can hold on to a person's identity.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
-from stylemix.io.assets import load_weights
+from stylemix.io.assets import frozen_network, load_weights
 
 CHIP_SIZE = 150
 # The network was trained on chips with the eyes here; a template, so that `align_photo` cuts them.
@@ -95,12 +94,7 @@ def _dequantise(weights: dict[str, Tensor], name: str) -> Tensor:
 
 def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
-    return _cached(str(device))
-
-
-@lru_cache(maxsize=2)
-def _cached(device: str) -> IdentityNetwork:
-    return IdentityNetwork().eval().requires_grad_(False).to(device)
+    return frozen_network("dlib_face", device, IdentityNetwork)
 
 
 def make_chips(images: Tensor, template: Template) -> Tensor:

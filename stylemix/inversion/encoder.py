@@ -6,27 +6,22 @@ for each layer (as in pSp, arXiv 2008.00951). An encoder belongs to one generato
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
-from stylemix.io.assets import ASSETS
-from stylemix.io.atomic import atomic_write
-from stylemix.models.header import parse_json
+from stylemix.io.assets import ASSETS, frozen_network
+from stylemix.models.container import ENCODER, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.layers import Conv2d, FullyConnected
 
-FORMAT = "stylemix-encoder"
-VERSION = "1"
+VERSION = 1
 SHIPPED = ASSETS / "encoders"
 SQUEEZED = 64  # channels behind the trunk, before the last layer
 
@@ -64,28 +59,16 @@ class Encoder(nn.Module):
 
 def save_encoder(path: str | os.PathLike[str], encoder: Encoder, base: str) -> None:
     """Writes the encoder of the model with the fingerprint `base`, in half precision."""
-    tensors = {k: v.detach().cpu().half().contiguous() for k, v in encoder.state_dict().items()}
-    header = {"base": base, "trunk": asdict(encoder.config)}
-    metadata = {"format": FORMAT, "version": VERSION, "config": json.dumps(header)}
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    tensors = {key: value.half() for key, value in encoder.state_dict().items()}
+    write(path, ENCODER, VERSION, {"base": base, "trunk": asdict(encoder.config)}, tensors)
 
 
 def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
     """The encoder of a file, on the model's device; StylemixError unless it is the model's."""
     file = Path(path).expanduser()
-    try:
-        with safe_open(file, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            tensors = {key: handle.get_tensor(key).float() for key in handle.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise StylemixError(
-            f"{file}: got no readable encoder ({error}); expected one for this model; "
-            "leave it out, or train one with docs/recipes/train_encoder.py"
-        ) from error
-    config = parse_json(metadata.get("config"), str(file))
-    if metadata.get("format") != FORMAT or not isinstance(config, dict):
-        raise StylemixError(f"{file}: got no encoder; expected one for this model; leave it out")
+    content = read(file).expect(ENCODER)
+    header = content.header
+    config = header if isinstance(header, dict) else {}
     if config.get("base") != model.fingerprint:
         raise StylemixError(
             f"{file}: got an encoder of the model {str(config.get('base'))[:40]}; expected one of "
@@ -96,6 +79,7 @@ def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
         # Sizes come from the model, so that no header can ask for more memory than it needs.
         trunk = DiscriminatorConfig(**{**config["trunk"], **_sizes(model)})
         encoder = Encoder(trunk, generator.num_ws, generator.w_dim)
+        tensors = {k: to_float(v, k, str(file)) for k, v in content.tensors.items()}
         encoder.load_state_dict(tensors)
     except (TypeError, KeyError, RuntimeError, ValueError) as error:
         raise StylemixError(
@@ -117,14 +101,7 @@ def _sizes(model: Model) -> dict[str, object]:
 def shipped_encoder(model: Model) -> Encoder | None:
     """The encoder that comes with the package for this model; None for other models."""
     path = SHIPPED / f"{model.fingerprint}.safetensors"
-    return _cached(path, model) if path.is_file() else None
-
-
-_LOADED: dict[tuple[str, str], Encoder] = {}
-
-
-def _cached(path: Path, model: Model) -> Encoder:
-    key = (model.fingerprint, str(model.generator.mapping.w_avg.device))
-    if key not in _LOADED:
-        _LOADED[key] = load_encoder(path, model)
-    return _LOADED[key]
+    if not path.is_file():
+        return None
+    device = model.generator.mapping.w_avg.device
+    return frozen_network(path.stem, device, lambda: load_encoder(path, model))

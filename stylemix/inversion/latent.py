@@ -5,7 +5,6 @@ Files of other programs are read as well.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,24 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
-from stylemix.io.atomic import atomic_write
 from stylemix.io.npz import read_npy, read_npz
-from stylemix.io.sniff import sniff
-from stylemix.models.header import parse_json, parse_template
+from stylemix.models.container import LATENT, Content, read, to_float, write
+from stylemix.models.header import parse_template
 from stylemix.models.model import Model
-from stylemix.safe_pickle.reader import load
 
-FORMAT = "stylemix-latent"
-VERSION = "1"
-DETAILED = "2"  # with a `Residual`
+VERSION = 1
+DETAILED = 2  # with a `Residual`
 MAX_LAYERS = 64
 MAX_W_DIM = 8192
 
@@ -86,7 +80,7 @@ class Latent:
 
 def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
     """Write a latent file (safetensors with a JSON header), atomically."""
-    w = latent.w.detach().to("cpu", torch.float32).contiguous().clone()
+    w = latent.w.to(torch.float32)
     if w.ndim != 2 or not bool(torch.isfinite(w).all()):
         raise StylemixError(
             f"cannot write {path}: got w of shape {list(w.shape)} or NaN values; expected "
@@ -97,18 +91,15 @@ def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
         tensors["matrix"] = torch.from_numpy(np.array(latent.matrix, dtype=np.float64))
     if latent.detail is not None:
         tensors |= latent.detail.tensors()
-    config = {
+    header: dict[str, object] = {
         "base": latent.base,
         "template": None if latent.template is None else latent.template.to_json(),
         "metrics": {key: float(value) for key, value in latent.metrics.items()},
     }
     if latent.photo is not None:
-        config["photo"] = latent.photo
+        header["photo"] = latent.photo
     # Readers of before would leave the detail out without a word.
-    version = VERSION if latent.detail is None else DETAILED
-    metadata = {"format": FORMAT, "version": version, "config": json.dumps(config)}
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write(path, LATENT, VERSION if latent.detail is None else DETAILED, header, tensors)
 
 
 def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
@@ -118,37 +109,25 @@ def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Lat
     latents. StylemixError when it belongs to another model, or holds none or several.
     """
     file = Path(path).expanduser()
-    kind = sniff(file)
-    if kind == "safetensors":
-        latent = _load_own(file)
-    elif kind == "npz":
+    content = read(file)
+    if content.kind == "npz":
         latent = Latent(_code(_pick(dict(read_npz(file)), file), file))
-    elif kind == "npy":
+    elif content.kind == "npy":
         latent = Latent(_code(read_npy(file), file))
+    elif content.foreign is not None:
+        latent = Latent(_code(_pick(content.foreign, file), file))
     else:
-        latent = Latent(_code(_pick(load(file), file), file))
+        latent = _own(content.expect(LATENT), file)
     return latent if model is None else _for_model(latent, model, file)
 
 
-def _load_own(file: Path) -> Latent:
-    try:
-        with safe_open(file, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            _check_format(metadata, file)
-            config = parse_json(metadata.get("config"), str(file))
-            names = set(handle.keys())
-            w = _code(handle.get_tensor("w") if "w" in names else None, file)
-            matrix = handle.get_tensor("matrix").numpy() if "matrix" in names else None
-            others = {key: handle.get_tensor(key) for key in names - {"w", "matrix"}}
-    except SafetensorError as error:
-        raise StylemixError(
-            f"{file}: got a truncated or damaged latent file; expected a whole one; copy it again"
-        ) from error
-    if not isinstance(config, dict):
-        config = {}
+def _own(content: Content, file: Path) -> Latent:
+    header, others = content.header, content.tensors
+    config = header if isinstance(header, dict) else {}
+    w, matrix = _code(others.pop("w", None), file), others.pop("matrix", None)
     base, template, metrics = (config.get(key) for key in ("base", "template", "metrics"))
     photo = config.get("photo")
-    if matrix is not None and (matrix.shape != (3, 3) or not np.isfinite(matrix).all()):
+    if matrix is not None and (matrix.shape != (3, 3) or not bool(torch.isfinite(matrix).all())):
         raise StylemixError(
             f"{file}: got an alignment of shape {list(matrix.shape)}; expected a finite 3 by 3 "
             "matrix; project the photo again"
@@ -156,7 +135,7 @@ def _load_own(file: Path) -> Latent:
     return Latent(
         w,
         base if isinstance(base, str) else None,
-        None if matrix is None else matrix.astype(np.float64),
+        None if matrix is None else matrix.double().numpy(),
         None if template is None else parse_template(template, str(file)),
         {
             str(key): float(value)
@@ -166,21 +145,6 @@ def _load_own(file: Path) -> Latent:
         read_detail(others, str(file)) if others else None,
         photo if isinstance(photo, str) else None,
     )
-
-
-def _check_format(metadata: dict[str, str], file: Path) -> None:
-    found = metadata.get("format")
-    if found != FORMAT:
-        what = {"stylemix-model": "a model file", "stylemix-style": "a style file"}
-        raise StylemixError(
-            f"{file}: got {what.get(str(found), 'weights of another program')}; expected a latent "
-            "file; make one with stylemix project"
-        )
-    if metadata.get("version") not in (VERSION, DETAILED):
-        raise StylemixError(
-            f"{file}: got a newer version of the latent format; expected {VERSION} or {DETAILED}; "
-            "upgrade stylemix"
-        )
 
 
 def _pick(data: object, file: Path) -> object:
@@ -214,14 +178,10 @@ def _code(value: object, file: Path) -> Tensor:
         raise StylemixError(
             f"{file}: got {value.shape[0]} latents; expected one; save them to a file each"
         )
-    w = value.detach().float().reshape(-1, value.shape[-1]).clone()
+    w = to_float(value, "w", str(file)).reshape(-1, value.shape[-1])
     if not 0 < w.shape[0] <= MAX_LAYERS or not 0 < w.shape[1] <= MAX_W_DIM:
         raise StylemixError(
             f"{file}: got w of shape {list(value.shape)}; expected [layers, w_dim]; choose another"
-        )
-    if not bool(torch.isfinite(w).all()):
-        raise StylemixError(
-            f"{file}: got NaN or infinite values in w; expected numbers; project the photo again"
         )
     return w
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 
 Weights = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 ASSETS = Path(__file__).parents[1] / "assets"
+
+_FROZEN: dict[tuple[str, str], nn.Module] = {}
 
 
 def load_weights(name: str) -> Weights:
@@ -24,3 +30,14 @@ def load_weights(name: str) -> Weights:
             f"got no readable {path.name} in the installed package; expected the file that ships "
             "with it; install stylemix again"
         ) from error
+
+
+def frozen_network(name: str, device: str | torch.device, build: Callable[[], Network]) -> Network:
+    """The network `name`, built once for each device: in evaluation mode and without gradients.
+
+    It stays for the life of the process: all that ship are small.
+    """
+    key = (name, str(device))
+    if key not in _FROZEN:
+        _FROZEN[key] = build().eval().requires_grad_(False).to(device)
+    return cast(Network, _FROZEN[key])

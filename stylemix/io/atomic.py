@@ -43,10 +43,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise _cannot_write(path, error) from error
         raise
     except Exception as error:
-        # The library that writes safetensors tells the system's error by its number in the text.
-        told = re.search(r"\(os error (\d+)\)", str(error))
-        if told and int(told[1]) in _NO_ROOM:
-            number = int(told[1])
+        # safetensors gives the system's error neither as a cause nor as a number, only in its text.
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(match[1]) if match else 0
+        if number in _NO_ROOM:
             raise _cannot_write(path, OSError(number, os.strerror(number))) from error
         raise
     finally:

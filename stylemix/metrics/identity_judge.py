@@ -8,8 +8,6 @@ docs/recipes/train_judge.py.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +15,7 @@ from torch.nn import functional
 from stylemix.faces.landmarks import face_crops
 from stylemix.faces.templates import Template
 from stylemix.images.tensors import as_rgb
-from stylemix.io.assets import load_weights
+from stylemix.io.assets import frozen_network, load_weights
 from stylemix.networks.config import DiscriminatorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.layers import FullyConnected
@@ -58,12 +56,15 @@ def _oval() -> Tensor:
     return ((1 - radius) * 10 + 0.5).clamp(0, 1)[None, None]
 
 
-@lru_cache(maxsize=2)
-def load_judge(device: str = "cpu") -> Judge:
+def load_judge(device: str | torch.device = "cpu") -> Judge:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
+    return frozen_network("judge", device, _read_judge)
+
+
+def _read_judge() -> Judge:
     judge = Judge()
     judge.load_state_dict({k: v.float() for k, v in load_weights("judge").items()})
-    return judge.eval().requires_grad_(False).to(device)
+    return judge
 
 
 @torch.no_grad()
@@ -74,5 +75,5 @@ def judged_embedding(images: Tensor, template: Template) -> Tensor:
     without eyes.
     """
     crops = face_crops(as_rgb(images).float(), template, SIZE)
-    parts = [load_judge(str(images.device))(part) for part in crops.split(64)]
+    parts = [load_judge(images.device)(part) for part in crops.split(64)]
     return torch.cat(parts)

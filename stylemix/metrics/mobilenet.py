@@ -7,14 +7,13 @@ this network: they are neither FID nor LPIPS and compare only with each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
-from stylemix.io.assets import load_weights
+from stylemix.io.assets import frozen_network, load_weights
 
 CHANNELS = 1280  # of the pooled features
 FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
@@ -103,9 +102,4 @@ class FeatureNetwork(nn.Module):
 
 def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
-    return _cached(str(device))
-
-
-@lru_cache(maxsize=2)
-def _cached(device: str) -> FeatureNetwork:
-    return FeatureNetwork().eval().requires_grad_(False).to(device)
+    return frozen_network("mobilenet_v2", device, FeatureNetwork)

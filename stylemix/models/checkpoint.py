@@ -6,42 +6,26 @@ the names of the public StyleGAN2 files. Nothing in a file is ever run, whatever
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS
-from stylemix.io.atomic import atomic_write
-from stylemix.io.sniff import sniff
-from stylemix.models.foreign import foreign_model
-from stylemix.models.header import (
-    FORMAT,
-    VERSION,
-    Header,
-    copy_json,
-    header_of,
-    parse_header,
-    parse_json,
-)
-from stylemix.models.model import (
-    Model,
-    build_discriminator,
-    build_generator,
-    check_shapes,
-    fingerprint,
-)
+from stylemix.models.container import MODEL, read, to_float, write
+from stylemix.models.header import VERSION, Header, header_of, parse_header
+from stylemix.models.model import Model, fingerprint
+from stylemix.models.nvidia import read_nvidia
+from stylemix.models.rosinality import read_rosinality
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
-from stylemix.safe_pickle.reader import load, write_pickle
+from stylemix.networks.shapes import expected_shapes
+from stylemix.safe_pickle.builders import PersistentObject
 
 __all__ = [
     "Model",
@@ -55,11 +39,10 @@ __all__ = [
 
 AnyPath = str | os.PathLike[str]
 
+Network = TypeVar("Network", bound=nn.Module)
+
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
-_WHAT = {
-    "stylemix-style": "a style file; expected a model; pass it as --style, with its base as model",
-    "stylemix-latent": "a latent file; expected a model; pass it as --source or --style",
-}
+_KNOWN = "a stylemix model, an NVIDIA PyTorch network pickle or a rosinality checkpoint"
 
 
 def save_model(
@@ -70,36 +53,18 @@ def save_model(
     Half precision halves the file and keeps the fingerprint. Raises StylemixError for another
     extension, or where a weight is too large for half precision or not a number.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".safetensors", ".pkl"):
+    if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
         raise StylemixError(
             f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
         )
-    tensors = {f"G.{key}": value for key, value in model.generator.state_dict().items()}
-    if model.discriminator is not None:
-        tensors |= {f"D.{key}": value for key, value in model.discriminator.state_dict().items()}
-    stored = {key: _stored(key, value, _DTYPES[dtype]) for key, value in tensors.items()}
-    header = header_of(model)
-    if suffix == ".pkl":
-        arrays = {key: value.numpy() for key, value in stored.items()}
-        content = {"format": FORMAT, "version": VERSION, "config": header, "tensors": arrays}
-        write_pickle(path, content)
-        return
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
-    metadata = {"format": FORMAT, "version": str(VERSION), "config": text}
-    with atomic_write(path) as temporary:
-        save_file(stored, temporary, metadata)
-
-
-def _stored(key: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    # A fresh copy each: safetensors refuses tensors that share memory.
-    copy = value.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
-    if not bool(torch.isfinite(copy).all()):
-        raise StylemixError(
-            f"cannot save {key}: got values that are not finite as {str(dtype)[6:]}; expected "
-            "numbers; save as float32, or use an earlier snapshot"
-        )
-    return copy
+    networks = {"G.": model.generator, "D.": model.discriminator}
+    tensors = {
+        prefix + key: value.to(_DTYPES[dtype])
+        for prefix, network in networks.items()
+        if network is not None
+        for key, value in network.state_dict().items()
+    }
+    write(path, MODEL, VERSION, header_of(model), tensors)
 
 
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
@@ -109,10 +74,12 @@ def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     content. The networks come in fp32, in eval mode and without gradients.
     """
     file = find_model(path)
-    kind = sniff(file)
-    if kind in ("npz", "npy"):
-        raise StylemixError(f"{file}: got {_WHAT['stylemix-latent']}")
-    model = _load_safetensors(file) if kind == "safetensors" else _load_pickle(file)
+    content = read(file)
+    if content.foreign is None:
+        header = parse_header(content.expect(MODEL).header, str(file))
+        model = build_model(header, content.tensors, str(file))
+    else:
+        model = foreign_model(content.foreign, str(file))
     model.generator.to(device)
     if model.discriminator is not None:
         model.discriminator.to(device)
@@ -138,7 +105,7 @@ def load_discriminator(path: AnyPath, device: str | torch.device = "cpu") -> Dis
 def shipped_models() -> list[str]:
     """Return the names of the models that come with the package."""
     files = sorted(ASSETS.glob("*.safetensors"))
-    return [file.stem for file in files if _metadata(file).get("format") == FORMAT]
+    return [file.stem for file in files if read(file).format == MODEL]
 
 
 def find_model(path: AnyPath) -> Path:
@@ -147,7 +114,7 @@ def find_model(path: AnyPath) -> Path:
     shipped = ASSETS / f"{path}.safetensors"
     if file.exists() or Path(path).suffix or file.name != str(path):
         return file
-    if shipped.is_file() and _metadata(shipped).get("format") == FORMAT:
+    if shipped.is_file() and read(shipped).format == MODEL:
         return shipped
     names = ", ".join(shipped_models()) or "none"
     raise StylemixError(
@@ -155,96 +122,104 @@ def find_model(path: AnyPath) -> Path:
     )
 
 
-def _metadata(file: Path) -> dict[str, str]:
-    try:
-        with safe_open(file, framework="pt") as handle:
-            return dict(handle.metadata() or {})
-    except (SafetensorError, OSError):
-        return {}
+def foreign_model(data: object, name: str) -> Model:
+    """Return the model in what a pickle of another program describes.
 
-
-def _load_safetensors(file: Path) -> Model:
-    try:
-        with safe_open(file, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            _check_format(metadata.get("format"), metadata.get("version"), str(file))
-            header = parse_header(parse_json(metadata.get("config"), str(file)), str(file))
-            names = list(handle.keys())
-            shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in names}
-            _check_sizes(header, shapes, str(file))
-            return _model(header, {name: handle.get_tensor(name) for name in names}, str(file))
-    except SafetensorError as error:
+    StylemixError for unknown families; `name` is the file's, for messages.
+    """
+    if isinstance(data, PersistentObject):  # a network pickled alone
+        data = {"G_ema": data}
+    if not isinstance(data, dict):
+        kind = type(data).__name__
         raise StylemixError(
-            f"{file}: got a truncated or damaged safetensors file ({str(error)[:80]}); "
-            "expected a whole one; download or copy it again"
-        ) from error
-
-
-def _load_pickle(file: Path) -> Model:
-    data = load(file)
-    if not isinstance(data, dict) or not isinstance(data.get("format"), str):
-        return foreign_model(data, str(file))
-    version = data.get("version")
-    _check_format(data["format"], str(version) if type(version) is int else None, str(file))
-    header = parse_header(copy_json(data.get("config"), str(file)), str(file))
-    arrays = data.get("tensors")
-    if not isinstance(arrays, dict) or not all(map(_is_weights, arrays.values())):
-        raise StylemixError(
-            f"{file}: got a model without weights; expected arrays; get it again from its author"
+            f"{name}: got a {kind}, not networks; expected {_KNOWN}; use one of these"
         )
-    _check_sizes(header, {name: a.shape for name, a in arrays.items()}, str(file))
-    tensors = {name: torch.from_numpy(np.array(a, np.float32)) for name, a in arrays.items()}
-    return _model(header, tensors, str(file))
+    if any(isinstance(data.get(key), PersistentObject) for key in ("G_ema", "G")):
+        return build_model(*read_nvidia(data, name), name)
+    if _is_rosinality(data):
+        data = {"g_ema": data}
+    if any(_is_rosinality(data.get(key)) for key in ("g_ema", "g", "state_dict")):
+        return build_model(*read_rosinality(data, name), name)
+    keys = ", ".join(ascii(str(key)[:20]) for key in list(data)[:5]) or "nothing"
+    raise StylemixError(
+        f"{name}: got a file that holds {keys}; expected {_KNOWN}; use one of these"
+    )
 
 
-def _is_weights(array: object) -> bool:
-    return type(array) is np.ndarray and array.dtype.kind == "f"
+def _is_rosinality(part: object) -> bool:
+    return isinstance(part, dict) and ("input.input" in part or "module.input.input" in part)
 
 
-def _check_format(found: str | None, version: str | None, name: str) -> None:
-    if found in _WHAT:
-        raise StylemixError(f"{name}: got {_WHAT[found]}")
-    if found != FORMAT:
-        raise StylemixError(
-            f"{name}: got weights of another program; expected a stylemix model, an NVIDIA network "
-            "pickle or a rosinality checkpoint; use one of these"
-        )
-    if version != str(VERSION):
-        raise StylemixError(
-            f"{name}: got version {(version or '?')[:20]!a} of the model format; "
-            f"expected {VERSION}; upgrade stylemix"
-        )
+def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Model:
+    """Return the model that a header describes, with these weights: fp32, CPU, no gradients.
 
-
-def _part(names: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[2:]: value for name, value in names.items() if name.startswith(prefix)}
-
-
-def _check_sizes(header: Header, shapes: dict[str, tuple[int, ...]], name: str) -> None:
-    """Compare all names and shapes with the header, before any network is made."""
+    Every name, shape and value is checked before a network is made; `name` is the file's, for
+    messages.
+    """
     configs: dict[str, GeneratorConfig | DiscriminatorConfig] = {"G.": header.generator}
     if header.discriminator is not None:
         configs["D."] = header.discriminator
-    odd = [key for key in shapes if key[:2] not in configs]
+    odd = [key for key in tensors if key[:2] not in configs]
     if odd:
         raise StylemixError(
             f"{name}: got the unknown weights {odd[0][:60]!a}; expected names that start with "
             f"{' or '.join(configs)}; get the file again from its author"
         )
     for prefix, config in configs.items():
-        part = {key[2:]: shape for key, shape in shapes.items() if key.startswith(prefix)}
-        check_shapes(part, config, name)
-
-
-def _model(header: Header, tensors: dict[str, Tensor], name: str) -> Model:
-    generator = build_generator(header.generator, _part(tensors, "G."), name)
-    discriminator = None
-    if header.discriminator is not None:
-        discriminator = build_discriminator(header.discriminator, _part(tensors, "D."), name)
+        _check_shapes(_part(tensors, prefix), config, name)
+    weights = {key: to_float(value, key, name) for key, value in tensors.items()}
+    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's random numbers be
+        generator = _fill(Generator(header.generator), _part(weights, "G."))
+        discriminator = None
+        if header.discriminator is not None:
+            discriminator = _fill(Discriminator(header.discriminator), _part(weights, "D."))
     found = fingerprint(generator)
-    if found != header.fingerprint:
+    if header.fingerprint not in (None, found):
         raise StylemixError(
             f"{name}: got weights with fingerprint {found}; expected {header.fingerprint[:40]} by "
             "its header; the file was changed: get it again from its author"
         )
     return Model(generator, discriminator, header.template, header.card, header.origin)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key[2:]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _fill(network: Network, weights: dict[str, Tensor]) -> Network:
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _check_shapes(
+    tensors: Mapping[str, Tensor], config: GeneratorConfig | DiscriminatorConfig, name: str
+) -> None:
+    """Raise StylemixError in one line where names or shapes are not those that `config` needs."""
+    wanted = expected_shapes(config)
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    kind = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
+    missing = [key for key in wanted if key not in shapes]
+    extra = [key for key in shapes if key not in wanted]
+    wrong = [key for key in wanted if key in shapes and shapes[key] != wanted[key]]
+    if wrong:
+        key = wrong[0]
+        raise StylemixError(
+            f"{name}: got {kind} weights {key} of shape {list(shapes[key])}"
+            f"{_and_more(wrong)}; expected {list(wanted[key])} by its own sizes; "
+            "the file is damaged or of another design: get it again or choose another model"
+        )
+    if missing or extra:
+        parts = [f"lacks {missing[0]}{_and_more(missing)}"] if missing else []
+        parts += [f"has the unknown {_shown(extra[0])}{_and_more(extra)}"] if extra else []
+        raise StylemixError(
+            f"{name}: got {kind} weights that do not fit, it {' and '.join(parts)}; expected a "
+            f"StyleGAN2 {kind} of {config.size_text}; choose another model"
+        )
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _shown(name: str) -> str:
+    return ascii(name[:60])[1:-1]

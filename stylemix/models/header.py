@@ -13,11 +13,7 @@ from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 
-FORMAT = "stylemix-model"
 VERSION = 1
-MAX_JSON_BYTES = 10_000_000
-MAX_JSON_NODES = 100_000
-MAX_JSON_DEPTH = 32
 
 # The largest sizes believed from a file, so that a few bytes cannot ask for any amount of memory.
 LIMITS = {
@@ -42,13 +38,13 @@ Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
 
 @dataclass(frozen=True)
 class Header:
-    """Everything of a model file but its weights."""
+    """Everything of a model file but its weights; other programs store no fingerprint."""
 
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig | None
     template: Template
     card: dict[str, Json]
-    fingerprint: str
+    fingerprint: str | None
     origin: str
 
 
@@ -85,43 +81,6 @@ def _plain(value: object) -> Json:
             "change the card"
         ) from error
     return plain
-
-
-def parse_json(text: object, name: str) -> object:
-    """Return the values of a JSON text from a file; StylemixError when it is not proper JSON."""
-    try:
-        if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
-            raise ValueError("too long")
-        value: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise StylemixError(
-            f"{name}: got a header that is not readable JSON; expected one written by stylemix; "
-            "the file is damaged: get it again"
-        ) from error
-    return value
-
-
-def copy_json(value: object, name: str) -> Json:
-    """Return a copy of plain values from a pickle; StylemixError for other types or huge ones.
-
-    A pickle may refer to one list many times over; such a tree of references is cut off here.
-    """
-    nodes = 0
-
-    def copy(item: object, depth: int) -> Json:
-        nonlocal nodes
-        nodes += 1
-        if nodes > MAX_JSON_NODES or depth > MAX_JSON_DEPTH:
-            raise _odd(name, "the header", "absurdly many values")
-        if isinstance(item, (list, tuple)):
-            return [copy(entry, depth + 1) for entry in item]
-        if isinstance(item, dict):
-            return {str(key): copy(entry, depth + 1) for key, entry in item.items()}
-        if item is None or isinstance(item, (bool, int, float, str)):
-            return item
-        raise _odd(name, "the header", f"a {type(item).__name__}")
-
-    return copy(value, 0)
 
 
 def parse_header(data: object, name: str) -> Header:

@@ -15,10 +15,8 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import template_for
 from stylemix.io.atomic import Json
-from stylemix.models.header import parse_config
-from stylemix.models.model import Model, build_discriminator, build_generator
-from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
-from stylemix.networks.foreign_channels import channel_rule
+from stylemix.models.header import Header, parse_config
+from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig, channel_rule
 from stylemix.ops import setup_filter
 from stylemix.safe_pickle.builders import PersistentObject
 
@@ -30,13 +28,13 @@ LEAKY_GAIN = math.sqrt(2)
 Modules = dict[str, PersistentObject]
 
 
-def nvidia_model(data: Mapping[str, object], name: str) -> Model:
-    """Return the model of a loaded network pickle: G_ema, or G where there is none, and D."""
-    root = data.get("G_ema") if data.get("G_ema") is not None else data.get("G")
-    modules = _modules(root, name)
+def read_nvidia(data: Mapping[str, object], name: str) -> tuple[Header, dict[str, Tensor]]:
+    """Return header and tensors of a network pickle: G_ema, or G where there is none, and D."""
+    modules = _modules(data.get("G_ema") if data.get("G_ema") is not None else data.get("G"), name)
     weights = _weights(modules)
     _check_family(weights, name)
-    generator = build_generator(_generator_config(modules, weights, name), weights, name)
+    config = _generator_config(modules, weights, name)
+    tensors = {f"G.{key}": value for key, value in weights.items()}
     card: dict[str, Json] = {
         "source": "NVIDIA PyTorch network pickle",
         "licence": "that of its authors; not covered by the licence of stylemix",
@@ -46,12 +44,12 @@ def nvidia_model(data: Mapping[str, object], name: str) -> Model:
         modules = _modules(data["D"], name)
         weights = _weights(modules)
         if "b4.fc.weight" in weights and "b4.conv.weight" in weights:
-            config = _discriminator_config(modules, weights, name)
-            discriminator = build_discriminator(config, weights, name)
+            discriminator = _discriminator_config(modules, weights, name)
+            tensors |= {f"D.{key}": value for key, value in weights.items()}
         else:
             card["discriminator"] = "left out: not of the StyleGAN2 design"
-    template = template_for(generator.img_resolution, "nvidia")
-    return Model(generator, discriminator, template, card, "nvidia")
+    template = template_for(config.img_resolution, "nvidia")
+    return Header(config, discriminator, template, card, None, "nvidia"), tensors
 
 
 def _modules(root: object, name: str) -> Modules:

@@ -17,11 +17,9 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import template_for
 from stylemix.io.atomic import Json
-from stylemix.models.header import parse_config
-from stylemix.models.model import Model, build_discriminator, build_generator
-from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
-from stylemix.networks.foreign_channels import channel_rule
-from stylemix.networks.generator import Generator
+from stylemix.models.header import Header, parse_config
+from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig, channel_rule
+from stylemix.networks.mapping import MappingNetwork
 from stylemix.ops import setup_filter
 
 AVERAGE_SAMPLES = 10_000  # as many as the public projectors take for the mean w
@@ -41,37 +39,32 @@ _SYNTHESIS_LEAVES = {
 }
 
 
-def rosinality_model(data: Mapping[str, object], name: str) -> Model:
-    """Return the model of a loaded checkpoint: its averaged generator, and d where it is there."""
+def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weights]:
+    """Return header and tensors of a checkpoint: averaged generator, and d where it is there."""
     source = next(_tensors(data[k]) for k in ("g_ema", "g", "state_dict") if data.get(k))
+    discriminator = None
     try:
         config, weights = _generator(source, name)
-        weights["mapping.w_avg"] = torch.zeros(config.w_dim)
-        generator = build_generator(config, weights, name)
-        discriminator = None
+        average = data.get("latent_avg")
+        if not isinstance(average, Tensor) or average.numel() != config.w_dim:
+            average = _mean_w(config, weights)
+        weights["mapping.w_avg"] = average.reshape(-1)
+        weights = {f"G.{key}": value for key, value in weights.items()}
         if isinstance(data.get("d"), dict):
-            d_config, d_weights = _discriminator(_tensors(data["d"]), name)
-            discriminator = build_discriminator(d_config, d_weights, name)
+            discriminator, parts = _discriminator(_tensors(data["d"]), name)
+            weights |= {f"D.{key}": value for key, value in parts.items()}
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         what = f"no {str(error)[:60]}" if isinstance(error, KeyError) else "weights of odd shapes"
         raise StylemixError(
             f"{name}: got a checkpoint with {what}; expected the layout of "
             "rosinality/stylegan2-pytorch; choose another file"
         ) from error
-    average = data.get("latent_avg")
-    if isinstance(average, Tensor) and average.numel() == config.w_dim:
-        w_avg = average.detach().to(torch.float32).reshape(-1)
-    else:
-        w_avg = _mean_w(generator)
-    if not bool(torch.isfinite(w_avg).all()):
-        raise StylemixError(f"{name}: got NaN in latent_avg; expected numbers; get the file again")
-    generator.mapping.w_avg.copy_(w_avg)
     card: dict[str, Json] = {
         "source": "rosinality/stylegan2-pytorch checkpoint",
         "licence": "that of its authors; not covered by the licence of stylemix",
     }
     template = template_for(config.img_resolution, "rosinality")
-    return Model(generator, discriminator, template, card, "rosinality")
+    return Header(config, discriminator, template, card, None, "rosinality"), weights
 
 
 def _tensors(part: object) -> Weights:
@@ -80,12 +73,17 @@ def _tensors(part: object) -> Weights:
     return {str(k).removeprefix("module."): v for k, v in items if isinstance(v, Tensor)}
 
 
-def _mean_w(generator: Generator) -> Tensor:
+def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:
     """Return the mean w [w_dim] of many random z, for files that do not store it."""
-    z = np.random.RandomState(AVERAGE_SEED).randn(AVERAGE_SAMPLES, generator.z_dim)
+    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's random numbers be
+        mapping = MappingNetwork(config.z_dim, 0, config.w_dim, config.mapping_layers)
+    mapping.load_state_dict(
+        {k[8:]: v.float() for k, v in weights.items() if k.startswith("mapping.")}
+    )
+    z = np.random.RandomState(AVERAGE_SEED).randn(AVERAGE_SAMPLES, config.z_dim)
     chunks = [torch.from_numpy(z[i : i + 1000]) for i in range(0, AVERAGE_SAMPLES, 1000)]
     with torch.no_grad():
-        sums = [generator.mapping(chunk)[:, 0].double().sum(dim=0) for chunk in chunks]
+        sums = [mapping(chunk).double().sum(dim=0) for chunk in chunks]
     return (torch.stack(sums).sum(dim=0) / AVERAGE_SAMPLES).float()
 
 

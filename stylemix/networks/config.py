@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stylemix.errors import StylemixError
@@ -179,3 +180,21 @@ def _nearest(height: int, width: int, up: bool) -> tuple[int, int] | None:
         if all(SMALLEST_BASE <= side <= LARGEST_BASE for side in sides):
             found.append((sides[0] * step, sides[1] * step))
     return min(found, key=lambda s: abs(s[0] - height) + abs(s[1] - width), default=None)
+
+
+def channel_rule(table: Mapping[int, int], name: str) -> tuple[int, int]:
+    """Return (channel_base, channel_max) for {resolution px: channels}.
+
+    The widths of a StyleGAN2 network are min(base // resolution, max); StylemixError when no such
+    pair exists.
+    """
+    widest = max(table.values())
+    # The least base that reaches every width; any larger one only adds to some of them.
+    base = max(channels * resolution for resolution, channels in table.items())
+    if all(min(base // r, widest) == channels for r, channels in table.items()):
+        return base, widest
+    widths = ", ".join(f"{r} px: {channels}" for r, channels in sorted(table.items()))
+    raise StylemixError(
+        f"{name}: got layers of uncommon widths ({widths}); expected min(base // px, max) for some "
+        "base and max; this network cannot be converted, choose another"
+    )

@@ -7,29 +7,22 @@ of the synthesis network and carry an illustrator's hand. All three add and scal
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_range
 from stylemix.io.assets import ASSETS
-from stylemix.io.atomic import Json, atomic_write
-from stylemix.io.sniff import sniff
-from stylemix.models.header import copy_json, parse_json
+from stylemix.io.atomic import Json
+from stylemix.models.container import STYLE, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
-from stylemix.safe_pickle.reader import load, write_pickle
 
-FORMAT = "stylemix-style"
 VERSION = 1
 MOST_STRENGTH = 100.0
 STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
@@ -119,13 +112,6 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
     """Writes a style: `.pkl` of plain containers and arrays, else safetensors; half precision."""
     check_style_path(path)
     check_strength(style.strength)
-    tensors = {
-        key: value.detach().to("cpu", torch.float16).contiguous().clone()
-        for key, value in style.tensors().items()
-    }
-    for key, value in tensors.items():
-        if not bool(torch.isfinite(value).all()):
-            raise StylemixError(f"cannot save {path}: got values of {key} that are not finite")
     header: dict[str, Json] = {
         "base": style.base,
         "strength": style.strength,
@@ -133,15 +119,8 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
         "layers": style.layers,
         "info": style.info,
     }
-    if Path(path).suffix.lower() == ".pkl":
-        arrays = {key: value.numpy() for key, value in tensors.items()}
-        content = {"format": FORMAT, "version": VERSION, "config": header, "tensors": arrays}
-        write_pickle(path, content)
-        return
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
-    metadata = {"format": FORMAT, "version": str(VERSION), "config": text}
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    tensors = {key: value.to(torch.float16) for key, value in style.tensors().items()}
+    write(path, STYLE, VERSION, header, tensors)
 
 
 def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
@@ -162,11 +141,8 @@ def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
 
 def check_strength(strength: float) -> None:
     """Raises StylemixError for a strength that is no number, or beyond all reason."""
-    if not abs(strength) <= MOST_STRENGTH:  # so written that NaN is refused as well
-        raise StylemixError(
-            f"got strength {strength}; expected {-MOST_STRENGTH:.0f} to {MOST_STRENGTH:.0f}, "
-            "1 for a style as it was made; change it"
-        )
+    note = ", 1 for a style as it was made"
+    check_range("strength", strength, -MOST_STRENGTH, MOST_STRENGTH, note)
 
 
 def check_style_path(path: str | os.PathLike[str]) -> None:
@@ -200,11 +176,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
 
 def format_of(path: str | os.PathLike[str]) -> str:
     """What a file says of itself: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
-    file = find_style(path)
-    kind = sniff(file)
-    if kind == "safetensors":
-        return _read_safetensors(file, with_tensors=False)[0]
-    return _read_pickle(file)[0] if kind == "pickle" else ""
+    return read(find_style(path)).format
 
 
 def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Style:
@@ -215,55 +187,12 @@ def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Styl
         raise StylemixError(
             f"got the style {path}; expected a file or a shipped style ({names}); check the name"
         )
-    kind = sniff(file)
-    if kind == "safetensors":
-        form, version, config, tensors = _read_safetensors(file)
-    else:
-        form, version, config, tensors = _read_pickle(file)
-    if form != FORMAT:
-        what = {"stylemix-model": "a model", "stylemix-latent": "a latent"}
-        raise StylemixError(
-            f"{file}: got {what.get(form, 'a file of another program')}; expected a style; "
-            "make one with stylemix adapt"
-        )
-    if version != str(VERSION):
-        raise StylemixError(
-            f"{file}: got version {version[:20]!a} of the style format; expected {VERSION}; "
-            "upgrade stylemix"
-        )
-    style = _build(config, tensors, file)
+    content = read(file).expect(STYLE)
+    style = _build(content.header, content.tensors, file)
     return style if model is None else style.check(model, str(file))
 
 
-Content = tuple[str, str, object, Mapping[str, object]]
-
-
-def _read_safetensors(file: Path, with_tensors: bool = True) -> Content:
-    try:
-        with safe_open(file, framework="pt") as handle:
-            metadata = handle.metadata() or {}
-            names = list(handle.keys()) if with_tensors else []
-            tensors = {name: handle.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise StylemixError(
-            f"{file}: got a truncated or damaged file; expected a style; copy it again"
-        ) from error
-    form = metadata.get("format", "")
-    config = parse_json(metadata.get("config"), str(file)) if form == FORMAT else None
-    return form, metadata.get("version", ""), config, tensors
-
-
-def _read_pickle(file: Path) -> Content:
-    data = load(file)
-    if not isinstance(data, dict) or not isinstance(data.get("format"), str):
-        return "", "", None, {}
-    config = copy_json(data.get("config"), str(file)) if data["format"] == FORMAT else None
-    tensors = data.get("tensors")
-    tensors = {str(k): v for k, v in tensors.items()} if isinstance(tensors, dict) else {}
-    return data["format"], str(data.get("version")), config, tensors
-
-
-def _build(config: object, tensors: Mapping[str, object], file: Path) -> Style:
+def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     config = config if isinstance(config, dict) else {}
     base, strength = config.get("base"), config.get("strength", 1.0)
     psi = config.get("psi", 1.0)
@@ -278,25 +207,15 @@ def _build(config: object, tensors: Mapping[str, object], file: Path) -> Style:
     style = Style(base, float(strength), float(psi), layers)
     style.info = info if isinstance(info, dict) else {}
     for name, value in tensors.items():
-        values = _values(value)
         kind, _, layer = name.partition(".")
-        known = name in ("shift", "statistics") or (kind in ("offset", "weight") and layer)
-        if values is None or not known:
+        if name not in ("shift", "statistics") and not (kind in ("offset", "weight") and layer):
             raise StylemixError(
                 f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets, "
                 "weights or statistics; get the file again from its author"
             )
+        values = to_float(value, name, str(file))
         if kind in ("shift", "statistics"):
             setattr(style, kind, values)
         else:
             (style.offsets if kind == "offset" else style.weights)[layer] = values
     return style
-
-
-def _values(value: object) -> Tensor | None:
-    """A part as float32; None for anything but finite floating-point numbers."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = torch.from_numpy(value.astype(np.float32))
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        return None
-    return value.float() if bool(torch.isfinite(value).all()) else None

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylemix.memory import keep_memory
+from stylemix.cli import keep_memory
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.loop import train

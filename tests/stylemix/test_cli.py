@@ -1,6 +1,8 @@
 """The command line itself: what it lists, and how errors reach a person."""
 
 import errno
+import platform
+import subprocess
 import sys
 from types import ModuleType
 
@@ -10,6 +12,20 @@ from click.testing import CliRunner, Result
 
 from stylemix import __version__, cli
 from stylemix.errors import StylemixError
+
+SCRIPT = """
+import resource, sys, torch
+from stylemix.cli import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(16 * 2**20).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+for _ in range(20):  # until the heap has found its shape
+    last = faults()
+print(last)
+"""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -128,3 +144,20 @@ def test_no_arguments_show_the_help():
     result = CliRunner().invoke(cli.main, [])
     assert "Commands:" in result.output
     assert "Error" not in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_memory_is_kept():
+    faults = {}
+    for how in ("keep", "not"):
+        command = [sys.executable, "-c", SCRIPT, how]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        faults[how] = int(done.stdout)
+    assert faults["keep"] < 100  # of 16,384 pages
+    assert faults["keep"] < faults["not"]
+
+
+def test_without_glibc_nothing_happens(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert cli.keep_memory() is False

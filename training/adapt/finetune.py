@@ -14,12 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.io.atomic import atomic_write
+from stylemix.models.container import Damaged, read_safetensors, write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.latents import map_latents
 from stylemix.styles.style import Style
@@ -167,27 +165,24 @@ class Transfer:
             tensors |= {prefix + key: value for key, value in network.state_dict().items()}
         tensors |= adam_tensors(self.g_adam, "g_adam.") | adam_tensors(self.d_adam, "d_adam.")
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, metadata={**kind, "cur_nimg": str(cur_nimg)})
+        write_safetensors(path, {**kind, "cur_nimg": str(cur_nimg)}, tensors)
 
     def load(self, path: Path, kind: dict[str, str]) -> int:
         """Continues from a state of the same settings, base and pictures; returns images seen."""
         try:
-            with safe_open(path, framework="pt") as file:
-                header = dict(file.metadata() or {})
-                cur_nimg = header.pop("cur_nimg", "0")
-                if header != kind:
-                    raise StylemixError(
-                        f"got a state {path} of other pictures, settings or base; expected the "
-                        "same; delete it to start anew"
-                    )
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header, tensors = read_safetensors(path)
+            cur_nimg = header.pop("cur_nimg", "0")
+            if header != kind:
+                raise StylemixError(
+                    f"got a state {path} of other pictures, settings or base; expected the same; "
+                    "delete it to start anew"
+                )
             for prefix, network in self._networks().items():
                 network.load_state_dict(part(tensors, prefix))
             load_adam(self.g_adam, part(tensors, "g_adam."))
             load_adam(self.d_adam, part(tensors, "d_adam."))
             return int(cur_nimg)
-        except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        except (Damaged, RuntimeError, ValueError, KeyError) as error:
             raise StylemixError(f"got a damaged state {path}; delete it to start anew") from error
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_range
 from stylemix.training.augment.color import add, flip_luma, multiply, recolour, rotate_hue, saturate
 from stylemix.training.augment.corruption import add_noise, cut_out
 from stylemix.training.augment.filters import BAND_POWER, filter_bands
@@ -144,8 +144,7 @@ class AugmentPipe:
 
 
 def _check(images: Tensor, p: float, start: int, total: int) -> None:
-    if not 0 <= p <= 1:
-        raise StylemixError(f"got augmentation probability {p}; expected 0 to 1")
+    check_range("augmentation probability", p, 0, 1)
     shape = list(images.shape)
     if len(shape) != 4 or shape[1] not in (1, 3, 4) or min(shape[2:]) < SMALLEST:
         raise StylemixError(

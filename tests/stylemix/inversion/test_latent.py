@@ -137,7 +137,7 @@ def test_compressed_bombs_are_refused(tmp_path, monkeypatch):
     [
         ({"w": torch.ones(6, 5)}, {"format": "stylemix-model"}, "a model file; expected a latent"),
         ({"w": torch.ones(6, 5)}, {"format": "stylemix-style"}, "a style file; expected a latent"),
-        ({"w": torch.ones(6, 5)}, None, "weights of another program"),
+        ({"w": torch.ones(6, 5)}, None, "a file of another program"),
         ({"w": torch.ones(6, 5)}, {"version": "3"}, "newer version"),
         ({"w": torch.ones(6, 5)}, {"config": "{"}, "not readable JSON"),
         ({"v": torch.ones(6, 5)}, {}, "without w values"),

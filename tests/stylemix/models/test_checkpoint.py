@@ -210,7 +210,7 @@ ODD = {
     "fingerprint": {"tensors": {CONST: torch.ones(8, 4, 4)}},
     "unknown weights 'X.a'": {"tensors": {"X.a": torch.ones(1)}},
     "unknown weights 'D": {"config": lambda c: {**c, "discriminator": None}},
-    "weights of another program": {"metadata": {"format": "other"}},
+    "a file of another program": {"metadata": {"format": "other"}},
     "a style file": {"metadata": {"format": "stylemix-style"}},
     "a latent file": {"metadata": {"format": "stylemix-latent"}},
     "version '9'": {"metadata": {"version": "9"}},

@@ -8,9 +8,8 @@ import torch
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import FFHQ, NO_TEMPLATE
-from stylemix.models.checkpoint import load_model
-from stylemix.models.foreign import foreign_model
-from stylemix.networks.foreign_channels import channel_rule
+from stylemix.models.checkpoint import foreign_model, load_model
+from stylemix.networks.config import channel_rule
 from stylemix.safe_pickle.builders import PersistentObject
 from stylemix.safe_pickle.reader import load
 

@@ -194,7 +194,7 @@ def test_other_files_say_what_they_are(model, tmp_path):
     kinds = {"model.pkl": "model", "model.safetensors": "model", "me.latent.safetensors": "latent"}
     for name, kind in kinds.items():
         assert format_of(tmp_path / name) == f"stylemix-{kind}"
-        with pytest.raises(StylemixError, match=f"got a {kind}; expected a style"):
+        with pytest.raises(StylemixError, match=f"got a {kind} file; expected a style"):
             load_style(tmp_path / name)
     np.save(tmp_path / "w.npy", np.zeros([8, 16], np.float32))
     assert format_of(tmp_path / "w.npy") == ""

@@ -1,0 +1,278 @@
+"""Files of stylemix: a format and its version, a JSON header, and tensors.
+
+Models, styles, latents and encoders are such files: safetensors with the rest as metadata, or a
+pickle of plain containers and arrays. Nothing in a file is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.io.atomic import Json, atomic_write
+from stylemix.io.sniff import Kind, sniff
+from stylemix.safe_pickle.reader import load, write_pickle
+
+AnyPath = str | os.PathLike[str]
+
+MODEL, STYLE, LATENT, ENCODER = (
+    f"stylemix-{noun}" for noun in ("model", "style", "latent", "encoder")
+)
+
+
+@dataclass(frozen=True)
+class _Format:
+    noun: str
+    versions: tuple[str, ...]
+    use: str  # what to do with such a file where another is expected
+    cure: str  # where to get one
+
+
+_FORMATS = {
+    MODEL: _Format(
+        "a model",
+        ("1",),
+        "pass it as --model",
+        "use one of stylemix, an NVIDIA network pickle or a rosinality checkpoint",
+    ),
+    STYLE: _Format(
+        "a style", ("1",), "pass it as --style, with its base as --model", "use stylemix adapt"
+    ),
+    LATENT: _Format(
+        "a latent", ("1", "2"), "pass it as --source or --style", "use stylemix project"
+    ),
+    ENCODER: _Format(
+        "an encoder",
+        ("1",),
+        "pass it as --encoder",
+        "leave it out, or train one with docs/recipes/train_encoder.py",
+    ),
+}
+
+MAX_JSON_BYTES = 10_000_000
+MAX_JSON_NODES = 100_000
+MAX_JSON_DEPTH = 32
+
+
+class Damaged(StylemixError):
+    """A file that is cut short or altered."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds; header and tensors are looked at when they are asked for.
+
+    Attributes:
+        file: where it lies.
+        kind: by its first bytes.
+        format: MODEL, STYLE, LATENT or ENCODER, or what else a safetensors file says of itself.
+        version: of the format, "" where a file says nothing.
+        foreign: what a pickle of another program describes, else None.
+    """
+
+    file: Path
+    kind: Kind
+    format: str = ""
+    version: str = ""
+    foreign: object = None
+    _header: object = None
+    _arrays: object = None
+
+    def expect(self, form: str) -> Content:
+        """Return the content; StylemixError for another format, or a version not known here."""
+        wanted = _FORMATS[form]
+        if self.format != form:
+            found = _FORMATS.get(LATENT if self.kind in ("npz", "npy") else self.format)
+            got = f"{found.noun} file" if found else "a file of another program"
+            raise StylemixError(
+                f"{self.file}: got {got}; expected {wanted.noun} file; "
+                f"{found.use if found else wanted.cure}"
+            )
+        if self.version not in wanted.versions:
+            raise StylemixError(
+                f"{self.file}: got version {self.version[:20]!a} of the {form[9:]} format; "
+                f"expected {' or '.join(wanted.versions)}; a newer version of stylemix wrote it: "
+                "upgrade"
+            )
+        return self
+
+    @property
+    def header(self) -> object:
+        """JSON values; StylemixError where they are none, or absurdly many."""
+        parse = parse_json if self.kind == "safetensors" else copy_json
+        return parse(self._header, str(self.file))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors by name; StylemixError where a pickle holds no floating-point arrays."""
+        if self.kind == "safetensors":
+            return read_safetensors(self.file)[1]
+        arrays = self._arrays if isinstance(self._arrays, dict) else {"tensors": self._arrays}
+        for key, value in arrays.items():
+            if type(key) is not str or type(value) is not np.ndarray or value.dtype.kind != "f":
+                # Never the text of another key: built of references, it may have no end.
+                part = key[:60] if type(key) is str else type(key).__name__
+                raise StylemixError(
+                    f"{self.file}: got a file without weights in the damaged part {part!a}; "
+                    "expected floating-point arrays; get it again from its author"
+                )
+        return {key: torch.from_numpy(value) for key, value in arrays.items()}
+
+
+def read(path: AnyPath) -> Content:
+    """Return what a file holds, judged by its content and never by its name.
+
+    StylemixError in one line for what can hold no weights, is damaged, or asks to be run.
+    """
+    file = Path(path)
+    kind = sniff(file)
+    if kind == "safetensors":
+        with _opened(file) as handle:
+            data = handle.metadata() or {}
+        header = data.get("config")
+        return Content(file, kind, data.get("format", ""), data.get("version", ""), None, header)
+    if kind in ("npz", "npy"):
+        return Content(file, kind)
+    found = load(file)
+    form = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(form, str) or form not in _FORMATS:
+        return Content(file, kind, foreign=found)
+    version = found.get("version")
+    text = str(version) if type(version) is int else ""
+    return Content(file, kind, form, text, None, found.get("config"), found.get("tensors"))
+
+
+def write(
+    path: AnyPath,
+    form: str,
+    version: int,
+    header: Mapping[str, object],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Write a `.pkl` that any Python with NumPy reads, or safetensors for any other name.
+
+    StylemixError for values that are not finite, before anything is written.
+    """
+    stored = {key: _stored(key, value) for key, value in tensors.items()}
+    if Path(path).suffix.lower() == ".pkl":
+        arrays = {key: value.numpy() for key, value in stored.items()}
+        data = {"format": form, "version": version, "config": header, "tensors": arrays}
+        write_pickle(path, data)
+        return
+    text = json.dumps(header, ensure_ascii=False)
+    write_safetensors(path, {"format": form, "version": str(version), "config": text}, stored)
+
+
+def _stored(key: str, value: Tensor) -> Tensor:
+    # A fresh copy each: safetensors refuses tensors that share memory.
+    copy = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if not bool(torch.isfinite(copy).all()):
+        raise StylemixError(
+            f"cannot save {key}: got values of {key} that are not finite as {str(copy.dtype)[6:]}; "
+            "expected numbers; save as float32 where that is offered, or use an earlier snapshot"
+        )
+    return copy
+
+
+def read_safetensors(path: AnyPath) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return metadata and tensors of a safetensors file of any format; raises Damaged."""
+    with _opened(path) as handle:
+        tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
+        return dict(handle.metadata() or {}), tensors
+
+
+def write_safetensors(
+    path: AnyPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write a safetensors file of any format, atomically."""
+    with atomic_write(path) as temporary:
+        save_file(dict(tensors), temporary, metadata)
+
+
+@contextmanager
+def _opened(path: AnyPath) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as handle:
+            yield handle
+    except (SafetensorError, OSError) as error:
+        raise Damaged(
+            f"{path}: got a truncated or damaged safetensors file ({str(error)[:80]}); "
+            "expected a whole one; download or copy it again"
+        ) from error
+
+
+def to_float(value: Tensor, key: str, name: str) -> Tensor:
+    """Return an own fp32 copy; StylemixError unless all values are finite floating-point numbers.
+
+    Args:
+        value: what was read.
+        key: its name in the file, for messages.
+        name: the file's, for messages.
+    """
+    if not value.is_floating_point():
+        raise StylemixError(
+            f"{name}: got {str(value.dtype)[6:]} values in the damaged part {key[:60]!a}; "
+            "expected floating point; get the file again from its author"
+        )
+    copy = value.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    if not bool(torch.isfinite(copy).all()):
+        raise StylemixError(
+            f"{name}: got NaN or infinite values in the damaged part {key[:60]!a}; expected "
+            "numbers; the file is damaged or the run that wrote it failed: get or make it again"
+        )
+    return copy
+
+
+def parse_json(text: object, name: str) -> object:
+    """Return the values of a JSON text from a file; StylemixError when it is not proper JSON."""
+    try:
+        if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
+            raise ValueError("too long")
+        value: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StylemixError(
+            f"{name}: got a header that is not readable JSON; expected one written by stylemix; "
+            "the file is damaged: get it again"
+        ) from error
+    return value
+
+
+def copy_json(value: object, name: str) -> Json:
+    """Return a copy of plain values from a pickle; StylemixError for other types or huge ones.
+
+    A pickle may refer to one list many times over; such a tree of references is cut off here.
+    """
+    nodes = 0
+
+    def refuse(what: str) -> StylemixError:
+        return StylemixError(
+            f"{name}: got {what} in the header; expected what stylemix writes; "
+            "the file is damaged: get it again from its author"
+        )
+
+    def copy(item: object, depth: int) -> Json:
+        nonlocal nodes
+        nodes += 1
+        if nodes > MAX_JSON_NODES or depth > MAX_JSON_DEPTH:
+            raise refuse("absurdly many values")
+        if isinstance(item, (list, tuple)):
+            return [copy(entry, depth + 1) for entry in item]
+        if isinstance(item, dict):
+            return {str(key): copy(entry, depth + 1) for key, entry in item.items()}
+        if item is None or isinstance(item, (bool, int, float, str)):
+            return item
+        raise refuse(f"a {type(item).__name__}")
+
+    return copy(value, 0)
