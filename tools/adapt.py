@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from stylemix import __version__
 from stylemix.devices import find_device
@@ -20,6 +17,7 @@ from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.networks.latents import parse_layers
+from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_strength, check_style_path, load_style, save_style
 from stylemix.training.adapt.base_style import added, with_style
 from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
@@ -195,7 +193,7 @@ def _from_here(
     if choice.method == "transfer":
         return _transfer(choice, base, dataset, effort)
     pictures, seed = some_of(dataset), effort.seed
-    with _bar(f"Learning ({choice.method})", "step") as progress:
+    with progress_bar(f"Learning ({choice.method})", "step") as progress:
         if choice.method == "jojogan":
             count = effort.steps or JOJOGAN_STEPS
             return learn_paired(base, pictures, count, seed, progress), {"steps": count}
@@ -222,7 +220,7 @@ def _transfer(
         )
     settings = TransferSettings(seed=effort.seed, precision=effort.precision, part=choice.part)
     settings = replace(settings, kimg=effort.kimg or settings.kimg)
-    with _bar("Learning a hand", "img") as progress:
+    with progress_bar("Learning a hand", "img") as progress:
         style = learn_transfer(base, dataset, settings, effort.state, progress)
     style.psi = TRANSFER_PSI
     return style, {"kimg": settings.kimg, "learned": choice.part}
@@ -254,17 +252,3 @@ def _check_options(
 
 def _state(output: Path) -> Path:
     return output.with_name(output.name + ".state")
-
-
-@contextmanager
-def _bar(what: str, unit: str) -> Iterator[Callable[[int, int, float], None]]:
-    """A progress bar as a function of (done, all, loss)."""
-    with tqdm(desc=what, unit=unit, smoothing=0.05) as bar:
-
-        def update(done: int, total: int, loss: float) -> None:
-            if bar.total is None:
-                bar.reset(total)
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(done - bar.n)
-
-        yield update

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from stylemix.faces.alignment import Alignment, align_photo
 from stylemix.images.read import load_image
@@ -22,6 +21,7 @@ from stylemix.inversion.latent import Latent
 from stylemix.inversion.projection import Projection, project
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
+from stylemix.progress import progress_bar
 
 
 @dataclass
@@ -79,13 +79,7 @@ def project_portraits(
     settings = settings or ProjectionSettings()
     images = torch.stack([portrait.image for portrait in portraits])
     what = portraits[0].name if len(portraits) == 1 else f"{len(portraits)} photos"
-    with tqdm(total=None, desc=f"Projecting {os.path.basename(what)}", disable=not show) as bar:
-
-        def progress(step: int, steps: int, loss: float) -> None:
-            bar.total = steps
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
+    with progress_bar(f"Projecting {os.path.basename(what)}", disable=not show) as progress:
         started = time.perf_counter()
         projection = project(model, images, settings, progress, mask, encoder)
         seconds = (time.perf_counter() - started) / len(portraits)

@@ -28,9 +28,9 @@ LAYERS = ["ops", "stylemix", "training", "tools"]
 # Inside a layer: folders, and the modules beside them, import strictly lower levels.
 LEVELS = {
     "stylemix": [
-        {"errors", "version"}, {"devices", "memory", "io", "networks"}, {"images", "safe_pickle"},
-        {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"}, {"avatars"},
-        {"api", "cli"}, {"", "__main__"},
+        {"errors", "progress", "version"}, {"devices", "memory", "io", "networks"},
+        {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
+        {"avatars"}, {"api", "cli"}, {"", "__main__"},
     ],
     "training": [{"augment", "data", "curation"}, {""}, {"sweep", "adapt"}],
 }  # fmt: skip
