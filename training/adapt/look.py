@@ -15,13 +15,14 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.inversion.schedule import Stages, optimise, warm_up_then_linear
+from stylemix.metrics.mobilenet import LARGEST_COMPARED
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
 from stylemix.networks.latents import map_latents
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
-from stylemix.training.adapt.look_loss import LARGEST, LookLoss, LookSettings, same_face
+from stylemix.training.adapt.look_loss import LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
 from stylemix.training.adapt.trainable import COLOURS, sparsify, style_offsets, style_weights
 
@@ -108,7 +109,7 @@ class _Look:
         return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
     def _usual(self) -> Iterator[Tensor]:
-        small = self.model.generator.img_resolution <= LARGEST
+        small = self.model.generator.img_resolution <= LARGEST_COMPARED
         for _ in range((REFERENCES if small else REFERENCES // 8) // 16):
             yield self._faces(16)[1]
 
