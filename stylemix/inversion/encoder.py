@@ -22,7 +22,7 @@ from stylemix.io.atomic import atomic_write
 from stylemix.models.header import parse_json
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig
-from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.discriminator import DiscriminatorTrunk
 from stylemix.networks.layers import Conv2d, FullyConnected
 
 FORMAT = "stylemix-encoder"
@@ -46,8 +46,7 @@ class Encoder(nn.Module):
     def __init__(self, config: DiscriminatorConfig, num_ws: int, w_dim: int) -> None:
         super().__init__()
         self.config, self.num_ws, self.w_dim = config, num_ws, w_dim
-        self.trunk = Discriminator(config)
-        del self.trunk.b4  # its last block says real or fake, by the whole batch
+        self.trunk = DiscriminatorTrunk(config)
         self.squeeze = Conv2d(config.channels(4), SQUEEZED, 1, act="lrelu")
         cells = config.base[0] * config.base[1]
         self.to_ws = FullyConnected(SQUEEZED * cells, num_ws * w_dim)
