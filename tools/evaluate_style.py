@@ -26,11 +26,18 @@ from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_p
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import SUFFIX, find_done, mark_of, save_projection
 from stylemix.io.atomic import Json, write_json, write_text
-from stylemix.metrics.avatars import Avatars, edit_magnitude, judge_avatars
+from stylemix.metrics.avatars import (
+    Avatars,
+    Record,
+    as_row,
+    edit_magnitude,
+    judge_avatars,
+    summarise,
+    table,
+)
 from stylemix.metrics.identity_judge import judged_embedding
 from stylemix.metrics.reconstruction import ms_ssim, psnr
 from stylemix.metrics.style_distance import StyleMeter
-from stylemix.metrics.style_report import Record, as_row, summarise, table
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.styles.named_directions import named_directions
