@@ -208,8 +208,3 @@ def _cell(record: Record, part: str, key: str, digits: int) -> str:
     if key == "h":
         text += f" ({float(str(value['low'])):.2f} to {float(str(value['high'])):.2f})"
     return text
-
-
-def as_row(values: list[float]) -> Tensor:
-    """Figures of N photos as a tensor [N]."""
-    return torch.tensor(values, dtype=torch.float64)
