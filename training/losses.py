@@ -55,11 +55,3 @@ def path_lengths(images: Tensor, ws: Tensor, noise: Tensor | None = None) -> Ten
         noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (grad,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
     return grad.square().sum(dim=2).mean(dim=1).sqrt()
-
-
-def path_length_penalty(
-    lengths: Tensor, mean: Tensor, decay: float = 0.01
-) -> tuple[Tensor, Tensor]:
-    """Mean squared distance of lengths [N] from their running mean, and the mean's next value."""
-    mean = mean.lerp(lengths.detach().mean(), decay)
-    return (lengths - mean).square().mean(), mean

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from stylemix.models.checkpoint import load_model
+from stylemix.progress import progress_bar
 from stylemix.styles.channel_directions import reading_channels
 from stylemix.styles.directions import SAMPLES, read_directions
 from stylemix.styles.style import save_style
@@ -25,11 +25,7 @@ from stylemix.styles.style import save_style
 def main(model: str, samples: int, output: Path) -> None:
     """Write two style files for each reading, one in w and one of channels."""
     base = load_model(model)
-    with tqdm(total=samples) as bar:
-
-        def progress(done: int, _: int) -> None:
-            bar.update(done - bar.n)
-
+    with progress_bar("Reading faces") as progress:
         found = read_directions(base, samples, progress=progress)
     styles = {direction.name: direction.style(base) for direction in found}
     for name, style in {**styles, **reading_channels(base)}.items():

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.errors import StylemixError
+from stylemix.faces.crops import MEAN_COLOUR, crop_box, crop_faces, dequantise
 from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
 SIZE = 112  # px of the crops
-MEAN_COLOUR = (122.782, 117.001, 104.298)
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
 # Where the eyes are, on the average, in a square around a face as a detector gives it.
 CROP_EYES = ((0.31, 0.37), (0.69, 0.37))
@@ -40,10 +39,7 @@ class FaceReader(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
         names = {key.removesuffix(".raw") for key in weights if not key.endswith(".range")}
         for key in names:
-            value = weights.get(key)
-            if value is None:
-                scale, low = weights[f"{key}.range"]
-                value = weights[f"{key}.raw"].float() * scale + low
+            value = weights[key] if key in weights else dequantise(weights, key)
             self.register_buffer(key.replace(".", "_"), value)
 
     def _layer(self, x: Tensor, name: str, stride: int) -> Tensor:
@@ -81,34 +77,7 @@ def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
 
     Eyes go to `CROP_EYES`; what lies beyond the image repeats its edge.
     """
-    unit, left, top = _crop(template)
-    rows = [[unit, 0, 2 * left + unit - 1], [0, unit, 2 * top + unit - 1]]
-    theta = images.new_tensor(rows).expand(len(images), 2, 3)
-    shape = [len(images), 3, size, size]
-    grid = functional.affine_grid(theta, shape, align_corners=False)
-    shrink = unit * images.shape[3] / size
-    if shrink > 1:
-        side = round(images.shape[3] / shrink)
-        images = functional.interpolate(
-            images, (side, side), mode="bilinear", align_corners=False, antialias=True
-        )
-    crops = functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return (crops + 1) * 127.5
-
-
-def _crop(template: Template) -> tuple[float, float, float]:
-    """Side, left and top of the crops, in fractions of an image's side."""
-    if template.eyes is None:
-        raise StylemixError(
-            f"got alignment template {template.name!r}, which says nothing about eyes; expected "
-            "one for faces; choose faces128 or ffhq with --template"
-        )
-    (x0, y0), (x1, y1) = template.eyes
-    (left, top), (right, _) = CROP_EYES
-    unit = (x1 - x0) / (right - left)
-    return unit, x0 - left * unit, (y0 + y1) / 2 - top * unit
+    return crop_faces(images, template, CROP_EYES, size, "border")
 
 
 def landmarks(images: Tensor, template: Template) -> Tensor:
@@ -118,9 +87,9 @@ def landmarks(images: Tensor, template: Template) -> Tensor:
     reach the images.
     """
     reader = load_reader("face_landmarks", images.device)
-    unit, left, top = _crop(template)
+    side, left, top = crop_box(template, CROP_EYES)
     points: Tensor = reader(face_crops(images.float(), template)).view(-1, 68, 2)
-    return points * unit + points.new_tensor([left, top])
+    return points * side + points.new_tensor([left, top])
 
 
 def expressions(images: Tensor, template: Template) -> Tensor:

@@ -6,13 +6,11 @@ differentiated, so that a projection can hold on to a person's identity.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.errors import StylemixError
+from stylemix.faces.crops import MEAN_COLOUR, crop_faces, dequantise
 from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
@@ -21,7 +19,6 @@ CHIP_SIZE = 150
 CHIP_EYES = ((49 / 150, 57 / 150), (101 / 150, 57 / 150))
 DLIB_CHIP = Template("dlib-chip", "points", CHIP_EYES)
 SAME_PERSON = 0.6  # L2 distance, the threshold of the network's author
-MEAN_COLOUR = (122.782, 117.001, 104.298)
 _NARROW = ("conv32_1", "conv32_2", "conv32_3", "conv64_down", "conv64_1", "conv64_2", "conv64_3")
 _WIDE = ("conv128_down", "conv128_1", "conv128_2", "conv256_down", "conv256_1", "conv256_2")
 BLOCKS = (*_NARROW, *_WIDE, "conv256_down_out")
@@ -36,7 +33,7 @@ class Convolution(nn.Module):
     def __init__(self, weights: dict[str, Tensor], name: str, stride: int, padded: bool) -> None:
         super().__init__()
         gain = weights[f"{name}.gain"][:, None, None, None]
-        self.register_buffer("weight", _dequantise(weights, name) * gain)
+        self.register_buffer("weight", dequantise(weights, name) * gain)
         self.register_buffer("bias", weights[f"{name}.bias"])
         self.stride = stride
         self.padding = self.weight.shape[-1] // 2 if padded else 0
@@ -75,7 +72,7 @@ class IdentityNetwork(nn.Module):
         super().__init__()
         weights = load_weights("dlib_face")
         self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
-        self.register_buffer("head", _dequantise(weights, "fc"))
+        self.register_buffer("head", dequantise(weights, "fc"))
         self.stem = Convolution(weights, "conv32_down", 2, padded=False)
         self.blocks = nn.Sequential(*[Block(weights, name, "down" in name) for name in BLOCKS])
 
@@ -86,12 +83,6 @@ class IdentityNetwork(nn.Module):
         return functional.linear(x.mean(dim=(2, 3)), self.head)
 
 
-def _dequantise(weights: dict[str, Tensor], name: str) -> Tensor:
-    scale, low = weights[f"{name}.range"]
-    values: Tensor = weights[f"{name}.raw"].float() * scale + low
-    return values
-
-
 def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
     return frozen_network("dlib_face", device, IdentityNetwork)
@@ -100,35 +91,10 @@ def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork
 def make_chips(images: Tensor, template: Template) -> Tensor:
     """Chips [N, 3, 150, 150] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
 
-    Eyes go to (49, 57) and (101, 57); what lies beyond the image is mirrored.
+    Eyes go to (49, 57) and (101, 57); what lies beyond the image is mirrored. Raises StylemixError
+    for a template without eyes.
     """
-    eyes = template.eyes
-    if eyes is None:
-        raise StylemixError(
-            f"got alignment template {template.name!r}, which says nothing about eyes; expected "
-            "one for faces; choose faces128 or ffhq with --template, or leave identity out"
-        )
-    (x0, y0), (x1, y1) = eyes
-    # The eyes of every template are level, so scale and shift are enough. `unit` is the width of
-    # the chip in fractions of the image's side.
-    (left, top), (right, _) = CHIP_EYES
-    unit = math.hypot(x1 - x0, y1 - y0) / (right - left)
-    shrink = unit * images.shape[3] / CHIP_SIZE
-    if shrink > 1:
-        size = math.ceil(images.shape[3] / shrink)
-        images = functional.interpolate(
-            images, (size, size), mode="bilinear", align_corners=False, antialias=True
-        )
-    centre_x = (x0 + x1) / 2 + (0.5 - (left + right) / 2) * unit
-    centre_y = (y0 + y1) / 2 + (0.5 - top) * unit
-    rows = [[unit, 0, 2 * centre_x - 1], [0, unit, 2 * centre_y - 1]]
-    theta = images.new_tensor(rows).expand(len(images), 2, 3)
-    shape = [len(images), 3, CHIP_SIZE, CHIP_SIZE]
-    grid = functional.affine_grid(theta, shape, align_corners=False)
-    chips = functional.grid_sample(
-        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    return (chips + 1) * 127.5
+    return crop_faces(images, template, CHIP_EYES, CHIP_SIZE, "reflection")
 
 
 def embed(images: Tensor, template: Template, network: IdentityNetwork | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.landmarks import landmarks
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import Array, warp
+from stylemix.images.filters import gaussian_blur
 from stylemix.images.lab import to_lab
 from stylemix.images.tensors import as_rgb, resize
 
@@ -134,12 +135,8 @@ def feather(masks: Tensor) -> Tensor:
     """Masks [N, 1, H, W] with soft edges: a Gaussian of `FEATHER` of the side."""
     sigma = FEATHER * masks.shape[3]
     radius = max(1, round(3 * sigma))
-    steps = torch.arange(-radius, radius + 1, device=masks.device)
-    kernel = torch.exp(-steps.square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(masks)
-    soft = functional.pad(masks, (radius,) * 4, mode="replicate")
-    soft = functional.conv2d(soft, kernel[None, None, None])
-    return functional.conv2d(soft, kernel[None, None, :, None])
+    padded = functional.pad(masks, (radius,) * 4, mode="replicate")
+    return gaussian_blur(padded, sigma, radius)
 
 
 def painted_mask(

@@ -83,14 +83,15 @@ def resize(
 def as_rgb(images: Tensor) -> Tensor:
     """Colours [N, 3, H, W] of images [N, 1, 3 or 4, H, W] in [-1, 1]: grey thrice, alpha on white.
 
-    Differentiable, since projections and looks are searched through it.
+    Differentiable. Raises StylemixError for another number of channels.
     """
-    if images.shape[1] == 1:
-        return images.repeat(1, 3, 1, 1)
-    if images.shape[1] == 4:
+    channels = images.shape[1]
+    if channels not in (1, 3, 4):
+        raise StylemixError(f"got images of {channels} channels; expected 1, 3 or 4")
+    if channels == 4:
         alpha = (images[:, 3:] + 1).clamp(0, 2) / 2
         return images[:, :3] * alpha + (1 - alpha)
-    return images
+    return images if channels == 3 else images.repeat(1, 3, 1, 1)
 
 
 def bring_within(images: Tensor, smallest: int, largest: int) -> Tensor:

@@ -8,8 +8,6 @@ that every method here uses, so that what differs is the search.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +17,11 @@ from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.refine import changes, rounded, tuned_parameters
 from stylemix.inversion.residual import Residual
+from stylemix.inversion.schedule import Stages, constant, optimise, stylegan2
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisLayer, SynthesisNetwork
+from stylemix.progress import Progress
 
 STEPS, RATE = 1000, 0.1  # of the projections into W and W+
 PIVOT_STEPS, PIVOT_RATE = 450, 0.01
@@ -29,8 +29,6 @@ TUNE_STEPS, TUNE_RATE = 350, 0.0003
 NOISE_WEIGHT = 1e5
 EXPLORATION = 0.05
 SMALLEST_NOISE = 8  # px of the maps that are looked at
-
-Progress = Callable[[int, int, float], None]
 
 
 def search_published(
@@ -40,63 +38,49 @@ def search_published(
     tune = settings.method == "pti"
     count, layers = len(similarity.targets), model.generator.num_ws
     steps, rate = (PIVOT_STEPS, PIVOT_RATE) if tune else (STEPS, RATE)
-    total = steps + (TUNE_STEPS * count if tune else 0)
-    done = 0
-
-    def tell(loss: float) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total, loss)
-
+    stages = Stages([steps, *[TUNE_STEPS] * (count * tune)], progress)
     mean = model.generator.mapping.w_avg.expand(count, 1, -1)
     start = mean.repeat(1, layers, 1)
     w = (start if settings.method == "w+" else mean).clone().requires_grad_(True)
-    noise = _descend(
-        model.generator.synthesis, similarity, w, layers, (steps, rate), settings, tell
-    )
+    noise = _project(model.generator.synthesis, similarity, w, layers, rate, settings, stages)
     ws = w.detach().expand(count, layers, -1).clone()
     details: list[Residual | None] = [rounded(Residual(noise=row)) for row in noise]
     if tune:
         for i in range(count):
             row = slice(i, i + 1)
-            details[i] = _tune(model, similarity.part(row), ws[row], noise[row], tell)
+            details[i] = _tune(model, similarity.part(row), ws[row], noise[row], stages)
     return start, ws, details
 
 
-def _descend(
+def _project(
     network: SynthesisNetwork,
     similarity: Similarity,
     w: Tensor,
     layers: int,
-    schedule: tuple[int, float],
+    rate: float,
     settings: ProjectionSettings,
-    tell: Callable[[float], None],
+    stages: Stages,
 ) -> Tensor:
-    """Moves w [N, 1 or L, w_dim] and noise; returns the noise, [N, noise_size]."""
-    steps, rate = schedule
+    """Optimises w [N, 1 or L, w_dim] and noise; returns the noise, [N, noise_size]."""
     spread = latent_prior(similarity.model.generator).w_std
     draw = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn([len(w), network.noise_size], generator=draw).to(w).requires_grad_(True)
-    adam = torch.optim.Adam([w, noise], lr=rate)
-    for step in range(steps):
-        t = step / steps
-        down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / 0.25))
-        for group in adam.param_groups:
-            group["lr"] = rate * min(1.0, t / 0.05) * down
+
+    def losses_at(_step: int, t: float) -> Tensor:
         shaken = torch.randn(w.shape, generator=draw).to(w)
         shaken = w + shaken * (spread * EXPLORATION * max(0.0, 1 - t / 0.75) ** 2)
         images = network(shaken.expand(-1, layers, -1), noise_mode=noise)
-        losses = similarity.appearance(images) + NOISE_WEIGHT * _pattern(network, noise)
-        adam.zero_grad()
-        losses.sum().backward()
-        adam.step()
-        with torch.no_grad():
-            for start, (h, w_px) in _maps(network):
-                rows = noise[:, start : start + h * w_px]
-                rows -= rows.mean(dim=1, keepdim=True)
-                rows *= (rows.square().mean(dim=1, keepdim=True) + 1e-12).rsqrt()
-        tell(float(losses.detach().mean()))
+        return similarity.appearance(images) + NOISE_WEIGHT * _pattern(network, noise)
+
+    @torch.no_grad()
+    def normalise(_step: int, _t: float) -> None:
+        for start, (h, w_px) in _maps(network):
+            rows = noise[:, start : start + h * w_px]
+            rows -= rows.mean(dim=1, keepdim=True)
+            rows *= (rows.square().mean(dim=1, keepdim=True) + 1e-12).rsqrt()
+
+    adam = torch.optim.Adam([w, noise], lr=rate)
+    optimise(adam, losses_at, stages, stylegan2, normalise, plateau=False)
     return noise.detach()
 
 
@@ -122,16 +106,15 @@ def _pattern(network: SynthesisNetwork, noise: Tensor) -> Tensor:
 
 
 def _tune(
-    model: Model, similarity: Similarity, ws: Tensor, noise: Tensor, tell: Callable[[float], None]
+    model: Model, similarity: Similarity, ws: Tensor, noise: Tensor, stages: Stages
 ) -> Residual:
     """Tunes all weights around the pivot ws [1, L, w_dim]."""
     network = copy.deepcopy(model.generator.synthesis)
     learned = tuned_parameters(network)
     adam = torch.optim.Adam(learned.values(), lr=TUNE_RATE)
-    for _ in range(TUNE_STEPS):
-        loss = similarity.appearance(network(ws, noise_mode=noise)).sum()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        tell(float(loss.detach()))
+
+    def losses_at(_step: int, _t: float) -> Tensor:
+        return similarity.appearance(network(ws, noise_mode=noise))
+
+    optimise(adam, losses_at, stages, constant, plateau=False)
     return rounded(Residual(changes(model.generator, learned), noise=noise[0]))

@@ -18,7 +18,7 @@ from stylemix.io.assets import ASSETS, frozen_network
 from stylemix.models.container import ENCODER, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig
-from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.discriminator import DiscriminatorTrunk
 from stylemix.networks.layers import Conv2d, FullyConnected
 
 VERSION = 1
@@ -41,8 +41,7 @@ class Encoder(nn.Module):
     def __init__(self, config: DiscriminatorConfig, num_ws: int, w_dim: int) -> None:
         super().__init__()
         self.config, self.num_ws, self.w_dim = config, num_ws, w_dim
-        self.trunk = Discriminator(config)
-        del self.trunk.b4  # its last block says real or fake, by the whole batch
+        self.trunk = DiscriminatorTrunk(config)
         self.squeeze = Conv2d(config.channels(4), SQUEEZED, 1, act="lrelu")
         cells = config.base[0] * config.base[1]
         self.to_ws = FullyConnected(SQUEEZED * cells, num_ws * w_dim)

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from stylemix.devices import search_dtype
 from stylemix.faces.recognition import embed, identity_cosine, load_identity_network, make_chips
-from stylemix.images.tensors import as_rgb, bring_within
+from stylemix.images.tensors import as_rgb
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.metrics.mobilenet import load_feature_network
+from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
 
-SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES = 128, 256  # px; the network was trained on 224
 CHUNK = 16  # images looked at once without gradients
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -44,8 +43,7 @@ class Similarity:
     def _maps(self, images: Tensor) -> list[Tensor]:
         if self.discriminator is not None:
             return [one.float() for one in self.discriminator.features(images, self.dtype)]
-        images = bring_within(as_rgb(images), SMALLEST_FOR_FEATURES, LARGEST_FOR_FEATURES)
-        return load_feature_network(str(images.device)).maps(images)
+        return feature_maps(images)
 
     def _distance(self, maps: list[Tensor], pixels: list[Tensor], which: slice) -> Tensor:
         total = torch.zeros(len(pixels[0]), device=pixels[0].device)

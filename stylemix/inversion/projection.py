@@ -21,15 +21,14 @@ from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.refine import refine
 from stylemix.inversion.residual import Residual
-from stylemix.inversion.schedule import DECAY, Pace
+from stylemix.inversion.schedule import Stages, hold_then_cosine, optimise
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import tuned_blocks
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import map_latents, z_from_seed
+from stylemix.progress import Progress
 
-Progress = Callable[[int, int, float], None]
-Tell = Callable[[float, float], None]
 REFINE_COST = 1.5  # of a step of refinement, in steps of the search before it
 MOST_WEIGHTS = 2**25  # of all photos that are refined together
 
@@ -50,17 +49,17 @@ class Projection:
 
 
 class _Search:
-    """What the stages of a projection share: the loss, the schedule and the steps done."""
+    """What the stages of a projection share: the loss and the schedule."""
 
     def __init__(
         self,
         model: Model,
         similarity: Similarity,
         settings: ProjectionSettings,
-        tell: Tell,
+        stages: Stages,
     ) -> None:
         self.synthesis, self.similarity = model.generator.synthesis, similarity
-        self.settings, self.tell = settings, tell
+        self.settings, self.stages = settings, stages
         self.prior = latent_prior(model.generator)
         self.draw = torch.Generator().manual_seed(settings.seed)
 
@@ -69,44 +68,41 @@ class _Search:
         parameters: list[Tensor],
         ws: Callable[[], Tensor],
         loss_of: Callable[[Tensor, float, bool], Tensor],
-        pace: Pace,
     ) -> Tensor:
-        """Moves `parameters` so that the loss of `ws()` falls; returns the best ws of each row.
+        """Optimises `parameters` for the loss of `ws()`; returns the best ws of each row.
 
         A search can lose what it had found, so the last ws need not be the result.
         """
-        adam = torch.optim.Adam(parameters, lr=self.settings.lr)
         best = ws().detach().clone()
         lowest = torch.full([len(best)], math.inf, device=best.device)
-        full = True  # identity is the dearest term by far and changes slowly: every other step
-        for way in pace:
-            for group in adam.param_groups:
-                group["lr"] = self.settings.lr * _ramp(way, pace.steps)
+
+        def losses_at(step: int, t: float) -> Tensor:
+            nonlocal best, lowest
+            # Identity is by far the most expensive term and changes slowly: every other step.
+            full = step % 2 == 0
             now = ws()
-            losses = loss_of(now, way, full)
+            losses = loss_of(now, t, full)
             if full:
                 best, lowest = _lower(best, lowest, now.detach(), losses.detach())
-            adam.zero_grad()
-            losses.sum().backward()
-            adam.step()
-            pace.note(float(losses.detach().mean()))
-            self.tell(way, pace.history[-1])
-            full = not full
-        if pace.history:
+            return losses
+
+        adam = torch.optim.Adam(parameters, lr=self.settings.lr)
+        optimise(adam, losses_at, self.stages, hold_then_cosine)
+        if self.stages.steps[self.stages.index]:
             now = ws().detach()
             with torch.no_grad():
                 best, _ = _lower(best, lowest, now, loss_of(now, 1.0, True))
         return best
 
-    def loss_w(self, ws: Tensor, way: float, full: bool) -> Tensor:
+    def loss_w(self, ws: Tensor, t: float, full: bool) -> Tensor:
         """Losses [N] of one w for all layers, looked at through noise that fades out."""
-        fade = max(0.0, 1 - way / 0.75) ** 2
+        fade = max(0.0, 1 - t / 0.75) ** 2
         # The same noise for all, so that a photo's result does not depend on those beside it.
         noise = torch.randn([1, 1, ws.shape[2]], generator=self.draw).to(ws)
         ws = ws + noise * (fade * self.settings.exploration * self.prior.w_std)
         return self._appearance(ws, self._draw(ws))
 
-    def loss_plus(self, ws: Tensor, way: float, full: bool) -> Tensor:
+    def loss_plus(self, ws: Tensor, t: float, full: bool) -> Tensor:
         """Losses [N] of a w for each layer; identity only where `full`."""
         images = self._draw(ws)
         deltas = (ws - ws.mean(dim=1, keepdim=True)) / self.prior.w_std
@@ -127,12 +123,6 @@ def _lower(best: Tensor, lowest: Tensor, now: Tensor, losses: Tensor) -> tuple[T
     """The latents [N, L, w_dim] and losses [N] of whichever is lower, row by row."""
     better = losses < lowest
     return torch.where(better[:, None, None], now, best), torch.minimum(losses, lowest)
-
-
-def _ramp(way: float, steps: int) -> float:
-    """Share of the learning rate: up in the first 5 %, down a cosine in the last 40 %."""
-    up = min(1.0, (way + 1 / steps) / 0.05)
-    return up * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - way) / DECAY)))
 
 
 def project(
@@ -198,8 +188,8 @@ def _hybrid(
     parts = _together(model, count) if settings.refine_steps else []
     costs = [float(count)] * 2 + [REFINE_COST * len(part) for part in parts]
     steps += [settings.refine_steps] * len(parts)
-    stages = _Stages(steps, costs, settings.budget and settings.budget * count, progress)
-    search = _Search(model, similarity, settings, stages.tell)
+    stages = Stages(steps, progress, costs, settings.budget and settings.budget * count)
+    search = _Search(model, similarity, settings, stages)
     if encoder is not None:
         stages.next()
         with torch.no_grad():
@@ -209,18 +199,16 @@ def _hybrid(
         w = search.prior.centres[similarity.nearest(search.prior.pictures)]
         w = w.clone().requires_grad_(True)
         repeated = [1, model.generator.num_ws, 1]
-        start = search.run(
-            [w], lambda: w.unsqueeze(1).repeat(repeated), search.loss_w, stages.next()
-        )
+        start = search.run([w], lambda: w.unsqueeze(1).repeat(repeated), search.loss_w)
     common = start.mean(dim=1, keepdim=True).clone().requires_grad_(True)
     deltas = (start - common.detach()).clone().requires_grad_(True)
-    ws = search.run([common, deltas], lambda: common + deltas, search.loss_plus, stages.next())
+    ws = search.run([common, deltas], lambda: common + deltas, search.loss_plus)
     details: list[Residual | None] = [None] * count
     close = replace(settings, pixel_weight=settings.refine_pixel_weight)
     for part in parts:
         rows = slice(part.start, part.stop)
         own, some = None if mask is None else mask[rows], similarity.part(rows, close)
-        found = refine(model, some, ws[rows], settings, stages.next(), stages.tell, own)
+        found = refine(model, some, ws[rows], settings, stages, own)
         details[rows] = found
     stages.finish()
     return start, ws, details
@@ -233,41 +221,6 @@ def _together(model: Model, count: int) -> list[range]:
     size = sum(value.numel() for name, value in own.items() if name.startswith(names))
     step = max(1, MOST_WEIGHTS // size)
     return [range(i, min(i + step, count)) for i in range(0, count, step)]
-
-
-class _Stages:
-    """The paces of the stages of a projection, whose steps differ in cost, and how far it is."""
-
-    def __init__(
-        self,
-        steps: list[int],
-        costs: list[float],
-        seconds: float | None,
-        progress: Progress | None,
-    ) -> None:
-        self.steps, self.progress, self.index = steps, progress, -1
-        self.done, self.loss = 0, 0.0
-        work = [n * cost for n, cost in zip(steps, costs, strict=True)]
-        each = None if seconds is None else seconds / max(sum(work), 1)
-        self.seconds = [None if each is None else each * one for one in work]
-
-    def next(self) -> Pace:
-        """The pace of the next stage."""
-        self.index += 1
-        return Pace(self.steps[self.index], self.seconds[self.index])
-
-    def tell(self, way: float, loss: float) -> None:
-        """Tells that a stage is so far."""
-        self.loss = loss
-        if self.progress is not None:
-            done = sum(self.steps[: self.index]) + int(way * self.steps[self.index] + 1.001)
-            self.done = min(done, sum(self.steps))
-            self.progress(self.done, sum(self.steps), loss)
-
-    def finish(self) -> None:
-        """Tells that all is done, also what a plateau or the clock has left out."""
-        if self.progress is not None and self.done < sum(self.steps):
-            self.progress(sum(self.steps), sum(self.steps), self.loss)
 
 
 @torch.no_grad()

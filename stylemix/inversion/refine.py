@@ -7,9 +7,6 @@ lettering) free features come in. Pivotal tuning (arXiv 2106.05744) moves weight
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +15,7 @@ from stylemix.faces.regions import region_mask
 from stylemix.inversion.loss import Similarity, pyramid
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.residual import Residual
-from stylemix.inversion.schedule import Pace
+from stylemix.inversion.schedule import Stages, cosine, optimise
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import TunedBlocks
 from stylemix.models.model import Model
@@ -40,8 +37,7 @@ def refine(
     similarity: Similarity,
     ws: Tensor,
     settings: ProjectionSettings,
-    pace: Pace,
-    tell: Callable[[float, float], None],
+    stages: Stages,
     mask: Tensor | None = None,
 ) -> list[Residual]:
     """What the targets of `similarity` show beyond their latents ws [N, L, w_dim].
@@ -51,8 +47,7 @@ def refine(
         similarity: the loss.
         ws: latents, which stay as they are.
         settings: rates and weights.
-        pace: how long.
-        tell: called with (way done, mean loss).
+        stages: how long; the next of them is this.
         mask: [N, 1, H, W], 1 where a photo shows what the model does not know; None to find out.
     """
     near = _neighbours(model, ws, settings.seed)
@@ -76,30 +71,21 @@ def refine(
         betas=BETAS,
         fused=True,
     )
-    rates = [group["lr"] for group in adam.param_groups]
     local = settings.local_weight > 0
     kept = FeatureOverride(free, torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local]))
-    for step, way in enumerate(pace):
-        share = fade(way, pace.steps)
-        for group, rate in zip(adam.param_groups, rates, strict=True):
-            group["lr"] = rate * share
+
+    def losses_at(step: int, _t: float) -> Tensor:
         # One neighbour goes along in each step: with a look now and then Adam learns too late.
         one = 1 + step % NEIGHBOURS
         images = blocks.draw([0, one] if local else [0], kept)
         losses = similarity.appearance(images[:, 0])
         if local:
             losses = losses + settings.local_weight * _drift(images[:, 1], before[:, one])
-        adam.zero_grad()
-        losses.sum().backward()
-        adam.step()
-        tell(way, float(losses.detach().mean()))
+        return losses
+
+    optimise(adam, losses_at, stages, cosine, plateau=False)
     free = free.detach()
     return [rounded(Residual(blocks.changes(i), free[i], mask[i])) for i in range(len(ws))]
-
-
-def fade(way: float, steps: int) -> float:
-    """Share of the learning rate: up in the first tenth, then down a cosine to nothing."""
-    return min(1.0, (way + 1 / steps) / 0.1) * (0.5 + 0.5 * math.cos(math.pi * way))
 
 
 def tuned_parameters(network: SynthesisNetwork) -> dict[str, Tensor]:

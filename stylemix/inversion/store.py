@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -17,8 +19,9 @@ from stylemix.images.contact_sheet import grid
 from stylemix.images.sources import ImageSource
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
+from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent, load_latent, save_latent
-from stylemix.inversion.portraits import AlignedPhoto
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 
@@ -71,6 +74,89 @@ def find_done(
     salt = latent.photo.partition(":")[0]
     same = latent.photo == mark_of(portrait, model, settings, mask, salt)
     return latent if same else None
+
+
+@dataclass
+class PhotoToProject:
+    """A photo whose projection is to be stored.
+
+    Attributes:
+        name: of its files, without an ending.
+        portrait: the photo, aligned.
+        mask: as for `project`, [1, 1, H, W].
+        source: the whole photo, to put the new face back into; None for no such image.
+    """
+
+    name: str
+    portrait: AlignedPhoto
+    mask: Tensor | None = None
+    source: ImageSource | None = None
+
+
+def project_missing(
+    photos: Iterable[PhotoToProject],
+    model: Model,
+    settings: ProjectionSettings,
+    folder: Path,
+    batch: int = 8,
+    encoder: Encoder | None = None,
+    again: bool = False,
+) -> Iterator[tuple[str, Latent, bool]]:
+    """Projects photos that a folder has no files of, and writes their files.
+
+    Photos are taken one after another, so that only a batch of them is in memory. Masks belong to
+    all photos or to none.
+
+    Args:
+        photos: what is to be there in the end.
+        model: what to project into.
+        settings: of the projection.
+        folder: where files are looked for and written.
+        batch: photos that are projected at once.
+        encoder: as for `project`.
+        again: whether photos whose files are there are projected, too.
+
+    Yields:
+        Names and latents, and whether they are new.
+    """
+    waiting: list[PhotoToProject] = []
+    for photo in photos:
+        path = folder / f"{photo.name}{SUFFIX}"
+        done = None if again else find_done(path, photo.portrait, model, settings, photo.mask)
+        if done is not None:
+            yield photo.name, done, False
+            continue
+        waiting.append(photo)
+        if len(waiting) == batch:
+            yield from _project(waiting, model, settings, folder, encoder)
+            waiting = []
+    if waiting:
+        yield from _project(waiting, model, settings, folder, encoder)
+
+
+def _project(
+    photos: list[PhotoToProject],
+    model: Model,
+    settings: ProjectionSettings,
+    folder: Path,
+    encoder: Encoder | None,
+) -> Iterator[tuple[str, Latent, bool]]:
+    masks = [photo.mask for photo in photos if photo.mask is not None]
+    projection, latents = project_portraits(
+        [photo.portrait for photo in photos],
+        model,
+        settings,
+        mask=torch.cat(masks) if masks else None,
+        encoder=encoder,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    images = zip(projection.image_start, projection.image, strict=True)
+    for photo, latent, (start, image) in zip(photos, latents, images, strict=True):
+        latent.photo = mark_of(photo.portrait, model, settings, photo.mask)
+        if photo.source is not None:
+            save_pasted(folder / f"{photo.name}.pasted.png", photo.source.open(), latent, image)
+        save_projection(folder, photo.name, photo.portrait, latent, (start, image))
+        yield photo.name, latent, True
 
 
 def save_projection(

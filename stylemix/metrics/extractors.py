@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylemix.errors import StylemixError
+from stylemix.images.tensors import as_rgb
 from stylemix.metrics.mobilenet import FEATURE_SIZE, load_feature_network
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import z_from_seed
@@ -212,7 +213,7 @@ def map_with_labels(
 
 def features_of(images: Tensor, extractor: Extractor) -> NDArray[np.float32]:
     """Features [N, K] of images [N, C, H, W] in [-1, 1]; StylemixError where they are none."""
-    found = extractor.extract(to_rgb(images))
+    found = extractor.extract(as_rgb(images))
     if found.ndim != 2 or len(found) != len(images) or not bool(torch.isfinite(found).all()):
         raise StylemixError(
             f"got features of shape {list(found.shape)} (or not finite) from {extractor.name}; "
@@ -220,17 +221,3 @@ def features_of(images: Tensor, extractor: Extractor) -> NDArray[np.float32]:
         )
     features: NDArray[np.float32] = found.to("cpu", torch.float32).numpy()
     return features
-
-
-def to_rgb(images: Tensor) -> Tensor:
-    """Grey, RGB or RGBA images [N, C, H, W] in [-1, 1] as RGB, transparent ones on white.
-
-    Extractors know photos: they take three channels.
-    """
-    channels = images.shape[1]
-    if channels == 4:
-        alpha = (images[:, 3:] + 1) / 2
-        return images[:, :3] * alpha + (1 - alpha)
-    if channels not in (1, 3):
-        raise StylemixError(f"got pictures of {channels} channels; expected 1, 3 or 4 for metrics")
-    return images.expand(-1, 3, -1, -1)

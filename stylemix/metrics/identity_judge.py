@@ -17,7 +17,7 @@ from stylemix.faces.templates import Template
 from stylemix.images.tensors import as_rgb
 from stylemix.io.assets import frozen_network, load_weights
 from stylemix.networks.config import DiscriminatorConfig
-from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.discriminator import DiscriminatorTrunk
 from stylemix.networks.layers import FullyConnected
 
 SIZE = 64  # px of the crops
@@ -32,8 +32,7 @@ class Judge(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = Discriminator(TRUNK)
-        del self.trunk.b4  # its last block says real or fake, by the whole batch
+        self.trunk = DiscriminatorTrunk(TRUNK)
         self.head = FullyConnected(TRUNK.channels(4) * 16, LENGTH)
         self.register_buffer("window", _oval(), persistent=False)
 

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stylemix.errors import StylemixError
+from stylemix.images.tensors import as_rgb, bring_within
 from stylemix.io.assets import frozen_network, load_weights
 
 CHANNELS = 1280  # of the pooled features
 FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
 SMALLEST_SIDE = 32  # below that the last stages see one pixel
+SMALLEST_COMPARED, LARGEST_COMPARED = 128, 256  # px, for maps that are compared
 # Blocks whose first convolution halves the picture, and the stem.
 STRIDED = (0, 2, 4, 7, 14)
 # The last block at each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the picture's side, with 16, 24,
@@ -103,3 +105,14 @@ class FeatureNetwork(nn.Module):
 def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
     """The network, loaded once for each device, in evaluation mode and without gradients."""
     return frozen_network("mobilenet_v2", device, FeatureNetwork)
+
+
+def feature_maps(
+    images: Tensor, stages: Sequence[int] = STAGES, smallest: int = SMALLEST_COMPARED
+) -> list[Tensor]:
+    """Outputs of the blocks `stages` for images [N, 1, 3 or 4, H, W] in [-1, 1]; differentiable.
+
+    Images are first brought to a shorter side of `smallest` to `LARGEST_COMPARED` px.
+    """
+    images = bring_within(as_rgb(images), smallest, LARGEST_COMPARED)
+    return load_feature_network(images.device).maps(images, stages)

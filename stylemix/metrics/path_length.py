@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from stylemix.images.tensors import as_rgb
 from stylemix.metrics.distances import Array
-from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labels, to_rgb
+from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labels
 from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.networks.generator import Generator
 
@@ -31,7 +32,7 @@ def feature_map_distance(a: Tensor, b: Tensor) -> Tensor:
     are scaled to length 1; squared differences are averaged over pixels and summed over maps.
     """
     network = load_feature_network(str(a.device))
-    maps = (network.maps(feature_input(to_rgb(images))) for images in (a, b))
+    maps = (network.maps(feature_input(as_rgb(images))) for images in (a, b))
     distance = torch.zeros(len(a), device=a.device)
     for one, two in zip(*maps, strict=True):
         difference = F.normalize(one, dim=1) - F.normalize(two, dim=1)

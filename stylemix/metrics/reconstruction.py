@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylemix.images.filters import gaussian_blur
+
 WINDOW, SIGMA = 11, 1.5  # px of the Gaussian window
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the paper, finest first
 K1, K2 = 0.01, 0.03
@@ -24,13 +26,10 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
     to a sum of one. Compare figures of one size only.
     """
     x, y = (images.double() + 1) / 2, (targets.double() + 1) / 2
-    line = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
-    kernel = torch.exp(-line.square() / (2 * SIGMA**2))
-    kernel = kernel / kernel.sum()
     used = SCALES[: sum(min(x.shape[2:]) // 2**i >= WINDOW for i in range(len(SCALES)))]
     total = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
     for i, weight in enumerate(used):
-        ssim, contrast = _ssim(x, y, kernel)
+        ssim, contrast = _ssim(x, y)
         last = i == len(used) - 1
         total = total * (ssim if last else contrast).clamp(min=0) ** (weight / sum(used))
         x, y = (F.avg_pool2d(v, 2, padding=[s % 2 for s in v.shape[2:]]) for v in (x, y))
@@ -38,13 +37,11 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
     return mean
 
 
-def _ssim(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
+def _ssim(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """SSIM and its contrast part, means over the picture, [N, C] each."""
 
     def blur(v: Tensor) -> Tensor:
-        rows = F.conv2d(v.flatten(0, 1)[:, None], kernel[None, None, None])
-        blurred: Tensor = F.conv2d(rows, kernel[None, None, :, None]).unflatten(0, v.shape[:2])
-        return blurred[:, :, 0]
+        return gaussian_blur(v, SIGMA, WINDOW // 2)
 
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x.square(), blur(y * y) - mean_y.square()

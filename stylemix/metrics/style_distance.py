@@ -1,27 +1,36 @@
-"""How far a picture is from a look: statistics of a frozen discriminator's features.
+"""How far an image is from a look: channel statistics of a frozen network's features.
 
-Means and deviations of each channel, as in arbitrary style transfer (arXiv 1703.06868), in units of
-their spread over the model's own faces. What a picture shows moves them less than how it is drawn.
+Means and deviations of each channel, as in arbitrary style transfer (arXiv 1703.06868). What an
+image shows moves them less than how it is drawn.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.images.tensors import as_rgb, bring_within
-from stylemix.metrics.mobilenet import load_feature_network
+from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
 from stylemix.networks.latents import map_latents
 
 OWN = 256  # faces of the model that tell the spread
 CHUNK = 32
-SMALLEST, LARGEST = 128, 256  # px that MobileNetV2 looks at, for models without a discriminator
+STAGES = (1, 3, 6, 13)  # of MobileNetV2
+
+
+def channel_statistics(maps: Sequence[Tensor]) -> list[Tensor]:
+    """For each of the features [N, C, h, w] means and deviations of the channels, [N, 2 C]."""
+    return [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
 
 
 class StyleMeter:
-    """Measures looks on pictures of one model."""
+    """Measures looks on images of one model, in units of the spread over the model's own faces.
+
+    Features are those of its discriminator, or of MobileNetV2 for a model without one.
+    """
 
     @torch.no_grad()
     def __init__(self, model: Model, count: int = OWN) -> None:
@@ -37,13 +46,9 @@ class StyleMeter:
         self.scales = [stage.std(dim=0).clamp(min=1e-4) for stage in stages]
 
     def _statistics(self, images: Tensor) -> list[Tensor]:
-        """For each stage the means and deviations of its channels, [N, 2 C]."""
-        if self.model.discriminator is not None:
-            maps = self.model.discriminator.features(images)
-        else:
-            images = bring_within(as_rgb(images), SMALLEST, LARGEST)
-            maps = load_feature_network(str(images.device)).maps(images)
-        return [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
+        critic = self.model.discriminator
+        maps = feature_maps(images) if critic is None else critic.features(images)
+        return channel_statistics(maps)
 
     def rows(self, images: Tensor) -> Tensor:
         """Statistics [N, S] of images [N, C, H, W] in [-1, 1], so scaled that stages count alike.
@@ -72,19 +77,11 @@ def style_distance(rows: Tensor, look: Tensor) -> Tensor:
     return distance
 
 
-STAGES = (1, 3, 6, 13)
-SMALLEST, LARGEST = 128, 256  # px a side that features are taken at
-
-
 def style_statistics(images: Tensor) -> Tensor:
     """Channel means and deviations of MobileNetV2 features of images [N, C, H, W], as one vector.
 
     Each stage counts the same, whatever its width.
     """
-    network = load_feature_network(str(images.device))
-    parts = []
-    for chunk in images.split(32):
-        maps = network.maps(bring_within(as_rgb(chunk), SMALLEST, LARGEST), STAGES)
-        parts.append([torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps])
+    parts = [channel_statistics(feature_maps(part, STAGES)) for part in images.split(CHUNK)]
     stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]
     return torch.cat([F.normalize(stage, dim=0) for stage in stages])

@@ -83,21 +83,15 @@ class DiscriminatorEpilogue(nn.Module):
         return self.out(self.fc(x.flatten(1)))  # type: ignore[no-any-return]
 
 
-class Discriminator(nn.Module):
-    """Scores images: high for what looks real."""
+class DiscriminatorTrunk(nn.Module):
+    """A discriminator without its last block: what turns images into features."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        self.c_dim, self.img_channels = config.c_dim, config.img_channels
-        self.img_resolution = config.img_resolution
-        cmap_dim = config.channels(4) if config.cmap_dim is None else config.cmap_dim
-        self.cmap_dim = cmap_dim if config.c_dim > 0 else 0
+        self.img_channels, self.img_resolution = config.img_channels, config.img_resolution
         for resolution in reversed(config.resolutions[1:]):
             self.add_module(f"b{resolution}", DiscriminatorBlock(resolution, config))
-        if config.c_dim > 0:
-            self.mapping = MappingNetwork(0, config.c_dim, self.cmap_dim, config.mapping_layers)
-        self.b4 = DiscriminatorEpilogue(self.cmap_dim, config)
 
     def _blocks(self, img: Tensor, dtype: torch.dtype | None) -> tuple[list[Tensor], Tensor | None]:
         expected = (self.img_channels, self.config.height, self.config.width)
@@ -129,6 +123,19 @@ class Discriminator(nn.Module):
     def features(self, img: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
         """Outputs of the blocks for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
         return self._blocks(img, dtype)[0]
+
+
+class Discriminator(DiscriminatorTrunk):
+    """Scores images: high for what looks real."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__(config)
+        self.c_dim = config.c_dim
+        cmap_dim = config.channels(4) if config.cmap_dim is None else config.cmap_dim
+        self.cmap_dim = cmap_dim if config.c_dim > 0 else 0
+        if config.c_dim > 0:
+            self.mapping = MappingNetwork(0, config.c_dim, self.cmap_dim, config.mapping_layers)
+        self.b4 = DiscriminatorEpilogue(self.cmap_dim, config)
 
     def forward(
         self, img: Tensor, c: Tensor | None = None, dtype: torch.dtype | None = None

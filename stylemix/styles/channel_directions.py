@@ -8,8 +8,6 @@ of a layer share a w, so that most which go with a smile do not make it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from stylemix.faces.attributes import readings
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import map_latents
+from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 FACES = 512  # generated faces at which slopes are taken
@@ -27,8 +26,6 @@ FEW = 40  # channels that make a direction
 LATENTS = 4000  # for the spread of a channel
 PSI = 0.7  # truncation of the faces that the length is measured on, as commands draw seeds
 MOST_SCALE = 2.0  # a reading that saturates is not chased further
-
-Progress = Callable[[int, int], None]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ components of mapped latents (GANSpace, arXiv 2004.02546). With labels: what the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +19,13 @@ from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 SAMPLES = 4000  # generated faces that the readings are learned from
 BATCH = 32
 SMOOTHING = 0.1  # of the regression, in parts of the mean variance of w
 LEAST = 0.1  # a resolution's part in a direction, below which it is left out
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
 
 from stylemix.errors import StylemixError
 from stylemix.io.cache import cache_folder
 from stylemix.models.model import Model
+from stylemix.progress import Progress, progress_bar
 from stylemix.styles.channel_directions import channel_style, reading_channels
 from stylemix.styles.directions import (
     Direction,
@@ -24,8 +23,6 @@ READINGS = ("smile", "yaw", "pitch", "mouth", "light")
 CHANNELS = tuple(f"{name}-channels" for name in READINGS)
 _FOUND = re.compile(r"(sefa|pca)-(\d{1,4})")
 _CHANNEL = re.compile(r"channel-(.+)-(\d{1,5})")
-
-Progress = Callable[[int, int], None]
 
 
 def named_directions(
@@ -60,12 +57,7 @@ def named_directions(
 
 def find_directions(model: Model, names: Sequence[str]) -> dict[str, Style]:
     """`named_directions`; a bar shows while they are learned for a model that has none yet."""
-    with tqdm(total=None, desc="Learning directions", disable=None, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with progress_bar("Learning directions", disable=None, leave=False) as progress:
         return named_directions(model, names, progress)
 
 

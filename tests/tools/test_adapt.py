@@ -20,8 +20,8 @@ from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, load_style, save_style
 from stylemix.training.adapt import jojogan, look, method, personal
+from stylemix.training.adapt.method import read_pictures
 from stylemix.training.adapt.scores import score_style
-from stylemix.training.adapt.style_pictures import read_pictures
 from tests.support.models import saved, tiny_model, ws_of
 
 

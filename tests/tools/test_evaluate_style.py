@@ -1,6 +1,7 @@
 """`stylemix evaluate-style` as a user calls it."""
 
 import json
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.avatars import evaluation
 from stylemix.cli import main
 from stylemix.images.write import save_image
 from stylemix.inversion.settings import ProjectionSettings
@@ -29,7 +31,7 @@ def files(tmp_path, monkeypatch):
     model = tiny_model()
     saved(model, tmp_path / "base.safetensors")
     monkeypatch.setattr(evaluate_style, "PRESETS", {"fast": FEW, "balanced": FEW, "best": FEW})
-    monkeypatch.setattr(evaluate_style, "StyleMeter", partial(StyleMeter, count=32))
+    monkeypatch.setattr(evaluation, "StyleMeter", partial(StyleMeter, count=32))
     monkeypatch.setattr(evaluate_style, "_settings", lambda way: replace(FEW, seed=len(way)))
     for name, sign in (("red", 1.0), ("blue", -1.0)):
         bias = sign * torch.tensor([2.0, 0.0, -2.0])
@@ -125,9 +127,9 @@ def test_photos_without_a_face_are_left_out(files):
 @pytest.mark.slow
 def test_what_is_judged_is_within_range_as_files_are(files, monkeypatch):
     judged = []
-    judge = evaluate_style.judge_avatars
+    judge = evaluation.judge_avatars
     monkeypatch.setattr(
-        evaluate_style, "judge_avatars", lambda *args: judged.append(args[1]) or judge(*args)
+        evaluation, "judge_avatars", lambda *args: judged.append(args[1]) or judge(*args)
     )
     result = evaluate(files, "--style", f"{files / 'red.pkl'}:3", "--method", "fast")
     assert result.exit_code == 0, result.output
@@ -135,3 +137,9 @@ def test_what_is_judged_is_within_range_as_files_are(files, monkeypatch):
     assert float(avatars.styled.max()) == 1.0  # of 6 and more before
     assert float(avatars.styled.min()) == -1.0
     assert float(avatars.plain.abs().max()) <= 1.0
+
+
+def test_a_system_that_does_not_say_how_much_memory_was_used(monkeypatch):
+    assert evaluate_style._peak_memory() > 0
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert evaluate_style._peak_memory() is None

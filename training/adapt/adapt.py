@@ -22,11 +22,16 @@ from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
 from stylemix.training.adapt.jojogan import learn_paired
 from stylemix.training.adapt.look import learn_look
 from stylemix.training.adapt.look_loss import LookSettings
-from stylemix.training.adapt.method import SOME, AdaptationPlan, choose_layers
+from stylemix.training.adapt.method import (
+    SOME,
+    AdaptationPlan,
+    choose_layers,
+    choose_pictures,
+    some_of,
+)
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import learn_personal
 from stylemix.training.adapt.scores import score_style
-from stylemix.training.adapt.style_pictures import choose_pictures, some_of
 from stylemix.training.adapt.trainable import PARTS
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.version import __version__

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from stylemix.errors import StylemixError
 from stylemix.models.container import Damaged, read_safetensors, write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.latents import map_latents
+from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.regularizers import (
     distance_difference,
@@ -191,7 +191,7 @@ def learn_transfer(
     dataset: ImageDataset,
     settings: TransferSettings | None = None,
     state_file: Path | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Style:
     """Learns a style from hundreds of square pictures; returns an unnamed style.
 

@@ -7,7 +7,6 @@ real people behind one drawing, and the whole generator learns to turn them into
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -16,15 +15,15 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import changes, tuned_parameters
+from stylemix.inversion.schedule import Stages, constant, optimise
 from stylemix.inversion.settings import LATENTS
 from stylemix.models.model import Model
 from stylemix.networks.latents import map_latents
+from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 STEPS, RATE, BETAS = 300, 0.002, (0.0, 0.99)
 KEPT = 7 / 18  # of the layers, coarse ones first, are the picture's own: 7 of 18 at 1024 px
-
-Progress = Callable[[int, int, float], None]
 
 
 def learn_paired(
@@ -57,17 +56,15 @@ def learn_paired(
     adam = torch.optim.Adam(learned.values(), lr=RATE, betas=BETAS)
     draw = torch.Generator().manual_seed(seed)
     kept = round(KEPT * generator.num_ws)
-    for step in range(steps):
+
+    def loss_at(_step: int, _t: float) -> Tensor:
         z = torch.randn([len(pictures), generator.z_dim], generator=draw)
         with torch.no_grad():
             other = map_latents(generator, z)
         ws = torch.cat([inverted[:, :kept], other[:, kept:]], dim=1)
         found = critic.features(network(ws, noise_mode="const"))
         errors = [(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]
-        loss = torch.stack(errors).mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        if progress is not None:
-            progress(step + 1, steps, float(loss.detach()))
+        return torch.stack(errors).mean()
+
+    optimise(adam, loss_at, Stages([steps], progress), constant, plateau=False)
     return Style(model.fingerprint, weights=changes(generator, learned))

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.inversion.descent import Progress, descend
+from stylemix.inversion.schedule import Stages, optimise, warm_up_then_linear
+from stylemix.metrics.mobilenet import LARGEST_COMPARED
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
 from stylemix.networks.latents import map_latents
+from stylemix.progress import Progress
 from stylemix.styles.style import Style
-from stylemix.training.adapt.look_loss import LARGEST, LookLoss, LookSettings, same_face
+from stylemix.training.adapt.look_loss import LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
 from stylemix.training.adapt.trainable import COLOURS, sparsify, style_offsets, style_weights
 
@@ -29,7 +31,7 @@ REFERENCES = 512  # faces of the generator that the pictures are compared with
 ENOUGH_TO_HOLD_OUT = 4  # pictures; one in four is then set aside
 MOST_HELD_OUT = 32
 LOOKS, LOOKED_AT = 10, 16  # how often they are looked at, and on how many faces
-SPARSE_FROM = 0.6  # of the way: which offsets count is then settled, and the rest learns on
+SPARSE_FROM = 0.6  # of the steps: which offsets count is then settled, and the rest learns on
 
 
 def learn_look(
@@ -63,13 +65,15 @@ def learn_look(
         if len(held) and (value := worth(score_style(model, style, held, LOOKED_AT))) > most:
             best, most = style, value
 
-    def after(step: int, way: float) -> None:
-        look.thin(way)
+    def after(step: int, t: float) -> None:
+        look.thin(t)
         due = (step + 1) % max(settings.steps // LOOKS, 1) == 0
         if due and (look.masks or settings.sparse == 1):
             consider()
 
-    descend(look.adam, look.loss, settings.steps, progress, after)
+    stages = Stages([settings.steps], progress)
+    optimise(look.adam, look.loss, stages, warm_up_then_linear, after)
+    stages.finish()
     look.thin(1.0)
     consider()
     return best or look.style()
@@ -105,11 +109,11 @@ class _Look:
         return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
     def _usual(self) -> Iterator[Tensor]:
-        small = self.model.generator.img_resolution <= LARGEST
+        small = self.model.generator.img_resolution <= LARGEST_COMPARED
         for _ in range((REFERENCES if small else REFERENCES // 8) // 16):
             yield self._faces(16)[1]
 
-    def loss(self, _step: int) -> Tensor:
+    def loss(self, _step: int, _t: float) -> Tensor:
         """The loss on some new faces."""
         settings = self.settings
         ws, plain = self._faces(settings.batch)
@@ -119,9 +123,9 @@ class _Look:
         return loss + settings.size_weight * size
 
     @torch.no_grad()
-    def thin(self, way: float) -> None:
-        """Leaves only the largest offsets, if asked to; which ones is settled on the way."""
-        if self.settings.sparse < 1 and way >= SPARSE_FROM:
+    def thin(self, t: float) -> None:
+        """Leaves only the largest offsets, if asked to; which ones is settled at `SPARSE_FROM`."""
+        if self.settings.sparse < 1 and t >= SPARSE_FROM:
             self.masks = self.masks or sparsify(self.offsets, self.settings.sparse)
             for name, mask in self.masks.items():
                 self.offsets[name].mul_(mask)

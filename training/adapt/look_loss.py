@@ -14,13 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.faces.recognition import embed
-from stylemix.images.tensors import bring_within
-from stylemix.metrics.mobilenet import SMALLEST_SIDE, load_feature_network
+from stylemix.metrics.mobilenet import SMALLEST_SIDE, feature_maps
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
 
 STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
-LARGEST = 256  # px a side that features are taken at
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,7 @@ class Statistics:
 def statistics(images: Tensor, cells: int) -> Statistics:
     """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
     pixels = images.permute(1, 0, 2, 3).flatten(1)
-    small = bring_within(images, SMALLEST_SIDE, LARGEST)
-    maps = load_feature_network(str(images.device)).maps(small, STAGES)
+    maps = feature_maps(images, STAGES, smallest=SMALLEST_SIDE)
     return Statistics(
         pixels.mean(dim=1),
         pixels @ pixels.t() / pixels.shape[1],

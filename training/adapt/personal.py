@@ -13,12 +13,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from stylemix.inversion.descent import Progress, descend
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import changes
+from stylemix.inversion.schedule import Stages, optimise, warm_up_then_linear
 from stylemix.inversion.settings import LATENTS
 from stylemix.models.model import Model
+from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.trainable import style_weights
 
@@ -47,12 +48,14 @@ def learn_personal(
         groups.append((project(model, part, settings).ws, Similarity(model, part, settings)))
     adam = torch.optim.Adam(learned.values(), lr=RATE)
 
-    def loss_of(step: int) -> Tensor:
+    def loss_at(step: int, _t: float) -> Tensor:
         ws, similarity = groups[step % len(groups)]
         images = network(ws, noise_mode="const")
         return (similarity.appearance(images) + similarity.person(images)).mean()
 
-    descend(adam, loss_of, steps, progress)
+    stages = Stages([steps], progress)
+    optimise(adam, loss_at, stages, warm_up_then_linear)
+    stages.finish()
     mean = torch.cat([ws for ws, _ in groups]).mean(dim=0)
     shift = (mean - generator.mapping.w_avg).detach()
     return Style(model.fingerprint, psi=0.0, shift=shift, weights=changes(generator, learned))

@@ -18,8 +18,7 @@ from stylemix.faces.templates import TEMPLATES, Template
 from stylemix.images.color_modes import to_rgb
 from stylemix.images.sources import ImageSource
 from stylemix.images.tensors import resize
-from stylemix.training.curation.filters import perceptual_hash
-from stylemix.training.curation.sharpness import sharpness
+from stylemix.training.curation.filters import perceptual_hash, sharpness
 
 # Pillow's own names. All of them average when they shrink; nearest does not and is left out.
 FILTERS = ("lanczos", "bicubic", "hamming", "bilinear", "box")

@@ -1,11 +1,11 @@
-"""Near duplicates: a 64-bit perceptual hash, and which pictures to leave out by it."""
+"""What decides which images of a collection stay: near duplicates, sharpness, and who they show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.fft import dctn
 
@@ -13,6 +13,13 @@ HASH_BITS = 64
 _THUMBNAIL = 32  # px a side of what is transformed
 _KEPT = 8  # lowest frequencies in each direction
 _BLOCK = 2048  # pictures compared at a time; 16 MB for each 2048 that are kept
+MEASURED_SIDE = 256  # px; larger pictures are shrunk first, so that one limit serves every size
+# Sharp portraits reach 60 and more at 256 px, and after a blur of 2 px (sigma) 8 to 17; of 1,337
+# crops of 128 px that were chosen for sharpness one in a thousand is below 10.
+BLURRED = 10.0
+# Not the 0.6 that serves for comparing two photos: among many people everyone has a stranger
+# within 0.6. Of 700 faces of strangers 0.6 makes 24 groups, 0.5 makes 258, 0.4 makes 673.
+SAME_PERSON_IN_CROWD = 0.4
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -67,3 +74,47 @@ def _signs(hashes: Sequence[int]) -> NDArray[np.float32]:
     """Return hashes as rows [N, 64] of -1 and 1, whose products float32 holds exactly."""
     octets = np.array(hashes, dtype=">u8").view(np.uint8).reshape(-1, 8)
     return np.unpackbits(octets, axis=1).astype(np.float32) * 2 - 1
+
+
+def sharpness(image: Image.Image) -> float:
+    """Return the variance of the Laplacian over the middle half of each side, in grey levels.
+
+    The middle, since a face in focus before a blurred wall is sharp and the opposite is not.
+    Pictures whose shorter side is above 256 px are shrunk to that.
+    """
+    grey = image.convert("L")
+    scale = MEASURED_SIDE / min(grey.size)
+    if scale < 1:
+        size = (round(grey.width * scale), round(grey.height * scale))
+        grey = grey.resize(size, Image.Resampling.BOX)
+    width, height = grey.size
+    box = (width // 4, height // 4, width - width // 4, height - height // 4)
+    x = np.asarray(grey.crop(box), dtype=np.float64)
+    around = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
+    return float((around - 4 * x[1:-1, 1:-1]).var())
+
+
+def group_people(
+    descriptors: ArrayLike, distance: float = SAME_PERSON_IN_CROWD
+) -> NDArray[np.int64]:
+    """Return the group [N] of each descriptor [N, D], numbered in the order of appearance.
+
+    Greedy: a face joins the group whose mean is nearest, if that is within `distance`, and moves
+    that mean; else it starts a group. Give the best faces first, since they make the groups.
+    """
+    faces = np.asarray(descriptors, dtype=np.float32)
+    means = np.zeros_like(faces)
+    counts = np.zeros(len(faces), dtype=np.int64)
+    groups = np.zeros(len(faces), dtype=np.int64)
+    used = 0
+    for index, face in enumerate(faces):
+        group = used
+        if used:
+            squares = np.square(means[:used] - face).sum(axis=1)
+            nearest = int(squares.argmin())
+            group = nearest if squares[nearest] < distance**2 else used
+        used = max(used, group + 1)
+        counts[group] += 1
+        means[group] += (face - means[group]) / counts[group]
+        groups[index] = group
+    return groups

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 from stylemix.errors import StylemixError
 from stylemix.training.curation.crop import Measures
-from stylemix.training.curation.filters import HASH_BITS, find_duplicates, hamming_distance
-from stylemix.training.curation.people import SAME_PERSON_IN_CROWD, group_people
-from stylemix.training.curation.sharpness import BLURRED
+from stylemix.training.curation.filters import (
+    BLURRED,
+    HASH_BITS,
+    SAME_PERSON_IN_CROWD,
+    find_duplicates,
+    group_people,
+    hamming_distance,
+)
 
 
 @dataclass(frozen=True)

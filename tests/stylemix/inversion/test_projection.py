@@ -18,7 +18,6 @@ from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.projection import project, seed_latent
-from stylemix.inversion.schedule import Pace
 from stylemix.inversion.settings import LATENTS, PRESETS, ProjectionSettings
 from stylemix.networks.latents import map_latents
 from tests.support.models import tiny_model, ws_of
@@ -101,19 +100,6 @@ def test_a_budget_is_kept_and_shared(model, pictures, monkeypatch):
     assert next(clock) == pytest.approx(len(pictures), abs=0.5)
     assert calls[-1][0] == calls[-1][1] == 15 + 40 + 30
     assert (errors(found.image, pictures) < errors(found.image_start, pictures)).all()
-
-
-def test_a_stage_that_gains_nothing_ends_early():
-    pace, steps = Pace(1000), 0
-    for _ in pace:
-        pace.note(1.0)
-        steps += 1
-    assert steps == 50 + 400  # two windows, and then the last part
-    pace, steps = Pace(300), 0
-    for _ in pace:
-        pace.note(0.99**steps)
-        steps += 1
-    assert steps == 300
 
 
 def test_presets_are_in_order():

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from stylemix.errors import StylemixError
-from stylemix.images.color_modes import to_rgb as flatten
-from stylemix.images.tensors import to_pil
 from stylemix.metrics import extractors
 from stylemix.metrics.extractors import (
     Extractor,
@@ -21,7 +18,6 @@ from stylemix.metrics.extractors import (
     generator_features,
     load_extractor,
     real_features,
-    to_rgb,
 )
 from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.networks.sampling import sample_images
@@ -41,18 +37,6 @@ def test_mobilenet_features_are_pooled_at_224_px():
 
 def test_pictures_that_are_not_square_are_stretched():
     assert feature_input(torch.zeros(1, 3, 48, 32)).shape == (1, 3, 224, 224)
-
-
-def test_grey_and_transparent_pictures_become_rgb():
-    grey = Pictures(2, shape=(1, 8, 6)).floats
-    assert torch.equal(to_rgb(grey), torch.cat([grey] * 3, dim=1))
-    rgba = Pictures(2, shape=(4, 8, 6))
-    for image, found in zip(rgba.images, to_rgb(rgba.floats), strict=True):
-        on_white = flatten(Image.fromarray(image.permute(1, 2, 0).numpy(), "RGBA"))
-        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(found), dtype=int)
-        assert abs(difference).max() <= 1
-    with pytest.raises(StylemixError, match="got pictures of 2 channels"):
-        to_rgb(rgba.floats[:, :2])
 
 
 def test_real_features_are_those_of_the_indices_in_their_order():

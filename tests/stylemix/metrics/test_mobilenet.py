@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from stylemix.errors import StylemixError
-from stylemix.images.tensors import as_rgb, bring_within, to_tensor
-from stylemix.metrics.mobilenet import CHANNELS, STAGES, load_feature_network
+from stylemix.images.tensors import to_tensor
+from stylemix.metrics.mobilenet import CHANNELS, STAGES, feature_maps, load_feature_network
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 
@@ -43,25 +43,6 @@ def test_pooled_matches_the_published_network():
     assert pooled.mean().item() == pytest.approx(MEAN, abs=0.002)
 
 
-def test_colours_of_grey_and_of_transparent_pictures():
-    grey = torch.rand(2, 1, 4, 6)
-    assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
-    colour = torch.rand(2, 3, 4, 6) * 2 - 1
-    assert as_rgb(colour) is colour
-    for alpha, expected in ((1, colour), (-1, torch.ones_like(colour)), (0, (colour + 1) / 2)):
-        clear = torch.cat([colour, torch.full_like(colour[:, :1], alpha)], dim=1)
-        assert torch.allclose(as_rgb(clear), expected)
-
-
-def test_the_shorter_side_is_brought_within_bounds():
-    shapes = [((64, 64), (32, 32)), ((8, 16), (16, 32)), ((60, 48), (40, 32)), ((20, 90), (20, 90))]
-    for size, expected in shapes:
-        assert bring_within(torch.zeros(1, 3, *size), 16, 32).shape[2:] == expected
-    square = torch.rand(1, 3, 64, 64)
-    plain = torch.nn.functional.interpolate(square, 32, mode="bilinear", antialias=True)
-    assert torch.equal(bring_within(square, 0, 32), plain)
-
-
 def test_gradients_reach_the_image():
     image = torch.zeros(1, 3, 64, 64, requires_grad=True)
     sum(each.square().mean() for each in load_feature_network().maps(image)).backward()
@@ -80,3 +61,11 @@ def test_odd_images_are_one_line(shape):
 def test_odd_stages_are_one_line(stages):
     with pytest.raises(StylemixError, match="expected numbers from 0 to 18"):
         load_feature_network().maps(torch.zeros(1, 3, 64, 64), stages)
+
+
+def test_maps_of_any_channels_at_a_size_that_suits_the_network():
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    large = torch.nn.functional.interpolate(image, 128, mode="bilinear", antialias=True)
+    wanted = load_feature_network().maps(large.repeat(1, 3, 1, 1), (3,))
+    assert torch.equal(feature_maps(image, (3,))[0], wanted[0])
+    assert feature_maps(image, (1,), smallest=32)[0].shape[2:] == (32, 32)

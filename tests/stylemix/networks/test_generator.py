@@ -9,7 +9,7 @@ import torch
 
 from stylemix.errors import StylemixError
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
-from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.discriminator import Discriminator, DiscriminatorTrunk
 from stylemix.networks.generator import Generator
 from stylemix.networks.layers import haar, inverse_haar
 from stylemix.training.losses import path_lengths, r1_penalty
@@ -222,6 +222,14 @@ def test_features(small):
     assert [tuple(m.shape) for m in maps] == [(2, 32, 16, 16), (2, 32, 8, 8), (2, 32, 4, 4)]
     one = small.D.features(images[1:])
     assert all(torch.allclose(a[1:], b, atol=1e-4) for a, b in zip(maps, one, strict=True))
+
+
+def test_a_trunk_is_a_discriminator_without_its_last_block(small):
+    trunk, images = DiscriminatorTrunk(small.D.config), small["out.image_noise_const"][:2]
+    weights = {k: v for k, v in small.D.state_dict().items() if not k.startswith("b4.")}
+    trunk.load_state_dict(weights)
+    for found, wanted in zip(trunk.features(images), small.D.features(images), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_labels_matter():

@@ -12,9 +12,14 @@ from stylemix.images.read import load_image
 from stylemix.images.tensors import to_pil
 from stylemix.models.checkpoint import load_generator, shipped_models
 from stylemix.networks.latents import map_latents, z_from_seed
-from stylemix.training.curation.filters import find_duplicates, hamming_distance, perceptual_hash
-from stylemix.training.curation.people import group_people
-from stylemix.training.curation.sharpness import BLURRED, sharpness
+from stylemix.training.curation.filters import (
+    BLURRED,
+    find_duplicates,
+    group_people,
+    hamming_distance,
+    perceptual_hash,
+    sharpness,
+)
 
 PORTRAITS = sorted((Path(__file__).parents[2] / "data" / "portraits").glob("*.jpg"))
 

@@ -1,0 +1,129 @@
+"""How well avatars keep the person and take the style: metrics of projections and styles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from stylemix.avatars.inputs import StyleArgument
+from stylemix.avatars.mixer import Mixer, StyleInput
+from stylemix.avatars.render import AppliedStyle
+from stylemix.errors import StylemixError
+from stylemix.images.sources import unique_names
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.loss import Similarity
+from stylemix.inversion.portraits import AlignedPhoto
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.metrics.avatars import Avatars, Record, edit_magnitude, judge_avatars, summarise
+from stylemix.metrics.identity_judge import judged_embedding
+from stylemix.metrics.reconstruction import ms_ssim, psnr
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.model import Model
+from stylemix.styles.named_directions import named_directions
+
+EDITS = {"smile": 2.0, "yaw": 2.0}  # directions and strengths whose effect is measured
+
+
+class StyleEvaluation:
+    """A model with styles and what they should look like, to measure projections with.
+
+    Args:
+        model: what draws.
+        styles: which styles, with their weights.
+        strength: of all styles; None for each style's own.
+        references: images [K, C, H, W] in [-1, 1] of styles whose files have no statistics, by
+            name.
+
+    Raises:
+        StylemixError: for a style without statistics and without references.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        styles: list[StyleArgument],
+        strength: float | None = None,
+        references: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.model, self.strength, self.mixer = model, strength, Mixer(model)
+        self.styles = self.mixer.read([], styles)[1]
+        self.names = unique_names(style.name for style in self.styles)
+        self.meter = StyleMeter(model)
+        self.looks = torch.stack([self._look(style, references or {}) for style in self.styles])
+        has_face = model.template.eyes is not None
+        self.edits = named_directions(model, list(EDITS)) if has_face else {}
+
+    def _look(self, item: StyleInput, references: Mapping[str, Tensor]) -> Tensor:
+        device = self.model.generator.mapping.w_avg.device
+        if item.name in references:
+            return self.meter.look(references[item.name].to(device))
+        if item.style is not None and item.style.statistics is not None:
+            return item.style.statistics.to(device)
+        raise StylemixError(
+            f"got the style {item.name}, whose file does not say what it should look like; "
+            f"expected its pictures; add --pictures {item.name}=PATH, or make it again with "
+            "stylemix adapt"
+        )
+
+    def measure(
+        self, portraits: list[AlignedPhoto], latents: list[Latent]
+    ) -> tuple[Record, list[list[Tensor]]]:
+        """The metrics of latents of photos, and for each photo its images.
+
+        These are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1].
+        """
+        device = self.model.generator.mapping.w_avg.device
+        photos = torch.stack([portrait.image for portrait in portraits]).to(device)
+        plain = self._show(latents, [[]] * len(latents))
+        styled = torch.stack([self._styled(latents, item) for item in self.styles])
+        figures = judge_avatars(self.model, Avatars(photos, plain, styled, self.looks), self.meter)
+        seconds = torch.tensor(
+            [one.metrics.get("seconds", math.nan) for one in latents], dtype=torch.float64
+        )
+        record: Record = {
+            "reconstruction": summarise(self._reconstruction(photos, plain)),
+            "avatars": summarise(figures, self.names),
+            "cost": summarise({"seconds a photo": seconds}),
+        }
+        if self.edits:
+            record["edits"] = summarise(self._edits(latents))
+        shown = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
+        return record, shown
+
+    def _styled(self, latents: list[Latent], item: StyleInput) -> Tensor:
+        return self._show(
+            latents, [[self.mixer.apply(item, one, self.strength)] for one in latents]
+        )
+
+    def _show(self, latents: list[Latent], ingredients: list[list[AppliedStyle]]) -> Tensor:
+        """Images [N, C, H, W] as their files have them, which is within [-1, 1]."""
+        pairs = zip(latents, ingredients, strict=True)
+        return torch.cat([self.mixer.draw(one, some) for one, some in pairs]).clamp(-1, 1)
+
+    @torch.no_grad()
+    def _reconstruction(self, photos: Tensor, plain: Tensor) -> dict[str, Tensor]:
+        alike = Similarity(self.model, photos, ProjectionSettings(pixel_weight=0.0))
+        found = {
+            "mse": (plain - photos).square().mean(dim=(1, 2, 3)),
+            "psnr": psnr(plain, photos),
+            "ms-ssim": ms_ssim(plain, photos),
+            "feature distance": alike.appearance(plain),
+        }
+        if self.model.template.eyes is not None:
+            ours, theirs = (judged_embedding(v, self.model.template) for v in (plain, photos))
+            found["identity"] = (ours * theirs).sum(dim=1)
+        return {key: value.cpu() for key, value in found.items()}
+
+    def _edits(self, latents: list[Latent]) -> dict[str, Tensor]:
+        found = {}
+        for name, strength in EDITS.items():
+            style = self.edits[name]
+            less, more = (
+                self._show(latents, [[AppliedStyle(style, way)]] * len(latents))
+                for way in (-strength, strength)
+            )
+            found[name] = edit_magnitude(self.model, less, more, name).cpu()
+        return found

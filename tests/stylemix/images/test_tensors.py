@@ -1,0 +1,42 @@
+"""Images as tensors: colours and sizes."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stylemix.errors import StylemixError
+from stylemix.images.color_modes import to_rgb
+from stylemix.images.tensors import as_rgb, bring_within, to_pil
+from tests.support.images import Pictures
+
+
+def test_grey_and_transparent_pictures_become_rgb():
+    grey = Pictures(2, shape=(1, 8, 6)).floats
+    assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
+    rgba = Pictures(2, shape=(4, 8, 6))
+    for image, found in zip(rgba.images, as_rgb(rgba.floats), strict=True):
+        on_white = to_rgb(Image.fromarray(image.permute(1, 2, 0).numpy(), "RGBA"))
+        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(found), dtype=int)
+        assert abs(difference).max() <= 1
+    with pytest.raises(StylemixError, match="got images of 2 channels"):
+        as_rgb(rgba.floats[:, :2])
+
+
+def test_colours_of_grey_and_of_transparent_pictures():
+    grey = torch.rand(2, 1, 4, 6)
+    assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
+    colour = torch.rand(2, 3, 4, 6) * 2 - 1
+    assert as_rgb(colour) is colour
+    for alpha, expected in ((1, colour), (-1, torch.ones_like(colour)), (0, (colour + 1) / 2)):
+        clear = torch.cat([colour, torch.full_like(colour[:, :1], alpha)], dim=1)
+        assert torch.allclose(as_rgb(clear), expected)
+
+
+def test_the_shorter_side_is_brought_within_bounds():
+    shapes = [((64, 64), (32, 32)), ((8, 16), (16, 32)), ((60, 48), (40, 32)), ((20, 90), (20, 90))]
+    for size, expected in shapes:
+        assert bring_within(torch.zeros(1, 3, *size), 16, 32).shape[2:] == expected
+    square = torch.rand(1, 3, 64, 64)
+    plain = torch.nn.functional.interpolate(square, 32, mode="bilinear", antialias=True)
+    assert torch.equal(bring_within(square, 0, 32), plain)
