@@ -1,6 +1,9 @@
 """Turn photos of people into avatars, with StyleGAN2-family generators.
 
 The names below load on first use, so that `import stylemix` stays quick and imports no torch.
+
+>>> import stylemix
+>>> images = stylemix.generate(seeds=range(2), psi=0.7)
 """
 
 from __future__ import annotations
@@ -12,22 +15,38 @@ from typing import TYPE_CHECKING
 from stylemix.version import __version__
 
 if TYPE_CHECKING:
+    from stylemix.api import Model, align, animate, edit, generate, load_model, mix, project
     from stylemix.errors import StylemixError
-    from stylemix.models.checkpoint import load_discriminator, load_generator, load_model
+    from stylemix.inversion.latent import Latent
+    from stylemix.models.checkpoint import load_discriminator, load_generator
+    from stylemix.styles.style import Style
+    from stylemix.training.adapt.adapt import adapt
 
 __all__ = [
+    "Latent",
+    "Model",
+    "Style",
     "StylemixError",
     "__version__",
+    "adapt",
+    "align",
+    "animate",
+    "edit",
+    "generate",
     "load_discriminator",
     "load_generator",
     "load_model",
+    "mix",
+    "project",
 ]
 
-_HOMES = {
+_MODULES = {
+    "Latent": "stylemix.inversion.latent",
+    "Style": "stylemix.styles.style",
     "StylemixError": "stylemix.errors",
+    "adapt": "stylemix.training.adapt.adapt",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
-    "load_model": "stylemix.models.checkpoint",
 }
 
 # In a source tree ops/, training/ and tools/ lie beside this folder, not in it. Looking there
@@ -40,9 +59,9 @@ if (_root / "ops" / "bias_act.py").is_file():
 
 def __getattr__(name: str) -> object:
     """Import a public name from its module, the first time that it is asked for."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'stylemix' has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
+    value: object = getattr(import_module(_MODULES.get(name, "stylemix.api")), name)
     globals()[name] = value
     return value
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.inputs import StyleArgument
-from stylemix.avatars.mixer import SMALLEST_CELL, Mixer
+from stylemix.avatars.mixer import MIN_CELL, Mixer, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
@@ -34,7 +34,6 @@ from stylemix.metrics.style_report import Record, as_row, summarise, table
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.styles.named_directions import named_directions
-from stylemix.styles.style import Style
 from stylemix.training.data.dataset import ImageDataset
 
 EDITS = {"smile": 2.0, "yaw": 2.0}  # directions and strengths whose effect is measured
@@ -183,23 +182,22 @@ class _Bench:
         strength: float | None,
         pictures: dict[str, Tensor],
     ) -> None:
-        self.model, self.wanted, self.strength = model, wanted, strength
-        self.names = unique_names(item.name for item in wanted)
+        self.model, self.strength = model, strength
         self.mixer = Mixer(model)
-        self.mixer.read([], [item.what for item in wanted])
+        self.styles = self.mixer.read([], wanted)[1]
+        self.names = unique_names(style.name for style in self.styles)
         self.meter = StyleMeter(model)
-        looks = [self._look(item, pictures) for item in wanted]
+        looks = [self._look(style, pictures) for style in self.styles]
         self.looks = torch.stack(looks)
         has_face = model.template.eyes is not None
         self.edits = named_directions(model, list(EDITS)) if has_face else {}
 
-    def _look(self, item: StyleArgument, pictures: dict[str, Tensor]) -> Tensor:
-        style = self.mixer.styles[item.what]
+    def _look(self, item: StyleInput, pictures: dict[str, Tensor]) -> Tensor:
         device = self.model.generator.mapping.w_avg.device
         if item.name in pictures:
             return self.meter.look(pictures[item.name].to(device))
-        if isinstance(style, Style) and style.statistics is not None:
-            return style.statistics.to(device)
+        if item.style is not None and item.style.statistics is not None:
+            return item.style.statistics.to(device)
         raise StylemixError(
             f"got the style {item.name}, whose file does not say what it should look like; "
             f"expected its pictures; add --pictures {item.name}=PATH, or make it again with "
@@ -213,7 +211,7 @@ class _Bench:
         device = self.model.generator.mapping.w_avg.device
         photos = torch.stack([portrait.image for portrait in portraits]).to(device)
         plain = self._show(latents, [[]] * len(latents))
-        styled = torch.stack([self._styled(latents, item) for item in self.wanted])
+        styled = torch.stack([self._styled(latents, item) for item in self.styles])
         figures = judge_avatars(self.model, Avatars(photos, plain, styled, self.looks), self.meter)
         record: Record = {
             "reconstruction": summarise(self._reconstruction(photos, plain)),
@@ -225,15 +223,15 @@ class _Bench:
         shown = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
         return record, shown
 
-    def _styled(self, latents: list[Latent], item: StyleArgument) -> Tensor:
+    def _styled(self, latents: list[Latent], item: StyleInput) -> Tensor:
         return self._show(
-            latents, [[self.mixer.ingredient(item, one, self.strength)] for one in latents]
+            latents, [[self.mixer.apply(item, one, self.strength)] for one in latents]
         )
 
     def _show(self, latents: list[Latent], ingredients: list[list[AppliedStyle]]) -> Tensor:
         """Images [N, C, H, W] as their files have them, which is within [-1, 1]."""
         pairs = zip(latents, ingredients, strict=True)
-        return torch.cat([self.mixer.show(one, some) for one, some in pairs]).clamp(-1, 1)
+        return torch.cat([self.mixer.draw(one, some) for one, some in pairs]).clamp(-1, 1)
 
     @torch.no_grad()
     def _reconstruction(self, photos: Tensor, plain: Tensor) -> dict[str, Tensor]:
@@ -283,6 +281,6 @@ def _save_sheet(
         columns=len(shown[0]),
         column_labels=["photo", "reconstruction", *styles],
         row_labels=[name for name, _ in people[:rows]],
-        cell=SMALLEST_CELL,
+        cell=MIN_CELL,
     )
     save_image(path, sheet, generated="composite")

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 
 import click
-import torch
-from torch import Tensor
 
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
@@ -17,8 +15,9 @@ from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.models.checkpoint import load_model
-from stylemix.networks.generator import NOISE_MODES, Generator
-from stylemix.networks.latents import z_from_seed
+from stylemix.networks.generator import NOISE_MODES
+from stylemix.networks.sampling import sample_images
+from stylemix.tools.options import device_option, model_option, size_option
 
 MOST_SEEDS = 100_000
 SMALLEST_CELL = 96  # px of a picture on a grid
@@ -41,44 +40,8 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-@torch.no_grad()
-def generate(
-    generator: Generator,
-    seeds: list[int],
-    psi: float = 1.0,
-    label: int | None = None,
-    noise_mode: str = "const",
-) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] of seeds; each depends on its own seed alone."""
-    device = generator.mapping.w_avg.device
-    z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
-    ws = generator.mapping(z, _classes(generator, label, len(seeds)), truncation_psi=psi)
-    if noise_mode != "random":
-        return generator.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]
-    images = []
-    for seed, own in zip(seeds, ws.split(1), strict=True):
-        torch.manual_seed(seed)
-        images.append(generator.synthesis(own, noise_mode="random"))
-    return torch.cat(images)
-
-
-def _classes(generator: Generator, label: int | None, count: int) -> Tensor | None:
-    """One-hot labels [N, c_dim], None for an unconditional generator."""
-    if not generator.c_dim:
-        if label is not None:
-            raise StylemixError(f"got class {label} for a model without classes; leave out --class")
-        return None
-    if label is None or not 0 <= label < generator.c_dim:
-        raise StylemixError(
-            f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; use --class"
-        )
-    c = torch.zeros([count, generator.c_dim], device=generator.mapping.w_avg.device)
-    c[:, label] = 1
-    return c
-
-
 @click.command("generate")
-@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
+@model_option
 @click.option("--seeds", default="0-15", show_default=True, help="As in 1,5,8-10.")
 @click.option(
     "--truncation", "psi", type=float, default=0.7, show_default=True,
@@ -90,15 +53,13 @@ def _classes(generator: Generator, label: int | None, count: int) -> Tensor | No
 )  # fmt: skip
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional model.")
 @click.option("--grid", "as_grid", is_flag=True, help="One picture of all.")
-@click.option(
-    "--size", type=click.IntRange(16, 4096), help="Longer side in px.  [default: the model's]"
-)
+@size_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None,
     help="Folder; a picture with --grid or for one seed.  [default: out, out.png]",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="At once.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 def generate_command(
     model: str,
     seeds: str,
@@ -133,7 +94,7 @@ def generate_command(
     pictures = []
     for start in range(0, len(numbers), batch):
         part = numbers[start : start + batch]
-        images = generate(generator, part, psi, label, noise_mode)
+        images = sample_images(generator, part, psi, label, noise_mode)
         for seed, image in zip(part, images, strict=True):
             picture = resize(to_pil(image), wanted)
             if as_grid:

@@ -11,15 +11,24 @@ from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
 from stylemix.avatars.inputs import StyleArgument, is_several, list_sources
-from stylemix.avatars.mixer import Mixer, enlarge
-from stylemix.avatars.sheets import SheetMaker, short_name
+from stylemix.avatars.mixer import Mixer, Person, enlarge
+from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.sources import unique_names
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
+from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
+from stylemix.tools.options import (
+    device_option,
+    face_option,
+    model_option,
+    projection_options,
+    projection_settings,
+    size_option,
+)
 
 
 class Sheet(NamedTuple):
@@ -57,7 +66,7 @@ def _sheet_options(command: Any) -> Any:
     help="Style file or shipped style, photo, folder of photos, latent file, generator file or "
     "seed:N, with :WEIGHT behind it if wanted; again to add styles.",
 )  # fmt: skip
-@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
+@model_option
 @click.option(
     "--strength",
     help="Strength of all styles, times the WEIGHT of each: a number, or one for each band or "
@@ -87,9 +96,10 @@ def _sheet_options(command: Any) -> Any:
     "--output", type=click.Path(path_type=Path),
     help="Picture; with several sources and no sheet a folder.  [default: out.png, out]",
 )  # fmt: skip
-@click.option("--size", type=click.IntRange(16, 4096), help="Longer side of the output in px.")
-@click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@size_option
+@face_option
+@projection_options
+@device_option
 def mix_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],
@@ -102,8 +112,9 @@ def mix_command(
     output: Path | None,
     size: int | None,
     face: int | None,
+    encoder: Path | None,
     device: str,
-    **sheets: bool,
+    **others: Any,
 ) -> None:
     """Give a person the look of one or more styles: a personalised avatar.
 
@@ -114,65 +125,55 @@ def mix_command(
       stylemix mix --source me.jpg --style toon --min-identity 0.6 --region face
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
-    sheet = _one_sheet(sheets)
+    sheet = _one_sheet({name: others.pop(name.replace("-", "_")) for name in SHEETS})
+    settings = projection_settings(**others)
     single = sheet is not None or (len(sources) == 1 and not is_several(sources[0]))
     output = output or Path("out.png" if single else "out")
     if single:
         check_image_path(output)
     else:
         check_folder(output)
-    wanted = [StyleArgument.parse(text) for text in styles]
-    found, network = list_sources(sources), load_model(model, find_device(device))
-    number, shares = None, None
+    arguments, listed = [StyleArgument.parse(text) for text in styles], list_sources(sources)
+    network = load_model(model, find_device(device))
+    number, by_layer = None, None
     if strength is not None:
-        number, shares = parse_strength(strength, network.generator.img_resolution)
-    finish = AvatarOptions(min_identity, regions, keep_color)
-    finish.check(network)
-    mixer = Mixer(network, layers, face, shares)
-    people = mixer.read(found, [item.what for item in wanted], _tell)
+        number, by_layer = parse_strength(strength, network.generator.img_resolution)
+    options = AvatarOptions(min_identity, regions, keep_color)
+    options.check(network)
+    start = None if encoder is None else load_encoder(encoder, network)
+    mixer = Mixer(network, layers, face, by_layer, settings, start)
+    people, inputs = mixer.read(listed, arguments, _report)
     if sheet is not None and people:
-        picture = sheet(SheetMaker(mixer, people, wanted, number, finish, size))
-        save_image(output, picture, generated="composite")
+        image = sheet(SheetMaker(mixer, people, inputs, number, options, size))
+        save_image(output, image, generated="composite")
         click.echo(f"Wrote {output}")
     elif people:
-        names = [output] if single else _names(output, people)
-        _write(mixer, list(zip(people, names, strict=True)), wanted, number, finish, size)
-    if failed := len(found) - len(people):
+        paths = [output] if single else _paths(output, people)
+        for person, path in zip(people, paths, strict=True):
+            applied = mixer.apply_all(inputs, person, number)
+            avatar = mixer.avatar(person, applied, options)
+            save_image(path, enlarge(to_pil(avatar.image), size), generated="composite")
+            measured = "" if avatar.identity is None else f" ({describe(avatar, applied)})"
+            click.echo(f"Wrote {path}{measured}")
+    if failed := len(listed) - len(people):
         raise StylemixError(
-            f"got no avatar from {failed} of {len(found)} sources; expected a face in each; the "
+            f"got no avatar from {failed} of {len(listed)} sources; expected a face in each; the "
             "lines above say what is wrong with them"
         )
 
 
-def _one_sheet(sheets: dict[str, bool]) -> Callable[[SheetMaker], Image.Image] | None:
+def _one_sheet(asked: dict[str, bool]) -> Callable[[SheetMaker], Image.Image] | None:
     """What draws the sheet that is asked for; StylemixError for several."""
-    asked = [name for name, wish in sheets.items() if wish]
-    if len(asked) > 1:
-        flags = " and ".join("--" + name.replace("_", "-") for name in asked)
+    names = [name for name, is_asked in asked.items() if is_asked]
+    if len(names) > 1:
+        flags = " and ".join(f"--{name}" for name in names)
         raise StylemixError(f"got {flags}; expected one of them; leave out the others")
-    return SHEETS[asked[0].replace("_", "-")].draw if asked else None
+    return SHEETS[names[0]].draw if names else None
 
 
-def _tell(error: StylemixError) -> None:
+def _report(error: StylemixError) -> None:
     click.echo(f"Error: {error}", err=True)
 
 
-def _names(folder: Path, people: Sequence[str]) -> list[Path]:
-    return [folder / f"{name}.png" for name in unique_names(short_name(who) for who in people)]
-
-
-def _write(
-    mixer: Mixer,
-    outputs: Sequence[tuple[str, Path]],
-    wanted: Sequence[StyleArgument],
-    strength: float | None,
-    finish: AvatarOptions,
-    size: int | None,
-) -> None:
-    """A picture for each person, in all styles, added."""
-    for who, path in outputs:
-        parts = mixer.parts(who, wanted, strength)
-        avatar = mixer.avatar(who, parts, finish)
-        save_image(path, enlarge(to_pil(avatar.image), size), generated="composite")
-        measured = "" if avatar.identity is None else f" ({describe(avatar, parts)})"
-        click.echo(f"Wrote {path}{measured}")
+def _paths(folder: Path, people: Sequence[Person]) -> list[Path]:
+    return [folder / f"{name}.png" for name in unique_names(person.name for person in people)]

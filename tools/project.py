@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -19,7 +19,7 @@ from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
-from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.store import (
     SUFFIX,
     find_done,
@@ -31,6 +31,13 @@ from stylemix.inversion.store import (
 from stylemix.io.atomic import write_json
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
+from stylemix.tools.options import (
+    device_option,
+    face_option,
+    model_option,
+    projection_options,
+    projection_settings,
+)
 
 
 def describe(metrics: dict[str, float]) -> str:
@@ -43,58 +50,35 @@ def describe(metrics: dict[str, float]) -> str:
 
 @click.command("project")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
+@model_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
     help="Folder for the results.",
 )  # fmt: skip
-@click.option(
-    "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True,
-    help="fast: one w and a refinement; balanced: a w per layer, too; best: many steps.",
-)  # fmt: skip
-@click.option(
-    "--method", type=click.Choice(METHODS), default="hybrid", show_default=True,
-    help="hybrid is ours; w, w+ and pti are the published ones, with their settings.",
-)  # fmt: skip
-@click.option("--w-steps", type=click.IntRange(0), help="Steps with one w, without an encoder.")
-@click.option("--steps", type=click.IntRange(0), help="Steps with a w per layer.")
-@click.option("--refine-steps", type=click.IntRange(0), help="Steps with weights and features.")
-@click.option(
-    "--budget", type=click.FloatRange(0.01), help="Seconds a photo, instead of counting steps."
-)
+@projection_options
 @click.option(
     "--mask", type=click.Path(path_type=Path),
     help="Picture that is white where the photo is to stay as it is.  [default: found out]",
 )  # fmt: skip
-@click.option(
-    "--encoder", type=click.Path(path_type=Path), help="Encoder file.  [default: the shipped one]"
-)
 @click.option("--paste-back", is_flag=True, help="Write the whole photo with the new face, too.")
 @click.option("--again", is_flag=True, help="Project also what was done before.")
-@click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
+@face_option
 @click.option(
     "--batch", type=click.IntRange(1), default=8, show_default=True, help="Photos at once."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 def project_command(
     photos: tuple[Path, ...],
     model: str,
     output: Path,
-    preset: str,
-    method: str,
-    w_steps: int | None,
-    steps: int | None,
-    refine_steps: int | None,
-    budget: float | None,
     mask: Path | None,
     encoder: Path | None,
     paste_back: bool,
     again: bool,
     face: int | None,
     batch: int,
-    seed: int,
     device: str,
+    **projection: Any,
 ) -> None:
     """Find the latents of photos: files, folders or zips.
 
@@ -108,22 +92,12 @@ def project_command(
       torchrun --nproc-per-node 4 -m stylemix project photos/ --output latents
     """
     check_folder(output)
-    usual = PRESETS[preset]
-    counts = (w_steps, steps, refine_steps)
-    if method != "hybrid" and (any(count is not None for count in counts) or budget or mask):
+    settings = projection_settings(**projection)
+    if mask is not None and settings.method != "hybrid":
         raise StylemixError(
-            f"got --method {method} with steps, a budget or a mask; expected these for hybrid "
-            "only, since published methods have their own; leave them out"
+            f"got --method {settings.method} with a mask; expected it with hybrid only; leave one "
+            "out"
         )
-    settings = replace(
-        usual,
-        method=method,
-        budget=budget,
-        seed=seed,
-        w_steps=usual.w_steps if w_steps is None else w_steps,
-        plus_steps=usual.plus_steps if steps is None else steps,
-        refine_steps=usual.refine_steps if refine_steps is None else refine_steps,
-    )
     network = load_model(model, find_device(device))
     job = _Job(network, settings, output, face, mask, paste_back, again)
     job.encoder = None if encoder is None else load_encoder(encoder, network)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
-from PIL import Image
 from tqdm import tqdm
 
-from stylemix.avatars.animation import EASINGS, Keyframe, Moment, check_times, draw, moments, plan
+from stylemix.avatars.animation import EASINGS, Timing, read_animation
 from stylemix.avatars.inputs import StyleArgument, list_sources
-from stylemix.avatars.mixer import Mixer, enlarge
+from stylemix.avatars.mixer import Mixer
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError
-from stylemix.images.tensors import to_pil
 from stylemix.images.video import check_video_path, save_video
+from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
-from stylemix.styles.named_directions import find_directions
-from stylemix.styles.style import check_strength
+from stylemix.tools.options import (
+    device_option,
+    face_option,
+    model_option,
+    projection_options,
+    projection_settings,
+    size_option,
+    strengths_of,
+)
 
 
 @click.command("video")
@@ -62,10 +67,11 @@ from stylemix.styles.style import check_strength
 @click.option(
     "--layers", help="Where styles and directions act, as for mix.  [default: each one's own]"
 )
-@click.option("--size", type=click.IntRange(16, 4096), help="Longer side of the output in px.")
-@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
-@click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@size_option
+@model_option
+@face_option
+@projection_options
+@device_option
 def video_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],
@@ -81,7 +87,9 @@ def video_command(
     size: int | None,
     model: str,
     face: int | None,
+    encoder: Path | None,
     device: str,
+    **projection: Any,
 ) -> None:
     """Film a change: from person to person, into a style, along a direction.
 
@@ -96,34 +104,19 @@ def video_command(
       stylemix video --source me.jpg --style toon --direction yaw:2 --output turning.gif
     """
     check_video_path(output, fps)
-    people = list_sources(sources)
-    if len(people) < 2 and not styles and not directions:
-        raise StylemixError(
-            "got one source and nothing that changes; expected another --source, a --style or a "
-            "--direction; give one"
-        )
-    wanted, moves = [StyleArgument.parse(text) for text in styles], _strengths(directions)
-    for amount in [*moves.values(), *([] if strength is None else [strength])]:
-        check_strength(amount)
-    check_times(seconds, hold)
-    mixer = Mixer(load_model(model, find_device(device)), layers, face)
-    found = find_directions(mixer.model, list(moves))
-    names = mixer.read(people, [item.what for item in wanted])
-    keys = plan(mixer, names, wanted, {n: (s, moves[n]) for n, s in found.items()}, strength)
-    times = moments(len(keys), fps, seconds, hold, not once, easing)
-    lengths = [moment.frames for moment in times]
-    save_video(output, _pictures(mixer, keys, times, size), lengths, fps, repeat=not once)
-    click.echo(f"Wrote {output} ({sum(lengths)} frames, {sum(lengths) / fps:.3g} s)")
-
-
-def _strengths(directions: tuple[str, ...]) -> dict[str, float]:
-    items = [StyleArgument.parse(text) for text in directions]
-    return {item.what: 1.0 if item.weight is None else item.weight for item in items}
-
-
-def _pictures(
-    mixer: Mixer, keys: list[Keyframe], times: list[Moment], size: int | None
-) -> Iterator[Image.Image]:
-    drawn = draw(mixer, keys, times)
-    for image in tqdm(drawn, "Drawing", len(times), unit="frame", disable=None, leave=False):
-        yield enlarge(to_pil(image), size)
+    settings, timing = (
+        projection_settings(**projection),
+        Timing(seconds, hold, fps, not once, easing),
+    )
+    listed, arguments = list_sources(sources), [StyleArgument.parse(text) for text in styles]
+    network = load_model(model, find_device(device))
+    start = None if encoder is None else load_encoder(encoder, network)
+    mixer = Mixer(network, layers, face, settings=settings, encoder=start)
+    amounts = strengths_of(directions)
+    film = read_animation(mixer, listed, arguments, amounts, timing, strength, size)
+    images = tqdm(
+        film.images(), "Drawing", len(film.times), unit="frame", disable=None, leave=False
+    )
+    save_video(output, images, film.lengths, fps, repeat=not once)
+    frames = sum(film.lengths)
+    click.echo(f"Wrote {output} ({frames} frames, {frames / fps:.3g} s)")

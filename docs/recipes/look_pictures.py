@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from stylemix.images.tensors import to_pil
 from stylemix.io.atomic import atomic_write
 from stylemix.models.checkpoint import load_generator
-from stylemix.tools.generate import generate
+from stylemix.networks.sampling import sample_images
 
 Image = NDArray[np.float64]  # [H, W, 3] in 0..1
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -98,7 +98,7 @@ def graded(look: str, picture: Pillow.Image) -> bytes:
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A .zip.")
 def main(look: str, count: int, seed: int, model: str, output: Path) -> None:
     """Write pictures of a look as a zip."""
-    images = generate(load_generator(model), list(range(seed, seed + count)), psi=0.8)
+    images = sample_images(load_generator(model), list(range(seed, seed + count)), psi=0.8)
     with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for i, image in enumerate(images):
             archive.writestr(f"{look}-{i:04d}.png", graded(look, to_pil(image)))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
 from stylemix.avatars.inputs import StyleArgument
-from stylemix.avatars.mixer import Mixer
+from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
@@ -31,35 +31,38 @@ COLUMNS = 5
 def main(first: str, second: str, output: Path) -> None:
     """Draw five rows of two people."""
     mixer = Mixer(load_model("faces-64"))
-    mixer.read([first, second], ["toon", "noir", "golden-hour", second])
+    names = ["toon", "noir", "golden-hour", second]
+    people, inputs = mixer.read([first, second], [StyleArgument(name) for name in names])
+    one, two = people
+    styles = dict(zip(names, inputs, strict=True))
     pictures: list[Image.Image] = []
     labels: list[str] = []
 
     def add(
-        who: str, style: str, finish: AvatarOptions, label: str, layers: str | None = None
+        who: Person, style: str, finish: AvatarOptions, label: str, layers: str | None = None
     ) -> None:
-        parts = mixer.parts(who, [StyleArgument(style)], layers=layers)
+        parts = [mixer.apply(styles[style], who, layers=layers)]
         avatar = mixer.avatar(who, parts, finish)
         pictures.append(to_pil(avatar.image))
         labels.append(label or describe(avatar, parts))
 
-    maker = SheetMaker(mixer, [first], [StyleArgument("toon")])
-    for avatar in maker.sweep(first, mixer.parts(first, maker.wanted)):
+    applied = [mixer.apply(styles["toon"], one)]
+    for avatar in SheetMaker(mixer, [one], [styles["toon"]]).sweep(one, applied):
         pictures.append(to_pil(avatar.image))
-        labels.append(describe(avatar, mixer.parts(first, maker.wanted)))
+        labels.append(describe(avatar, applied))
     for least in (0.9, 0.8, 0.7, 0.6, 0.5):
-        add(second, "toon", AvatarOptions(min_identity=least), "")
+        add(two, "toon", AvatarOptions(min_identity=least), "")
     for style, region in (
         ("golden-hour", "face"), ("golden-hour", "skin"), ("noir", "skin"),
         ("golden-hour", "background"), ("toon", "face"),
     ):  # fmt: skip
-        add(first, style, AvatarOptions(regions=(region,)), f"{style}, {region} only")
+        add(one, style, AvatarOptions(regions=(region,)), f"{style}, {region} only")
     for style, amount in (
         ("noir", 0.0), ("noir", 0.5), ("noir", 1.0), ("golden-hour", 0.0), ("golden-hour", 1.0),
     ):  # fmt: skip
-        add(second, style, AvatarOptions(keep_color=amount), f"{style}, colour kept {amount:g}")
+        add(two, style, AvatarOptions(keep_color=amount), f"{style}, colour kept {amount:g}")
     for layers in ("coarse", "4-16px", "middle", "fine", "all"):
-        add(first, second, AvatarOptions(), f"{layers} of the other", layers)
+        add(one, second, AvatarOptions(), f"{layers} of the other", layers)
     rows = ["toon", "toon, identity asked for", "regions", "colours of the face", "two photos"]
     sheet = grid(pictures, columns=COLUMNS, labels=labels, row_labels=rows, cell=128)
     save_image(output, sheet, generated="composite")

@@ -18,7 +18,7 @@ from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.metrics.generator import score
 from stylemix.models.checkpoint import load_model, save_model
-from stylemix.tools.generate import generate
+from stylemix.networks.sampling import sample_images
 from stylemix.training.data.dataset import open_dataset
 
 
@@ -45,7 +45,9 @@ def main(
     }
     save_model(output, model)
     if sheet is not None:
-        images = [to_pil(image) for image in generate(model.generator, list(range(64)), psi=0.7)]
+        images = [
+            to_pil(image) for image in sample_images(model.generator, list(range(64)), psi=0.7)
+        ]
         save_image(sheet, grid(images, columns=8, cell=128, gap=4))
     click.echo(f"{output}: FD-MobileNetV2 {distance:.2f} on {len(dataset)} pictures")
 

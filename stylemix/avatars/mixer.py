@@ -1,9 +1,10 @@
-"""What the sources and styles of a command may name: read once each, then rendered."""
+"""People in styles: sources and styles read once each, projected together, then rendered."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,47 +20,77 @@ from stylemix.avatars.derived_styles import (
     profile_style,
 )
 from stylemix.avatars.inputs import (
-    LATENT,
-    MODEL,
-    STYLE,
     OnError,
     Source,
     StyleArgument,
+    StyleSource,
     as_path,
     is_image_path,
     is_several,
     parse_seed,
+    short_name,
 )
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.read import load_image
-from stylemix.images.sources import ImageSource, list_images
-from stylemix.images.tensors import resize, to_pil
+from stylemix.images.sources import ImageSource, Photo, list_images
+from stylemix.images.tensors import resize
+from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent, load_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
+from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
 from stylemix.networks.latents import parse_layers
-from stylemix.styles.style import Style, find_style, format_of, load_style
+from stylemix.progress import Progress
+from stylemix.styles.named_directions import find_directions
+from stylemix.styles.style import Style, check_strength, find_style, format_of, load_style
 
-SMALLEST_OUTPUT = 256  # px; a 64 px avatar is hard to see
-SMALLEST_CELL = 192  # px of a picture on a grid
+MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
+MIN_CELL = 192  # px of an image on a sheet
 BATCH = 8  # photos that are projected at once
 
 
+@dataclass(frozen=True, eq=False)
+class Person:
+    """Who is drawn: a latent, a name for labels and files, and the photo's size in px, if any."""
+
+    name: str
+    latent: Latent
+    photo_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class StyleInput:
+    """A style as it was given, read: a `Style`, or the latents of other images."""
+
+    name: str
+    weight: float | None = None
+    style: Style | None = None
+    latents: tuple[Latent, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name with the weight, where there is one."""
+        return self.name if self.weight is None else f"{self.name} {self.weight:g}"
+
+
 class Mixer:
-    """A model with what `--source` and `--style` may name; each is read once.
+    """A model with how people and styles are read for it.
 
     Args:
         model: what everything is drawn with.
         layers: where styles act; None for their own advice.
         face: which of several faces of a photo, 1 for the largest.
-        shares: factors of all strengths by layer, as `parse_strength` gives them.
+        layer_strengths: factors of all strengths by layer, as `parse_strength` gives them.
+        settings: of the projection of photos.
+        encoder: where projections start; None for the model's shipped one.
+        progress: of a projection: a function of (done, total, loss), or True for a bar.
     """
 
     def __init__(
@@ -67,115 +98,136 @@ class Mixer:
         model: Model,
         layers: str | None = None,
         face: int | None = None,
-        shares: tuple[float, ...] | None = None,
+        layer_strengths: tuple[float, ...] | None = None,
+        settings: ProjectionSettings | None = None,
+        encoder: Encoder | None = None,
+        progress: Progress | bool = True,
     ) -> None:
-        self.model, self.layers, self.face, self.shares = model, layers, face, shares
+        self.model, self.layers, self.face = model, layers, face
+        self.layer_strengths = layer_strengths
+        self.settings, self.encoder = settings or ProjectionSettings(), encoder
+        self.progress = progress
         self.base, self.generator = model.fingerprint, model.generator
         self.device = model.generator.mapping.w_avg.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
-        self.people: dict[str, Latent] = {}
-        self.looks: dict[str, Latent] = {}  # other pictures that are one style each
-        self.photos: dict[str, Path | ImageSource] = {}  # of the people, where they are not latents
-        self.masks: dict[tuple[str, tuple[str, ...]], Tensor] = {}
-        self.styles: dict[str, Style | Tensor] = {}  # or ws [K, L, w_dim] of other pictures
+        self._masks: dict[tuple[Person, tuple[str, ...]], Tensor] = {}
 
     def read(
-        self, sources: Sequence[Source], styles: Sequence[str], on_broken: OnError | None = None
-    ) -> list[str]:
-        """Reads everything by name: files and faces first, projecting all photos together last.
+        self,
+        sources: Sequence[Source],
+        styles: Sequence[StyleArgument],
+        on_error: OnError | None = None,
+    ) -> tuple[list[Person], list[StyleInput]]:
+        """Reads everything: files and faces first, projecting all photos together last.
 
-        So what is wrong with any of them is told before the work begins. With `on_broken` photos
-        of folders (`list_sources`) that cannot be used are told to it and left out. Returns the
-        names of those in `people`, in order.
+        So what is wrong with any of them is said before the work begins. With `on_error` photos
+        of folders (`list_sources`) that cannot be used are passed to it and left out.
         """
-        looks = {what: self._read_style(what, on_broken) for what in dict.fromkeys(styles)}
-        people: dict[str, Style | Latent | list[AlignedPhoto]] = {}
-        for source in dict.fromkeys(sources):
+        looks = [self._read_style(item.what, on_error) for item in styles]
+        people: list[tuple[str, Latent | AlignedPhoto]] = []
+        known: dict[str, Latent | AlignedPhoto] = {}  # what is named twice is read once
+        for source in sources:
             try:
-                people[str(source)] = self._read_source(source)
+                read = known.get(source) if isinstance(source, str) else None
+                read = read or self._read_source(source)
+                people.append((short_name(source), read))
+                if isinstance(source, str):
+                    known[source] = read
             except StylemixError as error:
-                if on_broken is None or isinstance(source, str):
+                if on_error is None or not isinstance(source, ImageSource):
                     raise
-                on_broken(error)
-        settings = ProjectionSettings()
-        for what, found in self._projected(people, settings).items():
-            assert isinstance(found, list)
-            self.people[what] = found[0]
-        if not (self.layers or self.shares):  # a look takes no more of a photo than its latent
+                on_error(error)
+        latents = self._project([read for _, read in people], self.settings)
+        drawn = [
+            Person(name, latent, read.photo_size if isinstance(read, AlignedPhoto) else None)
+            for (name, read), latent in zip(people, latents, strict=True)
+        ]
+        settings = self.settings
+        if not (self.layers or self.layer_strengths):  # takes no more of a photo than its latent
             settings = replace(settings, refine_steps=0)
-        for what, found in self._projected(looks, settings).items():
-            if isinstance(found, Style):
-                self.styles[what] = found
+        several = [one for look in looks if isinstance(look, list) for one in look]
+        found = iter(self._project(several, settings))
+        inputs = []
+        for item, look in zip(styles, looks, strict=True):
+            name = short_name(item.what)
+            if isinstance(look, Style):
+                inputs.append(StyleInput(name, item.weight, look))
             else:
-                self.looks[what] = found[0]
-                self.styles[what] = torch.stack([one.w for one in found]).to(self.device)
-        return [str(source) for source in sources if str(source) in self.people]
+                own = tuple(next(found) for _ in look)
+                inputs.append(StyleInput(name, item.weight, latents=own))
+        return drawn, inputs
 
-    def _projected(
-        self, found: Mapping[str, Style | Latent | list[AlignedPhoto]], settings: ProjectionSettings
-    ) -> dict[str, Style | list[Latent]]:
-        """What was read, with latents in place of photos."""
-        waiting = [one for value in found.values() if isinstance(value, list) for one in value]
-        parts = [waiting[i : i + BATCH] for i in range(0, len(waiting), BATCH)]
-        latents = [x for part in parts for x in project_portraits(part, self.model, settings)[1]]
-        out: dict[str, Style | list[Latent]] = {}
-        for what, value in found.items():
-            if isinstance(value, list):
-                out[what], latents = latents[: len(value)], latents[len(value) :]
-            else:
-                out[what] = [value] if isinstance(value, Latent) else value
-        return out
+    def _project(
+        self, items: Sequence[Latent | AlignedPhoto], settings: ProjectionSettings
+    ) -> list[Latent]:
+        """Latents in place of photos."""
+        photos = list({id(one): one for one in items if isinstance(one, AlignedPhoto)}.values())
+        done: dict[int, Latent] = {}
+        for start in range(0, len(photos), BATCH):
+            batch = photos[start : start + BATCH]
+            latents = project_portraits(
+                batch, self.model, settings, self.progress, encoder=self.encoder
+            )[1]
+            done |= {id(photo): latent for photo, latent in zip(batch, latents, strict=True)}
+        return [one if isinstance(one, Latent) else done[id(one)] for one in items]
 
-    def _read_source(self, source: Source) -> Latent | list[AlignedPhoto]:
-        """The latent of a latent file or "seed:N", or a photo that is to be projected."""
-        what = str(source)
-        if what.startswith("seed:"):
-            return self._drawn(what)
-        path = as_path(what, "--source")
-        if not is_image_path(path) and path.is_file():
-            return self._read_latent(path)
-        photo = source if isinstance(source, ImageSource) else path
-        self.photos[what] = photo
-        return [read_portrait(photo, self.model, self.face)]
+    def _read_source(self, source: Source) -> Latent | AlignedPhoto:
+        """The latent of a latent, its file or "seed:N", or a photo that is to be projected."""
+        if isinstance(source, Latent):
+            return source
+        if isinstance(source, str) and source.startswith("seed:"):
+            return self._drawn(source)
+        if isinstance(source, str | os.PathLike | ImageSource):
+            path = as_path(str(source), "--source")
+            if not is_image_path(path) and path.is_file():
+                return load_latent(path, self.model)
+            source = source if isinstance(source, ImageSource) else path
+        return read_portrait(source, self.model, self.face)
 
     def _drawn(self, what: str) -> Latent:
         return Latent(seed_latent(self.generator, parse_seed(what))[0], self.base)
 
-    def _read_style(self, what: str, told: OnError | None) -> Style | Latent | list[AlignedPhoto]:
-        """A style, latents, or photos that are to be projected."""
+    def _read_style(
+        self, what: StyleSource, on_error: OnError | None
+    ) -> Style | list[Latent | AlignedPhoto]:
+        """A style, or latents and photos that are to be projected."""
+        if isinstance(what, Style):
+            return what.check(self.model, short_name(what))
+        if isinstance(what, Latent):
+            return [what]
+        if not isinstance(what, str | os.PathLike):
+            return [self._read_look(what)]
+        what = str(what)
         as_path(what, "--style")
         path = find_style(what)
         if what.startswith("seed:"):
-            return self._drawn(what)
-        if is_several(str(path)):
-            return self._read_looks(list_images(path), told)
+            return [self._drawn(what)]
+        if is_several(path):
+            return self._read_looks(list_images(path), on_error)
         if is_image_path(path):
             return [self._read_look(path)]
         form = format_of(path) if path.exists() else STYLE
         if form == STYLE:
             return load_style(what, self.model)
-        if form == LATENT:
-            return self._read_latent(path)
         if form == MODEL:
-            return self._difference(load_model(path, self.device), path)
-        try:  # files of other programs do not say what they are
-            return self._read_latent(path)
+            return self._difference(path)
+        try:
+            return [load_latent(path, self.model)]
         except StylemixError as no_latent:
-            try:
-                other = load_model(path, self.device)
+            if form == LATENT:
+                raise
+            try:  # files of other programs do not say what they are
+                return self._difference(path)
             except StylemixError:
                 raise no_latent from None
-        return self._difference(other, path)
 
-    def _read_latent(self, path: Path) -> Latent:
-        return load_latent(path, self.model)
-
-    def _difference(self, other: Model, path: Path) -> Style:
+    def _difference(self, path: Path) -> Style:
+        other = load_model(path, self.device)
         return generator_style(self.generator, self.base, other.generator, str(path))
 
-    def _read_look(self, photo: Path | ImageSource) -> AlignedPhoto:
-        """A photo of `--style`; `--face` is for the sources, and here only where it is needed."""
+    def _read_look(self, photo: Photo) -> AlignedPhoto:
+        """A photo as a style; `face` is for the sources, and here only where it is needed."""
         try:
             return read_portrait(photo, self.model)
         except StylemixError:
@@ -183,96 +235,109 @@ class Mixer:
                 raise
             return read_portrait(photo, self.model, self.face)
 
-    def _read_looks(self, photos: list[ImageSource], told: OnError | None) -> list[AlignedPhoto]:
-        """The photos of a folder; those that cannot be used are told and left out."""
-        good: list[AlignedPhoto] = []
+    def _read_looks(
+        self, photos: list[ImageSource], on_error: OnError | None
+    ) -> list[Latent | AlignedPhoto]:
+        """The photos of a folder; those that cannot be used are passed on and left out."""
+        good: list[Latent | AlignedPhoto] = []
         for number, photo in enumerate(photos, 1):
             try:
                 good.append(self._read_look(photo))
             except StylemixError as error:
-                if told is None or (number == len(photos) and not good):
+                if on_error is None or (number == len(photos) and not good):
                     raise
-                told(error)
+                on_error(error)
         return good
 
-    def ingredient(
+    def apply(
         self,
-        wanted: StyleArgument,
-        person: Latent,
-        strength: float | None,
+        style: StyleInput,
+        person: Person | Latent,
+        strength: float | None = None,
         layers: str | None = None,
     ) -> AppliedStyle:
-        """What a `--style` adds to a person, at `layers` instead of the mixer's own."""
-        style, layers = self.styles[wanted.what], layers or self.layers
-        toward = None
-        if isinstance(style, Tensor):
-            factor = None if layers or self.shares else look_factor(self.generator)
-            if len(style) > 1:
-                style = profile_style(self.generator, self.base, style, factor)
+        """What a style adds to a person, at `layers` instead of the mixer's own."""
+        latent = person.latent if isinstance(person, Person) else person
+        layers = layers or self.layers
+        toward, effect = None, style.style
+        if effect is None:
+            ws = torch.stack([one.w for one in style.latents]).to(self.device)
+            factor = None if layers or self.layer_strengths else look_factor(self.generator)
+            if len(ws) > 1:
+                effect = profile_style(self.generator, self.base, ws, factor)
             elif factor is None:  # whole layers of somebody
-                other = self.looks[wanted.what]
-                style = person_style(self.generator, self.base, person, other)
+                other = style.latents[0]
+                effect = person_style(self.generator, self.base, latent, other)
                 toward = other.detail or Residual()
             else:
-                style = blend_style(self.base, person.w.to(self.device), style[0], factor)
-        weight = wanted.weight
+                effect = blend_style(self.base, latent.w.to(self.device), ws[0], factor)
+        weight = style.weight
         if strength is not None:
             weight = strength * (1.0 if weight is None else weight)
-        if self.shares and not layers:
-            layers = "all"  # shares say themselves where a style acts
-        return AppliedStyle(style, weight, layers, self.shares, toward)
+        if self.layer_strengths and not layers:
+            layers = "all"  # they say themselves where a style acts
+        return AppliedStyle(effect, weight, layers, self.layer_strengths, toward)
 
-    def show(self, person: Latent, parts: Sequence[AppliedStyle] = ()) -> Tensor:
-        """The image [1, C, H, W] of a person with these ingredients, added."""
-        return render(self.generator, person.w[None].to(self.device), parts, person.detail)
-
-    def render(
-        self, person: Latent, wanted: Sequence[StyleArgument], strength: float | None
-    ) -> Image.Image:
-        """The picture of a person in the given styles, added."""
-        return to_pil(self.show(person, [self.ingredient(i, person, strength) for i in wanted]))
-
-    def parts(
+    def apply_all(
         self,
-        who: str,
-        wanted: Sequence[StyleArgument],
+        styles: Sequence[StyleInput],
+        person: Person,
         strength: float | None = None,
         layers: str | None = None,
     ) -> list[AppliedStyle]:
-        """What all styles add to a person by name."""
-        person = self.people[who]
-        return [self.ingredient(item, person, strength, layers) for item in wanted]
+        """What all styles add to a person."""
+        return [self.apply(style, person, strength, layers) for style in styles]
+
+    def draw(self, person: Person | Latent, applied: Sequence[AppliedStyle] = ()) -> Tensor:
+        """The image [1, C, H, W] of a person in these styles, added."""
+        latent = person.latent if isinstance(person, Person) else person
+        return render(self.generator, latent.w[None].to(self.device), applied, latent.detail)
 
     def avatar(
-        self, who: str, parts: Sequence[AppliedStyle] = (), finish: AvatarOptions | None = None
+        self,
+        person: Person,
+        applied: Sequence[AppliedStyle] = (),
+        options: AvatarOptions | None = None,
     ) -> Avatar:
-        """A person by name with these ingredients, added, finished as asked for."""
-        finish = finish or AvatarOptions()
-        mask = self.mask(who, finish.regions)
-        return draw_avatar(self.model, self.people[who], parts, finish, mask)
+        """A person in these styles, added, with what the options ask for."""
+        options = options or AvatarOptions()
+        mask = self.mask(person, options.regions)
+        return draw_avatar(self.model, person.latent, applied, options, mask)
 
-    def mask(self, who: str, regions: tuple[str, ...]) -> Tensor | None:
+    def mask(self, person: Person, regions: tuple[str, ...]) -> Tensor | None:
         """Where styles act on a person, [1, 1, H, W]: named regions and painted ones together."""
-        if regions and (who, regions) not in self.masks:
-            person, masks = self.people[who], []
-            if named := [name for name in regions if name in REGIONS]:
-                masks.append(region_mask(named, self.show(person), self.model.template))
-            config, photo = self.generator.config, self._photo_size(who, regions)
-            size = config.width, config.height
-            for name in set(regions) - set(REGIONS):
-                picture = load_image(name, mode="RGBA")
-                masks.append(painted_mask(picture, size, person.matrix, photo, name))
-            whole = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
-            self.masks[who, regions] = whole
-        return self.masks.get((who, regions))
-
-    def _photo_size(self, who: str, regions: tuple[str, ...]) -> tuple[int, int] | None:
-        photo = self.photos.get(who)
-        if photo is None or set(regions) <= set(REGIONS):
+        if not regions:
             return None
-        return (photo.open() if isinstance(photo, ImageSource) else load_image(photo)).size
+        if (person, regions) not in self._masks:
+            masks = []
+            if named := [name for name in regions if name in REGIONS]:
+                masks.append(region_mask(named, self.draw(person), self.model.template))
+            config = self.generator.config
+            size, matrix = (config.width, config.height), person.latent.matrix
+            for name in set(regions) - set(REGIONS):
+                painted = load_image(name, mode="RGBA")
+                masks.append(painted_mask(painted, size, matrix, person.photo_size, name))
+            whole = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
+            self._masks[person, regions] = whole
+        return self._masks[person, regions]
 
 
-def enlarge(picture: Image.Image, size: int | None = None) -> Image.Image:
-    """A picture with a longer side of `size` px; None for its own, but at least 256 px."""
-    return resize(picture, fit_size(picture.size, size or max(*picture.size, SMALLEST_OUTPUT)))
+def direction_styles(mixer: Mixer, amounts: Mapping[str, float]) -> list[AppliedStyle]:
+    """Directions by name, at their strengths, where the mixer's styles act.
+
+    Raises StylemixError for none, for a name without meaning and for a strength out of range.
+    """
+    for amount in amounts.values():
+        check_strength(amount)
+    if not amounts:
+        raise StylemixError(
+            "got nothing to change; expected smile, yaw, pitch, mouth, light or another direction "
+            "with a number; give one (--smile 2, --direction NAME:STRENGTH)"
+        )
+    styles = find_directions(mixer.model, list(amounts))
+    return [AppliedStyle(styles[name], amounts[name], mixer.layers) for name in amounts]
+
+
+def enlarge(image: Image.Image, size: int | None = None) -> Image.Image:
+    """An image with a longer side of `size` px; None for its own, but at least 256 px."""
+    return resize(image, fit_size(image.size, size or max(*image.size, MIN_OUTPUT)))

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
-from stylemix.avatars.inputs import StyleArgument
-from stylemix.avatars.mixer import SMALLEST_CELL, Mixer
+from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
@@ -21,42 +20,42 @@ STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a strip, times the strength
 
 @dataclass
 class SheetMaker:
-    """Draws what a mixer has read: people by name, each style by itself, all finished alike.
+    """Draws what a mixer has read: people, each style by itself, all with the same options.
 
     Attributes:
-        size: longer side of a picture in px; None for the model's, but at least 192 px.
+        size: longer side of an image in px; None for the model's, but at least 192 px.
     """
 
     mixer: Mixer
-    people: Sequence[str]
-    wanted: Sequence[StyleArgument]
+    people: Sequence[Person]
+    styles: Sequence[StyleInput]
     strength: float | None = None
-    finish: AvatarOptions = field(default_factory=AvatarOptions)
+    options: AvatarOptions = field(default_factory=AvatarOptions)
     size: int | None = None
 
     @property
     def cell(self) -> int:
-        """The longer side of a picture in px."""
+        """The longer side of an image in px."""
         config = self.mixer.generator.config
-        return self.size or max(config.height, config.width, SMALLEST_CELL)
+        return self.size or max(config.height, config.width, MIN_CELL)
 
     def style_grid(self) -> Image.Image:
         """Rows are people, columns their reconstruction and each style."""
-        pictures, labels = [], []
-        for who in self.people:
-            pictures.append(to_pil(self.mixer.avatar(who).image))
+        images, labels = [], []
+        for person in self.people:
+            images.append(to_pil(self.mixer.avatar(person).image))
             labels.append("")
-            for item in self.wanted:
-                parts = self.mixer.parts(who, [item], self.strength)
-                avatar = self.mixer.avatar(who, parts, self.finish)
-                pictures.append(to_pil(avatar.image))
+            for item in self.styles:
+                parts = [self.mixer.apply(item, person, self.strength)]
+                avatar = self.mixer.avatar(person, parts, self.options)
+                images.append(to_pil(avatar.image))
                 labels.append(describe(avatar, parts))
         return grid(
-            pictures,
-            columns=1 + len(self.wanted),
-            column_labels=["reconstruction", *(item.label for item in self.wanted)],
-            row_labels=[short_name(who) for who in self.people],
-            labels=None if self.finish.min_identity is None else labels,
+            images,
+            columns=1 + len(self.styles),
+            column_labels=["reconstruction", *(item.label for item in self.styles)],
+            row_labels=[person.name for person in self.people],
+            labels=None if self.options.min_identity is None else labels,
             cell=self.cell,
         )
 
@@ -65,54 +64,49 @@ class SheetMaker:
 
         With an identity to keep, the last column is as strong as that allows.
         """
-        pictures, labels, rows = [], [], []
-        for who in self.people:
-            for item in self.wanted:
-                parts = self.mixer.parts(who, [item], self.strength)
-                for avatar in self.sweep(who, parts):
-                    pictures.append(to_pil(avatar.image))
+        images, labels, rows = [], [], []
+        for person in self.people:
+            for item in self.styles:
+                parts = [self.mixer.apply(item, person, self.strength)]
+                for avatar in self.sweep(person, parts):
+                    images.append(to_pil(avatar.image))
                     labels.append(describe(avatar, parts))
-                rows.append(f"{short_name(who)} {item.label}")
-        return grid(pictures, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
+                rows.append(f"{person.name} {item.label}")
+        return grid(images, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
 
-    def sweep(self, who: str, parts: Sequence[AppliedStyle]) -> list[Avatar]:
+    def sweep(self, person: Person, parts: Sequence[AppliedStyle]) -> list[Avatar]:
         """The avatars of a row of a strip, with identities where the model is one of faces."""
-        model, free = self.mixer.model, replace(self.finish, min_identity=None)
-        full = self.mixer.avatar(who, parts, self.finish).share
+        model, free = self.mixer.model, replace(self.options, min_identity=None)
+        full = self.mixer.avatar(person, parts, self.options).share
         shares = [step * full for step in STEPS]
-        images = [self.mixer.avatar(who, weaker(parts, share), free).image for share in shares]
-        kept: list[float | None] = [None] * len(images)
+        drawn = [self.mixer.avatar(person, weaker(parts, share), free).image for share in shares]
+        kept: list[float | None] = [None] * len(drawn)
         if model.template.eyes is not None:
-            kept = list(map(likeness(model, images[0]), images))
-        return [Avatar(*one) for one in zip(images, shares, kept, strict=True)]
+            kept = list(map(likeness(model, drawn[0]), drawn))
+        return [Avatar(*one) for one in zip(drawn, shares, kept, strict=True)]
 
     def layer_grid(self) -> Image.Image:
         """One style at every range of layers: rows are where it begins, columns where it ends."""
-        if len(self.people) != 1 or len(self.wanted) != 1:
+        if len(self.people) != 1 or len(self.styles) != 1:
             raise StylemixError(
-                f"got {len(self.people)} sources and {len(self.wanted)} styles for --layer-grid; "
+                f"got {len(self.people)} sources and {len(self.styles)} styles for --layer-grid; "
                 "expected one of each; leave out the others"
             )
-        who, pictures = self.people[0], list[Image.Image | None]()
+        person, images = self.people[0], list[Image.Image | None]()
         pixels = sorted(set(layer_resolutions(self.mixer.generator.img_resolution)))
         for first in pixels:
             for last in pixels:
                 if first > last:
-                    pictures.append(None)
+                    images.append(None)
                     continue
                 layers = f"{first}-{last}px"
-                parts = self.mixer.parts(who, self.wanted, self.strength, layers)
-                pictures.append(to_pil(self.mixer.avatar(who, parts, self.finish).image))
+                parts = self.mixer.apply_all(self.styles, person, self.strength, layers)
+                images.append(to_pil(self.mixer.avatar(person, parts, self.options).image))
         return grid(
-            pictures,
+            images,
             columns=len(pixels),
             column_labels=[f"to {px} px" for px in pixels],
             row_labels=[f"from {px} px" for px in pixels],
-            title=f"{self.wanted[0].label} in {short_name(who)}, by layers",
+            title=f"{self.styles[0].label} in {person.name}, by layers",
             cell=self.cell,
         )
-
-
-def short_name(who: str) -> str:
-    """A short name of a person for labels and files."""
-    return StyleArgument(who).name

@@ -77,18 +77,23 @@ def read_image(
         raise StylemixError(f"{name}: got a camera's raw file; {_WHOLE}; {_SAVE_AS}")
     with _quiet_decoder():
         image = _open_header(stream, name, head)
-        _check_size(image.size, name)
+        check_size(image.size, name)
         if min_side is not None:
             image.draft(None, (min_side, min_side))  # does nothing except for JPEG
         try:
             image.load()
-            return _upright(_convert(image, mode), _orientation(image))
+            return plain_image(image, mode)
         except StylemixError as error:
             raise StylemixError(f"{name}: {error}") from error
         except MemoryError as error:
             raise _too_large(name, f"{image.width} x {image.height} px") from error
         except Exception as error:  # decoders meet hostile bytes with nearly any exception
             raise _damaged(name, image.format or "picture", error) from error
+
+
+def plain_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
+    """Return a Pillow image as `load_image` gives files: upright, sRGB, in `mode`, no metadata."""
+    return _upright(_convert(image, mode), _orientation(image))
 
 
 @contextmanager
@@ -130,7 +135,8 @@ def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
         raise _damaged(name, "picture", error) from error
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Raise StylemixError for an image below 16 px a side or above 100 megapixels."""
     width, height = size
     if width * height > MAX_PIXELS:
         raise _too_large(name, f"{width} x {height} px ({width * height / 1e6:.0f} megapixels)")

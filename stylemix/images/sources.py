@@ -4,15 +4,19 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.images.read import load_image, read_image
+from stylemix.images.read import check_size, load_image, plain_image, read_image
+from stylemix.images.tensors import to_pil
 
 # HEIC is listed so that reading it can say what to do.
 EXTENSIONS = frozenset(
@@ -61,17 +65,84 @@ class ImageSource:
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
 
 
-def list_images(paths: StrPath | Sequence[StrPath]) -> list[ImageSource]:
-    """List pictures: each file as given; each folder (with all below) and zip sorted by name.
+# An image in any form: a file, a member of a zip, or pixels as `open_image` takes them.
+Photo = str | os.PathLike[str] | ImageSource | Image.Image | NDArray[np.uint8] | Tensor
+
+
+def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
+    """Return an image in any form as `load_image` returns a file's.
+
+    Arrays are uint8 [H, W], [H, W, 1, 3 or 4]; tensors are uint8, or floating point in [-1, 1],
+    [1, 3 or 4, H, W] or a batch of one. Raises StylemixError for other values and sizes.
+    """
+    if isinstance(photo, ImageSource):
+        return photo.open(mode=mode)
+    if isinstance(photo, str | os.PathLike):
+        return load_image(photo, mode=mode)
+    if isinstance(photo, Tensor):
+        values = photo if photo.is_floating_point() else photo / 127.5 - 1
+        try:
+            photo = to_pil(values)
+        except ValueError as error:
+            raise StylemixError(f"{error}; give one image") from error
+    elif isinstance(photo, np.ndarray):
+        pixels = photo[:, :, 0] if photo.ndim == 3 and photo.shape[2] == 1 else photo
+        several = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or several):
+            raise StylemixError(
+                f"got an array of {photo.dtype} {list(photo.shape)}; expected uint8 [H, W], or "
+                "[H, W, C] with 1, 3 or 4 channels; convert it"
+            )
+        photo = Image.fromarray(np.ascontiguousarray(pixels))
+    elif not isinstance(photo, Image.Image):
+        raise StylemixError(
+            f"got {type(photo).__name__} as an image; expected a path, a PIL image, an array or a "
+            "tensor"
+        )
+    check_size(photo.size, "image")
+    return plain_image(photo, mode)
+
+
+@dataclass(frozen=True)
+class PixelSource(ImageSource):
+    """An image that is in memory already, as a source among files."""
+
+    image: Image.Image = field(default_factory=lambda: Image.new("RGB", (1, 1)), compare=False)
+
+    def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
+        """Return the image in `mode`."""
+        del min_side
+        return plain_image(self.image, mode)
+
+    def checksum(self) -> tuple[int, int]:
+        """Return number of bytes and CRC-32 of the pixels."""
+        pixels = self.image.tobytes()
+        return len(pixels), zlib.crc32(pixels)
+
+
+def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSource]:
+    """List images: each file as given; each folder (with all below) and zip sorted by name.
+
+    Images in memory are listed as they are.
 
     Folders and zips give files of common picture extensions only, never hidden ones. Nothing is
     opened yet: a broken picture is found when it is read. Raises StylemixError for a missing
     path, an unreadable zip and a folder or zip without pictures.
     """
-    several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    one = isinstance(paths, str | os.PathLike | ImageSource)
+    several: list[Photo] = [paths] if one else list(paths)  # type: ignore[list-item, arg-type]
     if not several:
         raise StylemixError("got no pictures; expected files, folders or zips; name one")
-    return [source for path in several for source in _list_one(Path(path))]
+    found: list[ImageSource] = []
+    for number, path in enumerate(several):
+        if isinstance(path, str | os.PathLike):
+            found += _list_one(Path(path))
+        elif isinstance(path, ImageSource):
+            found.append(path)
+        else:
+            name = f"image{number}"
+            found.append(PixelSource(name, Path(name), image=open_image(path, "RGBA")))
+    return found
 
 
 def has_pictures(path: StrPath) -> bool:

@@ -6,16 +6,18 @@ Files of other programs are read as well.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
+from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.models.container import LATENT, Content, read, to_float, write
@@ -39,6 +41,7 @@ class Latent:
         metrics: how well the reconstruction fits.
         detail: what refinement found beyond w.
         photo: fingerprint of the photo's aligned pixels and of the settings, to skip what is done.
+        model: what `image` draws with; not in the file.
     """
 
     w: Tensor
@@ -48,6 +51,31 @@ class Latent:
     metrics: dict[str, float] = field(default_factory=dict)
     detail: Residual | None = None
     photo: str | None = None
+    model: Model | None = field(default=None, repr=False, compare=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a latent file; see `save_latent`."""
+        save_latent(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Latent:
+        """Reads a latent file, ours or another program's; see `load_latent`."""
+        return load_latent(path, model)
+
+    @torch.no_grad()
+    def image(self, model: Model | None = None) -> Image.Image:
+        """What a model draws of it, by default the one that it was projected into."""
+        model = model or self.model
+        if model is None:
+            raise StylemixError(
+                "got a latent without its model; expected one to draw it with; give the model, "
+                "as in latent.image(model)"
+            )
+        own = _for_model(replace(self), model, "latent")
+        synthesis, ws = model.generator.synthesis, own.w[None].to(model.generator.mapping.w_avg)
+        if own.detail is None:
+            return to_pil(synthesis(ws, noise_mode="const"))
+        return to_pil(own.detail.draw(synthesis, ws))
 
 
 def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
@@ -158,7 +186,7 @@ def _code(value: object, file: Path) -> Tensor:
     return w
 
 
-def _for_model(latent: Latent, model: Model, file: Path) -> Latent:
+def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
     """Check that a latent belongs to a model, and repeat a single w for every layer."""
     if latent.base is not None and latent.base != model.fingerprint:
         raise StylemixError(
@@ -175,4 +203,5 @@ def _for_model(latent: Latent, model: Model, file: Path) -> Latent:
         )
     if latent.detail is not None:
         latent.detail.check(model.generator, str(file))
+    latent.model = model
     return latent

@@ -11,49 +11,49 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from stylemix.faces.alignment import Alignment, align_photo
-from stylemix.images.read import load_image
-from stylemix.images.sources import ImageSource
+from stylemix.images.sources import ImageSource, Photo, open_image
 from stylemix.images.tensors import resize, to_tensor
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.projection import Projection, project
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
+from stylemix.progress import Progress, report_to
 
 
 @dataclass
 class AlignedPhoto:
-    """A photo as a model sees it: image [C, H, W] in [-1, 1], and how it was cut out."""
+    """A photo as a model sees it: image [C, H, W] in [-1, 1], and how it was cut out.
+
+    `photo_size` is the photo's width and height in px.
+    """
 
     name: str
     image: Tensor
     alignment: Alignment
+    photo_size: tuple[int, int] = (0, 0)
 
 
-def read_portrait(
-    photo: str | os.PathLike[str] | ImageSource, model: Model, face: int | None = None
-) -> AlignedPhoto:
-    """Reads a photo and aligns its face to the model; StylemixError where there is none to use.
+def read_portrait(photo: Photo, model: Model, face: int | None = None) -> AlignedPhoto:
+    """Reads a photo in any form and aligns its face to the model.
+
+    Raises StylemixError where there is no face to use.
 
     `face` picks one of several, 1 for the largest. A model without a face template gets the
     middle of the photo.
     """
-    config, name = model.generator.config, str(photo)
+    config = model.generator.config
+    name = str(photo) if isinstance(photo, str | os.PathLike | ImageSource) else "image"
     clear = config.img_channels == 4 and model.template.kind == "none"  # faces are cut from RGB
-    mode = "RGBA" if clear else "RGB"
-    if isinstance(photo, ImageSource):
-        picture = photo.open(mode=mode)
-    else:
-        picture = load_image(photo, mode=mode)
+    picture = open_image(photo, mode="RGBA" if clear else "RGB")
     if clear or config.height != config.width:
         alignment = _middle(picture, config.width, config.height)
     else:
         alignment = align_photo(picture, model.template, config.height, face, name)
     image = to_tensor(alignment.crop, channels=config.img_channels)[0]
-    return AlignedPhoto(name, image, alignment)
+    return AlignedPhoto(name, image, alignment, picture.size)
 
 
 def _middle(picture: Image.Image, width: int, height: int) -> Alignment:
@@ -68,31 +68,28 @@ def project_portraits(
     portraits: Sequence[AlignedPhoto],
     model: Model,
     settings: ProjectionSettings | None = None,
-    show: bool = True,
+    progress: Progress | bool = True,
     mask: Tensor | None = None,
     encoder: Encoder | None = None,
 ) -> tuple[Projection, list[Latent]]:
-    """Projects portraits together, with a progress bar if `show`; also as latents to save.
+    """Projects portraits together; also as latents to save.
 
-    `mask` and `encoder` are those of `project`.
+    `progress` is a function of (done, total, loss), or True for a bar; `mask` and `encoder` are
+    those of `project`.
     """
     settings = settings or ProjectionSettings()
     images = torch.stack([portrait.image for portrait in portraits])
     what = portraits[0].name if len(portraits) == 1 else f"{len(portraits)} photos"
-    with tqdm(total=None, desc=f"Projecting {os.path.basename(what)}", disable=not show) as bar:
-
-        def progress(step: int, steps: int, loss: float) -> None:
-            bar.total = steps
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
+    with report_to(progress, f"Projecting {os.path.basename(what)}") as report:
         started = time.perf_counter()
-        projection = project(model, images, settings, progress, mask, encoder)
+        projection = project(model, images, settings, report, mask, encoder)
         seconds = (time.perf_counter() - started) / len(portraits)
     rows = zip(projection.ws, portraits, projection.metrics, projection.details, strict=True)
     latents = []
     for ws, one, metrics, detail in rows:
         told = metrics | {"seconds": seconds}
         matrix = one.alignment.matrix
-        latents.append(Latent(ws, model.fingerprint, matrix, model.template, told, detail))
+        latents.append(
+            Latent(ws, model.fingerprint, matrix, model.template, told, detail, model=model)
+        )
     return projection, latents

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from stylemix.errors import StylemixError
 
 METHODS = ("hybrid", "w", "w+", "pti")
 
@@ -47,3 +49,14 @@ PRESETS = {
 }
 # For those who need no more of a photo than its latents.
 LATENTS = ProjectionSettings(w_steps=50, plus_steps=60, refine_steps=0)
+
+
+def preset_settings(
+    preset: str | ProjectionSettings, budget: float | None = None, seed: int = 0
+) -> ProjectionSettings:
+    """Settings by the name of a preset; `budget` is in seconds a photo."""
+    if isinstance(preset, ProjectionSettings):
+        return preset
+    if preset not in PRESETS:
+        raise StylemixError(f"got the preset {preset!r}; expected one of {', '.join(PRESETS)}")
+    return replace(PRESETS[preset], budget=budget, seed=seed)

@@ -55,6 +55,15 @@ class Style:
     statistics: Tensor | None = None
     info: dict[str, Json] = field(default_factory=dict)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a style file; see `save_style`."""
+        save_style(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Style:
+        """Reads a style file or a shipped style; see `load_style`."""
+        return load_style(path, model)
+
     def tensors(self) -> dict[str, Tensor]:
         """The parts under the names of the file."""
         out = {} if self.shift is None else {"shift": self.shift}

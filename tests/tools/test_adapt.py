@@ -14,6 +14,7 @@ from PIL import Image
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.images.sources import list_images
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
@@ -105,7 +106,7 @@ def test_a_style_says_what_it_should_look_like(files, few):
     look = ["--method", "look", "--no-align", "--steps", 1]
     assert adapt(files, "--output", output, *look).exit_code == 0
     model = tiny_model_in(files)
-    pictures = read_pictures((files / "grey.zip",), model, False)
+    pictures = read_pictures(list_images(files / "grey.zip"), model, False)
     images = pictures.batch(list(range(30)))[0].float() / 127.5 - 1
     wanted = StyleMeter(model, 32).look(images)
     assert torch.allclose(load_style(output, model).statistics, wanted, atol=2e-3)
@@ -212,8 +213,8 @@ def few(monkeypatch):
     monkeypatch.setattr(look, "REFERENCES", 16)
     monkeypatch.setattr(look, "LOOKED_AT", 2)
     monkeypatch.setattr(method, "LOOKED_AT", 2)
-    monkeypatch.setattr("stylemix.tools.adapt.score_style", partial(score_style, count=4))
-    monkeypatch.setattr("stylemix.tools.adapt.StyleMeter", partial(StyleMeter, count=32))
+    monkeypatch.setattr("stylemix.training.adapt.adapt.score_style", partial(score_style, count=4))
+    monkeypatch.setattr("stylemix.training.adapt.adapt.StyleMeter", partial(StyleMeter, count=32))
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_a_strip_shows_each_direction_by_itself(files):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "got nothing to change; expected --smile"),
+        ([], "got nothing to change; expected smile"),
         (["--direction", "grin:1"], "got the direction 'grin'; expected smile, yaw"),
         (["--direction", "channel-b9.conv0-1:1"], "layer 'b9.conv0'; expected one of b4.conv1"),
         (["--direction", "channel-b8.conv0-999"], "got channel 999 of b8.conv0; expected 0 to 31"),

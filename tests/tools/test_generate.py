@@ -10,7 +10,8 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.color_modes import to_rgb
 from stylemix.images.tensors import to_pil
-from stylemix.tools.generate import generate, parse_seeds
+from stylemix.networks.sampling import sample_images
+from stylemix.tools.generate import parse_seeds
 from tests.support.models import saved, tiny_model
 
 
@@ -24,15 +25,15 @@ def test_seeds():
 
 def test_a_seed_gives_the_same_picture_in_any_company():
     generator = tiny_model().generator
-    alone = generate(generator, [7])
-    together = generate(generator, [1, 7, 9])
+    alone = sample_images(generator, [7])
+    together = sample_images(generator, [1, 7, 9])
     assert np.allclose(alone[0], together[1], atol=1e-5)
     assert not np.allclose(together[0], together[1], atol=0.05)
 
 
 def test_truncation_nought_is_the_average():
     generator = tiny_model().generator
-    images = generate(generator, [1, 2], psi=0)
+    images = sample_images(generator, [1, 2], psi=0)
     assert np.allclose(images[0], images[1], atol=1e-5)
 
 
@@ -67,7 +68,7 @@ def test_an_oblong_model_with_transparency(tmp_path):
 
     own = drawn("own.png")
     assert (own.mode, own.size) == ("RGBA", (160, 96))
-    assert np.array_equal(np.asarray(own), np.asarray(to_pil(generate(model.generator, [3]))))
+    assert np.array_equal(np.asarray(own), np.asarray(to_pil(sample_images(model.generator, [3]))))
     assert own.getchannel("A").getextrema()[0] < 250  # its own, not opaque
     assert drawn("small.png", "--size", "80").size == (80, 48)
     flat = drawn("flat.jpg")

@@ -1,6 +1,5 @@
 """`stylemix mix` as a user calls it."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,10 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.avatars import mixer
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.latent import Latent, save_latent
-from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import Style, save_style
 from tests.support.models import saved, tiny_model, trained_on
 
@@ -57,16 +54,16 @@ def plain(files):
     return mixed(files, "plain", "--source", "seed:1", "--style", "seed:2:0")
 
 
-def test_an_oblong_picture_keeps_its_shape(tmp_path, monkeypatch):
-    few = partial(ProjectionSettings, w_steps=2, plus_steps=1, refine_steps=0)
-    monkeypatch.setattr(mixer, "ProjectionSettings", few)
+def test_an_oblong_picture_keeps_its_shape(tmp_path):
+    few = ["--w-steps", 2, "--steps", 1, "--refine-steps", 0]
     model = tiny_model(resolution=16, base=(10, 6), channels=4, template=NO_TEMPLATE)
     saved(model, tmp_path / "base.safetensors")
     start = ["--source", "seed:1", "--style", "seed:2"]
     assert mixed(tmp_path, "own", *start).shape == (256, 154, 4)
     assert mixed(tmp_path, "small", *start, "--size", 80).shape == (80, 48, 4)
     assert mixed(tmp_path, "sheet", *start, "--grid", "--size", 100).shape[1] < 200  # 2 x 60 px
-    photo = mixed(tmp_path, "photo", "--source", PORTRAITS / "obama.jpg", "--style", "seed:2")
+    given = ["--source", PORTRAITS / "obama.jpg", "--style", "seed:2", *few]
+    photo = mixed(tmp_path, "photo", *given)
     assert photo.shape == (256, 154, 4)
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +9,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.avatars import mixer
 from stylemix.cli import main
 from stylemix.faces.alignment import align_photo
 from stylemix.images.read import load_image
 from stylemix.inversion.latent import Latent, save_latent
-from stylemix.inversion.settings import ProjectionSettings
 from tests.support.models import saved, tiny_model, ws_of
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Projections of few steps: these tests ask who gets a picture, not how alike it is."""
-    few = partial(ProjectionSettings, w_steps=4, plus_steps=2, refine_steps=1)
-    monkeypatch.setattr(mixer, "ProjectionSettings", few)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +36,9 @@ def photos(tmp_path):
 
 
 def run(model, *arguments):
-    return CliRunner().invoke(main, ["mix", "--model", model, *map(str, arguments)])
+    # Few steps: these tests ask who gets an image, not how alike it is.
+    few = ["--w-steps", "4", "--steps", "2", "--refine-steps", "1"]
+    return CliRunner().invoke(main, ["mix", "--model", model, *few, *map(str, arguments)])
 
 
 def pixels(path):

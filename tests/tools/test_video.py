@@ -198,7 +198,7 @@ def test_which_of_two_faces(files):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "got one source and nothing that changes; expected another --source"),
+        ([], "got one source and nothing that changes; expected another source"),
         (["--direction", "grin:1"], "got the direction 'grin'; expected smile"),
         (["--direction", "pca-0:nan"], "pca-0:nan"),
         (["--style", "seed:2", "--strength", "nan"], "got strength nan"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import align_photo
-from stylemix.images.sources import list_images
+from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
 from stylemix.models.model import Model
 from stylemix.training.adapt.method import MANY, AdaptationPlan, choose_method
@@ -19,7 +19,7 @@ MOST_FOR_LOOK = 256
 SAMPLE = 16  # pictures that tell how far they are from the model's faces
 
 
-def read_pictures(paths: tuple[Path, ...], model: Model, align: bool) -> ImageDataset:
+def read_pictures(sources: Sequence[ImageSource], model: Model, align: bool) -> ImageDataset:
     """The pictures as a data set at the model's size.
 
     With `align` the face of each is cut out, and pictures without one are left out.
@@ -32,7 +32,7 @@ def read_pictures(paths: tuple[Path, ...], model: Model, align: bool) -> ImageDa
 
     size = config.height, config.width
     prepare = cut if align else None
-    return ImageDataset(paths, size, prepare=prepare, channels=config.img_channels)
+    return ImageDataset(sources, size, prepare=prepare, channels=config.img_channels)
 
 
 def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
@@ -43,7 +43,7 @@ def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
 
 
 def choose_pictures(
-    method: str, paths: tuple[Path, ...], model: Model, align: bool | None
+    method: str, paths: Sequence[Photo], model: Model, align: bool | None
 ) -> tuple[AdaptationPlan, ImageDataset]:
     """The way to learn the style of pictures, and the pictures, cut for that.
 
@@ -53,22 +53,23 @@ def choose_pictures(
         model: the base.
         align: whether faces are cut out; None for what the method wants.
     """
-    count, has_face = len(list_images(paths)), model.template.kind != "none"
+    sources = list_images(paths)
+    count, has_face = len(sources), model.template.kind != "none"
     if method != "auto":
         cut = has_face and (method != "transfer" if align is None else align)
         parts = {"look": "offsets", "transfer": "all" if count >= MANY else "affine"}
         choice = AdaptationPlan(method, parts.get(method, "all"), None, "as asked")
-        return choice, read_pictures(paths, model, cut)
+        return choice, read_pictures(sources, model, cut)
     cut = has_face if align is None else align
-    dataset = read_pictures(paths, model, cut)
+    dataset = read_pictures(sources, model, cut)
     try:
         choice = choose_method(model, some_of(dataset, SAMPLE), count)
     except StylemixError:
         if not cut or align:
             raise
         # Nobody finds faces in drawings; whoever made them has cut them.
-        dataset = read_pictures(paths, model, False)
+        dataset = read_pictures(sources, model, False)
         choice = choose_method(model, some_of(dataset, SAMPLE), count)
     if choice.part != "offsets" and align is None and cut:
-        dataset = read_pictures(paths, model, False)
+        dataset = read_pictures(sources, model, False)
     return choice, dataset

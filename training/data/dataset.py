@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -41,7 +42,7 @@ class ImageDataset(PixelDataset):
 
     def __init__(
         self,
-        paths: StrPath | Sequence[StrPath],
+        paths: StrPath | Sequence[StrPath | ImageSource],
         size: int | tuple[int, int],
         mirror: bool = False,
         use_labels: bool = False,
@@ -92,18 +93,19 @@ def open_dataset(
     return ShardDataset(shards, size, mirror, use_labels, channels)
 
 
-def _several(paths: StrPath | Sequence[StrPath]) -> list[StrPath]:
+def _several(paths: Any) -> list[Any]:
+    """A sequence of paths as a list; one path as a list of it."""
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not several:
         raise StylemixError("got no pictures; expected files, folders or zips; name one")
     return several
 
 
-def _read_labels(parts: Sequence[tuple[StrPath, Sequence[ImageSource]]]) -> Tensor:
+def _read_labels(parts: Sequence[tuple[StrPath | ImageSource, Sequence[ImageSource]]]) -> Tensor:
     values: list[object] = []
     told: list[int] = []
     for path, part in parts:
-        text = read_beside(path, "dataset.json")
+        text = None if isinstance(path, ImageSource) else read_beside(path, "dataset.json")
         if text is None:
             raise StylemixError(
                 f"{path}: got no dataset.json; expected one with a label for each picture at the "

@@ -1,11 +1,13 @@
 """Keyframes, the times of a video, what lies between, and the pictures."""
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 
 from stylemix.avatars.animation import EASINGS, Keyframe, Moment, between, draw, moments, plan
 from stylemix.avatars.inputs import StyleArgument
-from stylemix.avatars.mixer import Mixer
+from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent
@@ -25,7 +27,7 @@ def network(model):
 
 
 @pytest.fixture
-def mixer(model, tmp_path):
+def read(model, tmp_path):
     """A mixer that has read three people, a shift, a style with weights and another picture."""
     shift = torch.linspace(-1, 1, model.generator.num_ws * model.generator.w_dim)
     shift = Style(model.fingerprint, shift=shift.view(model.generator.num_ws, -1), strength=0.8)
@@ -34,19 +36,42 @@ def mixer(model, tmp_path):
     weights = {name: other[name] - value for name, value in own}
     save_style(tmp_path / "shift.pkl", shift)
     save_style(tmp_path / "hand.pkl", Style(model.fingerprint, weights=weights, psi=0.7))
-    found = Mixer(model)
+    mixer = Mixer(model)
     files = [str(tmp_path / name) for name in ("shift.pkl", "hand.pkl")]
-    found.read(["seed:1", "seed:2", "seed:3"], [*files, "seed:5"])
-    found.styles = dict(zip(("shift", "hand", "seed:5"), found.styles.values(), strict=True))
-    return found
+    styles = [StyleArgument(what) for what in (*files, "seed:5")]
+    people, inputs = mixer.read(["seed:1", "seed:2", "seed:3"], styles)
+    return Read(mixer, people, dict(zip(("shift", "hand", "seed:5"), inputs, strict=True)))
 
 
-def looks(keys):
-    return [dict(key.looks) for key in keys]
+@dataclass
+class Read:
+    """What was read, and plans of it by name."""
+
+    mixer: Mixer
+    people: list[Person]
+    styles: dict[str, StyleInput]
+
+    def plan(self, count, styles=(), directions=None, **options):
+        """Keyframes of the first people in styles by name."""
+        return plan(
+            self.mixer, self.people[:count], [self.style(s) for s in styles], directions, **options
+        )
+
+    def style(self, text):
+        """A style by name, or by name and weight."""
+        name, _, weight = text.partition("=")
+        style = self.styles[name]
+        if weight:
+            self.styles[name] = style = replace(style, weight=float(weight))
+        return style
 
 
-def who(mixer, keys):
-    names = {id(person): name[-1] for name, person in mixer.people.items()}
+def strengths(keys):
+    return [{style.name: value for style, value in key.strengths.items()} for key in keys]
+
+
+def who(read, keys):
+    names = {id(person.latent): person.name[-1] for person in read.people}
     return "".join(names[id(key.person)] for key in keys)
 
 
@@ -86,101 +111,100 @@ def test_impossible_times_are_told(wrong):
         moments(2, 25, 1, wrong)
 
 
-def test_one_person_in_one_style_comes_from_without(mixer):
-    keys = plan(mixer, ["seed:1"], [StyleArgument("shift")])
-    assert looks(keys) == [{"shift": 0}, {"shift": 0.8}]
-    assert who(mixer, keys) == "11"
-    assert looks(plan(mixer, ["seed:1"], [StyleArgument("shift", 0.5)]))[1] == {"shift": 0.5}
-    assert looks(plan(mixer, ["seed:1"], [StyleArgument("shift")], strength=2))[1] == {"shift": 2}
-    assert looks(plan(mixer, ["seed:1"], [StyleArgument("shift", 0.5)], strength=2))[1] == {
-        "shift": 1
-    }
+def test_one_person_in_one_style_comes_from_without(read):
+    keys = read.plan(1, ["shift"])
+    assert strengths(keys) == [{"shift": 0}, {"shift": 0.8}]
+    assert who(read, keys) == "11"
+    assert strengths(read.plan(1, ["shift"], strength=2))[1] == {"shift": 2}
+    assert strengths(read.plan(1, ["shift=0.5"]))[1] == {"shift": 0.5}
+    assert strengths(read.plan(1, ["shift=0.5"], strength=2))[1] == {"shift": 1}
 
 
-def test_what_is_given_once_is_held(mixer):
-    keys = plan(mixer, ["seed:1", "seed:2"], [StyleArgument("shift")])
-    assert (who(mixer, keys), looks(keys)) == ("12", [{"shift": 0.8}] * 2)
-    keys = plan(mixer, ["seed:1"], [StyleArgument("shift"), StyleArgument("seed:5")])
-    assert (who(mixer, keys), looks(keys)) == ("11", [{"shift": 0.8}, {"seed:5": 1}])
+def test_what_is_given_once_is_held(read):
+    keys = read.plan(2, ["shift"])
+    assert (who(read, keys), strengths(keys)) == ("12", [{"shift": 0.8}] * 2)
+    keys = read.plan(1, ["shift", "seed:5"])
+    assert (who(read, keys), strengths(keys)) == ("11", [{"shift": 0.8}, {"seed5": 1}])
 
 
-def test_the_kth_person_is_in_the_kth_style(mixer):
-    keys = plan(
-        mixer, ["seed:1", "seed:2", "seed:3"], [StyleArgument("shift"), StyleArgument("seed:5")]
-    )
-    assert who(mixer, keys) == "123"
-    assert looks(keys) == [{"shift": 0.8}, {"seed:5": 1}, {"shift": 0.8}]
-    assert looks(plan(mixer, ["seed:1", "seed:2"])) == [{}, {}]
+def test_the_kth_person_is_in_the_kth_style(read):
+    keys = read.plan(3, ["shift", "seed:5"])
+    assert who(read, keys) == "123"
+    assert strengths(keys) == [{"shift": 0.8}, {"seed5": 1}, {"shift": 0.8}]
+    assert strengths(read.plan(2)) == [{}, {}]
 
 
-def test_directions_go_to_and_fro_and_the_style_is_held(mixer):
-    style = mixer.styles["shift"]
-    keys = plan(mixer, ["seed:1"], [], {"yaw": (style, 2.0), "light": (style, -1.0)})
-    assert looks(keys) == [{"yaw": -2, "light": 1}, {"yaw": 2, "light": -1}]
-    keys = plan(mixer, ["seed:1"], [StyleArgument("seed:5")], {"yaw": (style, 2.0)})
-    assert looks(keys) == [{"seed:5": 1, "yaw": -2}, {"seed:5": 1, "yaw": 2}]
-    keys = plan(mixer, ["seed:1"], [StyleArgument("shift")], {"shift": (style, 1.0)})
-    assert [key.looks["shift"] for key in keys] == pytest.approx([-0.2, 1.8])
+def test_directions_go_to_and_fro_and_the_style_is_held(read):
+    shift = read.styles["shift"]
+    yaw, light = (StyleInput(name, style=shift.style) for name in ("yaw", "light"))
+    keys = read.plan(1, [], {yaw: 2.0, light: -1.0})
+    assert strengths(keys) == [{"yaw": -2, "light": 1}, {"yaw": 2, "light": -1}]
+    keys = read.plan(1, ["seed:5"], {yaw: 2.0})
+    assert strengths(keys) == [{"seed5": 1, "yaw": -2}, {"seed5": 1, "yaw": 2}]
+    keys = read.plan(1, ["shift"], {shift: 1.0})
+    assert [key.strengths[shift] for key in keys] == pytest.approx([-0.2, 1.8])
 
 
-def test_between_is_linear(mixer):
-    one, two = mixer.people["seed:1"], mixer.people["seed:2"]
-    first, second = Keyframe(one, {"shift": 1, "hand": -1}), Keyframe(two, {"shift": 0, "hand": 3})
-    got = between(mixer, first, second, 0.25)
+def test_between_is_linear(read):
+    one, two = (person.latent for person in read.people[:2])
+    shift, hand = read.styles["shift"], read.styles["hand"]
+    first, second = Keyframe(one, {shift: 1, hand: -1}), Keyframe(two, {shift: 0, hand: 3})
+    got = between(read.mixer, first, second, 0.25)
     assert torch.allclose(got.person.w, 0.75 * one.w + 0.25 * two.w, atol=1e-6)
-    assert got.looks == {"shift": 0.75}  # 0 is left out
-    assert between(mixer, first, second, 0.0).person is one
-    assert between(mixer, second, second, 0.0).looks == {"hand": 3}
+    assert got.strengths == {shift: 0.75}  # 0 is left out
+    assert between(read.mixer, first, second, 0.0).person is one
+    assert between(read.mixer, second, second, 0.0).strengths == {hand: 3}
 
 
-def pictures(mixer, keys, times):
-    return torch.stack(list(draw(mixer, keys, times)))
+def images_of(read, keys, times):
+    return torch.stack(list(draw(read.mixer, keys, times)))
 
 
-def test_ends_are_the_stills_and_the_middle_is_the_mean(mixer):
-    keys = plan(mixer, ["seed:1", "seed:2"], [StyleArgument("hand")])
-    found = pictures(mixer, keys, moments(2, 2, 1, loop=False, easing="linear"))
-    one, two = mixer.people["seed:1"], mixer.people["seed:2"]
+def test_ends_are_the_stills_and_the_middle_is_the_mean(read):
+    keys = read.plan(2, ["hand"])
+    images = images_of(read, keys, moments(2, 2, 1, loop=False, easing="linear"))
+    one, two = (person.latent for person in read.people[:2])
     mean = Latent((one.w + two.w) / 2, one.base)
-    for image, person in zip(found, [one, mean, two], strict=True):
-        still = mixer.show(person, [mixer.ingredient(StyleArgument("hand"), person, None)])[0]
+    for image, person in zip(images, [one, mean, two], strict=True):
+        still = read.mixer.draw(person, [read.mixer.apply(read.styles["hand"], person)])[0]
         assert torch.allclose(image, still, atol=1e-4)
-    assert (found[0] - found[2]).abs().mean() > 0.05
+    assert (images[0] - images[2]).abs().mean() > 0.05
 
 
-def test_styles_cross_fade(mixer):
-    keys = plan(mixer, ["seed:1"], [StyleArgument("shift"), StyleArgument("hand")])
-    middle = pictures(mixer, keys, [Moment(0, 1, 0.5)])
-    parts = [AppliedStyle(mixer.styles["shift"], 0.4), AppliedStyle(mixer.styles["hand"], 0.5)]
-    assert torch.allclose(middle, mixer.show(mixer.people["seed:1"], parts), atol=1e-5)
+def test_styles_cross_fade(read):
+    keys = read.plan(1, ["shift", "hand"])
+    middle = images_of(read, keys, [Moment(0, 1, 0.5)])
+    applied = [
+        AppliedStyle(read.styles["shift"].style, 0.4), AppliedStyle(read.styles["hand"].style, 0.5)
+    ]  # fmt: skip
+    assert torch.allclose(middle, read.mixer.draw(read.people[0], applied), atol=1e-5)
 
 
-def test_every_picture_of_a_batch_is_its_own(mixer):
-    people = ["seed:1", "seed:2", "seed:3"]
+def test_every_image_of_a_batch_is_its_own(read):
     times = moments(3, fps=7, seconds=1)
-    for styles in ([], [StyleArgument("shift"), StyleArgument("hand")], [StyleArgument("seed:5")]):
-        keys = plan(mixer, people, styles)
-        for moment, image in zip(times, draw(mixer, keys, times), strict=True):
-            frame = between(mixer, keys[moment.start], keys[moment.end], moment.along)
-            parts = [
-                AppliedStyle(mixer.ingredient(StyleArgument(n), frame.person, None).style, amount)
-                for n, amount in frame.looks.items()
+    for styles in ([], ["shift", "hand"], ["seed:5"]):
+        keys = read.plan(3, styles)
+        for moment, image in zip(times, draw(read.mixer, keys, times), strict=True):
+            frame = between(read.mixer, keys[moment.start], keys[moment.end], moment.t)
+            applied = [
+                AppliedStyle(read.mixer.apply(style, frame.person).style, amount)
+                for style, amount in frame.strengths.items()
             ]
-            assert torch.allclose(image, mixer.show(frame.person, parts)[0], atol=1e-4)
+            assert torch.allclose(image, read.mixer.draw(frame.person, applied)[0], atol=1e-4)
 
 
-def test_pictures_are_drawn_when_they_are_asked_for(mixer):
+def test_images_are_drawn_when_they_are_asked_for(read):
     times = moments(2, fps=60, seconds=600)
-    first = next(iter(draw(mixer, plan(mixer, ["seed:1", "seed:2"]), times)))
+    first = next(iter(draw(read.mixer, read.plan(2), times)))
     assert first.shape == (3, 32, 32)
 
 
-def test_layers_confine_styles_and_directions(mixer):
-    keys = plan(mixer, ["seed:1"], [StyleArgument("shift")])
-    mixer.layers = "fine"
-    got = pictures(mixer, keys, [Moment(1, 1)])
-    part = AppliedStyle(mixer.styles["shift"], 0.8, "fine")
-    assert torch.equal(got, mixer.show(mixer.people["seed:1"], [part]))
+def test_layers_confine_styles_and_directions(read):
+    keys = read.plan(1, ["shift"])
+    read.mixer.layers = "fine"
+    got = images_of(read, keys, [Moment(1, 1)])
+    applied = AppliedStyle(read.styles["shift"].style, 0.8, "fine")
+    assert torch.equal(got, read.mixer.draw(read.people[0], [applied]))
 
 
 def detail_of(model, seed, share=0.1):
@@ -237,13 +261,13 @@ def test_features_of_two_sizes_are_told(model, network):
         blend_details(network, one, two, 0.5)
 
 
-def test_a_refined_person_is_drawn_with_their_detail(mixer, model):
-    mixer.people["seed:2"].detail = detail_of(model, 1)
-    keys = plan(mixer, ["seed:1", "seed:2"])
-    found = pictures(mixer, keys, moments(2, 3, 1, loop=False))
-    assert torch.allclose(found[0], mixer.show(mixer.people["seed:1"])[0], atol=1e-5)
-    assert torch.allclose(found[-1], mixer.show(mixer.people["seed:2"])[0], atol=1e-5)
-    mixer.people["seed:2"].detail = None
-    plain = pictures(mixer, keys, moments(2, 3, 1, loop=False))
-    assert torch.allclose(found[0], plain[0], atol=1e-5)
-    assert all((a - b).abs().mean() > 0.01 for a, b in zip(found[1:], plain[1:], strict=True))
+def test_a_refined_person_is_drawn_with_their_detail(read, model):
+    read.people[1].latent.detail = detail_of(model, 1)
+    keys = read.plan(2)
+    images = images_of(read, keys, moments(2, 3, 1, loop=False))
+    assert torch.allclose(images[0], read.mixer.draw(read.people[0])[0], atol=1e-5)
+    assert torch.allclose(images[-1], read.mixer.draw(read.people[1])[0], atol=1e-5)
+    read.people[1].latent.detail = None
+    plain = images_of(read, keys, moments(2, 3, 1, loop=False))
+    assert torch.allclose(images[0], plain[0], atol=1e-5)
+    assert all((a - b).abs().mean() > 0.01 for a, b in zip(images[1:], plain[1:], strict=True))

@@ -94,7 +94,7 @@ def test_projecting_gives_latents_with_all_that_is_known(capsys):
     model = tiny_model(template=NO_TEMPLATE)
     portraits = [read_portrait(photo, model) for photo in (OBAMA, TWO)]
     settings = ProjectionSettings(w_steps=1, plus_steps=1, refine_steps=0)
-    projection, latents = project_portraits(portraits, model, settings, show=False)
+    projection, latents = project_portraits(portraits, model, settings, progress=False)
     assert capsys.readouterr().err == ""
     for i, (latent, portrait) in enumerate(zip(latents, portraits, strict=True)):
         assert torch.equal(latent.w, projection.ws[i])

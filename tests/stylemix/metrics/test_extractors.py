@@ -24,7 +24,7 @@ from stylemix.metrics.extractors import (
     to_rgb,
 )
 from stylemix.metrics.mobilenet import load_feature_network
-from stylemix.tools.generate import generate
+from stylemix.networks.sampling import sample_images
 from tests.support.images import PIXELS, Pictures, pixels
 from tests.support.models import tiny_model
 
@@ -64,7 +64,7 @@ def test_real_features_are_those_of_the_indices_in_their_order():
 
 def test_generated_pictures_are_those_of_generate_within_the_range():
     generator = tiny_model().generator
-    expected = generate(generator, [5, 6, 7]).flatten(1)
+    expected = sample_images(generator, [5, 6, 7]).flatten(1)
     assert expected.abs().max() > 1.1
     found = generator_features(generator, range(5, 8), PIXELS, batch=2)
     assert np.allclose(found, expected.clamp(-1, 1), atol=1e-5)
@@ -79,7 +79,7 @@ def test_labels_are_drawn_from_the_reals():
     generator = tiny_model(classes=3).generator
     only_two = Pictures(4, labels=torch.eye(3)[[2, 2, 2, 2]])
     found = generator_features(generator, [1, 2], PIXELS, reals=only_two)
-    expected = generate(generator, [1, 2], label=2).clamp(-1, 1).flatten(1)
+    expected = sample_images(generator, [1, 2], label=2).clamp(-1, 1).flatten(1)
     assert np.allclose(found, expected, atol=1e-5)
 
     seen = []

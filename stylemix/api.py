@@ -1,0 +1,351 @@
+"""What one does with a model: photo in, PIL image out.
+
+These arguments mean the same in every function:
+
+Args:
+    photo: an image in any form: a path, a PIL image, a uint8 array [H, W, C], or a tensor [C, H, W]
+        in [-1, 1].
+    source: a photo, "seed:7", a `Latent` or its file.
+    styles: a shipped style, a style file, a photo or a folder of photos, a latent, a generator's
+        file or "seed:7", with a weight behind it ("toon:0.8"); a `Style`; weights by name
+        ({"toon": 0.8}); or a list of these.
+    model: a shipped name, a file or a `Model`. One that is used several times is best loaded once
+        with `load_model`: its methods are these functions.
+    strength: of all styles, times their weights; None for each style's own.
+    layers: where styles act: "coarse", "middle", "fine", "16-64px"; None for their own advice.
+    size: longer side of the result in px; None for the model's, but at least 256.
+    face: which of several faces of a photo, 1 for the largest.
+    preset: of the projection of a photo: "fast", "balanced", "best", or `ProjectionSettings`.
+    budget: seconds for that projection.
+    encoder: file of an encoder that it starts from; None for the model's shipped one.
+    device: "cpu", "cuda", "cuda:1" or "auto", for a model that is given by name or file.
+    progress: a function of (done, total, loss), or True for a bar.
+
+Raises:
+    StylemixError: in one line, for input that cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+
+from stylemix.avatars.animation import Timing, read_animation
+from stylemix.avatars.avatar import AvatarOptions
+from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
+from stylemix.avatars.mixer import Mixer, direction_styles, enlarge
+from stylemix.avatars.strengths import parse_strength
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError
+from stylemix.faces.alignment import align_photo
+from stylemix.faces.templates import TEMPLATES
+from stylemix.images.sources import Photo, open_image
+from stylemix.images.tensors import to_pil
+from stylemix.inversion.encoder import Encoder, load_encoder
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import project_portraits, read_portrait
+from stylemix.inversion.settings import ProjectionSettings, preset_settings
+from stylemix.models import checkpoint
+from stylemix.models.model import Model as NetworkModel
+from stylemix.networks.sampling import sample_images
+from stylemix.progress import Progress
+
+DEFAULT_MODEL = "faces-64"
+BATCH = 16  # images of seeds that are drawn at once
+
+StrPath = str | os.PathLike[str]
+AnyModel = StrPath | NetworkModel
+
+
+class Model(NetworkModel):
+    """A model with the functions of this module as methods, so that nothing is loaded twice.
+
+    >>> import stylemix
+    >>> model = stylemix.load_model("faces-64")
+    >>> [image.size for image in model.generate(seeds=[1, 2])]
+    [(64, 64), (64, 64)]
+    """
+
+    @classmethod
+    def load(cls, path: StrPath = DEFAULT_MODEL, device: str = "auto") -> Model:
+        """A shipped name or a file, ours or another program's, on a device."""
+        loaded = checkpoint.load_model(path, find_device(device))
+        return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
+
+    def save(self, path: StrPath, dtype: Literal["float16", "float32"] = "float16") -> None:
+        """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
+        checkpoint.save_model(path, self, dtype)
+
+    def to(self, device: str | torch.device) -> Model:
+        """Moves the networks to a device; returns the model itself."""
+        place = find_device(str(device))
+        self.generator.to(place)
+        if self.discriminator is not None:
+            self.discriminator.to(place)
+        return self
+
+    def mix(self, source: Source, styles: Styles, **options: Any) -> Image.Image:
+        """`stylemix.mix` with this model."""
+        return mix(source, styles, model=self, **options)
+
+    def project(self, photo: Photo, **options: Any) -> Latent:
+        """`stylemix.project` with this model."""
+        return project(photo, model=self, **options)
+
+    def edit(self, source: Source, **options: Any) -> Image.Image:
+        """`stylemix.edit` with this model."""
+        return edit(source, model=self, **options)
+
+    def generate(self, seeds: Sequence[int], **options: Any) -> list[Image.Image]:
+        """`stylemix.generate` with this model."""
+        return generate(seeds, model=self, **options)
+
+    def align(self, photo: Photo, **options: Any) -> Image.Image:
+        """`stylemix.align` with this model's template and size."""
+        return align(photo, model=self, **options)
+
+    def animate(self, sources: Source | Several, **options: Any) -> Iterator[Image.Image]:
+        """`stylemix.animate` with this model."""
+        return animate(sources, model=self, **options)
+
+
+def load_model(path: StrPath = DEFAULT_MODEL, device: str = "auto") -> Model:
+    """A model by shipped name or file, ours or another program's; nothing in it is ever run."""
+    return Model.load(path, device)
+
+
+def use_model(model: AnyModel, device: str = "auto") -> NetworkModel:
+    """A model that was given by name, file or itself; the last stays on its device."""
+    return model if isinstance(model, NetworkModel) else load_model(model, device)
+
+
+def mix(
+    source: Source,
+    styles: Styles,
+    *,
+    model: AnyModel = DEFAULT_MODEL,
+    strength: float | str | None = None,
+    layers: str | None = None,
+    min_identity: float | None = None,
+    regions: Sequence[str] = (),
+    keep_color: float = 0.0,
+    size: int | None = None,
+    face: int | None = None,
+    preset: str | ProjectionSettings = "balanced",
+    budget: float | None = None,
+    encoder: StrPath | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+) -> Image.Image:
+    """A person in one or more styles, added: a personalised avatar.
+
+    What is not listed is described at the top of `stylemix.api`.
+
+    Args:
+        min_identity: lower the strength until so much of the person is left, 0 to 1.
+        regions: where in the image: "face", "hair", "background", or files that show it white.
+        keep_color: 0 for the style's colours in the face, 1 for the person's.
+
+    >>> from stylemix.io.assets import ASSETS
+    >>> avatar = mix(ASSETS / "portrait.jpg", {"toon": 0.8}, preset="fast")
+    >>> avatar.size, avatar.mode
+    ((256, 256), 'RGB')
+    """
+    network = use_model(model, device)
+    options = AvatarOptions(min_identity, tuple(regions), keep_color)
+    options.check(network)
+    number, by_layer = None, None
+    if strength is not None:
+        number, by_layer = parse_strength(str(strength), network.generator.img_resolution)
+    settings, start = preset_settings(preset, budget), _start(encoder, network)
+    mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
+    (person,), inputs = mixer.read([_one(source)], style_arguments(styles))
+    avatar = mixer.avatar(person, mixer.apply_all(inputs, person, number), options)
+    return enlarge(to_pil(avatar.image), size)
+
+
+def project(
+    photo: Photo,
+    *,
+    model: AnyModel = DEFAULT_MODEL,
+    preset: str | ProjectionSettings = "balanced",
+    budget: float | None = None,
+    seed: int = 0,
+    face: int | None = None,
+    encoder: StrPath | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+) -> Latent:
+    """The latent of a photo: what the generator draws to look like it (GAN inversion).
+
+    What is not listed is described at the top of `stylemix.api`.
+
+    Args:
+        seed: of the search.
+
+    >>> from stylemix.io.assets import ASSETS
+    >>> latent = project(ASSETS / "portrait.jpg", preset="fast")
+    >>> list(latent.w.shape), latent.image().size
+    ([10, 128], (64, 64))
+    """
+    network = use_model(model, device)
+    start, settings = _start(encoder, network), preset_settings(preset, budget, seed)
+    aligned = read_portrait(_one(photo), network, face)
+    return project_portraits([aligned], network, settings, progress, encoder=start)[1][0]
+
+
+def edit(
+    source: Source,
+    *,
+    smile: float | None = None,
+    yaw: float | None = None,
+    pitch: float | None = None,
+    mouth: float | None = None,
+    light: float | None = None,
+    directions: Mapping[str, float] | None = None,
+    model: AnyModel = DEFAULT_MODEL,
+    layers: str | None = None,
+    size: int | None = None,
+    face: int | None = None,
+    preset: str | ProjectionSettings = "balanced",
+    budget: float | None = None,
+    encoder: StrPath | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+) -> Image.Image:
+    """A photo or latent with another expression, pose or light.
+
+    Args:
+        smile: more of it, in standard deviations of what the model knows; 3 still looks natural.
+        yaw: turns the head to the viewer's right.
+        pitch: lowers the head.
+        mouth: opens it.
+        light: comes from the viewer's right.
+        directions: others by name ("sefa-0", "smile-channels", a style file) with strengths.
+
+    >>> edit("seed:3", smile=2, yaw=-1).size
+    (256, 256)
+    """
+    readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
+    amounts = {name: value for name, value in readings.items() if value is not None}
+    amounts |= directions or {}
+    network, settings = use_model(model, device), preset_settings(preset, budget)
+    mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
+    applied = direction_styles(mixer, amounts)
+    (person,), _ = mixer.read([_one(source)], [])
+    return enlarge(to_pil(mixer.draw(person, applied)), size)
+
+
+def generate(
+    seeds: Sequence[int],
+    *,
+    psi: float = 0.7,
+    model: AnyModel = DEFAULT_MODEL,
+    label: int | None = None,
+    noise_mode: str = "const",
+    device: str = "auto",
+) -> list[Image.Image]:
+    """New images, one for each seed, at the model's size.
+
+    Args:
+        seeds: 0 to 2**32 - 1 each.
+        psi: truncation, 1 for all that was learned, 0 for the average.
+        label: class of a conditional model.
+        noise_mode: "const", "random" or "none".
+
+    >>> [image.size for image in generate(range(2), psi=0.7)]
+    [(64, 64), (64, 64)]
+    """
+    generator, numbers = use_model(model, device).generator, list(seeds)
+    batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
+    parts = (sample_images(generator, batch, psi, label, noise_mode) for batch in batches)
+    return [to_pil(image) for images in parts for image in images]
+
+
+def align(
+    photo: Photo,
+    *,
+    model: AnyModel | None = None,
+    template: str = "faces128",
+    size: int = 256,
+    face: int | None = None,
+) -> Image.Image:
+    """The face of a photo, cut out upright where a model expects it, as a square of `size` px.
+
+    With `model` its template and size count; else `template` is "faces128", "ffhq" or "none".
+    Raises StylemixError where there is no clear face, or several (`face` chooses, 1 the largest).
+
+    >>> from stylemix.io.assets import ASSETS
+    >>> align(ASSETS / "portrait.jpg", size=128).size
+    (128, 128)
+    """
+    if model is not None:
+        return read_portrait(_one(photo), use_model(model), face).alignment.crop
+    if template not in TEMPLATES:
+        raise StylemixError(f"got template {template!r}; expected one of {', '.join(TEMPLATES)}")
+    return align_photo(open_image(_one(photo)), TEMPLATES[template], size, face).crop
+
+
+def animate(
+    sources: Source | Several,
+    styles: Styles = (),
+    *,
+    directions: Mapping[str, float] | None = None,
+    seconds: float = 2.0,
+    hold: float = 0.5,
+    fps: int = 25,
+    loop: bool = True,
+    easing: str = "smooth",
+    strength: float | None = None,
+    layers: str | None = None,
+    size: int | None = None,
+    model: AnyModel = DEFAULT_MODEL,
+    face: int | None = None,
+    preset: str | ProjectionSettings = "balanced",
+    budget: float | None = None,
+    encoder: StrPath | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+) -> Iterator[Image.Image]:
+    """Frames from person to person, from style to style, and along directions.
+
+    The k-th keyframe shows the k-th source in the k-th style; the shorter list starts over. One
+    source and one style: the style comes and goes.
+
+    Args:
+        sources: one, or a list, as for `mix`.
+        directions: strengths by name, to and fro from minus to plus.
+        seconds: from one keyframe to the next.
+        hold: seconds that each keyframe stays.
+        fps: frames a second.
+        loop: back to the first keyframe in the end.
+        easing: "smooth" or "linear".
+
+    >>> frames = list(animate("seed:1", "toon", seconds=0.2, hold=0, fps=10))
+    >>> len(frames), frames[0].size
+    (4, (256, 256))
+    """
+    several = sources if isinstance(sources, list | tuple) else [sources]
+    network, settings = use_model(model, device), preset_settings(preset, budget)
+    mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
+    arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
+    people = [_one(source) for source in several]
+    film = read_animation(mixer, people, arguments, directions or {}, timing, strength, size)
+    pairs = zip(film.images(), film.lengths, strict=True)
+    return (image for image, count in pairs for image in repeat(image, count))
+
+
+def _start(encoder: StrPath | None, model: NetworkModel) -> Encoder | None:
+    return None if encoder is None else load_encoder(encoder, model)
+
+
+def _one(source: Any) -> Any:
+    """A source as it is; StylemixError for a folder or zip, which is several."""
+    if is_several(source):
+        raise StylemixError(f"got {source}, a folder or zip; expected one source; name a file")
+    return source

@@ -1,0 +1,58 @@
+"""Images from seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.networks.generator import Generator
+from stylemix.networks.latents import z_from_seed
+
+
+@torch.no_grad()
+def sample_images(
+    generator: Generator,
+    seeds: Sequence[int],
+    psi: float = 1.0,
+    label: int | None = None,
+    noise_mode: str = "const",
+) -> Tensor:
+    """Images [N, C, H, W] in [-1, 1] of seeds; each depends on its own seed alone.
+
+    Args:
+        generator: what draws them.
+        seeds: 0 to 2**32 - 1 each.
+        psi: truncation, 1 for all that was learned, 0 for the average (StyleGAN, section 4).
+        label: class of a conditional generator; StylemixError where there is none of that number.
+        noise_mode: "const", "random" or "none".
+    """
+    device = generator.mapping.w_avg.device
+    z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
+    ws = generator.mapping(z, _one_hot(generator, label, len(seeds)), truncation_psi=psi)
+    if noise_mode != "random":
+        return generator.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]
+    images = []
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for seed, own in zip(seeds, ws.split(1), strict=True):
+            torch.manual_seed(seed)
+            images.append(generator.synthesis(own, noise_mode="random"))
+    return torch.cat(images)
+
+
+def _one_hot(generator: Generator, label: int | None, count: int) -> Tensor | None:
+    """Labels [N, c_dim], None for an unconditional generator."""
+    if not generator.c_dim:
+        if label is not None:
+            raise StylemixError(f"got class {label} for a model without classes; leave it out")
+        return None
+    if label is None or not 0 <= label < generator.c_dim:
+        raise StylemixError(
+            f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; give one "
+            "(--class)"
+        )
+    c = torch.zeros([count, generator.c_dim], device=generator.mapping.w_avg.device)
+    c[:, label] = 1
+    return c

@@ -1,0 +1,184 @@
+"""The functions that a user imports: what they take, what they give, what they refuse."""
+
+import doctest
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import stylemix
+from stylemix import api
+from stylemix.cli import main
+from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.images.read import load_image
+from stylemix.images.tensors import to_tensor
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.styles.style import save_style
+from tests.support.models import saved, tiny_model, trained_on
+
+PORTRAIT = Path(__file__).parents[1] / "data" / "portraits" / "obama.jpg"
+FEW = ProjectionSettings(w_steps=2, plus_steps=2, refine_steps=1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = saved(tiny_model(), tmp_path_factory.mktemp("api") / "base.safetensors")
+    return stylemix.load_model(path)
+
+
+@pytest.fixture(scope="module")
+def style(model):
+    shape = [model.generator.num_ws, model.generator.w_dim]
+    return stylemix.Style(model.fingerprint, shift=torch.ones(shape))
+
+
+def pixels(image):
+    return np.asarray(image).astype(int)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [api, stylemix])
+def test_examples_run(module):
+    failures, count = doctest.testmod(module)
+    assert count
+    assert not failures
+
+
+def test_every_public_function_is_typed_and_documented():
+    for name in stylemix.__all__:
+        value = getattr(stylemix, name)
+        if inspect.isfunction(value):
+            assert value.__doc__
+            hints = inspect.signature(value)
+            assert hints.return_annotation is not inspect.Signature.empty
+            assert all(p.annotation is not p.empty for p in hints.parameters.values()), name
+
+
+def test_a_photo_in_any_form_gives_the_same_avatar(model, style):
+    image = load_image(PORTRAIT)
+    forms = [
+        str(PORTRAIT), PORTRAIT, image, np.asarray(image), to_tensor(image)[0], to_tensor(image),
+        torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1),
+    ]  # fmt: skip
+    avatars = [model.mix(form, style, preset=FEW) for form in forms]
+    assert all((pixels(one) == pixels(avatars[0])).all() for one in avatars)
+    assert avatars[0].size == (256, 256)
+
+
+def test_a_style_in_any_form_gives_the_same_avatar(model, style, tmp_path):
+    style.save(tmp_path / "shift.pkl")
+    name = str(tmp_path / "shift.pkl")
+    half = [model.mix("seed:1", form) for form in (f"{name}:0.5", {name: 0.5}, [f"{name}:0.5"])]
+    half.append(model.mix("seed:1", style, strength=0.5))
+    assert all((pixels(one) == pixels(half[0])).all() for one in half)
+    whole = [model.mix("seed:1", form) for form in (style, name, tmp_path / "shift.pkl", [style])]
+    assert all((pixels(one) == pixels(whole[0])).all() for one in whole)
+    assert np.abs(pixels(whole[0]) - pixels(half[0])).mean() > 1
+
+
+def test_the_command_is_the_function(model, style, tmp_path):
+    save_style(tmp_path / "shift.pkl", style)
+    model.save(tmp_path / "model.safetensors")
+    arguments = ["--model", tmp_path / "model.safetensors", "--output", tmp_path / "a.png"]
+    arguments += ["--source", PORTRAIT, "--style", tmp_path / "shift.pkl", "--w-steps", 2]
+    arguments += ["--steps", 2, "--refine-steps", 1, "--strength", 0.7]
+    result = CliRunner().invoke(main, ["mix", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    ours = stylemix.mix(
+        PORTRAIT, tmp_path / "shift.pkl", model=tmp_path / "model.safetensors", strength=0.7,
+        preset=FEW,
+    )  # fmt: skip
+    assert (pixels(ours) == pixels(Image.open(tmp_path / "a.png"))).all()
+
+
+def test_latents_are_saved_read_and_drawn(model, tmp_path):
+    steps = []
+    latent = model.project(PORTRAIT, preset=FEW, progress=lambda *step: steps.append(step))
+    assert steps[-1][0] == steps[-1][1] > 0
+    latent.save(tmp_path / "me.latent.safetensors")
+    again = stylemix.Latent.load(tmp_path / "me.latent.safetensors")
+    assert (pixels(again.image(model)) == pixels(latent.image())).all()
+    assert latent.image().size == (32, 32)
+    same = [
+        model.mix(form, []) for form in (latent, again, str(tmp_path / "me.latent.safetensors"))
+    ]
+    assert all((pixels(one) == pixels(same[0])).all() for one in same)
+    with pytest.raises(stylemix.StylemixError, match="got a latent without its model"):
+        again.__class__(latent.w).image()
+    with pytest.raises(stylemix.StylemixError, match="got a latent of the model"):
+        latent.image(trained_on(tiny_model()))
+
+
+def test_edits_need_something_to_change(model, style, tmp_path):
+    style.save(tmp_path / "shift.pkl")
+    plain = model.edit("seed:1", directions={str(tmp_path / "shift.pkl"): 0})
+    moved = model.edit("seed:1", directions={str(tmp_path / "shift.pkl"): 1})
+    assert (pixels(plain) == pixels(model.mix("seed:1", []))).all()
+    assert np.abs(pixels(moved) - pixels(plain)).mean() > 1
+    with pytest.raises(stylemix.StylemixError, match="got nothing to change"):
+        model.edit("seed:1")
+
+
+def test_images_of_seeds_do_not_depend_on_their_neighbours(model):
+    several = model.generate(range(18), psi=0.5)
+    assert len(several) == 18  # over more than one batch
+    assert np.abs(pixels(several[17]) - pixels(model.generate([17], psi=0.5)[0])).max() <= 1
+    assert several[0].size == (32, 32)
+
+
+def test_crops_are_those_of_the_model(model):
+    assert model.align(PORTRAIT).size == (32, 32)
+    assert stylemix.align(PORTRAIT, size=64).size == (64, 64)
+    with pytest.raises(stylemix.StylemixError, match="got template 'nose'"):
+        stylemix.align(PORTRAIT, template="nose")
+
+
+def test_an_animation_holds_its_keyframes(model, style):
+    frames = list(model.animate("seed:1", styles=style, seconds=0.4, hold=0.2, fps=10))
+    assert len(frames) == 2 * (4 + 2)
+    assert (pixels(frames[0]) == pixels(frames[2])).all()  # held
+    assert (pixels(frames[0]) == pixels(model.mix("seed:1", []))).all()
+    assert (pixels(frames[6]) == pixels(model.mix("seed:1", style))).all()
+    with pytest.raises(stylemix.StylemixError, match="nothing that changes"):
+        model.animate("seed:1")  # at once, not at the first frame
+    with pytest.raises(stylemix.StylemixError, match="got easing"):
+        model.animate("seed:1", styles=style, easing="bouncy")
+
+
+def test_a_model_moves_and_is_saved_with_all_that_it_is(tmp_path):
+    model = stylemix.Model(tiny_model(template=NO_TEMPLATE).generator, template=NO_TEMPLATE)
+    assert model.to("cpu") is model
+    model.save(tmp_path / "m.pkl", dtype="float32")
+    again = stylemix.Model.load(tmp_path / "m.pkl")
+    assert again.template == NO_TEMPLATE
+    assert again.fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (np.zeros([64, 64, 3], np.float32), r"got an array of float32 \[64, 64, 3\]"),
+        (np.zeros([64, 64, 2], np.uint8), r"got an array of uint8 \[64, 64, 2\]"),
+        (torch.zeros([2, 3, 64, 64]), r"got a tensor of shape \[2, 3, 64, 64\]"),
+        (7, "got int as an image"),
+        (Image.new("RGB", (4, 4)), "at least 16 px"),
+        (Image.new("RGB", (64, 64), "gray"), "got no face in image"),
+        (Path(__file__).parent, "a folder or zip; expected one source"),
+        ("nosuch.jpg", "nosuch.jpg"),
+    ],
+)
+def test_what_is_no_photo_is_refused(photo, message):
+    faces = stylemix.Model(**vars(tiny_model()))
+    with pytest.raises(stylemix.StylemixError, match=message):
+        faces.project(photo, preset=FEW)
+
+
+def test_unknown_presets_are_refused(model):
+    with pytest.raises(
+        stylemix.StylemixError, match="got the preset 'quick'; expected one of fast"
+    ):
+        model.project(PORTRAIT, preset="quick")

@@ -1,0 +1,226 @@
+"""A style from images, by the method that suits them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stylemix.api import DEFAULT_MODEL, AnyModel, use_model
+from stylemix.errors import StylemixError
+from stylemix.images.sources import Photo
+from stylemix.io.atomic import Json
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.model import Model
+from stylemix.networks.latents import parse_layers
+from stylemix.progress import Progress, report_to
+from stylemix.styles.style import Style, check_strength, load_style
+from stylemix.training.adapt.base_style import added, with_style
+from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
+from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
+from stylemix.training.adapt.jojogan import learn_paired
+from stylemix.training.adapt.look import learn_look
+from stylemix.training.adapt.look_loss import LookSettings
+from stylemix.training.adapt.method import SOME, AdaptationPlan, choose_layers
+from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
+from stylemix.training.adapt.personal import learn_personal
+from stylemix.training.adapt.scores import score_style
+from stylemix.training.adapt.style_pictures import choose_pictures, some_of
+from stylemix.training.adapt.trainable import PARTS
+from stylemix.training.data.dataset import ImageDataset
+from stylemix.version import __version__
+
+TRANSFER_PSI = 0.85  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
+METHODS = ("auto", "look", "transfer", "personal", "jojogan")
+PRECISIONS = ("fp32", "bf16")
+NOT_RECORDED = "not recorded"
+# Which options belong to which methods.
+TAKES = {
+    "steps": ("look", "personal", "jojogan"),
+    "sparse": ("look",),
+    "kimg": ("transfer",),
+    "learn": ("look", "transfer"),
+    "start": ("look", "transfer"),
+}
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """How a style is learned; None for what suits the images or the method.
+
+    Attributes:
+        method: "look" (light, colour, make-up from a few photos), "transfer" (a drawn style from
+            many images), "personal" (one person, MyStyle), "jojogan" as published, or "auto":
+            look or transfer, by the number of images and how far they are from the model's faces.
+        learn: what of the generator a look or transfer changes: "offsets", "affine" or "all".
+        start: a style that a look or transfer goes on from, or "none".
+        align: whether faces are cut out and aligned.
+        steps: of all methods but transfer.
+        sparse: share of the offsets that a look keeps, the largest ones, above 0 to 1.
+        kimg: thousands of images of a transfer.
+        precision: of a transfer, "fp32" or "bf16".
+        seed: of all random numbers.
+    """
+
+    method: str = "auto"
+    learn: str | None = None
+    start: str | None = None
+    align: bool | None = None
+    steps: int | None = None
+    sparse: float | None = None
+    kimg: float | None = None
+    precision: str = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choices = {"method": METHODS, "learn": (None, *PARTS), "precision": PRECISIONS}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                expected = ", ".join(str(one) for one in known if one is not None)
+                raise StylemixError(
+                    f"got {name} {getattr(self, name)!r}; expected one of {expected}"
+                )
+
+    def check(self, method: str, consent: str) -> None:
+        """Raises StylemixError for a setting of another method, or a missing consent."""
+        for name, methods in TAKES.items():
+            if getattr(self, name) is not None and method not in methods:
+                raise StylemixError(
+                    f"got --{name} for the method {method}; expected it with "
+                    f"{' or '.join(methods)} only; leave it out, or change --method"
+                )
+        if method == "personal" and consent == NOT_RECORDED:
+            raise StylemixError(
+                "got no --consent; expected how the person agreed, since a personal style draws "
+                "that very person; ask, and add it"
+            )
+
+
+@dataclass(frozen=True)
+class StyleCard:
+    """What a style's file says of its images: licence, credit, and consent of who is shown."""
+
+    name: str = "style"
+    licence: str = "unknown"
+    credit: str = ""
+    consent: str = NOT_RECORDED
+
+
+def adapt(
+    images: Photo | list[Photo] | tuple[Photo, ...],
+    settings: AdaptSettings | None = None,
+    *,
+    model: AnyModel = DEFAULT_MODEL,
+    card: StyleCard | None = None,
+    strength: float = 1.0,
+    layers: str | None = None,
+    state: Path | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+    on_plan: Callable[[AdaptationPlan], None] | None = None,
+) -> Style:
+    """A style learned from images of it.
+
+    Args:
+        images: images in any form, or folders and zips of them.
+        settings: how it is learned; None for what suits the images.
+        model: the base: a shipped name, a file or a `Model`.
+        card: name, licence and credit, which the style's file repeats.
+        strength: to recommend.
+        layers: to recommend ("fine", "16-64px"); None for those that score best.
+        state: file from which a stopped transfer goes on; removed when it is done.
+        device: "cpu", "cuda", "cuda:1" or "auto", for a model given by name or file.
+        progress: a function of (done, total, loss), or True for a bar.
+        on_plan: is told how the style will be learned, before it is.
+
+    Raises StylemixError for images or settings that do not fit.
+    """
+    settings, card, clock = settings or AdaptSettings(), card or StyleCard(), time.monotonic()
+    check_strength(strength)
+    base = use_model(model, device)
+    if layers is not None:
+        parse_layers(layers, base.generator.img_resolution)
+    several = images if isinstance(images, list | tuple) else [images]
+    plan, dataset = choose_pictures(settings.method, several, base, settings.align)
+    settings.check(plan.method, card.consent)
+    plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
+    if on_plan is not None:
+        on_plan(plan)
+    style, record = _learn(plan, base, dataset, settings, state, progress)
+    examples = some_of(dataset)
+    if layers is not None:
+        style.layers = layers
+    elif plan.method in TAKES["learn"] and (plan.part != "offsets" or "start" in record):
+        style = choose_layers(base, style, examples)
+    style.strength = strength
+    scores = score_style(base, style, examples)
+    style.statistics = StyleMeter(base).look(examples.to(base.generator.mapping.w_avg))
+    count = len(dataset) - len(dataset.broken)
+    style.info = {"name": card.name, "method": plan.method, "pictures": count}
+    style.info |= {"licence": card.licence, "credit": card.credit, "consent": card.consent}
+    style.info |= {"seed": settings.seed, "seconds": round(time.monotonic() - clock)}
+    style.info |= {"tool": f"stylemix {__version__}", "scores": dict(scores), **record}
+    return style
+
+
+def _learn(
+    plan: AdaptationPlan,
+    base: Model,
+    dataset: ImageDataset,
+    settings: AdaptSettings,
+    state: Path | None,
+    progress: Progress | bool,
+) -> tuple[Style, dict[str, Json]]:
+    """The style, and what its file says of how it was learned."""
+    if plan.start in (None, "none"):
+        return _learn_from(plan, base, dataset, settings, state, progress)
+    begin = load_style(str(plan.start), base)
+    started = with_style(base, begin)
+    style, record = _learn_from(plan, started, dataset, settings, state, progress)
+    record["start"] = {key: begin.info.get(key) for key in ("name", "licence", "credit")}
+    return added(base, started, style, begin.psi), record
+
+
+def _learn_from(
+    plan: AdaptationPlan,
+    base: Model,
+    dataset: ImageDataset,
+    settings: AdaptSettings,
+    state: Path | None,
+    progress: Progress | bool,
+) -> tuple[Style, dict[str, Json]]:
+    unit = "img" if plan.method == "transfer" else "step"
+    with report_to(progress, f"Learning ({plan.method})", unit) as report:
+        if plan.method == "transfer":
+            return _transfer(plan, base, dataset, settings, state, report)
+        examples, seed = some_of(dataset), settings.seed
+        if plan.method == "jojogan":
+            count = settings.steps or JOJOGAN_STEPS
+            return learn_paired(base, examples, count, seed, report), {"steps": count}
+        if plan.method == "personal":
+            count = settings.steps or PERSONAL_STEPS
+            return learn_personal(base, examples, count, seed, report), {"steps": count}
+        look = LookSettings(seed=seed, part=plan.part)
+        steps, sparse = settings.steps or look.steps, settings.sparse or look.sparse
+        style = learn_look(base, examples, replace(look, steps=steps, sparse=sparse), report)
+        return style, {"steps": steps, "learned": plan.part}
+
+
+def _transfer(
+    plan: AdaptationPlan,
+    base: Model,
+    dataset: ImageDataset,
+    settings: AdaptSettings,
+    state: Path | None,
+    progress: Progress | None,
+) -> tuple[Style, dict[str, Json]]:
+    if len(dataset) < SOME:
+        raise StylemixError(
+            f"got {len(dataset)} images; expected {SOME} or more for a transfer; use --method look"
+        )
+    own = TransferSettings(seed=settings.seed, precision=settings.precision, part=plan.part)
+    own = replace(own, kimg=settings.kimg or own.kimg)
+    style = learn_transfer(base, dataset, own, state, progress)
+    style.psi = TRANSFER_PSI
+    return style, {"kimg": own.kimg, "learned": plan.part}
