@@ -18,7 +18,6 @@ StyleSource = Source | Style  # or a shipped style, a style file, a folder, a ge
 Several = list[Source] | tuple[Source, ...]
 Styles = StyleSource | Mapping[str, float] | list[StyleSource] | tuple[StyleSource, ...]
 OnError = Callable[[StylemixError], None]
-# What files say of themselves
 LATENT_ENDING = ".latent.safetensors"
 
 
