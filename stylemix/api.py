@@ -195,8 +195,8 @@ def project(
     """
     network = use_model(model, device)
     start, settings = _start(encoder, network), preset_settings(preset, budget, seed)
-    aligned = read_portrait(_one(photo), network, face)
-    return project_portraits([aligned], network, settings, progress, encoder=start)[1][0]
+    aligned = [read_portrait(_one(photo), network, face)]
+    return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
 def edit(
@@ -232,12 +232,11 @@ def edit(
     (256, 256)
     """
     readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
-    amounts = {name: value for name, value in readings.items() if value is not None}
-    amounts |= directions or {}
+    amounts = {k: v for k, v in {**readings, **(directions or {})}.items() if v is not None}
     network, settings = use_model(model, device), preset_settings(preset, budget)
     mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
     applied = direction_styles(mixer, amounts)
-    (person,), _ = mixer.read([_one(source)], [])
+    person = mixer.read([_one(source)], [])[0][0]
     return enlarge(to_pil(mixer.draw(person, applied)), size)
 
 

@@ -15,11 +15,13 @@ from stylemix.errors import StylemixError
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.tools.train import TEMPLATES
 from stylemix.tools.train_options import SectionedCommand, config_options
-from stylemix.training.config import MAY_CHANGE, TrainConfig
+from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
+from stylemix.training.session import TrainingData
+from stylemix.training.settings import SETTINGS
 from stylemix.training.sweep.report import by_figure, duration, table, write_report
 from stylemix.training.sweep.search import (
     WORK_FILE,
@@ -34,7 +36,7 @@ from stylemix.training.sweep.space import parse_space, shown
 
 SNAPSHOTS = 5  # of a trial, when --snapshot-kimg is not given
 # What the same sweep may be given anew: these change no figure.
-FREE = set(MAY_CHANGE) - {
+FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     "kimg", "snapshot_kimg", "metrics", "metrics_count", "early_stop", "rollbacks", "precision",
 }  # fmt: skip
 
@@ -99,7 +101,7 @@ def sweep_command(
       stylemix sweep faces.zip --held-out val.zip --resolution 64 --kimg 20 --trials 12 \\
         --vary lr=0.0005..0.005:log --vary r1_gamma=0.02..2:log --output runs/sweep
     """
-    _need_optuna()
+    _need_packages()
     base = _base(settings, held_out)
     plan = Plan(base, parse_space(vary, base), trials, startup, not no_prune)
     name = data_name or Path(data[0]).name.split(".")[0] or "data"
@@ -124,12 +126,13 @@ def sweep_command(
     click.echo(found["command"])
 
 
-def _need_optuna() -> None:
+def _need_packages() -> None:
     try:
+        import matplotlib  # noqa: F401
         import optuna  # noqa: F401
     except ImportError as error:
         raise StylemixError(
-            "got no optuna, which a sweep needs; run: pip install 'stylemix[sweep]'"
+            f"got no {error.name}, which a sweep needs; run: pip install 'stylemix[sweep]'"
         ) from error
 
 
@@ -217,7 +220,5 @@ class Runner:
         names = [vary.name for vary in self.plan.space]
         values = ", ".join(f"{name} {shown(getattr(config, name))}" for name in names)
         click.echo(f"{folder.name} of {self.plan.trials}: {values}", err=True)
-        return train(
-            config, self.dataset(config.mirror), folder, self.device, self.template, self.name,
-            held_out=self.held_out, on_figures=on_figures,
-        )  # fmt: skip
+        data = TrainingData(self.dataset(config.mirror), self.template, self.name, self.held_out)
+        return train(config, data, folder, self.device, on_figures=on_figures)

@@ -18,10 +18,10 @@ from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import open_dataset
-from stylemix.training.distributed import join, local_device
-from stylemix.training.launch import is_rank, launch
+from stylemix.training.distributed import is_rank, join, launch, local_device
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
+from stylemix.training.session import TrainingData
 
 TEMPLATES = {"none": NO_TEMPLATE, "faces128": FACES128, "ffhq": FFHQ}
 STOPPED = 128 + signal.SIGINT
@@ -136,9 +136,8 @@ def run(
         if slow := slow_precision(config.precision, where):
             click.echo(slow, err=True)
     try:
-        outcome = train(
-            config, dataset, folder, where, TEMPLATES[template], name, True, ranks, held_out,
-        )  # fmt: skip
+        known = TrainingData(dataset, TEMPLATES[template], name, held_out)
+        outcome = train(config, known, folder, where, ranks)
     except torch.OutOfMemoryError as error:
         resolved = config.resolve(ranks.world, where.type)
         size = resolved.part_size(ranks.world)

@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import Template
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_text
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
+from stylemix.training.session import TrainingData
 from stylemix.training.state import Counters, TrainState
 
 Stats = dict[str, list[Tensor]]
@@ -35,7 +35,7 @@ def add(stats: Stats, name: str, value: Tensor) -> None:
 
 
 def report(
-    state: TrainState, config: TrainConfig, stats: Stats, timing: Timing
+    state: TrainState, config: ResolvedConfig, stats: Stats, timing: Timing
 ) -> dict[str, float]:
     """One line of means, which empties `stats`: losses, rates, time and memory."""
     counters = state.counters
@@ -142,16 +142,11 @@ def snapshot_name(cur_nimg: int) -> str:
 
 
 def save_snapshot(
-    folder: Path,
-    state: TrainState,
-    config: TrainConfig,
-    template: Template,
-    data: str,
-    labels: Tensor | None = None,
+    folder: Path, state: TrainState, config: ResolvedConfig, data: TrainingData
 ) -> Path:
     """Writes fakes-KIMG.png from fixed latents and snapshot-KIMG.safetensors, both to use.
 
-    With `labels` of the data, the kinds that there are follow one another in the grid.
+    With labels in the data, the kinds that there are follow one another in the grid.
     """
     counters = state.counters
     name = snapshot_name(counters.cur_nimg)
@@ -159,7 +154,7 @@ def save_snapshot(
     device = next(generator.parameters()).device
     draw = torch.Generator().manual_seed(config.seed)
     z = torch.randn([GRID, generator.z_dim], generator=draw).to(device)
-    c = None
+    c, labels = None, data.images.labels
     if labels is not None:
         kinds = labels.unique(dim=0)
         c = kinds.repeat(-(-GRID // len(kinds)), 1)[:GRID].to(device)
@@ -167,12 +162,12 @@ def save_snapshot(
         images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)
     card: dict[str, Json] = {
-        "data": data,
+        "data": data.name,
         "kimg": round(counters.cur_nimg / 1000, 3),
         "seconds": round(counters.seconds),
         "seed": config.seed,
     }
-    model = Model(generator, state.discriminator, template, card)
+    model = Model(generator, state.discriminator, data.template, card)
     path = folder / f"snapshot-{name}.safetensors"
     save_model(path, model)
     return path

@@ -16,22 +16,19 @@ import torch
 
 from stylemix.devices import repeat_shapes
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import NO_TEMPLATE, Template
-from stylemix.metrics.extractors import PictureSet
 from stylemix.models.model import check_template
 from stylemix.training.config import TrainConfig
-from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.loader import Loader
 from stylemix.training.distributed import Ranks
-from stylemix.training.ema import update_ema
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
 from stylemix.training.heartbeat import Heartbeat
 from stylemix.training.memory_forecast import forecast
 from stylemix.training.microbatches import StepRandom, parts_of
 from stylemix.training.phases import Step, batches
-from stylemix.training.recorder import Recorder
-from stylemix.training.session import begin
+from stylemix.training.recorder import Console, Recorder
+from stylemix.training.session import TrainingData, begin
+from stylemix.training.state import update_ema
 
 STOPPED = "asked to stop"
 INTERVAL = 4  # steps between adjustments of the augmentation, and looks at losses and signals
@@ -53,49 +50,41 @@ class TrainResult:
 
 def train(
     asked: TrainConfig,
-    dataset: PixelDataset,
+    data: TrainingData,
     folder: Path,
     device: torch.device,
-    template: Template = NO_TEMPLATE,
-    data: str = "",
-    progress: bool = True,
     ranks: Ranks | None = None,
-    held_out: PictureSet | None = None,
+    progress: bool = True,
     on_figures: Callable[[float, dict[str, float]], str] | None = None,
 ) -> TrainResult:
     """Trains a generator; continues where `folder` has a state.
 
     Args:
         asked: settings; see TrainConfig.
-        dataset: the real images.
+        data: the real images, and what there is to know of them.
         folder: run folder for states, snapshots, grids and statistics.
         device: where to compute.
-        template: alignment of the faces, kept in the model.
-        data: name of the data for the model card.
-        progress: show a progress bar.
         ranks: the processes of the run, see `distributed.join`.
-        held_out: pictures that the metrics compare with; None for the training data.
+        progress: show a progress bar.
         on_figures: called with kimg and figures after each evaluation; a word ends the run.
     """
     # Prepare.
     repeat_shapes(device)
-    ranks = ranks or Ranks()
+    ranks, dataset = ranks or Ranks(), data.images
     if len(dataset) < 2:
         raise StylemixError(f"got {len(dataset)} images; expected at least 2 to train on")
-    evaluation = Evaluation.of(asked, held_out or dataset)
+    evaluation = Evaluation.of(asked, data.held_out or dataset)
     folder.mkdir(parents=True, exist_ok=True)
     state, run = begin(asked, dataset.fingerprint(), dataset.c_dim, folder, device, ranks)
     config = run.config
-    check_template(template, config.generator(dataset.c_dim))
+    check_template(data.template, config.generator(dataset.c_dim))
     if progress and ranks.lead:
         print(forecast(config, dataset.c_dim, ranks.world, device), file=sys.stderr)
-    assert config.batch is not None
-    assert config.kimg is not None
-    assert config.ada_kimg is not None
     batch, total = config.batch, round(config.kimg * 1000)
-    keeper = Recorder(folder, state, run, ranks, template, data, dataset, evaluation, progress)
+    console = Console(state, config.kimg, ranks.lead, progress)
+    recorder = Recorder(folder, state, run, ranks, data, evaluation, console)
     heartbeat = Heartbeat(ranks, config.timeout)
-    step = Step(state, config, keeper.stats, ranks, dataset.labels, heartbeat)
+    step = Step(state, config, recorder.stats, ranks, dataset.labels, heartbeat)
     parts = parts_of(ranks.rank, ranks.world, batch, config.part_size(ranks.world))
     loader = Loader(dataset, config.seed, batch, parts[0].start, parts[-1].stop, config.workers)
     images = loader.read(state.counters.cur_nimg)
@@ -113,7 +102,7 @@ def train(
             counters.cur_nimg += batch
             counters.seconds = time.monotonic() - started
             update_ema(state, config)
-            keeper.advance(counters.cur_nimg)
+            console.advance()
             done = counters.cur_nimg >= total
             if counters.cur_nimg // batch % INTERVAL and not done:
                 continue
@@ -122,14 +111,14 @@ def train(
             bad, stop_asked = step.look(len(stop))
             reason = what_went_wrong(state, bad)
             if reason:
-                keeper.roll_back(reason)
+                recorder.roll_back(reason)
                 started = time.monotonic() - state.counters.seconds
                 images.close()
                 images = loader.read(state.counters.cur_nimg)
                 continue
             if config.augment == "ada" and counters.cur_nimg // batch % INTERVAL == 0:
                 before = adapt_augment(state, config.ada_target, config.ada_kimg, batch * INTERVAL)
-                keeper.say(augment_warning(before, counters.augment_p))
+                console.say(augment_warning(before, counters.augment_p))
 
             # Report, and keep what was made.
             if stop_asked:
@@ -137,22 +126,22 @@ def train(
             span = batch * INTERVAL
             tick = done or bool(word) or _passed(counters.cur_nimg, span, config.tick_kimg)
             if tick:
-                keeper.tick()
+                recorder.tick()
             if done or _passed(counters.cur_nimg, span, config.snapshot_kimg):
                 heartbeat.at("waiting for figures" if ranks.rank else "measuring figures")
-                keeper.snapshot()
-                word = word or keeper.enough()
+                recorder.snapshot()
+                word = word or recorder.enough()
                 if on_figures is not None and not word:
                     word = ranks.broadcast_text(
-                        on_figures(counters.cur_nimg / 1000, keeper.figures)
+                        on_figures(counters.cur_nimg / 1000, recorder.figures)
                     )
             if tick or word:
-                keeper.save(now=done or bool(word))
+                recorder.save(now=done or bool(word))
     images.close()
     heartbeat.close()
-    keeper.close()
+    console.close()
     kimg, interrupted = state.counters.cur_nimg / 1000, bool(stop) or word == STOPPED
-    return TrainResult(keeper.last(), kimg, word, keeper.figures, interrupted)
+    return TrainResult(recorder.last(), kimg, word, recorder.figures, interrupted)
 
 
 def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:

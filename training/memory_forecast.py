@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step, Sums
 from stylemix.training.state import TrainState
@@ -18,7 +18,7 @@ WEIGHT_COPIES = 5  # generator: weights, gradient, Adam's second moment and firs
 WORKSPACE = 1.3  # measured peaks against what autograd keeps: buffers of convolutions, one layer's
 
 
-def estimate(config: TrainConfig, c_dim: int, world: int) -> tuple[int, int]:
+def estimate(config: ResolvedConfig, c_dim: int, world: int) -> tuple[int, int]:
     """Bytes that one process needs at its peak: for weights, and for the images of a part.
 
     The networks are run without data (torch's meta device), one phase after the other, counting
@@ -50,7 +50,7 @@ def estimate(config: TrainConfig, c_dim: int, world: int) -> tuple[int, int]:
     return weights, int(peak * WORKSPACE)
 
 
-def forecast(config: TrainConfig, c_dim: int, world: int, device: torch.device) -> str:
+def forecast(config: ResolvedConfig, c_dim: int, world: int, device: torch.device) -> str:
     """A line on the memory that a step needs and what is free, with a cure where it is too much."""
     weights, images = estimate(config, c_dim, world)
     needed, free = weights + images, free_memory(device)
@@ -61,7 +61,6 @@ def forecast(config: TrainConfig, c_dim: int, world: int, device: torch.device) 
     share = free / (world if device.type == "cpu" else 1)
     if needed <= share:
         return line
-    assert config.mbstd_group is not None
     size, group = config.part_size(world), config.mbstd_group
     smaller = max(int(size * max(share - weights, 0) / images) // group * group, group)
     return f"{line}: may not be enough; use --batch-gpu {smaller} or a smaller --channel-base"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stylemix.training import log
 from stylemix.training.augment.pipe import PIPES
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.distributed import Ranks
 from stylemix.training.feature_discriminator import d_hinge, g_hinge
 from stylemix.training.heartbeat import Heartbeat
@@ -46,11 +46,15 @@ def batches(
     parts: Sequence[Microbatch], pixels: Tensor, labels: Tensor | None, device: torch.device
 ) -> list[Batch]:
     """A rank's images uint8 [N, C, H, W] and labels [N, c_dim] as its parts, on a device."""
+    if device.type == "cuda":  # from pinned memory a copy waits for nothing
+        pixels = pixels.pin_memory()
+        labels = None if labels is None else labels.pin_memory()
     first, out = parts[0].start, []
     for part in parts:
         own = slice(part.start - first, part.stop - first)
         reals = pixels[own].to(device, non_blocking=True).float() / 127.5 - 1
-        out.append(Batch(part, reals, None if labels is None else labels[own].to(device)))
+        c = None if labels is None else labels[own].to(device, non_blocking=True)
+        out.append(Batch(part, reals, c))
     return out
 
 
@@ -60,7 +64,7 @@ class Step:
     def __init__(
         self,
         state: TrainState,
-        config: TrainConfig,
+        config: ResolvedConfig,
         stats: log.Stats,
         ranks: Ranks | None = None,
         all_labels: Tensor | None = None,
@@ -77,7 +81,6 @@ class Step:
     def __call__(self, draws: StepRandom, batches: Sequence[Batch]) -> None:
         """All phases that are due after `draws.cur_nimg` images, on this rank's parts."""
         state, config, nimg = self.state, self.config, draws.cur_nimg
-        assert config.batch is not None
         index = nimg // config.batch
         state.set_rates(config)
         state.thaw(config)
@@ -198,7 +201,6 @@ class Step:
         penalty = (lengths - self.state.path_length_mean).square().mean()
         sums.add("length", lengths.mean() * part.weight)
         sums.add("penalty", penalty * part.weight)
-        assert self.config.path_length_weight is not None
         return penalty * (self.config.path_length_weight * self.config.g_reg_interval)
 
     def _d_main(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
@@ -268,7 +270,6 @@ class Step:
         ws: Tensor = mapping(draws.normal(f"{name} z", part, width).to(self.device), c)
         if sums is not None:
             sums.add("w", ws[:, 0].mean(dim=0) * part.weight)
-        assert self.config.style_mixing is not None
         cutoff = draws.cutoff(f"{name} mix", self.config.style_mixing, ws.shape[1])
         if cutoff is not None:
             other = mapping(draws.normal(f"{name} z2", part, width).to(self.device), c)
@@ -304,7 +305,6 @@ class Step:
         torch.manual_seed(draws.key(f"{name} augment"))
         p = self.state.counters.augment_p
         images = self.pipe(images, p, part=(part.start, part.total))
-        assert self.config.mbstd_group is not None
         order = cells(len(part), self.config.mbstd_group).to(self.device)
         c = None if c is None else c[order]
         images = images[order]

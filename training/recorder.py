@@ -1,4 +1,4 @@
-"""What a run keeps: reports at every tick, states by the clock, snapshots with their figures."""
+"""What a run shows and stores: statistics at every tick, states by the clock, snapshots."""
 
 from __future__ import annotations
 
@@ -12,30 +12,73 @@ import torch
 from tqdm import tqdm
 
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import Template
 from stylemix.io.atomic import write_json
 from stylemix.training import log
-from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
 from stylemix.training.evaluation import Evaluation, keep_best, prune
-from stylemix.training.session import go_back
+from stylemix.training.session import TrainingData, go_back
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Run, save_state
 
 
+class Console:
+    """Words of a run and its bar on the terminal; only rank 0 has any.
+
+    Args:
+        state: of the run.
+        kimg: length of the run.
+        lead: whether this is rank 0.
+        progress: show a bar, or a line at every tick where there is no terminal.
+    """
+
+    def __init__(self, state: TrainState, kimg: float, lead: bool, progress: bool) -> None:
+        self.state, self.kimg, self.lead, self.talks = state, kimg, lead, lead and progress
+        self.bar = tqdm(
+            total=kimg, initial=state.counters.cur_nimg / 1000, unit="kimg",
+            disable=not (self.talks and sys.stderr.isatty()),
+            bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg "
+            "[{elapsed}<{remaining}]{postfix}",
+        )  # fmt: skip
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar, unless it is empty."""
+        if text and self.lead:
+            tqdm.write(f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}", file=sys.stderr)
+
+    def advance(self) -> None:
+        """Moves the bar."""
+        self.bar.update(self.state.counters.cur_nimg / 1000 - self.bar.n)
+
+    def show(self, line: dict[str, float]) -> None:
+        """Statistics of a tick: beside the bar on a terminal, else as a line of the log."""
+        memory = line.get("Resources/peak_gpu_mem_gb", line.get("Resources/cpu_mem_gb", 0))
+        pace, kimg = line["Timing/sec_per_kimg"], self.state.counters.cur_nimg / 1000
+        words = (
+            f"G {line.get('Loss/G/loss', 0):.2f} D {line.get('Loss/D/loss', 0):.2f} "
+            f"p {line['Progress/augment']:.2f} {pace:.4g} s/kimg {memory:.1f} GB"
+        )
+        if not self.bar.disable:
+            self.bar.set_postfix_str(words)
+        elif self.talks:
+            left = timedelta(seconds=round(pace * max(self.kimg - kimg, 0)))
+            self.say(f"{words}, {left} left")
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self.bar.close()
+
+
 class Recorder:
-    """Files and words of a run. Ranks other than 0 keep quiet, but take part in figures.
+    """Files of a run. Ranks other than 0 write none, but take part in measuring.
 
     Args:
         folder: the run folder.
-        state: what is kept.
-        run: settings and data.
+        state: what is stored.
+        run: settings and fingerprint of the data.
         ranks: the processes of the run.
-        template: alignment, kept in the model.
-        data: name of the data for the model card.
-        dataset: the images.
-        evaluation: figures to measure, or None.
-        progress: show a progress bar.
+        data: the images.
+        evaluation: metrics to measure, or None.
+        console: where the metrics are shown.
     """
 
     def __init__(
@@ -44,51 +87,31 @@ class Recorder:
         state: TrainState,
         run: Run,
         ranks: Ranks,
-        template: Template,
-        data: str,
-        dataset: PixelDataset,
+        data: TrainingData,
         evaluation: Evaluation | None,
-        progress: bool,
+        console: Console,
     ) -> None:
         self.folder, self.state, self.run, self.config = folder, state, run, run.config
-        self.ranks, self.template, self.data = ranks, template, data
-        self.labels, self.evaluation = dataset.labels, evaluation
+        self.ranks, self.data, self.evaluation, self.console = ranks, data, evaluation, console
         self.stats: log.Stats = {}
         self.timing = log.Timing(state.counters)
         self.saved_at, self.snapshot_path = time.monotonic(), folder
         self.figures: dict[str, float] = {}
-        kimg = self._prepare(dataset)
+        self._prepare()
         self.board = log.Board(folder, self.config.tensorboard and ranks.lead)
-        self.talks = progress and ranks.lead
-        self.bar = tqdm(
-            total=self.config.kimg, initial=kimg, unit="kimg",
-            disable=not (self.talks and sys.stderr.isatty()),
-            bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg "
-            "[{elapsed}<{remaining}]{postfix}",
-        )  # fmt: skip
 
-    def _prepare(self, dataset: PixelDataset) -> float:
+    def _prepare(self) -> None:
         """Files of the start; lines that will be written again go."""
-        kimg = self.state.counters.cur_nimg / 1000
+        kimg, images = self.state.counters.cur_nimg / 1000, self.data.images
         if self.ranks.lead:
             for name in ("stats.jsonl", "metrics.jsonl"):
                 log.drop_lines_after(self.folder / name, kimg)
             if kimg == 0:
-                first = dataset.indices_at(0, min(log.GRID, len(dataset)), self.config.seed)
-                log.save_reals(self.folder, dataset.batch(first)[0] / 127.5 - 1)
+                first = images.indices_at(0, min(log.GRID, len(images)), self.config.seed)
+                log.save_reals(self.folder, images.batch(first)[0] / 127.5 - 1)
                 save_state(self.folder, self.state, self.run)
-            options = asdict(self.config) | {"data": self.data, "fingerprint": self.run.data}
+            options = asdict(self.config) | {"data": self.data.name, "fingerprint": self.run.data}
             write_json(self.folder / "training_options.json", options)
-        return kimg
-
-    def say(self, text: str) -> None:
-        """Prints a line above the bar, unless it is empty; only rank 0 does."""
-        if text and self.ranks.lead:
-            tqdm.write(f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}", file=sys.stderr)
-
-    def advance(self, cur_nimg: int) -> None:
-        """Moves the bar."""
-        self.bar.update(cur_nimg / 1000 - self.bar.n)
 
     def tick(self) -> None:
         """Reports to stats.jsonl, TensorBoard and the bar."""
@@ -102,21 +125,7 @@ class Recorder:
         if self.ranks.lead:
             log.write_line(self.folder / "stats.jsonl", line)
             self.board.scalars(line, counters.cur_nimg)
-            self._show(line)
-
-    def _show(self, line: dict[str, float]) -> None:
-        """Beside the bar on a terminal, else as a line of the log."""
-        memory = line.get("Resources/peak_gpu_mem_gb", line.get("Resources/cpu_mem_gb", 0))
-        pace, kimg = line["Timing/sec_per_kimg"], self.state.counters.cur_nimg / 1000
-        words = (
-            f"G {line.get('Loss/G/loss', 0):.2f} D {line.get('Loss/D/loss', 0):.2f} "
-            f"p {line['Progress/augment']:.2f} {pace:.4g} s/kimg {memory:.1f} GB"
-        )
-        if not self.bar.disable:
-            self.bar.set_postfix_str(words)
-        elif self.talks:
-            left = timedelta(seconds=round(pace * max((self.config.kimg or 0) - kimg, 0)))
-            self.say(f"{words}, {left} left")
+            self.console.show(line)
 
     def save(self, now: bool) -> None:
         """Writes the state, if it is to be `now` or the last one is old enough.
@@ -132,9 +141,7 @@ class Recorder:
         """Writes model and grid, measures the figures, keeps the best and removes old ones."""
         counters, folder = self.state.counters, self.folder
         if self.ranks.lead:
-            self.snapshot_path = log.save_snapshot(
-                folder, self.state, self.config, self.template, self.data, self.labels
-            )
+            self.snapshot_path = log.save_snapshot(folder, self.state, self.config, self.data)
             grid = folder / self.snapshot_path.name.replace("snapshot", "fakes")
             self.board.picture(grid.with_suffix(".png"), counters.cur_nimg)
         if self.evaluation is not None:
@@ -152,7 +159,7 @@ class Recorder:
             self.board.scalars(self.figures, counters.cur_nimg)
             best = keep_best(folder, self.state, self.snapshot_path, self.figures)
             words = ", ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
-            self.say(words + (" (the best so far)" if best else ""))
+            self.console.say(words + (" (the best so far)" if best else ""))
         box = torch.tensor([counters.best or 0, counters.best_kimg, counters.stale]).double()
         self.ranks.broadcast_([box := box.to(self.state.sign_sum.device)])
         counters.best, counters.best_kimg = float(box[0]), float(box[1])
@@ -185,7 +192,7 @@ class Recorder:
         if self.ranks.lead:
             for name in ("stats.jsonl", "metrics.jsonl"):
                 log.drop_lines_after(self.folder / name, now.cur_nimg / 1000)
-        self.say(
+        self.console.say(
             f"{reason} at {where:.1f} kimg: went back here; the rate is {now.lr_scale:g} of it"
         )
 
@@ -195,7 +202,3 @@ class Recorder:
         if not files and self.ranks.lead:
             self.snapshot()
         return files[-1] if files else self.snapshot_path
-
-    def close(self) -> None:
-        """Ends the bar."""
-        self.bar.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,36 @@ from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE, Template
+from stylemix.metrics.extractors import PictureSet
 from stylemix.models.checkpoint import load_model
 from stylemix.models.container import Damaged
 from stylemix.models.model import Model
-from stylemix.training.config import TrainConfig, continued
+from stylemix.training.config import ResolvedConfig, TrainConfig, continued
+from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Run, read_state, save_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from.
+
+    Args:
+        images: the real ones.
+        template: how their faces are aligned; stored in the model.
+        name: for the model card.
+        held_out: images that the metrics compare with; None for the training images.
+    """
+
+    images: PixelDataset
+    template: Template = NO_TEMPLATE
+    name: str = ""
+    held_out: PictureSet | None = None
 
 
 def begin(
@@ -43,7 +63,7 @@ def begin(
     """
     config = asked.resolve(ranks.world, device.type)
     # Processors may differ, and with them the automatic precision: the first one decides for all.
-    config = TrainConfig(**json.loads(ranks.broadcast_text(json.dumps(asdict(config)))))
+    config = ResolvedConfig(**json.loads(ranks.broadcast_text(json.dumps(asdict(config)))))
     tensors: dict[str, Tensor] = {}
     word: dict[str, Any] = {}
     model: Model | None = None
@@ -145,7 +165,7 @@ def describe(run: Run) -> dict[str, Any]:
     return asdict(run.config)
 
 
-def _fromrgb_at(config: TrainConfig, model: Model) -> str:
+def _fromrgb_at(config: ResolvedConfig, model: Model) -> str:
     """Blocks of the discriminator that take a reduced image, too; "auto": where the model began.
 
     That is where blocks are added above its discriminator, and where it grew itself.
@@ -173,7 +193,7 @@ def _common_names(state: TrainState, model: Model) -> list[str]:
     return sorted(names)
 
 
-def _transfer(state: TrainState, model: Model, config: TrainConfig) -> None:
+def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
     """Starts from a model: generator from its average, discriminator where the file has one."""
     source = config.transfer
     done = transfer(model.generator.state_dict(), state.generator)

@@ -1,4 +1,4 @@
-"""The state of a run: networks, optimizers and counters in memory."""
+"""The state of a run: networks and their average, optimizers and counters in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig
 from stylemix.training.feature_discriminator import FeatureDiscriminator
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
@@ -56,7 +56,7 @@ class TrainState:
     feature_discriminator: FeatureDiscriminator | None = None
 
     @classmethod
-    def create(cls, config: TrainConfig, c_dim: int, device: torch.device) -> TrainState:
+    def create(cls, config: ResolvedConfig, c_dim: int, device: torch.device) -> TrainState:
         """Fresh networks and optimizers for a resolved config, seeded by config.seed."""
         torch.manual_seed(config.seed)
         generator = _placed(Generator(config.generator(c_dim)), device)
@@ -88,7 +88,7 @@ class TrainState:
             if old:
                 optimizer.add_param_group({"params": old, "kind": "transferred"})
 
-    def thaw(self, config: TrainConfig) -> None:
+    def thaw(self, config: ResolvedConfig) -> None:
         """Lets learn what may learn now: all but what stays, and what is held for a while."""
         held = set(self.counters.transferred) if not self._transfer_rate(config) else set()
         for name, parameter in self.generator.named_parameters():
@@ -104,10 +104,10 @@ class TrainState:
         if self.feature_discriminator is not None:
             self.feature_discriminator.requires_grad_(False)
 
-    def _transfer_rate(self, config: TrainConfig) -> float:
+    def _transfer_rate(self, config: ResolvedConfig) -> float:
         return config.value("transfer_lr", self.counters.cur_nimg)
 
-    def set_rates(self, config: TrainConfig) -> None:
+    def set_rates(self, config: ResolvedConfig) -> None:
         """Gives Adam the rates of the moment.
 
         They are corrected for lazy regularisation every k steps (StyleGAN2, appendix B): such a
@@ -175,3 +175,36 @@ def _placed(network: Network, device: torch.device) -> Network:
 def _adam(network: torch.nn.Module) -> torch.optim.Adam:
     groups = [{"params": list(network.parameters()), "kind": ""}]
     return torch.optim.Adam(groups, lr=0.0, betas=(0.0, 0.99), eps=1e-8)
+
+
+# The averaged generator (StyleGAN2, appendix B; ramp-up as in ADA, appendix C).
+
+
+def ema_beta(config: ResolvedConfig, cur_nimg: int) -> float:
+    """Weight of the average before a step that ended at `cur_nimg` images.
+
+    The half-life is `ema_kimg`, at most `ema_rampup` times the images seen.
+    """
+    half_life = config.value("ema_kimg", cur_nimg) * 1000
+    if config.ema_rampup:
+        half_life = min(half_life, cur_nimg * config.ema_rampup)
+    return float(0.5 ** (config.batch / max(half_life, 1e-8)))
+
+
+@torch.no_grad()
+def update_ema(state: TrainState, config: ResolvedConfig) -> None:
+    """Moves the averaged generator towards the current one; its buffers are copied.
+
+    Of the strengths of noise the magnitudes are averaged: their signs mean nothing, so a strength
+    may change its own, and would then be averaged away.
+    """
+    beta = ema_beta(config, state.counters.cur_nimg)
+    averaged = dict(state.generator_ema.named_parameters())
+    source = state.generator.state_dict()
+    for name, value in state.generator_ema.state_dict().items():
+        if name.endswith("noise_strength"):
+            value.abs_().lerp_(source[name].abs(), 1 - beta)
+        elif name in averaged:
+            value.lerp_(source[name], 1 - beta)
+        else:
+            value.copy_(source[name])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.models.container import Damaged, read_safetensors, write_safetensors
-from stylemix.training.config import TrainConfig, changed
+from stylemix.training.config import ResolvedConfig, TrainConfig, changed
 from stylemix.training.state import TrainState
 
 FORMAT = "stylemix-train-state"
@@ -28,7 +28,7 @@ class Run:
     """What a run was started with: the settings asked for, the data, and the sizes' labels."""
 
     asked: TrainConfig
-    config: TrainConfig  # resolved
+    config: ResolvedConfig
     data: str  # fingerprint
 
 

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 from stylemix.networks.config import DiscriminatorConfig
-from stylemix.networks.layers import Conv2d, FullyConnected, MinibatchStddev, block_dtypes, haar
+from stylemix.networks.layers import (
+    Conv2d,
+    FullyConnected,
+    MinibatchStddev,
+    band_scales,
+    block_dtypes,
+    haar,
+)
 from stylemix.networks.mapping import MappingNetwork
 from stylemix.ops import downsample2d, setup_filter
 
@@ -99,7 +106,9 @@ class Discriminator(nn.Module):
                 f"got images of shape {tuple(img.shape)}; "
                 f"expected [N, {', '.join(map(str, expected))}]"
             )
-        rest: Tensor | None = haar(img) if self.config.head == "haar" else img
+        rest: Tensor | None = img
+        if self.config.head == "haar":
+            rest = haar(img) * band_scales(self.img_channels, img)
         assert rest is not None
         rest = rest.contiguous(memory_format=torch.channels_last)
         reduced = img.contiguous(memory_format=torch.channels_last)

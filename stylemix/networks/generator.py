@@ -18,6 +18,7 @@ from stylemix.networks.layers import (
     Conv2d,
     FullyConnected,
     Modulation,
+    band_scales,
     block_dtypes,
     inverse_haar,
     modulated_colors,
@@ -177,7 +178,7 @@ class SynthesisBlock(nn.Module):
         if "torgb" in styles:
             rgb = self.torgb(x, styles["torgb"])
             if self.haar:
-                rgb = inverse_haar(rgb)
+                rgb = inverse_haar(rgb / band_scales(rgb.shape[1] // 4, rgb))
                 img = None if img is None else upsample2d(img, self.resample_filter)
             img = rgb if img is None else img + rgb
         return x, img

@@ -26,6 +26,7 @@ from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.loop import train
 from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step
+from stylemix.training.session import TrainingData
 from stylemix.training.state import TrainState
 from tests.bench.machine import describe
 
@@ -48,7 +49,7 @@ def bare(config: TrainConfig, dataset: ImageDataset, steps: int) -> float:
 
 def looped(config: TrainConfig, dataset: ImageDataset, folder: Path) -> float:
     """Seconds between the first and the last line of statistics, which lie `steps` apart."""
-    train(config, dataset, folder, torch.device("cpu"), progress=False)
+    train(config, TrainingData(dataset), folder, torch.device("cpu"), progress=False)
     lines = (folder / "stats.jsonl").read_text(encoding="utf-8").splitlines()
     return float(json.loads(lines[-1])["Timing/total_sec"])
 

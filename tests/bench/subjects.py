@@ -15,10 +15,9 @@ from stylemix import ops
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.generator import Generator
 from stylemix.training.config import TrainConfig
-from stylemix.training.ema import update_ema
 from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step
-from stylemix.training.state import TrainState
+from stylemix.training.state import TrainState, update_ema
 from tests.bench.machine import DTYPES, precision
 from tests.bench.textbook import TextbookDiscriminator, TextbookGenerator
 from tests.bench.timing import Record

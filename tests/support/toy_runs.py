@@ -6,12 +6,13 @@ import torch
 from safetensors.torch import load_file
 
 from stylemix.training.loop import train
+from stylemix.training.session import TrainingData
 from stylemix.training.state_files import state_files
 
 
 def run(config, dataset, folder, **rest):
     """Train on the CPU without a word."""
-    return train(config, dataset, folder, torch.device("cpu"), progress=False, **rest)
+    return train(config, TrainingData(dataset), folder, torch.device("cpu"), progress=False, **rest)
 
 
 def lines(folder, name="stats.jsonl"):

@@ -23,6 +23,7 @@ from stylemix.training.sweep.search import WORK_FILE
 from tests.support.toy_sweep import Training
 
 pytest.importorskip("optuna", reason="optuna is not installed")
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 TINY = {
     "resolution": 8, "kimg": 0.016, "batch": 4, "z_dim": 8, "w_dim": 8, "channel_base": 64,
@@ -50,8 +51,8 @@ def toy(monkeypatch):
     """The command with `Training` in place of the real one; collects what it was given."""
     given = []
 
-    def train(config, dataset, folder, device, template, data, **rest):
-        given.append((config, dataset, template, data))
+    def train(config, data, folder, device, **rest):
+        given.append((config, data.images, data.template, data.name))
         return Training()(config, folder, rest["on_figures"])
 
     monkeypatch.setattr(sweep, "train", train)
@@ -93,7 +94,7 @@ def test_a_real_sweep_stopped_and_continued(pictures, tmp_path, monkeypatch):
     assert best["values"]["lr"] == float(rows[0]["lr"])
     assert load_model(tmp_path / "whole" / best["model"]).card["kimg"] <= 0.032
     with Image.open(tmp_path / "whole" / "sweep.png") as plot:
-        assert plot.size == (1080, 324)
+        assert plot.size == (640, 960)  # two plots, of the trials and of the two settings
 
 
 def test_what_is_printed_trains_on(pictures, toy, tmp_path):
@@ -218,11 +219,12 @@ def test_one_process_at_a_time(pictures, toy, tmp_path):
     assert toy == []
 
 
-def test_without_optuna(pictures, toy, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
+@pytest.mark.parametrize("package", ["optuna", "matplotlib"])
+def test_without_a_package(package, pictures, toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
     result = invoke(pictures, tmp_path)
     assert result.exit_code == 2
-    expected = "Error: got no optuna, which a sweep needs; run: pip install 'stylemix[sweep]'\n"
+    expected = f"Error: got no {package}, which a sweep needs; run: pip install 'stylemix[sweep]'\n"
     assert result.output == expected
 
 

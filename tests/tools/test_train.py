@@ -16,8 +16,9 @@ from stylemix.cli import main
 from stylemix.faces.templates import FACES128
 from stylemix.models.checkpoint import load_model
 from stylemix.tools import train, train_options
-from stylemix.training.config import CHOICES, SCHEDULED, TrainConfig
+from stylemix.training.config import TrainConfig
 from stylemix.training.presets import TABLE
+from stylemix.training.settings import SETTINGS
 from stylemix.training.state_files import state_files
 
 FIELDS = {field.name: field for field in fields(TrainConfig)}
@@ -247,34 +248,32 @@ def test_workers(pictures, tmp_path, monkeypatch):
 
 def test_options_are_the_settings():
     found = {param.name: param for param in train.train_command.params}
-    assert set(found) - OWN == set(FIELDS) == set(train_options.HELP)
+    assert set(found) - OWN == set(FIELDS)
     assert [name for name in found if name in FIELDS] == list(FIELDS)
-    listed = [name for names in train_options.SECTIONS.values() for name in names]
-    assert sorted(listed) == sorted(FIELDS)
     for name, field in FIELDS.items():
-        option = found[name]
+        option, described = found[name], SETTINGS[name]
         assert isinstance(option, click.Option)
         assert option.opts == ["--" + name.replace("_", "-")]
-        assert option.help == train_options.HELP[name]
+        assert option.help == described.help
         assert option.help.endswith((".", "]"))
         assert option.get_default(click.Context(train.train_command)) == field.default
-        if field.type == "bool":
+        if described.kind is bool:
             assert option.is_flag
-        elif name in CHOICES:
+        elif described.choices:
             assert isinstance(option.type, click.Choice)
-            assert tuple(option.type.choices) == CHOICES[name]
-        elif name in SCHEDULED:
+            assert tuple(option.type.choices) == described.choices
+        elif described.scheduled:
             assert isinstance(option.type, train_options.Scheduled)
         # The default is shown, or said how it comes about.
         shown = option.show_default or "[default: " in option.help
-        assert field.type == "bool" or shown or name == "transfer"
+        assert described.kind is bool or shown or name == "transfer"
 
 
 def test_the_help_has_sections():
     result = _invoke("--help")
     assert result.exit_code == 0
     titles = re.findall(r"^(\w[\w ]+):$", result.output, re.MULTILINE)
-    assert titles == ["Options", *train_options.SECTIONS]
+    assert titles == ["Options", *dict.fromkeys(each.section for each in SETTINGS.values())]
     assert "--r1-gamma" in result.output.split("Optimisation:")[1].split("Augmentation:")[0]
     assert "torchrun --nproc-per-node 8 -m stylemix train" in result.output
 

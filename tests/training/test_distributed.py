@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed import HashStore
 
-from stylemix.training.distributed import Ranks, meet
-from stylemix.training.launch import torchrun_command, without_gpus
+from stylemix.training.distributed import Ranks, meet, torchrun_command, without_gpus
 from stylemix.training.state_files import state_files
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,6 +13,7 @@ from stylemix.training import loop as module
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.evaluation import Evaluation, prune
 from stylemix.training.loop import train
+from stylemix.training.session import TrainingData
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ def graded(tiny, dataset, tmp_path, monkeypatch):
         config = replace(tiny, kimg=0.08, snapshot_kimg=0.016, metrics="fd", **changes)
         # Snapshots are named by whole kimg; a thousand times the count keeps them apart.
         monkeypatch.setattr("stylemix.training.log.snapshot_name", lambda nimg: f"{nimg:06d}")
-        return train(config, dataset, tmp_path, CPU, progress=False)
+        return train(config, TrainingData(dataset), tmp_path, CPU, progress=False)
 
     return run
 
@@ -76,7 +77,7 @@ def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path
 
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
     config = replace(tiny, kimg=0.004, metrics="fd,ppl", metrics_count=6)
-    outcome = train(config, dataset, tmp_path / "run", CPU, progress=False)
+    outcome = train(config, TrainingData(dataset), tmp_path / "run", CPU, progress=False)
     model = load_model(outcome.snapshot)
     assert fingerprint(model.generator)
     again = score(model.generator, dataset, ("fd",), 6)

@@ -13,10 +13,9 @@ from stylemix.models.checkpoint import load_model
 from stylemix.training import guard
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
-from stylemix.training.ema import update_ema
 from stylemix.training.guard import adapt_augment, augment_warning, what_went_wrong
 from stylemix.training.phases import Step
-from stylemix.training.state import TrainState
+from stylemix.training.state import TrainState, update_ema
 from tests.support.toy_runs import last_state, lines, run
 
 CPU = torch.device("cpu")

@@ -1,10 +1,13 @@
 """Presets: the public settings of the papers, and the automatic ones by size and processes."""
 
+from types import NoneType
+from typing import get_args, get_type_hints
+
 import pytest
 
 from stylemix.errors import StylemixError
 from stylemix.ops import architectures
-from stylemix.training.config import TrainConfig
+from stylemix.training.config import ResolvedConfig, TrainConfig
 from stylemix.training.presets import PRESETS, TABLE
 
 # preset, batch, mbstd, base, lr, gamma, ema kimg, ramp-up, mapping layers, path length, mixing
@@ -91,6 +94,8 @@ def test_every_preset_resolves():
             "batch_gpu", "d_channel_base", "conv_clamp", "d_lr", "transfer", "metrics_data",
             "metrics_count",
         }  # fmt: skip
+        types = get_type_hints(ResolvedConfig)
+        assert gaps == {name for name, type_ in types.items() if NoneType in get_args(type_)}
         assert config.resolve() == config
 
 

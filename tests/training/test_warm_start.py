@@ -10,6 +10,7 @@ from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator, SynthesisLayer
 from stylemix.training.loop import train
+from stylemix.training.session import TrainingData
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 CPU = torch.device("cpu")
@@ -70,9 +71,9 @@ def test_the_finest_layers():
 
 @pytest.mark.slow
 def test_a_run_from_a_model(tiny, dataset, tmp_path, capsys):
-    first = train(tiny, dataset, tmp_path / "first", CPU, progress=False).snapshot
+    first = train(tiny, TrainingData(dataset), tmp_path / "first", CPU, progress=False).snapshot
     config = replace(tiny, kimg=0.004, lr=0, transfer=str(first))
-    second = train(config, dataset, tmp_path / "second", CPU, progress=False).snapshot
+    second = train(config, TrainingData(dataset), tmp_path / "second", CPU, progress=False).snapshot
     said = capsys.readouterr().err
     assert f"From {first}: generator " in said
     assert "0 widened, 0 fresh; discriminator" in said

@@ -6,16 +6,19 @@ import csv
 import io
 import math
 import shlex
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_json, write_text
 from stylemix.training.config import TrainConfig
-from stylemix.training.sweep.plot import save_plot
-from stylemix.training.sweep.search import Plan, Trial
+from stylemix.training.sweep.search import Plan, Trial, study_of
 from stylemix.training.sweep.space import shown
 
 # Of a trial, not of the run that is started with what was found.
@@ -75,7 +78,7 @@ def write_report(
     best = by_figure(done)[0]
     if not math.isfinite(best.figure):
         return {}
-    save_plot(folder / "sweep.png", plan.space, done, best, _metric(done))
+    save_image(folder / "sweep.png", plot(plan, done), generated=False)
     words = [*command, *arguments(replace(plan.base, **best.values))]
     found: dict[str, Json] = {
         "trial": best.number,
@@ -86,6 +89,27 @@ def write_report(
     }
     write_json(folder / "best.json", found)
     return found
+
+
+def plot(plan: Plan, done: Sequence[Trial]) -> Image.Image:
+    """Optuna's plots, one above the other: the metric against trials and against each setting."""
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_optimization_history, plot_slice
+
+    pyplot.switch_backend("agg")  # the one that needs no screen
+    study, parts = study_of(plan, done), []
+    with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for everybody
+        warnings.simplefilter("ignore")  # the functions are marked as experimental
+        for draw in (plot_optimization_history, plot_slice):
+            draw(study, target_name=_metric(done))
+            pyplot.savefig(file := io.BytesIO(), format="png")
+            pyplot.close()
+            parts.append(Image.open(file))
+    width, height = max(part.width for part in parts), sum(part.height for part in parts)
+    page = Image.new("RGB", (width, height), "white")
+    page.paste(parts[0], (0, 0))
+    page.paste(parts[1], (0, parts[0].height))
+    return page
 
 
 def arguments(config: TrainConfig) -> list[str]:

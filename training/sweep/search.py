@@ -170,7 +170,7 @@ def propose(plan: Plan, done: Sequence[Trial], given: dict[str, Any]) -> dict[st
 
     A tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), after a random start.
     """
-    study = _study(plan, done)
+    study = study_of(plan, done)
     study.enqueue_trial(given)
     proposed = study.ask(_distributions(plan)).params
     return {v.name: given.get(v.name, v.tidy(proposed[v.name])) for v in plan.space}
@@ -180,7 +180,7 @@ def hopeless(
     plan: Plan, done: Sequence[Trial], trial: Trial, figures: Sequence[float | None]
 ) -> bool:
     """Whether the best of these figures is above the median of complete trials at this point."""
-    study = _study(plan, done)
+    study = study_of(plan, done)
     study.enqueue_trial(trial.values)
     asked = study.ask(_distributions(plan))
     for step, value in enumerate(figures):
@@ -197,10 +197,11 @@ def importance(plan: Plan, done: Sequence[Trial]) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is marked as experimental in some versions
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-        return optuna.importance.get_param_importances(_study(plan, done), evaluator=evaluator)
+        return optuna.importance.get_param_importances(study_of(plan, done), evaluator=evaluator)
 
 
-def _study(plan: Plan, done: Sequence[Trial]) -> optuna.Study:
+def study_of(plan: Plan, done: Sequence[Trial]) -> optuna.Study:
+    """The trials that are done as Optuna knows them, with the seed of the next one."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

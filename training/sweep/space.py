@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from stylemix.errors import StylemixError
-from stylemix.training.config import CHOICES, TrainConfig
-from stylemix.training.sections import SECTIONS
+from stylemix.training.config import TrainConfig
+from stylemix.training.settings import FILES, SETTINGS
 
 # Trials with different ones cannot be compared, or do not differ in what is learned.
 FIXED = {
     "resolution", "channels", "kimg", "batch_gpu", "seed", "conditional",
-    *SECTIONS["Files and figures"],
+    *(name for name, setting in SETTINGS.items() if setting.section == FILES),
 }  # fmt: skip
-KINDS = {field.name: str(field.type) for field in fields(TrainConfig)}
 FORMS = "LOW..HIGH, LOW..HIGH:log or VALUE,VALUE"
 SWITCH = {"on": True, "off": False}
 DIGITS = 3  # of a proposed number: more make no difference, and nobody wants to type them
@@ -35,7 +34,7 @@ class Vary:
     @property
     def whole(self) -> bool:
         """Whether the range is one of whole numbers."""
-        return not self.choices and KINDS[self.name].startswith("int")
+        return not self.choices and SETTINGS[self.name].kind is int
 
     def __contains__(self, value: Any) -> bool:
         """Whether the sweep can try this value."""
@@ -82,8 +81,8 @@ def parse_space(texts: Sequence[str], base: TrainConfig) -> tuple[Vary, ...]:
 def _parse(text: str, base: TrainConfig) -> Vary:
     written, equals, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
-    if name not in KINDS:
-        near = get_close_matches(name, [n for n in KINDS if n not in FIXED], 1)
+    if name not in SETTINGS:
+        near = get_close_matches(name, [n for n in SETTINGS if n not in FIXED], 1)
         hint = f"; did you mean {near[0]}?" if near else "; see 'stylemix train --help'"
         raise StylemixError(f"got --vary {text}; expected the name of a training option{hint}")
     if name in FIXED:
@@ -93,8 +92,8 @@ def _parse(text: str, base: TrainConfig) -> Vary:
         )
     if not equals or not values:
         raise StylemixError(f"got --vary {text}; expected {name}={FORMS}")
-    words = name in CHOICES or ("int" not in KINDS[name] and "float" not in KINDS[name])
-    vary = _range(name, values) if ".." in values and not words else _choices(name, values)
+    numbers = _kind(name) in (int, float)
+    vary = _range(name, values) if ".." in values and numbers else _choices(name, values)
     for value in vary.choices or (vary.low, vary.high):
         replace(base, **{name: value})  # refuses what the option itself would refuse
     return vary
@@ -120,17 +119,18 @@ def _choices(name: str, text: str) -> Vary:
     return Vary(name, choices=values)
 
 
+def _kind(name: str) -> type:
+    """What the text of a value becomes; choices are words."""
+    return str if SETTINGS[name].choices else SETTINGS[name].kind
+
+
 def _value(name: str, word: str) -> Any:
     """One value of a setting from its text."""
-    kind = KINDS[name]
+    kind = _kind(name)
     try:
-        if kind == "bool":
-            return SWITCH[word]
-        if name in CHOICES or ("int" not in kind and "float" not in kind):
-            return word
-        return int(word) if kind.startswith("int") else float(word)
+        return SWITCH[word] if kind is bool else kind(word)
     except (ValueError, KeyError):
-        expected = "on,off" if kind == "bool" else "whole numbers" if "int" in kind else "numbers"
+        expected = {bool: "on,off", int: "whole numbers"}.get(kind, "numbers")
         raise StylemixError(
             f"got {word!r} in --vary {name}; expected {expected}, as {FORMS}"
         ) from None

@@ -10,7 +10,7 @@ import torch
 from stylemix.errors import StylemixError
 from stylemix.io.journal import open_work
 from stylemix.training.loop import TrainResult
-from stylemix.training.sweep.report import table
+from stylemix.training.sweep.report import plot, table
 from stylemix.training.sweep.search import (
     WORK_FILE,
     WORSE,
@@ -70,6 +70,16 @@ def test_the_first_trial_is_what_was_given_where_it_is_in_the_space(whole):
     assert whole[0].values["lr"] == 0.001
     assert whole[0].values["mapping_layers"] == 2  # the automatic one
     assert whole[0].values["augment_pipe"] in ("blit", "bg")  # bgc is not in the space
+
+
+def test_the_plot_has_a_panel_for_each_setting(whole):
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
+    style = dict(pyplot.rcParams)
+    failed = replace(whole[0], number=len(whole), state="failed")
+    first, last = (plot(PLAN, done) for done in (whole[:1], [*whole, failed]))
+    assert first.size == last.size == (960, 960)  # 640 for the trials, 320 for a setting
+    assert first.tobytes() != last.tobytes()
+    assert (pyplot.rcParams, pyplot.get_fignums()) == (style, [])
 
 
 def test_what_decides_is_told(whole):

@@ -3,7 +3,8 @@
 import pytest
 
 from stylemix.errors import StylemixError
-from stylemix.training.sweep.space import FIXED, KINDS, Vary, parse_space
+from stylemix.training.settings import SETTINGS
+from stylemix.training.sweep.space import FIXED, Vary, parse_space
 from tests.support.toy_sweep import BASE
 
 
@@ -65,9 +66,9 @@ def test_an_option_is_varied_once():
 
 
 def test_every_option_can_be_varied_or_is_fixed():
-    assert FIXED.issubset(KINDS)
-    assert {"lr", "preset", "batch", "mirror", "transfer", "ada_target"} <= set(KINDS) - FIXED
-    for name in set(KINDS) - FIXED:
+    assert FIXED.issubset(SETTINGS)
+    assert {"lr", "preset", "batch", "mirror", "transfer", "ada_target"} <= set(SETTINGS) - FIXED
+    for name in set(SETTINGS) - FIXED:
         with pytest.raises(StylemixError, match="expected"):
             parse_space([f"{name}=<>..<>"], BASE)
 

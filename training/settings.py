@@ -1,0 +1,334 @@
+"""The settings of a run, each described once: type, default, help, and which values it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from stylemix.errors import StylemixError
+from stylemix.networks.config import ARCHITECTURES, HEADS, GeneratorConfig, network_size
+from stylemix.training.augment.pipe import PIPES
+from stylemix.training.losses import LOSSES
+from stylemix.training.presets import PRESETS
+from stylemix.training.schedules import parse_schedule
+
+# Sections of the help, in this order.
+RECIPE, DATA, NETWORKS, OPTIMISATION = "Recipe", "Data", "Networks", "Optimisation"
+START, AUGMENTATION, FILES = "Starting from a model", "Augmentation", "Files and metrics"
+SCHEDULE = "a number or KIMG:VALUE,KIMG:VALUE"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What there is to know of a setting beside its name and default.
+
+    Args:
+        section: heading in the help.
+        help: one sentence for the command line.
+        choices: the values it may have; empty for any.
+        limits: least and greatest number.
+        scheduled: may be a schedule, see `parse_schedule`.
+        may_change: may be given anew when a run is continued: how long, what is written, how the
+            work is split, and what the machine computes in.
+        kind: type of its values, None and schedules aside.
+    """
+
+    section: str
+    help: str
+    choices: tuple[Any, ...] = ()
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    scheduled: bool = False
+    may_change: bool = False
+    kind: type = str
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises StylemixError where a value is none of the choices or outside the limits."""
+        if self.choices and value not in self.choices:
+            expected = ", ".join(map(str, self.choices))
+            raise StylemixError(f"got {name} {value!r}; expected one of {expected}")
+        numbers: Iterable[float] = [value] if self.kind in (int, float) else []
+        if self.scheduled:
+            numbers = [number for _, number in parse_schedule(value, name).points]
+        low, high = self.limits
+        for number in numbers:
+            if not low <= number <= high or math.isnan(number):
+                raise StylemixError(f"got {name} {number}; expected a number from {low} to {high}")
+
+
+def setting(section: str, default: Any, help: str, **more: Any) -> Any:
+    """A field of `Settings`; `more` are further fields of `Setting`."""
+    return field(default=default, metadata={"setting": Setting(section, help, **more)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings; the command's options have the same names.
+
+    None stands for a value that the preset has, or that follows from the image size and the number
+    of processes; see `TrainConfig.resolve`.
+    """
+
+    # fmt: off
+    preset: str = setting(
+        RECIPE, "auto", "Recipe that the other options change, see the table in the "
+        "documentation.", choices=tuple(PRESETS),
+    )
+    resolution: int | str = setting(RECIPE, 64, "Side of the images in px, or WIDTHxHEIGHT.")
+    channels: int = setting(RECIPE, 3, "1 grey, 3 RGB, 4 RGB with alpha.", choices=(1, 3, 4))
+    kimg: float | None = setting(
+        RECIPE, None, "Thousands of real images to show in all. [default: preset, 25000]",
+        limits=(0, 10**7), may_change=True,
+    )
+    batch: int | None = setting(
+        RECIPE, None, "Images a step. [default: 4096 / resolution, at most 32 a process and 64 "
+        "in all]", limits=(2, 2**20),
+    )
+    batch_gpu: int | None = setting(
+        RECIPE, None, "Images that go through the networks at once; the rest of a step's "
+        "follow. [default: batch / processes]", limits=(1, 2**20), may_change=True,
+    )
+    seed: int = setting(RECIPE, 0, "Seed of weights, order and noise.", limits=(0, 2**32 - 1))
+    precision: str = setting(
+        RECIPE, "auto", "Precision of the features; auto is bf16 on CUDA and on processors that "
+        "compute in it, else fp32.", choices=("auto", "fp32", "bf16", "fp16"), may_change=True,
+    )
+    mirror: bool = setting(DATA, False, "Show every image flipped, too.")
+    conditional: bool = setting(DATA, False, "Use the labels of dataset.json.")
+    z_dim: int | None = setting(
+        NETWORKS, None, "Width of z. [default: preset, 512]", limits=(1, 8192),
+    )
+    w_dim: int | None = setting(
+        NETWORKS, None, "Width of w. [default: preset, 512]", limits=(1, 8192),
+    )
+    mapping_layers: int | None = setting(
+        NETWORKS, None, "Layers of the mapping network. [default: preset, 2]", limits=(1, 32),
+    )
+    channel_base: int | None = setting(
+        NETWORKS, None, "Channels times resolution. [default: 16384, from 512 px on 32768]",
+        limits=(4, 2**20),
+    )
+    d_channel_base: int | None = setting(
+        NETWORKS, None, "The same for the discriminator alone. [default: --channel-base]",
+        limits=(4, 2**20),
+    )
+    channel_max: int | None = setting(
+        NETWORKS, None, "Most channels of a layer. [default: preset, 512]", limits=(1, 8192),
+    )
+    channel_min: int = setting(
+        NETWORKS, 0, "Fewest channels of a layer: more for the finest blocks.", limits=(0, 8192),
+    )
+    head: str = setting(
+        NETWORKS, "rgb", "Last layer of the generator: colours, or the Haar subbands of a "
+        "image of twice the size of the finest block, which costs a third.", choices=HEADS,
+    )
+    d_head: str = setting(
+        NETWORKS, "rgb", "What the finest block of the discriminator takes: colours or Haar "
+        "subbands.", choices=HEADS,
+    )
+    d_fromrgb_at: str = setting(
+        NETWORKS, "auto", "Coarser blocks of the discriminator that take the reduced image, "
+        "too, such as 32,64, or none; auto: those where the model of --transfer began.",
+    )
+    g_architecture: str = setting(
+        NETWORKS, "skip", "How the generator makes colours.", choices=ARCHITECTURES,
+    )
+    d_architecture: str | None = setting(
+        NETWORKS, None, "How the discriminator takes colours. [default: preset, resnet]",
+        choices=ARCHITECTURES,
+    )
+    mbstd_group: int | None = setting(
+        NETWORKS, None, "Images that share a minibatch deviation. [default: 4, if they divide a "
+        "batch]", limits=(1, 2**20),
+    )
+    conv_clamp: float | None = setting(
+        NETWORKS, None, "Limit of the features, 0 for none. [default: 256 in half precision]",
+        limits=(0, 10**9),
+    )
+    noise: str | None = setting(
+        NETWORKS, None, "Noise in all layers, in the finest two or in none; the last two for a "
+        "generator that photos are projected into. [default: preset, random]",
+        choices=("random", "fine", "none"),
+    )
+    loss: str | None = setting(
+        OPTIMISATION, None, "What the networks play for. [default: preset, logistic]",
+        choices=tuple(LOSSES),
+    )
+    feature_weight: float = setting(
+        OPTIMISATION, 0, "Weight of a second discriminator, on frozen ImageNet features; 0 for "
+        "none. Metrics on MobileNetV2 flatter what it trained.", limits=(0, 10**6),
+    )
+    lr: float | str | None = setting(
+        OPTIMISATION, None, f"Learning rate: {SCHEDULE}. [default: .0025, at 1024 px .002]",
+        limits=(0, 1), scheduled=True,
+    )
+    d_lr: float | str | None = setting(
+        OPTIMISATION, None, "The same for the discriminator alone. [default: --lr]",
+        limits=(0, 1), scheduled=True,
+    )
+    beta2: float | str = setting(
+        OPTIMISATION, 0.99, f"Decay of Adam's second moment: {SCHEDULE}.",
+        limits=(0, 0.999999), scheduled=True,
+    )
+    r1_gamma: float | str | None = setting(
+        OPTIMISATION, None, f"Weight of R1: {SCHEDULE}. [default: .0002 * resolution^2 / batch]",
+        limits=(0, 10**9), scheduled=True,
+    )
+    r2_gamma: float | str | None = setting(
+        OPTIMISATION, None, "Weight of R2, the same on fakes. [default: 0; --r1-gamma for "
+        "relativistic]", limits=(0, 10**9), scheduled=True,
+    )
+    d_reg_interval: int = setting(
+        OPTIMISATION, 16, "Steps between R1 and R2 penalties, 0 for none.", limits=(0, 10**6),
+    )
+    path_length_weight: float | None = setting(
+        OPTIMISATION, None, "Weight of the path length penalty, 0 for none. [default: preset, 2]",
+        limits=(0, 10**9),
+    )
+    g_reg_interval: int = setting(
+        OPTIMISATION, 4, "Steps between path length penalties.", limits=(1, 10**6),
+    )
+    style_mixing: float | None = setting(
+        OPTIMISATION, None, "Probability of style mixing. [default: preset, .9]", limits=(0, 1),
+    )
+    ema_kimg: float | str | None = setting(
+        OPTIMISATION, None, f"Half-life of the generator average: {SCHEDULE}. [default: batch * "
+        "10 / 32]", limits=(0, 10**7), scheduled=True,
+    )
+    ema_rampup: float | None = setting(
+        OPTIMISATION, None, "Limit of that half-life as a part of the images seen, 0 for none. "
+        "[default: .05; 0 with --transfer]", limits=(0, 1000),
+    )
+    transfer: str | None = setting(
+        START, None, "Model file or name to start from; wider networks keep what it can do.",
+    )
+    freeze_d: int = setting(
+        START, 0, "Finest layers of the discriminator that stay as they are (Freeze-D).",
+        limits=(0, 1000),
+    )
+    transfer_lr: float | str = setting(
+        START, 1, "Part of the rate for weights that came with --transfer, 0 to hold them: "
+        f"{SCHEDULE}.", limits=(0, 1), scheduled=True,
+    )
+    augment: str = setting(
+        AUGMENTATION, "ada", "Adaptive, fixed or no augmentation.",
+        choices=("ada", "fixed", "none"),
+    )
+    augment_pipe: str = setting(AUGMENTATION, "bgc", "Which augmentations.", choices=tuple(PIPES))
+    augment_filter: str = setting(
+        AUGMENTATION, "sym6", "Resampling of the augmentations; bilinear is softer and faster.",
+        choices=("sym6", "bilinear"),
+    )
+    augment_p: float | str = setting(
+        AUGMENTATION, 0, f"Probability at the start; with --augment fixed all along: {SCHEDULE}.",
+        limits=(0, 1), scheduled=True,
+    )
+    ada_target: float = setting(
+        AUGMENTATION, 0.6, "Mean sign of the reals' scores that adaptive augmentation keeps.",
+        limits=(-1, 1),
+    )
+    ada_kimg: float | None = setting(
+        AUGMENTATION, None, "Thousands of images in which p can go from 0 to 1. [default: 500; "
+        "100 with --transfer]", limits=(0.001, 10**7),
+    )
+    tick_kimg: float = setting(
+        FILES, 4, "Thousands of images between lines of statistics.",
+        limits=(0.001, 10**7), may_change=True,
+    )
+    state_minutes: float = setting(
+        FILES, 3, "Minutes between states to continue from, written at a tick.",
+        limits=(0, 10**5), may_change=True,
+    )
+    snapshot_kimg: float = setting(
+        FILES, 200, "Thousands of images between snapshots.",
+        limits=(0.001, 10**7), may_change=True,
+    )
+    keep_snapshots: int = setting(
+        FILES, 0, "How many of the last snapshots are kept, 0 for all; the best one always is.",
+        limits=(0, 10**6), may_change=True,
+    )
+    metrics: str = setting(
+        FILES, "none", "Metrics of each snapshot, such as fd,kid,pr,dc,ppl; best by the first "
+        "one.", may_change=True,
+    )
+    metrics_data: str | None = setting(
+        FILES, None, "Images that the metrics compare with. [default: DATA]", may_change=True,
+    )
+    metrics_count: int | None = setting(
+        FILES, None, "Generated images for the metrics. [default: as many as real ones]",
+        limits=(2, 10**7), may_change=True,
+    )
+    early_stop: int = setting(
+        FILES, 0, "Snapshots without a better value after which the run ends, 0 for never.",
+        limits=(0, 10**6), may_change=True,
+    )
+    rollbacks: int = setting(
+        FILES, 3, "How often a run that goes wrong goes back, with half the rate.",
+        limits=(0, 1000), may_change=True,
+    )
+    tensorboard: bool = setting(FILES, False, "Write for TensorBoard, too.", may_change=True)
+    workers: int = setting(
+        FILES, 3, "Threads that read images ahead, in each process.",
+        limits=(1, 1024), may_change=True,
+    )
+    timeout: float = setting(
+        FILES, 600, "Seconds that a process waits for another one before it gives up.",
+        limits=(1, 10**6), may_change=True,
+    )
+    # fmt: on
+
+    def __post_init__(self) -> None:
+        height, width = self.size
+        one_side = width if width == height else f"{width}x{height}"
+        object.__setattr__(self, "resolution", one_side)  # 64, "64" and "64x64" are the same
+        for name, described in SETTINGS.items():
+            value = getattr(self, name)
+            if value is not None:
+                described.check(name, value)
+        if self.batch is not None and self.batch_gpu is not None and self.batch_gpu > self.batch:
+            raise StylemixError(
+                f"got batch_gpu {self.batch_gpu}; expected no more than the batch of {self.batch}"
+            )
+        if self.early_stop and self.metrics == "none":
+            raise StylemixError(
+                "got early_stop without metrics; expected one to stop by; add --metrics fd"
+            )
+        # Refuses sizes that no network has, and too few channels for them.
+        side, base = network_size(*self.size)
+        for channels, head in ((self.channel_base, self.head), (self.d_channel_base, self.d_head)):
+            finest = side // 2 if head == "haar" else side
+            GeneratorConfig(
+                finest, base=base, channel_base=channels or 32768, channel_min=self.channel_min
+            )
+        if self.d_head == "haar" and self.d_architecture == "skip":
+            raise StylemixError("got d_head haar with d_architecture skip; expected resnet or orig")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in px of `resolution`, which is a side or WIDTHxHEIGHT."""
+        try:
+            sides = [int(part) for part in str(self.resolution).lower().split("x")]
+            width, height = sides * 2 if len(sides) == 1 else sides
+        except ValueError:
+            raise StylemixError(
+                f"got resolution {self.resolution!r}; expected a side such as 64, or "
+                "WIDTHxHEIGHT such as 96x128"
+            ) from None
+        return height, width
+
+
+def _described() -> dict[str, Setting]:
+    """The settings by name, each with the type of its values."""
+    hints, found = get_type_hints(Settings), {}
+    for each in fields(Settings):
+        described: Setting = each.metadata["setting"]
+        kinds = set(get_args(hints[each.name]) or [hints[each.name]]) - {NoneType}
+        if described.scheduled:
+            kinds -= {str}
+        found[each.name] = replace(described, kind=str if str in kinds else kinds.pop())
+    return found
+
+
+SETTINGS = _described()
