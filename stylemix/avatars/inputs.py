@@ -18,8 +18,6 @@ StyleSource = Source | Style  # or a shipped style, a style file, a folder, a ge
 Several = list[Source] | tuple[Source, ...]
 Styles = StyleSource | Mapping[str, float] | list[StyleSource] | tuple[StyleSource, ...]
 OnError = Callable[[StylemixError], None]
-# What files say of themselves
-STYLE, LATENT, MODEL = "stylemix-style", "stylemix-latent", "stylemix-model"
 LATENT_ENDING = ".latent.safetensors"
 
 

@@ -20,9 +20,6 @@ from stylemix.avatars.derived_styles import (
     profile_style,
 )
 from stylemix.avatars.inputs import (
-    LATENT,
-    MODEL,
-    STYLE,
     OnError,
     Source,
     StyleArgument,
@@ -47,6 +44,7 @@ from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
+from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
 from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress
