@@ -5,7 +5,7 @@ them. So each drawing is cropped by its own eyes onto the template of the 64- an
 (fractions of the side: eyes at (.317, .302) and (.682, .302), mouth corners at y = .70).
 
 The parts come from DiceBear; what this recipe adds is a population: as many women as men, skin,
-hair and beards in lifelike proportions, soft backgrounds. Needs `pip install stylemix[avatars]`.
+hair and beards in lifelike proportions, soft backgrounds. Needs `pip install stylemix[recipes]`.
 
     python docs/recipes/cartoon_pictures.py --style toon-head --count 2500 --output toon-head.zip
 
@@ -289,7 +289,7 @@ class Illustrator:
             source = resources.files("dicebear_styles").joinpath(f"{name}.json")
             definition = json.loads(source.read_text("utf-8"))
         except ImportError as error:
-            message = f"got no {error.name}; expected it; do `pip install stylemix[avatars]`"
+            message = f"got no {error.name}; expected it; do `pip install stylemix[recipes]`"
             raise RecipeError(message) from None
         self.hand, meta = HANDS[name], definition["meta"]
         prepare(name, definition)

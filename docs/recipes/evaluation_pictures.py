@@ -3,7 +3,7 @@
     python docs/recipes/evaluation_pictures.py faces128-val.zip --output pictures
 
 The looks are photos from 200 on of the zip, graded; the hands are DiceBear's, which needs
-`pip install stylemix[avatars]`. Styles are learned from NAME-k1.zip and NAME-k8.zip and compared
+`pip install stylemix[recipes]`. Styles are learned from NAME-k1.zip and NAME-k8.zip and compared
 with NAME-held.zip. The first 40 photos become PEOPLE.zip, whom avatars are made of.
 """
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,6 +204,36 @@ def test_importing_everything_does_nothing(tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_is_imported_where_unix_has_no_modules_of_its_own():
+    names = [name for name in MODULES if not name.endswith("__main__")]
+    done = _python(
+        "import importlib, os\n"
+        "for name in ('fcntl', 'resource', 'pwd', 'grp', 'termios', 'pty'):\n"
+        "    sys.modules[name] = None\n"
+        "for name in ('getuid', 'geteuid', 'sched_getaffinity'):\n"
+        "    delattr(os, name)\n"
+        f"for name in {names}:\n"
+        "    importlib.import_module(name)\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_checkout_without_symbolic_links_works(tmp_path):
+    for part in PARTS:
+        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True, ignore=_no_assets)
+    for name in ("ops", "training", "tools"):
+        link = tmp_path / "stylemix" / name
+        link.unlink()
+        link.write_text(f"../{name}")  # what Git writes on Windows in place of a link
+    code = f"sys.path.insert(0, {str(tmp_path)!r})\nimport stylemix.tools.mix, stylemix\n"
+    done = _python(code + "print(stylemix.tools.mix.__file__)", cwd=tmp_path)
+    assert (done.stderr, done.stdout.strip()) == ("", str(tmp_path / "tools" / "mix.py"))
+
+
+def _no_assets(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name in {"assets", "__pycache__"}]
 
 
 @pytest.mark.parametrize("folder", ["ops", "training", "tools"])
