@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,12 +44,10 @@ def r1_penalty(real_logits: Tensor, reals: Tensor) -> Tensor:
     return grad.float().square().sum(dim=[1, 2, 3])
 
 
-def path_lengths(images: Tensor, ws: Tensor, noise: Tensor | None = None) -> Tensor:
+def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
     """Path lengths [N]: how much images [N, C, H, W] move along noise as ws [N, L, w_dim] do.
 
-    `noise` is a random image, by default drawn and scaled by 1 / sqrt(H * W).
+    `noise` is random images; divided by (H * W)^.5 they give lengths that no size changes.
     """
-    if noise is None:
-        noise = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
     (grad,) = torch.autograd.grad((images * noise).sum(), ws, create_graph=True)
     return grad.square().sum(dim=2).mean(dim=1).sqrt()

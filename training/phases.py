@@ -302,9 +302,10 @@ class Step:
 
         For a penalty in float32 and without the latter.
         """
-        torch.manual_seed(draws.key(f"{name} augment"))
         p = self.state.counters.augment_p
-        images = self.pipe(images, p, part=(part.start, part.total))
+        with torch.random.fork_rng(devices=[]):  # the pipe draws from the random state of the CPU
+            torch.default_generator.manual_seed(draws.key(f"{name} augment"))
+            images = self.pipe(images, p, part=(part.start, part.total))
         order = cells(len(part), self.config.mbstd_group).to(self.device)
         c = None if c is None else c[order]
         images = images[order]

@@ -58,18 +58,21 @@ class TrainState:
     @classmethod
     def create(cls, config: ResolvedConfig, c_dim: int, device: torch.device) -> TrainState:
         """Fresh networks and optimizers for a resolved config, seeded by config.seed."""
-        torch.manual_seed(config.seed)
-        generator = _placed(Generator(config.generator(c_dim)), device)
-        discriminator = _placed(Discriminator(config.discriminator(c_dim)), device)
+        features = None
+        with torch.random.fork_rng(devices=[]):  # weights come from the random state of the CPU
+            torch.default_generator.manual_seed(config.seed)
+            generator = _placed(Generator(config.generator(c_dim)), device)
+            discriminator = _placed(Discriminator(config.discriminator(c_dim)), device)
+            if config.feature_weight:
+                features = FeatureDiscriminator(config.size).to(device)
         ema = copy.deepcopy(generator).eval().requires_grad_(False)
         zeros = [torch.zeros([], device=device) for _ in SCALARS]
         state = cls(
             generator, discriminator, ema, _adam(generator), _adam(discriminator),
             zeros[0], zeros[1], zeros[2], zeros[3],
         )  # fmt: skip
-        if config.feature_weight:
-            state.feature_discriminator = FeatureDiscriminator(config.size).to(device)
-            heads = list(state.feature_discriminator.heads.parameters())
+        if features is not None:
+            state.feature_discriminator, heads = features, list(features.heads.parameters())
             state.d_optimizer.add_param_group({"params": heads, "kind": "features"})
         if config.augment != "none":
             state.counters.augment_p = config.value("augment_p", 0)

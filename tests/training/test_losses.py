@@ -75,7 +75,8 @@ def test_path_length_noise_does_not_depend_on_the_size():
         torch.manual_seed(0)
         ws = torch.ones([2000, 1, 1], requires_grad=True)
         images = ws[:, :, :, None] * torch.ones([1, 1, size, size])  # each pixel is w
-        lengths.append(path_lengths(images, ws).square().mean().item())
+        noise = torch.randn_like(images) / size
+        lengths.append(path_lengths(images, ws, noise).square().mean().item())
     assert lengths == pytest.approx([1, 1], rel=0.1)
 
 

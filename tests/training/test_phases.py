@@ -36,6 +36,13 @@ def _moved(network, before):
     return {name for name, value in network.named_parameters() if not value.equal(before[name])}
 
 
+def test_training_leaves_torchs_random_state_alone(start):
+    before = torch.random.get_rng_state()
+    step, data = start(augment="fixed", augment_p=0.5)
+    step(StepRandom(0, 0), data)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_phases_come_at_their_intervals(start, monkeypatch):
     calls = []
     step, data = start(style_mixing=0)
