@@ -13,7 +13,7 @@ from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.residual import blend_details
+from stylemix.inversion.residual import Residual
 from stylemix.styles.style import Style
 
 BATCH = 8  # pictures that are drawn at once, where they share a network
@@ -111,7 +111,7 @@ def between(mixer: Mixer, first: Keyframe, second: Keyframe, along: float) -> Ke
         person = Latent(
             torch.lerp(person.w, other.w.to(person.w), along),
             person.base,
-            detail=blend_details(mixer.generator.synthesis, person.detail, other.detail, along),
+            detail=Residual.lerp(person.detail, other.detail, along, mixer.generator.synthesis),
         )
     return Keyframe(person, {name: value for name, value in looks.items() if value})
 

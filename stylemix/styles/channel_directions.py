@@ -17,7 +17,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.attributes import readings
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import flatten_styles, map_latents, nest_styles
 from stylemix.styles.style import Style
 
 FACES = 512  # generated faces at which slopes are taken
@@ -35,7 +35,8 @@ Progress = Callable[[int, int], None]
 def channel_deviations(generator: Generator, seed: int = 0) -> dict[str, Tensor]:
     """Standard deviations of all channels over the model's faces: {"b4.conv1": [C], ...}."""
     z = torch.randn([LATENTS, generator.z_dim], generator=torch.Generator().manual_seed(seed))
-    parts = [generator.synthesis.styles(map_latents(generator, part)) for part in z.split(1000)]
+    ws = [map_latents(generator, part) for part in z.split(1000)]
+    parts = [flatten_styles(generator.synthesis.styles(part)) for part in ws]
     return {name: torch.cat([part[name] for part in parts]).std(dim=0) for name in parts[0]}
 
 
@@ -108,13 +109,13 @@ def _slopes(
         z = torch.randn([min(BATCH, samples - start), generator.z_dim], generator=draw)
         with torch.no_grad():
             styles = generator.synthesis.styles(map_latents(generator, z))
-        styles = {name: style.requires_grad_(True) for name, style in styles.items()}
+        leaves = [style.requires_grad_(True) for style in flatten_styles(styles).values()]
         images = generator.synthesis.from_styles(styles, noise_mode="const").clamp(-1, 1)
         read = readings(images, model.template)
         names = list(read)
         rows = []
         for value in read.values():
-            parts = torch.autograd.grad(value.sum(), list(styles.values()), retain_graph=True)
+            parts = torch.autograd.grad(value.sum(), leaves, retain_graph=True)
             rows.append(torch.cat(parts, dim=1))
         found.append(torch.stack(rows, dim=1).cpu())
         values.append(torch.stack(list(read.values()), dim=1).detach().cpu())
@@ -168,6 +169,6 @@ def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float
         ws = map_latents(generator, z, PSI)
         for sign in (1, -1):
             offset = {layer: sign * part for layer, part in move.items()}
-            images = generator.synthesis(ws, noise_mode="const", styles_offset=offset)
+            images = generator.synthesis(ws, noise_mode="const", styles_offset=nest_styles(offset))
             total += sign * float(readings(images.clamp(-1, 1), model.template)[name].sum()) / 2
     return total / CHECKED

@@ -66,13 +66,13 @@ def semantic_directions(
         layers: numbers of the w that are to react; None for all.
         count: how many.
     """
-    rows: list[Tensor] = []
-    index = 0
-    for block in generator.synthesis.blocks().values():
-        for offset, layer in enumerate(block.layers.values()):
-            if layers is None or index + offset in layers:
-                rows.append(layer.affine.weight)
-        index += len(block.layers) - 1
+    indices = generator.synthesis.w_indices()
+    rows: list[Tensor] = [
+        layer.affine.weight
+        for name, block in generator.synthesis.blocks().items()
+        for kind, layer in block.layers.items()
+        if layers is None or indices[name][kind] in layers
+    ]
     if not rows:
         raise StylemixError(
             f"got layers {list(layers or [])}; expected some of 0 to {generator.num_ws - 1}"

@@ -18,7 +18,7 @@ from stylemix.inversion.descent import Progress, descend
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import map_latents, nest_styles
 from stylemix.styles.style import Style
 from stylemix.training.adapt.look_loss import LARGEST, LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
@@ -113,7 +113,7 @@ class _Look:
         """The loss on some new faces."""
         settings = self.settings
         ws, plain = self._faces(settings.batch)
-        images = self.network(ws, noise_mode="const", styles_offset=self.offsets)
+        images = self.network(ws, noise_mode="const", styles_offset=nest_styles(self.offsets))
         loss = self.loss_of(images, plain) + same_face(self.model, images, plain, settings)
         size = torch.stack([value.square().mean() for value in self.offsets.values()]).sum()
         return loss + settings.size_weight * size
