@@ -14,6 +14,7 @@ from stylemix.avatars.render import render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import Residual
+from stylemix.networks.latents import mix
 from stylemix.styles.style import Style
 
 BATCH = 8  # pictures that are drawn at once, where they share a network
@@ -109,7 +110,7 @@ def between(mixer: Mixer, first: Keyframe, second: Keyframe, along: float) -> Ke
     person, other = first.person, second.person
     if other is not person and along:
         person = Latent(
-            torch.lerp(person.w, other.w.to(person.w), along),
+            mix(person.w, other.w, strength=along),
             person.base,
             detail=Residual.lerp(person.detail, other.detail, along, mixer.generator.synthesis),
         )

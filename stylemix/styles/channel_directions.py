@@ -17,16 +17,17 @@ from stylemix.errors import StylemixError
 from stylemix.faces.attributes import readings
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import flatten_styles, map_latents, nest_styles
+from stylemix.networks.latents import flatten_styles, nest_styles, sample_ws
 from stylemix.styles.style import Style
 
-FACES = 512  # generated faces at which slopes are taken
-CHECKED = 64  # further ones, on which the length is measured
-BATCH = 16
-FEW = 40  # channels that make a direction
-LATENTS = 4000  # for the spread of a channel
-PSI = 0.7  # truncation of the faces that the length is measured on, as commands draw seeds
-MOST_SCALE = 2.0  # a reading that saturates is not chased further
+FACES = 512  # generated faces at which slopes are measured
+SCALE_FACES = 64  # further ones, on which the length of a direction is measured
+BATCH = 16  # images generated at once
+CHANNELS = 40  # of a direction
+LATENTS = 4000  # for the standard deviation of a channel
+CHUNK = 1000  # latents mapped at once
+PSI = 0.7  # truncation of the faces that the length is measured on, as in commands
+MAX_SCALE = 2.0  # of a direction, for readings that saturate
 
 Progress = Callable[[int, int], None]
 
@@ -34,9 +35,9 @@ Progress = Callable[[int, int], None]
 @torch.no_grad()
 def channel_deviations(generator: Generator, seed: int = 0) -> dict[str, Tensor]:
     """Standard deviations of all channels over the model's faces: {"b4.conv1": [C], ...}."""
-    z = torch.randn([LATENTS, generator.z_dim], generator=torch.Generator().manual_seed(seed))
-    ws = [map_latents(generator, part) for part in z.split(1000)]
-    parts = [flatten_styles(generator.synthesis.styles(part)) for part in ws]
+    rng = torch.Generator().manual_seed(seed)
+    chunks = (sample_ws(generator, CHUNK, rng) for _ in range(0, LATENTS, CHUNK))
+    parts = [flatten_styles(generator.synthesis.styles(ws)) for ws in chunks]
     return {name: torch.cat([part[name] for part in parts]).std(dim=0) for name in parts[0]}
 
 
@@ -66,7 +67,7 @@ def reading_channels(
     model: Model,
     samples: int = FACES,
     seed: int = 0,
-    count: int = FEW,
+    count: int = CHANNELS,
     progress: Progress | None = None,
 ) -> dict[str, Style]:
     """For each of `readings` the style that moves it with few channels, and the others little.
@@ -89,7 +90,7 @@ def reading_channels(
     for k, name in enumerate(names):
         move = _split(_few(slopes, k, count), deviations)
         moved = _moved(model, move, name, seed) / float(spread[k].clamp(min=1e-9))
-        scale = min(1 / max(moved, 1e-9), MOST_SCALE)
+        scale = min(1 / max(moved, 1e-9), MAX_SCALE)
         offsets = {layer: scale * part.cpu() for layer, part in move.items() if bool(part.any())}
         title = f"{name}-channels"
         out[title] = Style(
@@ -102,13 +103,13 @@ def _slopes(
     model: Model, deviations: dict[str, Tensor], samples: int, seed: int, progress: Progress | None
 ) -> tuple[list[str], Tensor, Tensor]:
     """Names; slopes [K, C] of readings along channels, both in deviations; deviations [K]."""
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     generator, names = model.generator, list[str]()
     found, values = [], []
     for start in range(0, samples, BATCH):
-        z = torch.randn([min(BATCH, samples - start), generator.z_dim], generator=draw)
         with torch.no_grad():
-            styles = generator.synthesis.styles(map_latents(generator, z))
+            ws = sample_ws(generator, min(BATCH, samples - start), rng)
+            styles = generator.synthesis.styles(ws)
         leaves = [style.requires_grad_(True) for style in flatten_styles(styles).values()]
         images = generator.synthesis.from_styles(styles, noise_mode="const").clamp(-1, 1)
         read = readings(images, model.template)
@@ -120,7 +121,7 @@ def _slopes(
         found.append(torch.stack(rows, dim=1).cpu())
         values.append(torch.stack(list(read.values()), dim=1).detach().cpu())
         if progress is not None:
-            progress(start + len(z), samples)
+            progress(start + len(ws), samples)
     spread = torch.cat(values).std(dim=0)
     scale = torch.cat(list(deviations.values())).cpu() / spread.clamp(min=1e-9)[:, None]
     return names, _typical(torch.cat(found).nan_to_num(0, 0, 0) * scale), spread
@@ -162,13 +163,12 @@ def _split(move: Tensor, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float:
     """Half of what a reading differs between plus and minus the move, a mean over faces."""
-    generator, draw = model.generator, torch.Generator().manual_seed(seed + 1)
+    generator, rng = model.generator, torch.Generator().manual_seed(seed + 1)
     total = 0.0
-    for _ in range(0, CHECKED, BATCH):
-        z = torch.randn([BATCH, generator.z_dim], generator=draw)
-        ws = map_latents(generator, z, PSI)
+    for _ in range(0, SCALE_FACES, BATCH):
+        ws = sample_ws(generator, BATCH, rng, PSI)
         for sign in (1, -1):
             offset = {layer: sign * part for layer, part in move.items()}
             images = generator.synthesis(ws, noise_mode="const", styles_offset=nest_styles(offset))
             total += sign * float(readings(images.clamp(-1, 1), model.template)[name].sum()) / 2
-    return total / CHECKED
+    return total / SCALE_FACES

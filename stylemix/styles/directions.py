@@ -18,13 +18,15 @@ from stylemix.faces.attributes import readings
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.styles.style import Style
 
 SAMPLES = 4000  # generated faces that the readings are learned from
-BATCH = 32
-SMOOTHING = 0.1  # of the regression, in parts of the mean variance of w
-LEAST = 0.1  # a resolution's part in a direction, below which it is left out
+COMPONENT_SAMPLES = 10_000  # latents of the principal components
+BATCH = 32  # images generated at once
+CHUNK = 1000  # latents mapped at once
+RIDGE = 0.1  # of the regression, times the mean variance of w
+MIN_SHARE = 0.1  # of a resolution in a direction, below which it is left out
 
 Progress = Callable[[int, int], None]
 
@@ -94,7 +96,7 @@ def semantic_directions(
 @torch.no_grad()
 def principal_directions(generator: Generator, count: int = 10) -> list[Direction]:
     """GANSpace: principal components of mapped latents; strength 1 is one standard deviation."""
-    w = _mapped(generator, 10_000).double().cpu()
+    w = _mapped(generator, COMPONENT_SAMPLES).double().cpu()
     values, vectors = torch.linalg.eigh(torch.cov(w.t()))
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)[:, :count]
     everywhere = torch.ones([generator.num_ws, 1])
@@ -128,7 +130,7 @@ def read_directions(
     centred = (w - w[:kept].mean(dim=0)).flatten(1)
     y = (y - y[:kept].mean(dim=0)) / y[:kept].std(dim=0)
     spread = torch.cov(centred[:kept].t())
-    ridge = SMOOTHING * spread.diagonal().mean() * torch.eye(len(spread)).double()
+    ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread)).double()
     across = centred[:kept].t() @ y[:kept] / (kept - 1)
     slopes = torch.linalg.solve(spread + ridge, across).t()  # B [K, G * w_dim]
     error = (y[kept:] - centred[kept:] @ slopes.t()).square().mean(dim=0)
@@ -138,7 +140,7 @@ def read_directions(
     for k, name in enumerate(names):
         everything = list(range(len(groups)))
         _, shares = _likeliest(spread, slopes, k, everything, w.shape[2])
-        parts = [g for g in everything if shares[g] >= LEAST]
+        parts = [g for g in everything if shares[g] >= MIN_SHARE]
         d, _ = _likeliest(spread, slopes, k, parts, w.shape[2])
         shift = torch.zeros([model.generator.num_ws, w.shape[2]])
         for g, row in zip(parts, d, strict=True):
@@ -170,12 +172,11 @@ def _sample_readings(
     """Names; latents [N, G, w_dim], one for each resolution; readings [N, K]; in float64."""
     generator = model.generator
     groups = _groups(generator)
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     latents, values, names = [], [], []
     for start in range(0, samples, BATCH):
         count = min(BATCH, samples - start)
-        z = torch.randn([count * len(groups), generator.z_dim], generator=draw)
-        w = map_latents(generator, z)[:, 0].unflatten(0, (count, len(groups)))
+        w = sample_ws(generator, count * len(groups), rng)[:, 0].unflatten(0, (count, -1))
         ws = torch.cat([w[:, [g] * len(rows)] for g, rows in enumerate(groups)], dim=1)
         images = generator.synthesis(ws, noise_mode="const").clamp(-1, 1)
         found = readings(images, model.template)
@@ -194,7 +195,6 @@ def _groups(generator: Generator) -> list[list[int]]:
 
 
 def _mapped(generator: Generator, count: int) -> Tensor:
-    """Mapped latents [count, w_dim], from a fixed seed."""
-    draw = torch.Generator().manual_seed(0)
-    z = torch.randn([count, generator.z_dim], generator=draw)
-    return torch.cat([map_latents(generator, part)[:, 0] for part in z.split(1000)])
+    """Mapped latents w [count, w_dim] of a fixed seed, for a multiple of `CHUNK`."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.cat([sample_ws(generator, CHUNK, rng)[:, 0] for _ in range(0, count, CHUNK)])

@@ -21,7 +21,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import map_latents, mix
 from stylemix.styles.style import Style
 from stylemix.training.adapt.regularizers import (
     distance_difference,
@@ -104,7 +104,7 @@ class Transfer:
         ws = map_latents(self.base, torch.randn([count, self.base.z_dim]), self.settings.psi)
         if torch.rand([]) < MIXING:
             cutoff = int(torch.randint(1, ws.shape[1], []))
-            ws = torch.cat([ws[:, :cutoff], ws[:, cutoff:].roll(1, dims=0)], dim=1)
+            ws = mix(ws, ws.roll(1, dims=0), range(cutoff, ws.shape[1]))
         return ws
 
     def step(self, index: int, reals: Tensor) -> tuple[float, float]:

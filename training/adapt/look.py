@@ -18,7 +18,7 @@ from stylemix.inversion.descent import Progress, descend
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
-from stylemix.networks.latents import map_latents, nest_styles
+from stylemix.networks.latents import nest_styles, sample_ws
 from stylemix.styles.style import Style
 from stylemix.training.adapt.look_loss import LARGEST, LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
@@ -81,7 +81,7 @@ class _Look:
     def __init__(self, model: Model, pictures: Tensor, settings: LookSettings) -> None:
         self.model, self.settings = model, settings
         generator = model.generator
-        self.draw = torch.Generator().manual_seed(settings.seed)
+        self.rng = torch.Generator().manual_seed(settings.seed)
         self.is_grey = float((pictures - pictures.mean(dim=1, keepdim=True)).abs().mean()) < GREY
         meter = None
         if model.discriminator is not None and settings.critic_weight > 0:
@@ -100,8 +100,7 @@ class _Look:
 
     @torch.no_grad()
     def _faces(self, count: int) -> tuple[Tensor, Tensor]:
-        z = torch.randn([count, self.model.generator.z_dim], generator=self.draw)
-        ws = map_latents(self.model.generator, z, self.settings.psi)
+        ws = sample_ws(self.model.generator, count, self.rng, self.settings.psi)
         return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
     def _usual(self) -> Iterator[Tensor]:
