@@ -195,7 +195,7 @@ class _Bench:
 
     def _look(self, item: StyleArgument, pictures: dict[str, Tensor]) -> Tensor:
         style = self.mixer.styles[item.what]
-        device = self.model.generator.mapping.w_avg.device
+        device = self.model.generator.device
         if item.name in pictures:
             return self.meter.look(pictures[item.name].to(device))
         if isinstance(style, Style) and style.statistics is not None:
@@ -210,7 +210,7 @@ class _Bench:
         self, portraits: list[AlignedPhoto], latents: list[Latent]
     ) -> tuple[Record, list[list[Tensor]]]:
         """Figures, and for each photo what is shown: photo, reconstruction and avatars."""
-        device = self.model.generator.mapping.w_avg.device
+        device = self.model.generator.device
         photos = torch.stack([portrait.image for portrait in portraits]).to(device)
         plain = self._show(latents, [[]] * len(latents))
         styled = torch.stack([self._styled(latents, item) for item in self.wanted])

@@ -50,7 +50,7 @@ def generate(
     noise_mode: str = "const",
 ) -> Tensor:
     """Images [N, C, H, W] in [-1, 1] of seeds; each depends on its own seed alone."""
-    device = generator.mapping.w_avg.device
+    device = generator.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
     ws = generator.mapping(z, _classes(generator, label, len(seeds)), truncation_psi=psi)
     if noise_mode != "random":
@@ -72,7 +72,7 @@ def _classes(generator: Generator, label: int | None, count: int) -> Tensor | No
         raise StylemixError(
             f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; use --class"
         )
-    c = torch.zeros([count, generator.c_dim], device=generator.mapping.w_avg.device)
+    c = torch.zeros([count, generator.c_dim], device=generator.device)
     c[:, label] = 1
     return c
 

@@ -47,7 +47,7 @@ def profile_style(generator: Generator, base: str, others: Tensor, factor: Tenso
 
 def look_factor(generator: Generator) -> Tensor:
     """[L, 1]: pose and shape stay (coarse), features move a little (middle), the look is taken."""
-    factor = torch.zeros([generator.num_ws, 1], device=generator.mapping.w_avg.device)
+    factor = torch.zeros([generator.num_ws, 1], device=generator.device)
     for band, layers in bands(generator.img_resolution).items():
         factor[list(layers)] = LOOK[band]
     return factor

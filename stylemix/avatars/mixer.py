@@ -71,7 +71,7 @@ class Mixer:
     ) -> None:
         self.model, self.layers, self.face, self.shares = model, layers, face, shares
         self.base, self.generator = model.fingerprint, model.generator
-        self.device = model.generator.mapping.w_avg.device
+        self.device = model.generator.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
         self.people: dict[str, Latent] = {}

@@ -101,7 +101,7 @@ def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
         raise StylemixError(
             f"{file}: got a damaged encoder; expected one for this model; copy it again"
         ) from error
-    return encoder.eval().requires_grad_(False).to(generator.mapping.w_avg.device)
+    return encoder.eval().requires_grad_(False).to(generator.device)
 
 
 def _sizes(model: Model) -> dict[str, object]:
@@ -124,7 +124,7 @@ _LOADED: dict[tuple[str, str], Encoder] = {}
 
 
 def _cached(path: Path, model: Model) -> Encoder:
-    key = (model.fingerprint, str(model.generator.mapping.w_avg.device))
+    key = (model.fingerprint, str(model.generator.device))
     if key not in _LOADED:
         _LOADED[key] = load_encoder(path, model)
     return _LOADED[key]

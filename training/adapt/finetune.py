@@ -91,7 +91,7 @@ class Transfer:
         self.g_adam = torch.optim.Adam(self.learned.values(), lr=settings.lr, betas=betas)
         self.d_adam = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr, betas=betas)
         self.pipe = replace(PIPES["bgc"], sharp=False)
-        self.device = model.generator.mapping.w_avg.device
+        self.device = model.generator.device
 
     def _score(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         d = self.discriminator

@@ -46,7 +46,7 @@ def learn_paired(
             "another --model, or --method look"
         )
     generator = model.generator
-    pictures = pictures.to(generator.mapping.w_avg)
+    pictures = pictures.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
     parts = [project(model, part, settings).ws for part in pictures.split(8)]
     inverted = torch.cat(parts)

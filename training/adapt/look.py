@@ -50,7 +50,7 @@ def learn_look(
             f"got a model of {model.generator.img_channels} channels; expected one of colour "
             "pictures; use another --model"
         )
-    pictures = pictures.to(model.generator.mapping.w_avg)
+    pictures = pictures.to(model.generator.device, model.generator.dtype)
     learn_from, held = pictures, pictures[:0]
     if settings.held_out and len(pictures) >= ENOUGH_TO_HOLD_OUT:
         aside = torch.arange(len(pictures)) % 4 == 3
