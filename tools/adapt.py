@@ -152,9 +152,7 @@ def adapt_command(
         style = choose_layers(base, style, pictures)
     style.strength = strength
     scores = score_style(base, style, pictures)
-    style.statistics = StyleMeter(base).look(
-        pictures.to(base.generator.device, base.generator.dtype)
-    )
+    style.statistics = StyleMeter(base).look(pictures.to(base.generator.device))
     count = len(dataset) - len(dataset.broken)
     style.info = {"name": name or output.stem, "method": choice.method, "pictures": count}
     style.info |= {"licence": licence, "credit": credit, "consent": consent, "seed": seed}

@@ -1,9 +1,9 @@
-"""Directions in style space: one channel of one layer, or the few channels that a reading obeys.
+"""Directions in style space: one channel of one layer, or the few channels that control a reading.
 
-StyleSpace (arXiv 2011.12799): the numbers that scale the features of a layer move a picture more
-locally than w does, since a w reaches all of a layer's channels at once. Which channels a reading
-obeys is told by its slope along them, not by whether they go together in generated faces: channels
-of a layer share a w, so that most which go with a smile do not make it.
+StyleSpace (arXiv 2011.12799): the values that scale the features of a layer change an image more
+locally than w does, since a w reaches all of a layer's channels at once. Channels are chosen by the
+gradient of a reading, not by correlation in generated faces: channels of a layer share a w, so that
+most of those that correlate with a smile do not cause it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Without labels: SeFa (arXiv 2007.06600), what the style layers react to most, and principal
 components of mapped latents (GANSpace, arXiv 2004.02546). With labels: what the networks of
-`face_readings` see in generated faces, each reading's direction leaving the others as they are.
+`faces.attributes` see in generated faces, each reading's direction leaving the others as they are.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Direction:
-    """A way to move every w.
+    """A direction in W+.
 
     Attributes:
         name: what changes.
-        shift: the way [L, w_dim] that strength 1 goes.
+        shift: the move [L, w_dim] of strength 1.
         explained: for readings, the part of their variance that w tells linearly, on faces set
             aside; for principal components, their part of the variance of w; for SeFa, the part of
             the reaction of the layers.
@@ -48,7 +48,7 @@ class Direction:
     explained: float
 
     def style(self, model: Model) -> Style:
-        """A style that goes this way, so that it can be saved and mixed."""
+        """The direction as a style, so that it can be saved and mixed."""
         info: dict[str, Json] = {"name": self.name, "method": "direction"}
         info["explained"] = round(self.explained, 4)
         return Style(model.fingerprint, shift=self.shift.cpu(), info=info)
@@ -58,10 +58,10 @@ class Direction:
 def semantic_directions(
     generator: Generator, layers: Sequence[int] | None = None, count: int = 10
 ) -> list[Direction]:
-    """SeFa: the ways of w to which the style layers react most, strongest first.
+    """SeFa: the directions in w to which the style layers react most, strongest first.
 
     Eigenvectors of the affine layers' weights, each row brought to the same length. The sign of a
-    way means nothing; strength 1 is one standard deviation of mapped w along it.
+    direction is arbitrary; strength 1 is one standard deviation of mapped w along it.
 
     Args:
         generator: its affine layers are looked at, colours included.
@@ -114,10 +114,10 @@ def read_directions(
     """Directions of all `readings`, each in the resolutions that decide it.
 
     Faces are generated from latents that are new at each resolution, so that a linear regression B
-    of the readings on all of them tells which resolution does what. The direction of reading k is
+    of the readings on all of them separates the resolutions. The direction of reading k is
     the most likely d (shortest after whitening) with B d = e_k: it moves that reading, and not what
     the data merely have together with it. Resolutions with a small part in it are then left out,
-    and it is solved again. Strength 1 is one standard deviation of the latents in its way.
+    and it is solved again. Strength 1 is one standard deviation of the latents along it.
 
     Args:
         model: with a face template.
@@ -126,15 +126,15 @@ def read_directions(
         progress: called with (done, samples).
     """
     names, w, y = _sample_readings(model, samples, seed, progress)
-    kept = len(w) - max(len(w) // 10, 1)
-    centred = (w - w[:kept].mean(dim=0)).flatten(1)
-    y = (y - y[:kept].mean(dim=0)) / y[:kept].std(dim=0)
-    spread = torch.cov(centred[:kept].t())
+    fitted = len(w) - max(len(w) // 10, 1)
+    centred = (w - w[:fitted].mean(dim=0)).flatten(1)
+    y = (y - y[:fitted].mean(dim=0)) / y[:fitted].std(dim=0)
+    spread = torch.cov(centred[:fitted].t())
     ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread)).double()
-    across = centred[:kept].t() @ y[:kept] / (kept - 1)
+    across = centred[:fitted].t() @ y[:fitted] / (fitted - 1)
     slopes = torch.linalg.solve(spread + ridge, across).t()  # B [K, G * w_dim]
-    error = (y[kept:] - centred[kept:] @ slopes.t()).square().mean(dim=0)
-    explained = 1 - error / y[kept:].square().mean(dim=0)
+    error = (y[fitted:] - centred[fitted:] @ slopes.t()).square().mean(dim=0)
+    explained = 1 - error / y[fitted:].square().mean(dim=0)
     groups = _groups(model.generator)
     out = []
     for k, name in enumerate(names):

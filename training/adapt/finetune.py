@@ -21,7 +21,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents, mix
+from stylemix.networks.latents import mix, sample_ws
 from stylemix.styles.style import Style
 from stylemix.training.adapt.regularizers import (
     distance_difference,
@@ -101,7 +101,7 @@ class Transfer:
 
     def _latents(self, count: int) -> Tensor:
         """Latents [N, L, w_dim]; half of the batches are mixed, as photos differ by layer."""
-        ws = map_latents(self.base, torch.randn([count, self.base.z_dim]), self.settings.psi)
+        ws = sample_ws(self.base, count, torch.default_generator, self.settings.psi)
         if torch.rand([]) < MIXING:
             cutoff = int(torch.randint(1, ws.shape[1], []))
             ws = mix(ws, ws.roll(1, dims=0), range(cutoff, ws.shape[1]))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.derived_styles import (
-    LOOK,
+    LOOK_FACTORS,
     blend_style,
     generator_style,
     look_factor,
@@ -237,10 +237,10 @@ def test_what_a_photo_changed_of_the_weights_is_pulled_as_its_latent_is(model, w
 
 def test_a_look_keeps_the_pose(model, ws):
     factor = look_factor(model.generator)[:, 0].tolist()
-    assert factor == pytest.approx([0, 0, 0] + 4 * [LOOK["middle"]] + [1, 1, 1])
+    assert factor == pytest.approx([0, 0, 0] + 4 * [LOOK_FACTORS["middle"]] + [1, 1, 1])
     shift = blend_style("base", ws[0], ws[1], look_factor(model.generator)).shift
     assert torch.equal(shift[:3], torch.zeros([3, 16]))
-    assert torch.allclose(shift[3:7], LOOK["middle"] * (ws[1] - ws[0])[3:7])
+    assert torch.allclose(shift[3:7], LOOK_FACTORS["middle"] * (ws[1] - ws[0])[3:7])
     assert torch.allclose(shift[7:], (ws[1] - ws[0])[7:])
 
 

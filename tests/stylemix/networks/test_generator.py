@@ -241,6 +241,11 @@ def test_features(small):
     assert all(torch.allclose(a[1:], b, atol=1e-4) for a, b in zip(maps, one, strict=True))
 
 
+def test_device_and_dtype_are_those_of_the_weights(small):
+    assert (small.G.device, small.G.dtype) == (torch.device("cpu"), torch.float32)
+    assert Generator(small.G.config).double().dtype == torch.float64
+
+
 def test_labels_matter():
     golden = Golden("cond_32_skip_resnet_clamp")
     images, c = golden["out.image_noise_const"], golden.c
