@@ -279,18 +279,6 @@ class SynthesisNetwork(nn.Module):
             state = block(x.to(own), img, styles[name], noise_mode, override)
         return state
 
-    def from_styles(
-        self,
-        styles: Styles,
-        noise_mode: str | Tensor = "random",
-        dtype: torch.dtype | None = None,
-        override: FeatureOverride | None = None,
-    ) -> Tensor:
-        """Renders style vectors to images, as `forward` does."""
-        _, images = self.run(styles, noise_mode, dtype, override)
-        assert images is not None  # the last block always has a torgb
-        return images
-
     def forward(
         self,
         ws: Tensor,
@@ -309,7 +297,9 @@ class SynthesisNetwork(nn.Module):
             dtype: precision of the features; None for that of the weights.
             override: features of a photo, where the generator cannot draw what it shows.
         """
-        return self.from_styles(self.styles(ws, styles_offset), noise_mode, dtype, override)
+        _, images = self.run(self.styles(ws, styles_offset), noise_mode, dtype, override)
+        assert images is not None  # the last block always has a torgb
+        return images
 
 
 class Generator(nn.Module):

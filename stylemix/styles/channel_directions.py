@@ -111,8 +111,9 @@ def _slopes(
             ws = sample_ws(generator, min(BATCH, samples - start), rng)
             styles = generator.synthesis.styles(ws)
         leaves = [style.requires_grad_(True) for style in flatten_styles(styles).values()]
-        images = generator.synthesis.from_styles(styles, noise_mode="const").clamp(-1, 1)
-        read = readings(images, model.template)
+        _, images = generator.synthesis.run(styles, noise_mode="const")
+        assert images is not None
+        read = readings(images.clamp(-1, 1), model.template)
         names = list(read)
         rows = []
         for value in read.values():

@@ -160,13 +160,13 @@ def test_style_space(golden):
     G, ws = golden.G.synthesis, golden["out.w"][:2]
     image = G(ws, noise_mode="const")
     styles = flatten_styles(G.styles(ws))
-    assert torch.equal(G.from_styles(nest_styles(styles), noise_mode="const"), image)
+    assert torch.equal(G.run(nest_styles(styles), noise_mode="const")[1], image)
     zero = nest_styles({name: torch.zeros(style.shape[1]) for name, style in styles.items()})
     assert torch.equal(G(ws, noise_mode="const", styles_offset=zero), image)
     for name, style in list(styles.items())[::4]:
         offset = torch.linspace(-1, 1, style.shape[1])
         moved = nest_styles({**styles, name: style + offset})
-        expected = G.from_styles(moved, noise_mode="const")
+        expected = G.run(moved, noise_mode="const")[1]
         nested = nest_styles({name: offset})
         assert torch.equal(G(ws, noise_mode="const", styles_offset=nested), expected)
         assert not torch.equal(expected, image)
