@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from stylemix.networks.latents import mix
 from stylemix.training import log
 from stylemix.training.augment.pipe import PIPES
 from stylemix.training.config import ResolvedConfig
@@ -273,7 +274,7 @@ class Step:
         cutoff = draws.cutoff(f"{name} mix", self.config.style_mixing, ws.shape[1])
         if cutoff is not None:
             other = mapping(draws.normal(f"{name} z2", part, width).to(self.device), c)
-            ws = torch.cat([ws[:, :cutoff], other[:, cutoff:]], dim=1)
+            ws = mix(ws, other, range(cutoff, ws.shape[1]))
         return ws
 
     def _fakes(

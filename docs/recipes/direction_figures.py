@@ -18,7 +18,7 @@ from stylemix.faces.attributes import readings
 from stylemix.faces.recognition import SAME_PERSON, load_identity_network, make_chips
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import sample_ws
 from stylemix.styles.named_directions import READINGS, named_directions
 from stylemix.styles.style import Style
 
@@ -35,12 +35,6 @@ def draw(model: Model, ws: Tensor, style: Style | None = None, strength: float =
 def read(model: Model, images: Tensor) -> Tensor:
     """Readings [N, K]."""
     return torch.stack(list(readings(images, model.template).values()), dim=1)
-
-
-def latents(model: Model, seed: int, count: int, psi: float) -> Tensor:
-    """Latents [count, L, w_dim]."""
-    z = torch.randn([count, model.generator.z_dim], generator=torch.Generator().manual_seed(seed))
-    return map_latents(model.generator, z, psi)
 
 
 def equal_strength(model: Model, ws: Tensor, style: Style, k: int, spread: Tensor) -> float:
@@ -61,8 +55,8 @@ def main(model: str) -> None:
     """Print a table."""
     base = load_model(model)
     network = load_identity_network()
-    spread = read(base, draw(base, latents(base, 1, 512, 1.0))).std(dim=0)
-    first, second = (latents(base, seed, FACES, PSI) for seed in (100, 200))
+    spread = read(base, draw(base, sample_ws(base.generator, 512, 1))).std(dim=0)
+    first, second = (sample_ws(base.generator, FACES, seed, PSI) for seed in (100, 200))
     plain = draw(base, second)
     before, person = read(base, plain), network(make_chips(plain, base.template))
     click.echo("| direction | strength | reading | others | identity | picture |")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import load_model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import sample_ws
 from stylemix.training.data.dataset import ImageDataset
 
 BATCH = 32
@@ -43,10 +43,9 @@ def main(model: Path, data: Path, held_out: Path, count: int) -> None:
             yield pictures.batch(range(start, start + BATCH))[0].float() / 127.5 - 1
 
     def fakes() -> Iterator[Tensor]:
-        draw = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
         for _ in range(count // BATCH):
-            z = torch.randn([BATCH, generator.z_dim], generator=draw)
-            yield generator.synthesis(map_latents(generator, z), noise_mode="const")
+            yield generator.synthesis(sample_ws(generator, BATCH, rng), noise_mode="const")
 
     for name, parts in (("seen", photos(data)), ("unseen", photos(held_out)), ("fakes", fakes())):
         scores = torch.cat([critic(part, None).flatten() for part in parts])

@@ -27,7 +27,7 @@ from stylemix.inversion.encoder import Encoder, save_encoder
 from stylemix.inversion.prior import latent_prior
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import sample_ws
 from stylemix.training.data.dataset import ImageDataset
 
 PIXELS, FEATURES = 10.0, 1.0
@@ -40,8 +40,7 @@ def build(model: Model) -> Encoder:
     encoder = Encoder(model.discriminator.config, model.generator.num_ws, model.generator.w_dim)
     weights = {k: v for k, v in model.discriminator.state_dict().items() if not k.startswith("b4.")}
     encoder.trunk.load_state_dict(weights)
-    draw = torch.Generator().manual_seed(1)
-    w = map_latents(model.generator, torch.randn([4000, model.generator.z_dim], generator=draw))
+    w = sample_ws(model.generator, 4000, seed=1)
     encoder.mean.copy_(w[:, 0].mean(dim=0))
     encoder.scale.copy_(w[:, 0].std(dim=0))
     return encoder

@@ -15,7 +15,8 @@ from stylemix.avatars.render import render
 from stylemix.errors import StylemixError, check_range
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.residual import blend_details
+from stylemix.inversion.residual import Residual
+from stylemix.networks.latents import mix
 from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import check_strength
 
@@ -171,9 +172,9 @@ def between(mixer: Mixer, first: Keyframe, second: Keyframe, t: float) -> Keyfra
     person, other = first.person, second.person
     if other is not person and t:
         person = Latent(
-            torch.lerp(person.w, other.w.to(person.w), t),
+            mix(person.w, other.w, strength=t),
             person.base,
-            detail=blend_details(mixer.generator.synthesis, person.detail, other.detail, t),
+            detail=Residual.lerp(person.detail, other.detail, t, mixer.generator.synthesis),
         )
     return Keyframe(person, {style: value for style, value in strengths.items() if value})
 

@@ -95,7 +95,7 @@ def draw_avatar(
     """
     finish = finish or AvatarOptions()
     finish.check(model)
-    ws = person.w[None].to(model.generator.mapping.w_avg)
+    ws = person.w[None].to(model.generator.device, model.generator.dtype)
     plain = render(model.generator, ws, (), person.detail)
     amount = finish.keep_color
     face, skin = (

@@ -11,22 +11,22 @@ from stylemix.networks.generator import Generator
 from stylemix.networks.latents import bands
 from stylemix.styles.style import Style
 
-# How far each band of a person's latent goes towards that of another picture, unless told.
-LOOK = {"coarse": 0.0, "middle": 0.35, "fine": 1.0}
-RELATED = 1.0  # relative distance of weights above which two generators share no training
+# How far each band of a person's latent moves towards that of another image, by default.
+LOOK_FACTORS = {"coarse": 0.0, "middle": 0.35, "fine": 1.0}
+MAX_WEIGHT_DISTANCE = 1.0  # relative; beyond it two generators have no common training
 
 
 def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None) -> Style:
-    """The style of one other picture: source [L, w_dim] goes to other [L, w_dim] by `factor`.
+    """The style of one other image: source [L, w_dim] moves to other [L, w_dim] by `factor`.
 
-    `factor` [L, 1] is as `look_factor` gives it; None for all the way in every layer.
+    `factor` [L, 1] is as `look_factor` returns it; None for 1 in every layer.
     """
     shift = other - source
     return Style(base, shift=shift if factor is None else shift * factor)
 
 
 def person_style(generator: Generator, base: str, person: Latent, other: Latent) -> Style:
-    """The style that goes all the way from a person to another, with what their photos changed."""
+    """The style that turns a person into another, with the weights of their residuals."""
     style = blend_style(base, person.w, other.w.to(person.w), None)
     own, theirs = (one.detail.weights if one.detail else {} for one in (person, other))
     for name in {**own, **theirs}:
@@ -37,7 +37,7 @@ def person_style(generator: Generator, base: str, person: Latent, other: Latent)
 
 
 def profile_style(generator: Generator, base: str, others: Tensor, factor: Tensor | None) -> Style:
-    """The style of several pictures [K, L, w_dim]: how their mean differs from the average face.
+    """The style of several images [K, L, w_dim]: how their mean differs from the average face.
 
     Adding a difference keeps what is individual in the source, where blending would not.
     """
@@ -46,10 +46,10 @@ def profile_style(generator: Generator, base: str, others: Tensor, factor: Tenso
 
 
 def look_factor(generator: Generator) -> Tensor:
-    """[L, 1]: pose and shape stay (coarse), features move a little (middle), the look is taken."""
-    factor = torch.zeros([generator.num_ws, 1], device=generator.mapping.w_avg.device)
+    """[L, 1]: coarse layers stay (pose, shape), middle ones move a little, fine ones fully."""
+    factor = torch.zeros([generator.num_ws, 1], device=generator.device)
     for band, layers in bands(generator.img_resolution).items():
-        factor[list(layers)] = LOOK[band]
+        factor[list(layers)] = LOOK_FACTORS[band]
     return factor
 
 
@@ -69,7 +69,7 @@ def generator_style(base: Generator, fingerprint: str, other: Generator, name: s
     change = sum(float(value.square().sum()) for value in weights.values())
     size = sum(float(value.square().sum()) for value in ours.values())
     distance = (change / size) ** 0.5
-    if distance > RELATED:
+    if distance > MAX_WEIGHT_DISTANCE:
         raise StylemixError(
             f"{name}: got a generator unrelated to the base (weights differ by {distance:.1f} of "
             "their size); expected one trained on from it; use it as --model instead"

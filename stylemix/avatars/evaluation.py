@@ -57,7 +57,7 @@ class StyleEvaluation:
         self.edits = named_directions(model, list(EDITS)) if has_face else {}
 
     def _look(self, item: StyleInput, references: Mapping[str, Tensor]) -> Tensor:
-        device = self.model.generator.mapping.w_avg.device
+        device = self.model.generator.device
         if item.name in references:
             return self.meter.look(references[item.name].to(device))
         if item.style is not None and item.style.statistics is not None:
@@ -75,7 +75,7 @@ class StyleEvaluation:
 
         These are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1].
         """
-        device = self.model.generator.mapping.w_avg.device
+        device = self.model.generator.device
         photos = torch.stack([portrait.image for portrait in portraits]).to(device)
         plain = self._show(latents, [[]] * len(latents))
         styled = torch.stack([self._styled(latents, item) for item in self.styles])

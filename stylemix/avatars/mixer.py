@@ -108,7 +108,7 @@ class Mixer:
         self.settings, self.encoder = settings or ProjectionSettings(), encoder
         self.progress = progress
         self.base, self.generator = model.fingerprint, model.generator
-        self.device = model.generator.mapping.w_avg.device
+        self.device = model.generator.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
         self._masks: dict[tuple[Person, tuple[str, ...]], Tensor] = {}

@@ -1,28 +1,35 @@
-"""Mixing: a person's latents rendered in one or several styles."""
+"""Mixing: a person's latents rendered in one or several styles, everywhere or in a region."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
 
-from stylemix.avatars.drawing import Drawing, draw_region
-from stylemix.inversion.residual import Residual
-from stylemix.networks.generator import Generator
-from stylemix.networks.latents import parse_layers
+from stylemix.inversion.residual import Residual, blend_features
+from stylemix.networks.generator import BlockState, FeatureOverride, Generator, SynthesisNetwork
+from stylemix.networks.latents import Styles, nest_styles, parse_layers
 from stylemix.styles.style import Style, check_strength
+
+# After this block, about a third of the distance of the eyes, the two renderings of a region share
+# their features. Later, shapes that end outside the region break off at its border; earlier, the
+# styles reach too far beyond it (docs/log.md).
+MEET_PX, MEET_PX_LARGE = 8, 16
+LARGE_PX = 256  # models from here on, whose faces fill less of the image
 
 
 @dataclass
 class AppliedStyle:
-    """A style with the strength and the layers at which it is used; None for its own advice.
+    """A style with the strength and the layers at which it is used; None for those it recommends.
 
     Attributes:
         shares: further factors of the strength, one for each layer (see `strengths`).
-        toward: what the photo of a style shows beyond its latent, where that is taken as well.
+        toward: the residual of the photo of a style, where that is taken as well.
     """
 
     style: Style
@@ -33,7 +40,7 @@ class AppliedStyle:
 
     @property
     def amount(self) -> float:
-        """The strength that counts."""
+        """The strength to use."""
         return self.style.strength if self.strength is None else self.strength
 
     def factors(self, generator: Generator) -> list[float]:
@@ -44,29 +51,87 @@ class AppliedStyle:
         return [self.amount * s if i in chosen else 0.0 for i, s in enumerate(shares)]
 
 
-def layer_indices(generator: Generator) -> dict[str, int]:
-    """The w index that decides whether a layer is among chosen ones: {"b4.conv1": 0, ...}.
+class Drawing(nn.Module):
+    """A synthesis network with all that it is given to render: `render` before it runs.
 
-    A torgb belongs to the resolution of its block, although it shares its w with the next one.
+    It is a module so that `functional_call` can run it with other weights, without a copy.
+
+    Attributes:
+        network: of the model, which stays as it is.
+        ws: latents [N, L, w_dim].
+        offsets: added to its styles.
+        weights: values of the parameters that the styles change.
+        noise: as the network takes it.
+        override: features of a photo.
     """
-    out: dict[str, int] = {}
-    index = 0
-    for name, block in generator.synthesis.blocks().items():
-        for kind in block.layers:
-            if kind == "torgb":
-                last = name == f"b{generator.img_resolution}"
-                out[f"{name}.torgb"] = index if last else index - 1
-            else:
-                out[f"{name}.{kind}"] = index
-                index += 1
-    return out
+
+    def __init__(
+        self,
+        network: SynthesisNetwork,
+        ws: Tensor,
+        offsets: Styles,
+        weights: dict[str, Tensor],
+        noise: str | Tensor = "const",
+        override: FeatureOverride | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.ws, self.offsets, self.weights = network, ws, offsets, weights
+        self.noise, self.override = noise, override
+
+    def forward(self, **part: Any) -> BlockState:
+        """Runs the network with its own weights; see `run`."""
+        styles = self.network.styles(self.ws, self.offsets)
+        return self.network.run(styles, self.noise, override=self.override, **part)
+
+    def run(self, **part: Any) -> BlockState:
+        """Runs the blocks from `start` to `stop`, as `SynthesisNetwork.run` does."""
+        weights = {f"network.{name}": value for name, value in self.weights.items()}
+        state: BlockState = functional_call(self, weights, kwargs=part)
+        return state
+
+    def draw(self) -> Tensor:
+        """Images [N, C, H, W] in about [-1, 1]."""
+        _, images = self.run()
+        assert images is not None
+        return images
 
 
-def _index_of(parameter: str, where: dict[str, int]) -> int:
-    """The w index of a parameter such as "b8.conv0.affine.weight", "b8.skip.weight", "b4.const"."""
-    block, kind = parameter.split(".")[:2]
-    first = "conv1" if block == "b4" else "conv0"
-    return where.get(f"{block}.{kind}", where[f"{block}.{first}"])
+def draw_region(plain: Drawing, styled: Drawing, mask: Tensor, meet: int | None = None) -> Tensor:
+    """Images [N, C, H, W] of `styled` where mask [1 or N, 1, H, W] is 1, of `plain` where it is 0.
+
+    After the block of `meet` px both continue from one blend of their features, each in its own
+    style, so that shapes join at the border; colours are blended at the end.
+    """
+    config = plain.network.config
+    meet = meet or (MEET_PX if config.img_resolution < LARGE_PX else MEET_PX_LARGE)
+    count = sum(size <= meet for size in config.resolutions)
+    a, image_a = plain.run(stop=count)
+    b, image_b = styled.run(stop=count)
+    shared = a.lerp(b, functional.interpolate(mask, size=a.shape[2:], mode="area").to(a))
+    _, image_a = plain.run(start=count, state=(shared, image_a))
+    _, image_b = styled.run(start=count, state=(shared, image_b))
+    assert image_a is not None
+    assert image_b is not None
+    return image_a.lerp(image_b, mask.to(image_a))
+
+
+def layer_indices(generator: Generator) -> dict[str, dict[str, int]]:
+    """The w index by which layers are chosen: {"b4": {"conv1": 0, "torgb": 0}, ...}.
+
+    A torgb belongs to the resolution of its block, although it reads the w of the next one.
+    """
+    indices = generator.synthesis.w_indices()
+    for name, own in indices.items():
+        if "torgb" in own and name != f"b{generator.img_resolution}":
+            own["torgb"] -= 1
+    return indices
+
+
+def _index_of(name: str, indices: dict[str, dict[str, int]]) -> int:
+    """The w index of a layer or parameter: "b8.conv0", "b8.conv0.affine.weight", "b4.const"."""
+    block, kind = name.split(".")[:2]
+    own = indices[block]
+    return own.get(kind, next(iter(own.values())))
 
 
 @torch.no_grad()
@@ -79,8 +144,9 @@ def render(
 ) -> Tensor:
     """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1].
 
-    `detail` is what the photo of these latents shows beyond them. With `mask` [1, 1, H, W] the
-    styles act where it is 1, and the person stays where it is 0 (see `regions`).
+    `detail` is the residual of the photo of these latents. With `mask` [1, 1, H, W] the styles act
+    where it is 1, and the person stays where it is 0 (see `regions`). Raises StylemixError for a
+    strength out of range.
     """
     styled = prepare(generator, ws, ingredients, detail)
     if mask is None:
@@ -96,80 +162,74 @@ def prepare(
     detail: Residual | None = None,
 ) -> Drawing:
     """What `render` draws: ws [N, L, w_dim] moved, with offsets and weights of all styles."""
-    where = layer_indices(generator)
+    network, w_avg = generator.synthesis, generator.mapping.w_avg
+    indices = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
-    own = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
     weights: dict[str, Tensor] = {}
-    w_avg = generator.mapping.w_avg
+    own = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
     centred, shift = ws - w_avg, torch.zeros_like(ws[:1])
     for ingredient in ingredients:
         style, factors = ingredient.style, ingredient.factors(generator)
         if style.psi != 1:
             pulls = [1 - min(max(factor, 0.0), 1.0) * (1 - style.psi) for factor in factors]
             centred *= ws.new_tensor(pulls)[:, None]
-            # What a photo changed of the weights is the person, too.
-            own = {name: pulls[_index_of(name, where)] * v for name, v in own.items()}
+            # The residual's weights are the person, too.
+            own = {name: pulls[_index_of(name, indices)] * v for name, v in own.items()}
         if style.shift is not None:
             shift += ws.new_tensor(factors)[:, None] * style.shift.to(ws)
-        for name, value in style.offsets.items():
-            if factors[where[name]]:
-                offsets[name] = offsets.get(name, 0) + factors[where[name]] * value.to(ws)
-        for name, value in style.weights.items():
-            if factor := factors[_index_of(name, where)]:
-                weights[name] = weights.get(name, 0) + factor * value.to(ws)
+        for total, part in ((offsets, style.offsets), (weights, style.weights)):
+            for name, value in part.items():
+                if factor := factors[_index_of(name, indices)]:
+                    total[name] = total.get(name, 0) + factor * value.to(ws)
         detail = _crossed(generator, detail, ingredient, factors)
     if any(ingredient.style.psi != 1 for ingredient in ingredients):
         ws = w_avg + centred
     for name, value in own.items():
         weights[name] = weights[name] + value if name in weights else value
-    network = generator.synthesis
-    if weights:
-        network = copy.deepcopy(network)
-        for name, parameter in network.named_parameters():
-            if name in weights:
-                parameter.add_(weights[name])
-    styles = network.styles(ws + shift)
-    styles |= {name: styles[name] + value for name, value in offsets.items()}
-    if detail is None:
-        return Drawing(network, styles)
-    return Drawing(network, styles, detail.noise_mode(ws), detail.kept(ws))
+    for name in weights:  # in place, so that there is one copy of the weights at a time
+        weights[name] = network.get_parameter(name) + weights[name]
+    detail = detail or Residual()
+    return Drawing(
+        network,
+        ws + shift,
+        nest_styles(offsets),
+        weights,
+        detail.noise_mode(ws),
+        detail.override(ws),
+    )
 
 
 def _crossed(
     generator: Generator, own: Residual | None, ingredient: AppliedStyle, factors: Sequence[float]
 ) -> Residual | None:
-    """The features and noise of a person in a style; `prepare` sees to the weights.
+    """The features and noise of a person in a style; `prepare` adds the weights.
 
-    Features hold what all layers up to theirs drew. They give way where a hand draws anew or
-    another person comes in, whose features come with all of these layers.
+    Features hold what all layers up to theirs drew. The person's fade with the strongest of these
+    layers, where weights change or another person comes in; that person's come with the weakest.
     """
-    style, other = ingredient.style, ingredient.toward
-    if other is None and (own is None or not _draws_anew(style)):
+    other = ingredient.toward
+    if other is None and (own is None or not _changes_weights(ingredient.style)):
         return own
+    noise = None if own is None else own.noise
+    if other is not None and min(factors) >= 1:
+        noise = other.noise
     own, other = own or Residual(), other or Residual()
-    features = mask = None
-    for detail, share_of in ((own, lambda reached: 1 - max(reached)), (other, min)):
-        if detail.features is None or detail.mask is None:
-            continue
-        last = _layer_of(generator, detail.features)
-        share = share_of([min(max(factor, 0.0), 1.0) for factor in factors[: last + 1]])
-        if features is None or mask is None or features.shape != detail.features.shape:
-            features, mask = detail.features, share * detail.mask
-        else:  # what shows is a mask times its features
-            shown = mask * features + share * detail.mask * detail.features
-            mask = mask + share * detail.mask
-            features = shown / mask.clamp(min=torch.finfo(torch.float32).tiny)
-    whole = ingredient.toward is not None and min(factors) >= 1
-    return Residual(features=features, mask=mask, noise=other.noise if whole else own.noise)
+    fades, comes = max(_up_to(generator, own, factors)), min(_up_to(generator, other, factors))
+    features, mask = blend_features([(own, 1 - fades), (other, comes)])
+    return Residual(features=features, mask=mask, noise=noise)
 
 
-def _draws_anew(style: Style) -> bool:
-    """Whether a style changes what is drawn; a look changes colours, offsets and latents only."""
-    return style.psi != 1 or any(".torgb." not in name for name in style.weights)
-
-
-def _layer_of(generator: Generator, features: Tensor) -> int:
-    """The w index of the convolution behind which features [C, h, w] stand."""
+def _up_to(generator: Generator, residual: Residual, factors: Sequence[float]) -> list[float]:
+    """Strengths, 0 to 1, in the layers up to the features of a residual; in all without any."""
+    strengths = [min(max(factor, 0.0), 1.0) for factor in factors]
+    if residual.features is None:
+        return strengths
+    size = residual.features.shape[1:]
     blocks = generator.synthesis.blocks().items()
-    name = next(k for k, v in blocks if v.conv1.noise_const.shape == features.shape[1:])
-    return layer_indices(generator)[f"{name}.conv1"]
+    name = next(name for name, block in blocks if block.conv1.noise_const.shape == size)
+    return strengths[: layer_indices(generator)[name]["conv1"] + 1]
+
+
+def _changes_weights(style: Style) -> bool:
+    """Whether a style changes shapes; a look changes colours, offsets and latents only."""
+    return style.psi != 1 or any(".torgb." not in name for name in style.weights)

@@ -84,7 +84,7 @@ def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
         raise StylemixError(
             f"{file}: got a damaged encoder; expected one for this model; copy it again"
         ) from error
-    return encoder.eval().requires_grad_(False).to(generator.mapping.w_avg.device)
+    return encoder.eval().requires_grad_(False).to(generator.device)
 
 
 def _sizes(model: Model) -> dict[str, object]:
@@ -102,5 +102,5 @@ def shipped_encoder(model: Model) -> Encoder | None:
     path = SHIPPED / f"{model.fingerprint}.safetensors"
     if not path.is_file():
         return None
-    device = model.generator.mapping.w_avg.device
+    device = model.generator.device
     return frozen_network(path.stem, device, lambda: load_encoder(path, model))

@@ -72,7 +72,7 @@ class Latent:
                 "as in latent.image(model)"
             )
         own = _for_model(replace(self), model, "latent")
-        synthesis, ws = model.generator.synthesis, own.w[None].to(model.generator.mapping.w_avg)
+        synthesis, ws = model.generator.synthesis, own.w[None].to(model.generator.device)
         if own.detail is None:
             return to_pil(synthesis(ws, noise_mode="const"))
         return to_pil(own.detail.draw(synthesis, ws))

@@ -152,7 +152,7 @@ def project(
             f"got images of shape {list(targets.shape)}; "
             f"expected [N, {', '.join(map(str, expected))}]; align them to the model"
         )
-    similarity = Similarity(model, targets.to(generator.mapping.w_avg), settings)
+    similarity = Similarity(model, targets.to(generator.device, generator.dtype), settings)
     if settings.method == "hybrid":
         start, ws, details = _hybrid(model, similarity, settings, progress, mask, encoder)
     else:

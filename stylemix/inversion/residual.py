@@ -1,17 +1,17 @@
-"""What a photo shows and its latent does not say: changes of the generator for one photo.
+"""The residual of a photo: changes of the generator for what its latent does not show.
 
 Weights inside what the generator knows, features outside it (hybrid refinement, arXiv 2301.12141).
-Both are kept beside the latent and used whenever the person is drawn.
+Both are stored beside the latent and used whenever the person is rendered.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from stylemix.errors import StylemixError
 from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
@@ -25,7 +25,7 @@ class Residual:
 
     Attributes:
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
-        features: what `kept` is made of, [C, h, w] behind the last convolution of h px.
+        features: after the last convolution of h px, [C, h, w].
         mask: where they replace the generator's own, [1, h, w], 0 to 1.
         noise: a row with the noise of all layers, [noise_size]; None for the stored maps.
     """
@@ -35,29 +35,54 @@ class Residual:
     mask: Tensor | None = None
     noise: Tensor | None = None
 
-    def kept(self, like: Tensor) -> FeatureOverride | None:
-        """What the synthesis network takes, on the device and in the type of a tensor."""
+    def override(self, like: Tensor) -> FeatureOverride | None:
+        """The features as the synthesis network takes them, with the device and dtype of `like`."""
         if self.features is None or self.mask is None:
             return None
         return FeatureOverride(self.features.to(like)[None], self.mask.to(like)[None])
 
     def noise_mode(self, like: Tensor) -> str | Tensor:
-        """What the synthesis network takes for its noise."""
+        """The noise as the synthesis network takes it, with the device and dtype of `like`."""
         return "const" if self.noise is None else self.noise.to(like)[None]
 
     @torch.no_grad()
     def draw(self, network: SynthesisNetwork, ws: Tensor) -> Tensor:
-        """Images [N, C, H, W] of ws [N, L, w_dim] with this detail and nothing else."""
-        if self.weights:
-            network = copy.deepcopy(network)
-            for name, parameter in network.named_parameters():
-                if name in self.weights:
-                    parameter.add_(self.weights[name].to(ws))
-        drawn: Tensor = network(ws, noise_mode=self.noise_mode(ws), kept=self.kept(ws))
-        return drawn
+        """Images [N, C, H, W] of ws [N, L, w_dim] with this residual and without styles."""
+        weights = {k: network.get_parameter(k) + v.to(ws) for k, v in self.weights.items()}
+        given = {"noise_mode": self.noise_mode(ws), "override": self.override(ws)}
+        images: Tensor = functional_call(network, weights, (ws,), given)
+        return images
+
+    @staticmethod
+    def lerp(
+        first: Residual | None, second: Residual | None, t: float, network: SynthesisNetwork
+    ) -> Residual | None:
+        """The residual on the way from one (t = 0) to another (t = 1); None changes nothing.
+
+        Raises StylemixError for features of two sizes.
+        """
+        if t in (0, 1) or first is second:
+            return second if t == 1 else first
+        parts = [(first or Residual(), 1 - t), (second or Residual(), t)]
+        shapes = [list(part.features.shape) for part, _ in parts if part.features is not None]
+        if any(shape != shapes[0] for shape in shapes):
+            raise StylemixError(
+                f"got features of {' and of '.join(map(str, shapes))} for two people; expected "
+                "one size; project both photos again"
+            )
+        total = Residual()
+        for part, share in parts:
+            for name, value in part.weights.items():
+                total.weights[name] = total.weights.get(name, 0) + share * value.cpu()
+        total.features, total.mask = blend_features(parts)
+        if any(part.noise is not None for part, _ in parts):
+            maps = [v.flatten() for k, v in network.named_buffers() if "noise_const" in k]
+            noise = [torch.cat(maps) if part.noise is None else part.noise for part, _ in parts]
+            total.noise = torch.lerp(noise[0].cpu(), noise[1].cpu(), t)
+        return total
 
     def tensors(self) -> dict[str, Tensor]:
-        """The parts in half precision, under the names of the file."""
+        """The tensors in half precision, under the names of the file."""
         found = {WEIGHT + name: value for name, value in self.weights.items()}
         if self.features is not None and self.mask is not None:
             found |= {"features": self.features, "mask": self.mask}
@@ -66,7 +91,7 @@ class Residual:
         return {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in found.items()}
 
     def check(self, generator: Generator, name: str) -> None:
-        """Raises StylemixError in one line for parts that are not of this generator."""
+        """Raises StylemixError in one line for tensors of another generator."""
         own = dict(generator.synthesis.named_parameters())
         for key, value in self.weights.items():
             if key not in own or own[key].shape != value.shape:
@@ -82,12 +107,12 @@ class Residual:
             )
         if self.features is None or self.mask is None:
             return
-        places = [
+        known = [
             [block.conv1.weight.shape[0], *block.conv1.noise_const.shape]
             for block in generator.synthesis.blocks().values()
         ]
         shape = list(self.features.shape)
-        if shape not in places or list(self.mask.shape) != [1, *shape[1:]]:
+        if shape not in known or list(self.mask.shape) != [1, *shape[1:]]:
             raise StylemixError(
                 f"{name}: got features of shape {shape} and a mask of {list(self.mask.shape)}; "
                 "expected those of the model; project the photo again with this model"
@@ -95,7 +120,7 @@ class Residual:
 
 
 def read_detail(tensors: Mapping[str, Tensor], name: str) -> Residual:
-    """The detail of a file's other tensors; StylemixError for unknown or damaged ones."""
+    """The residual of a file's other tensors; StylemixError for unknown or damaged ones."""
     detail = Residual()
     for key, value in tensors.items():
         known = key.startswith(WEIGHT) or key in ("features", "mask", "noise")
@@ -111,37 +136,22 @@ def read_detail(tensors: Mapping[str, Tensor], name: str) -> Residual:
     return detail
 
 
-def blend_details(
-    network: SynthesisNetwork, first: Residual | None, second: Residual | None, along: float
-) -> Residual | None:
-    """The detail on the way from one (0) to another (1), where None changes nothing.
+def blend_features(
+    parts: Sequence[tuple[Residual, float]],
+) -> tuple[Tensor | None, Tensor | None]:
+    """Features and mask of residuals, each at a share of its mask; of two sizes the last one's.
 
-    Raises StylemixError for features of two sizes.
+    A mask times its features is what shows, so that is what adds up.
     """
-    if along in (0, 1) or first is second:
-        return second if along == 1 else first
-    shares = [(first or Residual(), 1 - along), (second or Residual(), along)]
-    total = Residual()
-    for detail, share in shares:
-        for name, value in detail.weights.items():
-            total.weights[name] = total.weights.get(name, 0) + share * value.cpu()
-    kept = [
-        (detail.features.cpu(), share * detail.mask.cpu())
-        for detail, share in shares
-        if detail.features is not None and detail.mask is not None
-    ]
-    if len({features.shape for features, _ in kept}) > 1:
-        raise StylemixError(
-            f"got features of {' and of '.join(str(list(f.shape)) for f, _ in kept)} for two "
-            "people; expected one size; project both photos again"
-        )
-    if kept:
-        # What shows is a mask times its features: that is what has to cross evenly.
-        total.mask = torch.stack([mask for _, mask in kept]).sum(dim=0)
-        shown = torch.stack([mask * features for features, mask in kept]).sum(dim=0)
-        total.features = shown / total.mask.clamp(min=torch.finfo(torch.float32).tiny)
-    if any(detail.noise is not None for detail, _ in shares):
-        stored = torch.cat([v.flatten() for k, v in network.named_buffers() if "noise_const" in k])
-        noise = [stored if detail.noise is None else detail.noise for detail, _ in shares]
-        total.noise = torch.lerp(noise[0].cpu(), noise[1].cpu(), along)
-    return total
+    features = mask = None
+    for residual, share in parts:
+        if residual.features is None or residual.mask is None:
+            continue
+        own = share * residual.mask
+        if features is None or mask is None or features.shape != residual.features.shape:
+            features, mask = residual.features, own
+        else:
+            shown = mask * features + (own * residual.features).to(features)
+            mask = mask + own.to(mask)
+            features = shown / mask.clamp(min=torch.finfo(torch.float32).tiny)
+    return features, mask

@@ -206,9 +206,9 @@ def map_with_labels(
             )
         drawn = [int(np.random.default_rng([seed, 1]).integers(len(reals))) for seed in seeds]
         c = reals.labels_at(drawn)
-    w_avg = generator.mapping.w_avg
-    c = None if c is None else c.to(w_avg)
-    return generator.mapping(z.to(w_avg), c, truncation_psi=psi)  # type: ignore[no-any-return]
+    c = None if c is None else c.to(generator.device, generator.dtype)
+    z = z.to(generator.device, generator.dtype)
+    return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
 
 
 def features_of(images: Tensor, extractor: Extractor) -> NDArray[np.float32]:

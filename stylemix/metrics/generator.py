@@ -63,7 +63,7 @@ def score(
     seeds = range(seed, seed + (count or len(reals)))
     found: dict[str, float] = {}
     if set(metrics) - {"ppl"}:
-        extractor = load_extractor(features, device or generator.mapping.w_avg.device)
+        extractor = load_extractor(features, device or generator.device)
         folder = cache_folder("features") if cache is True else Path(cache) if cache else None
         real = cached_real_features(reals, extractor, folder, batch, show)
         fake = generator_features(generator, seeds, extractor, batch, reals=reals, show=show)

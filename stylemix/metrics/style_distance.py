@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import sample_ws
 
 OWN = 256  # faces of the model that tell the spread
 CHUNK = 32
@@ -36,11 +36,10 @@ class StyleMeter:
     def __init__(self, model: Model, count: int = OWN) -> None:
         self.model = model
         generator = model.generator
-        draw = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
         parts = []
         for _ in range(0, count, CHUNK):
-            z = torch.randn([min(CHUNK, count), generator.z_dim], generator=draw)
-            ws = map_latents(generator, z)
+            ws = sample_ws(generator, min(CHUNK, count), rng)
             parts.append(self._statistics(generator.synthesis(ws, noise_mode="const")))
         stages = [torch.cat(stage) for stage in zip(*parts, strict=True)]
         self.scales = [stage.std(dim=0).clamp(min=1e-4) for stage in stages]

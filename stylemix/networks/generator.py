@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 from stylemix.networks.config import GeneratorConfig
+from stylemix.networks.latents import Styles, flatten_styles
 from stylemix.networks.layers import (
     Conv2d,
     FullyConnected,
@@ -30,12 +31,14 @@ from stylemix.ops import bias_act, setup_filter, upsample2d
 
 NOISE_MODES = ("random", "const", "none")
 
+BlockState = tuple[Tensor, Tensor | None]  # features [N, C, h, w], image so far [N, C, h, w]
+
 
 class FeatureOverride(NamedTuple):
-    """Features that replace the generator's own behind the last convolution of their size."""
+    """Features that replace the generator's own after the last convolution of their size."""
 
     features: Tensor  # [1 or N, C, h, w]
-    mask: Tensor  # [1 or N, 1, h, w]: 1 where they replace, 0 where the generator draws
+    mask: Tensor  # [1 or N, 1, h, w]: 1 for these features, 0 for the generator's own
 
 
 class SynthesisLayer(nn.Module):
@@ -55,11 +58,11 @@ class SynthesisLayer(nn.Module):
 
     noise_const: Tensor
     resample_filter: Tensor
-    noise_start = 0  # where its values begin in a row of noise for all layers
-    groups = 1  # of channels, where several networks lie side by side
+    noise_start = 0  # offset of its values in a row of noise for all layers
+    groups = 1  # of channels: several networks side by side (grouped convolution)
 
     def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
-        """What a style [N, I] does to this layer for features of a type."""
+        """The scales by which a style [N, I] modulates this layer, for features of a dtype."""
         return modulation(self.weight, style, dtype, demodulate=True, groups=self.groups)
 
     def forward(
@@ -120,7 +123,7 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """The layers of one resolution: `conv0` (upsampling), `conv1`, and `torgb` where it ends."""
+    """The layers of one resolution: `conv0` (upsampling), `conv1`, and `torgb` if there is one."""
 
     def __init__(self, resolution: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -156,23 +159,23 @@ class SynthesisBlock(nn.Module):
         img: Tensor | None,
         styles: dict[str, Tensor],
         noise_mode: str | Tensor,
-        kept: FeatureOverride | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Features [N, C, H/2, W/2] and picture so far -> those of this resolution."""
+        override: FeatureOverride | None = None,
+    ) -> BlockState:
+        """Features [N, C, H/2, W/2] and image so far -> those of this resolution."""
         m1 = self.conv1.modulation(styles["conv1"], x.dtype)
         if self.first:
             x = self.conv1(x, m1, noise_mode)
         else:
             m0 = self.conv0.modulation(styles["conv0"], x.dtype)
-            # Each layer writes what the next convolution reads: with the next style applied.
+            # conv0 applies the style of conv1 to its output, which saves a pass over the features.
             y = self.conv0(x, m0, noise_mode, post=m1.style)
             if self.architecture == "resnet":
                 residual = self.skip(x, gain=math.sqrt(0.5))
                 x = residual + self.conv1(y, m1, noise_mode, gain=math.sqrt(0.5), scaled=True)
             else:
                 x = self.conv1(y, m1, noise_mode, scaled=True)
-        if kept is not None and kept.features.shape[2:] == x.shape[2:]:
-            x = x.lerp(kept.features.to(x), kept.mask.to(x))
+        if override is not None and override.features.shape[2:] == x.shape[2:]:
+            x = x.lerp(override.features.to(x), override.mask.to(x))
         if img is not None:
             img = upsample2d(img, self.resample_filter)
         if "torgb" in styles:
@@ -201,7 +204,7 @@ class SynthesisNetwork(nn.Module):
 
     @property
     def fine_noise_start(self) -> int:
-        """Where the noise of the finest block begins in a row of noise for all layers."""
+        """Offset of the finest block's noise in a row of noise for all layers."""
         finest = list(self.blocks().values())[-1]
         return min(m.noise_start for m in finest.modules() if isinstance(m, SynthesisLayer))
 
@@ -209,58 +212,81 @@ class SynthesisNetwork(nn.Module):
         """The blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
         return {name: block for name, block in self.named_children() if name.startswith("b")}  # type: ignore[misc]
 
-    def styles(self, ws: Tensor) -> dict[str, Tensor]:
-        """The style space of ws [N, num_ws, w_dim]: {"b4.conv1": [N, C], "b4.torgb": ...}.
+    def w_indices(self) -> dict[str, dict[str, int]]:
+        """Which w each layer reads: {"b4": {"conv1": 0, "torgb": 1}, "b8": {"conv0": 1, ...}}.
 
         A block's torgb shares its w with the next block's conv0.
+        """
+        out: dict[str, dict[str, int]] = {}
+        index = 0
+        for name, block in self.blocks().items():
+            out[name] = {kind: index + offset for offset, kind in enumerate(block.layers)}
+            index += 1 if block.first else 2
+        return out
+
+    def styles(self, ws: Tensor, offsets: Styles | None = None) -> Styles:
+        """The style vectors of ws [N, num_ws, w_dim], plus `offsets` [C] or [N, C] of some layers.
+
+        Raises StylemixError for another shape, and for offsets of layers that are not there.
         """
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.config.w_dim):
             raise StylemixError(
                 f"got ws of shape {tuple(ws.shape)}; "
                 f"expected [N, {self.num_ws}, {self.config.w_dim}]"
             )
-        out: dict[str, Tensor] = {}
-        index = 0
-        for name, block in self.blocks().items():
-            for offset, (kind, layer) in enumerate(block.layers.items()):
-                out[f"{name}.{kind}"] = layer.affine(ws[:, index + offset].float())
-            index += 1 if block.first else 2
+        indices = self.w_indices()
+        out = {
+            name: {
+                kind: layer.affine(ws[:, indices[name][kind]].float())
+                for kind, layer in block.layers.items()
+            }
+            for name, block in self.blocks().items()
+        }
+        for name, layers in (offsets or {}).items():
+            for kind, offset in layers.items():
+                if kind not in out.get(name, {}):
+                    raise StylemixError(
+                        f"got an offset for layer {f'{name}.{kind}'!r}; "
+                        f"expected one of {', '.join(flatten_styles(out))}"
+                    )
+                out[name][kind] = out[name][kind] + offset
         return out
 
-    def from_styles(
+    def run(
         self,
-        styles: dict[str, Tensor],
+        styles: Styles,
         noise_mode: str | Tensor = "random",
         dtype: torch.dtype | None = None,
-        kept: FeatureOverride | None = None,
-    ) -> Tensor:
-        """Renders style vectors, as `styles` gives them, to images [N, C, H, W] in about [-1, 1].
+        override: FeatureOverride | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        state: BlockState | None = None,
+    ) -> BlockState:
+        """Runs the blocks `start` (0 for 4 px) to `stop`, not included, on their style vectors.
 
-        `dtype` is the precision of the features (None: that of the weights); colours are always
-        summed in float32. `kept` are features of a photo.
+        `state` is what the block before `start` returned; None for the learned constant. The other
+        arguments are those of `forward`. Colours are summed in float32, whatever the dtype.
         """
         if isinstance(noise_mode, str) and noise_mode not in NOISE_MODES:
             raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
-        const = self.get_parameter("b4.const")
-        batch = styles["b4.conv1"].shape[0]
-        x = const.unsqueeze(0).expand(batch, -1, -1, -1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        img: Tensor | None = None
-        kinds = block_dtypes(dtype or const.dtype, len(self.blocks()))
-        for (name, block), kind in zip(self.blocks().items(), kinds, strict=True):
-            x = x.to(kind)
-            own = {k.split(".")[1]: s for k, s in styles.items() if k.split(".")[0] == name}
-            x, img = block(x, img, own, noise_mode, kept)
-        assert img is not None
-        return img
+        blocks = self.blocks()
+        const = blocks["b4"].const
+        if state is None:
+            x = const.unsqueeze(0).expand(len(styles["b4"]["conv1"]), -1, -1, -1)
+            state = x.contiguous(memory_format=torch.channels_last), None
+        dtypes = block_dtypes(dtype or const.dtype, len(blocks))
+        for (name, block), own in list(zip(blocks.items(), dtypes, strict=True))[start:stop]:
+            x, img = state
+            state = block(x.to(own), img, styles[name], noise_mode, override)
+        return state
 
     def forward(
         self,
         ws: Tensor,
         noise_mode: str | Tensor = "random",
-        styles_offset: dict[str, Tensor] | None = None,
+        styles_offset: Styles | None = None,
         dtype: torch.dtype | None = None,
-        kept: FeatureOverride | None = None,
+        override: FeatureOverride | None = None,
     ) -> Tensor:
         """Renders ws [N, num_ws, w_dim] to images [N, img_channels, H, W] in about [-1, 1].
 
@@ -268,18 +294,13 @@ class SynthesisNetwork(nn.Module):
             ws: one w per layer.
             noise_mode: "random", "const" (the stored maps), "none", or Gaussian rows
                 [N, noise_size] with the noise of all layers.
-            styles_offset: added in style space, {"b8.conv0": [C] or [N, C], ...}.
+            styles_offset: added in style space, {"b8": {"conv0": [C] or [N, C]}, ...}.
             dtype: precision of the features; None for that of the weights.
-            kept: features of a photo, where the generator cannot draw what it shows.
+            override: features of a photo, where the generator cannot draw what it shows.
         """
-        styles = self.styles(ws)
-        for name, offset in (styles_offset or {}).items():
-            if name not in styles:
-                raise StylemixError(
-                    f"got an offset for layer {name!r}; expected one of {', '.join(styles)}"
-                )
-            styles[name] = styles[name] + offset
-        return self.from_styles(styles, noise_mode, dtype, kept)
+        _, images = self.run(self.styles(ws, styles_offset), noise_mode, dtype, override)
+        assert images is not None  # the last block always has a torgb
+        return images
 
 
 class Generator(nn.Module):
@@ -295,6 +316,16 @@ class Generator(nn.Module):
         self.mapping = MappingNetwork(
             config.z_dim, config.c_dim, config.w_dim, config.mapping_layers, config.num_ws
         )
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.mapping.w_avg.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return self.mapping.w_avg.dtype
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""Latents: z from seeds, truncation, style mixing by layers.
+"""Latents z, w, W+ and style space: sampling, truncation, style mixing by layers.
 
 Layers are numbered as the synthesis network takes its w (StyleGAN2, arXiv 1912.04958): one at 4 px,
 two at each resolution above, and one more for the colours of the last.
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.networks.generator import Generator
 
-COARSE_PX = 8  # up to here pose and shape of the head
-MIDDLE_PX = 32  # up to here features and hair; above, colours and texture
-FINE_LAYERS = 2  # small networks end below 64 px; their last layers are fine all the same
+if TYPE_CHECKING:  # the mapping network truncates with `truncate`
+    from stylemix.networks.generator import Generator
+
+COARSE_PX = 8  # up to here: pose and shape of the head
+MIDDLE_PX = 32  # up to here: facial features and hair; above: colours and texture
+FINE_LAYERS = 2  # the last layers of a network are fine, even if it ends below 64 px
+
+Styles = dict[str, dict[str, Tensor]]  # style space: {"b8": {"conv0": [N, C], ...}, ...}
 
 _RANGE_PX = re.compile(r"(\d{1,5})(?:px)?-(\d{1,5})px|(\d{1,5})px")
 _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
@@ -35,17 +40,28 @@ def z_from_seed(seed: int, z_dim: int) -> Tensor:
 def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
     """Return ws [N, L, w_dim] of z [N, z_dim], truncated by `psi`.
 
-    A conditional generator gets no class: what is common to all of them.
+    A conditional generator gets the zero label, which stands for no class.
     """
-    z = z.to(generator.mapping.w_avg)
+    z = z.to(generator.device, generator.dtype)
     c = torch.zeros([len(z), generator.c_dim], device=z.device) if generator.c_dim else None
     return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
+
+
+def sample_ws(
+    generator: Generator, count: int, seed: int | torch.Generator, psi: float = 1.0
+) -> Tensor:
+    """Return ws [count, L, w_dim] of Gaussian z, truncated by `psi`.
+
+    The same `seed` gives the same latents; a torch.Generator in its place goes on from its state.
+    """
+    rng = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
+    return map_latents(generator, torch.randn([count, generator.z_dim], generator=rng), psi)
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
     """Return w [..., L, w_dim] moved towards w_avg [w_dim], to psi of the distance.
 
-    psi 1 leaves w, 0 gives the average face; only layers below `cutoff` move (None: all).
+    psi 1 leaves w, 0 gives w_avg; only layers below `cutoff` move (None: all).
     """
     if psi == 1:
         return w
@@ -54,11 +70,12 @@ def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) ->
 
 
 def mix(
-    w_a: Tensor, w_b: Tensor, layers: Sequence[int] | None = None, strength: float = 1.0
+    w_a: Tensor, w_b: Tensor, layers: Collection[int] | None = None, strength: float = 1.0
 ) -> Tensor:
     """Return w_a [..., L, w_dim] with `layers` (None: all) moved towards w_b by `strength`.
 
-    Strength 0 leaves w_a, 1 takes the layers of w_b, more goes beyond them.
+    Strength 0 leaves w_a, 1 takes the layers of w_b, more extrapolates. Raises StylemixError for
+    latents of different models.
     """
     if w_a.shape[-2:] != w_b.shape[-2:]:
         raise StylemixError(
@@ -66,10 +83,24 @@ def mix(
             "layers and width; use latents of one model"
         )
     own, other = torch.broadcast_tensors(w_a, w_b.to(w_a))
-    chosen = list(range(w_a.shape[-2])) if layers is None else list(layers)
-    mixed: Tensor = own.clone()
-    mixed[..., chosen, :] = own[..., chosen, :].lerp(other[..., chosen, :], strength)
-    return mixed
+    moved = other if strength == 1 else own.lerp(other, strength)
+    pairs = enumerate(zip(own.unbind(-2), moved.unbind(-2), strict=True))
+    rows = [b if layers is None or i in layers else a for i, (a, b) in pairs]
+    return torch.stack(rows, dim=-2)
+
+
+def nest_styles(flat: Mapping[str, Tensor]) -> Styles:
+    """Styles by block and layer, of those by the names in files, {"b8.conv0": ..., ...}."""
+    nested: Styles = {}
+    for name, value in flat.items():
+        block, _, layer = name.partition(".")
+        nested.setdefault(block, {})[layer] = value
+    return nested
+
+
+def flatten_styles(styles: Styles) -> dict[str, Tensor]:
+    """The reverse of `nest_styles`."""
+    return {f"{block}.{layer}": v for block, own in styles.items() for layer, v in own.items()}
 
 
 def layer_resolutions(img_resolution: int) -> list[int]:
@@ -104,7 +135,7 @@ def bands(img_resolution: int) -> dict[str, tuple[int, ...]]:
 def parse_layers(text: str, img_resolution: int) -> tuple[int, ...]:
     """Return the sorted layers that a text names, for a generator of `img_resolution` px.
 
-    Takes "all", "coarse", "middle", "fine", pixels ("8px", "16-64px") and numbers ("0-3", "7"),
+    Accepts "all", "coarse", "middle", "fine", pixels ("8px", "16-64px") and numbers ("0-3", "7"),
     combined with commas.
     """
     layers: set[int] = set()

@@ -19,18 +19,18 @@ from stylemix.ops import (
     setup_filter,
 )
 
-HALF_BLOCKS = 4
+FP16_BLOCKS = 4  # finest ones, that compute in float16
 
 
 def block_dtypes(dtype: torch.dtype, count: int) -> list[torch.dtype]:
-    """Precision of `count` blocks, coarsest first, for features of a type.
+    """Precision of `count` blocks, coarsest first, for features of a dtype.
 
-    float16 serves the four finest alone, as in ADA (arXiv 2006.06676, appendix D): the coarse
-    ones are cheap, and sums over many channels leave its range. bfloat16 has the range of float32.
+    Only the finest compute in float16, as in ADA (arXiv 2006.06676, appendix D): the coarse ones
+    are cheap, and sums over many channels overflow it. bfloat16 has the range of float32.
     """
     if dtype != torch.float16:
         return [dtype] * count
-    return [torch.float32] * (count - HALF_BLOCKS) + [dtype] * min(count, HALF_BLOCKS)
+    return [torch.float32] * (count - FP16_BLOCKS) + [dtype] * min(count, FP16_BLOCKS)
 
 
 def normalize_2nd_moment(x: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class Conv2d(nn.Module):
 
 
 class Modulation(NamedTuple):
-    """What a style does to a convolution: scales before and after it.
+    """The scales by which a style modulates a convolution, before and after it.
 
     Scaling the activations gives the same result as scaling the weights (section 2.2 of the
     paper), and keeps one convolution for the whole batch.
@@ -156,7 +156,7 @@ def modulated_conv2d(
     groups: int = 1,
     **rest: Any,
 ) -> Tensor:
-    """Convolution with a modulation, and what follows it.
+    """Modulated convolution with its epilogue: noise, bias, activation.
 
     Args:
         x: features [N, I, H, W].
@@ -165,7 +165,7 @@ def modulated_conv2d(
         up: integer upsampling factor.
         padding: relative to the upsampled image.
         scaled: `x` is already times `m.style`.
-        groups: groups of channels that have nothing to do with each other.
+        groups: independent groups of channels (grouped convolution).
         rest: noise, strength, b, act, gain, clamp and post of `ops.epilogue`.
     """
     if not scaled:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
+from stylemix.networks.latents import truncate
 from stylemix.networks.layers import FullyConnected, normalize_2nd_moment
 
 
@@ -57,8 +58,4 @@ class MappingNetwork(nn.Module):
         if self.num_ws is None:
             return x
         ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
-        if truncation_psi != 1:
-            cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-            head = self.w_avg.lerp(ws[:, :cutoff], truncation_psi)
-            ws = torch.cat([head, ws[:, cutoff:]], dim=1)
-        return ws
+        return truncate(ws, self.w_avg, truncation_psi, truncation_cutoff)

@@ -29,7 +29,7 @@ def sample_images(
         label: class of a conditional generator; StylemixError where there is none of that number.
         noise_mode: "const", "random" or "none".
     """
-    device = generator.mapping.w_avg.device
+    device = generator.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
     ws = generator.mapping(z, _one_hot(generator, label, len(seeds)), truncation_psi=psi)
     if noise_mode != "random":
@@ -53,6 +53,6 @@ def _one_hot(generator: Generator, label: int | None, count: int) -> Tensor | No
             f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; give one "
             "(--class)"
         )
-    c = torch.zeros([count, generator.c_dim], device=generator.mapping.w_avg.device)
+    c = torch.zeros([count, generator.c_dim], device=generator.device)
     c[:, label] = 1
     return c

@@ -1,9 +1,9 @@
-"""Directions in style space: one channel of one layer, or the few channels that a reading obeys.
+"""Directions in style space: one channel of one layer, or the few channels that control a reading.
 
-StyleSpace (arXiv 2011.12799): the numbers that scale the features of a layer move a picture more
-locally than w does, since a w reaches all of a layer's channels at once. Which channels a reading
-obeys is told by its slope along them, not by whether they go together in generated faces: channels
-of a layer share a w, so that most which go with a smile do not make it.
+StyleSpace (arXiv 2011.12799): the values that scale the features of a layer change an image more
+locally than w does, since a w reaches all of a layer's channels at once. Channels are chosen by the
+gradient of a reading, not by correlation in generated faces: channels of a layer share a w, so that
+most of those that correlate with a smile do not cause it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from stylemix.errors import StylemixError
 from stylemix.faces.attributes import readings
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import flatten_styles, nest_styles, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
-FACES = 512  # generated faces at which slopes are taken
-CHECKED = 64  # further ones, on which the length is measured
-BATCH = 16
-FEW = 40  # channels that make a direction
-LATENTS = 4000  # for the spread of a channel
-PSI = 0.7  # truncation of the faces that the length is measured on, as commands draw seeds
-MOST_SCALE = 2.0  # a reading that saturates is not chased further
+FACES = 512  # generated faces at which slopes are measured
+SCALE_FACES = 64  # further ones, on which the length of a direction is measured
+BATCH = 16  # images generated at once
+CHANNELS = 40  # of a direction
+LATENTS = 4000  # for the standard deviation of a channel
+CHUNK = 1000  # latents mapped at once
+PSI = 0.7  # truncation of the faces that the length is measured on, as in commands
+MAX_SCALE = 2.0  # of a direction, for readings that saturate
 
 
 @torch.no_grad()
 def channel_deviations(generator: Generator, seed: int = 0) -> dict[str, Tensor]:
     """Standard deviations of all channels over the model's faces: {"b4.conv1": [C], ...}."""
-    z = torch.randn([LATENTS, generator.z_dim], generator=torch.Generator().manual_seed(seed))
-    parts = [generator.synthesis.styles(map_latents(generator, part)) for part in z.split(1000)]
+    rng = torch.Generator().manual_seed(seed)
+    chunks = (sample_ws(generator, CHUNK, rng) for _ in range(0, LATENTS, CHUNK))
+    parts = [flatten_styles(generator.synthesis.styles(ws)) for ws in chunks]
     return {name: torch.cat([part[name] for part in parts]).std(dim=0) for name in parts[0]}
 
 
@@ -62,7 +64,7 @@ def reading_channels(
     model: Model,
     samples: int = FACES,
     seed: int = 0,
-    count: int = FEW,
+    count: int = CHANNELS,
     progress: Progress | None = None,
 ) -> dict[str, Style]:
     """For each of `readings` the style that moves it with few channels, and the others little.
@@ -85,7 +87,7 @@ def reading_channels(
     for k, name in enumerate(names):
         move = _split(_few(slopes, k, count), deviations)
         moved = _moved(model, move, name, seed) / float(spread[k].clamp(min=1e-9))
-        scale = min(1 / max(moved, 1e-9), MOST_SCALE)
+        scale = min(1 / max(moved, 1e-9), MAX_SCALE)
         offsets = {layer: scale * part.cpu() for layer, part in move.items() if bool(part.any())}
         title = f"{name}-channels"
         out[title] = Style(
@@ -98,25 +100,26 @@ def _slopes(
     model: Model, deviations: dict[str, Tensor], samples: int, seed: int, progress: Progress | None
 ) -> tuple[list[str], Tensor, Tensor]:
     """Names; slopes [K, C] of readings along channels, both in deviations; deviations [K]."""
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     generator, names = model.generator, list[str]()
     found, values = [], []
     for start in range(0, samples, BATCH):
-        z = torch.randn([min(BATCH, samples - start), generator.z_dim], generator=draw)
         with torch.no_grad():
-            styles = generator.synthesis.styles(map_latents(generator, z))
-        styles = {name: style.requires_grad_(True) for name, style in styles.items()}
-        images = generator.synthesis.from_styles(styles, noise_mode="const").clamp(-1, 1)
-        read = readings(images, model.template)
+            ws = sample_ws(generator, min(BATCH, samples - start), rng)
+            styles = generator.synthesis.styles(ws)
+        leaves = [style.requires_grad_(True) for style in flatten_styles(styles).values()]
+        _, images = generator.synthesis.run(styles, noise_mode="const")
+        assert images is not None
+        read = readings(images.clamp(-1, 1), model.template)
         names = list(read)
         rows = []
         for value in read.values():
-            parts = torch.autograd.grad(value.sum(), list(styles.values()), retain_graph=True)
+            parts = torch.autograd.grad(value.sum(), leaves, retain_graph=True)
             rows.append(torch.cat(parts, dim=1))
         found.append(torch.stack(rows, dim=1).cpu())
         values.append(torch.stack(list(read.values()), dim=1).detach().cpu())
         if progress is not None:
-            progress(start + len(z), samples)
+            progress(start + len(ws), samples)
     spread = torch.cat(values).std(dim=0)
     scale = torch.cat(list(deviations.values())).cpu() / spread.clamp(min=1e-9)[:, None]
     return names, _typical(torch.cat(found).nan_to_num(0, 0, 0) * scale), spread
@@ -158,13 +161,12 @@ def _split(move: Tensor, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float:
     """Half of what a reading differs between plus and minus the move, a mean over faces."""
-    generator, draw = model.generator, torch.Generator().manual_seed(seed + 1)
+    generator, rng = model.generator, torch.Generator().manual_seed(seed + 1)
     total = 0.0
-    for _ in range(0, CHECKED, BATCH):
-        z = torch.randn([BATCH, generator.z_dim], generator=draw)
-        ws = map_latents(generator, z, PSI)
+    for _ in range(0, SCALE_FACES, BATCH):
+        ws = sample_ws(generator, BATCH, rng, PSI)
         for sign in (1, -1):
             offset = {layer: sign * part for layer, part in move.items()}
-            images = generator.synthesis(ws, noise_mode="const", styles_offset=offset)
+            images = generator.synthesis(ws, noise_mode="const", styles_offset=nest_styles(offset))
             total += sign * float(readings(images.clamp(-1, 1), model.template)[name].sum()) / 2
-    return total / CHECKED
+    return total / SCALE_FACES

@@ -2,7 +2,7 @@
 
 Without labels: SeFa (arXiv 2007.06600), what the style layers react to most, and principal
 components of mapped latents (GANSpace, arXiv 2004.02546). With labels: what the networks of
-`face_readings` see in generated faces, each reading's direction leaving the others as they are.
+`faces.attributes` see in generated faces, each reading's direction leaving the others as they are.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from stylemix.faces.attributes import readings
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 SAMPLES = 4000  # generated faces that the readings are learned from
-BATCH = 32
-SMOOTHING = 0.1  # of the regression, in parts of the mean variance of w
-LEAST = 0.1  # a resolution's part in a direction, below which it is left out
+COMPONENT_SAMPLES = 10_000  # latents of the principal components
+BATCH = 32  # images generated at once
+CHUNK = 1000  # latents mapped at once
+RIDGE = 0.1  # of the regression, times the mean variance of w
+MIN_SHARE = 0.1  # of a resolution in a direction, below which it is left out
 
 
 @dataclass
 class Direction:
-    """A way to move every w.
+    """A direction in W+.
 
     Attributes:
         name: what changes.
-        shift: the way [L, w_dim] that strength 1 goes.
+        shift: the move [L, w_dim] of strength 1.
         explained: for readings, the part of their variance that w tells linearly, on faces set
             aside; for principal components, their part of the variance of w; for SeFa, the part of
             the reaction of the layers.
@@ -45,7 +47,7 @@ class Direction:
     explained: float
 
     def style(self, model: Model) -> Style:
-        """A style that goes this way, so that it can be saved and mixed."""
+        """The direction as a style, so that it can be saved and mixed."""
         info: dict[str, Json] = {"name": self.name, "method": "direction"}
         info["explained"] = round(self.explained, 4)
         return Style(model.fingerprint, shift=self.shift.cpu(), info=info)
@@ -55,23 +57,23 @@ class Direction:
 def semantic_directions(
     generator: Generator, layers: Sequence[int] | None = None, count: int = 10
 ) -> list[Direction]:
-    """SeFa: the ways of w to which the style layers react most, strongest first.
+    """SeFa: the directions in w to which the style layers react most, strongest first.
 
     Eigenvectors of the affine layers' weights, each row brought to the same length. The sign of a
-    way means nothing; strength 1 is one standard deviation of mapped w along it.
+    direction is arbitrary; strength 1 is one standard deviation of mapped w along it.
 
     Args:
         generator: its affine layers are looked at, colours included.
         layers: numbers of the w that are to react; None for all.
         count: how many.
     """
-    rows: list[Tensor] = []
-    index = 0
-    for block in generator.synthesis.blocks().values():
-        for offset, layer in enumerate(block.layers.values()):
-            if layers is None or index + offset in layers:
-                rows.append(layer.affine.weight)
-        index += len(block.layers) - 1
+    indices = generator.synthesis.w_indices()
+    rows: list[Tensor] = [
+        layer.affine.weight
+        for name, block in generator.synthesis.blocks().items()
+        for kind, layer in block.layers.items()
+        if layers is None or indices[name][kind] in layers
+    ]
     if not rows:
         raise StylemixError(
             f"got layers {list(layers or [])}; expected some of 0 to {generator.num_ws - 1}"
@@ -93,7 +95,7 @@ def semantic_directions(
 @torch.no_grad()
 def principal_directions(generator: Generator, count: int = 10) -> list[Direction]:
     """GANSpace: principal components of mapped latents; strength 1 is one standard deviation."""
-    w = _mapped(generator, 10_000).double().cpu()
+    w = _mapped(generator, COMPONENT_SAMPLES).double().cpu()
     values, vectors = torch.linalg.eigh(torch.cov(w.t()))
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)[:, :count]
     everywhere = torch.ones([generator.num_ws, 1])
@@ -111,10 +113,10 @@ def read_directions(
     """Directions of all `readings`, each in the resolutions that decide it.
 
     Faces are generated from latents that are new at each resolution, so that a linear regression B
-    of the readings on all of them tells which resolution does what. The direction of reading k is
+    of the readings on all of them separates the resolutions. The direction of reading k is
     the most likely d (shortest after whitening) with B d = e_k: it moves that reading, and not what
     the data merely have together with it. Resolutions with a small part in it are then left out,
-    and it is solved again. Strength 1 is one standard deviation of the latents in its way.
+    and it is solved again. Strength 1 is one standard deviation of the latents along it.
 
     Args:
         model: with a face template.
@@ -123,21 +125,21 @@ def read_directions(
         progress: called with (done, samples).
     """
     names, w, y = _sample_readings(model, samples, seed, progress)
-    kept = len(w) - max(len(w) // 10, 1)
-    centred = (w - w[:kept].mean(dim=0)).flatten(1)
-    y = (y - y[:kept].mean(dim=0)) / y[:kept].std(dim=0)
-    spread = torch.cov(centred[:kept].t())
-    ridge = SMOOTHING * spread.diagonal().mean() * torch.eye(len(spread)).double()
-    across = centred[:kept].t() @ y[:kept] / (kept - 1)
+    fitted = len(w) - max(len(w) // 10, 1)
+    centred = (w - w[:fitted].mean(dim=0)).flatten(1)
+    y = (y - y[:fitted].mean(dim=0)) / y[:fitted].std(dim=0)
+    spread = torch.cov(centred[:fitted].t())
+    ridge = RIDGE * spread.diagonal().mean() * torch.eye(len(spread)).double()
+    across = centred[:fitted].t() @ y[:fitted] / (fitted - 1)
     slopes = torch.linalg.solve(spread + ridge, across).t()  # B [K, G * w_dim]
-    error = (y[kept:] - centred[kept:] @ slopes.t()).square().mean(dim=0)
-    explained = 1 - error / y[kept:].square().mean(dim=0)
+    error = (y[fitted:] - centred[fitted:] @ slopes.t()).square().mean(dim=0)
+    explained = 1 - error / y[fitted:].square().mean(dim=0)
     groups = _groups(model.generator)
     out = []
     for k, name in enumerate(names):
         everything = list(range(len(groups)))
         _, shares = _likeliest(spread, slopes, k, everything, w.shape[2])
-        parts = [g for g in everything if shares[g] >= LEAST]
+        parts = [g for g in everything if shares[g] >= MIN_SHARE]
         d, _ = _likeliest(spread, slopes, k, parts, w.shape[2])
         shift = torch.zeros([model.generator.num_ws, w.shape[2]])
         for g, row in zip(parts, d, strict=True):
@@ -169,12 +171,11 @@ def _sample_readings(
     """Names; latents [N, G, w_dim], one for each resolution; readings [N, K]; in float64."""
     generator = model.generator
     groups = _groups(generator)
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     latents, values, names = [], [], []
     for start in range(0, samples, BATCH):
         count = min(BATCH, samples - start)
-        z = torch.randn([count * len(groups), generator.z_dim], generator=draw)
-        w = map_latents(generator, z)[:, 0].unflatten(0, (count, len(groups)))
+        w = sample_ws(generator, count * len(groups), rng)[:, 0].unflatten(0, (count, -1))
         ws = torch.cat([w[:, [g] * len(rows)] for g, rows in enumerate(groups)], dim=1)
         images = generator.synthesis(ws, noise_mode="const").clamp(-1, 1)
         found = readings(images, model.template)
@@ -193,7 +194,6 @@ def _groups(generator: Generator) -> list[list[int]]:
 
 
 def _mapped(generator: Generator, count: int) -> Tensor:
-    """Mapped latents [count, w_dim], from a fixed seed."""
-    draw = torch.Generator().manual_seed(0)
-    z = torch.randn([count, generator.z_dim], generator=draw)
-    return torch.cat([map_latents(generator, part)[:, 0] for part in z.split(1000)])
+    """Mapped latents w [count, w_dim] of a fixed seed, for a multiple of `CHUNK`."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.cat([sample_ws(generator, CHUNK, rng)[:, 0] for _ in range(0, count, CHUNK)])

@@ -160,7 +160,7 @@ def adapt(
         style = choose_layers(base, style, examples)
     style.strength = strength
     scores = score_style(base, style, examples)
-    style.statistics = StyleMeter(base).look(examples.to(base.generator.mapping.w_avg))
+    style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
     count = len(dataset) - len(dataset.broken)
     style.info = {"name": card.name, "method": plan.method, "pictures": count}
     style.info |= {"licence": card.licence, "credit": card.credit, "consent": card.consent}

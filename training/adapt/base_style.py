@@ -35,7 +35,8 @@ def with_style(model: Model, style: Style) -> Model:
     generator = copy.deepcopy(model.generator)
     ws = generator.mapping.w_avg.expand(1, generator.num_ws, -1)
     flat = replace(style, offsets={}, weights=weights)
-    generator.synthesis = prepare(generator, ws, [AppliedStyle(flat)]).network
+    changed = prepare(generator, ws, [AppliedStyle(flat)]).weights
+    generator.synthesis.load_state_dict(changed, strict=False)
     return replace(model, generator=generator)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.models.container import Damaged, read_safetensors, write_safetensors
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import mix, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.regularizers import (
@@ -89,7 +89,7 @@ class Transfer:
         self.g_adam = torch.optim.Adam(self.learned.values(), lr=settings.lr, betas=betas)
         self.d_adam = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr, betas=betas)
         self.pipe = replace(PIPES["bgc"], sharp=False)
-        self.device = model.generator.mapping.w_avg.device
+        self.device = model.generator.device
 
     def _score(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         d = self.discriminator
@@ -99,10 +99,10 @@ class Transfer:
 
     def _latents(self, count: int) -> Tensor:
         """Latents [N, L, w_dim]; half of the batches are mixed, as photos differ by layer."""
-        ws = map_latents(self.base, torch.randn([count, self.base.z_dim]), self.settings.psi)
+        ws = sample_ws(self.base, count, torch.default_generator, self.settings.psi)
         if torch.rand([]) < MIXING:
             cutoff = int(torch.randint(1, ws.shape[1], []))
-            ws = torch.cat([ws[:, :cutoff], ws[:, cutoff:].roll(1, dims=0)], dim=1)
+            ws = mix(ws, ws.roll(1, dims=0), range(cutoff, ws.shape[1]))
         return ws
 
     def step(self, index: int, reals: Tensor) -> tuple[float, float]:

@@ -18,12 +18,12 @@ from stylemix.inversion.refine import changes, tuned_parameters
 from stylemix.inversion.schedule import Stages, constant, optimise
 from stylemix.inversion.settings import LATENTS
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import mix, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 STEPS, RATE, BETAS = 300, 0.002, (0.0, 0.99)
-KEPT = 7 / 18  # of the layers, coarse ones first, are the picture's own: 7 of 18 at 1024 px
+OWN_LAYERS = 7 / 18  # share of the layers, coarsest first, that stay the image's own
 
 
 def learn_paired(
@@ -45,7 +45,7 @@ def learn_paired(
             "another --model, or --method look"
         )
     generator = model.generator
-    pictures = pictures.to(generator.mapping.w_avg)
+    pictures = pictures.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
     parts = [project(model, part, settings).ws for part in pictures.split(8)]
     inverted = torch.cat(parts)
@@ -54,14 +54,13 @@ def learn_paired(
     network = copy.deepcopy(generator.synthesis)
     learned = tuned_parameters(network)
     adam = torch.optim.Adam(learned.values(), lr=RATE, betas=BETAS)
-    draw = torch.Generator().manual_seed(seed)
-    kept = round(KEPT * generator.num_ws)
+    rng = torch.Generator().manual_seed(seed)
+    own_layers = round(OWN_LAYERS * generator.num_ws)
 
     def loss_at(_step: int, _t: float) -> Tensor:
-        z = torch.randn([len(pictures), generator.z_dim], generator=draw)
         with torch.no_grad():
-            other = map_latents(generator, z)
-        ws = torch.cat([inverted[:, :kept], other[:, kept:]], dim=1)
+            other = sample_ws(generator, len(pictures), rng)
+        ws = mix(inverted, other, range(own_layers, generator.num_ws))
         found = critic.features(network(ws, noise_mode="const"))
         errors = [(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]
         return torch.stack(errors).mean()

@@ -19,7 +19,7 @@ from stylemix.metrics.mobilenet import LARGEST_COMPARED
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import nest_styles, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.look_loss import LookLoss, LookSettings, same_face
@@ -52,7 +52,7 @@ def learn_look(
             f"got a model of {model.generator.img_channels} channels; expected one of colour "
             "pictures; use another --model"
         )
-    pictures = pictures.to(model.generator.mapping.w_avg)
+    pictures = pictures.to(model.generator.device, model.generator.dtype)
     learn_from, held = pictures, pictures[:0]
     if settings.held_out and len(pictures) >= ENOUGH_TO_HOLD_OUT:
         aside = torch.arange(len(pictures)) % 4 == 3
@@ -85,7 +85,7 @@ class _Look:
     def __init__(self, model: Model, pictures: Tensor, settings: LookSettings) -> None:
         self.model, self.settings = model, settings
         generator = model.generator
-        self.draw = torch.Generator().manual_seed(settings.seed)
+        self.rng = torch.Generator().manual_seed(settings.seed)
         self.is_grey = float((pictures - pictures.mean(dim=1, keepdim=True)).abs().mean()) < GREY
         meter = None
         if model.discriminator is not None and settings.critic_weight > 0:
@@ -104,8 +104,7 @@ class _Look:
 
     @torch.no_grad()
     def _faces(self, count: int) -> tuple[Tensor, Tensor]:
-        z = torch.randn([count, self.model.generator.z_dim], generator=self.draw)
-        ws = map_latents(self.model.generator, z, self.settings.psi)
+        ws = sample_ws(self.model.generator, count, self.rng, self.settings.psi)
         return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
     def _usual(self) -> Iterator[Tensor]:
@@ -117,7 +116,7 @@ class _Look:
         """The loss on some new faces."""
         settings = self.settings
         ws, plain = self._faces(settings.batch)
-        images = self.network(ws, noise_mode="const", styles_offset=self.offsets)
+        images = self.network(ws, noise_mode="const", styles_offset=nest_styles(self.offsets))
         loss = self.loss_of(images, plain) + same_face(self.model, images, plain, settings)
         size = torch.stack([value.square().mean() for value in self.offsets.values()]).sum()
         return loss + settings.size_weight * size

@@ -19,10 +19,10 @@ from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
-from stylemix.networks.latents import layer_resolutions, map_latents
+from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.styles.style import Style
 from stylemix.training.adapt.base_style import shipped_hands, with_style
-from stylemix.training.adapt.scores import score_style, worth
+from stylemix.training.adapt.scores import FACES_SEED, score_style, worth
 from stylemix.training.data.dataset import ImageDataset
 
 NEAR = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
@@ -52,11 +52,9 @@ def domain_distance(model: Model, pictures: Tensor) -> float:
 
     0 for faces of the model, less than `NEAR` for photos in any light, more for drawings.
     """
-    draw = torch.Generator().manual_seed(2024)
-    z = torch.randn([FACES, model.generator.z_dim], generator=draw)
     own = [
         model.generator.synthesis(ws, noise_mode="const")
-        for ws in map_latents(model.generator, z).split(16)
+        for ws in sample_ws(model.generator, FACES, FACES_SEED).split(16)
     ]
     apart = style_statistics(torch.cat(own)) - style_statistics(pictures.to(own[0]))
     return float(apart.square().sum())

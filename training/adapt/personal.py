@@ -44,7 +44,7 @@ def learn_personal(
     network = copy.deepcopy(generator.synthesis)
     learned = style_weights(network, "all")
     groups = []
-    for part in pictures.to(generator.mapping.w_avg).split(BATCH):
+    for part in pictures.to(generator.device, generator.dtype).split(BATCH):
         groups.append((project(model, part, settings).ws, Similarity(model, part, settings)))
     adam = torch.optim.Adam(learned.values(), lr=RATE)
 

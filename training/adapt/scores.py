@@ -10,8 +10,10 @@ from stylemix.faces.recognition import SAME_PERSON, embed, identity_distance
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import sample_ws
 from stylemix.styles.style import Style
+
+FACES_SEED = 2024  # of the generated faces that styles are scored on
 
 
 @torch.no_grad()
@@ -22,9 +24,7 @@ def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
     mean distance of face descriptors to the plain faces; below .6 two photos show one person.
     """
-    draw = torch.Generator().manual_seed(2024)
-    z = torch.randn([count, model.generator.z_dim], generator=draw)
-    parts = map_latents(model.generator, z, psi=0.8).split(16)
+    parts = sample_ws(model.generator, count, FACES_SEED, psi=0.8).split(16)
     plain = torch.cat([render(model.generator, part) for part in parts])
     styled = torch.cat([render(model.generator, part, [AppliedStyle(style)]) for part in parts])
     wanted = style_statistics(pictures.to(plain))

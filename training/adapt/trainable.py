@@ -23,12 +23,13 @@ BLOCK_PX = 64  # the block whose convolutions "affine" may change; the last one 
 def style_offsets(generator: Generator) -> dict[str, Tensor]:
     """Offsets of zero, to be learned, for the layers from 16 px on: {"b16.conv0": [C], ...}."""
     pixels = layer_resolutions(generator.img_resolution)
-    where = layer_indices(generator)
     average = generator.mapping.w_avg.expand(1, generator.num_ws, -1)
+    styles = generator.synthesis.styles(average)
     return {
-        name: torch.zeros_like(style[0]).requires_grad_(True)
-        for name, style in generator.synthesis.styles(average).items()
-        if pixels[where[name]] >= min(FIRST_PX, pixels[-1])
+        f"{name}.{kind}": torch.zeros_like(styles[name][kind][0]).requires_grad_(True)
+        for name, own in layer_indices(generator).items()
+        if pixels[min(own.values())] >= min(FIRST_PX, pixels[-1])
+        for kind in own
     }
 
 

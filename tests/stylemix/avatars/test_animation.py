@@ -11,7 +11,7 @@ from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.residual import Residual, blend_details
+from stylemix.inversion.residual import Residual
 from stylemix.styles.style import Style, save_style
 from tests.support.models import tiny_model, trained_on, ws_of
 
@@ -225,11 +225,11 @@ def shown(model, ws, detail):
 
 def test_details_cross_from_one_to_another(model, network):
     one, two = detail_of(model, 1), detail_of(model, 2)
-    assert blend_details(network, one, two, 0) is one
-    assert blend_details(network, one, two, 1) is two
-    assert blend_details(network, one, one, 0.3) is one
-    assert blend_details(network, None, None, 0.3) is None
-    got = blend_details(network, one, two, 0.25)
+    assert Residual.lerp(one, two, 0, network) is one
+    assert Residual.lerp(one, two, 1, network) is two
+    assert Residual.lerp(one, one, 0.3, network) is one
+    assert Residual.lerp(None, None, 0.3, network) is None
+    got = Residual.lerp(one, two, 0.25, network)
     name = "b8.conv0.weight"
     assert torch.allclose(got.weights[name], 0.75 * one.weights[name] + 0.25 * two.weights[name])
     assert torch.allclose(got.noise, 0.75 * one.noise + 0.25 * two.noise, atol=1e-6)
@@ -245,20 +245,20 @@ def test_details_cross_from_one_to_another(model, network):
 def test_a_missing_detail_changes_nothing(model, network, swap):
     ws, some = ws_of(model, 1), detail_of(model, 1)
     pair, near = ((some, None), 1 - 1e-6) if swap else ((None, some), 1e-6)
-    got = blend_details(network, *pair, near)
+    got = Residual.lerp(*pair, near, network)
     assert torch.allclose(shown(model, ws, got), shown(model, ws, None), atol=1e-3)
-    got = blend_details(network, *pair, 1 - near)
+    got = Residual.lerp(*pair, 1 - near, network)
     assert torch.allclose(shown(model, ws, got), shown(model, ws, some), atol=1e-3)
     assert (shown(model, ws, some) - shown(model, ws, None)).abs().mean() > 0.01
     only = Residual({"b8.conv0.weight": torch.ones_like(network.b8.conv0.weight)})
-    assert blend_details(network, None, only, 0.5).noise is None
+    assert Residual.lerp(None, only, 0.5, network).noise is None
 
 
 def test_features_of_two_sizes_are_told(model, network):
     one, two = detail_of(model, 1), detail_of(model, 2)
     two.features, two.mask = two.features[:, :8, :8], two.mask[:, :8, :8]
     with pytest.raises(StylemixError, match=r"got features of \[.*16, 16\] and of \[.*8, 8\]"):
-        blend_details(network, one, two, 0.5)
+        Residual.lerp(one, two, 0.5, network)
 
 
 def test_a_refined_person_is_drawn_with_their_detail(read, model):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.derived_styles import (
-    LOOK,
+    LOOK_FACTORS,
     blend_style,
     generator_style,
     look_factor,
@@ -17,6 +17,7 @@ from stylemix.avatars.render import AppliedStyle, layer_indices, prepare, render
 from stylemix.errors import StylemixError
 from stylemix.inversion.residual import Residual
 from stylemix.models.model import Model
+from stylemix.networks.latents import flatten_styles, nest_styles
 from stylemix.styles.style import Style
 from tests.support.models import tiny_model, trained_on, ws_of
 
@@ -44,10 +45,11 @@ def everything(model: Model, seed: int = 0, amount: float = 0.3) -> Style:
 
     generator = model.generator
     average = generator.mapping.w_avg.expand(generator.num_ws, -1)
+    styles = generator.synthesis.styles(average[None])
     return Style(
         model.fingerprint,
         shift=numbers(average),
-        offsets={k: numbers(v[0]) for k, v in generator.synthesis.styles(average[None]).items()},
+        offsets={k: numbers(v[0]) for k, v in flatten_styles(styles).items()},
         weights={k: numbers(v) for k, v in generator.synthesis.named_parameters()},
     )
 
@@ -60,7 +62,7 @@ def features(model: Model, ws: Tensor, *ingredients: AppliedStyle) -> dict[str, 
         def keep(_: object, __: object, out: tuple[Tensor, ...], name: str = name) -> None:
             found[name] = out
 
-        hooks.append(block.register_forward_hook(keep))  # a copy of the network keeps its hooks
+        hooks.append(block.register_forward_hook(keep))
     render(model.generator, ws, ingredients)
     for hook in hooks:
         hook.remove()
@@ -69,12 +71,12 @@ def features(model: Model, ws: Tensor, *ingredients: AppliedStyle) -> dict[str, 
 
 def test_layer_indices():
     assert layer_indices(tiny_model(resolution=16).generator) == {
-        "b4.conv1": 0, "b4.torgb": 0, "b8.conv0": 1, "b8.conv1": 2, "b8.torgb": 2,
-        "b16.conv0": 3, "b16.conv1": 4, "b16.torgb": 5,
+        "b4": {"conv1": 0, "torgb": 0}, "b8": {"conv0": 1, "conv1": 2, "torgb": 2},
+        "b16": {"conv0": 3, "conv1": 4, "torgb": 5},
     }  # fmt: skip
     for architecture in ("resnet", "orig"):
         assert layer_indices(tiny_model(resolution=8, architecture=architecture).generator) == {
-            "b4.conv1": 0, "b8.conv0": 1, "b8.conv1": 2, "b8.torgb": 3
+            "b4": {"conv1": 0}, "b8": {"conv0": 1, "conv1": 2, "torgb": 3}
         }  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_strength_scales_each_part(model, ws):
 
     only = Style(style.base, offsets=style.offsets)
     scaled = {name: 0.4 * value for name, value in style.offsets.items()}
-    expected = synthesis(ws, noise_mode="const", styles_offset=scaled)
+    expected = synthesis(ws, noise_mode="const", styles_offset=nest_styles(scaled))
     assert torch.allclose(render(model.generator, ws, [AppliedStyle(only, 0.4)]), expected)
 
     only = Style(style.base, weights=style.weights)
@@ -235,10 +237,10 @@ def test_what_a_photo_changed_of_the_weights_is_pulled_as_its_latent_is(model, w
 
 def test_a_look_keeps_the_pose(model, ws):
     factor = look_factor(model.generator)[:, 0].tolist()
-    assert factor == pytest.approx([0, 0, 0] + 4 * [LOOK["middle"]] + [1, 1, 1])
+    assert factor == pytest.approx([0, 0, 0] + 4 * [LOOK_FACTORS["middle"]] + [1, 1, 1])
     shift = blend_style("base", ws[0], ws[1], look_factor(model.generator)).shift
     assert torch.equal(shift[:3], torch.zeros([3, 16]))
-    assert torch.allclose(shift[3:7], LOOK["middle"] * (ws[1] - ws[0])[3:7])
+    assert torch.allclose(shift[3:7], LOOK_FACTORS["middle"] * (ws[1] - ws[0])[3:7])
     assert torch.allclose(shift[7:], (ws[1] - ws[0])[7:])
 
 
@@ -287,6 +289,6 @@ def test_a_look_keeps_the_features_of_a_photo_and_a_hand_draws_anew():
     hand = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full_like(bias, 0.1)})
     for style, left in ((look, 1.0), (hand, 0.0)):
         drawn = prepare(generator, ws, [AppliedStyle(style)], detail)
-        assert float(drawn.kept.mask.max()) == left
+        assert float(drawn.override.mask.max()) == left
     half = prepare(generator, ws, [AppliedStyle(hand, 0.5)], detail)
-    assert float(half.kept.mask.max()) == 0.5
+    assert float(half.override.mask.max()) == 0.5

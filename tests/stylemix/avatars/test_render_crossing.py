@@ -7,7 +7,7 @@ from torch import Tensor
 from stylemix.avatars.derived_styles import person_style
 from stylemix.avatars.render import AppliedStyle, layer_indices, prepare, render
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.residual import Residual, blend_details
+from stylemix.inversion.residual import Residual
 from stylemix.models.model import Model
 from stylemix.styles.style import Style
 from tests.stylemix.avatars.test_render import everything
@@ -67,7 +67,7 @@ def test_layers_of_another_photo_bring_what_belongs_to_them(
 
     def theirs(name: str) -> bool:
         block, kind = name.split(".")[:2]
-        index = where.get(f"{block}.{kind}", where["b4.conv1"])
+        index = where[block].get(kind, where["b4"]["conv1"])
         return first <= index <= last
 
     weights = {k: (two if theirs(k) else one).detail.weights[k] for k in one.detail.weights}
@@ -86,7 +86,7 @@ def test_half_of_another_photo_has_half_of_both_features(model, ws):
     style = person_style(model.generator, "base", one, two)
     part = AppliedStyle(style, 0.5, "all", toward=two.detail)
     got = render(model.generator, one.w[None], [part], one.detail)
-    half = blend_details(model.generator.synthesis, one.detail, two.detail, 0.5)
+    half = Residual.lerp(one.detail, two.detail, 0.5, model.generator.synthesis)
     expected = render(model.generator, (one.w + two.w)[None] / 2, (), half)
     assert torch.allclose(got, expected, atol=1e-3)
 
@@ -104,5 +104,5 @@ def test_a_hand_draws_anew_what_a_photo_kept(model, ws):
     ):
         got = render(model.generator, ws[:1], parts, person.detail)
         drawing = prepare(model.generator, ws[:1], parts, bare)
-        drawing.kept = detail.kept(ws)
+        drawing.override = detail.override(ws)
         assert torch.allclose(got, drawing.draw(), atol=1e-4)

@@ -50,7 +50,7 @@ def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, hea
             mine = (
                 None if kept is None else FeatureOverride(features[i : i + 1], masks[:, i : i + 1])
             )
-            wanted = alone(ws[i], noise_mode="const", kept=mine)
+            wanted = alone(ws[i], noise_mode="const", override=mine)
             assert torch.allclose(images[i], wanted, atol=1e-4)
     for i, alone in enumerate(own):
         for name, change in blocks.changes(i).items():

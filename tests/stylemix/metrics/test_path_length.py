@@ -24,6 +24,7 @@ class Linear:
     """A generator without bends: w = z A, picture = w B."""
 
     z_dim, c_dim = Z_DIM, 0
+    device, dtype = torch.device("cpu"), torch.float64
 
     def __init__(self):
         draw = torch.Generator().manual_seed(0)
@@ -38,7 +39,7 @@ class Linear:
 
 class Mapping(SimpleNamespace):
     def __init__(self, a):
-        super().__init__(w_avg=torch.zeros(W_DIM, dtype=torch.float64), a=a)
+        super().__init__(a=a)
 
     def __call__(self, z, c, truncation_psi):
         assert truncation_psi == 1

@@ -11,6 +11,7 @@ from stylemix.errors import StylemixError
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator, DiscriminatorTrunk
 from stylemix.networks.generator import Generator
+from stylemix.networks.latents import flatten_styles, nest_styles
 from stylemix.networks.layers import haar, inverse_haar
 from stylemix.training.losses import path_lengths, r1_penalty
 
@@ -141,12 +142,12 @@ def test_mixing(small):
 def test_which_layer_reads_which_w(small):
     G = Generator(GeneratorConfig(16, z_dim=8, w_dim=8, channel_max=8))
     ws = torch.randn([1, G.num_ws, 8])
-    before = G.synthesis.styles(ws)
+    before = flatten_styles(G.synthesis.styles(ws))
     read = []
     for index in range(G.num_ws):
         moved = ws.clone()
         moved[:, index] += 1
-        after = G.synthesis.styles(moved)
+        after = flatten_styles(G.synthesis.styles(moved))
         read.append([name for name in before if not torch.equal(before[name], after[name])])
     assert read == [
         ["b4.conv1"], ["b4.torgb", "b8.conv0"], ["b8.conv1"], ["b8.torgb", "b16.conv0"],
@@ -158,20 +159,36 @@ def test_which_layer_reads_which_w(small):
 def test_style_space(golden):
     G, ws = golden.G.synthesis, golden["out.w"][:2]
     image = G(ws, noise_mode="const")
-    styles = G.styles(ws)
-    assert torch.equal(G.from_styles(styles, noise_mode="const"), image)
-    zero = {name: torch.zeros(style.shape[1]) for name, style in styles.items()}
+    styles = flatten_styles(G.styles(ws))
+    assert torch.equal(G.run(nest_styles(styles), noise_mode="const")[1], image)
+    zero = nest_styles({name: torch.zeros(style.shape[1]) for name, style in styles.items()})
     assert torch.equal(G(ws, noise_mode="const", styles_offset=zero), image)
     for name, style in list(styles.items())[::4]:
         offset = torch.linspace(-1, 1, style.shape[1])
-        moved = {**styles, name: style + offset}
-        expected = G.from_styles(moved, noise_mode="const")
-        assert torch.equal(G(ws, noise_mode="const", styles_offset={name: offset}), expected)
+        moved = nest_styles({**styles, name: style + offset})
+        expected = G.run(moved, noise_mode="const")[1]
+        nested = nest_styles({name: offset})
+        assert torch.equal(G(ws, noise_mode="const", styles_offset=nested), expected)
         assert not torch.equal(expected, image)
         per_image = torch.stack([offset, torch.zeros_like(offset)])
-        one = G(ws, noise_mode="const", styles_offset={name: per_image})
+        one = G(ws, noise_mode="const", styles_offset=nest_styles({name: per_image}))
         assert torch.allclose(one[0], expected[0], atol=1e-5)
         assert torch.allclose(one[1], image[1], atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_blocks_run_one_after_another_as_together(golden, dtype):
+    G, ws = golden.G.synthesis, golden["out.w"][:2]
+    styles, blocks = G.styles(ws), len(G.blocks())
+    image = G(ws, noise_mode="const", dtype=dtype)
+    for cut in range(blocks + 1):
+        state = G.run(styles, "const", dtype, stop=cut)
+        assert torch.equal(G.run(styles, "const", dtype, start=cut, state=state)[1], image)
+    state = None
+    for number, name in enumerate(G.blocks()):
+        state = G.run({name: styles[name]}, "const", dtype, None, number, number + 1, state)
+    assert torch.equal(state[1], image)
 
 
 @torch.no_grad()
@@ -228,8 +245,13 @@ def test_a_trunk_is_a_discriminator_without_its_last_block(small):
     trunk, images = DiscriminatorTrunk(small.D.config), small["out.image_noise_const"][:2]
     weights = {k: v for k, v in small.D.state_dict().items() if not k.startswith("b4.")}
     trunk.load_state_dict(weights)
-    for found, wanted in zip(trunk.features(images), small.D.features(images), strict=True):
-        assert torch.equal(found, wanted)
+    for ours, expected in zip(trunk.features(images), small.D.features(images), strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_device_and_dtype_are_those_of_the_weights(small):
+    assert (small.G.device, small.G.dtype) == (torch.device("cpu"), torch.float32)
+    assert Generator(small.G.config).double().dtype == torch.float64
 
 
 def test_labels_matter():
@@ -251,7 +273,10 @@ def test_labels_matter():
         (lambda g: g.G.synthesis(g["out.w"][:, :7]), "expected [N, 8, 32]"),
         (lambda g: g.G.synthesis(g["out.w"][:, 0]), "got ws of shape (4, 32)"),
         (lambda g: g.G.synthesis(g["out.w"], noise_mode="cons"), "got noise mode 'cons'"),
-        (lambda g: g.G.synthesis(g["out.w"], styles_offset={"b3": g.z}), "got an offset for"),
+        (
+            lambda g: g.G.synthesis(g["out.w"], styles_offset={"b3": {"conv0": g.z}}),
+            "got an offset for",
+        ),
         (lambda g: g.D(torch.zeros([1, 3, 16, 16]), g.c), "expected [N, 3, 32, 32]"),
         (lambda g: g.D(torch.zeros([1, 1, 32, 32]), g.c), "got images of shape (1, 1, 32, 32)"),
         (lambda g: g.D(torch.zeros([3, 32, 32]), g.c), "got images of shape (3, 32, 32)"),

@@ -9,9 +9,13 @@ from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import (
     bands,
+    flatten_styles,
     layer_resolutions,
+    map_latents,
     mix,
+    nest_styles,
     parse_layers,
+    sample_ws,
     truncate,
     z_from_seed,
 )
@@ -122,6 +126,27 @@ def test_layers_that_mean_nothing(text, message):
     assert str(caught.value).isprintable()
 
 
+def test_samples_of_a_seed(model):
+    generator = model.generator
+    ws = sample_ws(generator, 5, 7)
+    assert ws.shape == (5, generator.num_ws, generator.w_dim)
+    z = torch.randn([5, generator.z_dim], generator=torch.Generator().manual_seed(7))
+    assert torch.equal(ws, map_latents(generator, z))
+    assert torch.equal(sample_ws(generator, 5, 7, 0.6), map_latents(generator, z, 0.6))
+    rng = torch.Generator().manual_seed(7)
+    assert torch.equal(sample_ws(generator, 5, rng), ws)
+    assert not torch.equal(sample_ws(generator, 5, rng), ws)  # it goes on
+
+
+def test_styles_by_block_and_layer_and_by_the_names_in_files():
+    flat = {"b8.conv0": torch.ones(3), "b8.torgb": torch.ones(2), "b16.conv0": torch.ones(1)}
+    nested = nest_styles(flat)
+    assert {block: list(own) for block, own in nested.items()} == {
+        "b8": ["conv0", "torgb"], "b16": ["conv0"]
+    }  # fmt: skip
+    assert flatten_styles(nested) == flat
+
+
 def test_mix_takes_whole_layers(w):
     other = w + 10
     mixed = mix(w, other, (1, 4))
@@ -130,6 +155,7 @@ def test_mix_takes_whole_layers(w):
     assert torch.equal(mix(w, other), other)
     assert torch.equal(mix(w, other, ()), w)
     assert torch.equal(mix(w, other, strength=0.0), w)
+    assert torch.equal(mix(w, other, range(2, 6)), torch.cat([w[:2], other[2:]]))
     assert mixed is not w
 
 

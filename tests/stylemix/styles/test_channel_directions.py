@@ -6,7 +6,7 @@ import torch
 from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
-from stylemix.networks.latents import map_latents
+from stylemix.networks.latents import flatten_styles, map_latents, nest_styles
 from stylemix.styles import channel_directions
 from stylemix.styles.channel_directions import channel_style, reading_channels
 from tests.support.models import W_DIM, tiny_model, ws_of
@@ -17,14 +17,19 @@ def model():
     return tiny_model()
 
 
+def styles_of(model, ws, *parts):
+    drawing = prepare(model.generator, ws, parts)
+    return flatten_styles(drawing.network.styles(drawing.ws, drawing.offsets))
+
+
 def test_a_channel_moves_alone_by_its_deviations(model):
     style = channel_style(model, "b16.conv0", 5).check(model)
     ws = ws_of(model)
-    before = prepare(model.generator, ws).styles
-    after = prepare(model.generator, ws, [AppliedStyle(style, 3.0)]).styles
+    before = styles_of(model, ws)
+    after = styles_of(model, ws, AppliedStyle(style, 3.0))
     z = torch.randn([4000, W_DIM], generator=torch.Generator().manual_seed(9))
     styles = model.generator.synthesis.styles(map_latents(model.generator, z))
-    deviation = float(styles["b16.conv0"][:, 5].std())
+    deviation = float(styles["b16"]["conv0"][:, 5].std())
     for name, value in before.items():
         moved = after[name] - value
         if name == "b16.conv0":
@@ -37,9 +42,9 @@ def test_a_channel_moves_alone_by_its_deviations(model):
 def test_layers_confine_a_channel(model):
     style = channel_style(model, "b16.conv0", 5)
     ws = ws_of(model)
-    before = prepare(model.generator, ws).styles["b16.conv0"]
+    before = styles_of(model, ws)["b16.conv0"]
     for layers, moves in (("16px", True), ("coarse", False)):
-        after = prepare(model.generator, ws, [AppliedStyle(style, 3.0, layers)]).styles
+        after = styles_of(model, ws, AppliedStyle(style, 3.0, layers))
         assert bool((after["b16.conv0"] != before).any()) == moves
 
 
@@ -68,7 +73,9 @@ def test_the_channels_of_a_reading_raise_it(model, monkeypatch):
     every = map_latents(model.generator, z)
 
     def look(ws, offsets=None):
-        images = model.generator.synthesis(ws, noise_mode="const", styles_offset=offsets)
+        images = model.generator.synthesis(
+            ws, noise_mode="const", styles_offset=nest_styles(offsets or {})
+        )
         return torch.stack(list(read_colours(images.clamp(-1, 1), FACES128).values()), dim=1)
 
     spread = look(every).std(dim=0)

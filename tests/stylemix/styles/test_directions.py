@@ -94,6 +94,18 @@ def test_sefa_is_what_the_layers_react_to(model):
         semantic_directions(model.generator, layers=[99])
 
 
+@pytest.mark.parametrize("architecture", ["resnet", "orig"])
+def test_sefa_counts_layers_without_torgb(architecture):
+    generator = tiny_model(resolution=16, architecture=architecture).generator
+    one, other = (semantic_directions(generator, layers, 1)[0] for layers in ([3], [3, 4]))
+    rows = generator.synthesis.b16.conv0.affine.weight  # the layer that reads w 3
+    axis = torch.nn.functional.normalize(one.shift[3], dim=0)
+    rows = torch.nn.functional.normalize(rows, dim=1)
+    _, _, axes = torch.linalg.svd(rows, full_matrices=False)
+    assert abs(float(axis @ axes[0])) == pytest.approx(1, abs=1e-4)
+    assert not torch.equal(one.shift[3], other.shift[3])
+
+
 def test_principal_directions_are_those_of_most_variance(model):
     found = principal_directions(model.generator, count=W_DIM)
     parts = [d.explained for d in found]

@@ -16,6 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
+from stylemix.networks.latents import flatten_styles
 from stylemix.styles import style as module
 from stylemix.styles.style import Style, format_of, load_style, save_style, shipped_styles
 from tests.support.models import tiny_model
@@ -35,7 +36,8 @@ def a_style(model: Model) -> Style:
         return torch.randn(like.shape, generator=draw)
 
     generator = model.generator
-    styles = generator.synthesis.styles(generator.mapping.w_avg.expand(1, generator.num_ws, -1))
+    ws = generator.mapping.w_avg.expand(1, generator.num_ws, -1)
+    styles = flatten_styles(generator.synthesis.styles(ws))
     parameters = dict(generator.synthesis.named_parameters())
     return Style(
         model.fingerprint,

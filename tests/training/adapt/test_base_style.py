@@ -7,6 +7,7 @@ from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.latents import flatten_styles
 from stylemix.styles.style import Style
 from stylemix.training.adapt.base_style import added, shipped_hands, with_style
 from tests.support.models import tiny_model, ws_of
@@ -30,7 +31,7 @@ def a_style(model, **more):
 
 def sizes(model):
     average = model.generator.mapping.w_avg.expand(1, model.generator.num_ws, -1)
-    styles = model.generator.synthesis.styles(average)
+    styles = flatten_styles(model.generator.synthesis.styles(average))
     return [(name, len(styles[name][0])) for name in ("b16.conv0", "b32.torgb")]
 
 

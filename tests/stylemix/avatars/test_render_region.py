@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from stylemix.avatars.derived_styles import blend_style
-from stylemix.avatars.drawing import MEET_PX, draw_region
-from stylemix.avatars.render import AppliedStyle, prepare, render
+from stylemix.avatars.render import MEET_PX, AppliedStyle, draw_region, prepare, render
 from stylemix.faces.templates import NO_TEMPLATE
 from tests.support.models import tiny_model, ws_of
 
