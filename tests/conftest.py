@@ -62,7 +62,7 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"Left out, with what runs them: {', '.join(told)}")
 
 
-# A run that takes a second: ten random pictures, networks of 8 px with a few channels.
+# A run that takes a second: ten random images, networks of 8 px with a few channels.
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`stylemix adapt`: a style file from pictures."""
+"""`stylemix adapt`: a style file from images."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from stylemix.training.adapt.trainable import PARTS
 @click.option(
     "--method", type=click.Choice(METHODS), default="auto", show_default=True,
     help="look: light, colour, make-up from a few photos; transfer: an illustrator's hand from "
-    "many pictures; personal: one person, from some photos; jojogan: that method as it was "
-    "published; auto: look or transfer, by the number of pictures and how far they are from the "
+    "many images; personal: one person, from some photos; jojogan: that method as it was "
+    "published; auto: look or transfer, by the number of images and how far they are from the "
     "model's faces.",
 )  # fmt: skip
 @click.option(
     "--learn", type=click.Choice(PARTS),
-    help="What of the generator look and transfer change: the more, the more pictures it takes.  "
-    "[default: as the pictures suggest]",
+    help="What of the generator look and transfer change: the more, the more images it takes.  "
+    "[default: as the images suggest]",
 )  # fmt: skip
 @click.option(
     "--align/--no-align", default=None,
@@ -68,10 +68,10 @@ from stylemix.training.adapt.trainable import PARTS
     help="Precision of transfer; bf16 is faster where the processor has it.",
 )  # fmt: skip
 @click.option("--name", help="Name of the style.  [default: that of the output]")
-@click.option("--license", "licence", default="unknown", show_default=True, help="Of the pictures.")
+@click.option("--license", "licence", default="unknown", show_default=True, help="Of the images.")
 @click.option("--credit", default="", help="Whom to credit.")
 @click.option("--consent", default=NOT_RECORDED, show_default=True,
-              help="How persons in the pictures agreed.")  # fmt: skip
+              help="How persons in the images agreed.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @device_option
 def adapt_command(
@@ -95,9 +95,9 @@ def adapt_command(
     seed: int,
     device: str,
 ) -> None:
-    """Make a style file from pictures of a style: files, folders or zips.
+    """Make a style file from images of a style: files, folders or zips.
 
-    A transfer that was stopped is continued by the same command. The file holds no pictures.
+    A transfer that was stopped is continued by the same command. The file holds no images.
 
     \b
     Examples:

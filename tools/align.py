@@ -172,7 +172,7 @@ def align_command(
 ) -> None:
     """Cut the face out of each PHOTO, upright, where a model expects it.
 
-    A PHOTO is a picture file, a folder or a zip of them. Beside each crop a small file keeps the
+    A PHOTO is an image file, a folder or a zip of them. Beside each crop a small file keeps the
     matrix that leads from the photo to the crop, so that a result can be put back.
 
     A photo that fails is reported and the others go on; the exit code is then 2.

@@ -29,7 +29,7 @@ CELL = 256
 @click.option("--model", default=DEFAULT, show_default=True, help="Model file or shipped name.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,
-    help="The labelled picture.",
+    help="The labelled image.",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def demo_command(

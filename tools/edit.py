@@ -58,7 +58,7 @@ def _reading_options(command: Any) -> Any:
 @model_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("edited.png"), show_default=True,
-    help="Picture.",
+    help="Image.",
 )  # fmt: skip
 @click.option(
     "--save-style", "style_file", type=click.Path(path_type=Path),

@@ -40,8 +40,8 @@ WAYS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
     help="Style file or shipped style, with :WEIGHT behind it if wanted; again for more.",
 )  # fmt: skip
 @click.option(
-    "--pictures", multiple=True,
-    help="NAME=PATH: pictures of a style whose file does not say what it should look like.",
+    "--images", multiple=True,
+    help="NAME=PATH: images of a style whose file does not say what it should look like.",
 )  # fmt: skip
 @click.option(
     "--method", "ways", multiple=True, type=click.Choice(WAYS), default=["balanced"],
@@ -59,7 +59,7 @@ WAYS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 def evaluate_style_command(
     sources: tuple[Path, ...],
     styles: tuple[str, ...],
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     ways: tuple[str, ...],
     strength: float | None,
     model: str,
@@ -82,7 +82,7 @@ def evaluate_style_command(
     network = load_model(model, find_device(device))
     wanted = [StyleArgument.parse(text) for text in styles]
     people = _read_people(sources, network)
-    evaluation = StyleEvaluation(network, wanted, strength, _references(pictures, network))
+    evaluation = StyleEvaluation(network, wanted, strength, _references(images, network))
     report: dict[str, Record] = {}
     for way in dict.fromkeys(ways):
         folder = output / way.replace("+", "-plus")
@@ -123,12 +123,12 @@ def _read_people(sources: tuple[Path, ...], model: Model) -> list[PhotoToProject
 
 
 def _references(pairs: tuple[str, ...], model: Model) -> dict[str, Tensor]:
-    """Images [K, C, H, W] in [-1, 1] of `--pictures NAME=PATH`, by name."""
+    """Images [K, C, H, W] in [-1, 1] of `--images NAME=PATH`, by name."""
     found = {}
     for pair in pairs:
         name, _, path = pair.partition("=")
         if not path:
-            raise StylemixError(f"got --pictures {pair[:60]!a}; expected NAME=PATH; add the path")
+            raise StylemixError(f"got --images {pair[:60]!a}; expected NAME=PATH; add the path")
         found[name] = some_of(read_pictures(list_images(path), model, align=False))
     return found
 

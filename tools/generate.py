@@ -1,4 +1,4 @@
-"""`stylemix generate`: new pictures from seeds."""
+"""`stylemix generate`: new images from seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stylemix.networks.sampling import sample_images
 from stylemix.tools.options import device_option, model_option, size_option
 
 MOST_SEEDS = 100_000
-SMALLEST_CELL = 96  # px of a picture on a grid
+SMALLEST_CELL = 96  # px of an image on a grid
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -52,11 +52,11 @@ def parse_seeds(text: str) -> list[int]:
     help="Stored, new or no noise.",
 )  # fmt: skip
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional model.")
-@click.option("--grid", "as_grid", is_flag=True, help="One picture of all.")
+@click.option("--grid", "as_grid", is_flag=True, help="One image of all.")
 @size_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None,
-    help="Folder; a picture with --grid or for one seed.  [default: out, out.png]",
+    help="Folder; an image with --grid or for one seed.  [default: out, out.png]",
 )  # fmt: skip
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="At once.")
 @device_option
@@ -72,7 +72,7 @@ def generate_command(
     batch: int,
     device: str,
 ) -> None:
-    """Draw new pictures from seeds.
+    """Draw new images from seeds.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def generate_command(
     """
     numbers = parse_seeds(seeds)
     if not math.isfinite(psi):
-        raise StylemixError(f"got --truncation {psi}; expected a number, 0 to 1 for good pictures")
+        raise StylemixError(f"got --truncation {psi}; expected a number, 0 to 1 for good images")
     target = output or Path("out.png" if as_grid else "out")
     to_file = as_grid or (len(numbers) == 1 and target.suffix.lower() in EXTENSIONS)
     if to_file:
@@ -103,5 +103,5 @@ def generate_command(
                 save_image(target if to_file else target / f"seed{seed:04d}.png", picture)
     if as_grid:
         save_image(target, grid(pictures, cell=size or max(*own, SMALLEST_CELL), gap=4))
-    count = f"{len(numbers)} pictures" if len(numbers) > 1 else "1 picture"
+    count = f"{len(numbers)} images" if len(numbers) > 1 else "1 image"
     click.echo(f"Wrote {count} to {target}")

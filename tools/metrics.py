@@ -1,4 +1,4 @@
-"""`stylemix metrics`: figures for a model against pictures that it was not trained on."""
+"""`stylemix metrics`: figures for a model against images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def measure(
         real = cached_real_features(reals, extractor, cache, batch, show=True)
         middle = time.monotonic()
         fake = generator_features(generator, seeds, extractor, batch, psi, reals, show=True)
-        report.seconds["features of real pictures"] = round(middle - start, 2)
-        report.seconds["features of generated pictures"] = round(time.monotonic() - middle, 2)
+        report.seconds["features of real images"] = round(middle - start, 2)
+        report.seconds["features of generated images"] = round(time.monotonic() - middle, 2)
     for name in sets:
         report.add(name, partial(compare, fake, real, [name], extractor.name, interval))
     if "ppl" in metrics:
@@ -82,17 +82,17 @@ def _digits(value: float) -> str:
 
 @click.command("metrics")
 @click.argument("model")
-@click.option("--data", required=True, help="Real pictures: folder, zip or shards.")
+@click.option("--data", required=True, help="Real images: folder, zip or shards.")
 @click.option(
     "--metrics", "names", default="fd", show_default=True,
     help=f"Some of {', '.join(METRICS)}, with commas between.",
 )  # fmt: skip
 @click.option(
     "--count", type=click.IntRange(2, MAX_COUNT),
-    help="Generated pictures.  [default: as many as real ones]",
+    help="Generated images.  [default: as many as real ones]",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True,
-              help="Of the first generated picture.")  # fmt: skip
+              help="Of the first generated image.")  # fmt: skip
 @click.option(
     "--truncation", "psi", type=float, default=1, show_default=True,
     help="1 for all that was learned; less is no fair figure. PPL is always at 1.",
@@ -103,7 +103,7 @@ def _digits(value: float) -> str:
 )  # fmt: skip
 @click.option("--weights", type=click.Path(path_type=Path), help="File of Inception's weights.")
 @click.option("--interval", is_flag=True, help="A 95 % interval of the Frechet distance, too.")
-@click.option("--no-cache", is_flag=True, help="Do not keep the features of the real pictures.")
+@click.option("--no-cache", is_flag=True, help="Do not keep the features of the real images.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="At once.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON file for the figures.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -122,7 +122,7 @@ def metrics_command(
     output: Path | None,
     device: str,
 ) -> None:
-    """Measure how a model's pictures compare with real ones.
+    """Measure how a model's images compare with real ones.
 
     \b
     Examples:
@@ -151,9 +151,9 @@ def metrics_command(
     )
     click.echo(table(report))
     click.echo(
-        f"{len(seeds):,} generated against {len(reals):,} real pictures, {config.size_text}. "
-        "Compare with figures of the same numbers, pictures and features only: a Frechet distance "
-        "of fewer pictures is larger."
+        f"{len(seeds):,} generated against {len(reals):,} real images, {config.size_text}. "
+        "Compare with figures of the same numbers, images and features only: a Frechet distance "
+        "of fewer images is larger."
     )
     if output is not None:
         about: dict[str, Json] = {

@@ -39,13 +39,13 @@ class Sheet(NamedTuple):
 
 
 SHEETS = {
-    "grid": Sheet(SheetMaker.style_grid, "One picture of sources by styles."),
+    "grid": Sheet(SheetMaker.style_grid, "One image of sources by styles."),
     "strip": Sheet(
         SheetMaker.strength_strip,
-        "One picture with a row for each source and style, from no strength to the full one.",
+        "One image with a row for each source and style, from no strength to the full one.",
     ),
     "layer-grid": Sheet(
-        SheetMaker.layer_grid, "One picture of a source in a style at every range of layers."
+        SheetMaker.layer_grid, "One image of a source in a style at every range of layers."
     ),
 }
 
@@ -84,7 +84,7 @@ def _sheet_options(command: Any) -> Any:
 )  # fmt: skip
 @click.option(
     "--region", "regions", multiple=True,
-    help="Where in the picture styles act: face, hair, background, or a picture that shows it "
+    help="Where in the image styles act: face, hair, background, or an image that shows it "
     "white; again to add regions.  [default: everywhere]",
 )  # fmt: skip
 @click.option(
@@ -94,7 +94,7 @@ def _sheet_options(command: Any) -> Any:
 @_sheet_options
 @click.option(
     "--output", type=click.Path(path_type=Path),
-    help="Picture; with several sources and no sheet a folder.  [default: out.png, out]",
+    help="Image; with several sources and no sheet a folder.  [default: out.png, out]",
 )  # fmt: skip
 @size_option
 @face_option

@@ -1,4 +1,4 @@
-"""`stylemix pack`: photos become a data set for training, with a report of what was left out."""
+"""`stylemix pack`: photos become a dataset for training, with a report of what was left out."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _show(report: Report) -> None:
     default="faces",
     show_default=True,
     help="faces: cut out and align each face; centre: the middle, in the proportions of --size; "
-    "none: only pictures that have these proportions.",
+    "none: only images that have these proportions.",
 )
 @click.option(
     "--size",
     default="256",
     show_default=True,
     metavar="SIDE|WxH",
-    help="Pixels of the pictures: a side, or width and height such as 128x96.",
+    help="Pixels of the images: a side, or width and height such as 128x96.",
 )
 @click.option(
     "--template",
@@ -67,7 +67,7 @@ def _show(report: Report) -> None:
     type=click.Choice(FILTERS),
     default="lanczos",
     show_default=True,
-    help="How pictures are resized, by Pillow's names.",
+    help="How images are resized, by Pillow's names.",
 )
 @click.option(
     "--channels",
@@ -81,7 +81,7 @@ def _show(report: Report) -> None:
     type=click.Choice(FORMATS),
     default="png",
     show_default=True,
-    help="How pictures are stored.",
+    help="How images are stored.",
 )
 @click.option(
     "--quality",
@@ -109,14 +109,14 @@ def _show(report: Report) -> None:
     type=click.FloatRange(0),
     default=KeepSettings.min_sharpness,
     show_default=True,
-    help="Leave out pictures whose Laplacian varies less; 0: no limit.",
+    help="Leave out images whose Laplacian varies less; 0: no limit.",
 )
 @click.option(
     "--duplicates",
     type=click.IntRange(-1, 16),
     default=KeepSettings.duplicates,
     show_default=True,
-    help="Leave out pictures whose 64-bit hash differs in at most this many bits from a better "
+    help="Leave out images whose 64-bit hash differs in at most this many bits from a better "
     "one's; -1: keep them all.",
 )
 @click.option(
@@ -124,7 +124,7 @@ def _show(report: Report) -> None:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Keep the sharpest pictures of each person, this many; 0: no limit. With --crop faces.",
+    help="Keep the sharpest images of each person, this many; 0: no limit. With --crop faces.",
 )
 @click.option(
     "--same-person",
@@ -152,9 +152,9 @@ def pack_command(
     dry_run: bool,
     **settings: str | float,
 ) -> None:
-    """Turn PHOTOS (files, folders, zips) into a data set for training.
+    """Turn PHOTOS (files, folders, zips) into a dataset for training.
 
-    Files that cannot be read, photos without a face, and pictures that are too small, blurred or
+    Files that cannot be read, photos without a face, and images that are too small, blurred or
     duplicates are left out; NAME.pack.json beside the output says which and why.
 
     A command that was stopped continues: give it again as it was.

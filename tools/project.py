@@ -49,7 +49,7 @@ def describe(metrics: dict[str, float]) -> str:
 @projection_options
 @click.option(
     "--mask", type=click.Path(path_type=Path),
-    help="Picture that is white where the photo is to stay as it is.  [default: found out]",
+    help="Image that is white where the photo is to stay as it is.  [default: found out]",
 )  # fmt: skip
 @click.option("--paste-back", is_flag=True, help="Write the whole photo with the new face, too.")
 @click.option("--again", is_flag=True, help="Project also what was done before.")

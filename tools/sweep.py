@@ -50,9 +50,7 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     },
 )
 @click.argument("data", nargs=-1, required=True)
-@click.option(
-    "--held-out", required=True, help="Pictures that no trial trains on, to compare with."
-)
+@click.option("--held-out", required=True, help="Images that no trial trains on, to compare with.")
 @click.option(
     "--vary", multiple=True, required=True, metavar="NAME=VALUES",
     help="A training option to choose: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE. "
@@ -139,9 +137,7 @@ def _need_packages() -> None:
 def _base(settings: dict[str, Any], held_out: str) -> TrainConfig:
     """The settings of all trials."""
     if settings["metrics_data"]:
-        raise StylemixError(
-            "got --metrics-data; expected the pictures to compare with as --held-out"
-        )
+        raise StylemixError("got --metrics-data; expected the images to compare with as --held-out")
     if not settings["kimg"]:
         raise StylemixError("got no --kimg; expected the length of a trial, such as --kimg 20")
     base = TrainConfig(**settings | {"metrics_data": held_out})
@@ -152,7 +148,7 @@ def _base(settings: dict[str, Any], held_out: str) -> TrainConfig:
 
 
 def _check_same(work: WorkFile, plan: Plan, runner: Runner, output: Path) -> None:
-    """Refuses to go on with a sweep of other settings or pictures."""
+    """Refuses to go on with a sweep of other settings or images."""
     asked: dict[str, Any] = {
         "--vary": ", ".join(map(str, plan.space)),
         "--startup": plan.startup,

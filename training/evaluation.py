@@ -27,7 +27,7 @@ SAVED_WORDS = ("none", "")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which figures are measured on which pictures."""
+    """Which figures are measured on which images."""
 
     metrics: tuple[str, ...]
     reals: PictureSet
@@ -48,7 +48,7 @@ class Evaluation:
         return cls(names, reals, config.metrics_count or len(reals))
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
-        """Figures of the averaged generator; every rank makes its share of the pictures.
+        """Figures of the averaged generator; every rank makes its share of the images.
 
         Only rank 0 gets figures, the others an empty dict.
         """

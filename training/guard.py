@@ -1,4 +1,4 @@
-"""What tells a run that goes wrong: losses that are no numbers, pictures that are all alike."""
+"""What tells a run that goes wrong: losses that are no numbers, images that are all alike."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from stylemix.training.state import TrainState
 
 HEALTHY = 0.3  # a run has been well once the fakes spread by this part of the reals' spread
 COLLAPSED = 0.08  # and has collapsed when they no longer spread by this
-FROM_NIMG = 20_000  # before that, pictures go from random to grey and back
-P_WARNING = 0.8  # above it augmentations leak into the pictures (ADA, section 3.1)
+FROM_NIMG = 20_000  # before that, images go from random to grey and back
+P_WARNING = 0.8  # above it augmentations leak into the images (ADA, section 3.1)
 
 
 def what_went_wrong(state: TrainState, bad_losses: int) -> str:
@@ -20,7 +20,7 @@ def what_went_wrong(state: TrainState, bad_losses: int) -> str:
     counters.best_diversity = max(counters.best_diversity, diversity)
     if counters.best_diversity > HEALTHY and diversity < COLLAPSED:
         return (
-            f"the pictures collapsed: they differ {diversity:.2f} times as much as the reals, "
+            f"the images collapsed: they differ {diversity:.2f} times as much as the reals, "
             f"once {counters.best_diversity:.2f} times"
         )
     return ""
@@ -31,7 +31,7 @@ def augment_warning(before: float, now: float) -> str:
     if before < P_WARNING <= now:
         return (
             f"augmentation p reached {now:.2f}: above {P_WARNING} augmentations show up in the "
-            "pictures; add images, --mirror, or lower --ada-target"
+            "images; add images, --mirror, or lower --ada-target"
         )
     return ""
 

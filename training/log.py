@@ -26,7 +26,7 @@ from stylemix.training.session import TrainingData
 from stylemix.training.state import Counters, TrainState
 
 Stats = dict[str, list[Tensor]]
-GRID = 48  # pictures of a grid
+GRID = 48  # images of a grid
 
 
 def add(stats: Stats, name: str, value: Tensor) -> None:
@@ -113,7 +113,7 @@ class Board:
             self.writer.flush()
 
     def picture(self, path: Path, cur_nimg: int) -> None:
-        """Shows a picture that was written."""
+        """Shows an image that was written."""
         if self.writer is not None:
             pixels = np.asarray(Image.open(path).convert("RGB"))
             self.writer.add_image("fakes", pixels, cur_nimg, dataformats="HWC")
@@ -132,7 +132,7 @@ def drop_lines_after(path: Path, kimg: float) -> None:
 
 
 def save_reals(folder: Path, images: Tensor) -> None:
-    """Writes the real images [N, 3, H, W] in [-1, 1] as one picture."""
+    """Writes the real images [N, 3, H, W] in [-1, 1] as one image."""
     _save_grid(folder / "reals.png", images, generated=False)
 
 

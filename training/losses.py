@@ -23,12 +23,12 @@ def g_minimax(fake_logits: Tensor) -> Tensor:
 
 
 def g_relativistic(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    """A fake should score above the real picture it is paired with (arXiv 2501.05441, eq. 2)."""
+    """A fake should score above the real image it is paired with (arXiv 2501.05441, eq. 2)."""
     return F.softplus(real_logits - fake_logits).mean()
 
 
 def d_relativistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """A real picture should score above the fake that it is paired with."""
+    """A real image should score above the fake that it is paired with."""
     return F.softplus(fake_logits - real_logits).mean()
 
 

@@ -37,7 +37,7 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
     arXiv 1511.05641, with zeros instead of copies, since demodulation would rescale copies). Only
     the discriminator's minibatch deviation, of all features at the coarsest block, sees new ones.
     Blocks above those of the source begin with nothing to add: in the generator with colours of
-    zero, so that the picture is the old one, enlarged; in a discriminator with `fromrgb_at` with
+    zero, so that the image is the old one, enlarged; in a discriminator with `fromrgb_at` with
     features of zero, so that it judges as before.
     """
     modules = dict(network.named_modules())
@@ -129,7 +129,7 @@ def _widen(old: Tensor, new: Tensor, layer: nn.Module, appended: int) -> None:
 def finest_layers(discriminator: Discriminator, count: int) -> frozenset[str]:
     """Names of the parameters of the `count` finest layers, for Freeze-D (arXiv 2002.10964).
 
-    Layers are counted from the picture on: in a residual discriminator fromrgb, then conv0, conv1
+    Layers are counted from the image on: in a residual discriminator fromrgb, then conv0, conv1
     and skip of each block.
     """
     names = [name for name, _ in discriminator.named_parameters()]

@@ -23,7 +23,7 @@ NAMES = (
     "lumaflip", "hue", "saturation", "imgfilter", "noise", "cutout",
 )  # fmt: skip
 CELLS = {
-    "the picture": (AugmentPipe(), 1.0),
+    "the image": (AugmentPipe(), 1.0),
     **{name: (AugmentPipe(**{name: 1.0}), 1.0) for name in NAMES},
     "bgc, p = 0.2": (PIPES["bgc"], 0.2),
     "bgcfnc, p = 0.2": (PIPES["bgcfnc"], 0.2),

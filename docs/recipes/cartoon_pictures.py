@@ -1,6 +1,6 @@
 """Draw some thousand cartoon faces in one illustrator's hand, cropped like the photos of a model.
 
-A generator that is adapted to these pictures should find eyes, nose and mouth where its photos had
+A generator that is adapted to these images should find eyes, nose and mouth where its photos had
 them. So each drawing is cropped by its own eyes onto the template of the 64- and 128-px face models
 (fractions of the side: eyes at (.317, .302) and (.682, .302), mouth corners at y = .70).
 
@@ -10,7 +10,7 @@ hair and beards in lifelike proportions, soft backgrounds. Needs `pip install st
     python docs/recipes/cartoon_pictures.py --style toon-head --count 2500 --output toon-head.zip
 
 The drawings are adapted from works under CC BY 4.0; name the artist wherever you publish a model
-or pictures made with them. The credit line is in the zip's comment.
+or images made with them. The credit line is in the zip's comment.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def prepare(name: str, definition: dict[str, Any]) -> None:
 
 
 class Illustrator:
-    """Draws numbered people in one style: the same seed and number give the same picture."""
+    """Draws numbered people in one style: the same seed and number give the same image."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -301,7 +301,7 @@ class Illustrator:
         )
 
     def png(self, seed: int, number: int, size: int) -> bytes:
-        """Draw person `number` as an RGB picture of `size` x `size` px, in PNG bytes."""
+        """Draw person `number` as an RGB image of `size` x `size` px, in PNG bytes."""
         rng = random.Random(f"{seed}/{number}")
         options = {"seed": f"{seed}/{number}", **draw_background(rng)}
         options |= self.hand.draw(draw_person(rng), rng)
@@ -315,14 +315,14 @@ class Illustrator:
         return stream.getvalue()
 
 
-def write_zip(output: Path, pictures: Iterable[tuple[str, bytes]], credit: str) -> None:
+def write_zip(output: Path, images: Iterable[tuple[str, bytes]], credit: str) -> None:
     """Write (name, PNG bytes) into a stored zip with fixed dates, whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             archive.comment = credit.encode()
-            for name, data in pictures:
+            for name, data in images:
                 archive.writestr(zipfile.ZipInfo(name), data)
         os.replace(partial, output)
     finally:
@@ -336,14 +336,14 @@ def write_zip(output: Path, pictures: Iterable[tuple[str, bytes]], credit: str) 
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A .zip")
 def main(style: str, count: int, size: int, seed: int, output: Path) -> None:
-    """Draw the pictures and print the credit line."""
+    """Draw the images and print the credit line."""
     if output.suffix != ".zip" or output.is_dir():
         raise RecipeError(f"got --output {output}; expected a file name with .zip; add the ending")
     illustrator = Illustrator(style)
     with click.progressbar(range(count), label=f"{style} {size} px") as bar:
-        pictures = ((f"{style}-{n:05d}.png", illustrator.png(seed, n, size)) for n in bar)
-        write_zip(output, pictures, illustrator.credit)
-    click.echo(f"{count} pictures in {output}\n{illustrator.credit}")
+        images = ((f"{style}-{n:05d}.png", illustrator.png(seed, n, size)) for n in bar)
+        write_zip(output, images, illustrator.credit)
+    click.echo(f"{count} images in {output}\n{illustrator.credit}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main(model: str) -> None:
     first, second = (sample_ws(base.generator, FACES, seed, PSI) for seed in (100, 200))
     plain = draw(base, second)
     before, person = read(base, plain), network(make_chips(plain, base.template))
-    click.echo("| direction | strength | reading | others | identity | picture |")
+    click.echo("| direction | strength | reading | others | identity | image |")
     click.echo("| --- | --- | --- | --- | --- | --- |")
     for k, reading in enumerate(READINGS):
         rest = [j for j in range(len(READINGS)) if j != k]

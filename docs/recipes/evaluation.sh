@@ -36,7 +36,7 @@ evaluate() { # evaluate OUTPUT METHOD K METHOD-OPTIONS...: five styles at once
   shift 3
   for name in $looks $hands; do
     styles+=(--style "$folder/$method-$name-$k.pkl")
-    pictures+=(--pictures "$method-$name-$k=$folder/pictures/$name-held.zip")
+    pictures+=(--images "$method-$name-$k=$folder/pictures/$name-held.zip")
   done
   stylemix evaluate-style "${people[@]}" "${styles[@]}" "${pictures[@]}" "$@" --output "$output"
 }

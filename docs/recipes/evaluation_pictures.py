@@ -1,6 +1,6 @@
-"""Pictures to measure styles with: three looks and two hands, each as 1, 8 and 256 others.
+"""Images to measure styles with: three looks and two hands, each as 1, 8 and 256 others.
 
-    python docs/recipes/evaluation_pictures.py faces128-val.zip --output pictures
+    python docs/recipes/evaluation_pictures.py faces128-val.zip --output images
 
 The looks are photos from 200 on of the zip, graded; the hands are DiceBear's, which needs
 `pip install stylemix[recipes]`. Styles are learned from NAME-k1.zip and NAME-k8.zip and compared
@@ -24,10 +24,10 @@ PEOPLE, FIRST, COUNT, SIZE, SEED = 40, 200, 264, 64, 77
 PARTS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
 
 
-def write_zip(path: Path, pictures: dict[str, bytes]) -> None:
-    """Pictures by file name, stored as they are."""
+def write_zip(path: Path, images: dict[str, bytes]) -> None:
+    """Images by file name, stored as they are."""
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, data in pictures.items():
+        for name, data in images.items():
             archive.writestr(name, data)
 
 
@@ -35,7 +35,7 @@ def write_zip(path: Path, pictures: dict[str, bytes]) -> None:
 @click.argument("photos", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
 def main(photos: Path, output: Path) -> None:
-    """Write people and pictures of five styles from aligned PHOTOS, a zip."""
+    """Write people and images of five styles from aligned PHOTOS, a zip."""
     output.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(photos) as archive:
         names = sorted(n for n in archive.namelist() if n.endswith((".jpg", ".png")))
@@ -47,9 +47,9 @@ def main(photos: Path, output: Path) -> None:
     for hand in ("toon-head", "personas"):
         illustrator = Illustrator(hand)
         sets[hand] = [illustrator.png(SEED, n, SIZE) for n in range(COUNT)]
-    for name, pictures in sets.items():
+    for name, images in sets.items():
         for part, rows in PARTS.items():
-            chosen = {f"{i:03d}.png": data for i, data in enumerate(pictures[rows])}
+            chosen = {f"{i:03d}.png": data for i, data in enumerate(images[rows])}
             write_zip(output / f"{name}-{part}.zip", chosen)
     click.echo(f"Wrote {len(sets)} styles and {min(PEOPLE, len(names))} people to {output}")
 

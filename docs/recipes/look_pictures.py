@@ -1,8 +1,8 @@
-"""Pictures of a photographic look, made from generated faces: what the shipped looks learn from.
+"""Images of a photographic look, made from generated faces: what the shipped looks learn from.
 
     python docs/recipes/look_pictures.py --look golden-hour --count 64 --output golden-hour.zip
 
-Every picture is a face that the model invents, graded like a photograph: light, colour, make-up.
+Every image is a face that the model invents, graded like a photograph: light, colour, make-up.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ LOOKS: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def graded(look: str, picture: Pillow.Image) -> bytes:
-    """A picture in a look, as PNG bytes."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+def graded(look: str, image: Pillow.Image) -> bytes:
+    """An image in a look, as PNG bytes."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
     values = (np.clip(LOOKS[look](pixels), 0, 1) * 255).round().astype(np.uint8)
     file = BytesIO()
     Pillow.fromarray(values).save(file, "PNG")
@@ -97,12 +97,12 @@ def graded(look: str, picture: Pillow.Image) -> bytes:
 @click.option("--model", default="faces-64", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A .zip.")
 def main(look: str, count: int, seed: int, model: str, output: Path) -> None:
-    """Write pictures of a look as a zip."""
+    """Write images of a look as a zip."""
     images = sample_images(load_generator(model), list(range(seed, seed + count)), psi=0.8)
     with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for i, image in enumerate(images):
             archive.writestr(f"{look}-{i:04d}.png", graded(look, to_pil(image)))
-    click.echo(f"Wrote {count} pictures to {output}")
+    click.echo(f"Wrote {count} images to {output}")
 
 
 if __name__ == "__main__":

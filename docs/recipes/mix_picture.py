@@ -1,4 +1,4 @@
-"""The picture on the page about mixing: strengths, identities, regions, colours, layers.
+"""The image on the page about mixing: strengths, identities, regions, colours, layers.
 
 python docs/recipes/mix_picture.py obama.latent.safetensors astronaut.latent.safetensors
 
@@ -35,7 +35,7 @@ def main(first: str, second: str, output: Path) -> None:
     people, inputs = mixer.read([first, second], [StyleArgument(name) for name in names])
     one, two = people
     styles = dict(zip(names, inputs, strict=True))
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     labels: list[str] = []
 
     def add(
@@ -43,12 +43,12 @@ def main(first: str, second: str, output: Path) -> None:
     ) -> None:
         parts = [mixer.apply(styles[style], who, layers=layers)]
         avatar = mixer.avatar(who, parts, finish)
-        pictures.append(to_pil(avatar.image))
+        images.append(to_pil(avatar.image))
         labels.append(label or describe(avatar, parts))
 
     applied = [mixer.apply(styles["toon"], one)]
     for avatar in SheetMaker(mixer, [one], [styles["toon"]]).sweep(one, applied):
-        pictures.append(to_pil(avatar.image))
+        images.append(to_pil(avatar.image))
         labels.append(describe(avatar, applied))
     for least in (0.9, 0.8, 0.7, 0.6, 0.5):
         add(two, "toon", AvatarOptions(min_identity=least), "")
@@ -64,7 +64,7 @@ def main(first: str, second: str, output: Path) -> None:
     for layers in ("coarse", "4-16px", "middle", "fine", "all"):
         add(one, second, AvatarOptions(), f"{layers} of the other", layers)
     rows = ["toon", "toon, identity asked for", "regions", "colours of the face", "two photos"]
-    sheet = grid(pictures, columns=COLUMNS, labels=labels, row_labels=rows, cell=128)
+    sheet = grid(images, columns=COLUMNS, labels=labels, row_labels=rows, cell=128)
     save_image(output, sheet, generated="composite")
 
 

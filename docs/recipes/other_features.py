@@ -42,10 +42,10 @@ PACKAGE_SHA256 = "4496790efc9bdc6f3e85a826a8e482c1fa1e9db4b3d18c095e98cc0c73cfb1
 FOLDER = "package/dist/models/inception_v3"
 SHARDS = 6
 CONVOLUTIONS = 94
-SIDE = 299  # px of the pictures that Inception-v3 takes
+SIDE = 299  # px of the images that Inception-v3 takes
 EPSILON = 0.001  # of its batch normalisation
 STEM = ((2, 0), (1, 0), (1, 1), None, (1, 0), (1, 0), None)  # (stride, padding), or a maximum
-# Convolutions one after the other in each branch. A block of two branches halves the picture; one
+# Convolutions one after the other in each branch. A block of two branches halves the image; one
 # of three has a mean as its fourth; the last two blocks have forks (`Inception.forked`).
 BLOCKS = [(1, 2, 3)] * 3 + [(1, 3)] + [(1, 3, 5)] * 4 + [(2, 4)]
 FORKED = 2
@@ -122,7 +122,7 @@ class Inception(nn.Module):
         return x.mean(dim=(2, 3))
 
     def convolve(self, x: Tensor, n: int, stride: int = 1, padding: int | None = None) -> Tensor:
-        """Convolution `n`; without `padding` the picture keeps its size."""
+        """Convolution `n`; without `padding` the image keeps its size."""
         weight, bias = self.get_buffer(f"weight{n}"), self.get_buffer(f"bias{n}")
         around = [side // 2 for side in weight.shape[2:]] if padding is None else padding
         return F.conv2d(x, weight, bias, stride, around).relu()

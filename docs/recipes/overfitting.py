@@ -1,9 +1,9 @@
-"""What a discriminator knows by heart: its scores of pictures it has seen, of others, of fakes.
+"""What a discriminator knows by heart: its scores of images it has seen, of others, of fakes.
 
     python docs/recipes/overfitting.py runs/faces/snapshot-000360.safetensors \\
         --data some.zip --held-out val.zip
 
-One that learned what faces are scores unseen photos like seen ones. One that learned its pictures
+One that learned what faces are scores unseen photos like seen ones. One that learned its images
 by heart takes unseen photos for fakes (arXiv 2006.06676, figure 1).
 """
 
@@ -31,16 +31,16 @@ BATCH = 32
 @click.option("--count", type=click.IntRange(BATCH), default=992, show_default=True)
 @torch.no_grad()
 def main(model: Path, data: Path, held_out: Path, count: int) -> None:
-    """Print mean scores and the share above 0 for each kind of pictures."""
+    """Print mean scores and the share above 0 for each kind of images."""
     network = load_model(str(model))
     critic, generator = network.discriminator, network.generator
     if critic is None:
         raise StylemixError(f"{model}: got no discriminator; expected one; train with it kept")
 
     def photos(path: Path) -> Iterator[Tensor]:
-        pictures = ImageDataset([path], (generator.config.height, generator.config.width))
-        for start in range(0, min(count, len(pictures)) // BATCH * BATCH, BATCH):
-            yield pictures.batch(range(start, start + BATCH))[0].float() / 127.5 - 1
+        images = ImageDataset([path], (generator.config.height, generator.config.width))
+        for start in range(0, min(count, len(images)) // BATCH * BATCH, BATCH):
+            yield images.batch(range(start, start + BATCH))[0].float() / 127.5 - 1
 
     def fakes() -> Iterator[Tensor]:
         rng = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Measure a trained model on held-out pictures and write it with its model card.
+"""Measure a trained model on held-out images and write it with its model card.
 
     python docs/recipes/score_model.py runs/faces/snapshot-000300.safetensors \\
         --data faces128-val.zip --output faces-64.safetensors --card card.json
@@ -24,8 +24,8 @@ from stylemix.training.data.dataset import open_dataset
 
 @click.command()
 @click.argument("snapshot")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Held-out pictures.")
-@click.option("--count", type=int, default=2000, show_default=True, help="Generated pictures.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Held-out images.")
+@click.option("--count", type=int, default=2000, show_default=True, help="Generated images.")
 @click.option("--card", type=click.Path(exists=True, path_type=Path), help="JSON for the card.")
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet of seeds 0 to 63.")
@@ -40,8 +40,8 @@ def main(
     model.card |= json.loads(card.read_text(encoding="utf-8")) if card else {}
     model.card["scores"] = {
         "FD-MobileNetV2": round(distance, 2),
-        "real pictures": len(dataset),
-        "generated pictures": count,
+        "real images": len(dataset),
+        "generated images": count,
     }
     save_model(output, model)
     if sheet is not None:
@@ -49,7 +49,7 @@ def main(
             to_pil(image) for image in sample_images(model.generator, list(range(64)), psi=0.7)
         ]
         save_image(sheet, grid(images, columns=8, cell=128, gap=4))
-    click.echo(f"{output}: FD-MobileNetV2 {distance:.2f} on {len(dataset)} pictures")
+    click.echo(f"{output}: FD-MobileNetV2 {distance:.2f} on {len(dataset)} images")
 
 
 if __name__ == "__main__":

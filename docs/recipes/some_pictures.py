@@ -1,4 +1,4 @@
-"""Take some of the pictures of a zip, drawn at random: for trying what few pictures need.
+"""Take some of the images of a zip, drawn at random: for trying what few images need.
 
 python docs/recipes/some_pictures.py faces.zip --count 1000 --output some.zip
 """
@@ -20,7 +20,7 @@ from stylemix.io.atomic import atomic_write
 @click.option("--seed", default=0, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def main(data: Path, count: int, seed: int, output: Path) -> None:
-    """Write a zip with COUNT of the pictures, byte by byte; labels are left behind."""
+    """Write a zip with COUNT of the images, byte by byte; labels are left behind."""
     with zipfile.ZipFile(data) as source:
         names = sorted(n for n in source.namelist() if n.endswith((".png", ".jpg", ".webp")))
         chosen = sorted(random.Random(seed).sample(names, count))

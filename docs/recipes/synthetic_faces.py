@@ -3,7 +3,7 @@
     python docs/recipes/synthetic_faces.py --families 20000 --output families.safetensors
 
 A family is one latent and its relatives: the same coarse and middle layers with the colours and
-textures of another latent, and small moves of pose, expression and light. The picture differs and
+textures of another latent, and small moves of pose, expression and light. The image differs and
 the person stays. 20,000 families of three take a quarter of an hour on one core.
 """
 
@@ -58,7 +58,7 @@ def family(model: Model, moves: Tensor, draw: torch.Generator, count: int, size:
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @torch.no_grad()
 def main(model: str, families: int, members: int, seed: int, output: Path) -> None:
-    """Write pictures [N, K, 3, H, W] of 8 bits and their ws [N, K, L, w_dim] of 16."""
+    """Write images [N, K, 3, H, W] of 8 bits and their ws [N, K, L, w_dim] of 16."""
     base = load_model(model)
     draw = torch.Generator().manual_seed(seed)
     found = named_directions(base, READINGS)

@@ -1,4 +1,4 @@
-"""Train the encoder of a model: from a picture to its latents in one pass.
+"""Train the encoder of a model: from an image to its latents in one pass.
 
     python docs/recipes/synthetic_faces.py --families 20000 --output families.safetensors
     python docs/recipes/train_encoder.py families.safetensors faces128-train.zip \\

@@ -88,8 +88,8 @@ def retrieval(judge: Judge, families: Tensor) -> float:
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def main(families: Path, photos: Path, steps: int, batch: int, lr: float, output: Path) -> None:
     """Write the weights in half precision, and a line of figures every 100 steps."""
-    pictures = load_file(families)["pictures"]
-    pictures, held_out = pictures[:-HELD_OUT], pictures[-HELD_OUT:]
+    images = load_file(families)["pictures"]
+    images, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
     real = ImageDataset([photos], SIZE)
     judge, begun = Judge(), 0
     adam = torch.optim.Adam(judge.parameters(), lr=lr, betas=(0.9, 0.99))
@@ -105,10 +105,10 @@ def main(families: Path, photos: Path, steps: int, batch: int, lr: float, output
             group["lr"] = (
                 lr * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
             )
-        own = torch.randint(len(pictures), [batch * 3 // 4])
-        members = torch.rand(len(own), pictures.shape[1]).argsort(dim=1)[:, :2]
+        own = torch.randint(len(images), [batch * 3 // 4])
+        members = torch.rand(len(own), images.shape[1]).argsort(dim=1)[:, :2]
         photo, _ = real.batch(torch.randint(len(real), [batch // 4]).tolist())
-        pair = [torch.cat([pictures[own, members[:, i]], photo]).float() for i in (0, 1)]
+        pair = [torch.cat([images[own, members[:, i]], photo]).float() for i in (0, 1)]
         a, b = judge(distort(torch.cat(pair)), torch.bfloat16).chunk(2)
         # Generated faces are told from generated ones and photos from photos.
         split = len(own)

@@ -26,7 +26,7 @@ class AvatarOptions:
 
     Attributes:
         min_identity: the least identity that is to be kept; None for whatever comes.
-        regions: where the styles act: names of `regions.REGIONS`, or pictures; none for everywhere.
+        regions: where the styles act: names of `regions.REGIONS`, or images; none for everywhere.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
     """
 
@@ -43,7 +43,7 @@ class AvatarOptions:
         for name in set(self.regions) - set(REGIONS):
             if not Path(name).is_file():
                 raise StylemixError(
-                    f"got the region {name[:60]!a}; expected {', '.join(REGIONS)} or a picture "
+                    f"got the region {name[:60]!a}; expected {', '.join(REGIONS)} or an image "
                     "that shows it white; change --region"
                 )
         needs = self.min_identity is not None or self.keep_color or set(self.regions) & set(REGIONS)
@@ -57,7 +57,7 @@ class AvatarOptions:
 
 @dataclass(frozen=True)
 class Avatar:
-    """A picture [1, C, H, W] with the share of the strength that it got and what it kept."""
+    """An image [1, C, H, W] with the share of the strength that it got and what it kept."""
 
     image: Tensor
     share: float = 1.0
@@ -70,7 +70,7 @@ def weaker(parts: Sequence[AppliedStyle], share: float) -> list[AppliedStyle]:
 
 
 def likeness(model: Model, plain: Tensor) -> Callable[[Tensor], float]:
-    """What tells of pictures [1, C, H, W] how much of the person on `plain` they keep, 0 to 1."""
+    """What tells of images [1, C, H, W] how much of the person on `plain` they keep, 0 to 1."""
 
     @torch.no_grad()
     def describe_face(image: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def draw_avatar(
 ) -> Avatar:
     """Draws a person in styles, added; `mask` [1, 1, H, W] is where, as `region_mask` gives it.
 
-    With `finish.min_identity` all strengths are lowered together until the picture keeps as much
+    With `finish.min_identity` all strengths are lowered together until the image keeps as much
     of the person's reconstruction; otherwise identity is not measured.
     """
     finish = finish or AvatarOptions()

@@ -64,7 +64,7 @@ class StyleEvaluation:
             return item.style.statistics.to(device)
         raise StylemixError(
             f"got the style {item.name}, whose file does not say what it should look like; "
-            f"expected its pictures; add --pictures {item.name}=PATH, or make it again with "
+            f"expected its images; add --images {item.name}=PATH, or make it again with "
             "stylemix adapt"
         )
 

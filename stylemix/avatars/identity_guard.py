@@ -12,7 +12,7 @@ TOLERANCE = 0.005  # above the asked identity, within which a strength is good e
 
 
 def check_identity(least: float) -> None:
-    """Raises StylemixError for an identity that no picture can have, or every one has."""
+    """Raises StylemixError for an identity that no image can have, or every one has."""
     if not 0 < least < 1:  # so written that NaN is refused as well
         raise StylemixError(
             f"got --min-identity {least:g}; expected more than 0 and less than 1, .6 for what "

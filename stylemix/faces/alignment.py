@@ -155,7 +155,7 @@ def _listing(faces: list[Face], photo_size: tuple[int, int], limit: int = 8) -> 
 
 
 def _already_aligned(image: Image.Image, matrix: Array, size: int) -> bool:
-    """True for a square picture whose corners the matrix would hardly move."""
+    """True for a square image whose corners the matrix would hardly move."""
     if image.width != image.height:
         return False
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=np.float64)

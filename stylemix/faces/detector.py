@@ -21,7 +21,7 @@ from stylemix.io.assets import Weights, frozen_network, load_weights
 Array = NDArray[np.float64]
 
 LARGEST_SIDE = 1600  # larger photos are looked at in this size
-SMALLEST_FACE = 20  # pixels of the picture that is looked at
+SMALLEST_FACE = 20  # pixels of the image that is looked at
 CLEAR_SCORE = 0.9
 PYRAMID_STEP = 0.709  # about 1 / sqrt(2), as in the paper
 CELL, STRIDE = 12, 2  # what one output of the first network sees, and how far the next one is
@@ -98,7 +98,7 @@ class Stage(nn.Module):
 
 
 class FaceDetector(nn.Module):
-    """Finds faces in a picture; the same picture always gives the same numbers on one device."""
+    """Finds faces in an image; the same image always gives the same numbers on one device."""
 
     def __init__(self) -> None:
         super().__init__()

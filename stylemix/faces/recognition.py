@@ -1,4 +1,4 @@
-"""Who is in a picture: dlib's face network (He et al. 2015 residual layout, 29 convolutions).
+"""Who is in an image: dlib's face network (He et al. 2015 residual layout, 29 convolutions).
 
 Two descriptors of one person lie less than about 0.6 apart. Everything here can be
 differentiated, so that a projection can hold on to a person's identity.
@@ -121,6 +121,6 @@ def identity_distance(a: Tensor, b: Tensor) -> Tensor:
 def identity_kept(a: Tensor, b: Tensor) -> Tensor:
     """How much of a person is kept [N], 0 to 1, from descriptors [N, 128] of before and after.
 
-    1 for the same picture, .5 at the distance below which two pictures show one person.
+    1 for the same image, .5 at the distance below which two images show one person.
     """
     return (1 - identity_distance(a, b) / (2 * SAME_PERSON)).clamp(0, 1)

@@ -43,7 +43,7 @@ def region_mask(regions: Sequence[str], images: Tensor, template: Template) -> T
     if wrong or not regions:
         raise StylemixError(
             f"got the region {', '.join(wrong) or 'none'!a}; expected {', '.join(REGIONS)} or a "
-            "picture that shows it white; change --region"
+            "image that shows it white; change --region"
         )
     small = functional.interpolate(
         as_rgb(images).float(), (SIDE, SIDE), mode="bilinear", antialias=True
@@ -80,10 +80,10 @@ def _filled(outlines: Sequence[Array]) -> Tensor:
     """[N, 1, SIDE, SIDE] with 1 inside closed lines [K, 2] in fractions of the side."""
     masks = []
     for outline in outlines:
-        picture = Image.new("L", (SIDE * FINE, SIDE * FINE))
+        image = Image.new("L", (SIDE * FINE, SIDE * FINE))
         corners = [(x, y) for x, y in (outline * SIDE * FINE).tolist()]
-        ImageDraw.Draw(picture).polygon(corners, fill=255)
-        masks.append(np.array(picture.reduce(FINE), dtype=np.float32) / 255)
+        ImageDraw.Draw(image).polygon(corners, fill=255)
+        masks.append(np.array(image.reduce(FINE), dtype=np.float32) / 255)
     return torch.from_numpy(np.stack(masks))[:, None]
 
 
@@ -140,30 +140,28 @@ def feather(masks: Tensor) -> Tensor:
 
 
 def painted_mask(
-    picture: Image.Image,
+    image: Image.Image,
     size: tuple[int, int],
     matrix: Array | None = None,
     photo_size: tuple[int, int] | None = None,
     name: str = "--region",
 ) -> Tensor:
-    """A mask [1, 1, H, W] from an RGBA picture: white is 1; black and transparent are 0.
+    """A mask [1, 1, H, W] from an RGBA image: white is 1; black and transparent are 0.
 
-    A picture of the shape of the crop, `size` (width, height), lies on the crop; one of the
+    An image of the shape of the crop, `size` (width, height), lies on the crop; one of the
     photo's size, or of another shape, on the photo, from where `matrix` leads to the crop.
     """
-    grey = Image.composite(
-        picture.convert("L"), Image.new("L", picture.size), picture.getchannel("A")
-    )
+    grey = Image.composite(image.convert("L"), Image.new("L", image.size), image.getchannel("A"))
     width, height = size
-    own = picture.width * height == picture.height * width
-    if (own and picture.size != photo_size) or width != height:
+    own = image.width * height == image.height * width
+    if (own and image.size != photo_size) or width != height:
         laid = resize(grey, size)
-    elif matrix is not None and photo_size in (None, picture.size):
+    elif matrix is not None and photo_size in (None, image.size):
         laid = warp(grey, matrix, width).convert("L")
     else:
         photo = "" if photo_size is None else f" or {photo_size[0]} x {photo_size[1]} px"
         raise StylemixError(
-            f"{name}: got a mask of {picture.width} x {picture.height} px; expected a square"
+            f"{name}: got a mask of {image.width} x {image.height} px; expected a square"
             f"{photo}, as the photo; paint it on the reconstruction, or on the photo itself"
         )
     return torch.from_numpy(np.array(laid, dtype=np.float32))[None, None] / 255

@@ -1,4 +1,4 @@
-"""Similarity transforms of pictures: fitting them, cropping with them, and the way back.
+"""Similarity transforms of images: fitting them, cropping with them, and the way back.
 
 Coordinates are continuous pixels: (0, 0) is the outer corner of the top left pixel, whose centre
 is (0.5, 0.5). A matrix maps photo pixels to crop pixels, as column vectors (x, y, 1).

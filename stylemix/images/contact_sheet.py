@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns, with labels that never overlap."""
+"""Contact sheets: images in rows and columns, with labels that never overlap."""
 
 import math
 import re
@@ -47,14 +47,14 @@ def grid(
     gap: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Return one RGB picture of `images`, row by row, the longer side of each at `cell` px.
+    """Return one RGB image of `images`, row by row, the longer side of each at `cell` px.
 
     None leaves a cell empty. Small images are enlarged, those of another shape centred. `labels`
     stand below each image, the others beside and above; long ones are wrapped, then shortened.
     Without `columns` the labels decide, else a sheet about as wide as high.
     """
     if not images:
-        raise StylemixError("got no images for a sheet; expected at least one; name a picture")
+        raise StylemixError("got no images for a sheet; expected at least one; name an image")
     columns = columns or _count_columns(len(images), column_labels, row_labels)
     rows = math.ceil(len(images) / columns)
     for name, given, most in (
@@ -154,7 +154,7 @@ class _Layout:
 
     @property
     def pad(self) -> int:
-        """Room between a label and the picture that it names."""
+        """Room between a label and the image that it names."""
         return max(4, self.cell // 32)
 
     @cached_property
@@ -168,7 +168,7 @@ class _Layout:
 
     @cached_property
     def row_tops(self) -> list[int]:
-        """The upper edge of the pictures of each row, and where one more row would start."""
+        """The upper edge of the images of each row, and where one more row would start."""
         head = self.title[0].height + self.margin if self.title else 0
         above = max((block.height for block in self.above), default=0)
         tops = [self.margin + head + (above + self.pad if above else 0)]

@@ -1,4 +1,4 @@
-"""Colours in CIE L*a*b*, of sRGB under D65: there, back, and from one picture to another."""
+"""Colours in CIE L*a*b*, of sRGB under D65: there, back, and from one image to another."""
 
 from __future__ import annotations
 

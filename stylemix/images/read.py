@@ -1,4 +1,4 @@
-"""Reading any common picture file as a plain RGB image, safely and without its metadata."""
+"""Reading any common image file as a plain RGB image, safely and without its metadata."""
 
 import codecs
 import errno
@@ -24,7 +24,7 @@ MIN_SIDE = 16
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
 _RAW_EXTENSIONS = {".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_WHOLE = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF picture"
+_WHOLE = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image"
 _SAVE_AS = "save it as JPEG or PNG first"
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -44,20 +44,20 @@ _quiet: list[object] = []  # their filter of warnings
 def load_image(
     path: str | os.PathLike[str], min_side: int | None = None, mode: str = "RGB"
 ) -> Image.Image:
-    """Read a picture file: 8-bit RGB, upright, sRGB, on white, first frame, no metadata.
+    """Read an image file: 8-bit RGB, upright, sRGB, on white, first frame, no metadata.
 
     With `mode` "L" it comes as grey, with "RGBA" with its transparency instead of on white.
     Where a shorter side of `min_side` px is enough, large JPEGs are decoded at 1/2, 1/4 or 1/8
     of their size, which is several times faster. Raises StylemixError for anything that is no
-    whole picture between 16 px a side and 100 megapixels.
+    whole image between 16 px a side and 100 megapixels.
     """
     path = Path(path)
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
-            raise StylemixError(f"{path}: got a folder; expected a picture file; name one in it")
+            raise StylemixError(f"{path}: got a folder; expected an image file; name one in it")
         if not stat.S_ISREG(kind):
-            raise StylemixError(f"{path}: got a device or pipe; expected a picture file; name one")
+            raise StylemixError(f"{path}: got a device or pipe; expected an image file; name one")
         stream = path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise _cannot_open(path, error) from error
@@ -68,7 +68,7 @@ def load_image(
 def read_image(
     stream: BinaryIO, name: str, min_side: int | None = None, mode: str = "RGB"
 ) -> Image.Image:
-    """Read a picture from a seekable stream as `load_image` does; errors speak of `name`."""
+    """Read an image from a seekable stream as `load_image` does; errors speak of `name`."""
     head = stream.read(512)
     stream.seek(0)
     if not head:
@@ -88,7 +88,7 @@ def read_image(
         except MemoryError as error:
             raise _too_large(name, f"{image.width} x {image.height} px") from error
         except Exception as error:  # decoders meet hostile bytes with nearly any exception
-            raise _damaged(name, image.format or "picture", error) from error
+            raise _damaged(name, image.format or "image", error) from error
 
 
 def plain_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
@@ -132,7 +132,7 @@ def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
         kind, advice = _recognise(head)
         raise StylemixError(f"{name}: got {kind}; {_WHOLE}; {advice}") from error
     except Exception as error:
-        raise _damaged(name, "picture", error) from error
+        raise _damaged(name, "image", error) from error
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
@@ -142,7 +142,7 @@ def check_size(size: tuple[int, int], name: str) -> None:
         raise _too_large(name, f"{width} x {height} px ({width * height / 1e6:.0f} megapixels)")
     if min(size) < MIN_SIDE:
         raise StylemixError(
-            f"{name}: got a picture of {width} x {height} px; expected at least {MIN_SIDE} px "
+            f"{name}: got an image of {width} x {height} px; expected at least {MIN_SIDE} px "
             "a side; give a larger one"
         )
 
@@ -157,7 +157,7 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; a broken EXIF block counts as upright."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # EXIF comes in every state of repair, and the picture itself is fine
+    except Exception:  # EXIF comes in every state of repair, and the image itself is fine
         return 1
 
 
@@ -178,7 +178,7 @@ def _is_raw(head: bytes, name: str) -> bool:
 
 
 def _recognise(head: bytes) -> tuple[str, str]:
-    """Say what the bytes of an unreadable picture look like, and what to do about it."""
+    """Say what the bytes of an unreadable image look like, and what to do about it."""
     again = "copy or download it again"
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     if brand in _HEIC_BRANDS:
@@ -187,20 +187,20 @@ def _recognise(head: bytes) -> tuple[str, str]:
             "export it as JPEG (on the phone: Settings > Camera > Formats > Most Compatible)",
         )
     if brand.startswith(b"avi"):
-        return "an AVIF picture that this Pillow cannot read", f"update Pillow or {_SAVE_AS}"
+        return "an AVIF image that this Pillow cannot read", f"update Pillow or {_SAVE_AS}"
     if brand.startswith(b"crx"):
         return "a camera's raw file", _SAVE_AS
     if brand or (head[:4] == b"RIFF" and head[8:11] == b"AVI") or head[:4] == b"\x1aE\xdf\xa3":
-        return "a film", "save one picture of it as JPEG or PNG"
+        return "a film", "save one image of it as JPEG or PNG"
     if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
-        return "a JPEG XL picture", _SAVE_AS
+        return "a JPEG XL image", _SAVE_AS
     if head[:3] == b"\xff\xd8\xff" or head[:4] == b"\x89PNG" or head[:4] in (b"RIFF", b"GIF8"):
-        return "a damaged or cut-off picture", again
+        return "a damaged or cut-off image", again
     for magic, kind in ((b"%PDF", "a PDF"), (b"%!PS", "PostScript"), (b"8BPS", "a PSD file")):
         if head.startswith(magic):
             return kind, _SAVE_AS
     if head[:2] == b"PK":
-        return "a zip or office file", "name a .zip where a folder of pictures is allowed"
+        return "a zip or office file", "name a .zip where a folder of images is allowed"
     return _recognise_text(head)
 
 
@@ -212,33 +212,33 @@ def _recognise_text(head: bytes) -> tuple[str, str]:
     if "<svg" in text:
         return "an SVG drawing", _SAVE_AS
     if "<html" in text or "<!doctype html" in text:
-        return "a web page", "download the picture itself"
+        return "a web page", "download the image itself"
     if all(letter.isprintable() or letter.isspace() for letter in text):
-        return "text", "give a real picture (a new name does not convert a file)"
-    return "bytes of no known picture format", _SAVE_AS
+        return "text", "give a real image (a new name does not convert a file)"
+    return "bytes of no known image format", _SAVE_AS
 
 
 def _cannot_open(path: Path, error: Exception) -> StylemixError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return StylemixError(f"{path}: got no such file; expected a picture; check the name")
+        return StylemixError(f"{path}: got no such file; expected an image; check the name")
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
         return StylemixError(
-            f"{path}: got no permission to read it; expected a readable picture; change its rights"
+            f"{path}: got no permission to read it; expected a readable image; change its rights"
         )
     reason = getattr(error, "strerror", None) or str(error)
-    return StylemixError(f"{path}: got {reason!r}; expected a picture; check the name")
+    return StylemixError(f"{path}: got {reason!r}; expected an image; check the name")
 
 
 def _damaged(name: str, kind: str, error: Exception) -> StylemixError:
     reason = str(error) or type(error).__name__
     return StylemixError(
-        f"{name}: got a damaged or cut-off {kind} ({reason}); expected a whole picture; "
+        f"{name}: got a damaged or cut-off {kind} ({reason}); expected a whole image; "
         "copy or export it again"
     )
 
 
 def _too_large(name: str, got: str) -> StylemixError:
     return StylemixError(
-        f"{name}: got a picture of {got}; expected at most {MAX_PIXELS // 10**6} megapixels that "
+        f"{name}: got an image of {got}; expected at most {MAX_PIXELS // 10**6} megapixels that "
         "fit into memory; make it smaller first"
     )

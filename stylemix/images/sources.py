@@ -1,4 +1,4 @@
-"""Lists of pictures: single files, folders with all that is in them, and zips."""
+"""Lists of images: single files, folders with all that is in them, and zips."""
 
 import os
 import zipfile
@@ -30,7 +30,7 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A picture that can be opened: a file, or a member of a zip.
+    """An image that can be opened: a file, or a member of a zip.
 
     `name` is safe to build an output name from: relative, "/" between folders, never "..".
     """
@@ -45,7 +45,7 @@ class ImageSource:
         return PurePosixPath(self.name).stem
 
     def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
-        """Read the picture as `load_image` does; StylemixError where it cannot be read."""
+        """Read the image as `load_image` does; StylemixError where it cannot be read."""
         if self.member is None:
             return load_image(self.path, min_side, mode)
         return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side, mode)
@@ -125,14 +125,14 @@ def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSou
 
     Images in memory are listed as they are.
 
-    Folders and zips give files of common picture extensions only, never hidden ones. Nothing is
-    opened yet: a broken picture is found when it is read. Raises StylemixError for a missing
-    path, an unreadable zip and a folder or zip without pictures.
+    Folders and zips give files of common image extensions only, never hidden ones. Nothing is
+    opened yet: a broken image is found when it is read. Raises StylemixError for a missing
+    path, an unreadable zip and a folder or zip without images.
     """
     one = isinstance(paths, str | os.PathLike | ImageSource)
     several: list[Photo] = [paths] if one else list(paths)  # type: ignore[list-item, arg-type]
     if not several:
-        raise StylemixError("got no pictures; expected files, folders or zips; name one")
+        raise StylemixError("got no images; expected files, folders or zips; name one")
     found: list[ImageSource] = []
     for number, path in enumerate(several):
         if isinstance(path, str | os.PathLike):
@@ -154,7 +154,7 @@ def has_pictures(path: StrPath) -> bool:
 
 
 def read_beside(path: StrPath, name: str) -> bytes | None:
-    """Return a file at the top of a folder or zip of pictures; None where it is not there."""
+    """Return a file at the top of a folder or zip of images; None where it is not there."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -173,10 +173,10 @@ def load_images(
     on_broken: Callable[[StylemixError], None] | None = None,
     min_side: int | None = None,
 ) -> Iterator[tuple[ImageSource, Image.Image]]:
-    """Read pictures one by one; each broken one is told to `on_broken` and left out.
+    """Read images one by one; each broken one is told to `on_broken` and left out.
 
-    Without `on_broken` the first broken picture raises its StylemixError; so does a set of which
-    not one picture could be read.
+    Without `on_broken` the first broken image raises its StylemixError; so does a set of which
+    not one image could be read.
     """
     last: StylemixError | None = None
     good = 0
@@ -192,7 +192,7 @@ def load_images(
         good += 1
         yield source, image
     if last is not None and not good:
-        raise StylemixError(f"got no readable picture among {len(sources)}; the last one: {last}")
+        raise StylemixError(f"got no readable image among {len(sources)}; the last one: {last}")
 
 
 def _list_one(path: Path) -> list[ImageSource]:
@@ -206,9 +206,9 @@ def _list_one(path: Path) -> list[ImageSource]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StylemixError(
-            f"{path}: got {reason!r}; expected a readable picture, folder or zip; check its rights"
+            f"{path}: got {reason!r}; expected a readable image, folder or zip; check its rights"
         ) from error
-    raise StylemixError(f"{path}: got no such file or folder; expected pictures; check the name")
+    raise StylemixError(f"{path}: got no such file or folder; expected images; check the name")
 
 
 def _list_folder(folder: Path) -> list[ImageSource]:
@@ -254,7 +254,7 @@ def _is_picture_name(name: str) -> bool:
 
 def _nothing_in(path: Path, kind: str) -> StylemixError:
     return StylemixError(
-        f"{path}: got a {kind} without pictures; expected .jpg, .png, .webp or other picture "
+        f"{path}: got a {kind} without images; expected .jpg, .png, .webp or other image "
         f"files in it; choose another {kind}"
     )
 
@@ -272,7 +272,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=4)
 def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.ZipFile:
-    """Keep zips open: reading the index of a large one again for each picture takes minutes.
+    """Keep zips open: reading the index of a large one again for each image takes minutes.
 
     Keyed by process as well, since after a fork both would move one position in the file.
     """
@@ -281,7 +281,7 @@ def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.Zi
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise StylemixError(
-            f"{path}: got a damaged zip ({error}); expected a zip of pictures; "
+            f"{path}: got a damaged zip ({error}); expected a zip of images; "
             "copy or download it again"
         ) from error
 
@@ -297,12 +297,12 @@ def _read_member(path: Path, member: str) -> bytes:
             reason = "a password is set"
         raise StylemixError(
             f"{path}/{member}: got a member that cannot be read ({reason}); expected a whole "
-            "picture without a password; pack the zip again"
+            "image without a password; pack the zip again"
         ) from error
     if len(data) > MAX_MEMBER_BYTES:
         raise StylemixError(
             f"{path}/{member}: got a member of over {MAX_MEMBER_BYTES // 2**20} MB; expected a "
-            "picture; leave it out of the zip"
+            "image; leave it out of the zip"
         )
     return data
 

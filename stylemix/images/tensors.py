@@ -26,7 +26,7 @@ def to_tensor(
     """
     several = [images] if isinstance(images, Image.Image) else list(images)
     if not several:
-        raise StylemixError("got no images; expected at least one; name a picture")
+        raise StylemixError("got no images; expected at least one; name an image")
     several = [to_channels(image, channels) for image in several]
     if size is not None:
         several = [resize(image, size) for image in several]

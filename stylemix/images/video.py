@@ -22,7 +22,7 @@ FASTEST_GIF = 50  # frames a second; viewers slow down what claims more
 _TICK = {"GIF": 10, "PNG": 1, "WEBP": 1}  # ms, in which a kind counts time
 _MOST_MEMORY = 2 << 30  # bytes of frames that Pillow may keep
 _QUALITY = 90  # of WebP; at 95 the file is two thirds as large again
-_CRF = "17"  # of H.264: 41 dB from the pictures
+_CRF = "17"  # of H.264: 41 dB from the images
 
 
 def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
@@ -55,12 +55,12 @@ def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
 
 def save_video(
     path: str | os.PathLike[str],
-    pictures: Iterable[Image.Image],
+    images: Iterable[Image.Image],
     lengths: Sequence[int],
     fps: int,
     repeat: bool = True,
 ) -> None:
-    """Writes pictures of one size atomically as a video, each shown for so many frames.
+    """Writes images of one size atomically as a video, each shown for so many frames.
 
     `repeat` is for GIF, APNG and WebP: for ever, or once. As with `save_image`, the file says that
     a generator took part: XMP in WebP, text chunks in PNG, a comment in GIF and MP4.
@@ -68,22 +68,22 @@ def save_video(
     kind = check_video_path(path, fps)
     with atomic_write(path) as temporary:
         if kind == "MP4":
-            _write_mp4(temporary, pictures, lengths, fps)
+            _write_mp4(temporary, images, lengths, fps)
         else:
-            _write_animation(temporary, kind, pictures, _durations(lengths, fps, kind), repeat)
+            _write_animation(temporary, kind, images, _durations(lengths, fps, kind), repeat)
 
 
 def _durations(lengths: Sequence[int], fps: int, kind: str) -> list[int]:
-    """Milliseconds of each picture; rounded at its end, so that errors do not add up."""
+    """Milliseconds of each image; rounded at its end, so that errors do not add up."""
     tick = _TICK[kind]
     ends = [tick * round(Fraction(1000 * total, fps * tick)) for total in accumulate(lengths)]
     return [end - start for start, end in pairwise([0, *ends])]
 
 
 def _write_animation(
-    file: Path, kind: str, pictures: Iterable[Image.Image], durations: list[int], repeat: bool
+    file: Path, kind: str, images: Iterable[Image.Image], durations: list[int], repeat: bool
 ) -> None:
-    frames = list(_prepared(file, kind, pictures, len(durations)))
+    frames = list(_prepared(file, kind, images, len(durations)))
     marks = provenance_marks("composite")
     options: dict[str, Any] = {"duration": durations, "loop": 0 if repeat else 1}
     if kind == "GIF":
@@ -98,29 +98,27 @@ def _write_animation(
 
 
 def _prepared(
-    file: Path, kind: str, pictures: Iterable[Image.Image], count: int
+    file: Path, kind: str, images: Iterable[Image.Image], count: int
 ) -> Iterator[Image.Image]:
-    """The pictures as a kind can hold them; Pillow keeps them all, so there is a limit."""
-    for number, picture in enumerate(pictures):
-        size = 3 * picture.width * picture.height * count
+    """The images as a kind can hold them; Pillow keeps them all, so there is a limit."""
+    for number, image in enumerate(images):
+        size = 3 * image.width * image.height * count
         if number == 0 and size > _MOST_MEMORY:
             raise StylemixError(
-                f"got {count} frames of {picture.width}x{picture.height} px, "
+                f"got {count} frames of {image.width}x{image.height} px, "
                 f"{size / 2**30:.1f} GiB in memory for {file.suffix}; expected up to "
                 f"{_MOST_MEMORY / 2**30:g} GiB; use .mp4, or a smaller --size or --fps"
             )
-        picture.info = {}
+        image.info = {}
         if kind == "GIF":
             # Pillow's own choice, the median cut, takes 18 times as long and shows bands.
-            picture = to_rgb(picture)
-            palette = picture.quantize(256, Image.Quantize.FASTOCTREE)
-            picture = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-        yield picture
+            image = to_rgb(image)
+            palette = image.quantize(256, Image.Quantize.FASTOCTREE)
+            image = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        yield image
 
 
-def _write_mp4(
-    file: Path, pictures: Iterable[Image.Image], lengths: Sequence[int], fps: int
-) -> None:
+def _write_mp4(file: Path, images: Iterable[Image.Image], lengths: Sequence[int], fps: int) -> None:
     """H.264 that every player shows: yuv420p, in the colours of BT.709, and said so."""
     import av
 
@@ -132,11 +130,11 @@ def _write_mp4(
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16 to 235
         at = 0
-        for picture, length in zip(pictures, lengths, strict=True):
-            even = picture.width // 2 * 2, picture.height // 2 * 2
+        for image, length in zip(images, lengths, strict=True):
+            even = image.width // 2 * 2, image.height // 2 * 2
             if at == 0:
                 stream.width, stream.height = even
-            pixels = np.asarray(to_rgb(picture).crop((0, 0, *even)))
+            pixels = np.asarray(to_rgb(image).crop((0, 0, *even)))
             rgb = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = rgb.reformat(format="yuv420p", dst_colorspace="itu709")
             frame.time_base = Fraction(1, fps)

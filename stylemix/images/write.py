@@ -1,7 +1,7 @@
 """Images on their way in and out: files, Pillow images and tensors in [-1, 1].
 
 Also the one place to import from: reading lives in `photos`, sheets in `sheets`, lists of
-pictures in `sources`.
+images in `sources`.
 """
 
 import os
@@ -96,7 +96,7 @@ def save_image(
 
 
 def provenance_marks(generated: bool | Literal["composite"]) -> dict[str, str]:
-    """Return what files say of generated pictures, by key; nothing for others."""
+    """Return what files say of generated images, by key; nothing for others."""
     if generated is False:
         return {}
     term = "compositeWithTrained" if generated == "composite" else "trained"

@@ -91,7 +91,7 @@ def _maps(network: SynthesisNetwork) -> list[tuple[int, tuple[int, int]]]:
 
 
 def _pattern(network: SynthesisNetwork, noise: Tensor) -> Tensor:
-    """How much noise [N, noise_size] is a picture rather than noise, [N]: neighbours alike."""
+    """How much noise [N, noise_size] is an image rather than noise, [N]: neighbours alike."""
     total = torch.zeros(len(noise), device=noise.device)
     for start, (height, width) in _maps(network):
         rows = noise[:, start : start + height * width].unflatten(1, (1, height, width))

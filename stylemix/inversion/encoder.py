@@ -1,4 +1,4 @@
-"""Encoders: from a picture to latents in one pass, to start projections from.
+"""Encoders: from an image to latents in one pass, to start projections from.
 
 The trunk is a discriminator's, which has learned what faces are made of; a last layer gives one w
 for each layer (as in pSp, arXiv 2008.00951). An encoder belongs to one generator.
@@ -27,7 +27,7 @@ SQUEEZED = 64  # channels behind the trunk, before the last layer
 
 
 class Encoder(nn.Module):
-    """Aligned pictures [N, C, H, W] in [-1, 1] to ws [N, L, w_dim].
+    """Aligned images [N, C, H, W] in [-1, 1] to ws [N, L, w_dim].
 
     Args:
         config: of the trunk; a discriminator's.

@@ -56,12 +56,12 @@ def read_portrait(photo: Photo, model: Model, face: int | None = None) -> Aligne
     return AlignedPhoto(name, image, alignment, picture.size)
 
 
-def _middle(picture: Image.Image, width: int, height: int) -> Alignment:
+def _middle(image: Image.Image, width: int, height: int) -> Alignment:
     """The middle of a photo of any mode at `width` x `height` px."""
-    scale = max(width / picture.width, height / picture.height)
-    x, y = (width - scale * picture.width) / 2, (height - scale * picture.height) / 2
+    scale = max(width / image.width, height / image.height)
+    x, y = (width - scale * image.width) / 2, (height - scale * image.height) / 2
     matrix = np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
-    return Alignment(resize(picture, (width, height)), matrix, np.zeros((0, 2)), 1.0)
+    return Alignment(resize(image, (width, height)), matrix, np.zeros((0, 2)), 1.0)
 
 
 def project_portraits(

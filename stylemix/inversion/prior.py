@@ -65,8 +65,8 @@ def _find_prior(generator: Generator) -> LatentPrior:
         warnings.simplefilter("ignore")
         found, _ = kmeans2(some, some[: count - 1], minit="matrix")
     centres = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(found).to(w)])
-    pictures = torch.cat([draw_w(generator, part) for part in centres.split(CHUNK)])
-    return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, pictures)
+    images = torch.cat([draw_w(generator, part) for part in centres.split(CHUNK)])
+    return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, images)
 
 
 def draw_w(generator: Generator, w: Tensor) -> Tensor:

@@ -22,13 +22,13 @@ from stylemix.models.model import Model
 from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
 from stylemix.networks.latents import map_latents
 
-NEIGHBOURS = 4  # latents near the photo's whose pictures are to stay
+NEIGHBOURS = 4  # latents near the photo's whose images are to stay
 LOCAL_WAY = 0.5  # how far these lie from the photo's, in standard deviations of w
 MOST = 0.4  # of a photo may be unknown, before edges are widened
 TOLD = 0.12  # an error above this (images in [-1, 1], 3 x 3 cells) is nothing that the model knows
 # Free features make up for what they do not replace, and what they leave moves with the head.
 SHARE = 0.25  # of the features that are replaced where the photo is unknown
-FINEST_KEPT = 2  # features are kept at a half of the picture's side
+FINEST_KEPT = 2  # features are kept at a half of the image's side
 BETAS = (0.8, 0.95)  # of Adam: there are few steps to remember
 
 

@@ -25,7 +25,7 @@ from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 
-CELL = 256  # px of a picture side by side with others
+CELL = 256  # px of an image side by side with others
 SUFFIX = ".latent.safetensors"
 
 
@@ -162,7 +162,7 @@ def _project(
 def save_projection(
     folder: Path, stem: str, portrait: AlignedPhoto, latent: Latent, images: tuple[Tensor, Tensor]
 ) -> Path:
-    """Writes latent, reconstruction and side-by-side picture of a photo; returns the latent's path.
+    """Writes latent, reconstruction and side-by-side image of a photo; returns the latent's path.
 
     `images` are what the start and the result show, [C, H, W] in [-1, 1].
     """
@@ -176,7 +176,7 @@ def save_projection(
         cell=max(*after.size, CELL),
     )
     save_image(folder / f"{stem}.side-by-side.png", sheet, generated="composite")
-    save_latent(path, latent)  # last: who finds it finds the pictures too
+    save_latent(path, latent)  # last: who finds it finds the images too
     return path
 
 

@@ -148,7 +148,7 @@ def _refuse_known(path: str | os.PathLike[str], head: bytes) -> None:
         )
     if head.startswith(_PICTURES):
         raise StylemixError(
-            f"{path}: got a picture; expected a model, style or latent file; give the other file"
+            f"{path}: got an image; expected a model, style or latent file; give the other file"
         )
     for start, kind in _PACKED.items():
         if head.startswith(start):

@@ -1,7 +1,7 @@
-"""How far apart two sets of pictures lie, judged by their features [N, K] and [M, K].
+"""How far apart two sets of images lie, judged by their features [N, K] and [M, K].
 
 Frechet and kernel distance compare the sets as wholes; precision, recall, density and coverage ask
-which pictures of one set lie close to those of the other.
+which images of one set lie close to those of the other.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _symmetric_root(matrix: Array) -> Array:
 def frechet(fake: Features, real: Features) -> float:
     """Frechet distance of Gaussians fitted to two sets (Heusel et al. 2017).
 
-    Biased: with fewer pictures it comes out larger.
+    Biased: with fewer images it comes out larger.
     """
     _check(fake, real, 2)
     return frechet_distance(*statistics(fake), *statistics(real))
@@ -64,10 +64,10 @@ def statistics(features: Features) -> tuple[Array, Array]:
 
 
 def frechet_interval(fake: Features, real: Features) -> tuple[float, float]:
-    """95 % interval of `frechet` at these numbers of pictures, from a jackknife over ten groups.
+    """95 % interval of `frechet` at these numbers of images, from a jackknife over ten groups.
 
-    It tells how much other pictures would move the distance; the bias it does not see. A bootstrap
-    would: pictures drawn twice shrink the covariances.
+    It tells how much other images would move the distance; the bias it does not see. A bootstrap
+    would: images drawn twice shrink the covariances.
     """
     _check(fake, real, 2 * GROUPS)
     without = [
@@ -84,7 +84,7 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Kernel distance: mean and deviation over random subsets (Binkowski et al. 2018).
 
-    Unbiased whatever the number of pictures, so that it may be slightly negative.
+    Unbiased whatever the number of images, so that it may be slightly negative.
     """
     _check(fake, real, 2)
     size = min(size, len(fake), len(real))
@@ -116,7 +116,7 @@ def squared_mmd(x: Features, y: Features) -> float:
 def precision_recall(fake: Features, real: Features, k: int = 3) -> tuple[float, float]:
     """Improved precision and recall (Kynkaanniemi et al. 2019).
 
-    Precision: the part of the fakes that lie in a ball around a real picture, which reaches to its
+    Precision: the part of the fakes that lie in a ball around a real image, which reaches to its
     `k`-th neighbour among the reals. Recall: the same with the sets exchanged.
     """
     fake, real = _centred(fake, real, k + 1)
@@ -186,10 +186,10 @@ def _check(fake: Features, real: Features, least: int) -> None:
         )
     if min(len(fake), len(real)) < least:
         raise StylemixError(
-            f"got {len(fake)} generated and {len(real)} real pictures; expected {least} or more of "
-            "each; add pictures"
+            f"got {len(fake)} generated and {len(real)} real images; expected {least} or more of "
+            "each; add images"
         )
     if not (np.isfinite(fake).all() and np.isfinite(real).all()):
         raise StylemixError(
-            f"got NaN or infinite features of shapes {shapes}; expected numbers; check the pictures"
+            f"got NaN or infinite features of shapes {shapes}; expected numbers; check the images"
         )

@@ -1,4 +1,4 @@
-"""Features of sets of pictures, for metrics: which network, and from where the pictures come."""
+"""Features of sets of images, for metrics: which network, and from where the images come."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Device = str | torch.device
 
 @dataclass(frozen=True)
 class Extractor:
-    """A way from pictures, RGB [N, 3, H, W] in [-1, 1], to features, float [N, K].
+    """A way from images, RGB [N, 3, H, W] in [-1, 1], to features, float [N, K].
 
     `name` becomes part of the names of metrics. Features are cached under `name` and `version`;
     without a version they are not.
@@ -42,7 +42,7 @@ class Extractor:
 
 
 class PictureSet(Protocol):
-    """What metrics need of a data set; `ImageDataset` is one."""
+    """What metrics need of a dataset; `ImageDataset` is one."""
 
     @property
     def c_dim(self) -> int:
@@ -154,7 +154,7 @@ def real_features(
     batch: int = 32,
     show: bool = False,
 ) -> NDArray[np.float32]:
-    """Features [N, K] of the pictures `indices` of a data set."""
+    """Features [N, K] of the images `indices` of a dataset."""
     parts = [
         features_of(dataset.batch(indices[start : start + batch])[0] / 127.5 - 1, extractor)
         for start in tqdm(range(0, len(indices), batch), desc="Real", disable=not show)
@@ -173,9 +173,9 @@ def generator_features(
     reals: PictureSet | None = None,
     show: bool = False,
 ) -> NDArray[np.float32]:
-    """Features [N, K] of generated pictures, which are not rounded to 8 bits.
+    """Features [N, K] of generated images, which are not rounded to 8 bits.
 
-    A picture depends on its seed alone; a conditional generator draws its labels from `reals`.
+    An image depends on its seed alone; a conditional generator draws its labels from `reals`.
     """
     parts = []
     for start in tqdm(range(0, len(seeds), batch), desc="Generated", disable=not show):
@@ -217,7 +217,7 @@ def features_of(images: Tensor, extractor: Extractor) -> NDArray[np.float32]:
     if found.ndim != 2 or len(found) != len(images) or not bool(torch.isfinite(found).all()):
         raise StylemixError(
             f"got features of shape {list(found.shape)} (or not finite) from {extractor.name}; "
-            f"expected finite numbers [{len(images)}, K]; check the extractor and the pictures"
+            f"expected finite numbers [{len(images)}, K]; check the extractor and the images"
         )
     features: NDArray[np.float32] = found.to("cpu", torch.float32).numpy()
     return features

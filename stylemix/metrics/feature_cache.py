@@ -1,4 +1,4 @@
-"""Features of real pictures, kept between runs and found by what the pictures hold."""
+"""Features of real images, kept between runs and found by what the images hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cached_real_features(
     batch: int = 32,
     show: bool = False,
 ) -> Floats:
-    """Features [N, K] of all pictures of a data set: from `folder` where it has them.
+    """Features [N, K] of all images of a dataset: from `folder` where it has them.
 
     The key is the fingerprint of content and size, and the extractor's name and version: never a
     path. Without a folder or a version nothing is kept.
@@ -89,7 +89,7 @@ def _write(path: Path, key: str, features: Floats) -> None:
             metadata = {"key": key, "sha256": _digest(features)}
             save_file({"features": features}, temporary, metadata)
     except StylemixError as error:  # a cache is a convenience
-        print(f"Features of the pictures are not kept: {error}", file=sys.stderr)
+        print(f"Features of the images are not kept: {error}", file=sys.stderr)
 
 
 def _digest(features: Floats) -> str:

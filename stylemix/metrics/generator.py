@@ -1,4 +1,4 @@
-"""Figures for a generator: its pictures against real ones, and the smoothness of its w space."""
+"""Figures for a generator: its images against real ones, and the smoothness of its w space."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def score(
     cache: str | os.PathLike[str] | bool = True,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return the figures of a generator against a data set, by name ("FD-MobileNetV2").
+    """Return the figures of a generator against a dataset, by name ("FD-MobileNetV2").
 
     Random state is neither used nor changed.
 
     Args:
-        generator: in the state to be judged; its device is where pictures are made.
-        reals: all of its pictures count; labels are drawn from it.
+        generator: in the state to be judged; its device is where images are made.
+        reals: all of its images count; labels are drawn from it.
         metrics: some of `METRICS`.
-        count: generated pictures; None for as many as there are real ones.
+        count: generated images; None for as many as there are real ones.
         features: as for `load_extractor`.
-        batch: pictures at a time.
-        seed: of the first generated picture; the others follow.
+        batch: images at a time.
+        seed: of the first generated image; the others follow.
         device: where features are computed; None for the generator's.
         cache: folder for the features of the reals; True for the usual one, False for none.
         show: progress on the screen.

@@ -1,8 +1,8 @@
-"""Who a picture shows, for measuring: a network that nothing here optimises.
+"""Who an image shows, for measuring: a network that nothing here optimises.
 
 It learned without labels from families of generated faces (the same coarse and middle layers in
 other colours, poses and expressions) and from pairs of crops of one photo, by telling which belong
-together (InfoNCE, arXiv 1807.03748; pairs of changed pictures as in SimCLR, arXiv 2002.05709). See
+together (InfoNCE, arXiv 1807.03748; pairs of changed images as in SimCLR, arXiv 2002.05709). See
 docs/recipes/train_judge.py.
 """
 

@@ -1,4 +1,4 @@
-"""Features of a picture from MobileNetV2 (Sandler et al. 2018).
+"""Features of an image from MobileNetV2 (Sandler et al. 2018).
 
 The weights are torchvision's IMAGENET1K_V1, feature part only. Distances here are named after
 this network: they are neither FID nor LPIPS and compare only with each other.
@@ -20,9 +20,9 @@ CHANNELS = 1280  # of the pooled features
 FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
 SMALLEST_SIDE = 32  # below that the last stages see one pixel
 SMALLEST_COMPARED, LARGEST_COMPARED = 128, 256  # px, for maps that are compared
-# Blocks whose first convolution halves the picture, and the stem.
+# Blocks whose first convolution halves the image, and the stem.
 STRIDED = (0, 2, 4, 7, 14)
-# The last block at each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the picture's side, with 16, 24,
+# The last block at each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's side, with 16, 24,
 # 32, 96 and 320 channels.
 STAGES = (1, 3, 6, 13, 17)
 LAST_BLOCK = 18

@@ -1,4 +1,4 @@
-"""Perceptual path length: how much a picture changes for a small step in w.
+"""Perceptual path length: how much an image changes for a small step in w.
 
 StyleGAN (arXiv 1812.04948, section 4.1) with the settings of StyleGAN2: in w, at the ends of paths.
 """

@@ -22,7 +22,7 @@ def psnr(images: Tensor, targets: Tensor) -> Tensor:
 def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
     """Multi-scale structural similarity [N] of images [N, C, H, W] in [-1, 1] (Wang et al. 2003).
 
-    Pictures under 176 px have room for fewer scales; the weights of those that are left are brought
+    Images under 176 px have room for fewer scales; the weights of those that are left are brought
     to a sum of one. Compare figures of one size only.
     """
     x, y = (images.double() + 1) / 2, (targets.double() + 1) / 2
@@ -38,7 +38,7 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def _ssim(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast part, means over the picture, [N, C] each."""
+    """SSIM and its contrast part, means over the image, [N, C] each."""
 
     def blur(v: Tensor) -> Tensor:
         return gaussian_blur(v, SIGMA, WINDOW // 2)

@@ -65,9 +65,9 @@ class StyleMeter:
         """The same of any number of images, without gradients."""
         return torch.cat([self.rows(part) for part in images.split(CHUNK)])
 
-    def look(self, pictures: Tensor) -> Tensor:
-        """The look [S] of pictures [K, C, H, W]: the mean of their statistics."""
-        return self.describe(pictures).mean(dim=0)
+    def look(self, images: Tensor) -> Tensor:
+        """The look [S] of images [K, C, H, W]: the mean of their statistics."""
+        return self.describe(images).mean(dim=0)
 
 
 def style_distance(rows: Tensor, look: Tensor) -> Tensor:

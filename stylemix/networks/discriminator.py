@@ -46,7 +46,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: Tensor | None, img: Tensor | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Features (None in the first block) and picture -> features at half the size."""
+        """Features (None in the first block) and image -> features at half the size."""
         if img is not None:
             y = self.fromrgb(img.to(dtype))
             x = y if x is None else x + y

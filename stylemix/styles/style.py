@@ -1,4 +1,4 @@
-"""Style files: what turns a person's picture into an avatar, tied to one base model.
+"""Style files: what turns a person's image into an avatar, tied to one base model.
 
 A style is any of three parts. A *shift* of w moves the latent; *offsets* in style space
 (StyleDomain, arXiv 2212.10229) change a look in a few thousand numbers; *weights* are differences
@@ -41,8 +41,8 @@ class Style:
         shift: added to w, [L, w_dim].
         offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
-        statistics: the look of its pictures, as `style_distance` measures it on the base, [S].
-        info: name, licence, credit, consent, number of pictures, scores; JSON values.
+        statistics: the look of its images, as `style_distance` measures it on the base, [S].
+        info: name, licence, credit, consent, number of images, scores; JSON values.
     """
 
     base: str

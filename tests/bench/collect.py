@@ -74,7 +74,7 @@ def state_of(run: Path) -> list[Path]:
 
 
 def pack(room: Room, models: Path, run: Path, keep: str) -> list[str]:
-    """Puts models and pictures, and the state of the run to keep or else its discriminator.
+    """Puts models and images, and the state of the run to keep or else its discriminator.
 
     What does not fit is left out and named, the run to keep last. Returns lines for a summary.
     """

@@ -1,7 +1,7 @@
-"""Frechet distance of a model against pictures at their own size: `python -m tests.bench.distance`.
+"""Frechet distance of a model against images at their own size: `python -m tests.bench.distance`.
 
-`stylemix metrics` reads the pictures at the model's size, so that a model of 64 px and the one of
-256 px that was made from it get figures that cannot be compared. Here both meet the same pictures;
+`stylemix metrics` reads the images at the model's size, so that a model of 64 px and the one of
+256 px that was made from it get figures that cannot be compared. Here both meet the same images;
 the features' network stretches all to one size anyway.
 """
 
@@ -18,15 +18,15 @@ from stylemix.training.data.dataset import open_dataset
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.distance", description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--data", required=True, help="pictures held out: folder or zip")
-    parser.add_argument("--side", type=int, required=True, help="of the pictures, px")
-    parser.add_argument("--count", type=int, default=5000, help="generated pictures")
+    parser.add_argument("--data", required=True, help="images held out: folder or zip")
+    parser.add_argument("--side", type=int, required=True, help="of the images, px")
+    parser.add_argument("--count", type=int, default=5000, help="generated images")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     options = parser.parse_args()
     generator = load_model(options.model, find_device(options.device)).generator
     reals = open_dataset(options.data, options.side)
     for name, value in score(generator, reals, count=options.count).items():
-        print(f"{name} {value:.4g}, {generator.config.width} px against {len(reals)} pictures")
+        print(f"{name} {value:.4g}, {generator.config.width} px against {len(reals)} images")
 
 
 if __name__ == "__main__":

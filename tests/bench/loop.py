@@ -2,7 +2,7 @@
 
     python -m tests.bench.loop --repeats 5 --steps 24
 
-The bare step has its pictures in memory and only trains; the loop also reads pictures from files,
+The bare step has its images in memory and only trains; the loop also reads images from files,
 averages, adapts the augmentation, reports, and writes states by the clock as users get them. Both
 do the same steps from the same seed; a first round warms up and is not counted.
 """

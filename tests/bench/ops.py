@@ -25,7 +25,7 @@ BATCH = 4
 COMPILED = ("bias_act", "epilogue_filter", "upfirdn2d_up_4x4")  # one of each kind
 COMPILING = 20  # seconds, the most that torch.compile gets for one of them
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-SHORT, LONG = (1.0, 3.0, 3.0, 1.0), SYM6  # 4x4 taps as one picture, 12 taps as rows and columns
+SHORT, LONG = (1.0, 3.0, 3.0, 1.0), SYM6  # 4x4 taps as one image, 12 taps as rows and columns
 
 
 @dataclass

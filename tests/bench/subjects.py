@@ -117,9 +117,9 @@ def _training(spec: Record, device: torch.device) -> Calls:
 
 
 def g_shapes(config: GeneratorConfig) -> list[tuple[int, int, int]]:
-    """The 3x3 convolutions of a generator: (in, out, side), the side of the smaller picture.
+    """The 3x3 convolutions of a generator: (in, out, side), the side of the smaller image.
 
-    A transposed convolution multiplies as often as a plain one on the picture that it enlarges.
+    A transposed convolution multiplies as often as a plain one on the image that it enlarges.
     """
     shapes = []
     for resolution in config.resolutions:

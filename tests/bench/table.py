@@ -86,7 +86,7 @@ def picture(record: Record) -> str:
 
 
 def in_float32(records: list[Record], results_of: str, key: str) -> dict[str, float | None]:
-    """What the textbook's user gets in float32, by picture: the goals on a CPU are times that."""
+    """What the textbook's user gets in float32, by image: the goals on a CPU are times that."""
     found = {}
     for r in records:
         results = r[results_of] if results_of == "results" else r[results_of]["g_main"]

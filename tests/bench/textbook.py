@@ -76,7 +76,7 @@ def bias_act(
 def epilogue(
     x: Tensor, f: Tensor | None, demod: Tensor, noise: Tensor, strength: Tensor, b: Tensor
 ) -> Tensor:
-    """What follows a shared convolution, a step at a time; `f` filters an enlarged picture."""
+    """What follows a shared convolution, a step at a time; `f` filters an enlarged image."""
     x = x * demod.to(x.dtype)[:, :, None, None]
     if f is not None:
         x = upfirdn2d(x, f, padding=(1, 1, 1, 1), gain=4)
@@ -93,7 +93,7 @@ def modulated_conv2d(
 ) -> Tensor:
     """A convolution of one group for each image, with the weights of that image.
 
-    `up` is the filter of an enlarging one; `literal` enlarges the picture first and convolves at
+    `up` is the filter of an enlarging one; `literal` enlarges the image first and convolves at
     the full size, instead of the transposed convolution.
     """
     n, inner = x.shape[:2]
@@ -128,7 +128,7 @@ class _Named(nn.Module):
 
 
 class Synthesis(_Named):
-    """Our synthesis network (architecture "skip") in textbook form; same weights, same pictures."""
+    """Our synthesis network (architecture "skip") in textbook form; same weights, same images."""
 
     def __init__(self, network: SynthesisNetwork, literal: bool = False) -> None:
         super().__init__(network)

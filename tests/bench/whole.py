@@ -1,6 +1,6 @@
 """One real `project` and one real `mix` on a device, and the same again on the CPU.
 
-The mixed pictures, of one and the same latent, have to be alike. A projection is a long search, in
+The mixed images, of one and the same latent, have to be alike. A projection is a long search, in
 which roundings grow, so that of it only the errors are compared.
 """
 
@@ -22,7 +22,7 @@ from stylemix.io.atomic import write_text
 from tests.bench.timing import Record
 
 STYLE = "noir"
-MOST, MEAN = 3, 0.5  # of 255: how much a mixed picture may differ, in a pixel and on average
+MOST, MEAN = 3, 0.5  # of 255: how much a mixed image may differ, in a pixel and on average
 WORSE = 0.1  # how much the errors of two projections may differ, relatively
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         print(f"{turn}, {times['device']}: project {times['project']} s, mix {times['mix']} s")
     print(f"mix differs by {results['mix_mean']} of 255 on average, {results['mix_most']} at most")
     if not results["alike"]:
-        raise SystemExit("the pictures differ by more than they may")
+        raise SystemExit("the images differ by more than they may")
 
 
 if __name__ == "__main__":

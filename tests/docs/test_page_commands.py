@@ -1,7 +1,7 @@
 """Each command on the pages below runs at toy size, and writes what it names.
 
 A command is taken from its page word by word. Appended options make it small: with click the last
-one counts. Stand-ins have the names on the page: a few pictures, portraits, shards.
+one counts. Stand-ins have the names on the page: a few images, portraits, shards.
 """
 
 import io
@@ -86,7 +86,7 @@ def page_commands():
 def stand_ins(tmp_path_factory):
     """A folder with everything that the pages name."""
     folder = tmp_path_factory.mktemp("stand-ins")
-    for name, count in (("pictures", 10), ("posters", 10), ("pets/cats", 4), ("pets/dogs", 4)):
+    for name, count in (("images", 10), ("posters", 10), ("pets/cats", 4), ("pets/dogs", 4)):
         (folder / name).mkdir(parents=True)
         for i in range(count):
             texture(len(name) + i, (160, 144)).save(folder / name / f"{i}.png")

@@ -154,9 +154,9 @@ def test_a_compiler_that_does_not_end_is_one_missing_figure():
 
 def test_operations_of_convolutions():
     spec = {"resolution": 8, "channel_base": 32, "channel_max": 4, "batch": 2}
-    # 4 px: 4 to 4 channels; 8 px: 4 to 4 on the smaller picture, then on the larger one
+    # 4 px: 4 to 4 channels; 8 px: 4 to 4 on the smaller image, then on the larger one
     assert subjects.conv_flops(spec) == 2 * 2 * 9 * 16 * (16 + 16 + 64)
-    # 8 px: on the picture, then strided to 4 px; the last with the channel of the deviation
+    # 8 px: on the image, then strided to 4 px; the last with the channel of the deviation
     d = 2 * 2 * 9 * (16 * 64 + 16 * 16 + 20 * 16)
     assert subjects.conv_flops(spec | {"network": "d"}) == d
 

@@ -36,7 +36,7 @@ STAND_INS = {
 
 @pytest.fixture
 def here(tmp_path):
-    """A folder with pictures and the stand-ins."""
+    """A folder with images and the stand-ins."""
     if shutil.which("bash") is None:
         pytest.skip("needs bash")
     write_pictures(tmp_path / "pictures", count=8, side=16)

@@ -1,4 +1,4 @@
-"""Picture files that Pillow does not write by itself: odd depths, lies in headers, cut ends."""
+"""Image files that Pillow does not write by itself: odd depths, lies in headers, cut ends."""
 
 import io
 import struct
@@ -51,7 +51,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def noise(width: int = 48, height: int = 40) -> Image.Image:
-    """Return an RGB picture that compresses badly, so that half a file lacks half the picture."""
+    """Return an RGB image that compresses badly, so that half a file lacks half the image."""
     pixels = np.random.RandomState(1).randint(0, 256, (height, width, 3))
     return Image.fromarray(pixels.astype(np.uint8))
 

@@ -1,4 +1,4 @@
-"""Real pictures for tests of metrics: in memory, and as files."""
+"""Real images for tests of metrics: in memory, and as files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from stylemix.metrics.extractors import Extractor
 
 
 class Pictures:
-    """A picture set in memory: noise of a seed, uint8 [N, C, H, W], with labels where wanted."""
+    """An image set in memory: noise of a seed, uint8 [N, C, H, W], with labels where wanted."""
 
     def __init__(self, count=12, seed=0, shape=(3, 32, 32), labels: torch.Tensor | None = None):
         draw = torch.Generator().manual_seed(seed)
@@ -28,7 +28,7 @@ class Pictures:
 
     @property
     def floats(self) -> torch.Tensor:
-        """The pictures in [-1, 1]."""
+        """The images in [-1, 1]."""
         return self.images / 127.5 - 1
 
     def batch(self, indices: Sequence[int]):

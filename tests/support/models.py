@@ -41,7 +41,7 @@ def tiny_model(
             if name.endswith(("noise_strength", ".bias")):
                 parameter += 0.1 * torch.randn(parameter.shape)
             if name.endswith("torgb.weight"):
-                parameter *= 0.4  # pictures mostly within -1 and 1
+                parameter *= 0.4  # images mostly within -1 and 1
         classless = torch.zeros([1000, classes]) if classes else None
         ws = generator.mapping(torch.randn([1000, W_DIM]), classless)
         generator.mapping.w_avg.copy_(ws[:, 0].mean(dim=0))

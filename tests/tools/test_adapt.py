@@ -177,12 +177,12 @@ def test_auto_tells_what_it_chose(files, few, monkeypatch):
     monkeypatch.setattr(method, "domain_distance", lambda *_: 0.123)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
     assert result.exit_code == 0, result.output
-    assert "30 pictures, near the model's faces (0.12): look of offsets" in result.output
+    assert "30 images, near the model's faces (0.12): look of offsets" in result.output
     assert load_style(files / "auto.pkl").info["method"] == "look"
     monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--kimg", 0.032)
     assert result.exit_code == 0, result.output
-    assert "30 pictures, far from the model's faces (0.50): transfer of affine" in result.output
+    assert "30 images, far from the model's faces (0.50): transfer of affine" in result.output
     assert load_style(files / "auto.pkl").info["method"] == "transfer"
 
 

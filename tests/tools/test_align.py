@@ -101,7 +101,7 @@ def test_all_faces(tmp_path):
 def test_one_failure_loses_nothing_else(tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "in" / "a_wall.png")
-    (tmp_path / "in" / "b_text.jpg").write_text("no picture")
+    (tmp_path / "in" / "b_text.jpg").write_text("no image")
     load_image(OBAMA).save(tmp_path / "in" / "c_face.png")
     done = align(str(tmp_path / "in"), "--output", str(tmp_path / "out"))
     assert done.exit_code == 2

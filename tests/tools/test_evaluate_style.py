@@ -27,7 +27,7 @@ FEW = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=2)
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """A tiny model, two styles for it and the pictures that they should look like."""
+    """A tiny model, two styles for it and the images that they should look like."""
     model = tiny_model()
     saved(model, tmp_path / "base.safetensors")
     monkeypatch.setattr(evaluate_style, "PRESETS", {"fast": FEW, "balanced": FEW, "best": FEW})
@@ -104,11 +104,11 @@ def test_the_strength_is_used(files):
 def test_styles_that_do_not_say_how_they_look_need_pictures(files):
     result = evaluate(files, "--style", files / "red-old.pkl")
     assert result.exit_code == 2
-    assert "add --pictures red-old=PATH" in result.output
+    assert "add --images red-old=PATH" in result.output
     figures = []
     for name in ("red", "blue"):
         pictures = f"red-old={files / name}"
-        result = evaluate(files, "--style", files / "red-old.pkl", "--pictures", pictures)
+        result = evaluate(files, "--style", files / "red-old.pkl", "--images", pictures)
         assert result.exit_code == 0, result.output
         report = json.loads((files / "out" / "report.json").read_text())
         figures.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])

@@ -17,7 +17,7 @@ from tests.support.models import saved, tiny_model
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model, pictures of the same size, and a cache of its own."""
+    """A model, images of the same size, and a cache of its own."""
     folder = tmp_path_factory.mktemp("metrics")
     saved(tiny_model(), folder / "m.safetensors")
     write_pictures(folder / "reals")
@@ -26,7 +26,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def features(monkeypatch, tmp_path):
-    """Features that cost nothing, which note how many pictures come at a time."""
+    """Features that cost nothing, which note how many images come at a time."""
     module = ModuleType("cheap_features")
     module.batches = []
 
@@ -65,9 +65,9 @@ def test_the_table_and_the_file_tell_the_same(files, tmp_path):
         line = next(line for line in result.stdout.splitlines() if line.startswith(f"{name} "))
         assert float(line.split()[-1]) == pytest.approx(value, abs=0.005)
     assert set(told["seconds"]) == {
-        "features of real pictures", "features of generated pictures", "fd", "kid", "pr", "dc",
+        "features of real images", "features of generated images", "fd", "kid", "pr", "dc",
     }  # fmt: skip
-    assert "12 generated against 12 real pictures, 32 px" in result.output
+    assert "12 generated against 12 real images, 32 px" in result.output
     assert told["model"] == tiny_model().fingerprint
     assert (told["generated"], told["real"], told["features"]) == (12, 12, "hues")
     assert len(told["data"]) >= 16

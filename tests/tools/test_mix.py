@@ -77,7 +77,7 @@ def test_written_weights():
 def test_strength_nought_is_the_source(files, plain):
     assert plain.shape == (256, 256, 3)
     for style in ("shift.pkl", "child.safetensors", "me.latent.safetensors"):
-        got = mixed(files, "nought", "--source", "seed:1", "--style", f"{files / style}:0")
+        got = mixed(files, "zero", "--source", "seed:1", "--style", f"{files / style}:0")
         assert np.abs(got - plain).max() <= 1
 
 

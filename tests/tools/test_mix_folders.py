@@ -25,13 +25,13 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Two portraits, a wall, and what is no picture."""
+    """Two portraits, a wall, and what is no image."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("obama", "astronaut"):
         shutil.copy(PORTRAITS / f"{name}.jpg", folder)
     Image.new("RGB", (200, 200), "gray").save(folder / "wall.png")
-    (folder / "notes.txt").write_text("not a picture, and not meant as one")
+    (folder / "notes.txt").write_text("not an image, and not meant as one")
     return folder
 
 

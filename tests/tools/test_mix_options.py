@@ -40,7 +40,7 @@ def run(files, *arguments):
 
 
 def said(files, *arguments):
-    """What a command says, and its picture as numbers."""
+    """What a command says, and its image as numbers."""
     output = files / "out.png"
     size = [] if any("grid" in str(a) or a == "--strip" for a in arguments) else ["--size", SIZE]
     result = run(files, "--output", output, *size, *arguments)
@@ -54,7 +54,7 @@ def mixed(files, *arguments):
 
 
 def drawn(w: torch.Tensor) -> np.ndarray:
-    """The picture of ws [L, w_dim], as numbers."""
+    """The image of ws [L, w_dim], as numbers."""
     model = tiny_model(resolution=SIZE)
     return np.asarray(to_pil(render(model.generator, w[None]))).astype(int)
 
@@ -248,7 +248,7 @@ def test_a_layer_grid_shows_every_range(files, monkeypatch):
         (["--strength", "101"], "-100 to 100"),
         (["--min-identity", "60"], "--min-identity 60"),
         (["--keep-color", "-1"], "--keep-color -1"),
-        (["--region", "eyes"], "'eyes'; expected face, skin, hair, background or a picture"),
+        (["--region", "eyes"], "'eyes'; expected face, skin, hair, background or an image"),
         (["--region", "{text}"], "text.png"),
         (["--region", "{wide}"], "got a mask of 90 x 60 px; expected a square"),
         (["--grid", "--strip"], "got --grid and --strip; expected one of them"),
@@ -257,7 +257,7 @@ def test_a_layer_grid_shows_every_range(files, monkeypatch):
 )
 def test_bad_wishes_are_one_line(files, tmp_path, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
-    Path("text.png").write_text("I am no picture")
+    Path("text.png").write_text("I am no image")
     Image.new("RGB", (90, 60)).save("wide.png")
     words = [word.format(text="text.png", wide="wide.png") for word in arguments]
     result = run(files, "--source", "seed:1", "--style", "seed:2", *words)

@@ -1,4 +1,4 @@
-"""`stylemix pack`: each option and what it changes in the data set."""
+"""`stylemix pack`: each option and what it changes in the dataset."""
 
 import io
 import json
@@ -24,7 +24,7 @@ OBAMA, TWO = str(PORTRAITS / "obama.jpg"), str(PORTRAITS / "two_people.jpg")
 
 
 class Remembering:
-    """The detector, asked once for each picture."""
+    """The detector, asked once for each image."""
 
     def __init__(self):
         self.known = {}
@@ -52,7 +52,7 @@ def run(*arguments: str) -> Result:
 
 
 def packed(output: Path, *arguments: str) -> tuple[list[Image.Image], dict]:
-    """Pack, and return the pictures and the report."""
+    """Pack, and return the images and the report."""
     done = run(*arguments, "--output", str(output))
     assert done.exit_code == 0, done.output
     with zipfile.ZipFile(output) as archive:
@@ -83,7 +83,7 @@ def wide(tmp_path: Path) -> str:
 
 def test_table_and_broken_files(tmp_path):
     folder = save(tmp_path / "in", a=texture(0), b=texture(1), c=texture(1))
-    (tmp_path / "in" / "d.jpg").write_text("not a picture")
+    (tmp_path / "in" / "d.jpg").write_text("not an image")
     done = run(folder, *PLAIN, "--output", str(tmp_path / "out.zip"))
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [
@@ -258,7 +258,7 @@ def test_device_is_where_faces_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(crop, "load_detector", lambda device: seen.append(device) or Blind())
     done = run(OBAMA, "--device", "cpu", "--output", str(tmp_path / "a.zip"))
     assert done.exit_code == 2
-    assert "got no picture to keep from 1 photos (1 no clear face)" in done.stderr
+    assert "got no image to keep from 1 photos (1 no clear face)" in done.stderr
     assert seen == ["cpu"]
     assert run(OBAMA, "--device", "abacus", "--output", str(tmp_path / "a.zip")).exit_code == 2
 

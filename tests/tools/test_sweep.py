@@ -180,7 +180,7 @@ def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
     ("words", "expected"),
     [
         (("--vary", "learning_rate=1..2"), "got --vary learning_rate=1..2; expected the name"),
-        (("--metrics-data", "x"), "got --metrics-data; expected the pictures"),
+        (("--metrics-data", "x"), "got --metrics-data; expected the images"),
         (("--kimg", 0), "got no --kimg; expected the length of a trial, such as --kimg 20"),
         (("--metrics", "none"), "got --metrics none; expected a figure to choose by"),
         (("--metrics", "pr"), "got pr as the first of the metrics"),
@@ -233,7 +233,7 @@ def test_arguments_give_the_same_settings():
     given = {
         "preset": "laptop", "resolution": "16x8", "mirror": True, "lr": "0:0.001,5:0.0005",
         "r1_gamma": 2.0, "augment_p": 0.25, "loss": "minimax", "mapping_layers": 3,
-        "metrics": "fd,kid", "metrics_data": "my pictures/val.zip", "early_stop": 2,
+        "metrics": "fd,kid", "metrics_data": "my images/val.zip", "early_stop": 2,
     }  # fmt: skip
     config = TrainConfig(**given, kimg=5, snapshot_kimg=1, keep_snapshots=1)
     words = arguments(config)

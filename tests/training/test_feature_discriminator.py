@@ -58,7 +58,7 @@ def test_norms_are_renewed_once_a_step_only():
 
 @pytest.mark.slow
 def test_it_tells_pictures_from_blurred_ones():
-    """A few steps on two kinds of pictures: the hinge loss falls, the scores part."""
+    """A few steps on two kinds of images: the hinge loss falls, the scores part."""
     torch.manual_seed(0)
     network = FeatureDiscriminator((32, 32))
     adam = torch.optim.Adam(network.heads.parameters(), lr=1e-3, betas=(0.0, 0.99))

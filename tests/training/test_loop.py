@@ -155,7 +155,7 @@ def test_only_ada_moves_p(tiny, dataset, tmp_path):
 def test_collapse_is_told_after_good_times(tiny):
     state = TrainState.create(tiny.resolve(), 0, CPU)
     for nimg, diversity, wrong in (
-        (1000, 0.9, False), (2000, 0.01, False),  # before pictures mean anything
+        (1000, 0.9, False), (2000, 0.01, False),  # before images mean anything
         (30_000, 0.05, False),  # never was good
         (40_000, 0.7, False), (50_000, 0.2, False), (60_000, 0.05, True),
     ):  # fmt: skip
@@ -213,7 +213,7 @@ def test_half_precision(precision, tiny, dataset, tmp_path):
 
 @pytest.fixture
 def labelled(pictures, tmp_path):
-    """The same pictures in two classes."""
+    """The same images in two classes."""
     folder = tmp_path / "labelled"
     folder.mkdir()
     for path in pictures.iterdir():

@@ -1,6 +1,6 @@
-"""Far styles from hundreds of pictures: adversarial transfer of the synthesis network.
+"""Far styles from hundreds of images: adversarial transfer of the synthesis network.
 
-Generator and discriminator go on training on the new pictures while the mapping network stays, and
+Generator and discriminator go on training on the new images while the mapping network stays, and
 a weak tie holds each image to the base's image of the same latent, so that a person keeps their
 colours and layout in the new hand. What is stored is the difference of the weights.
 """
@@ -75,7 +75,7 @@ class Transfer:
         if model.discriminator is None:
             raise StylemixError(
                 "got a model without a discriminator; expected one that kept it, for a style from "
-                "many pictures; use another --model, or --method look"
+                "many images; use another --model, or --method look"
             )
         self.settings, self.model, self.base = settings, model, model.generator
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
@@ -128,7 +128,7 @@ class Transfer:
         return float(g_loss.detach()), float(d_loss.detach())
 
     def _draw(self, ws: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures [N, C, H, W] of ws, and what ties them to those of the base."""
+        """Images [N, C, H, W] of ws, and what ties them to those of the base."""
         s, blocks = self.settings, list(self.base.synthesis.blocks())
         block = blocks[int(torch.randint(1, max(len(blocks) - 1, 2), []))]
         with torch.no_grad(), tapped(self.base.synthesis, block) as theirs:
@@ -168,13 +168,13 @@ class Transfer:
         write_safetensors(path, {**kind, "cur_nimg": str(cur_nimg)}, tensors)
 
     def load(self, path: Path, kind: dict[str, str]) -> int:
-        """Continues from a state of the same settings, base and pictures; returns images seen."""
+        """Continues from a state of the same settings, base and images; returns images seen."""
         try:
             header, tensors = read_safetensors(path)
             cur_nimg = header.pop("cur_nimg", "0")
             if header != kind:
                 raise StylemixError(
-                    f"got a state {path} of other pictures, settings or base; expected the same; "
+                    f"got a state {path} of other images, settings or base; expected the same; "
                     "delete it to start anew"
                 )
             for prefix, network in self._networks().items():
@@ -193,11 +193,11 @@ def learn_transfer(
     state_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Style:
-    """Learns a style from hundreds of square pictures; returns an unnamed style.
+    """Learns a style from hundreds of square images; returns an unnamed style.
 
     Args:
         model: the base, with its discriminator.
-        dataset: pictures at the model's resolution, faces where the base has them.
+        dataset: images at the model's resolution, faces where the base has them.
         settings: see TransferSettings.
         state_file: where the state is kept while it runs, and continued from.
         progress: called after each step with (images seen, images in all, generator's loss).

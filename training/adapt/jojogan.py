@@ -1,6 +1,6 @@
 """JoJoGAN (arXiv 2112.11641): a style from one or a few faces, with its published settings.
 
-Each picture is projected; faces with its pose and shape and other colours and textures are many
+Each image is projected; faces with its pose and shape and other colours and textures are many
 real people behind one drawing, and the whole generator learns to turn them into it.
 """
 
@@ -28,12 +28,12 @@ OWN_LAYERS = 7 / 18  # share of the layers, coarsest first, that stay the image'
 
 def learn_paired(
     model: Model,
-    pictures: Tensor,
+    images: Tensor,
     steps: int = STEPS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Style:
-    """Learns a style from aligned pictures [K, C, H, W] in [-1, 1]; returns an unnamed style.
+    """Learns a style from aligned images [K, C, H, W] in [-1, 1]; returns an unnamed style.
 
     `progress` is called with (step, steps, loss). Raises StylemixError for a model without its
     discriminator, whose features are the loss.
@@ -45,12 +45,12 @@ def learn_paired(
             "another --model, or --method look"
         )
     generator = model.generator
-    pictures = pictures.to(generator.device, generator.dtype)
+    images = images.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
-    parts = [project(model, part, settings).ws for part in pictures.split(8)]
+    parts = [project(model, part, settings).ws for part in images.split(8)]
     inverted = torch.cat(parts)
     with torch.no_grad():
-        wanted = critic.features(pictures)
+        wanted = critic.features(images)
     network = copy.deepcopy(generator.synthesis)
     learned = tuned_parameters(network)
     adam = torch.optim.Adam(learned.values(), lr=RATE, betas=BETAS)
@@ -59,7 +59,7 @@ def learn_paired(
 
     def loss_at(_step: int, _t: float) -> Tensor:
         with torch.no_grad():
-            other = sample_ws(generator, len(pictures), rng)
+            other = sample_ws(generator, len(images), rng)
         ws = mix(inverted, other, range(own_layers, generator.num_ws))
         found = critic.features(network(ws, noise_mode="const"))
         errors = [(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]

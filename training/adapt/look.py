@@ -1,8 +1,8 @@
-"""Styles from few pictures: light, colour, make-up, black and white, and a touch of a drawing.
+"""Styles from few images: light, colour, make-up, black and white, and a touch of a drawing.
 
 Offsets of the style space (StyleDomain, arXiv 2212.10229) and the steps to colours learn what the
-pictures have and the generator's faces have not: a few thousand numbers that cannot store a
-picture. Where that is not enough, affine layers or all weights learn as well.
+images have and the generator's faces have not: a few thousand numbers that cannot store a
+image. Where that is not enough, affine layers or all weights learn as well.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from stylemix.training.adapt.look_loss import LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
 from stylemix.training.adapt.trainable import COLOURS, sparsify, style_offsets, style_weights
 
-GREY = 0.01  # mean difference of the channels below which pictures are black and white
-REFERENCES = 512  # faces of the generator that the pictures are compared with
-ENOUGH_TO_HOLD_OUT = 4  # pictures; one in four is then set aside
+GREY = 0.01  # mean difference of the channels below which images are black and white
+REFERENCES = 512  # faces of the generator that the images are compared with
+ENOUGH_TO_HOLD_OUT = 4  # images; one in four is then set aside
 MOST_HELD_OUT = 32
 LOOKS, LOOKED_AT = 10, 16  # how often they are looked at, and on how many faces
 SPARSE_FROM = 0.6  # of the steps: which offsets count is then settled, and the rest learns on
@@ -36,13 +36,13 @@ SPARSE_FROM = 0.6  # of the steps: which offsets count is then settled, and the 
 
 def learn_look(
     model: Model,
-    pictures: Tensor,
+    images: Tensor,
     settings: LookSettings | None = None,
     progress: Progress | None = None,
 ) -> Style:
-    """Learns a look from aligned pictures [K, 3, H, H] in [-1, 1]; returns an unnamed style.
+    """Learns a look from aligned images [K, 3, H, H] in [-1, 1]; returns an unnamed style.
 
-    From four pictures on one in four is set aside, and the best of some steps by `scores.worth` on
+    From four images on one in four is set aside, and the best of some steps by `scores.worth` on
     these is the result. Ends early on a plateau. `progress` is called after each step with (step,
     steps, loss).
     """
@@ -50,13 +50,13 @@ def learn_look(
     if model.generator.img_channels != 3:
         raise StylemixError(
             f"got a model of {model.generator.img_channels} channels; expected one of colour "
-            "pictures; use another --model"
+            "images; use another --model"
         )
-    pictures = pictures.to(model.generator.device, model.generator.dtype)
-    learn_from, held = pictures, pictures[:0]
-    if settings.held_out and len(pictures) >= ENOUGH_TO_HOLD_OUT:
-        aside = torch.arange(len(pictures)) % 4 == 3
-        learn_from, held = pictures[~aside], pictures[aside][:MOST_HELD_OUT]
+    images = images.to(model.generator.device, model.generator.dtype)
+    learn_from, held = images, images[:0]
+    if settings.held_out and len(images) >= ENOUGH_TO_HOLD_OUT:
+        aside = torch.arange(len(images)) % 4 == 3
+        learn_from, held = images[~aside], images[aside][:MOST_HELD_OUT]
     look, best, most = _Look(model, learn_from, settings), None, -1.0
 
     def consider() -> None:
@@ -82,15 +82,15 @@ def learn_look(
 class _Look:
     """A network that learns a look, and how it learns."""
 
-    def __init__(self, model: Model, pictures: Tensor, settings: LookSettings) -> None:
+    def __init__(self, model: Model, images: Tensor, settings: LookSettings) -> None:
         self.model, self.settings = model, settings
         generator = model.generator
         self.rng = torch.Generator().manual_seed(settings.seed)
-        self.is_grey = float((pictures - pictures.mean(dim=1, keepdim=True)).abs().mean()) < GREY
+        self.is_grey = float((images - images.mean(dim=1, keepdim=True)).abs().mean()) < GREY
         meter = None
         if model.discriminator is not None and settings.critic_weight > 0:
             meter = StyleMeter(model)
-        self.loss_of = LookLoss(pictures, self._usual(), settings, meter)
+        self.loss_of = LookLoss(images, self._usual(), settings, meter)
         self.network: SynthesisNetwork = copy.deepcopy(generator.synthesis)
         self.offsets = style_offsets(generator)
         self.weights = style_weights(self.network, settings.part)

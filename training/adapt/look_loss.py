@@ -1,6 +1,6 @@
-"""How far generated faces are from a look: statistics of its pictures, against the own ones.
+"""How far generated faces are from a look: statistics of its images, against the own ones.
 
-The look is what the pictures' statistics have and the generator's faces have not: colours over the
+The look is what the images' statistics have and the generator's faces have not: colours over the
 face, and means and deviations of features, as in arbitrary style transfer (arXiv 1703.06868).
 """
 
@@ -31,7 +31,7 @@ class LookSettings:
         weight_lr: of all other weights.
         sparse: share of the offsets that is kept, in each layer the largest.
         critic_weight: of the frozen discriminator's statistics.
-        held_out: whether some pictures are set aside to choose the best step by.
+        held_out: whether some images are set aside to choose the best step by.
     """
 
     steps: int = 250
@@ -103,7 +103,7 @@ class LookLoss:
     """Distance of generated images from a look, as a shift against the generator's own faces.
 
     Args:
-        pictures: the look, [K, 3, H, H] in [-1, 1].
+        images: the look, [K, 3, H, H] in [-1, 1].
         faces: the generator's own, in parts [n, 3, H, H].
         settings: weights of the terms.
         meter: of the statistics of the frozen discriminator; None leaves them out.
@@ -111,16 +111,16 @@ class LookLoss:
 
     def __init__(
         self,
-        pictures: Tensor,
+        images: Tensor,
         faces: Iterable[Tensor],
         settings: LookSettings,
         meter: StyleMeter | None = None,
     ) -> None:
         self.settings, self.meter = settings, meter
-        self.look = None if meter is None else meter.look(pictures)
-        # Few pictures say little about single places: their faces differ more than the light does.
-        self.cells = 8 if len(pictures) >= 48 else 4 if len(pictures) >= 12 else 2
-        self.target = gather(pictures.split(32), self.cells)
+        self.look = None if meter is None else meter.look(images)
+        # Few images say little about single places: their faces differ more than the light does.
+        self.cells = 8 if len(images) >= 48 else 4 if len(images) >= 12 else 2
+        self.target = gather(images.split(32), self.cells)
         self.usual = gather(faces, self.cells)
 
     def __call__(self, images: Tensor, plain: Tensor) -> Tensor:

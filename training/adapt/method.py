@@ -27,7 +27,7 @@ from stylemix.training.data.dataset import ImageDataset
 
 NEAR = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
 FACES, LOOKED_AT = 64, 32  # of the generator, for distances and for scores
-SOME, MANY = 10, 100  # pictures that affine layers, and all weights, can learn a hand from
+SOME, MANY = 10, 100  # images that affine layers, and all weights, can learn a hand from
 MOST_FOR_LOOK = 256
 SAMPLE = 16  # images that say how far they are from the model's faces
 
@@ -47,8 +47,8 @@ class AdaptationPlan:
 
 
 @torch.no_grad()
-def domain_distance(model: Model, pictures: Tensor) -> float:
-    """How far pictures [K, C, H, W] are from the model's own faces, by MobileNetV2 statistics.
+def domain_distance(model: Model, images: Tensor) -> float:
+    """How far images [K, C, H, W] are from the model's own faces, by MobileNetV2 statistics.
 
     0 for faces of the model, less than `NEAR` for photos in any light, more for drawings.
     """
@@ -56,25 +56,25 @@ def domain_distance(model: Model, pictures: Tensor) -> float:
         model.generator.synthesis(ws, noise_mode="const")
         for ws in sample_ws(model.generator, FACES, FACES_SEED).split(16)
     ]
-    apart = style_statistics(torch.cat(own)) - style_statistics(pictures.to(own[0]))
+    apart = style_statistics(torch.cat(own)) - style_statistics(images.to(own[0]))
     return float(apart.square().sum())
 
 
-def choose_method(model: Model, pictures: Tensor, count: int) -> AdaptationPlan:
-    """The way for `count` pictures of which some are `pictures` [K, C, H, W] in [-1, 1].
+def choose_method(model: Model, images: Tensor, count: int) -> AdaptationPlan:
+    """The way for `count` images of which some are `images` [K, C, H, W] in [-1, 1].
 
     Few drawings begin at the shipped hand that is nearest to them, where one is nearer than photos.
     """
-    distance = domain_distance(model, pictures)
+    distance = domain_distance(model, images)
     far = distance >= NEAR
-    why = f"{count} pictures, {'far from' if far else 'near'} the model's faces ({distance:.2f})"
+    why = f"{count} images, {'far from' if far else 'near'} the model's faces ({distance:.2f})"
     if not far:
         return AdaptationPlan("look", "offsets", None, why)
     if count >= MANY and model.discriminator is not None:
         return AdaptationPlan("transfer", "all", None, why)
     start, nearest = None, distance
     for name, hand in shipped_hands(model).items():
-        if (away := domain_distance(with_style(model, hand), pictures)) < nearest:
+        if (away := domain_distance(with_style(model, hand), images)) < nearest:
             start, nearest = name, away
     if start is not None:
         why += f", {nearest:.2f} from {start}"
@@ -83,8 +83,8 @@ def choose_method(model: Model, pictures: Tensor, count: int) -> AdaptationPlan:
     return AdaptationPlan("transfer", "affine", start, why)
 
 
-def choose_layers(model: Model, style: Style, pictures: Tensor) -> Style:
-    """The style with the layers that are worth most on pictures [K, C, H, W].
+def choose_layers(model: Model, style: Style, images: Tensor) -> Style:
+    """The style with the layers that are worth most on images [K, C, H, W].
 
     A style of weights may act on all layers, or leave coarse ones to the base, which keeps the
     shape of the person under the new rendering (layer swapping, arXiv 2010.05334).
@@ -93,19 +93,19 @@ def choose_layers(model: Model, style: Style, pictures: Tensor) -> Style:
     starts = [px for px in sorted(set(layer_resolutions(last))) if 4 < px <= 32 and px < last]
     texts = ["all", *(f"{px}-{last}px" for px in starts)]
     candidates = [replace(style, layers=text) for text in texts]
-    values = [worth(score_style(model, one, pictures, LOOKED_AT)) for one in candidates]
+    values = [worth(score_style(model, one, images, LOOKED_AT)) for one in candidates]
     return candidates[values.index(max(values))]
 
 
 def read_pictures(sources: Sequence[ImageSource], model: Model, align: bool) -> ImageDataset:
-    """The pictures as a data set at the model's size.
+    """The images as a dataset at the model's size.
 
-    With `align` the face of each is cut out, and pictures without one are left out.
+    With `align` the face of each is cut out, and images without one are left out.
     """
     config = model.generator.config
 
-    def cut(picture: Image.Image) -> Image.Image:
-        crop = align_photo(to_channels(picture, 3), model.template, config.height).crop
+    def cut(image: Image.Image) -> Image.Image:
+        crop = align_photo(to_channels(image, 3), model.template, config.height).crop
         return to_channels(crop, config.img_channels)
 
     size = config.height, config.width
@@ -114,7 +114,7 @@ def read_pictures(sources: Sequence[ImageSource], model: Model, align: bool) -> 
 
 
 def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
-    """Up to 256 pictures, evenly from the whole set, [K, C, H, W] in [-1, 1]."""
+    """Up to 256 images, evenly from the whole set, [K, C, H, W] in [-1, 1]."""
     count = min(len(dataset), most)
     images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
     return images.float() / 127.5 - 1
@@ -123,10 +123,10 @@ def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
 def choose_pictures(
     method: str, paths: Sequence[Photo], model: Model, align: bool | None
 ) -> tuple[AdaptationPlan, ImageDataset]:
-    """The way to learn the style of pictures, and the pictures, cut for that.
+    """The way to learn the style of images, and the images, cut for that.
 
     Args:
-        method: "auto", or the name of a method, which decides more than the pictures do.
+        method: "auto", or the name of a method, which decides more than the images do.
         paths: files, folders and zips.
         model: the base.
         align: whether faces are cut out; None for what the method wants.

@@ -1,6 +1,6 @@
 """What holds an adapted generator to its base: the same latent stays the same person.
 
-Three terms, from cheap to dear: pooled colours, the distances between the pictures of a batch
+Three terms, from cheap to dear: pooled colours, the distances between the images of a batch
 (cross-domain correspondence, arXiv 2104.06820), and descriptors of faces.
 """
 
@@ -41,7 +41,7 @@ def pooled_difference(images: Tensor, plain: Tensor, cells: int) -> Tensor:
 def distance_difference(features: Tensor, base: Tensor) -> Tensor:
     """How differently two networks see who of a batch is like whom; features [N, C, h, w] of both.
 
-    The Kullback-Leibler divergence of the softmax over cosine similarities of each picture to all
+    The Kullback-Leibler divergence of the softmax over cosine similarities of each image to all
     others (arXiv 2104.06820, equations 1 to 3).
     """
     others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)

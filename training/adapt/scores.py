@@ -1,4 +1,4 @@
-"""Scores of a style: how far it goes towards its pictures, and what it leaves of the person."""
+"""Scores of a style: how far it goes towards its images, and what it leaves of the person."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FACES_SEED = 2024  # of the generated faces that styles are scored on
 
 @torch.no_grad()
 def score_style(model: Model, style: Style, pictures: Tensor, count: int = 64) -> dict[str, float]:
-    """Scores of a style on `count` generated faces against its pictures [K, C, H, W].
+    """Scores of a style on `count` generated faces against its images [K, C, H, W].
 
-    "style accuracy" is 1 - d(styled, pictures) / d(plain, pictures) for squared distances of
+    "style accuracy" is 1 - d(styled, images) / d(plain, images) for squared distances of
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
     mean distance of face descriptors to the plain faces; below .6 two photos show one person.
     """
@@ -42,7 +42,7 @@ def worth(scores: dict[str, float]) -> float:
     """Both scores as one, 0 to 1: style accuracy times what is kept of the person.
 
     A style that draws anew loses much of any descriptor, so this compares styles of one set of
-    pictures only.
+    images only.
     """
     kept = 1 - scores.get("identity distance", 0.0) / (2 * SAME_PERSON)
     return max(scores["style accuracy"], 0.0) * max(kept, 0.0)

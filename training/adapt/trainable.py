@@ -1,6 +1,6 @@
 """What of a generator a style may change: offsets in style space, affine layers, or every weight.
 
-The fewer numbers a style has, the fewer pictures it needs, and the less of them it can learn by
+The fewer numbers a style has, the fewer images it needs, and the less of them it can learn by
 heart (StyleDomain, arXiv 2212.10229): a look changes offsets and colours, "Affine+" all affine
 layers and one block, an illustrator's hand everything but the noise.
 """
@@ -37,7 +37,7 @@ def style_weights(network: SynthesisNetwork, part: str) -> dict[str, Tensor]:
     """The parameters of a network that a style of this part changes; only they get gradients.
 
     Steps to colours are always among them. The strengths of the noise never are: a stored map
-    would be learned as a pattern that lies over every picture.
+    would be learned as a pattern that lies over every image.
     """
     free = f"b{min(BLOCK_PX, network.config.img_resolution)}."
 

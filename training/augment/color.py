@@ -14,7 +14,7 @@ _OFF_GREY = torch.eye(4) - _ONTO_GREY
 def recolour(images: Tensor, m: Tensor) -> Tensor:
     """Images [N, 1, 3 or 4, H, W] through matrices [N, 4, 4]; alpha stays.
 
-    A grey picture becomes the grey of what its colours would become.
+    A grey image becomes the grey of what its colours would become.
     """
     n, c, h, w = images.shape
     m = m.to(images)

@@ -1,4 +1,4 @@
-"""Spoiling pictures for ADA: noise, and a hole."""
+"""Spoiling images for ADA: noise, and a hole."""
 
 from __future__ import annotations
 

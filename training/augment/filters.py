@@ -13,7 +13,7 @@ from stylemix.training.augment.geometry import fold
 
 # Daubechies' wavelet of order 2.
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
-BAND_POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # what pictures have on average, from low to high
+BAND_POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # what images have on average, from low to high
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Moving pictures for ADA: flips, turns, shifts and stretches as one resampling."""
+"""Moving images for ADA: flips, turns, shifts and stretches as one resampling."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Adaptive discriminator augmentation (ADA, Karras et al. 2020, arXiv 2006.06676, appendix B).
 
-Here it is drawn what happens to each picture; the modules `augment_*` do it.
+Here it is drawn what happens to each image; the modules `augment_*` do it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class AugmentPipe:
     def __call__(self, images: Tensor, p: float, part: tuple[int, int] | None = None) -> Tensor:
         """Augments images [N, 1, 3 or 4, H, W], each in its own way; differentiable twice in them.
 
-        The fourth channel is alpha: it moves with the picture and is cut out, nothing else.
+        The fourth channel is alpha: it moves with the image and is cut out, nothing else.
 
         Args:
             images: floating point numbers in [-1, 1].

@@ -1,4 +1,4 @@
-"""From a photo to training pictures: cut out, resized with a named filter, measured, encoded."""
+"""From a photo to training images: cut out, resized with a named filter, measured, encoded."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _FINEST = 4  # a face is turned upright at up to this many times the size that i
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How photos become pictures of one size: all that decides about their pixels and bytes.
+    """How photos become images of one size: all that decides about their pixels and bytes.
 
     Args:
         size: width and height in px.
         crop: "faces" aligns faces, "centre" cuts off what is beyond the proportions of `size`,
-            "none" takes pictures of these proportions only.
+            "none" takes images of these proportions only.
         template: where the face goes: "faces128" or "ffhq".
         faces: "all" clear faces of a photo or the "largest".
-        filter: how pictures are resized, one of `FILTERS`.
+        filter: how images are resized, one of `FILTERS`.
         channels: "grey", "rgb" or "rgba".
         format: "png", "jpeg" or "webp".
         quality: of jpeg and webp, 1 to 100.
@@ -97,7 +97,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is known of a finished picture.
+    """What is known of a finished image.
 
     `upscale` is its size over that of its part of the photo, `face` counts from the largest,
     `face_width` is in pixels of the photo, `descriptor` [128] tells who it is.
@@ -113,7 +113,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a photo, or one face of it, gave no picture."""
+    """Why a photo, or one face of it, gave no image."""
 
     reason: str
     detail: str
@@ -122,7 +122,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Crop:
-    """A finished picture as the bytes of its file."""
+    """A finished image as the bytes of its file."""
 
     data: bytes
     measures: Measures
@@ -131,7 +131,7 @@ class Crop:
 def cut_photo(
     source: ImageSource, settings: CropSettings, device: str = "cpu", identity: bool = False
 ) -> list[Crop | Refusal]:
-    """Read a photo and cut its pictures; with `identity` each gets the descriptor of its face.
+    """Read a photo and cut its images; with `identity` each gets the descriptor of its face.
 
     Never raises for a bad photo: that gives a Refusal.
     """
@@ -199,35 +199,35 @@ def _descriptor(photo: Image.Image, face: Face, device: str) -> tuple[float, ...
 
 
 def _finish(
-    picture: Image.Image,
+    image: Image.Image,
     settings: CropSettings,
     upscale: float,
     face: int | None = None,
     face_width: float | None = None,
     descriptor: tuple[float, ...] | None = None,
 ) -> Crop:
-    """Resize a picture without stretching, give it its channels, measure and encode it."""
-    picture = resize(picture, settings.size, Image.Resampling[settings.filter.upper()])
+    """Resize an image without stretching, give it its channels, measure and encode it."""
+    image = resize(image, settings.size, Image.Resampling[settings.filter.upper()])
     mode = MODES[settings.channels]
     if mode == "RGBA":  # multiplied by alpha and back: nothing stays hidden under transparency
-        picture = picture.convert("RGBa")
-    picture = picture.convert(mode)
-    seen = to_rgb(picture)
+        image = image.convert("RGBa")
+    image = image.convert(mode)
+    seen = to_rgb(image)
     measures = Measures(
         perceptual_hash(seen), round(sharpness(seen), 3), round(upscale, 4),
         face, face_width, descriptor,
     )  # fmt: skip
-    return Crop(_encode(picture, settings), measures)
+    return Crop(_encode(image, settings), measures)
 
 
-def _encode(picture: Image.Image, settings: CropSettings) -> bytes:
-    """Return the bytes of a picture file without any metadata."""
-    picture.info = {}
+def _encode(image: Image.Image, settings: CropSettings) -> bytes:
+    """Return the bytes of an image file without any metadata."""
+    image.info = {}
     stream = io.BytesIO()
     if settings.format == "png":
-        picture.save(stream, "PNG")
+        image.save(stream, "PNG")
     elif settings.format == "jpeg":
-        picture.save(stream, "JPEG", quality=settings.quality, subsampling=0)
+        image.save(stream, "JPEG", quality=settings.quality, subsampling=0)
     else:
-        picture.save(stream, "WEBP", quality=settings.quality, method=4)
+        image.save(stream, "WEBP", quality=settings.quality, method=4)
     return stream.getvalue()

@@ -12,8 +12,8 @@ from scipy.fft import dctn
 HASH_BITS = 64
 _THUMBNAIL = 32  # px a side of what is transformed
 _KEPT = 8  # lowest frequencies in each direction
-_BLOCK = 2048  # pictures compared at a time; 16 MB for each 2048 that are kept
-MEASURED_SIDE = 256  # px; larger pictures are shrunk first, so that one limit serves every size
+_BLOCK = 2048  # images compared at a time; 16 MB for each 2048 that are kept
+MEASURED_SIDE = 256  # px; larger images are shrunk first, so that one limit serves every size
 # Sharp portraits reach 60 and more at 256 px, and after a blur of 2 px (sigma) 8 to 17; of 1,337
 # crops of 128 px that were chosen for sharpness one in a thousand is below 10.
 BLURRED = 10.0
@@ -26,7 +26,7 @@ def perceptual_hash(image: Image.Image) -> int:
     """Return 64 bits that resizing, recompression and slight changes of light leave alone.
 
     The 8 x 8 lowest frequencies of the cosine transform of a 32 px thumbnail, each compared with
-    their median (pHash, Zauner 2010). A picture of one colour gives 0.
+    their median (pHash, Zauner 2010). An image of one colour gives 0.
     """
     small = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     low = dctn(np.asarray(small, dtype=np.float64), norm="ortho")[:_KEPT, :_KEPT].ravel()
@@ -43,8 +43,8 @@ def hamming_distance(a: int, b: int) -> int:
 def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
     """Return for each hash the index of the earlier one that it repeats, -1 for those to keep.
 
-    Give the best pictures first: one is left out when it is within `distance` bits of one that is
-    kept, so that two different pictures are never tied through a third.
+    Give the best images first: one is left out when it is within `distance` bits of one that is
+    kept, so that two different images are never tied through a third.
     """
     signs = _signs(hashes)
     least = HASH_BITS - 2 * distance  # the product of two sign vectors is 64 - 2 x distance
@@ -80,7 +80,7 @@ def sharpness(image: Image.Image) -> float:
     """Return the variance of the Laplacian over the middle half of each side, in grey levels.
 
     The middle, since a face in focus before a blurred wall is sharp and the opposite is not.
-    Pictures whose shorter side is above 256 px are shrunk to that.
+    Images whose shorter side is above 256 px are shrunk to that.
     """
     grey = image.convert("L")
     scale = MEASURED_SIDE / min(grey.size)

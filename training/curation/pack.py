@@ -1,4 +1,4 @@
-"""From photos to a data set for training: cut, choose, label, and write with a report."""
+"""From photos to a dataset for training: cut, choose, label, and write with a report."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def pack(
     dry_run: bool = False,
     show: bool = False,
 ) -> Report:
-    """Turn photos into a data set: a zip or folder of pictures, dataset.json and pack.json.
+    """Turn photos into a dataset: a zip or folder of images, dataset.json and pack.json.
 
-    What is done with each photo is kept in OUTPUT.work until the data set is written, so that a
+    What is done with each photo is kept in OUTPUT.work until the dataset is written, so that a
     call that was stopped continues. The report is written beside the output as well.
 
     Args:
         photos: folders, zips and files.
         output: a .zip, or a new folder.
-        crops: how the pictures are cut, resized and encoded.
+        crops: how the images are cut, resized and encoded.
         keep: which of them are kept.
         labels: "folders", or a JSON or CSV file.
         workers: processes, 0 for one per core; the result does not depend on them.
@@ -47,7 +47,7 @@ def pack(
         dry_run: write the report only; the work file stays for the call that follows.
         show: show progress.
 
-    Raises StylemixError when no picture is left.
+    Raises StylemixError when no image is left.
     """
     crops, keep, target = crops or CropSettings(), keep or KeepSettings(), Path(output)
     check_archive(target)
@@ -83,7 +83,7 @@ def pack(
 
 
 def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str, ImageSource]:
-    """List pictures by names that a report may show: below what was given, never a whole path.
+    """List images by names that a report may show: below what was given, never a whole path.
 
     With several inputs each name starts with the last part of its input.
     """
@@ -127,13 +127,13 @@ def _labels(labels: StrPath | None, names: list[str]) -> tuple[dict[str, Label],
 def _members(
     report: Report, known: dict[str, Label] | None, work: WorkFile
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the data set: the pictures, dataset.json, pack.json."""
+    """Yield the files of the dataset: the images, dataset.json, pack.json."""
     labels = []
-    for index, picture in enumerate(report.kept):
+    for index, image in enumerate(report.kept):
         name = member_name(index, report.settings["format"])
-        yield name, work.data(picture.key, picture.index)
+        yield name, work.data(image.key, image.index)
         if known is not None:
-            labels.append([name, known[picture.file]])
+            labels.append([name, known[image.file]])
     yield "dataset.json", json.dumps({"labels": labels if known is not None else None}).encode()
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
     yield "pack.json", text.encode()
@@ -142,6 +142,6 @@ def _members(
 def _nothing_left(report: Report, target: Path) -> StylemixError:
     counts = ", ".join(f"{count} {REASONS[key]}" for key, count in report.counts.items())
     return StylemixError(
-        f"got no picture to keep from {report.photos} photos ({counts}); expected one; see "
+        f"got no image to keep from {report.photos} photos ({counts}); expected one; see "
         f"{target.stem}.pack.json for each, and loosen what left them out"
     )

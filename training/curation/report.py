@@ -1,4 +1,4 @@
-"""What a data set holds and what it does not: the table on the screen, and pack.json."""
+"""What a dataset holds and what it does not: the table on the screen, and pack.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a data set holds, what it does not and why; `settings` as plain values."""
+    """What a dataset holds, what it does not and why; `settings` as plain values."""
 
     settings: dict[str, Any]
     photos: int
@@ -35,7 +35,7 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of pictures or photos left out, by reason, in the order of `REASONS`."""
+        """Number of images or photos left out, by reason, in the order of `REASONS`."""
         found = Counter(item.reason for item in self.left_out)
         return {reason: found[reason] for reason in REASONS if found[reason]}
 
@@ -49,12 +49,12 @@ class Report:
     def to_json(self) -> dict[str, Json]:
         """Plain values for pack.json, the same for the same photos and settings."""
         kept: list[Json] = []
-        for index, picture in enumerate(self.kept):
-            about = asdict(picture.measures)
+        for index, image in enumerate(self.kept):
+            about = asdict(image.measures)
             del about["hash"], about["descriptor"]
             known = {key: value for key, value in about.items() if value is not None}
             name = member_name(index, self.settings["format"])
-            kept.append({"name": name, "file": picture.file, **known})
+            kept.append({"name": name, "file": image.file, **known})
         left_out = [
             {key: value for key, value in asdict(item).items() if value is not None}
             for item in self.left_out
@@ -72,6 +72,6 @@ class Report:
 
 
 def member_name(index: int, kind: str) -> str:
-    """Return the public layout's name of a picture: 00000/img00000012.png."""
+    """Return the public layout's name of an image: 00000/img00000012.png."""
     extension = "jpg" if kind == "jpeg" else kind
     return f"{index // 1000:05d}/img{index:08d}.{extension}"

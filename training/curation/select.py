@@ -1,4 +1,4 @@
-"""Which pictures a data set keeps: large enough, sharp, no duplicates, not too often one person."""
+"""Which images a dataset keeps: large enough, sharp, no duplicates, not too often one person."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from stylemix.training.curation.filters import (
 
 @dataclass(frozen=True)
 class KeepSettings:
-    """What a picture must be like to be kept.
+    """What an image must be like to be kept.
 
     Args:
         min_face: pixels of the photo that a face is wide at least; 0 for no limit.
         max_upscale: how many times a part of a photo may be enlarged; 0 for no limit.
         min_sharpness: least `sharpness`; 0 for no limit.
-        duplicates: bits of `perceptual_hash` within which a picture is a duplicate, 0 to 16; -1
+        duplicates: bits of `perceptual_hash` within which an image is a duplicate, 0 to 16; -1
             keeps them all.
-        max_per_person: pictures of one person; 0 for no limit. For aligned faces.
+        max_per_person: images of one person; 0 for no limit. For aligned faces.
         same_person: distance of descriptors below which two faces are one person.
     """
 
@@ -52,7 +52,7 @@ class KeepSettings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished picture: the name of its photo, its measures, and the key of its bytes."""
+    """A finished image: the name of its photo, its measures, and the key of its bytes."""
 
     file: str
     measures: Measures
@@ -66,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A photo, or one face of it, that is not in the data set."""
+    """A photo, or one face of it, that is not in the dataset."""
 
     file: str
     reason: str
@@ -77,7 +77,7 @@ class LeftOut:
 def select(
     candidates: Sequence[Candidate], settings: KeepSettings
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Return the pictures to keep, in their order, and the others with the reason."""
+    """Return the images to keep, in their order, and the others with the reason."""
     left_out: list[LeftOut] = []
 
     def leave(candidate: Candidate, reason: str, detail: str) -> None:
@@ -114,7 +114,7 @@ def select(
 
 
 def _fault(measures: Measures, settings: KeepSettings) -> tuple[str, str] | None:
-    """Return reason and detail for a picture that is too small or too blurred."""
+    """Return reason and detail for an image that is too small or too blurred."""
     width = measures.face_width
     if width is not None and width < settings.min_face:
         return "small", f"a face {width:.0f} px wide; expected {settings.min_face:g}"

@@ -1,4 +1,4 @@
-"""What data sets of every kind share: pictures cut to one size, kept in memory, broken ones out."""
+"""What datasets of every kind share: images cut to one size, kept in memory, broken ones out."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 class DataUnreachable(StylemixError):
-    """Data that cannot be had at the moment, though nothing is wrong with the picture."""
+    """Data that cannot be had at the moment, though nothing is wrong with the image."""
 
 
 class PixelDataset(ABC):
-    """Pictures [C, H, W] as bytes, read when first asked for and then kept in memory.
+    """Images [C, H, W] as bytes, read when first asked for and then kept in memory.
 
-    Pictures that cannot be read are named in `broken`, once, and the next one stands in, so that
-    the positions of all others stay what they were. Threads may share a data set; `reading` tells
-    at which picture each of them is.
+    Images that cannot be read are named in `broken`, once, and the next one stands in, so that
+    the positions of all others stay what they were. Threads may share a dataset; `reading` tells
+    at which image each of them is.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class PixelDataset(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """Number of pictures, flipped ones not counted."""
+        """Number of images, flipped ones not counted."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What to call a picture in a message."""
+        """What to call an image in a message."""
 
     @abstractmethod
     def checksums(self) -> Iterable[Checksum]:
-        """Size and CRC-32 of each picture file."""
+        """Size and CRC-32 of each image file."""
 
     @abstractmethod
     def _open(self, index: int, min_side: int | None) -> Image.Image:
-        """Read a picture, in the mode of the channels; StylemixError for a broken one."""
+        """Read an image, in the mode of the channels; StylemixError for a broken one."""
 
     def __len__(self) -> int:
         """Number of images, flipped ones counted."""
@@ -114,15 +114,15 @@ class PixelDataset(ABC):
         return self.labels[[index % self.count for index in indices]]
 
     def _read(self, index: int) -> tuple[int, Pixels]:
-        """A picture [H, W, C], and which one it is: itself, or the one that stands in for it."""
+        """An image [H, W, C], and which one it is: itself, or the one that stands in for it."""
         if index in self._kept:
             return self._kept[index]
-        picture, where = None, self._instead.get(index, index)
-        while picture is None:
+        image, where = None, self._instead.get(index, index)
+        while image is None:
             self.reading[threading.get_ident()] = where
             try:
-                picture = self._open(where, None if self.prepare else max(self.height, self.width))
-                picture = picture if self.prepare is None else self.prepare(picture)
+                image = self._open(where, None if self.prepare else max(self.height, self.width))
+                image = image if self.prepare is None else self.prepare(image)
             except DataUnreachable:
                 raise
             except StylemixError as error:
@@ -132,7 +132,7 @@ class PixelDataset(ABC):
                 self._instead[index] = where
             finally:
                 del self.reading[threading.get_ident()]
-        pixels = np.asarray(fit(picture, self.height, self.width), dtype=np.uint8)
+        pixels = np.asarray(fit(image, self.height, self.width), dtype=np.uint8)
         pixels = pixels.reshape(self.height, self.width, self.channels)
         if len(self._kept) < self._room:
             self._kept[index] = where, pixels
@@ -155,11 +155,11 @@ class PixelDataset(ABC):
             print(f"Left out: {error}", file=sys.stderr)
 
 
-def fit(picture: Image.Image, height: int, width: int) -> Image.Image:
+def fit(image: Image.Image, height: int, width: int) -> Image.Image:
     """Cut out the middle in the proportions of `height` x `width` px, and resize it (Lanczos)."""
-    across = min(picture.width, max(1, round(picture.height * width / height)))
-    down = min(picture.height, max(1, round(picture.width * height / width)))
-    left, top = (picture.width - across) // 2, (picture.height - down) // 2
-    if picture.size != (across, down):
-        picture = picture.crop((left, top, left + across, top + down))
-    return picture if picture.size == (width, height) else resize(picture, (width, height))
+    across = min(image.width, max(1, round(image.height * width / height)))
+    down = min(image.height, max(1, round(image.width * height / width)))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    if image.size != (across, down):
+        image = image.crop((left, top, left + across, top + down))
+    return image if image.size == (width, height) else resize(image, (width, height))

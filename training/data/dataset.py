@@ -31,12 +31,12 @@ class ImageDataset(PixelDataset):
 
     Args:
         paths: folders, zips or files.
-        size: (height, width) in px, or the side of a square; pictures of other shapes are cut to
+        size: (height, width) in px, or the side of a square; images of other shapes are cut to
             their middle and resized.
         mirror: every image a second time, flipped left to right.
-        use_labels: read labels; False gives an unconditional data set.
-        prepare: applied to each picture first, as to cut out its face; StylemixError from it
-            counts as a broken picture.
+        use_labels: read labels; False gives an unconditional dataset.
+        prepare: applied to each image first, as to cut out its face; StylemixError from it
+            counts as a broken image.
         channels: 1 grey, 3 RGB, 4 RGB and opacity.
     """
 
@@ -57,15 +57,15 @@ class ImageDataset(PixelDataset):
 
     @property
     def count(self) -> int:
-        """Number of pictures, flipped ones not counted."""
+        """Number of images, flipped ones not counted."""
         return len(self.sources)
 
     def name(self, index: int) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return str(self.sources[index])
 
     def checksums(self) -> Iterable[Checksum]:
-        """Size and CRC-32 of each picture file, read once and remembered."""
+        """Size and CRC-32 of each image file, read once and remembered."""
         return read_checksums(self.sources)
 
     def _open(self, index: int, min_side: int | None) -> Image.Image:
@@ -79,7 +79,7 @@ def open_dataset(
     mirror: bool = False,
     use_labels: bool = False,
 ) -> ImageDataset | ShardDataset:
-    """Open pictures, or WebDataset shards where the paths are such: .tar files, URLs, pipes."""
+    """Open images, or WebDataset shards where the paths are such: .tar files, URLs, pipes."""
     several = _several(paths)
     shards = [path for path in several if is_shards(path)]
     if not shards:
@@ -87,8 +87,8 @@ def open_dataset(
     if len(shards) < len(several):
         other = next(path for path in several if path not in shards)
         raise StylemixError(
-            f"got shards ({shards[0]}) and pictures ({other}); expected one kind; pack the "
-            "pictures into shards, or unpack the shards"
+            f"got shards ({shards[0]}) and images ({other}); expected one kind; pack the "
+            "images into shards, or unpack the shards"
         )
     return ShardDataset(shards, size, mirror, use_labels, channels)
 
@@ -97,7 +97,7 @@ def _several(paths: Any) -> list[Any]:
     """A sequence of paths as a list; one path as a list of it."""
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not several:
-        raise StylemixError("got no pictures; expected files, folders or zips; name one")
+        raise StylemixError("got no images; expected files, folders or zips; name one")
     return several
 
 
@@ -108,7 +108,7 @@ def _read_labels(parts: Sequence[tuple[StrPath | ImageSource, Sequence[ImageSour
         text = None if isinstance(path, ImageSource) else read_beside(path, "dataset.json")
         if text is None:
             raise StylemixError(
-                f"{path}: got no dataset.json; expected one with a label for each picture at the "
+                f"{path}: got no dataset.json; expected one with a label for each image at the "
                 "top of the folder or zip; add it"
             )
         table, classes = parse_labels(text, f"{path}/dataset.json")

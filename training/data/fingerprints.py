@@ -1,4 +1,4 @@
-"""What a data set holds, as a short hash: from the bytes of its files, not their place or date."""
+"""What a dataset holds, as a short hash: from the bytes of its files, not their place or date."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOW_AFTER = 2.0  # seconds
 
 
 def fingerprint_of(checksums: Iterable[Checksum], *more: bytes) -> str:
-    """Hash of the pictures in their order, and of what else matters: 16 hexadecimal digits."""
+    """Hash of the images in their order, and of what else matters: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for size, crc in checksums:
         digest.update(f"{size} {crc}\n".encode())
@@ -37,7 +37,7 @@ def fingerprint_of(checksums: Iterable[Checksum], *more: bytes) -> str:
 
 
 def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
-    """Size and CRC-32 of each picture; (-1, 0) for one that cannot be read.
+    """Size and CRC-32 of each image; (-1, 0) for one that cannot be read.
 
     The directory of a zip knows them. Other files are read once: the user's cache keeps what was
     found for as long as size and date of a file stay the same.
@@ -63,7 +63,7 @@ def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
 
 
 def _store(first: str) -> Path | None:
-    """The file of the cache for a folder of pictures."""
+    """The file of the cache for a folder of images."""
     folder = cache_folder("checksums")
     name = hashlib.sha256(os.fsencode(os.path.dirname(first))).hexdigest()[:32]
     return None if folder is None else folder / f"{name}.json"

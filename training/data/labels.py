@@ -1,4 +1,4 @@
-"""Labels of pictures: class numbers, several classes at once, or vectors; checked when read."""
+"""Labels of images: class numbers, several classes at once, or vectors; checked when read."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def label_vectors(
     Vectors stay as they are. Class numbers and sets of classes become zeros and ones.
 
     Args:
-        values: for each picture a class number, {"classes": [numbers]} or a list of numbers.
-        name: what to call a picture in an error.
+        values: for each image a class number, {"classes": [numbers]} or a list of numbers.
+        name: what to call an image in an error.
         classes: number of classes; None: one more than the highest number.
     """
     if all(isinstance(value, list) for value in values):
@@ -66,8 +66,8 @@ def labels_of(names: Sequence[str], table: Mapping[str, object], where: str) -> 
     missing = [name for name in names if name not in table]
     if missing:
         raise StylemixError(
-            f"{where}: got no label for {len(missing)} of {len(names)} pictures, the first is "
-            f"{missing[0]}; expected one per picture; add them or leave the pictures out"
+            f"{where}: got no label for {len(missing)} of {len(names)} images, the first is "
+            f"{missing[0]}; expected one per image; add them or leave the images out"
         )
     return [table[name] for name in names]
 

@@ -18,7 +18,7 @@ from stylemix.training.data.base import PixelDataset
 WORKERS = 3
 AHEAD = 3  # batches
 STALL_SECONDS = 60.0
-STOP_SECONDS = 5.0  # that threads get to finish the pictures they are at
+STOP_SECONDS = 5.0  # that threads get to finish the images they are at
 
 Batch = tuple[Tensor, Tensor | None]
 Job = tuple["Future[Batch]", list[int]]
@@ -27,13 +27,13 @@ Job = tuple["Future[Batch]", list[int]]
 class Loader:
     """Images `start` to `stop` of each batch, which are those of one rank, from a position on.
 
-    The pictures depend on the seed and the position alone: all ranks together show the same ones,
+    The images depend on the seed and the position alone: all ranks together show the same ones,
     however many ranks there are. Threads read up to 3 batches ahead.
 
     Args:
-        dataset: pictures and their order.
+        dataset: images and their order.
         seed: of the order.
-        batch: pictures a step, of all ranks together.
+        batch: images a step, of all ranks together.
         start: the first image of the batch that this rank reads.
         stop: the one after the last; None for all.
         workers: threads that read.
@@ -102,7 +102,7 @@ def _result(future: Future[Batch], dataset: PixelDataset) -> Batch:
         waited += STALL_SECONDS
         names = [dataset.name(index) for index in sorted(set(dataset.reading.copy().values()))]
         print(
-            f"Waiting for pictures for {waited:g} seconds, reading {', '.join(names) or 'none'}",
+            f"Waiting for images for {waited:g} seconds, reading {', '.join(names) or 'none'}",
             file=sys.stderr,
         )
     return future.result()

@@ -1,4 +1,4 @@
-"""The order of the pictures: endless, and a function of seed and position alone."""
+"""The order of the images: endless, and a function of seed and position alone."""
 
 from collections.abc import Callable
 from functools import lru_cache

@@ -37,7 +37,7 @@ ABANDONED = 3600.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class Shard:
-    """What lies in one tar: for each picture its name, place, size, CRC-32 and label."""
+    """What lies in one tar: for each image its name, place, size, CRC-32 and label."""
 
     url: str
     bytes: int
@@ -75,7 +75,7 @@ def expand(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 
 def scan(path: Path, url: str) -> Shard:
-    """Read a tar once and list its pictures; a tar that is not whole gives its `damage` only."""
+    """Read a tar once and list its images; a tar that is not whole gives its `damage` only."""
     shard = Shard(url, path.stat().st_size, [], [], [], [], [])
     try:
         with tarfile.open(path, "r:") as tar:

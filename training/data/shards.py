@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of pictures, here or at a URL, for what does not fit a disk."""
+"""WebDataset shards: tar files of images, here or at a URL, for what does not fit a disk."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from stylemix.training.data.labels import label_vectors
 from stylemix.training.data.sampler import shard_order, walk
 from stylemix.training.data.shard_store import Shard, ShardStore, expand, is_remote
 
-SPAN = 8  # shards whose pictures are mixed
+SPAN = 8  # shards whose images are mixed
 READERS = 4  # shards counted at a time
 
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]  # [N, 3]: offset, size, CRC-32
 
 
 def is_shards(path: str | os.PathLike[str]) -> bool:
-    """Whether a path means shards: *.tar, a URL, a pipe, or a folder of .tar without pictures."""
+    """Whether a path means shards: *.tar, a URL, a pipe, or a folder of .tar without images."""
     text = os.fspath(path)
     if is_remote(text) or text.endswith(".tar"):
         return True
@@ -41,9 +41,9 @@ def is_shards(path: str | os.PathLike[str]) -> bool:
 
 
 class ShardDataset(PixelDataset):
-    """Pictures in the samples of WebDataset shards, with labels from their `cls` or `json`.
+    """Images in the samples of WebDataset shards, with labels from their `cls` or `json`.
 
-    Each shard is read once to count its samples, and its index kept in the user's cache. Pictures
+    Each shard is read once to count its samples, and its index kept in the user's cache. Images
     are then read by their place in the file; shards at a URL are fetched a few at a time. A shard
     that is not whole is left out and named in `broken`.
 
@@ -80,8 +80,7 @@ class ShardDataset(PixelDataset):
             values += shard.labels if use_labels else []
         if not places:
             raise StylemixError(
-                f"got {len(urls)} shards and no picture; expected .tar files with pictures; "
-                "check them"
+                f"got {len(urls)} shards and no image; expected .tar files with images; check them"
             )
         self._places: Places = np.concatenate(places)
         self._ends = np.cumsum([len(part) for part in places])
@@ -94,17 +93,17 @@ class ShardDataset(PixelDataset):
 
     @property
     def count(self) -> int:
-        """Number of pictures, flipped ones not counted."""
+        """Number of images, flipped ones not counted."""
         return len(self._places)
 
     def name(self, index: int) -> str:
-        """Shard and sample of a picture."""
+        """Shard and sample of an image."""
         shard = self._shard_of[index]
         first = self._ends[shard - 1] if shard else 0
         return f"{self._urls[shard]}/{self._names[shard].split(chr(10))[index - first]}"
 
     def checksums(self) -> Iterable[Checksum]:
-        """Size and CRC-32 of each picture, and where a shard ends, as the order depends on it."""
+        """Size and CRC-32 of each image, and where a shard ends, as the order depends on it."""
         start = 0
         for end in self._ends:
             yield from map(tuple, self._places[start:end, 1:].tolist())
@@ -132,7 +131,7 @@ class ShardDataset(PixelDataset):
         return read_image(BytesIO(data), self.name(index), min_side, MODES[self.channels])
 
     def _leave_out_shard(self, shard: Shard) -> None:
-        cause = f"a damaged shard ({shard.damage})" if shard.damage else "a shard without pictures"
+        cause = f"a damaged shard ({shard.damage})" if shard.damage else "a shard without images"
         self.broken.append(f"{shard.url}: got {cause}; expected a whole one; copy it again")
         print(f"Left out: {self.broken[-1]}", file=sys.stderr)
 
@@ -140,7 +139,7 @@ class ShardDataset(PixelDataset):
         missing = [index for index, value in enumerate(values) if value is None]
         if missing:
             raise StylemixError(
-                f"got no label for {len(missing)} of {len(values)} pictures, the first is "
+                f"got no label for {len(missing)} of {len(values)} images, the first is "
                 f"{self.name(missing[0])}; expected a cls or a json with one in each sample; "
                 "pack the shards again"
             )

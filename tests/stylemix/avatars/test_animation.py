@@ -1,4 +1,4 @@
-"""Keyframes, the times of a video, what lies between, and the pictures."""
+"""Keyframes, the times of a video, what lies between, and the images."""
 
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ def network(model):
 
 @pytest.fixture
 def read(model, tmp_path):
-    """A mixer that has read three people, a shift, a style with weights and another picture."""
+    """A mixer that has read three people, a shift, a style with weights and another image."""
     shift = torch.linspace(-1, 1, model.generator.num_ws * model.generator.w_dim)
     shift = Style(model.fingerprint, shift=shift.view(model.generator.num_ws, -1), strength=0.8)
     other = dict(trained_on(model).generator.synthesis.named_parameters())

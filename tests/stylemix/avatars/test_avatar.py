@@ -112,7 +112,7 @@ def test_the_guard_measures_what_is_seen(model, person, parts, plain):
         (AvatarOptions(keep_color=float("nan")), "--keep-color nan"),
         (
             AvatarOptions(regions=("eyes",)),
-            "'eyes'; expected face, skin, hair, background or a picture",
+            "'eyes'; expected face, skin, hair, background or an image",
         ),
     ],
 )

@@ -55,7 +55,7 @@ def everything(model: Model, seed: int = 0, amount: float = 0.3) -> Style:
 
 
 def features(model: Model, ws: Tensor, *ingredients: AppliedStyle) -> dict[str, tuple[Tensor, ...]]:
-    """What each block gives on: its features and its picture."""
+    """What each block gives on: its features and its image."""
     found, hooks = {}, []
     for name, block in model.generator.synthesis.blocks().items():
 

@@ -1,4 +1,4 @@
-"""Two drawings in one picture: what a region changes, and what it leaves."""
+"""Two drawings in one image: what a region changes, and what it leaves."""
 
 import pytest
 import torch

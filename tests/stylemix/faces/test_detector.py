@@ -1,4 +1,4 @@
-"""Face detection: boxes by hand, photos with known faces, pictures without any."""
+"""Face detection: boxes by hand, photos with known faces, images without any."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The identity network: known people, every template, gradients down to the picture."""
+"""The identity network: known people, every template, gradients down to the image."""
 
 from functools import cache
 from pathlib import Path

@@ -31,7 +31,7 @@ def test_a_face_holds_its_landmarks_and_no_corner(name, template):
     assert mask.shape == (SIZE, SIZE)
     inner = landmarks(image, template)[0, 27:] * SIZE  # eyes, nose, mouth
     assert all(mask[int(y), int(x)] > 0.95 for x, y in inner.tolist())
-    assert mask[-1].max() < 0.5  # the chin is not below the picture
+    assert mask[-1].max() < 0.5  # the chin is not below the image
     assert mask[[0, 0, -1, -1], [0, -1, 0, -1]].max() < 0.1
     assert 0.1 < mask.mean() < 0.75
 

@@ -1,4 +1,4 @@
-"""Lab values from tables, and the hues of one picture on another."""
+"""Lab values from tables, and the hues of one image on another."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ WHOLE = torch.ones(1, 1, 16, 16)
 
 
 def flat(*rgb: float) -> torch.Tensor:
-    """A picture of one colour [1, 3, 8, 8], from values in 0..255."""
+    """An image of one colour [1, 3, 8, 8], from values in 0..255."""
     return (torch.tensor(rgb) / 127.5 - 1)[None, :, None, None].expand(1, 3, 8, 8).clone()
 
 
@@ -41,7 +41,7 @@ def test_what_srgb_lacks_is_cut():
 
 
 def noise(seed: int, *channels: float) -> torch.Tensor:
-    """A picture around a colour [1, 3, 16, 16]."""
+    """An image around a colour [1, 3, 16, 16]."""
     draw = torch.Generator().manual_seed(seed)
     middle = torch.tensor(channels)[None, :, None, None]
     return middle + 0.2 * torch.rand([1, 3, 16, 16], generator=draw) - 0.1

@@ -42,7 +42,7 @@ def _quarters() -> np.ndarray:
     return pixels
 
 
-# EXIF 2.3, tag 274: which side of the upright picture the first stored row and column show.
+# EXIF 2.3, tag 274: which side of the upright image the first stored row and column show.
 SIDES = {
     1: ("top", "left"),
     2: ("top", "right"),

@@ -1,4 +1,4 @@
-"""What is no whole picture of a fair size is refused in one line, never with a traceback."""
+"""What is no whole image of a fair size is refused in one line, never with a traceback."""
 
 import os
 import re
@@ -20,11 +20,11 @@ BROKEN = {
     "text of other letters": (("x" + "\u0444\u043e\u0442\u043e " * 99).encode(), "got text"),
     "page": (b"<!DOCTYPE html><html><body>404</body></html>", "got a web page"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got an SVG drawing"),
-    "noise": (bytes(range(128, 256)) * 4, "got bytes of no known picture format"),
+    "noise": (bytes(range(128, 256)) * 4, "got bytes of no known image format"),
     "cut JPEG": (hostile.cut(JPEG), "got a damaged or cut-off JPEG"),
     "cut PNG": (hostile.cut(PNG), "got a damaged or cut-off PNG"),
-    "JPEG of 20 bytes": (JPEG[:20], "got a damaged or cut-off picture"),
-    "PNG of 20 bytes": (PNG[:20], "got a damaged or cut-off picture"),
+    "JPEG of 20 bytes": (JPEG[:20], "got a damaged or cut-off image"),
+    "PNG of 20 bytes": (PNG[:20], "got a damaged or cut-off image"),
     "1 x 1": (hostile.encoded(Image.new("RGB", (1, 1)), "PNG"), "1 x 1 px; expected at least 16"),
     "thin": (hostile.encoded(Image.new("RGB", (400, 15)), "PNG"), "400 x 15 px; expected at least"),
     "20,000 x 20,000": (
@@ -70,7 +70,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path, case):
 def test_what_is_no_file(tmp_path):
     for path, message in (
         (tmp_path, "got a folder"),
-        (tmp_path / "none.jpg", "none.jpg: got no such file; expected a picture; check the name"),
+        (tmp_path / "none.jpg", "none.jpg: got no such file; expected an image; check the name"),
         (tmp_path / "a\nb.jpg", "a b.jpg: got no such file"),
         (tmp_path / ("x" * 300), "got 'File name too long'"),
         ("nul\0.jpg", "nul\\?.jpg: got "),
@@ -106,5 +106,5 @@ def test_memory_that_does_not_suffice_is_one_line_too(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(read, "to_rgb", fail)
-    with pytest.raises(StylemixError, match=r"got a picture of 48 x 40 px; expected .* memory"):
+    with pytest.raises(StylemixError, match=r"got an image of 48 x 40 px; expected .* memory"):
         _load(tmp_path, PNG)

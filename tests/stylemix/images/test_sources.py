@@ -1,4 +1,4 @@
-"""Lists of pictures from files, folders and zips, broken ones among them."""
+"""Lists of images from files, folders and zips, broken ones among them."""
 
 import os
 import pickle
@@ -140,11 +140,11 @@ def test_nothing_to_list(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 and no more")
     _zip(tmp_path / "none.zip", {"notes.txt": b"1", ".x.png": b"2"})
     for path, message in (
-        (tmp_path / "empty", "empty: got a folder without pictures; expected .jpg, .png"),
-        (tmp_path / "none.zip", "none.zip: got a zip without pictures"),
+        (tmp_path / "empty", "empty: got a folder without images; expected .jpg, .png"),
+        (tmp_path / "none.zip", "none.zip: got a zip without images"),
         (tmp_path / "bad.zip", "bad.zip: got a damaged zip"),
-        (tmp_path / "gone", "gone: got no such file or folder; expected pictures; check"),
-        ([], "got no pictures; expected files, folders or zips"),
+        (tmp_path / "gone", "gone: got no such file or folder; expected images; check"),
+        ([], "got no images; expected files, folders or zips"),
     ):
         with pytest.raises(StylemixError, match=message):
             list_images(path)
@@ -160,5 +160,5 @@ def test_many_are_read_and_broken_ones_reported(tmp_path):
     assert [str(error).split(": ")[1][:8] for error in told] == ["got text"]
     with pytest.raises(StylemixError, match=r"b.png: got text"):
         list(load_images(list_images(tmp_path)))
-    with pytest.raises(StylemixError, match=r"got no readable picture among 1; the last one: .*b."):
+    with pytest.raises(StylemixError, match=r"got no readable image among 1; the last one: .*b."):
         list(load_images(list_images(tmp_path / "b.png"), on_broken=told.append))

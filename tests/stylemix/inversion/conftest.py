@@ -1,4 +1,4 @@
-"""A small model without faces and pictures that it draws, for tests of searching latents."""
+"""A small model without faces and images that it draws, for tests of searching latents."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Projection: latents of pictures whose latents are known, and what the search starts from."""
+"""Projection: latents of images whose latents are known, and what the search starts from."""
 
 import gc
 import itertools

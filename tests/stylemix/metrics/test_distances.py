@@ -188,7 +188,7 @@ def test_bad_sets_are_one_line(metric):
     fake, real = sets()
     for wrong, words in (
         (real[:, :3], "expected \\[N, K\\] and \\[M, K\\]"),
-        (real[:1], "got 40 generated and 1 real pictures; expected"),
+        (real[:1], "got 40 generated and 1 real images; expected"),
         (np.full_like(real, np.nan), "got NaN or infinite features"),
     ):
         with pytest.raises(StylemixError, match=words):

@@ -1,4 +1,4 @@
-"""Extractors, and features of real and generated pictures."""
+"""Extractors, and features of real and generated images."""
 
 import hashlib
 import sys

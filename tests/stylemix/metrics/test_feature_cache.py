@@ -1,4 +1,4 @@
-"""Features of real pictures are kept by what the pictures hold, and damage is noticed."""
+"""Features of real images are kept by what the images hold, and damage is noticed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.images import COLOURS, Pictures, colours, write_pictures
 
 
 class Counting:
-    """The colours of pictures, and how many pictures were looked at."""
+    """The colours of images, and how many images were looked at."""
 
     def __init__(self):
         self.count = 0

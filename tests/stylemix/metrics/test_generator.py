@@ -62,7 +62,7 @@ def test_score_with_mobilenet_and_path_length():
     assert found["PPL-MobileNetV2"] == pytest.approx(
         path_length(generator, range(4))["PPL-MobileNetV2"]
     )
-    assert found["FD-MobileNetV2"] > 10  # noise against smooth pictures
+    assert found["FD-MobileNetV2"] > 10  # noise against smooth images
 
 
 def test_worse_pictures_are_farther_away():

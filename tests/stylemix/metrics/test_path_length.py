@@ -21,7 +21,7 @@ Z_DIM, W_DIM = 5, 4
 
 
 class Linear:
-    """A generator without bends: w = z A, picture = w B."""
+    """A generator without bends: w = z A, image = w B."""
 
     z_dim, c_dim = Z_DIM, 0
     device, dtype = torch.device("cpu"), torch.float64

@@ -23,7 +23,7 @@ def test_psnr_values():
 
 
 def test_ms_ssim_values():
-    """Figures of the package pytorch-msssim 1.0.0 for the same pictures."""
+    """Figures of the package pytorch-msssim 1.0.0 for the same images."""
     x, y = noisy_pair(192, 200)
     assert ms_ssim(y, x).tolist() == pytest.approx([0.7941, 0.7959], abs=3e-4)
 

@@ -1,4 +1,4 @@
-"""What a model file says of pictures that are not square, and what of it is believed."""
+"""What a model file says of images that are not square, and what of it is believed."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Far styles: adversarial transfer on pictures of two colours, and its state on disk."""
+"""Far styles: adversarial transfer on images of two colours, and its state on disk."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def model() -> Model:
 
 
 def write_pictures(folder: Path, colours: list[tuple[int, int, int]], count: int = 12) -> Path:
-    """Pictures of one colour each, with a little noise."""
+    """Images of one colour each, with a little noise."""
     folder.mkdir()
     draw = np.random.RandomState(0)
     for i in range(count):
@@ -106,7 +106,7 @@ def test_a_style_is_the_difference_of_weights(model, dataset):
     style = transfer.style()
     original = dict(model.generator.synthesis.named_parameters())
     moved = dict(transfer.average.named_parameters())
-    # Noise stays as it was: a stored map would be learned as a pattern over every picture.
+    # Noise stays as it was: a stored map would be learned as a pattern over every image.
     assert set(original) - set(style.weights) == {n for n in original if "noise_strength" in n}
     for name, value in style.weights.items():
         assert torch.equal(value, moved[name] - original[name])
@@ -190,7 +190,7 @@ def test_a_state_of_something_else_is_refused(model, dataset, tmp_path):
         (tiny_model(seed=5, template=NO_TEMPLATE, resolution=16), dataset, SETTINGS),
     ]:
         before = state.read_bytes()
-        with pytest.raises(StylemixError, match=r"got a state .* of other pictures, settings or"):
+        with pytest.raises(StylemixError, match=r"got a state .* of other images, settings or"):
             learn_transfer(where, what, settings, state)
         assert state.read_bytes() == before
     state.write_bytes(before[:-100])

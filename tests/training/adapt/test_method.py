@@ -1,4 +1,4 @@
-"""Which way suits some pictures, and which layers a style then needs."""
+"""Which way suits some images, and which layers a style then needs."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_the_ladder(monkeypatch, distance, count, wanted):
     monkeypatch.setattr(method, "domain_distance", lambda *_: distance)
     choice = choose_method(tiny_model(), torch.zeros([1, 3, 32, 32]), count)
     assert (choice.method, choice.part) == wanted
-    assert f"{count} pictures" in choice.why
+    assert f"{count} images" in choice.why
     assert str(distance) in choice.why
 
 

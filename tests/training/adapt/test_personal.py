@@ -33,7 +33,7 @@ def style(learned):
 
 @pytest.fixture(scope="module")
 def photos(model):
-    """Five pictures of nearly one latent, a little darker than the model can draw them."""
+    """Five images of nearly one latent, a little darker than the model can draw them."""
     ws = ws_of(model, 1, seed=4)
     near = ws + 0.05 * torch.randn([5, 1, 16], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

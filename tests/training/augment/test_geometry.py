@@ -1,4 +1,4 @@
-"""Moving pictures: exact where pixels meet pixels, else as a float64 reference resamples."""
+"""Moving images: exact where pixels meet pixels, else as a float64 reference resamples."""
 
 import math
 

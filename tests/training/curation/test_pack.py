@@ -23,7 +23,7 @@ CENTRE = CropSettings((64, 64), crop="centre")
 
 
 def texture(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
-    """Return a picture that resembles no other: coarse colours with fine grain."""
+    """Return an image that resembles no other: coarse colours with fine grain."""
     rng = np.random.RandomState(seed)
     coarse = Image.fromarray(rng.randint(60, 190, (6, 6, 3)).astype(np.uint8))
     fine = rng.normal(0, 12, (size[1], size[0], 1))
@@ -33,7 +33,7 @@ def texture(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Six different pictures."""
+    """Six different images."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for seed in range(6):
@@ -162,7 +162,7 @@ def test_nothing_left_is_one_line_with_the_counts(photos, tmp_path):
     keep = KeepSettings(min_sharpness=1e6)
     with pytest.raises(StylemixError) as caught:
         pack(photos, tmp_path / "out.zip", CENTRE, keep)
-    assert str(caught.value).startswith("got no picture to keep from 6 photos (6 blurred)")
+    assert str(caught.value).startswith("got no image to keep from 6 photos (6 blurred)")
     assert len(json.loads((tmp_path / "out.pack.json").read_text())["left out"]) == 6
     assert not (tmp_path / "out.zip").exists()
 

@@ -27,7 +27,7 @@ def _plain(value, size=(16, 16)):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten plain pictures, three of them in a folder below, the n-th with n of red."""
+    """Ten plain images, three of them in a folder below, the n-th with n of red."""
     path = tmp_path / "pictures"
     (path / "more").mkdir(parents=True)
     for i in range(10):
@@ -102,7 +102,7 @@ def test_mirror(tmp_path):
 
 
 def test_broken_files_are_named_and_left_out(folder, capsys):
-    (folder / "3.png").write_text("not a picture")
+    (folder / "3.png").write_text("not an image")
     whole = (folder / "5.png").read_bytes()
     (folder / "5.png").write_bytes(whole[: len(whole) // 2])
     data = ImageDataset(folder, 8)
@@ -116,8 +116,8 @@ def test_broken_files_are_named_and_left_out(folder, capsys):
 
 
 def test_a_broken_file_is_named_once_though_memory_is_full(folder, monkeypatch, capsys):
-    monkeypatch.setattr(base, "CACHE_BYTES", 3 * 8 * 8 * 2)  # two pictures
-    (folder / "3.png").write_text("not a picture")
+    monkeypatch.setattr(base, "CACHE_BYTES", 3 * 8 * 8 * 2)  # two images
+    (folder / "3.png").write_text("not an image")
     data = ImageDataset(folder, 8)
     for _ in range(15):
         assert _reds(data) == [0, 1, 2, 4, 4, 5, 6, 7, 8, 9]
@@ -127,7 +127,7 @@ def test_a_broken_file_is_named_once_though_memory_is_full(folder, monkeypatch, 
 
 def test_too_many_broken_files_stop_the_work(tmp_path):
     for i in range(40):
-        (tmp_path / f"{i:02d}.png").write_text("not a picture")
+        (tmp_path / f"{i:02d}.png").write_text("not an image")
     _plain(1).save(tmp_path / "99.png")
     with pytest.raises(StylemixError, match="got 11 unreadable images of 41") as caught:
         ImageDataset(tmp_path, 8).batch([0])
@@ -137,7 +137,7 @@ def test_too_many_broken_files_stop_the_work(tmp_path):
 @pytest.mark.parametrize("count", [1, 3])
 def test_nothing_but_broken_files(tmp_path, count):
     for i in range(count):
-        (tmp_path / f"{i}.png").write_text("not a picture")
+        (tmp_path / f"{i}.png").write_text("not an image")
     data = ImageDataset(tmp_path, 8)
     for _ in range(2):
         with pytest.raises(StylemixError, match=f"got {count} unreadable images of {count}"):

@@ -1,4 +1,4 @@
-"""The fingerprint of a data set: the same for the same content, another one for any change."""
+"""The fingerprint of a dataset: the same for the same content, another one for any change."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six pictures, one of them in a folder below, saved long ago."""
+    """Six images, one of them in a folder below, saved long ago."""
     path = tmp_path / "pictures"
     (path / "more").mkdir(parents=True)
     for i in range(6):
@@ -44,7 +44,7 @@ def _print(path, size=8, **more):
 
 
 def test_values(tmp_path):
-    """Made by hand: SHA-256 of "size CRC-32" of each picture, then of the two settings."""
+    """Made by hand: SHA-256 of "size CRC-32" of each image, then of the two settings."""
     (tmp_path / "a.png").write_bytes(b"123456789")  # the CRC-32 of which is in every textbook
     text = b"9 3421780262\n\n11 3 8 8 False\n0 "
     assert _print(tmp_path / "a.png") == hashlib.sha256(text).hexdigest()[:16]
@@ -53,7 +53,7 @@ def test_values(tmp_path):
 def test_a_folder_and_its_zips_are_the_same(folder, tmp_path):
     first = _print(folder)
     assert first == _print(_zip(folder, tmp_path / "a.zip"))
-    assert first == _print(_zip(folder, tmp_path / "b.zip", "pictures/", zipfile.ZIP_DEFLATED))
+    assert first == _print(_zip(folder, tmp_path / "b.zip", "images/", zipfile.ZIP_DEFLATED))
 
 
 def test_place_and_date_do_not_matter(folder, tmp_path):

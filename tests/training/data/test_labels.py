@@ -17,7 +17,7 @@ def _plain(value):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten plain pictures, three of them in a folder below, the n-th with n of red."""
+    """Ten plain images, three of them in a folder below, the n-th with n of red."""
     path = tmp_path / "pictures"
     (path / "more").mkdir(parents=True)
     for i in range(10):
@@ -87,11 +87,11 @@ def test_labels_of_a_folder_and_a_zip(folder, tmp_path):
 
 def test_a_stand_in_brings_its_own_label(folder):
     _labelled(folder, range(10))
-    (folder / "3.png").write_text("not a picture")
+    (folder / "3.png").write_text("not an image")
     data = ImageDataset(folder, 8, use_labels=True)
     images, labels = data.batch([3])
     assert images[0, 0, 0, 0] == labels.argmax() == 4
-    # What the data set says of its labels must not depend on what was read before.
+    # What the dataset says of its labels must not depend on what was read before.
     assert data.labels_at([3]).argmax() == 3
 
 
@@ -101,11 +101,11 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, r"pictures: got no dataset\.json"),
+        (None, r"images: got no dataset\.json"),
         ("{", "got no table of labels"),
         ('{"labels": null}', "got no table of labels"),
         ("[1]", "got no table of labels"),
-        ('{"labels": [["0.png", 1]]}', "got no label for 9 of 10 pictures, the first is 1.png"),
+        ('{"labels": [["0.png", 1]]}', "got no label for 9 of 10 images, the first is 1.png"),
         ('{"labels": [], "classes": "3"}', "got '3' classes"),
         ([0, -1] * 5, "1.png: got the class -1; expected a whole number from 0 on"),
         (["smile"] * 10, "0.png: got the class 'smile'"),

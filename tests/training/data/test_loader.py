@@ -19,7 +19,7 @@ COUNT, BATCH, SEED = 21, 8, 5
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures of one colour, the n-th with n of red and the label n."""
+    """Images of one colour, the n-th with n of red and the label n."""
     for i in range(COUNT):
         Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / f"{i:02d}.png")
     pairs = [[f"{i:02d}.png", i] for i in range(COUNT)]
@@ -112,7 +112,7 @@ def test_a_broken_picture_moves_no_other(folder):
 
 
 class _Trouble(ImageDataset):
-    """Raises at one picture."""
+    """Raises at one image."""
 
     def _open(self, index, min_side):
         if index == self.bad:
@@ -136,7 +136,7 @@ def test_what_goes_wrong_in_a_thread_arrives_at_its_batch(folder, trouble):
 
 def test_too_many_broken_pictures_end_the_stream(folder):
     for i in range(12):
-        (folder / f"{i:02d}.png").write_text("no picture")
+        (folder / f"{i:02d}.png").write_text("no image")
     with pytest.raises(StylemixError, match=r"got 1[1-9] unreadable images of 21"):
         _take(Loader(_dataset(folder), SEED, BATCH), 0, 9)
 
@@ -160,7 +160,7 @@ def test_threads_end_with_the_stream(folder):
 
 
 class _Slow(ImageDataset):
-    """Counts how many pictures were opened, and waits at one until it is let go."""
+    """Counts how many images were opened, and waits at one until it is let go."""
 
     def _open(self, index, min_side):
         self.opened.append(index)
@@ -206,7 +206,7 @@ def test_a_stall_names_the_picture(folder, monkeypatch):
     monkeypatch.setattr(loader, "print", show, raising=False)
     assert len(_take(Loader(data, SEED, BATCH, workers=1), 0, 1)) == 1
     assert data.gate.is_set()
-    assert told[0].startswith("Waiting for pictures for 0.02 seconds, reading ")
+    assert told[0].startswith("Waiting for images for 0.02 seconds, reading ")
 
 
 def test_a_thread_that_hangs_does_not_hold_up_the_end(folder, monkeypatch):

@@ -125,7 +125,7 @@ def test_a_remote_shard_that_changed_is_refused(tmp_path, cache, monkeypatch):
     write_tar(tmp_path / "s" / "data-001.tar", [(f"{i}.png", png(i)) for i in range(30)])
     assert reds(data, [0, 1]) == [0, 1]
     with pytest.raises(StylemixError, match=r"where \d+ were counted"):
-        data.batch([2])  # no picture stands in: that would change the data
+        data.batch([2])  # no image stands in: that would change the data
     assert data.broken == []
 
 

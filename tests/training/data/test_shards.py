@@ -77,8 +77,8 @@ def test_labels_from_json(tmp_path):
     [
         ("cls", b"cat", "0001.png: got the class 'cat'"),
         ("cls", b"-1", "0001.png: got the class -1"),
-        ("txt", b"1", "got no label for 1 of 2 pictures, the first is .*a.tar/0001.png"),
-        ("json", b"{", "got no label for 1 of 2 pictures"),
+        ("txt", b"1", "got no label for 1 of 2 images, the first is .*a.tar/0001.png"),
+        ("json", b"{", "got no label for 1 of 2 images"),
         ("json", b'{"label": [1]}', r"0001.png: got the label \[1\]"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_damaged_header_ends_no_shard_unnoticed(tmp_path):
 
 
 def test_a_broken_picture_moves_no_other(tmp_path, capsys):
-    members = [(f"{i}.png", png(i) if i != 2 else b"no picture") for i in range(5)]
+    members = [(f"{i}.png", png(i) if i != 2 else b"no image") for i in range(5)]
     write_tar(tmp_path / "a.tar", members)
     data = open_shards(tmp_path / "a.tar")
     assert reds(data, range(5)) == [0, 1, 3, 3, 4]
@@ -166,7 +166,7 @@ def test_a_broken_picture_moves_no_other(tmp_path, capsys):
 
 def test_nothing_to_train_on(tmp_path):
     write_tar(tmp_path / "a.tar", [("a.txt", b"text")])
-    with pytest.raises(StylemixError, match="got 1 shards and no picture"):
+    with pytest.raises(StylemixError, match="got 1 shards and no image"):
         open_shards(tmp_path / "a.tar")
     with pytest.raises(StylemixError, match=r"b.tar: got no such file; expected a shard"):
         open_shards(tmp_path / "b.tar")
@@ -176,9 +176,9 @@ def test_shards_and_pictures_do_not_mix(tmp_path):
     folder = write_shards(tmp_path / "s", [1])
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.png").write_bytes(png(1))
-    with pytest.raises(StylemixError, match=r"got shards \(.*\) and pictures \(.*\); expected one"):
+    with pytest.raises(StylemixError, match=r"got shards \(.*\) and images \(.*\); expected one"):
         open_shards(folder, tmp_path / "p")
-    (folder / "a.png").write_bytes(png(1))  # a folder of pictures in which a tar lies about
+    (folder / "a.png").write_bytes(png(1))  # a folder of images in which a tar lies about
     assert isinstance(open_shards(folder), ImageDataset)
 
 
