@@ -58,11 +58,11 @@ BATCH = 8  # photos that are projected at once
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Who is drawn: a latent, a name for labels and files, and the photo's size in px, if any."""
+    """Who is drawn: a latent, a name for labels and files, and the photo, if there is one."""
 
     name: str
     latent: Latent
-    photo_size: tuple[int, int] | None = None
+    photo: AlignedPhoto | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ class Mixer:
                 on_error(error)
         latents = self._project([read for _, read in people], self.settings)
         drawn = [
-            Person(name, latent, read.photo_size if isinstance(read, AlignedPhoto) else None)
+            Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
             for (name, read), latent in zip(people, latents, strict=True)
         ]
         settings = self.settings
@@ -314,9 +314,10 @@ class Mixer:
                 masks.append(region_mask(named, self.draw(person), self.model.template))
             config = self.generator.config
             size, matrix = (config.width, config.height), person.latent.matrix
+            photo_size = None if person.photo is None else person.photo.photo_size
             for name in set(regions) - set(REGIONS):
                 painted = load_image(name, mode="RGBA")
-                masks.append(painted_mask(painted, size, matrix, person.photo_size, name))
+                masks.append(painted_mask(painted, size, matrix, photo_size, name))
             whole = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
             self._masks[person, regions] = whole
         return self._masks[person, regions]

@@ -117,7 +117,7 @@ def test_a_damaged_latent_of_a_folder_is_left_out(model, tmp_path):
 
 
 def test_a_grid_shows_those_that_are_good(model, photos, tmp_path):
-    out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--size", 40]
+    out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--output-size", 40]
     result = run(model, "--source", photos, *style, "--output", out)
     assert result.exit_code == 2
     assert "1 of 3 sources" in result.stderr
@@ -178,7 +178,7 @@ def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
     mask.save(tmp_path / "mask.png")
     out, pictures = tmp_path / "out.png", []
     for more in (["--strength", 0], [], ["--region", tmp_path / "mask.png"]):
-        style = ["--style", "seed:2", "--layers", "all", *more, "--size", 32]
+        style = ["--style", "seed:2", "--layers", "all", *more, "--output-size", 32]
         result = run(model, "--source", photos / "obama.jpg", *style, "--output", out)
         assert result.exit_code == 0, result.output
         pictures.append(pixels(out))
