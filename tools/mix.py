@@ -23,6 +23,7 @@ from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    cache_option,
     device_option,
     face_option,
     model_option,
@@ -104,6 +105,7 @@ def _sheet_options(command: Any) -> Any:
 )
 @face_option
 @projection_options
+@cache_option
 @device_option
 def mix_command(
     sources: tuple[str, ...],
@@ -118,6 +120,7 @@ def mix_command(
     output_size: str | None,
     face: int | None,
     encoder: Path | None,
+    no_cache: bool,
     device: str,
     **others: Any,
 ) -> None:
@@ -147,7 +150,7 @@ def mix_command(
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, by_layer, settings, start)
+    mixer = Mixer(network, layers, face, by_layer, settings, start, cache=not no_cache)
     people, inputs = mixer.read(listed, arguments, _report)
     if sheet is not None and people:
         image = sheet(SheetMaker(mixer, people, inputs, number, options, sheet_size(size)))

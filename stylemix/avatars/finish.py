@@ -13,11 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
-from stylemix.avatars.mixer import Mixer, Person, enlarge
+from stylemix.avatars.mixer import Mixer, Person
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
+from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import open_image
-from stylemix.images.tensors import to_pil
+from stylemix.images.tensors import resize, to_pil
+
+MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
 OutputSize = Literal["photo", "crop"] | int | None
 
@@ -82,3 +85,8 @@ def finish(mixer: Mixer, person: Person, avatar: Tensor, size: OutputSize = None
         photo, matrix = warp(photo, zoom @ matrix, side), np.linalg.inv(zoom)
     image = lift(photo, matrix, colors)
     return Finished(image, f"the photo in this look, {image.width} x {image.height} px")
+
+
+def enlarge(image: Image.Image, size: int | None = None) -> Image.Image:
+    """An image with a longer side of `size` px; None for its own, but at least 256 px."""
+    return resize(image, fit_size(image.size, size or max(*image.size, MIN_OUTPUT)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
-from stylemix.avatars.finish import finish
-from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput, enlarge
+from stylemix.avatars.finish import enlarge, finish
+from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
