@@ -23,7 +23,7 @@ from stylemix.faces.templates import Template
 from stylemix.images.filters import gaussian_blur
 from stylemix.images.tensors import as_rgb
 
-WINDOW = 0.055  # deviation of the window in parts of the crop's side
+WINDOW = 0.12  # deviation of the window in parts of the crop's side
 ENDS = 0.03  # weight of black and white that stay, in parts of the crop
 RIDGE = 0.004  # pulls a window without contrast towards the map of the whole crop
 FADE = 0.22  # of the crop's side, over which the local map becomes that of the whole crop
