@@ -86,6 +86,14 @@ class Similarity:
         found: Tensor = self.network(chips)
         return found.float()
 
+    @torch.no_grad()
+    def toward(self, targets: Tensor) -> Similarity:
+        """The same networks with other targets, for their appearance alone."""
+        other = copy.copy(self)
+        other.targets, other.identity = targets, None
+        other.maps, other.pixels = self._maps(targets), pyramid(targets)
+        return other
+
     def part(self, rows: slice, settings: ProjectionSettings | None = None) -> Similarity:
         """The same for some of the targets, with other weights if wanted."""
         some = copy.copy(self)

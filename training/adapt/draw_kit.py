@@ -1,0 +1,110 @@
+"""A drawing kit: faces of the model with their latents, to be drawn by an artist and learned from.
+
+A kit is a folder: face-001.png and so on, to be replaced by drawings of the same names (or laid
+beside them in a folder `drawings`), and kit.safetensors with the latents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylemix.errors import StylemixError
+from stylemix.images.read import load_image
+from stylemix.images.sources import has_pictures, list_images
+from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.images.write import save_image
+from stylemix.models.container import read_safetensors, write_safetensors
+from stylemix.models.model import Model
+from stylemix.networks.latents import sample_ws
+
+FORMAT = "stylemix-draw-kit"
+FILE = "kit.safetensors"
+SIZE = 512  # px of the faces to draw on
+PSI = 0.8  # truncation: faces that differ, without the rarest
+MAX_FACES = 1000
+
+
+def write_kit(model: Model, folder: Path, count: int, seed: int = 0) -> None:
+    """Writes `count` faces of a model with their latents into a folder.
+
+    Raises StylemixError where the folder has a kit already, whose drawings would be lost.
+    """
+    if (folder / FILE).exists():
+        raise StylemixError(
+            f"got {folder}, which holds a kit already; expected another folder; choose one"
+        )
+    if not 1 <= count <= MAX_FACES:
+        raise StylemixError(f"got {count} faces for a kit; expected 1 to {MAX_FACES}; change it")
+    with torch.no_grad():
+        ws = sample_ws(model.generator, count, seed, PSI)
+        images = [model.generator.synthesis(one[None], noise_mode="const") for one in ws]
+    for number, image in enumerate(images, 1):
+        face = to_pil(image)
+        face = face.resize((SIZE, round(SIZE * face.height / face.width)))
+        save_image(folder / f"face-{number:03d}.png", face)
+    header = {"format": FORMAT, "base": model.fingerprint}
+    write_safetensors(folder / FILE, header, {"ws": ws.cpu().contiguous()})
+
+
+def is_kit(path: object) -> bool:
+    """Whether a path is the folder of a kit."""
+    return isinstance(path, str | Path) and (Path(path) / FILE).is_file()
+
+
+def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
+    """The latents [N, L, w_dim] and drawings [N, C, H, W] in [-1, 1] of a kit that was drawn.
+
+    Faces that are still as the kit had them are left out. Raises StylemixError for a kit of
+    another model, and for one without drawings.
+    """
+    header, tensors = read_safetensors(folder / FILE)
+    if header.get("format") != FORMAT or header.get("base") != model.fingerprint:
+        raise StylemixError(
+            f"{folder}: got a kit of the model {str(header.get('base'))[:40]}; expected one of "
+            f"{model.fingerprint}; name its own --model"
+        )
+    ws, config = tensors["ws"], model.generator.config
+    place = folder / "drawings" if has_pictures(folder / "drawings") else folder
+    chosen, drawings = [], []
+    for source in list_images(place):
+        number = source.stem.removeprefix("face-")
+        if source.path.parent != place or not number.isdigit() or not 0 < int(number) <= len(ws):
+            continue
+        index = int(number) - 1
+        drawing = to_tensor(source.open(), config.width, config.img_channels)
+        if place != folder or not _is_face(model, ws[index], drawing):
+            chosen.append(index)
+            drawings.append(drawing)
+    if not drawings:
+        raise StylemixError(
+            f"{folder}: got no drawing; expected face-001.png and so on, drawn anew; draw some"
+        )
+    return ws[chosen], torch.cat(drawings)
+
+
+@torch.no_grad()
+def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
+    """Whether an image is still the face that the kit had."""
+    own = model.generator.synthesis(w[None].to(model.generator.device), noise_mode="const").cpu()
+    return float((own.clamp(-1, 1) - drawing).abs().mean()) < 0.03
+
+
+def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
+    """Files of two folders with the same names; StylemixError where there are none."""
+    by_name = {source.stem: source.path for source in list_images(drawings)}
+    pairs = [(s.path, by_name[s.stem]) for s in list_images(photos) if s.stem in by_name]
+    if not pairs:
+        raise StylemixError(
+            f"got no pair in {photos} and {drawings}; expected images of the same names in both; "
+            "rename them"
+        )
+    return pairs
+
+
+def load_drawing(path: Path, model: Model) -> Tensor:
+    """A drawing [1, C, H, W] in [-1, 1] at the model's size."""
+    config = model.generator.config
+    return to_tensor(load_image(path), config.width, config.img_channels)
