@@ -116,13 +116,11 @@ def test_resize_averages():
 
 
 def _chunks(data: bytes) -> list[tuple[str, bytes]]:
-    chunks, position = [], 8
-    while position < len(data):
-        (length,) = struct.unpack(">I", data[position : position + 4])
-        chunks.append(
-            (data[position + 4 : position + 8].decode(), data[position + 8 : position + 8 + length])
-        )
-        position += 12 + length
+    chunks, start = [], 8
+    while start < len(data):
+        (length,) = struct.unpack(">I", data[start : start + 4])
+        chunks.append((data[start + 4 : start + 8].decode(), data[start + 8 : start + 8 + length]))
+        start += 12 + length
     return chunks
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stylemix.avatars.render import AppliedStyle, render
-from stylemix.faces.attributes import MOST_LOGIT, readings, smile_log_odds
+from stylemix.faces.attributes import MAX_LOG_ODDS, readings, smile_log_odds
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.avatars import (
     Avatars,
@@ -152,10 +152,10 @@ def test_edit_magnitude_sees_sure_smiles_grow(model, ws):
     smile = load_style("smile", model)
     less, more = (render(model.generator, ws, [AppliedStyle(smile, s)]) for s in (2.0, 3.0))
     before, after = (smile_log_odds(as_rgb(v), model.template) for v in (less, more))
-    sure = (before > MOST_LOGIT) & (after > MOST_LOGIT)
+    sure = (before > MAX_LOG_ODDS) & (after > MAX_LOG_ODDS)
     assert sure.sum() >= 2
     grown = edit_magnitude(model, less, more, "smile")
     torch.testing.assert_close(grown, after - before)
     assert float(grown[sure].max()) > 0.5
     capped = readings(as_rgb(less), model.template)["smile"][sure]
-    assert torch.equal(capped, torch.full_like(capped, MOST_LOGIT))
+    assert torch.equal(capped, torch.full_like(capped, MAX_LOG_ODDS))
