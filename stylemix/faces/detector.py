@@ -234,10 +234,10 @@ def suppress(
     """
     order = np.argsort(-scores, kind="stable")
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    kept = []
+    keep = []
     while len(order):
         best, rest = order[0], order[1:]
-        kept.append(best)
+        keep.append(best)
         low = np.maximum(boxes[best, :2], boxes[rest, :2])
         high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
@@ -246,7 +246,7 @@ def suppress(
         else:
             whole = areas[best] + areas[rest] - shared
         order = rest[shared <= threshold * whole]
-    return np.array(kept, dtype=np.int64)
+    return np.array(keep, dtype=np.int64)
 
 
 def _half_pyramid(image: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Sizes of the networks: how an image size is split, and what a config says about its blocks."""
+"""Network configurations: base and resolution of an image size, and the sizes of blocks."""
 
 import pytest
 

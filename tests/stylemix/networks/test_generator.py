@@ -1,4 +1,4 @@
-"""The networks: golden parity, names and sizes, and what a user may rely on."""
+"""The networks: golden values, names, sizes and errors."""
 
 import json
 from pathlib import Path
@@ -136,7 +136,7 @@ def test_mixing(small):
         mixed = G.synthesis(torch.cat([a[:, :layer], b[:, layer:]], dim=1), noise_mode="const")
         distances.append((mixed - images[0]).square().mean().item())
     assert all(distance > 0 for distance in distances)
-    assert distances[0] > distances[-1]  # the later it starts, the more of a remains
+    assert distances[0] > distances[-1]  # the later it starts, the more of a is preserved
 
 
 def test_w_indices(small):

@@ -1,4 +1,4 @@
-"""The shipped generator draws the same image with the plain and with the compiled ops."""
+"""The shipped generator renders the same image with the plain and with the compiled ops."""
 
 import pytest
 import torch

@@ -135,7 +135,7 @@ def test_sample_ws_by_seed(model):
     assert torch.equal(sample_ws(generator, 5, 7, 0.6), map_latents(generator, z, 0.6))
     rng = torch.Generator().manual_seed(7)
     assert torch.equal(sample_ws(generator, 5, rng), ws)
-    assert not torch.equal(sample_ws(generator, 5, rng), ws)  # it goes on
+    assert not torch.equal(sample_ws(generator, 5, rng), ws)  # it continues
 
 
 def test_nest_and_flatten_styles():

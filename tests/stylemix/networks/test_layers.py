@@ -1,4 +1,4 @@
-"""The building blocks against their formulas."""
+"""The building blocks compared with their formulas."""
 
 import math
 

@@ -145,7 +145,7 @@ def test_the_maps_of_a_non_square_discriminator():
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 @torch.no_grad()
 def test_a_non_square_image_agrees_with_a_square_one(architecture):
-    """Convolutions are local: far from the added columns, they are not noticed."""
+    """Convolutions are local: added columns have no effect far from them."""
     common = {"channel_max": 4, "architecture": architecture}
     torch.manual_seed(0)
     square = Generator(GeneratorConfig(8, z_dim=4, w_dim=4, base=(12, 12), **common))
