@@ -1,1 +1,1 @@
-"""Faces found, aligned, described and segmented."""
+"""Face detection, alignment, landmarks, recognition and segmentation."""

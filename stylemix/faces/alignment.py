@@ -1,4 +1,4 @@
-"""Where a model wants the face: templates, the choice of a face, and its crop.
+"""Face alignment: the choice of a face in a photo, and its crop to a template.
 
 Coordinates and matrices are those of `stylemix.faces.warp`: continuous pixels, photo to crop.
 """
@@ -36,14 +36,14 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-MIN_EYE_DISTANCE = 10.0  # photo pixels; below that a crop shows blocks rather than a face
-DOMINANT_AREA = 4.0  # a face this many times larger than the next is the one that is meant
-SAME_PLACE = 0.04  # of the side: corners that move less mean "this is already an aligned crop"
+MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop
+DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is chosen
+MAX_ALIGNED_SHIFT = 0.04  # of the side; the corners of an aligned crop move less than this
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """A crop, the 3x3 matrix photo px -> crop px, its [5, 2] points and their score."""
+    """A face crop, its matrix [3, 3] from photo px to crop px, points [5, 2] and score."""
 
     crop: Image.Image
     matrix: Array
@@ -52,12 +52,12 @@ class Alignment:
 
 
 def face_matrix(points: Array, template: Template, size: int) -> Array:
-    """The 3x3 matrix photo px -> crop px for five points [5, 2] of a face."""
+    """Return the matrix [3, 3] from photo px to crop px for the five points [5, 2] of a face."""
     points = np.asarray(points, dtype=np.float64)
     if template.points is not None:
         target = np.array(template.points) * size
         return similarity(points[: len(target)], target)
-    # FFHQ (Karras et al. 2019, appendix; inputs are the eyes' centres and the mouth's corners).
+    # FFHQ (Karras et al. 2019, appendix), from the eye centres and the mouth corners.
     left, right, _, mouth_left, mouth_right = points
     eyes, mouth = (left + right) / 2, (mouth_left + mouth_right) / 2
     eye_to_eye, eye_to_mouth = right - left, mouth - eyes
@@ -72,7 +72,7 @@ def face_matrix(points: Array, template: Template, size: int) -> Array:
 def align_face(
     image: Image.Image, points: Array, template: Template, size: int, score: float = 1.0
 ) -> Alignment:
-    """The crop of a face whose five points [5, 2] in photo pixels are known."""
+    """Crop a face by its five points [5, 2] in photo pixels."""
     matrix = face_matrix(points, template, size)
     if _already_aligned(image, matrix, size):
         matrix = centre_matrix(*image.size, size)
@@ -88,9 +88,10 @@ def align_photo(
     name: str = "photo",
     detector: FaceDetector | None = None,
 ) -> Alignment:
-    """Find the face of a photo (or face number `face`, from 1, largest first) and crop it.
+    """Detect the face of a photo (or face number `face`, from 1, largest first) and crop it.
 
-    Raises StylemixError when there is no face, when several could be meant, or when it is tiny.
+    Raises StylemixError if there is no face, if several faces are of similar size, or if the face
+    is too small.
     """
     if template.kind == "none":
         matrix = centre_matrix(*image.size, size)
@@ -102,7 +103,7 @@ def align_photo(
 def cut_face(
     image: Image.Image, face: Face, template: Template, size: int, name: str = "photo"
 ) -> Alignment:
-    """The crop of a detected face; StylemixError when it is tiny."""
+    """Crop a detected face; StylemixError if its eye distance is below `MIN_EYE_DISTANCE`."""
     if face.eye_distance < MIN_EYE_DISTANCE:
         raise StylemixError(
             f"got a face in {name} whose eyes are {face.eye_distance:.0f} pixels apart; expected "
@@ -114,27 +115,31 @@ def cut_face(
 def choose_face(
     faces: list[Face], face: int | None, name: str, photo_size: tuple[int, int]
 ) -> Face:
-    """The face that is meant: number `face`, the only one, or one that dwarfs the others."""
-    if not faces or (face is None and not any(one.clear for one in faces)):
-        doubt = f", or say --face 1 to take a doubtful one: {_listing(faces, photo_size)}"
+    """Return face number `face`, else the only face or the dominant face (`DOMINANT_AREA`).
+
+    Raises StylemixError if there is none, with the positions of the faces if there are several.
+    """
+    if not faces or (face is None and not any(each.clear for each in faces)):
+        advice = f", or use --face 1 to select an uncertain one: {_listing(faces, photo_size)}"
         raise StylemixError(
-            f"got no {'clear ' if faces else ''}face in {name}; expected one that looks at the "
-            f"camera, upright, eyes and mouth visible; use another photo{doubt if faces else ''}"
+            f"got no {'clear ' if faces else ''}face in {name}; expected an upright face that "
+            "looks at the camera with eyes and mouth visible; "
+            f"use another photo{advice if faces else ''}"
         )
     if face is not None:
         if not 1 <= face <= len(faces):
             raise StylemixError(
-                f"got --face {face} for {name}; expected 1 to {len(faces)}, since it shows "
+                f"got --face {face} for {name}; expected 1 to {len(faces)}, since it has "
                 f"{_count(len(faces))}; choose one of {_listing(faces, photo_size)}"
             )
         return faces[face - 1]
-    rivals = [one for one in faces if one.area * DOMINANT_AREA > faces[0].area]
-    if len(rivals) > 1:
+    candidates = [each for each in faces if each.area * DOMINANT_AREA > faces[0].area]
+    if len(candidates) > 1:
         raise StylemixError(
             f"got {_count(len(faces))} in {name}; expected one; choose with --face N: "
             f"{_listing(faces, photo_size)}"
         )
-    return rivals[0]
+    return candidates[0]
 
 
 def _count(number: int) -> str:
@@ -142,22 +147,23 @@ def _count(number: int) -> str:
 
 
 def _listing(faces: list[Face], photo_size: tuple[int, int], limit: int = 8) -> str:
-    """Faces numbered as `--face` counts them, each with its place and its width in pixels."""
-    words = []
+    """List faces by their number for `--face`, each with its position and its width in pixels."""
+    entries = []
     for number, face in enumerate(faces[:limit], start=1):
         x = (face.box[0] + face.box[2]) / 2 / photo_size[0]
         y = (face.box[1] + face.box[3]) / 2 / photo_size[1]
-        across = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
-        down = "top " if y < 1 / 3 else "bottom " if y > 2 / 3 else ""
-        words.append(f"{number} = {down}{across}, {face.box[2] - face.box[0]:.0f} px wide")
+        horizontal = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
+        vertical = "top " if y < 1 / 3 else "bottom " if y > 2 / 3 else ""
+        width = face.box[2] - face.box[0]
+        entries.append(f"{number} = {vertical}{horizontal}, {width:.0f} px wide")
     more = f"; and {len(faces) - limit} smaller" if len(faces) > limit else ""
-    return "; ".join(words) + more
+    return "; ".join(entries) + more
 
 
 def _already_aligned(image: Image.Image, matrix: Array, size: int) -> bool:
-    """True for a square image whose corners the matrix would hardly move."""
+    """Return whether a square image is an aligned crop, whose corners the matrix hardly moves."""
     if image.width != image.height:
         return False
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=np.float64)
     moved = transform_points(matrix, corners * image.width) / size - corners
-    return bool(np.abs(moved).max() < SAME_PLACE)
+    return bool(np.abs(moved).max() < MAX_ALIGNED_SHIFT)

@@ -1,7 +1,7 @@
 """Face detection with five landmarks: MTCNN (Zhang et al. 2016, arXiv 1604.02878).
 
-Three small networks in a row. The first slides over an image pyramid and proposes boxes, the
-second throws most of them away, the third decides and places eyes, nose and mouth corners.
+A cascade of three small networks. The first proposes boxes over an image pyramid, the second
+rejects most of them, the third classifies the rest and locates eyes, nose tip and mouth corners.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from stylemix.io.assets import Weights, frozen_network, load_weights
 
 Array = NDArray[np.float64]
 
-LARGEST_SIDE = 1600  # larger photos are looked at in this size
-SMALLEST_FACE = 20  # pixels of the image that is looked at
+MAX_SIDE = 1600  # px; larger photos are downsampled to this
+MIN_FACE = 20  # px of the downsampled photo
 CLEAR_SCORE = 0.9
-PYRAMID_STEP = 0.709  # about 1 / sqrt(2), as in the paper
-CELL, STRIDE = 12, 2  # what one output of the first network sees, and how far the next one is
-THRESHOLDS = (0.6, 0.7, 0.7)
-# Shifts of x0, y0, x1, y1 in fractions of a box, among which landmarks are averaged.
-SHIFTS = [[0, 0, 0, 0], [1, 0, 1, 0], [-1, 0, -1, 0], [0, 1, 0, 1], [0, -1, 0, -1]]
-ZOOMS = [[-1, -1, 1, 1], [1, 1, -1, -1]]
-JITTER = 0.05 * np.array([*SHIFTS, *ZOOMS], dtype=np.float64)
-MIRROR = [1, 0, 2, 4, 3]  # the points' order in a mirrored face
-CHUNK = 256  # boxes looked at together; bounds the memory
+PYRAMID_FACTOR = 0.709  # about 1 / sqrt(2), as in the paper
+RECEPTIVE_FIELD, STRIDE = 12, 2  # px, of one output of the first network
+SCORE_THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks
+# Offsets of x0, y0, x1, y1 in fractions of a box; landmarks are averaged over them.
+TRANSLATIONS = [[0, 0, 0, 0], [1, 0, 1, 0], [-1, 0, -1, 0], [0, 1, 0, 1], [0, -1, 0, -1]]
+SCALINGS = [[-1, -1, 1, 1], [1, 1, -1, -1]]
+JITTER = 0.05 * np.array([*TRANSLATIONS, *SCALINGS], dtype=np.float64)
+MIRRORED_ORDER = [1, 0, 2, 4, 3]  # of the points in a mirrored image
+MAX_BATCH = 256  # boxes; bounds the memory
 
 
 @dataclass(frozen=True)
 class Face:
     """One face: box [4] (x0, y0, x1, y1), score in 0..1 and points [5, 2] in photo pixels.
 
-    The points are the viewer's left eye, right eye, the nose tip, left and right mouth corner.
+    The points are left eye, right eye, nose tip, left and right mouth corner, as the viewer sees
+    them.
     """
 
     box: Array
@@ -47,17 +48,17 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Square pixels of the box."""
+        """The area of the box in square pixels."""
         return float(np.prod(np.maximum(self.box[2:] - self.box[:2], 0)))
 
     @property
     def clear(self) -> bool:
-        """True where the score leaves little doubt; true frontal faces reach .96 and more."""
+        """Whether the score is at least `CLEAR_SCORE`; frontal faces have 0.96 or more."""
         return self.score >= CLEAR_SCORE
 
     @property
     def eye_distance(self) -> float:
-        """Pixels between the eyes."""
+        """The distance between the eyes in pixels."""
         return float(np.hypot(*(self.points[1] - self.points[0])))
 
 
@@ -85,7 +86,7 @@ class Stage(nn.Module):
         return functional.prelu(y, self.get_buffer(f"{name}_slope"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images [N, 3, H, W] in [-1, 1] to score, box offsets and, in the last, points."""
+        """Map images [N, 3, H, W] in [-1, 1] to scores, box offsets and, in the last, points."""
         for index, pool in enumerate(self.pools):
             x = self._layer(x, f"conv{index + 1}")
             if pool:
@@ -98,7 +99,7 @@ class Stage(nn.Module):
 
 
 class FaceDetector(nn.Module):
-    """Finds faces in an image; the same image always gives the same numbers on one device."""
+    """Detects faces; deterministic on one device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,10 +109,10 @@ class FaceDetector(nn.Module):
         self.output = Stage(weights, "onet.", (3, 3, 2, 0))
 
     def detect(self, image: Image.Image) -> list[Face]:
-        """The faces of an upright photo, largest first; doubtful ones only if none is clear.
+        """Detect the faces of an upright photo, largest first; uncertain faces if none is clear.
 
-        Where none is clear, the photo is looked at once more with mirrored borders: tight crops
-        need that.
+        Without a clear face, the photo is searched again with mirrored borders, which tight crops
+        need.
         """
         faces = self._detect(image, 0.0)
         if not any(face.clear for face in faces):
@@ -120,7 +121,7 @@ class FaceDetector(nn.Module):
 
     @torch.no_grad()
     def _detect(self, image: Image.Image, pad: float) -> list[Face]:
-        scale = min(1.0, LARGEST_SIDE / max(image.size))
+        scale = min(1.0, MAX_SIDE / max(image.size))
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         small = image.convert("RGB").resize(size, Image.Resampling.BOX, reducing_gap=3.0)
         border = round(pad * max(size))
@@ -139,83 +140,85 @@ class FaceDetector(nn.Module):
         return sorted(faces, key=lambda face: -face.area)
 
     def _cascade(self, image: Tensor) -> tuple[Array, Array, Array]:
-        """Boxes [K, 4], scores [K] and points [K, 5, 2] in an image [1, 3, H, W] in [-1, 1]."""
+        """Return boxes [K, 4], scores [K], points [K, 5, 2] of an image [1, 3, H, W] in [-1, 1]."""
         boxes, scores = self._proposals(image)
-        levels = _halvings(image)
+        levels = _half_pyramid(image)
         if len(boxes):
-            scores, offsets, _ = _look(self.refine, levels, boxes, 24)
-            keep = np.nonzero(scores > THRESHOLDS[1])[0]
+            scores, offsets, _ = _evaluate(self.refine, levels, boxes, 24)
+            keep = np.nonzero(scores > SCORE_THRESHOLDS[1])[0]
             keep = keep[suppress(boxes[keep], scores[keep], 0.7)]
             boxes = square(regress(boxes[keep], offsets[keep]))
         if not len(boxes):
             return np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))
-        scores, offsets, _ = _look(self.output, levels, boxes, 48)
-        keep = np.nonzero(scores > THRESHOLDS[2])[0]
-        found = regress(boxes[keep], offsets[keep])
-        best = suppress(found, scores[keep], 0.7, of_smaller=True)
+        scores, offsets, _ = _evaluate(self.output, levels, boxes, 48)
+        keep = np.nonzero(scores > SCORE_THRESHOLDS[2])[0]
+        regressed = regress(boxes[keep], offsets[keep])
+        best = suppress(regressed, scores[keep], 0.7, of_smaller=True)
         keep = keep[best]
-        return found[best], scores[keep], self._steady_points(levels, boxes[keep])
+        return regressed[best], scores[keep], self._averaged_points(levels, boxes[keep])
 
-    def _steady_points(self, levels: list[Tensor], boxes: Array) -> Array:
-        """Points [K, 5, 2] for boxes [K, 4], the mean over small shifts, zooms and mirroring.
+    def _averaged_points(self, levels: list[Tensor], boxes: Array) -> Array:
+        """Return points [K, 5, 2] for boxes [K, 4], averaged over `JITTER` and mirroring.
 
-        One look places a point to about 2 % of the eye distance; the mean of many is steadier.
+        A single prediction has an error of about 2 % of the eye distance; the mean varies less.
         """
         mirrored = [level.flip(3) for level in levels]
         width = levels[0].shape[3]
         total = np.zeros((len(boxes), 5, 2))
-        for move in JITTER:
-            near = regress(boxes, np.tile(move, (len(boxes), 1)))
-            total += _points(_look(self.output, levels, near, 48)[2], near)
-            near = np.stack([width - near[:, 2], near[:, 1], width - near[:, 0], near[:, 3]], 1)
-            swapped = _points(_look(self.output, mirrored, near, 48)[2], near)[:, MIRROR]
-            total += swapped * (-1, 1) + (width, 0)
+        for offset in JITTER:
+            moved = regress(boxes, np.tile(offset, (len(boxes), 1)))
+            total += _points(_evaluate(self.output, levels, moved, 48)[2], moved)
+            moved = np.stack(
+                [width - moved[:, 2], moved[:, 1], width - moved[:, 0], moved[:, 3]], 1
+            )
+            points = _points(_evaluate(self.output, mirrored, moved, 48)[2], moved)
+            total += points[:, MIRRORED_ORDER] * (-1, 1) + (width, 0)
         return total / (2 * len(JITTER))
 
     def _proposals(self, image: Tensor) -> tuple[Array, Array]:
-        """Square boxes [K, 4] and scores [K] from the sliding network over the pyramid."""
+        """Return square boxes [K, 4] and scores [K] of the first network over the pyramid."""
         height, width = image.shape[2:]
-        found: list[Array] = [np.zeros((0, 5))]
-        scale = CELL / SMALLEST_FACE
-        while min(height, width) * scale >= CELL:
+        proposals: list[Array] = [np.zeros((0, 5))]
+        scale = RECEPTIVE_FIELD / MIN_FACE
+        while min(height, width) * scale >= RECEPTIVE_FIELD:
             size = (math.ceil(height * scale), math.ceil(width * scale))
             level = functional.interpolate(image, size, mode="bilinear", antialias=True)
             score, offsets = self.propose(level)
-            rows, columns = torch.nonzero(score[0] > THRESHOLDS[0], as_tuple=True)
+            rows, columns = torch.nonzero(score[0] > SCORE_THRESHOLDS[0], as_tuple=True)
             values = score[0, rows, columns].double().cpu().numpy()
             shifts = offsets[0, :, rows, columns].T.double().cpu().numpy()
             corner = STRIDE * np.stack([columns.cpu().numpy(), rows.cpu().numpy()], axis=1)
-            boxes = np.concatenate([corner, corner + CELL], axis=1)
+            boxes = np.concatenate([corner, corner + RECEPTIVE_FIELD], axis=1)
             boxes = boxes / np.tile([size[1] / width, size[0] / height], 2)
             keep = suppress(boxes, values, 0.5)
             boxes = regress(boxes[keep], shifts[keep])
-            found.append(np.concatenate([boxes, values[keep, None]], axis=1))
-            scale *= PYRAMID_STEP
-        together = np.concatenate(found)
-        together = together[suppress(together[:, :4], together[:, 4], 0.7)]
-        return square(together[:, :4]), together[:, 4]
+            proposals.append(np.concatenate([boxes, values[keep, None]], axis=1))
+            scale *= PYRAMID_FACTOR
+        merged = np.concatenate(proposals)
+        merged = merged[suppress(merged[:, :4], merged[:, 4], 0.7)]
+        return square(merged[:, :4]), merged[:, 4]
 
 
-def _points(places: Array, boxes: Array) -> Array:
-    """Points [K, 5, 2] from the last network's five x and five y in fractions of boxes [K, 4]."""
+def _points(outputs: Array, boxes: Array) -> Array:
+    """Return points [K, 5, 2] from outputs [K, 10], x then y in fractions of boxes [K, 4]."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    points: Array = places.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
+    points: Array = outputs.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
     return points + boxes[:, None, :2]
 
 
 def load_detector(device: str | torch.device = "cpu") -> FaceDetector:
-    """The detector, loaded once for each device."""
+    """Return the detector, loaded once per device."""
     return frozen_network("mtcnn", device, FaceDetector)
 
 
 def regress(boxes: Array, offsets: Array) -> Array:
-    """Boxes [K, 4] moved by offsets [K, 4] in fractions of their width and height."""
+    """Move boxes [K, 4] by offsets [K, 4] in fractions of their width and height."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return boxes + offsets * np.tile(sides, (1, 2))
 
 
 def square(boxes: Array) -> Array:
-    """The squares [K, 4] with the centres and the longer sides of boxes [K, 4]."""
+    """Return squares [K, 4] with the centres and the longer sides of boxes [K, 4]."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0, keepdims=True) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
@@ -224,17 +227,17 @@ def square(boxes: Array) -> Array:
 def suppress(
     boxes: Array, scores: Array, threshold: float, of_smaller: bool = False
 ) -> NDArray[np.int64]:
-    """Non-maximum suppression: indices of the boxes [K, 4] to keep, best score first.
+    """Non-maximum suppression: return the indices of the boxes [K, 4] to keep, best score first.
 
-    A box goes when it shares more than `threshold` of the union with a better one, or of the
-    smaller of the two with `of_smaller`.
+    A box is removed if its intersection over union with a better box exceeds `threshold`; with
+    `of_smaller`, the intersection is relative to the smaller of the two boxes.
     """
     order = np.argsort(-scores, kind="stable")
     areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    kept = []
+    keep = []
     while len(order):
         best, rest = order[0], order[1:]
-        kept.append(best)
+        keep.append(best)
         low = np.maximum(boxes[best, :2], boxes[rest, :2])
         high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
@@ -243,49 +246,49 @@ def suppress(
         else:
             whole = areas[best] + areas[rest] - shared
         order = rest[shared <= threshold * whole]
-    return np.array(kept, dtype=np.int64)
+    return np.array(keep, dtype=np.int64)
 
 
-def _halvings(image: Tensor) -> list[Tensor]:
-    """An image [1, 3, H, W] and its repeated halvings, down to about 48 pixels."""
+def _half_pyramid(image: Tensor) -> list[Tensor]:
+    """Return an image [1, 3, H, W] and its repeated halvings, down to about 48 px a side."""
     levels = [image]
     while min(levels[-1].shape[2:]) >= 96:
         levels.append(functional.avg_pool2d(levels[-1], 2))
     return levels
 
 
-def _look(
+def _evaluate(
     stage: Stage, levels: list[Tensor], boxes: Array, size: int
 ) -> tuple[Array, Array, Array]:
-    """Score [K], box offsets [K, 4] and places [K, 10 or 0] of the boxes, seen at `size` pixels."""
+    """Return scores [K], box offsets [K, 4] and points [K, 10] of boxes resampled to `size` px."""
     sides = boxes[:, 2] - boxes[:, 0]
     depth = np.floor(np.log2(np.maximum(sides / size, 1))).astype(int)
     depth = np.minimum(depth, len(levels) - 1)
     score, offsets = np.zeros(len(boxes)), np.zeros((len(boxes), 4))
-    places = np.zeros((len(boxes), 10))
+    points = np.zeros((len(boxes), 10))
     for index in np.unique(depth):
-        for chunk in np.array_split(np.nonzero(depth == index)[0], 1 + len(boxes) // CHUNK):
+        for chunk in np.array_split(np.nonzero(depth == index)[0], 1 + len(boxes) // MAX_BATCH):
             if len(chunk):
-                chips = _chips(levels[index], boxes[chunk] / 2**index, size)
-                values = [value.double().cpu().numpy() for value in stage(chips)]
+                crops = _crops(levels[index], boxes[chunk] / 2**index, size)
+                values = [value.double().cpu().numpy() for value in stage(crops)]
                 score[chunk], offsets[chunk] = values[0], values[1]
                 if len(values) > 2:
-                    places[chunk] = values[2]
-    return score, offsets, places
+                    points[chunk] = values[2]
+    return score, offsets, points
 
 
-def _chips(image: Tensor, boxes: Array, size: int) -> Tensor:
-    """The boxes [K, 4] of an image [1, 3, H, W], resampled to [K, 3, size, size]."""
+def _crops(image: Tensor, boxes: Array, size: int) -> Tensor:
+    """Resample the boxes [K, 4] of an image [1, 3, H, W] to [K, 3, size, size]."""
     height, width = image.shape[2:]
-    fine = 2 * size  # two samples a pixel and side, then averaged: boxes are up to twice as large
+    fine = 2 * size  # 2x2 samples per pixel, since boxes are up to twice as large as the crops
     steps = (np.arange(fine) + 0.5) / fine
     sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
-    places = boxes[:, None, :2] + steps[None, :, None] * sides
-    places = 2 * places / np.array([width, height]) - 1
-    axes = torch.from_numpy(places).float().to(image.device)
+    positions = boxes[:, None, :2] + steps[None, :, None] * sides
+    positions = 2 * positions / np.array([width, height]) - 1
+    axes = torch.from_numpy(positions).float().to(image.device)
     x = axes[:, None, :, 0].expand(-1, fine, -1)
     y = axes[:, :, None, 1].expand(-1, -1, fine)
     source = image.expand(len(boxes), -1, -1, -1)
     grid = torch.stack([x, y], dim=3)
-    chips = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
-    return functional.avg_pool2d(chips, 2)
+    crops = functional.grid_sample(source, grid, padding_mode="border", align_corners=False)
+    return functional.avg_pool2d(crops, 2)

@@ -1,7 +1,7 @@
-"""What a face does: 68 landmarks, where it looks, and its expression.
+"""Facial landmarks (68 points), yaw and expression.
 
-Two small networks with one layout (face-api.js: densely connected blocks of separable
-convolutions). Nothing in the project optimises them, so they may judge what it makes.
+Two small networks of one architecture (face-api.js: densely connected blocks of separable
+convolutions). The project never optimises for them, so they can evaluate its results.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from stylemix.io.assets import frozen_network, load_weights
 
 SIZE = 112  # px of the crops
 EXPRESSIONS = ("neutral", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
-# Where the eyes are, on the average, in a square around a face as a detector gives it.
+# Average positions of the eyes in the square box of a face detector.
 CROP_EYES = ((0.31, 0.37), (0.69, 0.37))
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # as the viewer sees them
 NOSE_TIP, CHIN = 30, 8
 
 
 class FaceReader(nn.Module):
-    """RGB crops [N, 3, 112, 112] in 0..255 to numbers [N, K].
+    """Maps RGB crops [N, 3, 112, 112] in 0..255 to outputs [N, K].
 
     Args:
         name: "face_landmarks" (K = 136) or "face_expression" (K = 7).
@@ -52,7 +52,7 @@ class FaceReader(nn.Module):
         return functional.conv2d(x, getattr(self, f"{name}_pointwise_filter"), bias)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Numbers [N, K] of crops [N, 3, 112, 112] in 0..255."""
+        """Map crops [N, 3, 112, 112] in 0..255 to outputs [N, K]."""
         x = (crops - self.mean) / 255
         for block in range(4):
             x = total = functional.relu(self._layer(x, f"dense{block}_conv0", 2))
@@ -63,28 +63,28 @@ class FaceReader(nn.Module):
 
 
 def _same(x: Tensor, stride: int) -> Tensor:
-    """Padded for a 3x3 filter as TensorFlow does: what is odd goes right and below."""
+    """Pad for a 3x3 filter as TensorFlow does: the extra pixel is on the right and below."""
     return functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
 
 
 def load_reader(name: str, device: str | torch.device = "cpu") -> FaceReader:
-    """A network by name, loaded once for each device, in evaluation mode and without gradients."""
+    """Return a network by name, loaded once per device, in evaluation mode, without gradients."""
     return frozen_network(name, device, lambda: FaceReader(name))
 
 
 def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
-    """Crops [N, 3, size, size] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
+    """Crop images [N, 3, H, H] in [-1, 1], aligned to `template`, to [N, 3, size, size] in 0..255.
 
-    Eyes go to `CROP_EYES`; what lies beyond the image repeats its edge.
+    The eyes are placed at `CROP_EYES`; the padding repeats the border.
     """
     return crop_faces(images, template, CROP_EYES, size, "border")
 
 
 def landmarks(images: Tensor, template: Template) -> Tensor:
-    """68 points [N, 68, 2] of aligned faces [N, 3, H, H] in [-1, 1], in fractions of the side.
+    """Return the landmarks [N, 68, 2] of aligned faces [N, 3, H, H] in [-1, 1].
 
-    In the usual order: jaw (0 to 16), brows, nose, eyes (36 to 47), mouth (48 to 67). Gradients
-    reach the images.
+    They are in fractions of the side, in the order of iBUG 300-W: jaw (0 to 16), brows, nose, eyes
+    (36 to 47), mouth (48 to 67). Differentiable.
     """
     reader = load_reader("face_landmarks", images.device)
     side, left, top = crop_box(template, CROP_EYES)
@@ -93,19 +93,19 @@ def landmarks(images: Tensor, template: Template) -> Tensor:
 
 
 def expressions(images: Tensor, template: Template) -> Tensor:
-    """Probabilities [N, 7] of `EXPRESSIONS` of aligned faces [N, 3, H, H] in [-1, 1]."""
+    """Return probabilities [N, 7] of `EXPRESSIONS` for aligned faces [N, 3, H, H] in [-1, 1]."""
     reader = load_reader("face_expression", images.device)
     scores: Tensor = reader(face_crops(images.float(), template))
     return scores.softmax(dim=1)
 
 
 def yaw(points: Tensor) -> Tensor:
-    """How far faces with these landmarks [N, 68, 2] look to the side, [N]; 0 is straight ahead.
+    """Return the yaw [N] of faces with landmarks [N, 68, 2]: 0 is frontal, positive to the right.
 
-    The nose tip's way from the middle of the eyes to the side, in distances of the eyes; positive
-    to the viewer's right. About the sine of the angle times the length of the nose.
+    The displacement of the nose tip from the midpoint of the eyes along the eye axis, in eye
+    distances, to the viewer's right. About the sine of the angle times the length of the nose.
     """
     left, right = points[:, LEFT_EYE].mean(dim=1), points[:, RIGHT_EYE].mean(dim=1)
-    along = right - left
+    eye_axis = right - left
     nose = points[:, NOSE_TIP] - (left + right) / 2
-    return (nose * along).sum(dim=1) / along.square().sum(dim=1)
+    return (nose * eye_axis).sum(dim=1) / eye_axis.square().sum(dim=1)

@@ -1,7 +1,7 @@
-"""Who is in an image: dlib's face network (He et al. 2015 residual layout, 29 convolutions).
+"""Face recognition with dlib's network (residual layout of He et al. 2015, 29 convolutions).
 
-Two descriptors of one person lie less than about 0.6 apart. Everything here can be
-differentiated, so that a projection can hold on to a person's identity.
+Two descriptors of one person differ by less than about 0.6. Everything here is differentiable, so
+that a projection can preserve the identity.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
 CHIP_SIZE = 150
-# The network was trained on chips with the eyes here; a template, so that `align_photo` cuts them.
+# Positions of the eyes in the network's training set, also as a template for `align_photo`.
 CHIP_EYES = ((49 / 150, 57 / 150), (101 / 150, 57 / 150))
 DLIB_CHIP = Template("dlib-chip", "points", CHIP_EYES)
-SAME_PERSON = 0.6  # L2 distance, the threshold of the network's author
+SAME_PERSON = 0.6  # L2 distance; the threshold recommended by dlib
 _NARROW = ("conv32_1", "conv32_2", "conv32_3", "conv64_down", "conv64_1", "conv64_2", "conv64_3")
 _WIDE = ("conv128_down", "conv128_1", "conv128_2", "conv256_down", "conv256_1", "conv256_2")
 BLOCKS = (*_NARROW, *_WIDE, "conv256_down_out")
 
 
 class Convolution(nn.Module):
-    """A convolution with its scale and bias; 8-bit filters become float32 here."""
+    """A convolution with scale and bias; stored 8-bit weights are converted to float32."""
 
     weight: Tensor
     bias: Tensor
@@ -39,12 +39,12 @@ class Convolution(nn.Module):
         self.padding = self.weight.shape[-1] // 2 if padded else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to [N, C', H', W']."""
+        """Map x [N, C, H, W] to [N, C', H', W']."""
         return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut; a `down` block halves the size and may widen."""
+    """A residual block of two convolutions; a `down` block halves the size and may add channels."""
 
     def __init__(self, weights: dict[str, Tensor], name: str, down: bool) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Block(nn.Module):
         self.second = Convolution(weights, f"{name}.conv2", 1, padded=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to [N, C', H', W']; the smaller of both branches is padded with zeros."""
+        """Map x [N, C, H, W] to [N, C', H', W']; the smaller branch is padded with zeros."""
         y = self.second(functional.relu(self.first(x)))
         if self.down:
             x = functional.avg_pool2d(x, 2, 2)
@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class IdentityNetwork(nn.Module):
-    """RGB chips [N, 3, 150, 150] in 0..255, eyes at `DLIB_CHIP`, to descriptors [N, 128]."""
+    """Maps RGB chips [N, 3, 150, 150] in 0..255, eyes at `DLIB_CHIP`, to descriptors [N, 128]."""
 
     mean: Tensor
     head: Tensor
@@ -77,28 +77,28 @@ class IdentityNetwork(nn.Module):
         self.blocks = nn.Sequential(*[Block(weights, name, "down" in name) for name in BLOCKS])
 
     def forward(self, chips: Tensor) -> Tensor:
-        """Descriptors [N, 128] of chips [N, 3, 150, 150] in 0..255."""
+        """Map chips [N, 3, 150, 150] in 0..255 to descriptors [N, 128]."""
         x = functional.relu(self.stem((chips - self.mean) / 256))
         x = self.blocks(functional.max_pool2d(x, 3, 2))
         return functional.linear(x.mean(dim=(2, 3)), self.head)
 
 
 def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork:
-    """The network, loaded once for each device, in evaluation mode and without gradients."""
+    """Return the network, loaded once per device, in evaluation mode and without gradients."""
     return frozen_network("dlib_face", device, IdentityNetwork)
 
 
 def make_chips(images: Tensor, template: Template) -> Tensor:
-    """Chips [N, 3, 150, 150] in 0..255 from images [N, 3, H, H] in [-1, 1] in a template.
+    """Crop chips [N, 3, 150, 150] in 0..255 from aligned images [N, 3, H, H] in [-1, 1].
 
-    Eyes go to (49, 57) and (101, 57); what lies beyond the image is mirrored. Raises StylemixError
+    The eyes are placed at (49, 57) and (101, 57) px; the padding is mirrored. Raises StylemixError
     for a template without eyes.
     """
     return crop_faces(images, template, CHIP_EYES, CHIP_SIZE, "reflection")
 
 
 def embed(images: Tensor, template: Template, network: IdentityNetwork | None = None) -> Tensor:
-    """Descriptors [N, 128] of aligned images [N, 3, H, H] in [-1, 1]; gradients reach the images.
+    """Return the descriptors [N, 128] of aligned images [N, 3, H, H] in [-1, 1]; differentiable.
 
     Raises StylemixError for a template without eyes.
     """
@@ -108,19 +108,19 @@ def embed(images: Tensor, template: Template, network: IdentityNetwork | None = 
 
 
 def identity_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine [N] of descriptors [N, 128]; compare it only, since even strangers reach .85."""
+    """Return the cosine [N] of descriptors [N, 128]; only relative, as strangers reach 0.85."""
     return functional.cosine_similarity(a, b, dim=-1)
 
 
 def identity_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance [N] of descriptors [N, 128]; below 0.6 it is likely one person."""
+    """Return the L2 distance [N] of descriptors [N, 128]; below 0.6 for one person, probably."""
     distance: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
     return distance
 
 
 def identity_kept(a: Tensor, b: Tensor) -> Tensor:
-    """How much of a person is kept [N], 0 to 1, from descriptors [N, 128] of before and after.
+    """Return the preserved identity [N], 0 to 1, from descriptors [N, 128] before and after.
 
-    1 for the same image, .5 at the distance below which two images show one person.
+    1 is an unchanged image, 0.5 a distance of `SAME_PERSON`.
     """
     return (1 - identity_distance(a, b) / (2 * SAME_PERSON)).clamp(0, 1)

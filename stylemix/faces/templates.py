@@ -1,4 +1,4 @@
-"""Where a model expects the face: named templates, in fractions of the side."""
+"""Alignment templates: named positions of a face, in fractions of the side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Template:
-    """Where a model expects the face: named points in fractions of the side, or the FFHQ quad."""
+    """The alignment of a model's faces: points in fractions of the side, or the FFHQ rule."""
 
     name: str
     kind: Literal["points", "ffhq", "none"]
@@ -22,30 +22,30 @@ class Template:
 
     @property
     def eyes(self) -> tuple[Point, Point] | None:
-        """The viewer's left and right eye in fractions of the side, None without a face."""
+        """Left and right eye, as the viewer sees them, in fractions of the side; or None."""
         if self.kind == "ffhq":
             return FFHQ_EYES
         return None if self.points is None else (self.points[0], self.points[1])
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for a model file's header."""
+        """Return JSON values for the header of a model file."""
         points = None if self.points is None else [list(point) for point in self.points]
         return {"name": self.name, "kind": self.kind, "points": points}
 
     @staticmethod
     def from_json(data: object) -> Template:
-        """The template that `to_json` wrote; StylemixError when it is not one."""
+        """Return the template of values that `to_json` wrote; StylemixError for other values."""
         template = _parse(data)
         if template is None:
             raise StylemixError(
-                f"got an alignment template that reads {str(data)[:80]!r}; expected a name, a kind "
+                f"got the alignment template {str(data)[:80]!r}; expected a name, a kind "
                 "(points, ffhq or none) and points; set the template by hand with --template"
             )
         return template
 
 
 def _parse(data: object) -> Template | None:
-    """The template of plain values, None where they are not one."""
+    """Return the template of JSON values; None if they are invalid."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
     name, kind, points = data["name"], data.get("kind"), data.get("points")
@@ -57,7 +57,7 @@ def _parse(data: object) -> Template | None:
         values = np.array(points, dtype=np.float64)
     except (TypeError, ValueError):
         return None
-    # Eyes first, all within the crop or near it, at most the five points of a detection.
+    # Eyes first, all in or near the crop, at most the five points of the detector.
     if values.ndim != 2 or values.shape[1] != 2 or not 2 <= len(values) <= 5:
         return None
     if not (np.abs(values - 0.5) <= 1).all() or not values[1, 0] - values[0, 0] > 0.01:
@@ -71,13 +71,13 @@ FACES128 = Template(
 FFHQ = Template("ffhq", "ffhq")
 NO_TEMPLATE = Template("none", "none")
 TEMPLATES = {template.name: template for template in (FACES128, FFHQ, NO_TEMPLATE)}
-# The quad's side is twice the larger of 2 eye distances and 1.8 eye-to-mouth distances; these are
-# the mean positions of the eyes in such crops of 223 upright adult faces (spread .003).
+# The side of an FFHQ crop is twice the larger of 2 eye distances and 1.8 eye-to-mouth distances.
+# These are mean eye positions in such crops of 223 upright adult faces (standard deviation 0.003).
 FFHQ_EYES: tuple[Point, Point] = ((0.376, 0.474), (0.624, 0.474))
 
 
 def template_for(resolution: int, origin: str) -> Template:
-    """The template of a model without one of its own, by pixels and where the file comes from."""
+    """Return the default template for a model of a resolution in px and an origin."""
     if origin == "stylemix":
         return FACES128
     return FFHQ if resolution >= 256 else NO_TEMPLATE

@@ -1,4 +1,4 @@
-"""Similarity transforms of images: fitting them, cropping with them, and the way back.
+"""Similarity transforms of images: fitting, cropping and pasting back.
 
 Coordinates are continuous pixels: (0, 0) is the outer corner of the top left pixel, whose centre
 is (0.5, 0.5). A matrix maps photo pixels to crop pixels, as column vectors (x, y, 1).
@@ -18,14 +18,14 @@ Array = NDArray[np.float64]
 
 
 def similarity(source: Array, target: Array) -> Array:
-    """The 3x3 similarity that takes source [K, 2] closest to target [K, 2] in least squares."""
+    """Return the least-squares similarity [3, 3] from source [K, 2] to target [K, 2]."""
     p = source[:, 0] + 1j * source[:, 1]
     q = target[:, 0] + 1j * target[:, 1]
     p_mean, q_mean = p.mean(), q.mean()
     spread = np.sum(np.abs(p - p_mean) ** 2)
     if not spread > 0:
         raise StylemixError(
-            "got face points that coincide; expected eyes, nose and mouth apart from each other; "
+            "got face points that coincide; expected distinct points for eyes, nose and mouth; "
             "use another photo"
         )
     a = np.sum(np.conj(p - p_mean) * (q - q_mean)) / spread
@@ -34,7 +34,7 @@ def similarity(source: Array, target: Array) -> Array:
 
 
 def centre_matrix(width: int, height: int, size: int) -> Array:
-    """The 3x3 matrix of the largest centred square of a photo onto a crop."""
+    """Return the matrix [3, 3] that maps the largest centred square of a photo to a crop."""
     side = min(width, height)
     scale = size / side
     x, y = (width - side) / 2, (height - side) / 2
@@ -42,27 +42,27 @@ def centre_matrix(width: int, height: int, size: int) -> Array:
 
 
 def transform_points(matrix: Array, points: Array) -> Array:
-    """Points [K, 2] through a 3x3 affine matrix."""
+    """Transform points [K, 2] by an affine matrix [3, 3]."""
     moved: Array = np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
     return moved
 
 
 def warp(image: Image.Image, matrix: Array, size: int, blend: bool = False) -> Image.Image:
-    """The square crop of a photo under a 3x3 matrix, anti-aliased; beyond the border, mirrored.
+    """Crop a photo to a square by a matrix [3, 3], with antialiasing and mirrored padding.
 
-    With `blend` the mirrored part fades into blur and the median colour, as in FFHQ.
+    With `blend` the padding fades into blur and the median colour, as in FFHQ.
     """
     inverse = _inverse(matrix)
-    shrink = math.sqrt(abs(np.linalg.det(inverse[:2, :2])))
-    side = shrink * size  # of the crop, in photo pixels
+    scale = math.sqrt(abs(np.linalg.det(inverse[:2, :2])))  # photo pixels per crop pixel
+    side = scale * size  # of the crop, in photo pixels
     source, offset = _padded_region(image.convert("RGB"), inverse, size, side, blend)
     inverse = _translation(-offset[0], -offset[1]) @ inverse
-    factor = int(shrink / 2)
-    if factor > 1:  # far larger than needed: whole blocks of pixels are averaged first
+    factor = int(scale / 2)
+    if factor > 1:  # a large photo is first downsampled by averaging blocks of pixels
         source = source.reduce(factor)
         inverse = np.diag([1 / factor, 1 / factor, 1]) @ inverse
-        shrink /= factor
-    samples = max(1, math.ceil(shrink - 0.01))
+        scale /= factor
+    samples = max(1, math.ceil(scale - 0.01))
     data = inverse @ np.diag([1 / samples, 1 / samples, 1])
     warped = source.transform(
         (size * samples, size * samples),
@@ -84,23 +84,23 @@ def _translation(x: float, y: float) -> Array:
 def _padded_region(
     image: Image.Image, inverse: Array, size: int, side: float, blend: bool
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The part of the photo that the crop needs, padded past its border, and its origin."""
+    """Return the region of the photo under the crop, padded beyond the photo, and its origin."""
     corners = transform_points(inverse, np.array([[0, 0], [size, 0], [0, size], [size, size]]))
     margin = max(round(0.1 * side), 4)
     low = np.floor(corners.min(axis=0)).astype(int)
     high = np.ceil(corners.max(axis=0)).astype(int)
-    wanted = (low[0] - margin, low[1] - margin, high[0] + margin, high[1] + margin)
+    target = (low[0] - margin, low[1] - margin, high[0] + margin, high[1] + margin)
     box = (
-        max(min(wanted[0], image.width - 1), 0),
-        max(min(wanted[1], image.height - 1), 0),
-        min(max(wanted[2], 1), image.width),
-        min(max(wanted[3], 1), image.height),
+        max(min(target[0], image.width - 1), 0),
+        max(min(target[1], image.height - 1), 0),
+        min(max(target[2], 1), image.width),
+        min(max(target[3], 1), image.height),
     )
-    pads = [int(abs(w - b)) for w, b in zip(wanted, box, strict=True)]
+    pads = [int(abs(t - b)) for t, b in zip(target, box, strict=True)]
     beyond = (-low[0], -low[1], high[0] - image.width, high[1] - image.height)
-    if blend:  # at least .3 of the side where the crop leaves the photo, nothing elsewhere
-        least = round(0.3 * side)
-        pads = [max(p, least) if b > 0 else p for p, b in zip(pads, beyond, strict=True)]
+    if blend:  # at least 0.3 of the side where the crop exceeds the photo
+        min_pad = round(0.3 * side)
+        pads = [max(p, min_pad) if b > 0 else p for p, b in zip(pads, beyond, strict=True)]
     region = image.crop(box)
     if not any(pads):
         return region, (box[0], box[1])
@@ -113,7 +113,7 @@ def _padded_region(
 
 
 def _fade(pixels: NDArray[np.uint8], pads: list[int], side: float) -> NDArray[np.uint8]:
-    """Blur and then flatten what was mirrored (FFHQ's recipe), uint8 [H, W, 3] to the same."""
+    """Fade the padding of pixels [H, W, 3] into blur and the median colour, as in FFHQ."""
     height, width = pixels.shape[:2]
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     left, top, right, bottom = (max(pad, 1e-3) for pad in pads)
@@ -130,15 +130,15 @@ def _fade(pixels: NDArray[np.uint8], pads: list[int], side: float) -> NDArray[np
 def paste_back(
     photo: Image.Image, crop: Image.Image, matrix: Array, feather: float = 0.1
 ) -> Image.Image:
-    """The photo with an edited crop put back where `matrix` took it from.
+    """Paste an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
-    `matrix` belongs to a crop of any size of this aspect: it is the one of the original alignment
-    when `crop` has that size. `feather` is the width of the soft edge in fractions of the side.
+    For a crop of the size of the alignment, `matrix` is that of the alignment. `feather` is the
+    width of the soft edge in fractions of the side.
     """
     photo, crop = photo.convert("RGB"), crop.convert("RGB")
-    shrink = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
-    if shrink >= 2:
-        factor = int(shrink)
+    scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
+    if scale >= 2:
+        factor = int(scale)
         crop = crop.reduce(factor)
         matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
     side = crop.width

@@ -1,1 +1,1 @@
-"""Images as files, as PIL images and as tensors in [-1, 1]."""
+"""Image input and output: files, PIL images and tensors in [-1, 1]."""

@@ -1,4 +1,4 @@
-"""From every Pillow mode to 8-bit sRGB on white: depths, palettes, inks, profiles, transparency."""
+"""Conversion of every Pillow mode to 8-bit sRGB on white: bit depth, palette, profile, alpha."""
 
 import io
 
@@ -11,31 +11,30 @@ from stylemix.errors import StylemixError
 _SAVE_AS = "save it as an 8-bit or 16-bit PNG"
 _PROFILE_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
-_BACKGROUND = (255, 255, 255)
+_WHITE = (255, 255, 255)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to RGB as a viewer would show it on a white page.
+    """Convert a loaded image of any mode to 8-bit sRGB, composited on white.
 
-    16-bit and float values are scaled, an embedded colour profile is converted to sRGB,
-    transparent parts show white. May return `image` itself where nothing is to do. Raises
-    StylemixError for values that have no known scale.
+    16-bit and float values are scaled, and an embedded colour profile is applied. May return
+    `image` itself if nothing changes. Raises StylemixError for values of unknown scale.
     """
     image, alpha = _split_alpha(image)
     if alpha is None or alpha.getextrema() == (255, 255):
         return image
-    page = Image.new("RGB", image.size, _BACKGROUND)
-    page.paste(image, mask=alpha)
-    return page
+    composite = Image.new("RGB", image.size, _WHITE)
+    composite.paste(image, mask=alpha)
+    return composite
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to L: the luma (BT.601) of what `to_rgb` gives."""
+    """Convert a loaded image of any mode to L: the luma (BT.601) of `to_rgb`."""
     return to_rgb(image).convert("L")
 
 
 def to_rgba(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to RGBA: colours as `to_rgb`, its own transparency."""
+    """Convert a loaded image of any mode to RGBA: colours as in `to_rgb`, alpha preserved."""
     image, alpha = _split_alpha(image)
     image = image.convert("RGBA")
     if alpha is not None:
@@ -44,7 +43,7 @@ def to_rgba(image: Image.Image) -> Image.Image:
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colours as sRGB, and the alpha channel as L where there is one."""
+    """Return the colours as sRGB, and the alpha channel as L or None."""
     profile = image.info.get("icc_profile")
     image = _with_alpha(_to_eight_bits(image))
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
@@ -54,7 +53,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale the grey modes of more than 8 bits to L, or LA where one value is transparent."""
+    """Scale grey modes of more than 8 bits to L, or to LA if one value is transparent."""
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image)
         if image.mode == "I" and (values.min() < 0 or values.max() > 65535):
@@ -68,21 +67,21 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         grey = Image.fromarray(_from_float(values))
     else:
         return image
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        opaque = np.where(values == clear, np.uint8(0), np.uint8(255))
-        grey.putalpha(Image.fromarray(opaque))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        alpha = np.where(values == transparent, np.uint8(0), np.uint8(255))
+        grey.putalpha(Image.fromarray(alpha))
     return grey
 
 
 def _table16(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the uint8 value of each of the 65,536 sample values, rounded to the nearest."""
+    """Return the lookup table from 16-bit sample values to uint8, rounded to nearest, [65536]."""
     tags = getattr(image, "tag_v2", {})
     sizes = tags.get(_BITS_PER_SAMPLE, (16,))
     bits = int(sizes[0] if isinstance(sizes, tuple) else sizes)
-    full = (1 << bits) - 1 if 8 < bits <= 16 else 65535  # 12-bit scans come as I;16 as well
-    scaled = (np.arange(65536, dtype=np.uint32).clip(max=full) * 255 + full // 2) // full
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow turns round for 8 bits only
+    peak = (1 << bits) - 1 if 8 < bits <= 16 else 65535  # Pillow opens 12-bit scans as I;16 too
+    scaled = (np.arange(65536, dtype=np.uint32).clip(max=peak) * 255 + peak // 2) // peak
+    if tags.get(_PHOTOMETRIC) == 0:  # WhiteIsZero, which Pillow inverts for 8 bits only
         scaled = 255 - scaled
     table: NDArray[np.uint8] = scaled.astype(np.uint8)
     return table
@@ -90,7 +89,7 @@ def _table16(image: Image.Image) -> NDArray[np.uint8]:
 
 def _from_float(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 255):  # written so that NaN is refused as well
+    if not (low >= 0 and high <= 255):  # false for NaN too
         raise StylemixError(
             f"got float values from {low:g} to {high:g}; expected 0 to 1 or 0 to 255; {_SAVE_AS}"
         )
@@ -100,17 +99,17 @@ def _from_float(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:
-    """Turn palettes and every kind of transparency into L, LA, RGB, RGBA, CMYK or LAB."""
-    clear = image.info.get("transparency")
+    """Convert palettes and all forms of transparency to L, LA, RGB, RGBA, CMYK or LAB."""
+    transparent = image.info.get("transparency")
     if image.mode in ("P", "PA"):
-        return image.convert("RGB" if clear is None and image.mode == "P" else "RGBA")
+        return image.convert("RGB" if transparent is None and image.mode == "P" else "RGBA")
     if image.mode in ("La", "RGBa"):  # premultiplied, from TIFF
         return image.convert(image.mode.upper())
     if image.mode == "1":
         image = image.convert("L")
-    if clear is not None and image.mode in ("L", "RGB"):
-        if isinstance(clear, tuple) and max(clear) > 255:  # a 16-bit PNG that came as 8 bits
-            image.info["transparency"] = tuple(value >> 8 for value in clear)
+    if transparent is not None and image.mode in ("L", "RGB"):
+        if isinstance(transparent, tuple) and max(transparent) > 255:  # 16-bit PNG opened as 8-bit
+            image.info["transparency"] = tuple(value >> 8 for value in transparent)
         return image.convert("RGBA" if image.mode == "RGB" else "LA")
     if image.mode in ("RGBX", "YCbCr", "HSV"):
         return image.convert("RGB")
@@ -118,7 +117,7 @@ def _with_alpha(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert through the embedded profile; without one, or with a broken one, plainly."""
+    """Convert by the embedded profile; without a valid one, by Pillow's default conversion."""
     try:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

@@ -1,4 +1,4 @@
-"""Contact sheets: images in rows and columns, with labels that never overlap."""
+"""Contact sheets: a grid of images with labels that never overlap."""
 
 import math
 import re
@@ -14,16 +14,17 @@ from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
 
 DEFAULT_CELL = 192
-_MOST_PIXELS = 60_000_000  # of a sheet whose cell size is ours to choose
-_PAGE, _INK, _FAINT = (255, 255, 255), (34, 34, 34), (222, 222, 222)
-_TEXT_SIZE, _TITLE_SIZE = 0.085, 0.115  # of the cell
-_SMALLEST_TEXT = 11  # px, below which the font is hard to read
-_LINE_HEIGHT = 1.25
-_LONGEST = 400  # characters of a label that are looked at
-_LABEL_LINES, _ROW_LABEL_LINES, _TITLE_LINES = 2, 4, 2
+_MAX_PIXELS = 60_000_000  # of a sheet without a given cell size
+_BACKGROUND, _TEXT_COLOUR, _EMPTY_CELL = (255, 255, 255), (34, 34, 34), (222, 222, 222)
+_TEXT_SIZE, _TITLE_SIZE = 0.085, 0.115  # in fractions of the cell size
+_MIN_TEXT_SIZE = 11  # px; smaller text is hard to read
+_LINE_HEIGHT = 1.25  # in fractions of the text size
+_MAX_LABEL_LENGTH = 400  # characters; the rest of a label is ignored
+_MAX_LABEL_LINES, _MAX_ROW_LABEL_LINES, _MAX_TITLE_LINES = 2, 4, 2
 _ELLIPSIS = "\u2026"
-_BEYOND_ASCII = "\u2026\u2018\u2019\u201c\u201d\xab\xbb\xb0\xb1\xb7\xa9\u2122"  # in Pillow's font
-_INSTEAD = {
+# Characters of Pillow's font outside ASCII.
+_NON_ASCII = "\u2026\u2018\u2019\u201c\u201d\xab\xbb\xb0\xb1\xb7\xa9\u2122"
+_REPLACEMENTS = {
     "\t": " ",
     "\n": " ",
     "\u2013": "-",
@@ -32,7 +33,14 @@ _INSTEAD = {
     "\xd7": "x",
     "\xdf": "ss",
 }
-_INSTEAD |= {"\xe6": "ae", "\xc6": "Ae", "\xf8": "o", "\xd8": "O", "\u0142": "l", "\u0141": "L"}
+_REPLACEMENTS |= {
+    "\xe6": "ae",
+    "\xc6": "Ae",
+    "\xf8": "o",
+    "\xd8": "O",
+    "\u0142": "l",
+    "\u0141": "L",
+}
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -47,24 +55,24 @@ def grid(
     gap: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Return one RGB image of `images`, row by row, the longer side of each at `cell` px.
+    """Return `images` as one RGB grid, row by row, with the longer side of each at `cell` px.
 
-    None leaves a cell empty. Small images are enlarged, those of another shape centred. `labels`
-    stand below each image, the others beside and above; long ones are wrapped, then shortened.
-    Without `columns` the labels decide, else a sheet about as wide as high.
+    None is an empty cell. Images are scaled, and centred where aspect ratios differ. `labels` are
+    below each image, the others beside and above the grid; long labels are wrapped and shortened.
+    Without `columns`, row or column labels set their number, or the grid is about square.
     """
     if not images:
         raise StylemixError("got no images for a sheet; expected at least one; name an image")
     columns = columns or _count_columns(len(images), column_labels, row_labels)
     rows = math.ceil(len(images) / columns)
-    for name, given, most in (
+    for name, texts, limit in (
         ("column_labels", column_labels, columns),
         ("row_labels", row_labels, rows),
         ("labels", labels, len(images)),
     ):
-        if given is not None and len(given) > most:
-            raise ValueError(f"got {len(given)} {name}; expected at most {most}")
-    cell = cell or min(DEFAULT_CELL, max(16, math.isqrt(_MOST_PIXELS // (rows * columns))))
+        if texts is not None and len(texts) > limit:
+            raise ValueError(f"got {len(texts)} {name}; expected at most {limit}")
+    cell = cell or min(DEFAULT_CELL, max(16, math.isqrt(_MAX_PIXELS // (rows * columns))))
     gap = max(4, cell // 20) if gap is None else gap
     sizes = [fit_size(image.size, cell) for image in images if image is not None]
     widths, heights = zip(*sizes, strict=True) if sizes else ((cell,), (cell,))
@@ -74,7 +82,7 @@ def grid(
 
 
 def fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return `size` (width, height) in the same proportions, with `side` px as its longer side."""
+    """Return `size` (width, height) scaled to a longer side of `side` px."""
     longer = max(size)
     return max(1, round(size[0] * side / longer)), max(1, round(size[1] * side / longer))
 
@@ -94,7 +102,7 @@ def _count_columns(
 
 @dataclass
 class _Block:
-    """Wrapped text; `height` in px is 0 without lines."""
+    """Wrapped text in one font; sizes in px."""
 
     lines: list[str]
     font: Font
@@ -109,18 +117,18 @@ class _Block:
         return max((math.ceil(self.font.getlength(line)) for line in self.lines), default=0)
 
     def draw(self, draw: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
-        """Draw from the height `y` down, `x` being the left, middle or right by `anchor`."""
+        """Draw below `y`, with `x` at the left (l), middle (m) or right (r) by `anchor`."""
         for index, line in enumerate(self.lines):
             middle = y + self.leading * (index + 0.5)
-            draw.text((x, middle), line, _INK, font=self.font, anchor=f"{anchor}m")
+            draw.text((x, middle), line, _TEXT_COLOUR, font=self.font, anchor=f"{anchor}m")
 
 
 @dataclass
 class _Layout:
-    """Where everything on a sheet goes, in px; positions are asked for once labels are added."""
+    """The positions on a sheet in px; read them only after `add_labels`."""
 
     cell: int
-    box: tuple[int, int]  # width and height of a cell, the larger of which is `cell`
+    box: tuple[int, int]  # width and height of a cell; the larger one is `cell`
     gap: int
     rows: int
     columns: int
@@ -141,20 +149,20 @@ class _Layout:
         below: Sequence[str] | None,
         title: str | None,
     ) -> None:
-        size = max(_SMALLEST_TEXT, round(self.cell * _TEXT_SIZE))
-        wide = max(self.cell, 4 * size)  # tiny cells still get row labels that can be read
-        self.above = [_block(text, size, self.box[0], _LABEL_LINES) for text in above or ()]
-        self.below = [_block(text, size, self.box[0], _LABEL_LINES) for text in below or ()]
-        fitting = max(1, min(_ROW_LABEL_LINES, self.box[1] // math.ceil(size * _LINE_HEIGHT)))
-        self.beside = [_block(text, size, wide, fitting) for text in beside or ()]
+        size = max(_MIN_TEXT_SIZE, round(self.cell * _TEXT_SIZE))
+        width = max(self.cell, 4 * size)  # keeps row labels legible beside tiny cells
+        self.above = [_block(text, size, self.box[0], _MAX_LABEL_LINES) for text in above or ()]
+        self.below = [_block(text, size, self.box[0], _MAX_LABEL_LINES) for text in below or ()]
+        lines = max(1, min(_MAX_ROW_LABEL_LINES, self.box[1] // math.ceil(size * _LINE_HEIGHT)))
+        self.beside = [_block(text, size, width, lines) for text in beside or ()]
         if title:
-            size = max(_SMALLEST_TEXT + 2, round(self.cell * _TITLE_SIZE))
+            size = max(_MIN_TEXT_SIZE + 2, round(self.cell * _TITLE_SIZE))
             width = self.width - 2 * self.margin
-            self.title = [_block(title, size, width, _TITLE_LINES)]
+            self.title = [_block(title, size, width, _MAX_TITLE_LINES)]
 
     @property
     def pad(self) -> int:
-        """Room between a label and the image that it names."""
+        """Space between a label and its image."""
         return max(4, self.cell // 32)
 
     @cached_property
@@ -168,7 +176,7 @@ class _Layout:
 
     @cached_property
     def row_tops(self) -> list[int]:
-        """The upper edge of the images of each row, and where one more row would start."""
+        """The top of each row of images, and of a row after the last."""
         head = self.title[0].height + self.margin if self.title else 0
         above = max((block.height for block in self.above), default=0)
         tops = [self.margin + head + (above + self.pad if above else 0)]
@@ -184,7 +192,7 @@ class _Layout:
 
     def draw(self, images: Sequence[Image.Image | None]) -> Image.Image:
         bottom = self.row_tops[-1] - self.gap + self.margin
-        sheet = Image.new("RGB", (self.width, bottom), _PAGE)
+        sheet = Image.new("RGB", (self.width, bottom), _BACKGROUND)
         pen = ImageDraw.Draw(sheet)
         for block in self.title:
             block.draw(pen, self.margin, self.margin, "l")
@@ -201,7 +209,7 @@ class _Layout:
         for index, image in enumerate(images):
             x, y = self.corner(index)
             if image is None:
-                pen.rectangle((x, y, x + width - 1, y + height - 1), outline=_FAINT)
+                pen.rectangle((x, y, x + width - 1, y + height - 1), outline=_EMPTY_CELL)
                 continue
             fitted = _fit(image, self.cell)
             left, top = (width - fitted.width) // 2, (height - fitted.height) // 2
@@ -210,26 +218,27 @@ class _Layout:
 
 
 def _fit(image: Image.Image, cell: int) -> Image.Image:
-    # Lanczos rings beside hard edges where it enlarges a lot; bicubic hardly does.
-    larger = cell > max(image.size)
-    method = Image.Resampling.BICUBIC if larger else Image.Resampling.LANCZOS
+    # Lanczos rings at hard edges when it upsamples by a large factor; bicubic hardly does.
+    upsampled = cell > max(image.size)
+    method = Image.Resampling.BICUBIC if upsampled else Image.Resampling.LANCZOS
     return to_rgb(image).resize(fit_size(image.size, cell), method)
 
 
-def _block(text: str, size: int, width: int, most_lines: int) -> _Block:
+def _block(text: str, size: int, width: int, max_lines: int) -> _Block:
     font = ImageFont.load_default(size)
-    lines = _wrap(_plain(text), font, width, most_lines)
+    lines = _wrap(_plain(text), font, width, max_lines)
     return _Block(lines, font, math.ceil(size * _LINE_HEIGHT))
 
 
 def _plain(text: str) -> str:
-    """Write text with what the font has, hardly more than ASCII: accents go, the rest shows ?."""
-    letters = (_INSTEAD.get(letter) or _base_letter(letter) for letter in text[:_LONGEST])
+    """Reduce text to the characters of the font: drop accents, replace the rest by "?"."""
+    text = text[:_MAX_LABEL_LENGTH]
+    letters = (_REPLACEMENTS.get(letter) or _base_letter(letter) for letter in text)
     return " ".join("".join(letters).split())
 
 
 def _base_letter(letter: str) -> str:
-    if letter in _BEYOND_ASCII:
+    if letter in _NON_ASCII:
         return letter
     bases = (part for part in unicodedata.normalize("NFKD", letter) if not _is_accent(part))
     return "".join(base if " " <= base <= "~" else "?" for base in bases)
@@ -239,32 +248,32 @@ def _is_accent(letter: str) -> bool:
     return unicodedata.combining(letter) > 0
 
 
-def _wrap(text: str, font: Font, width: int, most_lines: int) -> list[str]:
-    """Break text after spaces, _, - and / into lines of at most `width` px, shortening the last."""
+def _wrap(text: str, font: Font, width: int, max_lines: int) -> list[str]:
+    """Wrap text after spaces, _, - and / to lines of at most `width` px; shorten the last."""
     lines: list[str] = []
     words = [word for word in re.findall(r"[^ _/-]*[ _/-]*", text) if word]
     while words:
-        if len(lines) == most_lines - 1:
+        if len(lines) == max_lines - 1:
             return [*lines, _shorten("".join(words), font, width)]
-        taken = 1
-        while taken < len(words) and font.getlength("".join(words[: taken + 1]).strip()) <= width:
-            taken += 1
-        lines.append(_shorten("".join(words[:taken]).strip(), font, width))
-        words = words[taken:]
+        count = 1
+        while count < len(words) and font.getlength("".join(words[: count + 1]).strip()) <= width:
+            count += 1
+        lines.append(_shorten("".join(words[:count]).strip(), font, width))
+        words = words[count:]
     return lines
 
 
 def _shorten(text: str, font: Font, width: int) -> str:
-    """Leave out the middle of a text that is too wide: file names differ at both ends."""
+    """Remove the middle of a text that is too wide, since file names differ at both ends."""
     if font.getlength(text) <= width:
         return text
 
-    def keep(count: int) -> str:
+    def shortened(count: int) -> str:
         tail = count // 3
         return text[: count - tail].rstrip() + _ELLIPSIS + text[len(text) - tail :].lstrip()
 
-    def wide(count: int) -> int:
-        return math.ceil(font.getlength(keep(count)))
+    def width_of(count: int) -> int:
+        return math.ceil(font.getlength(shortened(count)))
 
-    fitting = bisect_right(range(1, len(text)), width, key=wide)
-    return keep(fitting) if fitting else ""
+    count = bisect_right(range(1, len(text)), width, key=width_of)
+    return shortened(count) if count else ""

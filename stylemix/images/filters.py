@@ -1,4 +1,4 @@
-"""Filters of images as tensors."""
+"""Filters for image tensors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch.nn import functional
 
 
 def gaussian_blur(images: Tensor, sigma: float, radius: int) -> Tensor:
-    """Images [N, C, H, W] blurred by a Gaussian of `sigma` px, cut off at `radius` px.
+    """Blur images [N, C, H, W] by a Gaussian of `sigma` px, truncated at `radius` px.
 
-    Gives [N, C, H - 2 radius, W - 2 radius]: nothing is padded.
+    Returns [N, C, H - 2 radius, W - 2 radius], without padding.
     """
-    line = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.exp(-line.square() / (2 * sigma**2))
+    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel = kernel / kernel.sum()
     rows = functional.conv2d(images.flatten(0, 1)[:, None], kernel[None, None, None])
     blurred = functional.conv2d(rows, kernel[None, None, :, None])[:, 0]

@@ -1,4 +1,4 @@
-"""Colours in CIE L*a*b*, of sRGB under D65: there, back, and from one image to another."""
+"""Conversion between sRGB (D65) and CIE L*a*b*, and colour transfer between images."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _TO_XYZ = (
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339, 0.1191920, 0.9503041),
 )
-_KNEE = 6 / 29
-_MOST_GAIN = 3.0  # of the spread of colours: where a style has none, noise would be amplified
+_KNEE = 6 / 29  # delta of the CIE definition, where the cube root becomes linear
+_MAX_GAIN = 3.0  # of a* and b*, so that the noise of a grey style is not amplified
 
 
 def _to_white(like: Tensor) -> Tensor:
-    """The matrix [3, 3] to XYZ in which white is 1, 1, 1."""
+    """Return the matrix [3, 3] from linear sRGB to XYZ, normalised to a white of (1, 1, 1)."""
     matrix = torch.tensor(_TO_XYZ, device=like.device)
     return matrix / matrix.sum(dim=1, keepdim=True)
 
 
 def to_lab(images: Tensor) -> Tensor:
-    """L*, a* and b* [N, 3, H, W] of RGB images [N, 3, H, W] in [-1, 1]; L* is 0 to 100."""
+    """Convert RGB images [N, 3, H, W] in [-1, 1] to L*, a*, b* [N, 3, H, W]; L* is 0 to 100."""
     rgb = (images.float().clamp(-1, 1) + 1) / 2
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     xyz = torch.einsum("ij,njhw->nihw", _to_white(images), linear)
@@ -32,7 +32,7 @@ def to_lab(images: Tensor) -> Tensor:
 
 
 def from_lab(lab: Tensor) -> Tensor:
-    """RGB images [N, 3, H, W] in [-1, 1] of L*, a* and b* [N, 3, H, W]; what sRGB lacks is cut."""
+    """Convert L*, a*, b* [N, 3, H, W] to RGB images [N, 3, H, W] in [-1, 1], clipped to sRGB."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
@@ -45,28 +45,28 @@ def from_lab(lab: Tensor) -> Tensor:
 def keep_colors(
     images: Tensor, source: Tensor, face: Tensor, skin: Tensor, amount: float = 1.0
 ) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] that get the hues of `source` where skin [N, 1, H, W] is 1.
+    """Transfer the skin colours of `source` to images [N, C, H, W] in [-1, 1].
 
-    Mean and spread of a* and b* within the face [N, 1, H, W] go to those of the source by `amount`,
-    0 to 1 (Reinhard et al. 2001, "Color transfer between images"), and all skin with them;
-    lightness stays. Grey has no hues.
+    Shifts mean and standard deviation of a* and b* within the mask `face` [N, 1, H, W] by `amount`
+    (0 to 1) towards those of the source (Reinhard et al. 2001, "Color transfer between images"),
+    and applies this within the mask `skin`. L* and grey images are unchanged.
     """
     if not amount or images.shape[1] == 1:
         return images
-    lab, wanted = to_lab(images[:, :3]), to_lab(source[:, :3])
-    mean, spread = _moments(lab[:, 1:], face)
-    new_mean, new_spread = _moments(wanted[:, 1:], face)
-    gain = (new_spread / spread.clamp(min=1e-6)).clamp(max=_MOST_GAIN)
-    moved = (lab[:, 1:] - mean) * gain + new_mean
-    hues = lab[:, 1:].lerp(moved, amount * skin.to(lab))
-    changed = from_lab(torch.cat([lab[:, :1], hues], dim=1))
-    # Only where something is to change, so that the rest keeps even what sRGB cannot show.
+    lab, source_lab = to_lab(images[:, :3]), to_lab(source[:, :3])
+    mean, std = _moments(lab[:, 1:], face)
+    new_mean, new_std = _moments(source_lab[:, 1:], face)
+    gain = (new_std / std.clamp(min=1e-6)).clamp(max=_MAX_GAIN)
+    transferred = (lab[:, 1:] - mean) * gain + new_mean
+    ab = lab[:, 1:].lerp(transferred, amount * skin.to(lab))
+    changed = from_lab(torch.cat([lab[:, :1], ab], dim=1))
+    # Adding the difference preserves the values outside sRGB of all other pixels.
     rgb = images[:, :3] + (changed - from_lab(lab))
     return torch.cat([rgb, images[:, 3:]], dim=1)
 
 
 def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [N, C, 1, 1] of values [N, C, H, W] within a mask."""
+    """Return mean and standard deviation [N, C, 1, 1] of values [N, C, H, W] within a mask."""
     total = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     mean = (values * mask).sum(dim=(2, 3), keepdim=True) / total
     variance = ((values - mean).square() * mask).sum(dim=(2, 3), keepdim=True) / total

@@ -1,4 +1,4 @@
-"""Reading any common image file as a plain RGB image, safely and without its metadata."""
+"""Reading image files safely as plain RGB images without metadata."""
 
 import codecs
 import errno
@@ -20,11 +20,11 @@ from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
 
-# Only plain decoders: no format that starts another program (EPS) or matches any bytes (TGA).
+# No decoder that starts another program (EPS) or accepts arbitrary bytes (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
 _RAW_EXTENSIONS = {".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_WHOLE = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image"
+_EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image"
 _SAVE_AS = "save it as JPEG or PNG first"
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -37,19 +37,19 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _lock = threading.Lock()
-_decoding = 0  # threads that decode at this moment
-_quiet: list[object] = []  # their filter of warnings
+_decoding = 0  # threads that are decoding
+_quiet: list[object] = []  # the warning filter that they share
 
 
 def load_image(
     path: str | os.PathLike[str], min_side: int | None = None, mode: str = "RGB"
 ) -> Image.Image:
-    """Read an image file: 8-bit RGB, upright, sRGB, on white, first frame, no metadata.
+    """Read the first frame of an image file as 8-bit sRGB, upright, on white, without metadata.
 
-    With `mode` "L" it comes as grey, with "RGBA" with its transparency instead of on white.
-    Where a shorter side of `min_side` px is enough, large JPEGs are decoded at 1/2, 1/4 or 1/8
-    of their size, which is several times faster. Raises StylemixError for anything that is no
-    whole image between 16 px a side and 100 megapixels.
+    `mode` "L" returns grey and "RGBA" preserves transparency. With `min_side`, large JPEGs are
+    decoded at 1/2, 1/4 or 1/8 of their size, with a shorter side of at least `min_side` px, which
+    is several times faster. Raises StylemixError for a file that is not a complete image with
+    sides of at least 16 px and at most 100 megapixels.
     """
     path = Path(path)
     try:
@@ -68,18 +68,18 @@ def load_image(
 def read_image(
     stream: BinaryIO, name: str, min_side: int | None = None, mode: str = "RGB"
 ) -> Image.Image:
-    """Read an image from a seekable stream as `load_image` does; errors speak of `name`."""
+    """Read an image from a seekable stream as `load_image` does; `name` is for messages."""
     head = stream.read(512)
     stream.seek(0)
     if not head:
-        raise StylemixError(f"{name}: got an empty file; {_WHOLE}; copy or download it again")
+        raise StylemixError(f"{name}: got an empty file; {_EXPECTED}; copy or download it again")
     if _is_raw(head, name):
-        raise StylemixError(f"{name}: got a camera's raw file; {_WHOLE}; {_SAVE_AS}")
+        raise StylemixError(f"{name}: got a camera's raw file; {_EXPECTED}; {_SAVE_AS}")
     with _quiet_decoder():
         image = _open_header(stream, name, head)
         check_size(image.size, name)
         if min_side is not None:
-            image.draft(None, (min_side, min_side))  # does nothing except for JPEG
+            image.draft(None, (min_side, min_side))  # has an effect for JPEG only
         try:
             image.load()
             return plain_image(image, mode)
@@ -87,21 +87,21 @@ def read_image(
             raise StylemixError(f"{name}: {error}") from error
         except MemoryError as error:
             raise _too_large(name, f"{image.width} x {image.height} px") from error
-        except Exception as error:  # decoders meet hostile bytes with nearly any exception
+        except Exception as error:  # decoders raise nearly any exception for malformed data
             raise _damaged(name, image.format or "image", error) from error
 
 
 def plain_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
-    """Return a Pillow image as `load_image` gives files: upright, sRGB, in `mode`, no metadata."""
+    """Convert a Pillow image as `load_image` does: upright, sRGB, in `mode`, without metadata."""
     return _upright(_convert(image, mode), _orientation(image))
 
 
 @contextmanager
 def _quiet_decoder() -> Iterator[None]:
-    """Silence Pillow's warnings (this module checks sizes itself) without touching its globals.
+    """Suppress Pillow's warnings, since this module checks sizes itself.
 
-    All threads share the filters of `warnings`, and several may decode at a time: the first one
-    in adds a filter and the last one out takes it away. Other code's filters stay as they are.
+    The filters of `warnings` are global and several threads may decode at once: the first thread
+    adds a filter and the last one removes it. Filters of other code are unchanged.
     """
     global _decoding
     with _lock:
@@ -115,7 +115,7 @@ def _quiet_decoder() -> Iterator[None]:
         with _lock:
             _decoding -= 1
             if not _decoding:
-                with suppress(ValueError):  # other code has put filters of its own in their place
+                with suppress(ValueError):  # other code may have replaced the filters
                     cast(list[object], warnings.filters).remove(_quiet.pop())
 
 
@@ -124,13 +124,13 @@ def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
     try:
         return Image.open(stream, formats=[kind for kind in _FORMATS if kind in Image.OPEN])
     except Image.DecompressionBombError as error:
-        # Pillow refuses the very largest itself, and tells the size only in its message.
+        # Pillow rejects the largest images itself, with the size only in its message.
         count = re.search(r"\((\d+) pixels\)", str(error))
         got = f"{int(count[1]) / 1e6:,.0f} megapixels" if count else "far more"
         raise _too_large(name, got) from error
     except UnidentifiedImageError as error:
         kind, advice = _recognise(head)
-        raise StylemixError(f"{name}: got {kind}; {_WHOLE}; {advice}") from error
+        raise StylemixError(f"{name}: got {kind}; {_EXPECTED}; {advice}") from error
     except Exception as error:
         raise _damaged(name, "image", error) from error
 
@@ -143,7 +143,7 @@ def check_size(size: tuple[int, int], name: str) -> None:
     if min(size) < MIN_SIDE:
         raise StylemixError(
             f"{name}: got an image of {width} x {height} px; expected at least {MIN_SIDE} px "
-            "a side; give a larger one"
+            "a side; use a larger image"
         )
 
 
@@ -154,10 +154,10 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; a broken EXIF block counts as upright."""
+    """Return the EXIF orientation, 1 to 8; 1 for a damaged EXIF block."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # EXIF comes in every state of repair, and the image itself is fine
+    except Exception:  # damaged EXIF raises nearly any exception, but the image may be intact
         return 1
 
 
@@ -165,20 +165,20 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     method = _UPRIGHT.get(orientation)
     if method is not None:
         image = image.transpose(method)
-    elif isinstance(image, ImageFile.ImageFile):  # which keeps more than the pixels
+    elif isinstance(image, ImageFile.ImageFile):  # holds metadata beside the pixels
         image = image.copy()
     image.info = {}
     return image
 
 
 def _is_raw(head: bytes, name: str) -> bool:
-    """Tell raw files apart: most are TIFF files too, whose first image is a tiny preview."""
+    """Return whether a file is a camera raw, most of which are TIFFs with a tiny preview first."""
     tiff_like = head[:4] in (b"II*\0", b"MM\0*") or head[:4] in (b"IIRO", b"IIU\0", b"FUJI")
     return tiff_like and Path(name).suffix.lower() in _RAW_EXTENSIONS
 
 
 def _recognise(head: bytes) -> tuple[str, str]:
-    """Say what the bytes of an unreadable image look like, and what to do about it."""
+    """Return the kind of an unreadable image by its first bytes, and the advice for it."""
     again = "copy or download it again"
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     if brand in _HEIC_BRANDS:
@@ -191,21 +191,21 @@ def _recognise(head: bytes) -> tuple[str, str]:
     if brand.startswith(b"crx"):
         return "a camera's raw file", _SAVE_AS
     if brand or (head[:4] == b"RIFF" and head[8:11] == b"AVI") or head[:4] == b"\x1aE\xdf\xa3":
-        return "a film", "save one image of it as JPEG or PNG"
+        return "a video", "save one frame of it as JPEG or PNG"
     if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
         return "a JPEG XL image", _SAVE_AS
     if head[:3] == b"\xff\xd8\xff" or head[:4] == b"\x89PNG" or head[:4] in (b"RIFF", b"GIF8"):
-        return "a damaged or cut-off image", again
+        return "a damaged or truncated image", again
     for magic, kind in ((b"%PDF", "a PDF"), (b"%!PS", "PostScript"), (b"8BPS", "a PSD file")):
         if head.startswith(magic):
             return kind, _SAVE_AS
     if head[:2] == b"PK":
-        return "a zip or office file", "name a .zip where a folder of images is allowed"
+        return "a zip or office file", "pass a .zip where a folder of images is accepted"
     return _recognise_text(head)
 
 
 def _recognise_text(head: bytes) -> tuple[str, str]:
-    try:  # a decoder by steps, since `head` may end within a letter
+    try:  # an incremental decoder, since `head` may end within a character
         text = codecs.getincrementaldecoder("utf-8")().decode(head).lower()
     except UnicodeDecodeError:
         text = "\0"
@@ -214,7 +214,7 @@ def _recognise_text(head: bytes) -> tuple[str, str]:
     if "<html" in text or "<!doctype html" in text:
         return "a web page", "download the image itself"
     if all(letter.isprintable() or letter.isspace() for letter in text):
-        return "text", "give a real image (a new name does not convert a file)"
+        return "text", "use a real image (renaming a file does not convert it)"
     return "bytes of no known image format", _SAVE_AS
 
 
@@ -223,7 +223,8 @@ def _cannot_open(path: Path, error: Exception) -> StylemixError:
         return StylemixError(f"{path}: got no such file; expected an image; check the name")
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
         return StylemixError(
-            f"{path}: got no permission to read it; expected a readable image; change its rights"
+            f"{path}: got no permission to read it; expected a readable image; "
+            "change its permissions"
         )
     reason = getattr(error, "strerror", None) or str(error)
     return StylemixError(f"{path}: got {reason!r}; expected an image; check the name")
@@ -232,7 +233,7 @@ def _cannot_open(path: Path, error: Exception) -> StylemixError:
 def _damaged(name: str, kind: str, error: Exception) -> StylemixError:
     reason = str(error) or type(error).__name__
     return StylemixError(
-        f"{name}: got a damaged or cut-off {kind} ({reason}); expected a whole image; "
+        f"{name}: got a damaged or truncated {kind} ({reason}); expected a complete image; "
         "copy or export it again"
     )
 
@@ -240,5 +241,5 @@ def _damaged(name: str, kind: str, error: Exception) -> StylemixError:
 def _too_large(name: str, got: str) -> StylemixError:
     return StylemixError(
         f"{name}: got an image of {got}; expected at most {MAX_PIXELS // 10**6} megapixels that "
-        "fit into memory; make it smaller first"
+        "fit into memory; downsample it first"
     )

@@ -1,4 +1,4 @@
-"""Lists of images: single files, folders with all that is in them, and zips."""
+"""Lists of images from files, folders (recursively) and zips."""
 
 import os
 import zipfile
@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.read import check_size, load_image, plain_image, read_image
 from stylemix.images.tensors import to_pil
 
-# HEIC is listed so that reading it can say what to do.
+# HEIC is listed so that reading it raises an error with advice.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
     | {".tif", ".tiff", ".avif", ".jp2", ".heic", ".heif"}
@@ -32,7 +32,7 @@ StrPath = str | os.PathLike[str]
 class ImageSource:
     """An image that can be opened: a file, or a member of a zip.
 
-    `name` is safe to build an output name from: relative, "/" between folders, never "..".
+    `name` is a safe base for an output name: relative, with "/" between folders, never "..".
     """
 
     name: str
@@ -41,7 +41,7 @@ class ImageSource:
 
     @property
     def stem(self) -> str:
-        """The name without folders and extension."""
+        """The name without folders or extension."""
         return PurePosixPath(self.name).stem
 
     def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
@@ -51,10 +51,10 @@ class ImageSource:
         return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side, mode)
 
     def checksum(self) -> tuple[int, int]:
-        """Return size in bytes and CRC-32 of the file; a zip's directory knows them."""
+        """Return size in bytes and CRC-32 of the file, from the directory of a zip if in one."""
         if self.member is not None:
-            about = _open_zip(self.path).getinfo(self.member)
-            return about.file_size, about.CRC
+            info = _open_zip(self.path).getinfo(self.member)
+            return info.file_size, info.CRC
         size = crc = 0
         with self.path.open("rb") as stream:
             while block := stream.read(2**20):
@@ -65,15 +65,15 @@ class ImageSource:
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
 
 
-# An image in any form: a file, a member of a zip, or pixels as `open_image` takes them.
+# An image in any form that `open_image` accepts.
 Photo = str | os.PathLike[str] | ImageSource | Image.Image | NDArray[np.uint8] | Tensor
 
 
 def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
-    """Return an image in any form as `load_image` returns a file's.
+    """Convert an image in any form to a PIL image as `load_image` returns.
 
-    Arrays are uint8 [H, W], [H, W, 1, 3 or 4]; tensors are uint8, or floating point in [-1, 1],
-    [1, 3 or 4, H, W] or a batch of one. Raises StylemixError for other values and sizes.
+    Arrays are uint8 [H, W] or [H, W, 1, 3 or 4]. Tensors are uint8, or floating point in [-1, 1],
+    [1, 3 or 4, H, W] or a batch of one. Raises StylemixError for other dtypes, shapes and sizes.
     """
     if isinstance(photo, ImageSource):
         return photo.open(mode=mode)
@@ -84,11 +84,11 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
         try:
             photo = to_pil(values)
         except ValueError as error:
-            raise StylemixError(f"{error}; give one image") from error
+            raise StylemixError(f"{error}; pass one image") from error
     elif isinstance(photo, np.ndarray):
         pixels = photo[:, :, 0] if photo.ndim == 3 and photo.shape[2] == 1 else photo
-        several = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
-        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or several):
+        colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or colour):
             raise StylemixError(
                 f"got an array of {photo.dtype} {list(photo.shape)}; expected uint8 [H, W], or "
                 "[H, W, C] with 1, 3 or 4 channels; convert it"
@@ -97,7 +97,7 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
     elif not isinstance(photo, Image.Image):
         raise StylemixError(
             f"got {type(photo).__name__} as an image; expected a path, a PIL image, an array or a "
-            "tensor"
+            "tensor; convert it"
         )
     check_size(photo.size, "image")
     return plain_image(photo, mode)
@@ -105,7 +105,7 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
 
 @dataclass(frozen=True)
 class PixelSource(ImageSource):
-    """An image that is in memory already, as a source among files."""
+    """An image in memory, as a source among files."""
 
     image: Image.Image = field(default_factory=lambda: Image.new("RGB", (1, 1)), compare=False)
 
@@ -115,38 +115,36 @@ class PixelSource(ImageSource):
         return plain_image(self.image, mode)
 
     def checksum(self) -> tuple[int, int]:
-        """Return number of bytes and CRC-32 of the pixels."""
+        """Return size in bytes and CRC-32 of the pixels."""
         pixels = self.image.tobytes()
         return len(pixels), zlib.crc32(pixels)
 
 
 def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSource]:
-    """List images: each file as given; each folder (with all below) and zip sorted by name.
+    """List images in the given order; the contents of a folder (recursively) or zip by name.
 
-    Images in memory are listed as they are.
-
-    Folders and zips give files of common image extensions only, never hidden ones. Nothing is
-    opened yet: a broken image is found when it is read. Raises StylemixError for a missing
-    path, an unreadable zip and a folder or zip without images.
+    Folders and zips yield files with common image extensions that are not hidden. Files are not
+    decoded here, so a damaged image raises only when it is read. Raises StylemixError for a missing
+    path, an unreadable zip, and a folder or zip without images.
     """
-    one = isinstance(paths, str | os.PathLike | ImageSource)
-    several: list[Photo] = [paths] if one else list(paths)  # type: ignore[list-item, arg-type]
-    if not several:
+    single = isinstance(paths, str | os.PathLike | ImageSource)
+    photos: list[Photo] = [paths] if single else list(paths)  # type: ignore[list-item, arg-type]
+    if not photos:
         raise StylemixError("got no images; expected files, folders or zips; name one")
-    found: list[ImageSource] = []
-    for number, path in enumerate(several):
-        if isinstance(path, str | os.PathLike):
-            found += _list_one(Path(path))
-        elif isinstance(path, ImageSource):
-            found.append(path)
+    sources: list[ImageSource] = []
+    for number, photo in enumerate(photos):
+        if isinstance(photo, str | os.PathLike):
+            sources += _list_path(Path(photo))
+        elif isinstance(photo, ImageSource):
+            sources.append(photo)
         else:
             name = f"image{number}"
-            found.append(PixelSource(name, Path(name), image=open_image(path, "RGBA")))
-    return found
+            sources.append(PixelSource(name, Path(name), image=open_image(photo, "RGBA")))
+    return sources
 
 
 def has_pictures(path: StrPath) -> bool:
-    """Whether `list_images` finds any; it opens none."""
+    """Return whether `list_images` finds any image; none is decoded."""
     try:
         return bool(list_images(path))
     except StylemixError:
@@ -154,7 +152,7 @@ def has_pictures(path: StrPath) -> bool:
 
 
 def read_beside(path: StrPath, name: str) -> bytes | None:
-    """Return a file at the top of a folder or zip of images; None where it is not there."""
+    """Read a file at the top level of a folder or zip of images; None if it is missing."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -163,7 +161,8 @@ def read_beside(path: StrPath, name: str) -> bytes | None:
             return None
     except OSError as error:
         raise StylemixError(
-            f"{path / name}: got {error.strerror!r}; expected to read it"
+            f"{path / name}: got {error.strerror!r}; expected a readable file; "
+            "change its permissions"
         ) from error
     return _read_member(path, name)
 
@@ -173,13 +172,13 @@ def load_images(
     on_broken: Callable[[StylemixError], None] | None = None,
     min_side: int | None = None,
 ) -> Iterator[tuple[ImageSource, Image.Image]]:
-    """Read images one by one; each broken one is told to `on_broken` and left out.
+    """Yield sources with their images; damaged images are skipped and reported to `on_broken`.
 
-    Without `on_broken` the first broken image raises its StylemixError; so does a set of which
-    not one image could be read.
+    Raises StylemixError if no image can be read, and without `on_broken` for the first damaged
+    image.
     """
     last: StylemixError | None = None
-    good = 0
+    readable = 0
     for source in sources:
         try:
             image = source.open(min_side)
@@ -189,13 +188,13 @@ def load_images(
             on_broken(error)
             last = error
             continue
-        good += 1
+        readable += 1
         yield source, image
-    if last is not None and not good:
+    if last is not None and not readable:
         raise StylemixError(f"got no readable image among {len(sources)}; the last one: {last}")
 
 
-def _list_one(path: Path) -> list[ImageSource]:
+def _list_path(path: Path) -> list[ImageSource]:
     try:
         if path.is_dir():
             return _list_folder(path)
@@ -206,53 +205,54 @@ def _list_one(path: Path) -> list[ImageSource]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StylemixError(
-            f"{path}: got {reason!r}; expected a readable image, folder or zip; check its rights"
+            f"{path}: got {reason!r}; expected a readable image, folder or zip; "
+            "check its permissions"
         ) from error
     raise StylemixError(f"{path}: got no such file or folder; expected images; check the name")
 
 
 def _list_folder(folder: Path) -> list[ImageSource]:
-    found: list[tuple[str, Path]] = []
+    images: list[tuple[str, Path]] = []
     seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # a link that leads back up
+        if real in seen:  # a link to a parent folder
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if _is_wanted_folder(name))
+        folders[:] = sorted(name for name in folders if _is_image_folder(name))
         for name in files:
-            if _is_picture_name(name):
+            if _is_image_name(name):
                 path = Path(place, name)
-                found.append((path.relative_to(folder).as_posix(), path))
-    if not found:
-        raise _nothing_in(folder, "folder")
-    return [ImageSource(name, path) for name, path in sorted(found)]
+                images.append((path.relative_to(folder).as_posix(), path))
+    if not images:
+        raise _no_images(folder, "folder")
+    return [ImageSource(name, path) for name, path in sorted(images)]
 
 
 def _list_zip(path: Path) -> list[ImageSource]:
-    found = []
+    images = []
     for member in _open_zip(path).namelist():
-        # Members may be called "../../x" or "C:\x"; the name shown must stay below any folder.
+        # Members may be named "../../x" or "C:\x"; source names must stay within a folder.
         parts = [part for part in member.replace("\\", "/").split("/") if part not in ("", "..")]
-        if member.endswith("/") or not parts or not all(map(_is_wanted_folder, parts[:-1])):
+        if member.endswith("/") or not parts or not all(map(_is_image_folder, parts[:-1])):
             continue
-        if _is_picture_name(parts[-1]):
-            found.append(("/".join(part.replace(":", "_") for part in parts), member))
-    if not found:
-        raise _nothing_in(path, "zip")
-    return [ImageSource(name, path, member) for name, member in sorted(found)]
+        if _is_image_name(parts[-1]):
+            images.append(("/".join(part.replace(":", "_") for part in parts), member))
+    if not images:
+        raise _no_images(path, "zip")
+    return [ImageSource(name, path, member) for name, member in sorted(images)]
 
 
-def _is_wanted_folder(name: str) -> bool:
+def _is_image_folder(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
 
 
-def _is_picture_name(name: str) -> bool:
+def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
-def _nothing_in(path: Path, kind: str) -> StylemixError:
+def _no_images(path: Path, kind: str) -> StylemixError:
     return StylemixError(
         f"{path}: got a {kind} without images; expected .jpg, .png, .webp or other image "
         f"files in it; choose another {kind}"
@@ -260,7 +260,7 @@ def _nothing_in(path: Path, kind: str) -> StylemixError:
 
 
 def _is_zip(path: Path) -> bool:
-    """Say whether the first bytes are a zip's, or the name promises one."""
+    """Return whether a file is a zip by its first bytes or its extension."""
     with path.open("rb") as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or path.suffix.lower() == ".zip"
 
@@ -272,9 +272,9 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=4)
 def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.ZipFile:
-    """Keep zips open: reading the index of a large one again for each image takes minutes.
+    """Open a zip once, since reading the index of a large zip for each image takes minutes.
 
-    Keyed by process as well, since after a fork both would move one position in the file.
+    Keyed by process too, since processes share the file position after a fork.
     """
     del size, changed, process
     try:
@@ -287,28 +287,28 @@ def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.Zi
 
 
 def _read_member(path: Path, member: str) -> bytes:
-    """Return the bytes of a zip's member; never more than the limit, whatever its header says."""
+    """Read a member of a zip; StylemixError above `MAX_MEMBER_BYTES`, whatever its header says."""
     try:
         with _open_zip(path).open(member) as stream:
             data = stream.read(MAX_MEMBER_BYTES + 1)
-    except Exception as error:  # hostile zips raise from zlib, struct, zipfile and others
+    except Exception as error:  # malformed zips raise errors of zlib, struct, zipfile and others
         reason = str(error) or type(error).__name__
         if "password" in reason:
             reason = "a password is set"
         raise StylemixError(
-            f"{path}/{member}: got a member that cannot be read ({reason}); expected a whole "
+            f"{path}/{member}: got a member that cannot be read ({reason}); expected a complete "
             "image without a password; pack the zip again"
         ) from error
     if len(data) > MAX_MEMBER_BYTES:
         raise StylemixError(
-            f"{path}/{member}: got a member of over {MAX_MEMBER_BYTES // 2**20} MB; expected a "
-            "image; leave it out of the zip"
+            f"{path}/{member}: got a member of over {MAX_MEMBER_BYTES // 2**20} MB; expected an "
+            "image; remove it from the zip"
         )
     return data
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Names with a number behind those that come again, so that no result overwrites another."""
+    """Append numbers to repeated names, so that no output overwrites another."""
     seen: set[str] = set()
     out = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Images as tensors in [-1, 1] and back, and images brought to a size."""
+"""Conversion between images and tensors in [-1, 1], and resizing."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ _CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
 def to_tensor(
     images: Image.Image | Sequence[Image.Image], size: int | None = None, channels: int = 3
 ) -> Tensor:
-    """Return images as float32 [N, C, H, W] in [-1, 1]; with `size`, as squares of that side.
+    """Convert images to float32 [N, C, H, W] in [-1, 1], resized to squares of `size` px if given.
 
-    `channels` is as for `to_channels`. Raises StylemixError when `size` is left out and the images
-    differ in size.
+    `channels` is as for `to_channels`. Raises StylemixError if the images differ in size and `size`
+    is None.
     """
-    several = [images] if isinstance(images, Image.Image) else list(images)
-    if not several:
+    batch = [images] if isinstance(images, Image.Image) else list(images)
+    if not batch:
         raise StylemixError("got no images; expected at least one; name an image")
-    several = [to_channels(image, channels) for image in several]
+    batch = [to_channels(image, channels) for image in batch]
     if size is not None:
-        several = [resize(image, size) for image in several]
-    sizes = sorted({image.size for image in several})
+        batch = [resize(image, size) for image in batch]
+    sizes = sorted({image.size for image in batch})
     if len(sizes) > 1:
         raise StylemixError(
             f"got images of {sizes[0]} and of {sizes[-1]} px; expected one size; resize them first"
         )
-    pixels = torch.from_numpy(np.stack([np.array(image) for image in several]))
+    pixels = torch.from_numpy(np.stack([np.array(image) for image in batch]))
     pixels = pixels.reshape(*pixels.shape[:3], channels)
     return pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous() / 127.5 - 1
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Return an image of any mode as grey (1), RGB on white (3) or RGBA (4)."""
+    """Convert an image of any mode to grey (1 channel), RGB on white (3) or RGBA (4)."""
     return _CHANNELS[channels](image)
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """Return a tensor [C, H, W] (or a batch of one) in [-1, 1] as a grey, RGB or RGBA image.
+    """Convert a tensor [C, H, W] (or a batch of one) in [-1, 1] to a grey, RGB or RGBA image.
 
-    Rounds as StyleGAN2 does, floor(x * 127.5 + 128) within 0..255, so that `to_tensor` is undone
-    exactly; NaN shows black.
+    Rounds as StyleGAN2 does, floor(x * 127.5 + 128) clamped to 0..255, the exact inverse of
+    `to_tensor`. NaN becomes 0.
     """
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
@@ -65,10 +65,9 @@ def resize(
     size: int | tuple[int, int],
     method: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> Image.Image:
-    """Return `image` at `size` (width, height), antialiased; never stretched.
+    """Resize an image to `size` (width, height) with antialiasing and a centre crop.
 
-    One number means a square. What does not fit the new proportions is cut off evenly at both
-    ends.
+    An integer is a square. The crop preserves the aspect ratio of the content.
     """
     width, height = (size, size) if isinstance(size, int) else size
     if image.size == (width, height):
@@ -81,13 +80,13 @@ def resize(
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """Colours [N, 3, H, W] of images [N, 1, 3 or 4, H, W] in [-1, 1]: grey thrice, alpha on white.
+    """Convert images [N, 1, 3 or 4, H, W] in [-1, 1] to RGB [N, 3, H, W], with alpha on white.
 
     Differentiable. Raises StylemixError for another number of channels.
     """
     channels = images.shape[1]
     if channels not in (1, 3, 4):
-        raise StylemixError(f"got images of {channels} channels; expected 1, 3 or 4")
+        raise StylemixError(f"got images of {channels} channels; expected 1, 3 or 4; convert them")
     if channels == 4:
         alpha = (images[:, 3:] + 1).clamp(0, 2) / 2
         return images[:, :3] * alpha + (1 - alpha)
@@ -95,7 +94,7 @@ def as_rgb(images: Tensor) -> Tensor:
 
 
 def bring_within(images: Tensor, smallest: int, largest: int) -> Tensor:
-    """Images [N, C, H, W] scaled so that their shorter side has `smallest` to `largest` px."""
+    """Scale images [N, C, H, W] to a shorter side of `smallest` to `largest` px."""
     shorter = min(images.shape[2:])
     side = min(max(shorter, smallest), largest)
     if side == shorter:

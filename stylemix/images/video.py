@@ -1,4 +1,4 @@
-"""Videos as files: MP4 through PyAV; GIF, APNG and WebP, which move too, through Pillow."""
+"""Writing videos: MP4 with PyAV, and animated GIF, PNG and WebP with Pillow."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from stylemix.images.write import png_text, provenance_marks, xmp_packet
 from stylemix.io.atomic import atomic_write
 
 KINDS = {".mp4": "MP4", ".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
-FASTEST_GIF = 50  # frames a second; viewers slow down what claims more
-_TICK = {"GIF": 10, "PNG": 1, "WEBP": 1}  # ms, in which a kind counts time
-_MOST_MEMORY = 2 << 30  # bytes of frames that Pillow may keep
-_QUALITY = 90  # of WebP; at 95 the file is two thirds as large again
-_CRF = "17"  # of H.264: 41 dB from the images
+MAX_GIF_FPS = 50  # viewers slow down GIFs with a higher frame rate
+_TICK = {"GIF": 10, "PNG": 1, "WEBP": 1}  # ms, the time unit of each format
+_MAX_MEMORY = 2 << 30  # bytes of frames in Pillow's memory
+_QUALITY = 90  # of WebP; 95 makes the file 1.7 times as large
+_CRF = "17"  # of H.264, a PSNR of 41 dB
 
 
 def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
-    """The kind of video that the extension of `path` names; StylemixError if it cannot be written.
+    """Return the video format by the extension of `path`; StylemixError if it cannot be written.
 
     Commands call it before a long computation.
     """
@@ -37,9 +37,9 @@ def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
         raise StylemixError(
             f"{path}: got {got}; expected .mp4, .webp, .gif or .png; rename the output"
         )
-    if kind == "GIF" and fps > FASTEST_GIF:
+    if kind == "GIF" and fps > MAX_GIF_FPS:
         raise StylemixError(
-            f"{path}: got {fps} frames a second; expected at most {FASTEST_GIF} for .gif; "
+            f"{path}: got {fps} frames a second; expected at most {MAX_GIF_FPS} for .gif; "
             "lower --fps or use .webp"
         )
     if kind == "MP4":
@@ -47,7 +47,7 @@ def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
             import av  # noqa: F401
         except ImportError as error:
             raise StylemixError(
-                f"{path}: got .mp4 without the package av; expected it; "
+                f"{path}: got .mp4 without the package av; expected av to be installed; "
                 "pip install 'stylemix[video]', or use .webp"
             ) from error
     return kind
@@ -60,10 +60,11 @@ def save_video(
     fps: int,
     repeat: bool = True,
 ) -> None:
-    """Writes images of one size atomically as a video, each shown for so many frames.
+    """Write images of one size atomically as a video, each shown for its number of frames.
 
-    `repeat` is for GIF, APNG and WebP: for ever, or once. As with `save_image`, the file says that
-    a generator took part: XMP in WebP, text chunks in PNG, a comment in GIF and MP4.
+    `repeat` makes GIF, APNG and WebP loop for ever rather than play once. The metadata mark the
+    video as composed with generated images, as in `save_image`: XMP in WebP, text chunks in PNG, a
+    comment in GIF and MP4.
     """
     kind = check_video_path(path, fps)
     with atomic_write(path) as temporary:
@@ -74,7 +75,7 @@ def save_video(
 
 
 def _durations(lengths: Sequence[int], fps: int, kind: str) -> list[int]:
-    """Milliseconds of each image; rounded at its end, so that errors do not add up."""
+    """Return the duration of each image in ms; end times are rounded, so errors do not add up."""
     tick = _TICK[kind]
     ends = [tick * round(Fraction(1000 * total, fps * tick)) for total in accumulate(lengths)]
     return [end - start for start, end in pairwise([0, *ends])]
@@ -89,7 +90,7 @@ def _write_animation(
     if kind == "GIF":
         options |= {"comment": _comment(marks)}
         if not repeat:
-            del options["loop"]  # a GIF without it is shown once; 1 would be once more
+            del options["loop"]  # a GIF without it plays once; 1 would repeat it once
     elif kind == "PNG":
         options |= {"pnginfo": png_text(marks)}
     else:
@@ -100,18 +101,18 @@ def _write_animation(
 def _prepared(
     file: Path, kind: str, images: Iterable[Image.Image], count: int
 ) -> Iterator[Image.Image]:
-    """The images as a kind can hold them; Pillow keeps them all, so there is a limit."""
+    """Yield the images converted for a format; StylemixError above `_MAX_MEMORY` in total."""
     for number, image in enumerate(images):
         size = 3 * image.width * image.height * count
-        if number == 0 and size > _MOST_MEMORY:
+        if number == 0 and size > _MAX_MEMORY:
             raise StylemixError(
                 f"got {count} frames of {image.width}x{image.height} px, "
                 f"{size / 2**30:.1f} GiB in memory for {file.suffix}; expected up to "
-                f"{_MOST_MEMORY / 2**30:g} GiB; use .mp4, or a smaller --size or --fps"
+                f"{_MAX_MEMORY / 2**30:g} GiB; use .mp4, or a smaller --size or --fps"
             )
         image.info = {}
         if kind == "GIF":
-            # Pillow's own choice, the median cut, takes 18 times as long and shows bands.
+            # Pillow's default, the median cut, takes 18 times as long and causes banding.
             image = to_rgb(image)
             palette = image.quantize(256, Image.Quantize.FASTOCTREE)
             image = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
@@ -119,7 +120,7 @@ def _prepared(
 
 
 def _write_mp4(file: Path, images: Iterable[Image.Image], lengths: Sequence[int], fps: int) -> None:
-    """H.264 that every player shows: yuv420p, in the colours of BT.709, and said so."""
+    """Write H.264 for all players: yuv420p, converted to BT.709 and tagged as such."""
     import av
 
     with av.open(str(file), "w", options={"movflags": "+faststart"}) as container:
@@ -129,19 +130,19 @@ def _write_mp4(file: Path, images: Iterable[Image.Image], lengths: Sequence[int]
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16 to 235
-        at = 0
+        position = 0  # in frames
         for image, length in zip(images, lengths, strict=True):
             even = image.width // 2 * 2, image.height // 2 * 2
-            if at == 0:
+            if position == 0:
                 stream.width, stream.height = even
             pixels = np.asarray(to_rgb(image).crop((0, 0, *even)))
             rgb = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = rgb.reformat(format="yuv420p", dst_colorspace="itu709")
             frame.time_base = Fraction(1, fps)
             for _ in range(length):
-                frame.pts = at
+                frame.pts = position
                 container.mux(stream.encode(frame))
-                at += 1
+                position += 1
         container.mux(stream.encode(None))
 
 

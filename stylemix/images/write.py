@@ -1,8 +1,4 @@
-"""Images on their way in and out: files, Pillow images and tensors in [-1, 1].
-
-Also the one place to import from: reading lives in `photos`, sheets in `sheets`, lists of
-images in `sources`.
-"""
+"""Writing images, with provenance metadata, and the public names of the other image modules."""
 
 import os
 from pathlib import Path
@@ -43,9 +39,9 @@ _QUALITY = 95
 
 
 def check_image_path(path: str | os.PathLike[str]) -> str:
-    """Return the Pillow format that the extension of `path` names; StylemixError if none does.
+    """Return the Pillow format by the extension of `path`; StylemixError for an unknown one.
 
-    Commands call it before a long computation, so that a wrong name does not cost its result.
+    Commands call it before a long computation, whose result a wrong name would lose.
     """
     extension = Path(path).suffix.lower()
     kind = _KINDS.get(extension)
@@ -56,7 +52,7 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raise StylemixError where several results cannot go into `path`: a file, or named like one.
+    """Raise StylemixError if `path` is a file, or has an image extension, instead of a folder.
 
     Commands call it before a long computation.
     """
@@ -75,28 +71,29 @@ def save_image(
 ) -> None:
     """Write an image (or a tensor, as for `to_pil`) atomically as PNG, JPEG or WebP.
 
-    The file says that a generator made it (IPTC's digital source type and the program's version:
-    text chunks in PNG, XMP in JPEG and WebP), that it took part (`generated="composite"`: an
-    edited photo), or nothing (False). It holds no other metadata, whatever `image` carried.
+    The metadata mark the image as generated (True), as composed with generated content
+    ("composite", such as an edited photo), or are empty (False): IPTC's digital source type and
+    the version of stylemix, as text chunks in PNG and XMP in JPEG and WebP. All other metadata of
+    `image` are removed.
     """
     kind = check_image_path(path)
-    picture = to_pil(image) if isinstance(image, Tensor) else image.copy()
-    if not (picture.mode in ("L", "RGB") or (picture.mode == "RGBA" and kind != "JPEG")):
-        picture = to_rgb(picture)
-    picture.info = {}
+    output = to_pil(image) if isinstance(image, Tensor) else image.copy()
+    if not (output.mode in ("L", "RGB") or (output.mode == "RGBA" and kind != "JPEG")):
+        output = to_rgb(output)
+    output.info = {}
     marks = provenance_marks(generated)
     with atomic_write(path) as temporary:
         if kind == "PNG":
-            picture.save(temporary, kind, pnginfo=png_text(marks))
+            output.save(temporary, kind, pnginfo=png_text(marks))
         elif kind == "JPEG":
             xmp = {"xmp": xmp_packet(marks)} if marks else {}
-            picture.save(temporary, kind, quality=_QUALITY, subsampling=0, **xmp)
+            output.save(temporary, kind, quality=_QUALITY, subsampling=0, **xmp)
         else:
-            picture.save(temporary, kind, quality=_QUALITY, method=4, xmp=xmp_packet(marks))
+            output.save(temporary, kind, quality=_QUALITY, method=4, xmp=xmp_packet(marks))
 
 
 def provenance_marks(generated: bool | Literal["composite"]) -> dict[str, str]:
-    """Return what files say of generated images, by key; nothing for others."""
+    """Return the metadata that mark generated images, by key; none for other images."""
     if generated is False:
         return {}
     term = "compositeWithTrained" if generated == "composite" else "trained"
@@ -107,7 +104,7 @@ def provenance_marks(generated: bool | Literal["composite"]) -> dict[str, str]:
 
 
 def png_text(marks: dict[str, str]) -> PngImagePlugin.PngInfo:
-    """Return the marks as texts of a PNG file."""
+    """Return the marks as text chunks of a PNG file."""
     text = PngImagePlugin.PngInfo()
     for key, value in marks.items():
         text.add_itxt(key, value)
@@ -115,7 +112,7 @@ def png_text(marks: dict[str, str]) -> PngImagePlugin.PngInfo:
 
 
 def xmp_packet(marks: dict[str, str]) -> bytes:
-    """Return the marks as an XMP packet (ISO 16684-1), empty where there are none."""
+    """Return the marks as an XMP packet (ISO 16684-1); empty without marks."""
     if not marks:
         return b""
     source_type, software = (quoteattr(value) for value in marks.values())

@@ -1,1 +1,1 @@
-"""Bytes on disk: whole files, file kinds, npz, unfinished work, the cache, shipped assets."""
+"""File access: atomic writes, file types, npz, resumable work files, the cache, shipped assets."""

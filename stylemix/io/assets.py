@@ -1,4 +1,4 @@
-"""What ships with the package: models, styles, directions, weights of the frozen networks."""
+"""Files shipped with the package: models, styles, directions, weights of the frozen networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FROZEN: dict[tuple[str, str], nn.Module] = {}
 
 
 def load_weights(name: str) -> Weights:
-    """The tensors of a shipped network, `name` without extension; StylemixError when damaged."""
+    """Load the tensors of a shipped network by file stem; StylemixError if it is damaged."""
     path = ASSETS / f"{name}.safetensors"
     try:
         return load_file(path)
@@ -33,9 +33,9 @@ def load_weights(name: str) -> Weights:
 
 
 def frozen_network(name: str, device: str | torch.device, build: Callable[[], Network]) -> Network:
-    """The network `name`, built once for each device: in evaluation mode and without gradients.
+    """Return the network `name` in evaluation mode, without gradients, built once per device.
 
-    It stays for the life of the process: all that ship are small.
+    It stays in memory until the process ends, since all shipped networks are small.
     """
     key = (name, str(device))
     if key not in _FROZEN:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the former content or the new one, never a half."""
+"""Atomic writes: a reader sees the old or the new content of a file, never a part of it."""
 
 import errno
 import json
@@ -14,21 +14,21 @@ from stylemix.errors import StylemixError
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_LONGEST_STEM = 40  # characters; keeps the temporary name within the 255 bytes of a file system
+_DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MAX_STEM_LENGTH = 40  # characters; keeps the temporary name within the 255 bytes of a file system
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well it takes the place of `path`.
+    """Yield a temporary path beside `path`; it replaces `path` when the block succeeds.
 
-    The temporary name keeps the extension of `path`, so that writers that look at it work. When
-    the block raises, the former file stays as it was and the temporary one is removed. Missing
-    parent folders are made. Raises StylemixError where nothing can be written.
+    The temporary name has the extension of `path`, for writers that depend on it. When the block
+    raises, the existing file is unchanged and the temporary file is removed. Missing parent folders
+    are created. Raises StylemixError if the file cannot be written.
     """
     target = _checked_target(Path(path))
     temporary = target.with_name(
-        f".{target.stem[:_LONGEST_STEM]}.{secrets.token_hex(6)}.tmp{target.suffix}"
+        f".{target.stem[:_MAX_STEM_LENGTH]}.{secrets.token_hex(6)}.tmp{target.suffix}"
     )
     try:
         mode = _create(temporary, target)
@@ -36,17 +36,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
-        _settle(temporary, target, mode)
+        _commit(temporary, target, mode)
     except OSError as error:
-        # Other OSErrors of the block belong to its own work (reading something, say).
-        if error.errno in _NO_ROOM:
+        # Any other OSError may come from the caller's own work in the block, such as reading.
+        if error.errno in _DISK_FULL_ERRORS:
             raise _cannot_write(path, error) from error
         raise
     except Exception as error:
-        # safetensors gives the system's error neither as a cause nor as a number, only in its text.
+        # safetensors reports the system's error code only in its message.
         match = re.search(r"\(os error (\d+)\)", str(error))
         number = int(match[1]) if match else 0
-        if number in _NO_ROOM:
+        if number in _DISK_FULL_ERRORS:
             raise _cannot_write(path, OSError(number, os.strerror(number))) from error
         raise
     finally:
@@ -61,22 +61,22 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8 with plain newlines."""
+    r"""Write `text` to `path` atomically, as UTF-8 with "\n" line ends."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike[str], value: Json) -> None:
-    """Write `value` to `path` atomically as readable JSON; NaN and infinities are refused."""
+    """Write `value` to `path` atomically as indented JSON; ValueError for NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _checked_target(path: Path) -> Path:
-    """Return the file to replace: links followed, its folder made, no folder or device itself."""
+    """Resolve links and create the parent folder; StylemixError for a folder or a device."""
     try:
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         kind = target.stat().st_mode if target.exists() else stat.S_IFREG
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: a cycle of links
         raise _cannot_write(path, error) from error
     if stat.S_ISDIR(kind):
         raise StylemixError(f"cannot write {path}: got a folder; expected a file name; add one")
@@ -89,17 +89,17 @@ def _checked_target(path: Path) -> Path:
 
 
 def _create(temporary: Path, target: Path) -> int:
-    """Make the empty temporary file and return the mode that the final file is to have."""
+    """Create the empty temporary file and return the permission bits for the final file."""
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
-        like = target.stat() if target.exists() else os.fstat(handle)
+        status = target.stat() if target.exists() else os.fstat(handle)
     finally:
         os.close(handle)
-    return stat.S_IMODE(like.st_mode)
+    return stat.S_IMODE(status.st_mode)
 
 
-def _settle(temporary: Path, target: Path, mode: int) -> None:
-    """Force the temporary file to the disk, then rename it onto the target."""
+def _commit(temporary: Path, target: Path, mode: int) -> None:
+    """Flush the temporary file to disk, then rename it to the target."""
     with suppress(PermissionError):
         temporary.chmod(mode)
     with temporary.open("rb+" if os.name == "nt" else "rb") as handle:
@@ -108,7 +108,7 @@ def _settle(temporary: Path, target: Path, mode: int) -> None:
         os.replace(temporary, target)
     except OSError as error:
         raise _cannot_write(target, error) from error
-    if os.name == "posix":  # the rename is safe once the folder is on the disk too
+    if os.name == "posix":  # the rename is durable once the folder is flushed too
         with suppress(OSError):
             folder = os.open(target.parent, os.O_RDONLY)
             try:
@@ -120,6 +120,6 @@ def _settle(temporary: Path, target: Path, mode: int) -> None:
 def _cannot_write(path: str | os.PathLike[str], error: Exception) -> StylemixError:
     reason = getattr(error, "strerror", None) or str(error)
     return StylemixError(
-        f"cannot write {path}: got {reason!r}; expected a folder with room that you may write to; "
-        "choose another output or free it"
+        f"cannot write {path}: got {reason!r}; expected a writable folder with free space; "
+        "choose another output or free some space"
     )

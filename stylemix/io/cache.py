@@ -1,4 +1,4 @@
-"""The user's cache: folders, and tables of what is known about files."""
+"""The user's cache: its folders, and JSON tables of file metadata."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stylemix.io.atomic import write_bytes
 from stylemix.ops import cache as ops_cache
 
 Checksum = tuple[int, int]  # size in bytes, CRC-32
-Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
+Stamp = tuple[int, int]  # size in bytes, modification time in ns
 UNREADABLE: Checksum = (-1, 0)
-SETTLED = 2 * 10**9  # ns; a younger file may change again within the grain of its date
+MIN_FILE_AGE = 2 * 10**9  # ns; a younger file may change again without a new modification time
 
 
 def stamp_of(path: str | os.PathLike[str]) -> Stamp:
-    """Size and date of a file, by which a change is noticed; (-1, 0) where there is none."""
+    """Return size and modification time of a file, to detect changes; (-1, 0) if it is missing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -28,13 +28,13 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
 
 
 def cache_folder(name: str) -> Path | None:
-    """A folder in STYLEMIX_CACHE or the user's cache; None without a home."""
+    """Return a folder in STYLEMIX_CACHE or the user's cache; None without a home directory."""
     ops = ops_cache.usual()
     return None if ops is None else ops.parent / name
 
 
 def load_table(path: Path | None) -> dict[str, Any]:
-    """A JSON object from the cache, empty where there is none."""
+    """Load a JSON object from the cache; an empty one if it is missing or damaged."""
     try:
         table = json.loads(path.read_bytes()) if path is not None else {}
     except (OSError, ValueError, RecursionError):
@@ -43,7 +43,7 @@ def load_table(path: Path | None) -> dict[str, Any]:
 
 
 def save_table(path: Path | None, table: dict[str, Any]) -> None:
-    """Keep a JSON object for the next time, where that is possible: it saves work only."""
+    """Store a JSON object in the cache; a failure is ignored, since the cache only saves time."""
     if path is not None:
         with suppress(StylemixError, OSError):
             write_bytes(path, json.dumps(table).encode("ascii"))

@@ -1,4 +1,4 @@
-"""The work file of a long task: finished parts by key, so that the same command continues."""
+"""The work file of a long task: finished items by key, so that the same command resumes it."""
 
 from __future__ import annotations
 
@@ -12,57 +12,59 @@ from typing import Any
 
 from stylemix.errors import StylemixError
 
-_COMMIT_EVERY = 2.0  # seconds of work that a killed process may lose
+_COMMIT_INTERVAL = 2.0  # seconds; a killed process loses at most this much work
 
 
 class WorkFile:
-    """One SQLite file: for each key a JSON value and a row of byte strings."""
+    """An SQLite file that stores a JSON value and a list of byte strings for each key."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._saved = time.monotonic()
-        self._base = sqlite3.connect(path, timeout=1, isolation_level=None)
-        self._base.execute("CREATE TABLE IF NOT EXISTS parts (key TEXT PRIMARY KEY, value TEXT)")
-        self._base.execute(
+        self._committed_at = time.monotonic()
+        self._database = sqlite3.connect(path, timeout=1, isolation_level=None)
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS parts (key TEXT PRIMARY KEY, value TEXT)"
+        )
+        self._database.execute(
             "CREATE TABLE IF NOT EXISTS data (key TEXT, number INTEGER, bytes BLOB, "
             "PRIMARY KEY (key, number))"
         )
-        self._base.execute("BEGIN IMMEDIATE")  # takes the lock: one process at a time
+        self._database.execute("BEGIN IMMEDIATE")  # takes the lock: one process at a time
 
     def get(self, key: str) -> Any:
-        """Return the JSON value of a finished part, None where there is none."""
-        row = self._base.execute("SELECT value FROM parts WHERE key = ?", (key,)).fetchone()
+        """Return the JSON value of a finished item; None if there is none."""
+        row = self._database.execute("SELECT value FROM parts WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any, data: Sequence[bytes] = ()) -> None:
-        """Keep a finished part; it is on the disk within two seconds of further calls."""
+        """Store a finished item; a call two seconds or more after the last commit commits it."""
         rows = [(key, number, item) for number, item in enumerate(data)]
-        self._base.executemany("INSERT OR REPLACE INTO data VALUES (?, ?, ?)", rows)
+        self._database.executemany("INSERT OR REPLACE INTO data VALUES (?, ?, ?)", rows)
         row = (key, json.dumps(value))
-        self._base.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", row)
-        if time.monotonic() - self._saved > _COMMIT_EVERY:
-            self._base.commit()
-            self._base.execute("BEGIN IMMEDIATE")
-            self._saved = time.monotonic()
+        self._database.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", row)
+        if time.monotonic() - self._committed_at > _COMMIT_INTERVAL:
+            self._database.commit()
+            self._database.execute("BEGIN IMMEDIATE")
+            self._committed_at = time.monotonic()
 
     def data(self, key: str, number: int) -> bytes:
-        """Return one byte string of a finished part."""
+        """Return byte string `number` of a finished item."""
         query = "SELECT bytes FROM data WHERE key = ? AND number = ?"
-        found: bytes = self._base.execute(query, (key, number)).fetchone()[0]
-        return found
+        content: bytes = self._database.execute(query, (key, number)).fetchone()[0]
+        return content
 
     def close(self) -> None:
-        """Save what is there and close the file."""
-        self._base.commit()
-        self._base.close()
+        """Commit and close the file."""
+        self._database.commit()
+        self._database.close()
 
 
 @contextmanager
 def open_work(path: Path) -> Iterator[WorkFile]:
-    """Open or make a work file, and save what is in it however the block ends.
+    """Open or create a work file; its items are committed even if the block raises.
 
-    Raises StylemixError for a file that is none, that another process uses, and for a full disk.
+    Raises StylemixError if it is no work file, is in use by another process, or the disk is full.
     """
     try:
         work = WorkFile(path)
@@ -73,5 +75,5 @@ def open_work(path: Path) -> Iterator[WorkFile]:
     except sqlite3.Error as error:
         raise StylemixError(
             f"{path}: got {str(error)!r}; expected a work file that no other process uses, and "
-            "room on the disk; wait, free some, or remove the file to start again"
+            "free disk space; wait, free some space, or remove the file to start again"
         ) from error

@@ -1,4 +1,4 @@
-"""Reading `.npz` and `.npy` arrays of numbers; every size is checked before memory is used."""
+"""Reading numeric `.npz` and `.npy` arrays; every size is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Array = NDArray[np.generic]
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Return the arrays of a `.npz` by name; StylemixError for objects, damage or huge members."""
+    """Read the arrays of a `.npz` by name; StylemixError for objects, damage or over 256 MB."""
     arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -41,7 +41,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def read_npy(path: str | os.PathLike[str]) -> Array:
-    """Return the array of a `.npy`; StylemixError for objects, damage or a huge file."""
+    """Read the array of a `.npy`; StylemixError for objects, damage or over 256 MB."""
     file = Path(path)
     if file.stat().st_size > MAX_BYTES:
         raise StylemixError(
@@ -64,15 +64,16 @@ def _array(data: bytes, name: str) -> Array:
     if dtype.kind not in "biuf":
         raise StylemixError(
             f"{name}: refused, it holds an array of {dtype.kind!a} objects; nothing in it was run; "
-            "expected numbers; get the file again from its author"
+            "expected a numeric array; get the file again from its author"
         )
-    rest = data[stream.tell() :]
-    if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != len(rest):
+    content = data[stream.tell() :]
+    if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != len(content):
         raise _damaged(name)
-    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _damaged(name: str) -> StylemixError:
     return StylemixError(
-        f"{name}: got a truncated or damaged file; expected a whole one; download or copy it again"
+        f"{name}: got a truncated or damaged file; expected a complete one; "
+        "download or copy it again"
     )

@@ -1,7 +1,7 @@
-"""What kind of file a path holds, judged by its first bytes and never by its extension.
+"""Detection of file types by content, never by extension.
 
-Downloads that are not the model at all (a web page, a Git LFS pointer) are told apart here, since
-these are what people most often have.
+Failed downloads (a web page, a Git LFS pointer) get error messages of their own, since they are
+the most common mistakes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle
 
 HEAD_BYTES = 512
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
-_MAGIC_NUMBER = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how every torch stream starts
+_MAGIC_NUMBER = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # at the start of every torch stream
 
-# Protocol 0 of pickle is text: containers, quoted strings and names, one to a line.
+# Pickle protocol 0 is text: containers, quoted strings and names, one per line.
 _OLD_PICKLE = re.compile(
     rb"\((?:[dlt]p?\d*\n|[dlt][pS.(]|S['\"]|V|[IFL]-?\d|c[\w.]+\n)|c[\w.]+\n[\w.]+\n"
 )
 
-# All that Python's zip reader raises for damage: odd names, false sizes, encryption flags.
+# All exceptions of Python's zip reader for damaged files: bad names, wrong sizes, encryption flags.
 ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -39,8 +39,8 @@ ZIP_ERRORS = (
     struct.error,
 )
 
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-_PACKED = {
+_IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+_OTHER_MAGIC = {
     b"\x1f\x8b": "gzip archive",
     b"7z\xbc\xaf": "7-zip archive",
     b"Rar!": "RAR archive",
@@ -52,7 +52,7 @@ _PACKED = {
 
 
 def sniff(path: str | os.PathLike[str]) -> Kind:
-    """Return the kind of file; StylemixError in one line for what can hold no weights."""
+    """Return the type of a file; StylemixError for a missing, empty or unsupported file."""
     file = Path(path)
     try:
         size = file.stat().st_size
@@ -74,7 +74,7 @@ def sniff(path: str | os.PathLike[str]) -> Kind:
 
 
 def is_torch_stream(head: bytes) -> bool:
-    """Tell whether a file starts like the older form of `torch.save`."""
+    """Return whether a file starts like the legacy stream format of `torch.save`."""
     return _MAGIC_NUMBER in head[:32]
 
 
@@ -85,7 +85,7 @@ def _by_content(path: str | os.PathLike[str], head: bytes, size: int) -> Kind:
         return "torch-stream"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
-    # The length before a safetensors header begins like a pickle where it is 128, 384, ... bytes.
+    # A safetensors file with a header of 128, 384, ... bytes also starts with 0x80.
     if head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[4:9] != b"\0\0\0\0{":
         return "pickle"
     if head[8:9] == b"{" and len(head) > 9:
@@ -94,7 +94,7 @@ def _by_content(path: str | os.PathLike[str], head: bytes, size: int) -> Kind:
     if _OLD_PICKLE.match(head):
         return "pickle"
     _refuse_known(path, head)
-    if head[:1] in b"(}]Nc":  # protocol 1 of pickle has no mark at its start
+    if head[:1] in b"(}]Nc":  # pickle protocol 1 has no magic number
         return "pickle"
     raise StylemixError(
         f"{path}: got a file of an unknown kind; expected .safetensors, .pkl, .pt or .npz; "
@@ -106,12 +106,12 @@ def _check_header(path: str | os.PathLike[str], length: int, size: int) -> None:
     if length > MAX_HEADER_BYTES:
         raise StylemixError(
             f"{path}: got a header of {length} bytes; expected at most {MAX_HEADER_BYTES}; "
-            "the file is damaged or hostile: get it again from its author"
+            "the file is damaged or malicious: get it again from its author"
         )
     if length + 8 > size:
         raise StylemixError(
             f"{path}: got a truncated file, {size} bytes, less than its header; "
-            "expected a whole one; download or copy it again"
+            "expected a complete one; download or copy it again"
         )
 
 
@@ -121,7 +121,7 @@ def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
             names = archive.namelist()
     except ZIP_ERRORS as error:
         raise StylemixError(
-            f"{path}: got a truncated or damaged file; expected a whole one; "
+            f"{path}: got a truncated or damaged file; expected a complete one; "
             "download or copy it again"
         ) from error
     if any(name.endswith("data.pkl") for name in names):
@@ -146,11 +146,11 @@ def _refuse_known(path: str | os.PathLike[str], head: bytes) -> None:
             f"{path}: got a Git LFS pointer, not the file itself; expected weights; "
             "run `git lfs pull` in its repository"
         )
-    if head.startswith(_PICTURES):
+    if head.startswith(_IMAGE_MAGIC):
         raise StylemixError(
             f"{path}: got an image; expected a model, style or latent file; give the other file"
         )
-    for start, kind in _PACKED.items():
+    for start, kind in _OTHER_MAGIC.items():
         if head.startswith(start):
             raise StylemixError(
                 f"{path}: got a {kind}; expected a model, style or latent file; unpack or export it"
@@ -170,7 +170,7 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # a letter cut in half at the end is no reason
+        if error.start < len(head) - 4:  # an incomplete character at the end is allowed
             return False
         text = head[: error.start].decode("utf-8")
     return all(letter.isprintable() or letter in "\t\r\n\f" for letter in text)

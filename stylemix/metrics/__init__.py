@@ -1,1 +1,1 @@
-"""Features and distances: of image sets, reconstructions, styles and avatars."""
+"""Metrics of image sets, reconstructions, styles and avatars, and the features they use."""

@@ -1,7 +1,7 @@
-"""How far apart two sets of images lie, judged by their features [N, K] and [M, K].
+"""Distances between two sets of images by their features [N, K] and [M, K].
 
-Frechet and kernel distance compare the sets as wholes; precision, recall, density and coverage ask
-which images of one set lie close to those of the other.
+Frechet and kernel distance compare the distributions; precision, recall, density and coverage
+compare the neighbourhoods of single images.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ Array = NDArray[np.float64]
 Features = NDArray[np.float32] | NDArray[np.float64]
 
 BLOCK_ENTRIES = 2**24  # distances in memory at a time, 128 MiB
-GROUPS = 10
-STUDENT_T = 2.262  # two-sided 95 % with GROUPS - 1 degrees of freedom
-ROUNDING = 1e-10  # relative; squared distances below are those of equal features
+JACKKNIFE_GROUPS = 10
+STUDENT_T = 2.262  # two-sided 95 % with JACKKNIFE_GROUPS - 1 degrees of freedom
+ROUNDING = 1e-10  # relative rounding error; smaller squared distances are set to zero
 
 
 def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2: Array) -> float:
-    """Squared Frechet distance of two Gaussians (Dowson & Landau 1982).
+    """Return the squared Frechet distance of two Gaussians (Dowson & Landau 1982).
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means [K] and covariances [K, K]. The trace
-    of the root comes from symmetric eigenproblems, which stay real where C1 C2 is singular.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means [K] and covariances [K, K]. The trace of
+    the square root is computed from symmetric eigenproblems, real even if C1 C2 is singular.
     """
     root = _symmetric_root(covariance1)
     eigenvalues = np.linalg.eigvalsh(root @ covariance2 @ root)
@@ -38,23 +38,23 @@ def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2
 
 
 def _symmetric_root(matrix: Array) -> Array:
-    """The symmetric root [K, K] of a positive semidefinite matrix [K, K]."""
+    """Return the symmetric square root of a positive semidefinite matrix [K, K]."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     root: Array = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return root
 
 
 def frechet(fake: Features, real: Features) -> float:
-    """Frechet distance of Gaussians fitted to two sets (Heusel et al. 2017).
+    """Return the Frechet distance of Gaussians fitted to two sets (Heusel et al. 2017).
 
-    Biased: with fewer images it comes out larger.
+    Biased: it is larger for fewer images.
     """
     _check(fake, real, 2)
     return frechet_distance(*statistics(fake), *statistics(real))
 
 
 def statistics(features: Features) -> tuple[Array, Array]:
-    """Mean [K] and unbiased covariance [K, K] of features [N, K], in float64."""
+    """Return mean [K] and unbiased covariance [K, K] of features [N, K], in float64."""
     mean = features.mean(axis=0, dtype=np.float64)
     products = np.zeros((len(mean), len(mean)))
     for rows in _blocks(len(features), len(mean)):
@@ -64,17 +64,17 @@ def statistics(features: Features) -> tuple[Array, Array]:
 
 
 def frechet_interval(fake: Features, real: Features) -> tuple[float, float]:
-    """95 % interval of `frechet` at these numbers of images, from a jackknife over ten groups.
+    """Return the 95 % interval of `frechet` at this number of images, by a jackknife of 10 groups.
 
-    It tells how much other images would move the distance; the bias it does not see. A bootstrap
-    would: images drawn twice shrink the covariances.
+    It estimates the variance over other images, not the bias. A bootstrap would add bias, since
+    repeated images reduce the covariances.
     """
-    _check(fake, real, 2 * GROUPS)
-    without = [
-        frechet(*(part[np.arange(len(part)) % GROUPS != group] for part in (fake, real)))
-        for group in range(GROUPS)
+    _check(fake, real, 2 * JACKKNIFE_GROUPS)
+    leave_one_out = [
+        frechet(*(part[np.arange(len(part)) % JACKKNIFE_GROUPS != group] for part in (fake, real)))
+        for group in range(JACKKNIFE_GROUPS)
     ]
-    error = math.sqrt((GROUPS - 1) * np.var(without))
+    error = math.sqrt((JACKKNIFE_GROUPS - 1) * np.var(leave_one_out))
     distance = frechet(fake, real)
     return max(distance - STUDENT_T * error, 0.0), distance + STUDENT_T * error
 
@@ -82,9 +82,9 @@ def frechet_interval(fake: Features, real: Features) -> tuple[float, float]:
 def kernel_distance(
     fake: Features, real: Features, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Kernel distance: mean and deviation over random subsets (Binkowski et al. 2018).
+    """Return mean and standard deviation of the kernel distance over random subsets.
 
-    Unbiased whatever the number of images, so that it may be slightly negative.
+    (Binkowski et al. 2018.) Unbiased for any number of images, so it may be slightly negative.
     """
     _check(fake, real, 2)
     size = min(size, len(fake), len(real))
@@ -97,9 +97,9 @@ def kernel_distance(
 
 
 def squared_mmd(x: Features, y: Features) -> float:
-    """Unbiased squared maximum mean discrepancy of x [N, K] and y [M, K] (Gretton et al. 2012).
+    """Return the unbiased squared maximum mean discrepancy of x [N, K] and y [M, K].
 
-    With the cubic polynomial kernel (x.y / K + 1)^3.
+    (Gretton et al. 2012.) With the cubic polynomial kernel (x.y / K + 1)^3.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
 
@@ -107,20 +107,20 @@ def squared_mmd(x: Features, y: Features) -> float:
         return np.asarray((a @ b.T / a.shape[1] + 1) ** 3)
 
     def within(a: Array) -> float:
-        k = kernel(a, a)  # a vector with itself is left out: that would be the bias
+        k = kernel(a, a)  # the diagonal is excluded, since it causes the bias
         return float((k.sum() - np.trace(k)) / (len(a) * (len(a) - 1)))
 
     return within(x) + within(y) - 2 * float(kernel(x, y).mean())
 
 
 def precision_recall(fake: Features, real: Features, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall (Kynkaanniemi et al. 2019).
+    """Return improved precision and recall (Kynkaanniemi et al. 2019).
 
-    Precision: the part of the fakes that lie in a ball around a real image, which reaches to its
-    `k`-th neighbour among the reals. Recall: the same with the sets exchanged.
+    Precision is the fraction of fakes in a ball around any real image, whose radius is the distance
+    to its `k`-th nearest real neighbour. Recall is the same with the sets exchanged.
     """
     fake, real = _centred(fake, real, k + 1)
-    # Closed balls; rounding must not push the neighbour that defines a ball out of it.
+    # Closed balls: the neighbour that defines a ball must be in it despite rounding errors.
     around_real = _squared_radii(real, k) * (1 + ROUNDING)
     around_fake = _squared_radii(fake, k) * (1 + ROUNDING)
     precise, recalled = 0, np.zeros(len(real), dtype=bool)
@@ -132,13 +132,13 @@ def precision_recall(fake: Features, real: Features, k: int = 3) -> tuple[float,
 
 
 def density_coverage(fake: Features, real: Features, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (Naeem et al. 2020).
+    """Return density and coverage (Naeem et al. 2020).
 
-    Density: how many balls around reals a fake lies in, over `k`; 1 for equal distributions, and
-    more is possible. Coverage: the part of those balls with a fake in them.
+    Density is the mean number of balls around reals that contain a fake, divided by `k`; it is 1
+    for equal distributions and has no upper bound. Coverage is the fraction of balls with a fake.
     """
     fake, real = _centred(fake, real, k + 1)
-    # Open balls: then a set has density 1 with itself.
+    # Open balls, so that a set has density 1 with itself.
     around_real = _squared_radii(real, k) * (1 - ROUNDING)
     inside, covered = 0, np.zeros(len(real), dtype=bool)
     for rows in _blocks(len(fake), len(real)):
@@ -149,7 +149,7 @@ def density_coverage(fake: Features, real: Features, k: int = 5) -> tuple[float,
 
 
 def _squared_radii(features: Array, k: int) -> Array:
-    """Squared distance [N] of each vector to its `k`-th neighbour in its own set [N, K]."""
+    """Return the squared distance [N] of each vector to its `k`-th neighbour in the set [N, K]."""
     radii = np.empty(len(features))
     for rows in _blocks(len(features), len(features)):
         distances = _squared_distances(features[rows], features)
@@ -158,7 +158,7 @@ def _squared_radii(features: Array, k: int) -> Array:
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    """Squared Euclidean distances [N, M] of a [N, K] and b [M, K]; 0 for equal vectors."""
+    """Return squared Euclidean distances [N, M] of a [N, K] and b [M, K]; 0 for equal vectors."""
     squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)
     distances: Array = squares - 2 * (a @ b.T)
     distances[distances < ROUNDING * squares] = 0
@@ -166,30 +166,31 @@ def _squared_distances(a: Array, b: Array) -> Array:
 
 
 def _blocks(count: int, others: int) -> Iterator[slice]:
-    """Rows of a [count, others] matrix, as many at a time as memory is meant to hold."""
+    """Yield slices of rows of a [count, others] matrix, of up to `BLOCK_ENTRIES` entries each."""
     step = max(1, BLOCK_ENTRIES // others)
     return (slice(start, start + step) for start in range(0, count, step))
 
 
-def _centred(fake: Features, real: Features, least: int) -> tuple[Array, Array]:
-    """Both sets in float64 around the mean of the reals, where distances lose fewer digits."""
-    _check(fake, real, least)
+def _centred(fake: Features, real: Features, min_count: int) -> tuple[Array, Array]:
+    """Return both sets in float64, centred at the mean of the reals to reduce rounding errors."""
+    _check(fake, real, min_count)
     mean = real.mean(axis=0, dtype=np.float64)
     return fake - mean, real - mean
 
 
-def _check(fake: Features, real: Features, least: int) -> None:
+def _check(fake: Features, real: Features, min_count: int) -> None:
     shapes = f"{list(fake.shape)} and {list(real.shape)}"
     if fake.ndim != 2 or real.ndim != 2 or fake.shape[1] != real.shape[1]:
         raise StylemixError(
             f"got features of shapes {shapes}; expected [N, K] and [M, K]; use one extractor"
         )
-    if min(len(fake), len(real)) < least:
+    if min(len(fake), len(real)) < min_count:
         raise StylemixError(
-            f"got {len(fake)} generated and {len(real)} real images; expected {least} or more of "
-            "each; add images"
+            f"got {len(fake)} generated and {len(real)} real images; expected {min_count} or more "
+            "of each; add images"
         )
     if not (np.isfinite(fake).all() and np.isfinite(real).all()):
         raise StylemixError(
-            f"got NaN or infinite features of shapes {shapes}; expected numbers; check the images"
+            f"got NaN or infinite features of shapes {shapes}; expected finite values; check the "
+            "images"
         )

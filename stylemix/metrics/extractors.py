@@ -1,4 +1,4 @@
-"""Features of sets of images, for metrics: which network, and from where the images come."""
+"""Feature extraction for metrics, from real and generated images."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from stylemix.metrics.mobilenet import FEATURE_SIZE, load_feature_network
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import z_from_seed
 
-INCEPTION = "Inception"  # only with its published weights may a distance be called FID
+INCEPTION = "Inception"  # distances are named FID and KID only with its published weights
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 Device = str | torch.device
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A way from images, RGB [N, 3, H, W] in [-1, 1], to features, float [N, K].
+    """A function from RGB images [N, 3, H, W] in [-1, 1] to features, float [N, K].
 
-    `name` becomes part of the names of metrics. Features are cached under `name` and `version`;
-    without a version they are not.
+    `name` is part of the names of metrics. Features are cached by `name` and `version`, but not
+    without a version.
     """
 
     name: str
@@ -42,31 +42,31 @@ class Extractor:
 
 
 class PictureSet(Protocol):
-    """What metrics need of a dataset; `ImageDataset` is one."""
+    """The dataset interface for metrics, such as `ImageDataset`."""
 
     @property
     def c_dim(self) -> int:
-        """Width of the labels, 0 without."""
+        """Width of the labels; 0 without labels."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Images uint8 [N, C, H, W] and their labels."""
+        """Return images, uint8 [N, C, H, W], and their labels."""
 
     def labels_at(self, indices: Sequence[int]) -> Tensor | None:
-        """Labels [N, c_dim] of some images."""
+        """Return the labels [N, c_dim] of images."""
 
     def fingerprint(self) -> str:
-        """Hash of the content and its size."""
+        """Return a hash of the content and the image size."""
 
 
 def load_extractor(
     features: str | Extractor, device: Device = "cpu", weights: str | os.PathLike[str] | None = None
 ) -> Extractor:
-    """Return the extractor called "mobilenet", "inception" or "module:name".
+    """Return the extractor named "mobilenet", "inception" or "module:name".
 
-    The last is a Python object of the user's: an `Extractor`, or a function as in its `extract`.
-    `weights` is the file of Inception's weights.
+    The last is a Python object of the user: an `Extractor`, or a function such as its `extract`.
+    `weights` is the file with the weights of Inception.
     """
     if isinstance(features, Extractor):
         return features
@@ -74,19 +74,19 @@ def load_extractor(
         return _mobilenet(device)
     if features == "inception":
         return _inception(device, weights)
-    return _users(features)
+    return _import_extractor(features)
 
 
 def _mobilenet(device: Device) -> Extractor:
     def extract(images: Tensor) -> Tensor:
         return load_feature_network(device).pooled(feature_input(images.to(device)))
 
-    # The version changes with the weights and with `feature_input`.
+    # Increment the version when the weights or `feature_input` change.
     return Extractor("MobileNetV2", extract, "1")
 
 
 def feature_input(images: Tensor) -> Tensor:
-    """Images [N, 3, H, W] as the network takes them: stretched to 224 px a side, antialiased."""
+    """Resize images [N, 3, H, W] to squares of 224 px for the network, with antialiasing."""
     size = (FEATURE_SIZE, FEATURE_SIZE)
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
@@ -97,19 +97,19 @@ def _inception(device: Device, weights: str | os.PathLike[str] | None) -> Extrac
             URL_INCEPTION_V3,
             FeatureExtractorInceptionV3,
         )
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for another torch
+    except (ImportError, RuntimeError) as error:  # RuntimeError: an incompatible torchvision
         raise StylemixError(
             f"got no torch-fidelity ({error}); expected it for Inception features; "
             "pip install stylemix[fid]"
         ) from error
-    usual = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
-    path = Path(weights or usual)
+    default = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
+    path = Path(weights or default)
     if not path.is_file():
         raise StylemixError(
             f"got no Inception weights at {path}; expected the file of {URL_INCEPTION_V3}; "
-            "download it and put it there, or name it with --weights"
+            "download it to this path, or pass its path with --weights"
         )
-    # The library unpickles the file, so nothing but the published bytes may reach it.
+    # The library unpickles the file, so only the published file is allowed.
     if hashlib.sha256(path.read_bytes()).hexdigest() != INCEPTION_SHA256:
         raise StylemixError(
             f"{path}: got other weights than the published ones; expected SHA-256 "
@@ -118,14 +118,14 @@ def _inception(device: Device, weights: str | os.PathLike[str] | None) -> Extrac
     network = FeatureExtractorInceptionV3("inception", ["2048"], str(path)).to(device)
 
     def extract(images: Tensor) -> Tensor:
-        pixels = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)  # as FID is defined
+        pixels = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)  # by the definition of FID
         features: Tensor = network(pixels.to(device))[0]
         return features
 
     return Extractor(INCEPTION, extract, INCEPTION_SHA256[:16])
 
 
-def _users(name: str) -> Extractor:
+def _import_extractor(name: str) -> Extractor:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise StylemixError(
@@ -133,17 +133,20 @@ def _users(name: str) -> Extractor:
             "object of yours; see docs/metrics.md"
         )
     try:
-        found = getattr(import_module(module), attribute)
+        extractor = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise StylemixError(
             f"got features {name!r}, which cannot be imported ({error}); expected a name in a "
             "module on Python's path; set PYTHONPATH"
         ) from error
-    if isinstance(found, Extractor):
-        return found
-    if not callable(found):
-        raise StylemixError(f"got features {name!r}, no function; expected one; name another")
-    return Extractor(attribute, found)
+    if isinstance(extractor, Extractor):
+        return extractor
+    if not callable(extractor):
+        raise StylemixError(
+            f"got features {name!r}, which is no function; expected a function or an Extractor; "
+            "name another object"
+        )
+    return Extractor(attribute, extractor)
 
 
 @torch.no_grad()
@@ -154,7 +157,7 @@ def real_features(
     batch: int = 32,
     show: bool = False,
 ) -> NDArray[np.float32]:
-    """Features [N, K] of the images `indices` of a dataset."""
+    """Return features [N, K] of the images `indices` of a dataset."""
     parts = [
         features_of(dataset.batch(indices[start : start + batch])[0] / 127.5 - 1, extractor)
         for start in tqdm(range(0, len(indices), batch), desc="Real", disable=not show)
@@ -173,9 +176,9 @@ def generator_features(
     reals: PictureSet | None = None,
     show: bool = False,
 ) -> NDArray[np.float32]:
-    """Features [N, K] of generated images, which are not rounded to 8 bits.
+    """Return features [N, K] of generated images, which are not rounded to 8 bits.
 
-    An image depends on its seed alone; a conditional generator draws its labels from `reals`.
+    Each image depends only on its seed; labels of a conditional generator are sampled from `reals`.
     """
     parts = []
     for start in tqdm(range(0, len(seeds), batch), desc="Generated", disable=not show):
@@ -195,29 +198,29 @@ def map_with_labels(
     reals: PictureSet | None,
     psi: float = 1.0,
 ) -> Tensor:
-    """Return ws [N, L, w_dim] of z [N, z_dim]; each seed draws a label from `reals`."""
+    """Map z [N, z_dim] to ws [N, L, w_dim], with labels sampled from `reals` by seed."""
     c = None
     if generator.c_dim:
         c_dim = 0 if reals is None else reals.c_dim
         if reals is None or c_dim != generator.c_dim:
             raise StylemixError(
                 f"got labels of width {c_dim} (0: none) for a model with labels of width "
-                f"{generator.c_dim}; expected the same; use data with such labels"
+                f"{generator.c_dim}; expected the same width; use a dataset with such labels"
             )
-        drawn = [int(np.random.default_rng([seed, 1]).integers(len(reals))) for seed in seeds]
-        c = reals.labels_at(drawn)
+        indices = [int(np.random.default_rng([seed, 1]).integers(len(reals))) for seed in seeds]
+        c = reals.labels_at(indices)
     c = None if c is None else c.to(generator.device, generator.dtype)
     z = z.to(generator.device, generator.dtype)
     return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
 
 
 def features_of(images: Tensor, extractor: Extractor) -> NDArray[np.float32]:
-    """Features [N, K] of images [N, C, H, W] in [-1, 1]; StylemixError where they are none."""
-    found = extractor.extract(as_rgb(images))
-    if found.ndim != 2 or len(found) != len(images) or not bool(torch.isfinite(found).all()):
+    """Return features [N, K] of images [N, C, H, W] in [-1, 1]; StylemixError if invalid."""
+    output = extractor.extract(as_rgb(images))
+    if output.ndim != 2 or len(output) != len(images) or not bool(torch.isfinite(output).all()):
         raise StylemixError(
-            f"got features of shape {list(found.shape)} (or not finite) from {extractor.name}; "
-            f"expected finite numbers [{len(images)}, K]; check the extractor and the images"
+            f"got features of shape {list(output.shape)} (or not finite) from {extractor.name}; "
+            f"expected finite values [{len(images)}, K]; check the extractor and the images"
         )
-    features: NDArray[np.float32] = found.to("cpu", torch.float32).numpy()
+    features: NDArray[np.float32] = output.to("cpu", torch.float32).numpy()
     return features

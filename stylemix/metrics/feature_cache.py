@@ -1,4 +1,4 @@
-"""Features of real images, kept between runs and found by what the images hold."""
+"""The cache of features of real images, by the content of the images."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def cached_real_features(
     batch: int = 32,
     show: bool = False,
 ) -> Floats:
-    """Features [N, K] of all images of a dataset: from `folder` where it has them.
+    """Return features [N, K] of all images of a dataset, cached in `folder`.
 
-    The key is the fingerprint of content and size, and the extractor's name and version: never a
-    path. Without a folder or a version nothing is kept.
+    The key has the fingerprint of content and size and the extractor's name and version, but no
+    path. Without a folder or a version nothing is cached.
     """
 
     def compute() -> Floats:
@@ -45,7 +45,7 @@ def cached_real_features(
 
 
 def cache_key(dataset: PictureSet, extractor: Extractor) -> str:
-    """What features depend on, as JSON."""
+    """Return all that the features depend on, as JSON."""
     return json.dumps(
         {
             "format": FORMAT,
@@ -59,15 +59,15 @@ def cache_key(dataset: PictureSet, extractor: Extractor) -> str:
 
 def _cached(folder: Path, key: str, compute: Callable[[], Floats]) -> Floats:
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-    found = _read(path, key)
-    if found is None:
-        found = compute()
-        _write(path, key, found)
-    return found
+    features = _read(path, key)
+    if features is None:
+        features = compute()
+        _write(path, key, features)
+    return features
 
 
 def _read(path: Path, key: str) -> Floats | None:
-    """The features in a file; None, with a word where it is damaged."""
+    """Read the features of a file; None if it is missing, or damaged, with a warning."""
     if not path.is_file():
         return None
     try:
@@ -88,8 +88,8 @@ def _write(path: Path, key: str, features: Floats) -> None:
         with atomic_write(path) as temporary:
             metadata = {"key": key, "sha256": _digest(features)}
             save_file({"features": features}, temporary, metadata)
-    except StylemixError as error:  # a cache is a convenience
-        print(f"Features of the images are not kept: {error}", file=sys.stderr)
+    except StylemixError as error:  # the cache is optional
+        print(f"Features of the images are not cached: {error}", file=sys.stderr)
 
 
 def _digest(features: Floats) -> str:

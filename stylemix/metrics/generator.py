@@ -1,4 +1,4 @@
-"""Figures for a generator: its images against real ones, and the smoothness of its w space."""
+"""Metrics of a generator: its images compared with real images, and perceptual path length."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ def score(
     cache: str | os.PathLike[str] | bool = True,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return the figures of a generator against a dataset, by name ("FD-MobileNetV2").
+    """Return metrics of a generator on a dataset, by name ("FD-MobileNetV2").
 
-    Random state is neither used nor changed.
+    The random state is neither used nor changed.
 
     Args:
-        generator: in the state to be judged; its device is where images are made.
-        reals: all of its images count; labels are drawn from it.
-        metrics: some of `METRICS`.
-        count: generated images; None for as many as there are real ones.
+        generator: the generator; images are generated on its device.
+        reals: the dataset, of which all images are used; labels are sampled from it.
+        metrics: names from `METRICS`.
+        count: number of generated images; None for the number of real images.
         features: as for `load_extractor`.
         batch: images at a time.
-        seed: of the first generated image; the others follow.
-        device: where features are computed; None for the generator's.
-        cache: folder for the features of the reals; True for the usual one, False for none.
-        show: progress on the screen.
+        seed: seed of the first generated image; the others follow.
+        device: device of the feature extractor; None for that of the generator.
+        cache: folder for the features of the reals; True for the default folder, False for none.
+        show: whether to show progress bars.
     """
     check_metrics(metrics)
     seeds = range(seed, seed + (count or len(reals)))
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     if set(metrics) - {"ppl"}:
         extractor = load_extractor(features, device or generator.device)
         folder = cache_folder("features") if cache is True else Path(cache) if cache else None
         real = cached_real_features(reals, extractor, folder, batch, show)
         fake = generator_features(generator, seeds, extractor, batch, reals=reals, show=show)
-        found |= compare(fake, real, metrics, extractor.name)
+        values |= compare(fake, real, metrics, extractor.name)
     if "ppl" in metrics:
-        found |= path_length(generator, seeds, batch, reals, show)
-    return found
+        values |= path_length(generator, seeds, batch, reals, show)
+    return values
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
-    """Raise StylemixError for names that are no metrics, or for none."""
+    """Raise StylemixError for unknown metrics, or without any."""
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise StylemixError(
@@ -86,26 +86,26 @@ def check_metrics(metrics: Sequence[str]) -> None:
 def compare(
     fake: Features, real: Features, metrics: Sequence[str], extractor: str, interval: bool = False
 ) -> dict[str, float]:
-    """Return figures of generated against real features, [N, K] and [M, K], by name.
+    """Return metrics of generated and real features, [N, K] and [M, K], by name.
 
-    "ppl" is passed over. `interval` adds a 95 % interval to the Frechet distance.
+    "ppl" is ignored. `interval` adds the 95 % interval of the Frechet distance.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     if "fd" in metrics:
-        found["FD"] = frechet(fake, real)
+        values["FD"] = frechet(fake, real)
         if interval:
-            found["FD-low"], found["FD-high"] = frechet_interval(fake, real)
+            values["FD-low"], values["FD-high"] = frechet_interval(fake, real)
     if "kid" in metrics:
-        found["KID"], found["KID-std"] = kernel_distance(fake, real)
+        values["KID"], values["KID-std"] = kernel_distance(fake, real)
     if "pr" in metrics:
-        found["precision"], found["recall"] = precision_recall(fake, real)
+        values["precision"], values["recall"] = precision_recall(fake, real)
     if "dc" in metrics:
-        found["density"], found["coverage"] = density_coverage(fake, real)
-    return {_full_name(name, extractor): value for name, value in found.items()}
+        values["density"], values["coverage"] = density_coverage(fake, real)
+    return {_full_name(name, extractor): value for name, value in values.items()}
 
 
 def _full_name(name: str, extractor: str) -> str:
-    """Only with the Inception network of the papers do the bare names FID and KID hold."""
+    """Add the extractor to a name, except for FID and KID, which are defined on Inception."""
     if extractor == INCEPTION and name.startswith(("FD", "KID")):
         return name.replace("FD", "FID")
     return f"{name}-{extractor}"
@@ -118,6 +118,6 @@ def path_length(
     reals: PictureSet | None = None,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return the perceptual path length over a path for each seed, by name."""
+    """Return the perceptual path length over one path per seed, by name."""
     lengths = path_lengths(generator, seeds, batch=batch, reals=reals, show=show)
     return {"PPL-MobileNetV2": mean_path_length(lengths)}

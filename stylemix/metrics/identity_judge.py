@@ -1,9 +1,8 @@
-"""Who an image shows, for measuring: a network that nothing here optimises.
+"""Identity embeddings for evaluation, from a network that nothing in the project optimises.
 
-It learned without labels from families of generated faces (the same coarse and middle layers in
-other colours, poses and expressions) and from pairs of crops of one photo, by telling which belong
-together (InfoNCE, arXiv 1807.03748; pairs of changed images as in SimCLR, arXiv 2002.05709). See
-docs/recipes/train_judge.py.
+It was trained without labels by contrastive learning (InfoNCE, arXiv 1807.03748; augmented pairs as
+in SimCLR, arXiv 2002.05709). Positives are generated faces with the same coarse and middle layers
+in other colours, poses and expressions, and crops of one photo. See docs/recipes/train_judge.py.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ TRUNK = DiscriminatorConfig(img_resolution=SIZE, img_channels=1, channel_base=10
 
 
 class Judge(nn.Module):
-    """Crops [N, 3, 64, 64] in 0..255, eyes at `CROP_EYES`, to unit vectors [N, 64]."""
+    """Maps crops [N, 3, 64, 64] in 0..255, eyes at `CROP_EYES`, to unit vectors [N, 64]."""
 
     window: Tensor
 
@@ -37,8 +36,8 @@ class Judge(nn.Module):
         self.register_buffer("window", _oval(), persistent=False)
 
     def forward(self, crops: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Embeddings [N, 64] of length one."""
-        # Black and white, and nothing but the face: neither light nor background are a person.
+        """Map crops to embeddings [N, 64] of unit length."""
+        # Normalised grey values of the face alone, so that light and background have no effect.
         grey = (crops / 127.5 - 1).mean(dim=1, keepdim=True)
         mean = (grey * self.window).sum(dim=(2, 3), keepdim=True) / self.window.sum()
         power = ((grey - mean).square() * self.window).sum(dim=(2, 3), keepdim=True)
@@ -48,15 +47,15 @@ class Judge(nn.Module):
 
 
 def _oval() -> Tensor:
-    """1 over the face, 0 around it, [1, 1, 64, 64]."""
-    line = (torch.arange(SIZE) + 0.5) / SIZE
-    x, y = (line - 0.5) / 0.46, (line - 0.54) / 0.50
+    """Return a soft oval mask of the face, [1, 1, 64, 64]."""
+    position = (torch.arange(SIZE) + 0.5) / SIZE
+    x, y = (position - 0.5) / 0.46, (position - 0.54) / 0.50
     radius = (x[None, :].square() + y[:, None].square()).sqrt()
     return ((1 - radius) * 10 + 0.5).clamp(0, 1)[None, None]
 
 
 def load_judge(device: str | torch.device = "cpu") -> Judge:
-    """The network, loaded once for each device, in evaluation mode and without gradients."""
+    """Return the network, loaded once per device, in evaluation mode and without gradients."""
     return frozen_network("judge", device, _read_judge)
 
 
@@ -68,10 +67,10 @@ def _read_judge() -> Judge:
 
 @torch.no_grad()
 def judged_embedding(images: Tensor, template: Template) -> Tensor:
-    """Embeddings [N, 64] of aligned faces [N, C, H, H] in [-1, 1].
+    """Return embeddings [N, 64] of aligned faces [N, C, H, H] in [-1, 1].
 
-    Without gradients, so that nothing can be optimised for it. Raises StylemixError for a template
-    without eyes.
+    Without gradients, so that nothing can be optimised for this metric. Raises StylemixError for a
+    template without eyes.
     """
     crops = face_crops(as_rgb(images).float(), template, SIZE)
     parts = [load_judge(images.device)(part) for part in crops.split(64)]

@@ -1,7 +1,7 @@
-"""Features of an image from MobileNetV2 (Sandler et al. 2018).
+"""Image features of MobileNetV2 (Sandler et al. 2018).
 
-The weights are torchvision's IMAGENET1K_V1, feature part only. Distances here are named after
-this network: they are neither FID nor LPIPS and compare only with each other.
+The weights are torchvision's IMAGENET1K_V1 without the classifier. Distances are named after this
+network, since they are neither FID nor LPIPS and only comparable with each other.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from stylemix.images.tensors import as_rgb, bring_within
 from stylemix.io.assets import frozen_network, load_weights
 
 CHANNELS = 1280  # of the pooled features
-FEATURE_SIZE = 224  # pixels a side that the network was trained on; Frechet distances use it
-SMALLEST_SIDE = 32  # below that the last stages see one pixel
-SMALLEST_COMPARED, LARGEST_COMPARED = 128, 256  # px, for maps that are compared
-# Blocks whose first convolution halves the image, and the stem.
+FEATURE_SIZE = 224  # px, of the training images; used for Frechet distances
+SMALLEST_SIDE = 32  # px; the last maps of a smaller image have no pixels left
+MIN_COMPARED_SIDE, MAX_COMPARED_SIDE = 128, 256  # px, of images whose maps are compared
+# Blocks with stride 2, the stem included.
 STRIDED = (0, 2, 4, 7, 14)
-# The last block at each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's side, with 16, 24,
+# The last block at each size: 1/2, 1/4, 1/8, 1/16 and 1/32 of the side of the image, with 16, 24,
 # 32, 96 and 320 channels.
 STAGES = (1, 3, 6, 13, 17)
 LAST_BLOCK = 18
@@ -31,7 +31,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Block(nn.Module):
-    """An inverted residual: widen, filter each channel by itself, narrow without activation."""
+    """An inverted residual: expansion, depthwise convolution, linear projection."""
 
     def __init__(self, weights: dict[str, Tensor], index: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Block(nn.Module):
                 self.register_buffer(f"{kind}{step}", weights[f"{index}.{step}.{kind}"].float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to [N, C', H', W']."""
+        """Map x [N, C, H, W] to [N, C', H', W']."""
         y = x
         for step in range(self.steps):
             weight, bias = self.get_buffer(f"weight{step}"), self.get_buffer(f"bias{step}")
@@ -71,48 +71,48 @@ class FeatureNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def maps(self, images: Tensor, stages: Sequence[int] = STAGES) -> list[Tensor]:
-        """Outputs of the blocks `stages` (0 to 18), for images [N, 3, H, W] in [-1, 1].
+        """Return the outputs of the blocks `stages` (0 to 18) for images [N, 3, H, W] in [-1, 1].
 
-        Raises StylemixError for images under 32 pixels and for other shapes or stages.
+        Raises StylemixError for other shapes, sides below 32 px, and other stages.
         """
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST_SIDE:
             raise StylemixError(
                 f"got images of shape {list(images.shape)}; expected [N, 3, H, W] with sides of "
-                f"{SMALLEST_SIDE} or more; enlarge them first"
+                f"{SMALLEST_SIDE} or more; upsample them first"
             )
         if not stages or min(stages) < 0 or max(stages) > LAST_BLOCK:
             raise StylemixError(
                 f"got feature stages {list(stages)}; expected numbers from 0 to {LAST_BLOCK}; "
-                "leave them out for the usual five"
+                "omit them for the default stages"
             )
         x = ((images.float() + 1) / 2 - self.mean) / self.std
-        found: dict[int, Tensor] = {}
+        outputs: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[: max(stages) + 1]):
             x = block(x)
             if index in stages:
-                found[index] = x
-        return [found[index] for index in stages]
+                outputs[index] = x
+        return [outputs[index] for index in stages]
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Mean features [N, 1280] of images [N, 3, H, W] in [-1, 1], best at `FEATURE_SIZE`."""
+        """Return pooled features [N, 1280] of images [N, 3, H, W] in [-1, 1], of `FEATURE_SIZE`."""
         return self.maps(images, (LAST_BLOCK,))[0].mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Same as `pooled`."""
+        """Return `pooled`."""
         return self.pooled(images)
 
 
 def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
-    """The network, loaded once for each device, in evaluation mode and without gradients."""
+    """Return the network, loaded once per device, in evaluation mode and without gradients."""
     return frozen_network("mobilenet_v2", device, FeatureNetwork)
 
 
 def feature_maps(
-    images: Tensor, stages: Sequence[int] = STAGES, smallest: int = SMALLEST_COMPARED
+    images: Tensor, stages: Sequence[int] = STAGES, smallest: int = MIN_COMPARED_SIDE
 ) -> list[Tensor]:
-    """Outputs of the blocks `stages` for images [N, 1, 3 or 4, H, W] in [-1, 1]; differentiable.
+    """Return the outputs of blocks for images [N, 1, 3 or 4, H, W] in [-1, 1]; differentiable.
 
-    Images are first brought to a shorter side of `smallest` to `LARGEST_COMPARED` px.
+    Images are first scaled to a shorter side of `smallest` to `MAX_COMPARED_SIDE` px.
     """
-    images = bring_within(as_rgb(images), smallest, LARGEST_COMPARED)
+    images = bring_within(as_rgb(images), smallest, MAX_COMPARED_SIDE)
     return load_feature_network(images.device).maps(images, stages)

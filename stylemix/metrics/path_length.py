@@ -1,6 +1,6 @@
-"""Perceptual path length: how much an image changes for a small step in w.
+"""Perceptual path length (StyleGAN, arXiv 1812.04948, section 4.1).
 
-StyleGAN (arXiv 1812.04948, section 4.1) with the settings of StyleGAN2: in w, at the ends of paths.
+With the settings of StyleGAN2: in w, at the endpoints of paths.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labe
 from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.networks.generator import Generator
 
-EPSILON = 1e-4  # the step, in parts of the way from one w to another
-TRIM = 1  # per cent of the lengths that are left out at either end
+EPSILON = 1e-4  # the step, in fractions of the distance between both w
+TRIM = 1  # per cent of lengths that are excluded at either end
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def feature_map_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distances [N] of images [N, C, H, W] in [-1, 1] on five maps of MobileNetV2.
+    """Return squared distances [N] of images [N, C, H, W] in [-1, 1] on five maps of MobileNetV2.
 
-    As LPIPS does without its learned weights (arXiv 1801.03924): at each pixel the channels of both
-    are scaled to length 1; squared differences are averaged over pixels and summed over maps.
+    As in LPIPS without learned weights (arXiv 1801.03924): the channels are normalised to unit
+    length at each pixel; squared differences are averaged over pixels and summed over maps.
     """
     network = load_feature_network(str(a.device))
     maps = (network.maps(feature_input(as_rgb(images))) for images in (a, b))
     distance = torch.zeros(len(a), device=a.device)
-    for one, two in zip(*maps, strict=True):
-        difference = F.normalize(one, dim=1) - F.normalize(two, dim=1)
+    for map_a, map_b in zip(*maps, strict=True):
+        difference = F.normalize(map_a, dim=1) - F.normalize(map_b, dim=1)
         distance += difference.square().sum(dim=1).mean(dim=(1, 2))
     return distance
 
@@ -49,10 +49,10 @@ def path_lengths(
     reals: PictureSet | None = None,
     show: bool = False,
 ) -> Array:
-    """Squared lengths [N] of paths in w, one for each seed, as `distance` sees them.
+    """Return path lengths [N] in w, one per seed: `distance` over the squared step.
 
-    A seed draws both ends z of its path, the first as `z_from_seed` does, and their common label
-    from `reals`.
+    A seed determines both endpoints z of its path, the first as in `z_from_seed`, and their common
+    label from `reals`.
     """
     lengths = []
     for start in tqdm(range(0, len(seeds), batch), desc="Paths", disable=not show):
@@ -71,7 +71,7 @@ def path_lengths(
 
 
 def mean_path_length(lengths: Array) -> float:
-    """Mean of path lengths [N] between their 1st and 99th percentile."""
+    """Return the mean of path lengths [N] between their 1st and 99th percentile."""
     low = np.percentile(lengths, TRIM, method="lower")
     high = np.percentile(lengths, 100 - TRIM, method="higher")
     return float(lengths[(lengths >= low) & (lengths <= high)].mean())

@@ -1,4 +1,4 @@
-"""How well a reconstruction meets its photo, in figures that papers give."""
+"""Metrics of reconstructions: PSNR and MS-SSIM."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor
 
 from stylemix.images.filters import gaussian_blur
 
-WINDOW, SIGMA = 11, 1.5  # px of the Gaussian window
-SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the paper, finest first
+WINDOW, SIGMA = 11, 1.5  # px, size and standard deviation of the Gaussian window
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # weights of the scales, finest first
 K1, K2 = 0.01, 0.03
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio [N] in dB of images [N, C, H, W] in [-1, 1]."""
-    mse = (images - targets).square().mean(dim=(1, 2, 3)) / 4  # of values from 0 to 1
+    """Return the peak signal-to-noise ratio [N] in dB of images [N, C, H, W] in [-1, 1]."""
+    mse = (images - targets).square().mean(dim=(1, 2, 3)) / 4  # of values in [0, 1]
     return -10 * mse.clamp(min=1e-10).log10()
 
 
 def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
-    """Multi-scale structural similarity [N] of images [N, C, H, W] in [-1, 1] (Wang et al. 2003).
+    """Return the multi-scale structural similarity [N] of images [N, C, H, W] in [-1, 1].
 
-    Images under 176 px have room for fewer scales; the weights of those that are left are brought
-    to a sum of one. Compare figures of one size only.
+    (Wang et al. 2003.) Images under 176 px use fewer scales, with weights normalised to a sum of
+    one, so values are comparable for one size only.
     """
     x, y = (images.double() + 1) / 2, (targets.double() + 1) / 2
     used = SCALES[: sum(min(x.shape[2:]) // 2**i >= WINDOW for i in range(len(SCALES)))]
@@ -38,14 +38,14 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def _ssim(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast part, means over the image, [N, C] each."""
+    """Return SSIM and its contrast term, averaged over the image, [N, C] each."""
 
     def blur(v: Tensor) -> Tensor:
         return gaussian_blur(v, SIGMA, WINDOW // 2)
 
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y = blur(x * x) - mean_x.square(), blur(y * y) - mean_y.square()
-    both = blur(x * y) - mean_x * mean_y
-    contrast = (2 * both + K2**2) / (var_x + var_y + K2**2)
-    light = (2 * mean_x * mean_y + K1**2) / (mean_x.square() + mean_y.square() + K1**2)
-    return (light * contrast).mean(dim=(2, 3)), contrast.mean(dim=(2, 3))
+    covariance = blur(x * y) - mean_x * mean_y
+    contrast = (2 * covariance + K2**2) / (var_x + var_y + K2**2)
+    luminance = (2 * mean_x * mean_y + K1**2) / (mean_x.square() + mean_y.square() + K1**2)
+    return (luminance * contrast).mean(dim=(2, 3)), contrast.mean(dim=(2, 3))

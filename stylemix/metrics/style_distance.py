@@ -1,7 +1,7 @@
-"""How far an image is from a look: channel statistics of a frozen network's features.
+"""The distance of an image from a look, by channel statistics of a frozen network's features.
 
-Means and deviations of each channel, as in arbitrary style transfer (arXiv 1703.06868). What an
-image shows moves them less than how it is drawn.
+Means and standard deviations of channels, as in AdaIN (arXiv 1703.06868), depend less on the
+content of an image than on its style.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
 from stylemix.networks.latents import sample_ws
 
-OWN = 256  # faces of the model that tell the spread
-CHUNK = 32
+SAMPLE_COUNT = 256  # generated faces that give the spread
+CHUNK = 32  # images at a time
 STAGES = (1, 3, 6, 13)  # of MobileNetV2
 
 
 def channel_statistics(maps: Sequence[Tensor]) -> list[Tensor]:
-    """For each of the features [N, C, h, w] means and deviations of the channels, [N, 2 C]."""
+    """Return means and standard deviations of channels [N, 2 C] for each map [N, C, h, w]."""
     return [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
 
 
 class StyleMeter:
-    """Measures looks on images of one model, in units of the spread over the model's own faces.
+    """Measures looks of images of one model, in units of the spread over faces that it generates.
 
-    Features are those of its discriminator, or of MobileNetV2 for a model without one.
+    Features are those of its discriminator, or of MobileNetV2 for a model without a discriminator.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Model, count: int = OWN) -> None:
+    def __init__(self, model: Model, count: int = SAMPLE_COUNT) -> None:
         self.model = model
         generator = model.generator
         rng = torch.Generator().manual_seed(0)
@@ -45,15 +45,15 @@ class StyleMeter:
         self.scales = [stage.std(dim=0).clamp(min=1e-4) for stage in stages]
 
     def _statistics(self, images: Tensor) -> list[Tensor]:
-        critic = self.model.discriminator
-        maps = feature_maps(images) if critic is None else critic.features(images)
+        network = self.model.discriminator
+        maps = feature_maps(images) if network is None else network.features(images)
         return channel_statistics(maps)
 
     def rows(self, images: Tensor) -> Tensor:
-        """Statistics [N, S] of images [N, C, H, W] in [-1, 1], so scaled that stages count alike.
+        """Return statistics [N, S] of images [N, C, H, W] in [-1, 1], with equal weight per stage.
 
-        The squared length of a difference is the mean over stages and channels of squares in units
-        of the spread. Differentiable.
+        The squared norm of a difference is the mean over stages and channels of squared differences
+        in units of the spread. Differentiable.
         """
         stages = self._statistics(images)
         scaled = [s / c * s.shape[1] ** -0.5 for s, c in zip(stages, self.scales, strict=True)]
@@ -62,24 +62,24 @@ class StyleMeter:
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> Tensor:
-        """The same of any number of images, without gradients."""
+        """Return `rows` of any number of images, without gradients."""
         return torch.cat([self.rows(part) for part in images.split(CHUNK)])
 
     def look(self, images: Tensor) -> Tensor:
-        """The look [S] of images [K, C, H, W]: the mean of their statistics."""
+        """Return the look [S] of images [K, C, H, W], the mean of their statistics."""
         return self.describe(images).mean(dim=0)
 
 
 def style_distance(rows: Tensor, look: Tensor) -> Tensor:
-    """Squared distance [...] of statistics [..., S] from a look [S]."""
+    """Return the squared distance [...] of statistics [..., S] from a look [S]."""
     distance: Tensor = (rows - look).square().sum(dim=-1)
     return distance
 
 
 def style_statistics(images: Tensor) -> Tensor:
-    """Channel means and deviations of MobileNetV2 features of images [N, C, H, W], as one vector.
+    """Return channel statistics of MobileNetV2 features of images [N, C, H, W], as one vector.
 
-    Each stage counts the same, whatever its width.
+    The statistics of each stage are normalised to unit length, whatever its number of channels.
     """
     parts = [channel_statistics(feature_maps(part, STAGES)) for part in images.split(CHUNK)]
     stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]

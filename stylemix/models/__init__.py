@@ -1,1 +1,1 @@
-"""A model in memory and as a file, ours or another program's."""
+"""Models in memory and model files, of stylemix and of other programs."""

@@ -1,7 +1,7 @@
-"""Model files: `.safetensors` and plain `.pkl` of our own, and foreign ones read safely.
+"""Model files: `.safetensors` and plain `.pkl` of stylemix, and files of other programs.
 
-Ours hold the JSON header of `stylemix.models.header` and tensors named "G." and "D." followed by
-the names of the public StyleGAN2 files. Nothing in a file is ever run, whatever its kind.
+Files of stylemix hold the JSON header of `stylemix.models.header` and tensors named "G." and "D."
+followed by the names of the public StyleGAN2 files. No code in any file is run.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _KNOWN = "a stylemix model, an NVIDIA PyTorch network pickle or a rosinality che
 def save_model(
     path: AnyPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
 ) -> None:
-    """Write a model to `.safetensors`, or to a `.pkl` that any Python can load without stylemix.
+    """Write a model to `.safetensors`, or to a `.pkl` that loads without stylemix.
 
-    Half precision halves the file and keeps the fingerprint. Raises StylemixError for another
-    extension, or where a weight is too large for half precision or not a number.
+    Half precision halves the file size and preserves the fingerprint. Raises StylemixError for
+    another extension, and for weights that are not finite in `dtype`.
     """
     if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
         raise StylemixError(
@@ -68,10 +68,10 @@ def save_model(
 
 
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
-    """Return the model of a file, or of a shipped name such as "faces-64".
+    """Load a model from a file, or by a shipped name such as "faces-64".
 
-    Reads our own files, NVIDIA PyTorch network pickles and rosinality checkpoints, judged by their
-    content. The networks come in fp32, in eval mode and without gradients.
+    Reads files of stylemix, NVIDIA PyTorch network pickles and rosinality checkpoints, detected by
+    their content. The networks are in fp32, in eval mode and without gradients.
     """
     file = find_model(path)
     content = read(file)
@@ -87,29 +87,29 @@ def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
 
 
 def load_generator(path: AnyPath, device: str | torch.device = "cpu") -> Generator:
-    """Return the generator of a model file or shipped model; see `load_model`."""
+    """Load the generator of a model file or shipped model; see `load_model`."""
     return load_model(path, device).generator
 
 
 def load_discriminator(path: AnyPath, device: str | torch.device = "cpu") -> Discriminator:
-    """Return the discriminator of a model file or shipped model; StylemixError if it has none."""
+    """Load the discriminator of a model file or shipped model; StylemixError if it has none."""
     discriminator = load_model(path, device).discriminator
     if discriminator is None:
         raise StylemixError(
-            f"{path}: got a model without a discriminator; expected one that kept it; "
+            f"{path}: got a model without a discriminator; expected a model with one; "
             "convert or train it again without --no-discriminator"
         )
     return discriminator
 
 
 def shipped_models() -> list[str]:
-    """Return the names of the models that come with the package."""
+    """Return the names of the models shipped with the package."""
     files = sorted(ASSETS.glob("*.safetensors"))
     return [file.stem for file in files if read(file).format == MODEL]
 
 
 def find_model(path: AnyPath) -> Path:
-    """Return the file that a path or a shipped name stands for."""
+    """Return the file of a path or of the name of a shipped model."""
     file = Path(path).expanduser()
     shipped = ASSETS / f"{path}.safetensors"
     if file.exists() or Path(path).suffix or file.name != str(path):
@@ -123,9 +123,9 @@ def find_model(path: AnyPath) -> Path:
 
 
 def foreign_model(data: object, name: str) -> Model:
-    """Return the model in what a pickle of another program describes.
+    """Build the model of a pickle of another program, as loaded by `stylemix.safe_pickle`.
 
-    StylemixError for unknown families; `name` is the file's, for messages.
+    `name` is the file name for messages. Raises StylemixError for an unknown format.
     """
     if isinstance(data, PersistentObject):  # a network pickled alone
         data = {"G_ema": data}
@@ -151,38 +151,39 @@ def _is_rosinality(part: object) -> bool:
 
 
 def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Model:
-    """Return the model that a header describes, with these weights: fp32, CPU, no gradients.
+    """Build the model of a header and weights: fp32, on the CPU, without gradients.
 
-    Every name, shape and value is checked before a network is made; `name` is the file's, for
+    All names and shapes are checked before a network is built. `name` is the file name for
     messages.
     """
     configs: dict[str, GeneratorConfig | DiscriminatorConfig] = {"G.": header.generator}
     if header.discriminator is not None:
         configs["D."] = header.discriminator
-    odd = [key for key in tensors if key[:2] not in configs]
-    if odd:
+    unknown = [key for key in tensors if key[:2] not in configs]
+    if unknown:
         raise StylemixError(
-            f"{name}: got the unknown weights {odd[0][:60]!a}; expected names that start with "
+            f"{name}: got the unknown weights {unknown[0][:60]!a}; expected names that start with "
             f"{' or '.join(configs)}; get the file again from its author"
         )
     for prefix, config in configs.items():
-        _check_shapes(_part(tensors, prefix), config, name)
+        _check_shapes(_with_prefix(tensors, prefix), config, name)
     weights = {key: to_float(value, key, name) for key, value in tensors.items()}
-    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's random numbers be
-        generator = _fill(Generator(header.generator), _part(weights, "G."))
+    with torch.random.fork_rng(devices=[]):  # preserves the caller's random state
+        generator = _fill(Generator(header.generator), _with_prefix(weights, "G."))
         discriminator = None
         if header.discriminator is not None:
-            discriminator = _fill(Discriminator(header.discriminator), _part(weights, "D."))
-    found = fingerprint(generator)
-    if header.fingerprint not in (None, found):
+            discriminator = _fill(Discriminator(header.discriminator), _with_prefix(weights, "D."))
+    actual = fingerprint(generator)
+    if header.fingerprint not in (None, actual):
         raise StylemixError(
-            f"{name}: got weights with fingerprint {found}; expected {header.fingerprint[:40]} by "
+            f"{name}: got weights with fingerprint {actual}; expected {header.fingerprint[:40]} by "
             "its header; the file was changed: get it again from its author"
         )
     return Model(generator, discriminator, header.template, header.card, header.origin)
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one network, without the prefix of their names."""
     return {key[2:]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
@@ -194,25 +195,25 @@ def _fill(network: Network, weights: dict[str, Tensor]) -> Network:
 def _check_shapes(
     tensors: Mapping[str, Tensor], config: GeneratorConfig | DiscriminatorConfig, name: str
 ) -> None:
-    """Raise StylemixError in one line where names or shapes are not those that `config` needs."""
-    wanted = expected_shapes(config)
+    """Raise StylemixError if names or shapes differ from those of a network of `config`."""
+    expected = expected_shapes(config)
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     kind = "generator" if isinstance(config, GeneratorConfig) else "discriminator"
-    missing = [key for key in wanted if key not in shapes]
-    extra = [key for key in shapes if key not in wanted]
-    wrong = [key for key in wanted if key in shapes and shapes[key] != wanted[key]]
+    missing = [key for key in expected if key not in shapes]
+    extra = [key for key in shapes if key not in expected]
+    wrong = [key for key in expected if key in shapes and shapes[key] != expected[key]]
     if wrong:
         key = wrong[0]
         raise StylemixError(
             f"{name}: got {kind} weights {key} of shape {list(shapes[key])}"
-            f"{_and_more(wrong)}; expected {list(wanted[key])} by its own sizes; "
-            "the file is damaged or of another design: get it again or choose another model"
+            f"{_and_more(wrong)}; expected {list(expected[key])} by the sizes in the file; "
+            "it is damaged or of another architecture: get it again or choose another model"
         )
     if missing or extra:
-        parts = [f"lacks {missing[0]}{_and_more(missing)}"] if missing else []
-        parts += [f"has the unknown {_shown(extra[0])}{_and_more(extra)}"] if extra else []
+        problems = [f"lacks {missing[0]}{_and_more(missing)}"] if missing else []
+        problems += [f"has the unknown {_escaped(extra[0])}{_and_more(extra)}"] if extra else []
         raise StylemixError(
-            f"{name}: got {kind} weights that do not fit, it {' and '.join(parts)}; expected a "
+            f"{name}: got {kind} weights that do not fit, it {' and '.join(problems)}; expected a "
             f"StyleGAN2 {kind} of {config.size_text}; choose another model"
         )
 
@@ -221,5 +222,5 @@ def _and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _shown(name: str) -> str:
+def _escaped(name: str) -> str:
     return ascii(name[:60])[1:-1]

@@ -1,7 +1,7 @@
-"""Files of stylemix: a format and its version, a JSON header, and tensors.
+"""The container of stylemix files: a format and its version, a JSON header, and tensors.
 
-Models, styles, latents and encoders are such files: safetensors with the rest as metadata, or a
-pickle of plain containers and arrays. Nothing in a file is ever run.
+Models, styles, latents and encoders use it: safetensors with format and header as metadata, or a
+pickle of plain containers and arrays. No code in a file is run.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ MODEL, STYLE, LATENT, ENCODER = (
 class _Format:
     noun: str
     versions: tuple[str, ...]
-    use: str  # what to do with such a file where another is expected
-    cure: str  # where to get one
+    use: str  # the advice where another format is expected
+    source: str  # the advice where this format is expected
 
 
 _FORMATS = {
@@ -67,19 +67,19 @@ MAX_JSON_DEPTH = 32
 
 
 class Damaged(StylemixError):
-    """A file that is cut short or altered."""
+    """A truncated or damaged file."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds; header and tensors are looked at when they are asked for.
+    """The content of a file; header and tensors are read when they are accessed.
 
     Attributes:
-        file: where it lies.
-        kind: by its first bytes.
-        format: MODEL, STYLE, LATENT or ENCODER, or what else a safetensors file says of itself.
-        version: of the format, "" where a file says nothing.
-        foreign: what a pickle of another program describes, else None.
+        file: its path.
+        kind: its type by content.
+        format: MODEL, STYLE, LATENT or ENCODER, or another format named in a safetensors file.
+        version: of the format, "" if the file has none.
+        foreign: the content of a pickle of another program, else None.
     """
 
     file: Path
@@ -91,38 +91,38 @@ class Content:
     _arrays: object = None
 
     def expect(self, form: str) -> Content:
-        """Return the content; StylemixError for another format, or a version not known here."""
-        wanted = _FORMATS[form]
+        """Return the content itself; StylemixError for another format or an unknown version."""
+        expected = _FORMATS[form]
         if self.format != form:
-            found = _FORMATS.get(LATENT if self.kind in ("npz", "npy") else self.format)
-            got = f"{found.noun} file" if found else "a file of another program"
+            actual = _FORMATS.get(LATENT if self.kind in ("npz", "npy") else self.format)
+            got = f"{actual.noun} file" if actual else "a file of another program"
             raise StylemixError(
-                f"{self.file}: got {got}; expected {wanted.noun} file; "
-                f"{found.use if found else wanted.cure}"
+                f"{self.file}: got {got}; expected {expected.noun} file; "
+                f"{actual.use if actual else expected.source}"
             )
-        if self.version not in wanted.versions:
+        if self.version not in expected.versions:
             raise StylemixError(
                 f"{self.file}: got version {self.version[:20]!a} of the {form[9:]} format; "
-                f"expected {' or '.join(wanted.versions)}; a newer version of stylemix wrote it: "
+                f"expected {' or '.join(expected.versions)}; a newer version of stylemix wrote it: "
                 "upgrade"
             )
         return self
 
     @property
     def header(self) -> object:
-        """JSON values; StylemixError where they are none, or absurdly many."""
+        """The header as JSON values; StylemixError if it is invalid or too large."""
         parse = parse_json if self.kind == "safetensors" else copy_json
         return parse(self._header, str(self.file))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors by name; StylemixError where a pickle holds no floating-point arrays."""
+        """Tensors by name; StylemixError if a pickle has anything but floating-point arrays."""
         if self.kind == "safetensors":
             return read_safetensors(self.file)[1]
         arrays = self._arrays if isinstance(self._arrays, dict) else {"tensors": self._arrays}
         for key, value in arrays.items():
             if type(key) is not str or type(value) is not np.ndarray or value.dtype.kind != "f":
-                # Never the text of another key: built of references, it may have no end.
+                # The text of a key that is not str could be endless: it may refer to itself.
                 part = key[:60] if type(key) is str else type(key).__name__
                 raise StylemixError(
                     f"{self.file}: got a file without weights in the damaged part {part!a}; "
@@ -132,26 +132,26 @@ class Content:
 
 
 def read(path: AnyPath) -> Content:
-    """Return what a file holds, judged by its content and never by its name.
+    """Read a file, whose type is detected by content and never by name.
 
-    StylemixError in one line for what can hold no weights, is damaged, or asks to be run.
+    Raises StylemixError for files that are unsupported or damaged, and for pickles that run code.
     """
     file = Path(path)
     kind = sniff(file)
     if kind == "safetensors":
         with _opened(file) as handle:
-            data = handle.metadata() or {}
-        header = data.get("config")
-        return Content(file, kind, data.get("format", ""), data.get("version", ""), None, header)
+            metadata = handle.metadata() or {}
+        form, version = metadata.get("format", ""), metadata.get("version", "")
+        return Content(file, kind, form, version, None, metadata.get("config"))
     if kind in ("npz", "npy"):
         return Content(file, kind)
-    found = load(file)
-    form = found.get("format") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or not isinstance(form, str) or form not in _FORMATS:
-        return Content(file, kind, foreign=found)
-    version = found.get("version")
+    data = load(file)
+    form = data.get("format") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(form, str) or form not in _FORMATS:
+        return Content(file, kind, foreign=data)
+    version = data.get("version")
     text = str(version) if type(version) is int else ""
-    return Content(file, kind, form, text, None, found.get("config"), found.get("tensors"))
+    return Content(file, kind, form, text, None, data.get("config"), data.get("tensors"))
 
 
 def write(
@@ -161,9 +161,9 @@ def write(
     header: Mapping[str, object],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Write a `.pkl` that any Python with NumPy reads, or safetensors for any other name.
+    """Write a `.pkl` that loads with NumPy alone, or safetensors for any other extension.
 
-    StylemixError for values that are not finite, before anything is written.
+    Raises StylemixError for values that are not finite, before anything is written.
     """
     stored = {key: _stored(key, value) for key, value in tensors.items()}
     if Path(path).suffix.lower() == ".pkl":
@@ -176,18 +176,18 @@ def write(
 
 
 def _stored(key: str, value: Tensor) -> Tensor:
-    # A fresh copy each: safetensors refuses tensors that share memory.
+    # A copy, since safetensors refuses tensors that share memory.
     copy = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if not bool(torch.isfinite(copy).all()):
         raise StylemixError(
             f"cannot save {key}: got values of {key} that are not finite as {str(copy.dtype)[6:]}; "
-            "expected numbers; save as float32 where that is offered, or use an earlier snapshot"
+            "expected finite values; save as float32 where possible, or use an earlier snapshot"
         )
     return copy
 
 
 def read_safetensors(path: AnyPath) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return metadata and tensors of a safetensors file of any format; raises Damaged."""
+    """Read metadata and tensors of a safetensors file of any format; Damaged if it is damaged."""
     with _opened(path) as handle:
         tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
         return dict(handle.metadata() or {}), tensors
@@ -209,17 +209,17 @@ def _opened(path: AnyPath) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         raise Damaged(
             f"{path}: got a truncated or damaged safetensors file ({str(error)[:80]}); "
-            "expected a whole one; download or copy it again"
+            "expected a complete one; download or copy it again"
         ) from error
 
 
 def to_float(value: Tensor, key: str, name: str) -> Tensor:
-    """Return an own fp32 copy; StylemixError unless all values are finite floating-point numbers.
+    """Return an fp32 copy; StylemixError unless all values are finite and floating point.
 
     Args:
-        value: what was read.
+        value: a tensor from a file.
         key: its name in the file, for messages.
-        name: the file's, for messages.
+        name: the file name, for messages.
     """
     if not value.is_floating_point():
         raise StylemixError(
@@ -230,13 +230,14 @@ def to_float(value: Tensor, key: str, name: str) -> Tensor:
     if not bool(torch.isfinite(copy).all()):
         raise StylemixError(
             f"{name}: got NaN or infinite values in the damaged part {key[:60]!a}; expected "
-            "numbers; the file is damaged or the run that wrote it failed: get or make it again"
+            "finite values; the file is damaged or the run that wrote it failed: get or make it "
+            "again"
         )
     return copy
 
 
 def parse_json(text: object, name: str) -> object:
-    """Return the values of a JSON text from a file; StylemixError when it is not proper JSON."""
+    """Parse a JSON text from a file; StylemixError if it is invalid."""
     try:
         if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
             raise ValueError("too long")
@@ -250,15 +251,15 @@ def parse_json(text: object, name: str) -> object:
 
 
 def copy_json(value: object, name: str) -> Json:
-    """Return a copy of plain values from a pickle; StylemixError for other types or huge ones.
+    """Copy JSON values from a pickle; StylemixError for other types and above the limits.
 
-    A pickle may refer to one list many times over; such a tree of references is cut off here.
+    A pickle may refer to the same list many times, so a small file can hold a huge tree.
     """
     nodes = 0
 
     def refuse(what: str) -> StylemixError:
         return StylemixError(
-            f"{name}: got {what} in the header; expected what stylemix writes; "
+            f"{name}: got {what} in the header; expected the values that stylemix writes; "
             "the file is damaged: get it again from its author"
         )
 
@@ -266,7 +267,7 @@ def copy_json(value: object, name: str) -> Json:
         nonlocal nodes
         nodes += 1
         if nodes > MAX_JSON_NODES or depth > MAX_JSON_DEPTH:
-            raise refuse("absurdly many values")
+            raise refuse("too many values")
         if isinstance(item, (list, tuple)):
             return [copy(entry, depth + 1) for entry in item]
         if isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""The JSON that describes a model file: what is written, and what is believed when it is read."""
+"""The JSON header of a model file: writing, and validation on reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 
 VERSION = 1
 
-# The largest sizes believed from a file, so that a few bytes cannot ask for any amount of memory.
+# Sizes accepted from a file, so that a small header cannot allocate any amount of memory.
 LIMITS = {
     "img_resolution": (4, 1024),
     "img_channels": (1, 16),
@@ -31,14 +31,14 @@ LIMITS = {
     "mbstd_num_channels": (1, 64),
 }
 MAX_FILTER_TAPS = 32
-SQUARE = (4, 4)  # base of a file that names none
+DEFAULT_BASE = (4, 4)  # height and width of the coarsest block in files without `base`
 
 Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
 
 
 @dataclass(frozen=True)
 class Header:
-    """Everything of a model file but its weights; other programs store no fingerprint."""
+    """The metadata of a model file; `fingerprint` is None for files of other programs."""
 
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig | None
@@ -63,11 +63,11 @@ def header_of(model: Model) -> dict[str, Json]:
 
 def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
     sizes = asdict(config)
-    if config.base == SQUARE:
-        del sizes["base"]  # so that files of square models stay what they were
+    if config.base == DEFAULT_BASE:
+        del sizes["base"]  # for older versions of stylemix
     for name in ("head", "channel_min", "fromrgb_at"):
         if sizes.get(name) == getattr(type(config), name, None):
-            sizes.pop(name, None)  # so that older versions read them
+            sizes.pop(name, None)  # for older versions of stylemix
     return _plain(sizes)
 
 
@@ -84,25 +84,25 @@ def _plain(value: object) -> Json:
 
 
 def parse_header(data: object, name: str) -> Header:
-    """Return the checked header of a model file; StylemixError in one line for anything odd."""
+    """Validate and return the header of a model file; StylemixError if it is invalid."""
     if not isinstance(data, dict):
-        raise _odd(name, "header", type(data).__name__)
+        raise _invalid(name, "header", type(data).__name__)
     sizes, card = data.get("discriminator"), data.get("card")
-    mark, origin = data.get("fingerprint"), data.get("origin")
-    if not isinstance(mark, str) or not isinstance(origin, str):
-        raise _odd(name, "fingerprint or origin", "nothing readable")
+    fingerprint, origin = data.get("fingerprint"), data.get("origin")
+    if not isinstance(fingerprint, str) or not isinstance(origin, str):
+        raise _invalid(name, "fingerprint or origin", "no text")
     return Header(
         generator=parse_config(GeneratorConfig, data.get("generator"), name),
         discriminator=None if sizes is None else parse_config(DiscriminatorConfig, sizes, name),
         template=parse_template(data.get("template"), name),
         card=card if isinstance(card, dict) else {},
-        fingerprint=mark,
+        fingerprint=fingerprint,
         origin=origin,
     )
 
 
 def parse_template(data: object, name: str) -> Template:
-    """Return the alignment template of a header; StylemixError that names the file if odd."""
+    """Return the alignment template of a header; StylemixError if it is invalid."""
     try:
         return Template.from_json(data)
     except StylemixError as error:
@@ -110,9 +110,9 @@ def parse_template(data: object, name: str) -> Template:
 
 
 def parse_config(kind: type[Config], data: object, name: str) -> Config:
-    """Return network sizes from JSON values, each within `LIMITS`."""
+    """Return network sizes from JSON values; StylemixError for sizes outside `LIMITS`."""
     if not isinstance(data, dict):
-        raise _odd(name, "sizes", type(data).__name__)
+        raise _invalid(name, "sizes", type(data).__name__)
     known = {f.name: f for f in fields(kind)}
     unknown = [str(key)[:40] for key in data if key not in known]
     if unknown:
@@ -122,14 +122,16 @@ def parse_config(kind: type[Config], data: object, name: str) -> Config:
         )
     for key, entry in known.items():
         if key not in data and entry.default is MISSING:
-            raise _odd(name, key, "nothing")
+            raise _invalid(name, key, "nothing")
     sizes: dict[str, Any] = {key: _size(key, value, name) for key, value in data.items()}
     try:
         config = kind(**sizes)
     except StylemixError as error:
         raise StylemixError(f"{name}: {error}") from error
     if isinstance(config, DiscriminatorConfig) and config.channels(4) % config.mbstd_num_channels:
-        raise _odd(name, "mbstd_num_channels", str(config.mbstd_num_channels), "a divisor of width")
+        raise _invalid(
+            name, "mbstd_num_channels", str(config.mbstd_num_channels), "a divisor of the width"
+        )
     return config
 
 
@@ -140,7 +142,7 @@ def _size(key: str, value: object, name: str) -> object:
             return None
         if type(value) is int and low <= value <= high:
             return value
-        raise _odd(name, key, _shown(value), f"{low} to {high}")
+        raise _invalid(name, key, _text_of(value), f"{low} to {high}")
     if key in ("base", "fromrgb_at"):
         if isinstance(value, (list, tuple)) and all(type(side) is int for side in value):
             return tuple(value)
@@ -154,11 +156,11 @@ def _size(key: str, value: object, name: str) -> object:
                 return taps
     elif isinstance(value, str):
         return value
-    raise _odd(name, key, _shown(value))
+    raise _invalid(name, key, _text_of(value))
 
 
-def _shown(value: object) -> str:
-    # Never the text of a container: one built of references to itself has no end.
+def _text_of(value: object) -> str:
+    # The text of a container could be endless: it may refer to itself.
     plain = value is None or isinstance(value, (bool, int, float, str))
     return ascii(value)[:40] if plain else f"a {type(value).__name__}"
 
@@ -167,7 +169,9 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(float(str(value)))
 
 
-def _odd(name: str, what: str, got: str, expected: str = "what stylemix writes") -> StylemixError:
+def _invalid(
+    name: str, what: str, got: str, expected: str = "the values that stylemix writes"
+) -> StylemixError:
     return StylemixError(
         f"{name}: got {got} for {what}; expected {expected}; "
         "the file is damaged: get it again from its author"

@@ -1,4 +1,4 @@
-"""A model in memory: networks with what is known about them."""
+"""A model in memory: networks and their metadata."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FINGERPRINT_DIGITS = 16
 
 @dataclass
 class Model:
-    """A generator, its discriminator if there is one, its face template, card and origin.
+    """A generator, an optional discriminator, its face template, model card and origin.
 
-    `origin` is "stylemix", "nvidia" or "rosinality"; `card` says what the model was made of.
+    `origin` is "stylemix", "nvidia" or "rosinality"; `card` has the model's sources and licence.
     """
 
     generator: Generator
@@ -37,23 +37,23 @@ class Model:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that name the generator's weights."""
+        """The fingerprint of the generator's weights, 16 hex digits."""
         return fingerprint(self.generator)
 
 
 def check_template(template: Template, config: GeneratorConfig) -> None:
-    """Raise StylemixError where faces are to be aligned for a generator that is not square."""
+    """Raise StylemixError for a face template with a generator that is not square."""
     if template.kind != "none" and config.height != config.width:
         raise StylemixError(
             f"got the face template {template.name} for a model of {config.size_text}; expected "
-            "none, since faces are cut out as squares; use --template none"
+            "none, since face crops are square; use --template none"
         )
 
 
 def fingerprint(generator: nn.Module) -> str:
-    """Sixteen hex digits of SHA-256 over names, shapes and fp16 values of all weights.
+    """Return 16 hex digits of SHA-256 over names, shapes and fp16 values of all weights.
 
-    Values are rounded to fp16 first, so the fp16 and fp32 copies of a model share a fingerprint.
+    Values are rounded to fp16, so that fp16 and fp32 files of a model share a fingerprint.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(generator.state_dict().items()):
@@ -64,5 +64,5 @@ def fingerprint(generator: nn.Module) -> str:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable values, buffers left out."""
+    """Return the number of parameters, without buffers."""
     return sum(int(np.prod(p.shape)) for p in network.parameters())

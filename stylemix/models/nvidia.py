@@ -1,7 +1,7 @@
 """Network pickles of the NVIDIA PyTorch family: stylegan2-ada, and stylegan3 with --cfg=stylegan2.
 
-Their weights have the names that ours have. Sizes are taken from the attributes of the pickled
-modules, which hold what was really built, whatever the defaults of that release were.
+The names of their weights are those of stylemix. Sizes are read from the attributes of the pickled
+modules, which hold the actual values, whatever the defaults of the release were.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Modules = dict[str, PersistentObject]
 
 
 def read_nvidia(data: Mapping[str, object], name: str) -> tuple[Header, dict[str, Tensor]]:
-    """Return header and tensors of a network pickle: G_ema, or G where there is none, and D."""
+    """Return header and tensors of a network pickle: G_ema, or G without it, and D."""
     modules = _modules(data.get("G_ema") if data.get("G_ema") is not None else data.get("G"), name)
     weights = _weights(modules)
     _check_family(weights, name)
@@ -47,26 +47,26 @@ def read_nvidia(data: Mapping[str, object], name: str) -> tuple[Header, dict[str
             discriminator = _discriminator_config(modules, weights, name)
             tensors |= {f"D.{key}": value for key, value in weights.items()}
         else:
-            card["discriminator"] = "left out: not of the StyleGAN2 design"
+            card["discriminator"] = "left out: not a StyleGAN2 discriminator"
     template = template_for(config.img_resolution, "nvidia")
     return Header(config, discriminator, template, card, None, "nvidia"), tensors
 
 
 def _modules(root: object, name: str) -> Modules:
-    """Return all modules of a network by their dotted names, the root under ""."""
-    found: Modules = {}
+    """Return all modules of a network by their dotted names, with "" for the root."""
+    modules: Modules = {}
     for path, module in _walk(root, "", 0, name):
-        found[path] = module
-        if len(found) > MAX_MODULES:
-            raise _odd(name, "thousands of modules", "a StyleGAN2 network")
-    return found
+        modules[path] = module
+        if len(modules) > MAX_MODULES:
+            raise _unsupported(name, "thousands of modules", "a StyleGAN2 network")
+    return modules
 
 
 def _walk(
     module: object, path: str, depth: int, name: str
 ) -> Iterator[tuple[str, PersistentObject]]:
     if not isinstance(module, PersistentObject) or depth > MAX_DEPTH:
-        raise _odd(name, f"an unknown part at {path or 'its root'}", "network modules")
+        raise _unsupported(name, f"an unknown part at {path or 'its root'}", "network modules")
     yield path, module
     children = module.state.get("_modules")
     for key, child in children.items() if isinstance(children, dict) else ():
@@ -88,12 +88,14 @@ def _weights(modules: Modules) -> dict[str, Tensor]:
 
 def _check_family(weights: Mapping[str, Tensor], name: str) -> None:
     if any(key.startswith("synthesis.input.") for key in weights):
-        raise _odd(name, "an alias-free StyleGAN3 generator", "a StyleGAN2 one (--cfg=stylegan2)")
+        raise _unsupported(
+            name, "an alias-free StyleGAN3 generator", "a StyleGAN2 generator (--cfg=stylegan2)"
+        )
     if "synthesis.b4.const" not in weights:
-        raise _odd(name, "a generator of another design", "a StyleGAN2 one")
+        raise _unsupported(name, "a generator of another architecture", "a StyleGAN2 generator")
 
 
-def _odd(name: str, got: str, expected: str) -> StylemixError:
+def _unsupported(name: str, got: str, expected: str) -> StylemixError:
     return StylemixError(f"{name}: got {got}; expected {expected}; choose another model")
 
 
@@ -155,12 +157,12 @@ def _resolutions(size: int) -> list[int]:
 
 def _channels(weights: Mapping[str, Tensor], key: str, name: str) -> int:
     if key not in weights or not weights[key].ndim:
-        raise _odd(name, f"a network without {key}", "a StyleGAN2 one")
+        raise _unsupported(name, f"a network without {key}", "a StyleGAN2 network")
     return int(weights[key].shape[0])
 
 
 def _rule(modules: Modules, path: str, table: dict[int, int], name: str) -> tuple[int, int]:
-    """Return (base, max): the file's own numbers where they give these widths."""
+    """Return (channel_base, channel_max): the values in the file if they give these widths."""
     kwargs = modules[path].state.get("_init_kwargs") if path in modules else None
     base = kwargs.get("channel_base") if isinstance(kwargs, dict) else None
     widest = kwargs.get("channel_max") if isinstance(kwargs, dict) else None
@@ -174,7 +176,7 @@ def _rule(modules: Modules, path: str, table: dict[int, int], name: str) -> tupl
 
 
 def _attribute(modules: Modules, path: str, key: str) -> object:
-    """Return an attribute of a module, or the argument of that name with which it was made."""
+    """Return an attribute of a module, or its constructor argument of that name."""
     state = modules[path].state if path in modules else {}
     kwargs = state.get("_init_kwargs")
     return state.get(key, kwargs.get(key) if isinstance(kwargs, dict) else None)
@@ -183,19 +185,19 @@ def _attribute(modules: Modules, path: str, key: str) -> object:
 def _integer(modules: Modules, path: str, key: str, name: str) -> int:
     value = _attribute(modules, path, key)
     if type(value) is not int or not 0 <= value <= 65536:
-        raise _odd(name, f"a network without a proper {key}", "a number")
+        raise _unsupported(name, f"a network without a valid {key}", "an integer")
     return value
 
 
 def _text(modules: Modules, path: str, key: str, name: str) -> str:
     value = _attribute(modules, path, key)
     if not isinstance(value, str):
-        raise _odd(name, f"a network without a proper {key}", "a word")
+        raise _unsupported(name, f"a network without a valid {key}", "text")
     return value
 
 
 def _clamp(modules: Modules, prefix: str, name: str) -> float | None:
-    """Return the one clamp of all convolutions below `prefix`."""
+    """Return the common `conv_clamp` of all convolutions below `prefix`."""
     values = []
     for path, module in modules.items():
         layer = path.rpartition(".")[2]
@@ -204,15 +206,15 @@ def _clamp(modules: Modules, prefix: str, name: str) -> float | None:
             values.append(module.state["conv_clamp"])
     plain = [value for value in values if value is None or isinstance(value, (int, float))]
     if len(plain) != len(values) or len(set(plain)) != 1:
-        raise _odd(name, "layers that are clamped differently", "one conv_clamp")
+        raise _unsupported(name, "layers with different values of conv_clamp", "one value")
     return plain[0]
 
 
 def _filter(weights: Mapping[str, Tensor], key: str, name: str) -> tuple[float, ...]:
-    """Return the taps of a stored resampling filter, as small integers where they are such."""
+    """Return the taps of a stored resampling filter, scaled to integers where possible."""
     stored = weights.get(key)
     if stored is None or stored.ndim not in (1, 2) or not 0 < stored.shape[-1] <= 32:
-        raise _odd(name, "a network without a resampling filter", f"numbers in {key}")
+        raise _unsupported(name, "a network without a resampling filter", f"1 to 32 taps in {key}")
     taps = stored.double() if stored.ndim == 1 else stored.double().sum(dim=0)
     taps = taps / taps[taps != 0].abs().min() if bool((taps != 0).any()) else taps
     rounded = taps.round()
@@ -220,7 +222,7 @@ def _filter(weights: Mapping[str, Tensor], key: str, name: str) -> tuple[float, 
     values = tuple((rounded.int() if exact else taps).tolist())
     made = setup_filter(values)
     if made.shape != stored.shape or not torch.allclose(made, stored.float(), atol=1e-4):
-        raise _odd(name, "an uncommon resampling filter", "a separable one")
+        raise _unsupported(name, "an uncommon resampling filter", "a separable one")
     return values
 
 
@@ -228,7 +230,7 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else "unknown"
 
 
-def _near(value: object, expected: float) -> bool:
+def _is_close(value: object, expected: float) -> bool:
     return isinstance(value, (int, float)) and math.isclose(value, expected, rel_tol=1e-4)
 
 
@@ -236,25 +238,25 @@ def _check_mapping(modules: Modules, layers: int, name: str) -> None:
     for i in range(min(layers, MAX_MODULES)):
         layer = modules.get(f"mapping.fc{i}")
         gain = layer.state.get("bias_gain") if layer else None
-        if not _near(gain, MAPPING_LR_MULTIPLIER):
-            raise _odd(
+        if not _is_close(gain, MAPPING_LR_MULTIPLIER):
+            raise _unsupported(
                 name,
                 f"a mapping network with learning-rate multiplier {_shown(gain)}",
-                f"{MAPPING_LR_MULTIPLIER}, which is part of its arithmetic",
+                f"{MAPPING_LR_MULTIPLIER}, with which stylemix scales the weights",
             )
 
 
 def _check_synthesis(modules: Modules, weights: dict[str, Tensor], name: str) -> None:
-    """Refuse other activations; give layers without noise a noise of strength zero."""
+    """Refuse other activations; add noise of strength zero to layers without noise."""
     for path, module in modules.items():
         kind = path.rpartition(".")[2]
         if not path.startswith("synthesis.") or kind not in ("conv0", "conv1"):
             continue
         act = module.state.get("activation", "lrelu")
         if not isinstance(act, str) or act != "lrelu":
-            raise _odd(name, "an uncommon activation", "leaky ReLU")
-        if not _near(module.state.get("act_gain", LEAKY_GAIN), LEAKY_GAIN):
-            raise _odd(name, "an uncommon activation gain", "the square root of two")
+            raise _unsupported(name, "an uncommon activation", "leaky ReLU")
+        if not _is_close(module.state.get("act_gain", LEAKY_GAIN), LEAKY_GAIN):
+            raise _unsupported(name, "an uncommon activation gain", "the square root of two")
         if module.state.get("use_noise") is False:
             size = _integer(modules, path, "resolution", name)
             weights.setdefault(f"{path}.noise_strength", torch.zeros([]))

@@ -1,7 +1,7 @@
 """Checkpoints in the layout of rosinality/stylegan2-pytorch: `.pt` files with g_ema, g and d.
 
-The networks compute the same as ours under other names, so conversion is renaming and reshaping.
-Sizes are not stored there; they follow from the shapes.
+The networks are those of stylemix under other names, so conversion is renaming and reshaping. Sizes
+are not stored; they follow from the shapes of the weights.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig, chann
 from stylemix.networks.mapping import MappingNetwork
 from stylemix.ops import setup_filter
 
-AVERAGE_SAMPLES = 10_000  # as many as the public projectors take for the mean w
+AVERAGE_SAMPLES = 10_000  # as in the public projectors
 AVERAGE_SEED = 123
 NOISE_SEED = 0
-LAYER_LIMIT = 64
+MAX_MAPPING_LAYERS = 63
 
 Weights = dict[str, Tensor]
 
@@ -40,8 +40,8 @@ _SYNTHESIS_LEAVES = {
 
 
 def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weights]:
-    """Return header and tensors of a checkpoint: averaged generator, and d where it is there."""
-    source = next(_tensors(data[k]) for k in ("g_ema", "g", "state_dict") if data.get(k))
+    """Return header and tensors of a checkpoint: the averaged generator, and d if present."""
+    source = next(_tensors(data[key]) for key in ("g_ema", "g", "state_dict") if data.get(key))
     discriminator = None
     try:
         config, weights = _generator(source, name)
@@ -51,12 +51,12 @@ def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weig
         weights["mapping.w_avg"] = average.reshape(-1)
         weights = {f"G.{key}": value for key, value in weights.items()}
         if isinstance(data.get("d"), dict):
-            discriminator, parts = _discriminator(_tensors(data["d"]), name)
-            weights |= {f"D.{key}": value for key, value in parts.items()}
+            discriminator, d_weights = _discriminator(_tensors(data["d"]), name)
+            weights |= {f"D.{key}": value for key, value in d_weights.items()}
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
-        what = f"no {str(error)[:60]}" if isinstance(error, KeyError) else "weights of odd shapes"
+        cause = f"no {str(error)[:60]}" if isinstance(error, KeyError) else "weights of odd shapes"
         raise StylemixError(
-            f"{name}: got a checkpoint with {what}; expected the layout of "
+            f"{name}: got a checkpoint with {cause}; expected the layout of "
             "rosinality/stylegan2-pytorch; choose another file"
         ) from error
     card: dict[str, Json] = {
@@ -68,14 +68,14 @@ def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weig
 
 
 def _tensors(part: object) -> Weights:
-    """Return the tensors of a state_dict; DataParallel's prefix is dropped."""
+    """Return the tensors of a state_dict without the prefix of DataParallel."""
     items = part.items() if isinstance(part, dict) else ()
     return {str(k).removeprefix("module."): v for k, v in items if isinstance(v, Tensor)}
 
 
 def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:
-    """Return the mean w [w_dim] of many random z, for files that do not store it."""
-    with torch.random.fork_rng(devices=[]):  # reading a file leaves the caller's random numbers be
+    """Return the mean w [w_dim] of random z, for files that do not store it."""
+    with torch.random.fork_rng(devices=[]):  # preserves the caller's random state
         mapping = MappingNetwork(config.z_dim, 0, config.w_dim, config.mapping_layers)
     mapping.load_state_dict(
         {k[8:]: v.float() for k, v in weights.items() if k.startswith("mapping.")}
@@ -88,18 +88,18 @@ def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:
 
 
 def _count(weights: Weights, pattern: str) -> int:
-    """Return one more than the largest index that `pattern` finds among the names, 0 for none."""
-    found = [int(m[1]) for key in weights if (m := re.match(pattern, key)) and len(m[1]) < 4]
-    return max(found, default=-1) + 1
+    """Return one more than the largest index in names that match `pattern`; 0 without any."""
+    indices = [int(m[1]) for key in weights if (m := re.match(pattern, key)) and len(m[1]) < 4]
+    return max(indices, default=-1) + 1
 
 
 def _generator(source: Weights, name: str) -> tuple[GeneratorConfig, Weights]:
     blocks = _count(source, r"to_rgbs\.(\d+)\.")
     layers = _count(source, r"style\.(\d+)\.weight") - 1  # style.0 only normalises
-    if blocks > 8 or not 0 < layers < LAYER_LIMIT:
+    if blocks > 8 or not 0 < layers <= MAX_MAPPING_LAYERS:
         raise StylemixError(
             f"{name}: got {blocks + 1} resolutions and {layers} mapping layers; expected at most 9 "
-            f"and 1 to {LAYER_LIMIT - 1}; choose another file"
+            f"and 1 to {MAX_MAPPING_LAYERS}; choose another file"
         )
     table = {4: source["input.input"].shape[1]}
     for k in range(blocks):
@@ -148,9 +148,9 @@ def _add_layers(weights: Weights, source: Weights, blocks: int) -> None:
 
 
 def _add_buffers(weights: Weights, source: Weights, config: GeneratorConfig) -> None:
-    """Add the stored noise maps, drawn where an old file has none, and the filters."""
+    """Add the filters and the noise maps, which are random if an old file has none."""
     taps = setup_filter(config.resample_filter)
-    draw = torch.Generator().manual_seed(NOISE_SEED)
+    rng = torch.Generator().manual_seed(NOISE_SEED)
     for resolution in config.resolutions:
         weights[f"synthesis.b{resolution}.resample_filter"] = taps
         index = 2 * int(math.log2(resolution)) - 5
@@ -159,19 +159,19 @@ def _add_buffers(weights: Weights, source: Weights, config: GeneratorConfig) -> 
                 continue
             noise = source.get(f"noises.noise_{i}")
             if noise is None:
-                noise = torch.randn([1, 1, resolution, resolution], generator=draw)
+                noise = torch.randn([1, 1, resolution, resolution], generator=rng)
             prefix = f"synthesis.b{resolution}.{layer}"
             weights[f"{prefix}.noise_const"] = noise.reshape(noise.shape[-2:])
             weights[f"{prefix}.resample_filter"] = taps
 
 
 def _check_blur(kernel: Tensor | None, name: str) -> None:
-    """Refuse a file whose upsampling filter is not the usual 1, 3, 3, 1."""
+    """Raise StylemixError for an upsampling filter other than 1, 3, 3, 1."""
     if kernel is None:
         return
-    usual = setup_filter((1, 3, 3, 1))
-    found = kernel.float() / kernel.float().sum()
-    if found.shape != usual.shape or not torch.allclose(found, usual, atol=1e-3):
+    expected = setup_filter((1, 3, 3, 1))
+    actual = kernel.float() / kernel.float().sum()
+    if actual.shape != expected.shape or not torch.allclose(actual, expected, atol=1e-3):
         raise StylemixError(
             f"{name}: got an uncommon upsampling filter; expected 1, 3, 3, 1; "
             "this network cannot be converted, choose another"

@@ -1,4 +1,4 @@
-"""Sizes of the networks: everything that is needed to build one before its weights are read."""
+"""Network configurations: all sizes that are needed to build a network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from stylemix.errors import StylemixError
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 HEADS = ("rgb", "haar")
-LARGEST = 1024  # nominal resolution
-SMALLEST_BASE, LARGEST_BASE = 3, 16  # sides that `network_size` chooses from
+MAX_RESOLUTION = 1024  # nominal px
+MIN_BASE, MAX_BASE = 3, 16  # px, sides of the coarsest block in `network_size`
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,15 @@ class _NetworkConfig:
 
     def __post_init__(self) -> None:
         res = self.img_resolution
-        if not 4 <= res <= LARGEST or res & (res - 1):
+        if not 4 <= res <= MAX_RESOLUTION or res & (res - 1):
             raise StylemixError(
-                f"got resolution {res}; expected a power of two from 4 to {LARGEST}; choose one"
+                f"got resolution {res}; expected a power of two from 4 to {MAX_RESOLUTION}; "
+                "choose one"
             )
-        if len(self.base) != 2 or not all(1 <= side <= LARGEST_BASE for side in self.base):
+        if len(self.base) != 2 or not all(1 <= side <= MAX_BASE for side in self.base):
             raise StylemixError(
-                f"got base {self.base}; expected a height and a width from 1 to {LARGEST_BASE}; "
-                "choose others"
+                f"got base {self.base}; expected a height and a width from 1 to {MAX_BASE}; "
+                "change it"
             )
         if self.architecture not in ARCHITECTURES:
             raise StylemixError(
@@ -53,46 +54,46 @@ class _NetworkConfig:
 
     @property
     def resolutions(self) -> list[int]:
-        """The nominal resolutions that name the blocks, coarsest first: [4, 8, ...]."""
+        """The nominal resolutions of the blocks, coarsest first: [4, 8, ...]."""
         return [2**i for i in range(2, self.img_resolution.bit_length())]
 
     def channels(self, resolution: int) -> int:
-        """Feature channels of the block at `resolution` px."""
+        """Return the number of feature channels of the block at `resolution` px."""
         return min(max(self.channel_base // resolution, self.channel_min), self.channel_max)
 
     def block_size(self, resolution: int) -> tuple[int, int]:
-        """Height and width in px of the block that is called `resolution`."""
+        """Return height and width in px of the block of nominal `resolution`."""
         return self.base[0] * resolution // 4, self.base[1] * resolution // 4
 
     @property
-    def enlarged(self) -> int:
-        """How many times larger than the finest block the image is."""
+    def upsampling(self) -> int:
+        """The factor from the size of the finest block to that of the image."""
         return 2 if self.head == "haar" else 1
 
     def colour_channels(self, resolution: int) -> int:
-        """What a block gives or takes of the image: its channels, or four subbands of each."""
+        """Return the image channels of a block: colours, or four subbands of each colour."""
         finest = resolution == self.img_resolution
-        return self.img_channels * (self.enlarged**2 if finest else 1)
+        return self.img_channels * (self.upsampling**2 if finest else 1)
 
     @property
     def height(self) -> int:
         """Height of the image in px."""
-        return self.block_size(self.img_resolution)[0] * self.enlarged
+        return self.block_size(self.img_resolution)[0] * self.upsampling
 
     @property
     def width(self) -> int:
         """Width of the image in px."""
-        return self.block_size(self.img_resolution)[1] * self.enlarged
+        return self.block_size(self.img_resolution)[1] * self.upsampling
 
     @property
     def colours(self) -> str:
-        """What the channels of the image are: "grey", "RGB" or "RGBA"."""
+        """The colour format of the image: "grey", "RGB" or "RGBA"."""
         names = {1: "grey", 3: "RGB", 4: "RGBA"}
         return names.get(self.img_channels, f"{self.img_channels} channels")
 
     @property
     def size_text(self) -> str:
-        """The image's size for messages: "64 px", "160x96 px (width x height)"."""
+        """The size of the image for messages: "64 px", "160x96 px (width x height)"."""
         if self.height == self.width:
             return f"{self.height} px"
         return f"{self.width}x{self.height} px (width x height)"
@@ -100,7 +101,7 @@ class _NetworkConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig(_NetworkConfig):
-    """Sizes of a generator (StyleGAN2, arXiv 1912.04958).
+    """Configuration of a generator (StyleGAN2, arXiv 1912.04958).
 
     `img_resolution` is that of the finest block. With `head` "haar" this block predicts the four
     Haar subbands of an image of twice its size (SWAGAN, arXiv 2102.06108, section 3).
@@ -111,17 +112,17 @@ class GeneratorConfig(_NetworkConfig):
 
     @property
     def num_ws(self) -> int:
-        """Number of w vectors that the synthesis network takes."""
+        """The number of w vectors of the synthesis network."""
         return 2 * len(self.resolutions)
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig(_NetworkConfig):
-    """Sizes of a discriminator; `cmap_dim` None means the width of its last block.
+    """Configuration of a discriminator; `cmap_dim` None is the width of its last block.
 
     With `head` "haar" its finest block takes the four Haar subbands of an image of twice its size.
-    The blocks `fromrgb_at` take the image, too, reduced to their size: a trained discriminator that
-    finer blocks were added to goes on seeing what it knows.
+    The blocks `fromrgb_at` also take the image, downsampled to their size, so that a trained
+    discriminator has the same inputs after finer blocks are added.
     """
 
     architecture: str = "resnet"
@@ -146,50 +147,50 @@ class DiscriminatorConfig(_NetworkConfig):
 
 
 def network_size(height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Nominal resolution and base of a network for images of `height` x `width` px.
+    """Return nominal resolution and base of a network for images of `height` x `width` px.
 
-    The image is halved as often as its sides allow, up to 8 times, while both stay at 3 px or more;
-    what remains is the base, of at most 16 px a side: 64x64 is (64, (4, 4)), 96x160 is
-    (128, (3, 5)). StylemixError with usable sizes near by where that leaves more.
+    Both sides are halved up to 8 times, while they are even and stay at 3 px or more. The result is
+    the base, of at most 16 px a side: 64x64 is (64, (4, 4)), 96x160 is (128, (3, 5)). Raises
+    StylemixError with the nearest valid sizes otherwise.
     """
     halvings = 0
     while (
-        4 << halvings < LARGEST
+        4 << halvings < MAX_RESOLUTION
         and height % (2 << halvings) == width % (2 << halvings) == 0
-        and min(height, width) >= SMALLEST_BASE << (halvings + 1)
+        and min(height, width) >= MIN_BASE << (halvings + 1)
     ):
         halvings += 1
     base = height >> halvings, width >> halvings
-    if all(SMALLEST_BASE <= side <= LARGEST_BASE for side in base):
+    if all(MIN_BASE <= side <= MAX_BASE for side in base):
         return 4 << halvings, base
-    near = dict.fromkeys(_nearest(height, width, up) for up in (False, True))
-    choices = " or ".join(f"{size[1]}x{size[0]}" for size in near if size)
+    sizes = dict.fromkeys(_nearest(height, width, up) for up in (False, True))
+    choices = " or ".join(f"{size[1]}x{size[0]}" for size in sizes if size)
     raise StylemixError(
         f"got an image size of {width}x{height} (width x height); expected sides of "
-        f"{SMALLEST_BASE} to {LARGEST_BASE} px doubled alike up to 8 times, such as {choices}; "
+        f"{MIN_BASE} to {MAX_BASE} px doubled alike up to 8 times, such as {choices}; "
         "choose one of these"
     )
 
 
 def _nearest(height: int, width: int, up: bool) -> tuple[int, int] | None:
-    """The usable size next to an unusable one, with both sides no smaller (or no larger)."""
-    found = []
-    for step in (2**i for i in range((LARGEST // 4).bit_length())):
-        sides = [max(-(-n // step), SMALLEST_BASE) if up else n // step for n in (height, width)]
-        sides = sides if up else [min(side, LARGEST_BASE) for side in sides]
-        if all(SMALLEST_BASE <= side <= LARGEST_BASE for side in sides):
-            found.append((sides[0] * step, sides[1] * step))
-    return min(found, key=lambda s: abs(s[0] - height) + abs(s[1] - width), default=None)
+    """Return the nearest valid size with sides no smaller (with `up`) or no larger, or None."""
+    sizes = []
+    for step in (2**i for i in range((MAX_RESOLUTION // 4).bit_length())):
+        sides = [max(-(-n // step), MIN_BASE) if up else n // step for n in (height, width)]
+        sides = sides if up else [min(side, MAX_BASE) for side in sides]
+        if all(MIN_BASE <= side <= MAX_BASE for side in sides):
+            sizes.append((sides[0] * step, sides[1] * step))
+    return min(sizes, key=lambda s: abs(s[0] - height) + abs(s[1] - width), default=None)
 
 
 def channel_rule(table: Mapping[int, int], name: str) -> tuple[int, int]:
     """Return (channel_base, channel_max) for {resolution px: channels}.
 
-    The widths of a StyleGAN2 network are min(base // resolution, max); StylemixError when no such
-    pair exists.
+    The widths of a StyleGAN2 network are min(base // resolution, max). Raises StylemixError if no
+    such pair exists.
     """
     widest = max(table.values())
-    # The least base that reaches every width; any larger one only adds to some of them.
+    # The smallest base that reaches every width; a larger one only increases some widths.
     base = max(channels * resolution for resolution, channels in table.items())
     if all(min(base // r, widest) == channels for r, channels in table.items()):
         return base, widest

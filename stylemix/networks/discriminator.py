@@ -22,7 +22,7 @@ from stylemix.ops import downsample2d, setup_filter
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions at one resolution, the second of which halves it."""
+    """Two convolutions at one resolution; the second downsamples by 2."""
 
     def __init__(self, resolution: int, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: Tensor | None, img: Tensor | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Features (None in the first block) and image -> features at half the size."""
+        """Map features (None in the first block) and image to features at half the size."""
         if img is not None:
             y = self.fromrgb(img.to(dtype))
             x = y if x is None else x + y
@@ -73,7 +73,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.out = FullyConnected(width, cmap_dim or 1)
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> Tensor:
-        """Features [N, C, *base] -> [N, 1], or [N, cmap_dim] if conditional; float32."""
+        """Map features [N, C, *base] to [N, 1], or [N, cmap_dim] if conditional; float32."""
         x = None if x is None else x.float()
         if img is not None:
             y = self.fromrgb(img.float())
@@ -84,7 +84,7 @@ class DiscriminatorEpilogue(nn.Module):
 
 
 class DiscriminatorTrunk(nn.Module):
-    """A discriminator without its last block: what turns images into features."""
+    """A discriminator without its last block, which maps images to features."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -121,12 +121,12 @@ class DiscriminatorTrunk(nn.Module):
         return maps, rest
 
     def features(self, img: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
-        """Outputs of the blocks for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
+        """Return block outputs for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
         return self._blocks(img, dtype)[0]
 
 
 class Discriminator(DiscriminatorTrunk):
-    """Scores images: high for what looks real."""
+    """Maps images to logits, high for real images."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__(config)
@@ -140,7 +140,7 @@ class Discriminator(DiscriminatorTrunk):
     def forward(
         self, img: Tensor, c: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Logits [N, 1] of img [N, C, H, W] with labels c [N, c_dim]; `dtype` of the features."""
+        """Map img [N, C, H, W] and labels c [N, c_dim] to logits [N, 1]; features in `dtype`."""
         maps, rest = self._blocks(img, dtype)
         x = self.b4(maps[-1] if maps else None, rest)
         if self.c_dim > 0:

@@ -35,10 +35,10 @@ BlockState = tuple[Tensor, Tensor | None]  # features [N, C, h, w], image so far
 
 
 class FeatureOverride(NamedTuple):
-    """Features that replace the generator's own after the last convolution of their size."""
+    """Features that replace the generator's after the last convolution of their size."""
 
     features: Tensor  # [1 or N, C, h, w]
-    mask: Tensor  # [1 or N, 1, h, w]: 1 for these features, 0 for the generator's own
+    mask: Tensor  # [1 or N, 1, h, w]: 1 for these features, 0 for the generator's
 
 
 class SynthesisLayer(nn.Module):
@@ -59,10 +59,10 @@ class SynthesisLayer(nn.Module):
     noise_const: Tensor
     resample_filter: Tensor
     noise_start = 0  # offset of its values in a row of noise for all layers
-    groups = 1  # of channels: several networks side by side (grouped convolution)
+    groups = 1  # of channels, for several networks in parallel (grouped convolution)
 
     def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
-        """The scales by which a style [N, I] modulates this layer, for features of a dtype."""
+        """Return the modulation of this layer by a style [N, I], for features of a dtype."""
         return modulation(self.weight, style, dtype, demodulate=True, groups=self.groups)
 
     def forward(
@@ -123,7 +123,7 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """The layers of one resolution: `conv0` (upsampling), `conv1`, and `torgb` if there is one."""
+    """The layers of one resolution: `conv0` (upsampling), `conv1`, and an optional `torgb`."""
 
     def __init__(self, resolution: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class SynthesisBlock(nn.Module):
         noise_mode: str | Tensor,
         override: FeatureOverride | None = None,
     ) -> BlockState:
-        """Features [N, C, H/2, W/2] and image so far -> those of this resolution."""
+        """Map features [N, C, H/2, W/2] and the image so far to those of this resolution."""
         m1 = self.conv1.modulation(styles["conv1"], x.dtype)
         if self.first:
             x = self.conv1(x, m1, noise_mode)
@@ -188,7 +188,7 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """Turns one w per layer into an image."""
+    """Maps one w per layer to an image."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -204,18 +204,18 @@ class SynthesisNetwork(nn.Module):
 
     @property
     def fine_noise_start(self) -> int:
-        """Offset of the finest block's noise in a row of noise for all layers."""
+        """The offset of the noise of the finest block in a row of noise for all layers."""
         finest = list(self.blocks().values())[-1]
         return min(m.noise_start for m in finest.modules() if isinstance(m, SynthesisLayer))
 
     def blocks(self) -> dict[str, SynthesisBlock]:
-        """The blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
+        """Return the blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
         return {name: block for name, block in self.named_children() if name.startswith("b")}  # type: ignore[misc]
 
     def w_indices(self) -> dict[str, dict[str, int]]:
-        """Which w each layer reads: {"b4": {"conv1": 0, "torgb": 1}, "b8": {"conv0": 1, ...}}.
+        """Return the w index of each layer: {"b4": {"conv1": 0, "torgb": 1}, "b8": {...}, ...}.
 
-        A block's torgb shares its w with the next block's conv0.
+        The torgb of a block shares its w with conv0 of the next block.
         """
         out: dict[str, dict[str, int]] = {}
         index = 0
@@ -225,9 +225,9 @@ class SynthesisNetwork(nn.Module):
         return out
 
     def styles(self, ws: Tensor, offsets: Styles | None = None) -> Styles:
-        """The style vectors of ws [N, num_ws, w_dim], plus `offsets` [C] or [N, C] of some layers.
+        """Return the style vectors of ws [N, num_ws, w_dim], plus `offsets` [C] or [N, C].
 
-        Raises StylemixError for another shape, and for offsets of layers that are not there.
+        Raises StylemixError for another shape, and for offsets of unknown layers.
         """
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.config.w_dim):
             raise StylemixError(
@@ -262,10 +262,10 @@ class SynthesisNetwork(nn.Module):
         stop: int | None = None,
         state: BlockState | None = None,
     ) -> BlockState:
-        """Runs the blocks `start` (0 for 4 px) to `stop`, not included, on their style vectors.
+        """Runs the blocks from `start` (0 for 4 px) to `stop` (exclusive) on their style vectors.
 
-        `state` is what the block before `start` returned; None for the learned constant. The other
-        arguments are those of `forward`. Colours are summed in float32, whatever the dtype.
+        `state` is the output of the block before `start`; None for the learned constant. The other
+        arguments are those of `forward`. Colours are summed in float32 for any dtype.
         """
         if isinstance(noise_mode, str) and noise_mode not in NOISE_MODES:
             raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
@@ -275,9 +275,9 @@ class SynthesisNetwork(nn.Module):
             x = const.unsqueeze(0).expand(len(styles["b4"]["conv1"]), -1, -1, -1)
             state = x.contiguous(memory_format=torch.channels_last), None
         dtypes = block_dtypes(dtype or const.dtype, len(blocks))
-        for (name, block), own in list(zip(blocks.items(), dtypes, strict=True))[start:stop]:
+        for (name, block), kind in list(zip(blocks.items(), dtypes, strict=True))[start:stop]:
             x, img = state
-            state = block(x.to(own), img, styles[name], noise_mode, override)
+            state = block(x.to(kind), img, styles[name], noise_mode, override)
         return state
 
     def forward(
@@ -296,7 +296,7 @@ class SynthesisNetwork(nn.Module):
                 [N, noise_size] with the noise of all layers.
             styles_offset: added in style space, {"b8": {"conv0": [C] or [N, C]}, ...}.
             dtype: precision of the features; None for that of the weights.
-            override: features of a photo, where the generator cannot draw what it shows.
+            override: features of a photo, for content that the generator cannot render.
         """
         _, images = self.run(self.styles(ws, styles_offset), noise_mode, dtype, override)
         assert images is not None  # the last block always has a torgb
@@ -304,7 +304,7 @@ class SynthesisNetwork(nn.Module):
 
 
 class Generator(nn.Module):
-    """Mapping and synthesis network together."""
+    """A mapping network and a synthesis network."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

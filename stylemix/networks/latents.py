@@ -1,7 +1,7 @@
 """Latents z, w, W+ and style space: sampling, truncation, style mixing by layers.
 
-Layers are numbered as the synthesis network takes its w (StyleGAN2, arXiv 1912.04958): one at 4 px,
-two at each resolution above, and one more for the colours of the last.
+Layers are numbered by the w that they read (StyleGAN2, arXiv 1912.04958): one at 4 px, two at each
+higher resolution, and one more for the last torgb.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from stylemix.errors import StylemixError
 if TYPE_CHECKING:  # the mapping network truncates with `truncate`
     from stylemix.networks.generator import Generator
 
-COARSE_PX = 8  # up to here: pose and shape of the head
-MIDDLE_PX = 32  # up to here: facial features and hair; above: colours and texture
-FINE_LAYERS = 2  # the last layers of a network are fine, even if it ends below 64 px
+MAX_COARSE_PX = 8  # coarse layers: pose and shape of the head
+MAX_MIDDLE_PX = 32  # middle layers: facial features and hair; fine layers: colours and texture
+MIN_FINE_LAYERS = 2  # of any network, even below 64 px
 
 Styles = dict[str, dict[str, Tensor]]  # style space: {"b8": {"conv0": [N, C], ...}, ...}
 
@@ -31,16 +31,16 @@ _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 
 
 def z_from_seed(seed: int, z_dim: int) -> Tensor:
-    """Return z [1, z_dim] in float64 for a seed, the same as the public tools draw for it."""
+    """Return z [1, z_dim] in float64 for a seed, the same as in the public StyleGAN2 tools."""
     if not 0 <= seed < 2**32:
         raise StylemixError(f"got seed {seed}; expected 0 to {2**32 - 1}; choose another")
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim))
 
 
 def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
-    """Return ws [N, L, w_dim] of z [N, z_dim], truncated by `psi`.
+    """Map z [N, z_dim] to ws [N, L, w_dim], truncated by `psi`.
 
-    A conditional generator gets the zero label, which stands for no class.
+    A conditional generator gets the zero label, for no class.
     """
     z = z.to(generator.device, generator.dtype)
     c = torch.zeros([len(z), generator.c_dim], device=z.device) if generator.c_dim else None
@@ -50,18 +50,18 @@ def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
 def sample_ws(
     generator: Generator, count: int, seed: int | torch.Generator, psi: float = 1.0
 ) -> Tensor:
-    """Return ws [count, L, w_dim] of Gaussian z, truncated by `psi`.
+    """Sample ws [count, L, w_dim] from Gaussian z, truncated by `psi`.
 
-    The same `seed` gives the same latents; a torch.Generator in its place goes on from its state.
+    The same integer `seed` gives the same latents; a torch.Generator continues from its state.
     """
     rng = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
     return map_latents(generator, torch.randn([count, generator.z_dim], generator=rng), psi)
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-    """Return w [..., L, w_dim] moved towards w_avg [w_dim], to psi of the distance.
+    """Truncate w [..., L, w_dim]: w_avg + psi * (w - w_avg), for layers below `cutoff` (None: all).
 
-    psi 1 leaves w, 0 gives w_avg; only layers below `cutoff` move (None: all).
+    psi 1 returns w, 0 returns w_avg [w_dim].
     """
     if psi == 1:
         return w
@@ -72,25 +72,25 @@ def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) ->
 def mix(
     w_a: Tensor, w_b: Tensor, layers: Collection[int] | None = None, strength: float = 1.0
 ) -> Tensor:
-    """Return w_a [..., L, w_dim] with `layers` (None: all) moved towards w_b by `strength`.
+    """Interpolate `layers` (None: all) of w_a [..., L, w_dim] towards w_b by `strength`.
 
-    Strength 0 leaves w_a, 1 takes the layers of w_b, more extrapolates. Raises StylemixError for
-    latents of different models.
+    Strength 0 returns w_a, 1 takes the layers of w_b (style mixing), more extrapolates. Raises
+    StylemixError for latents of different models.
     """
     if w_a.shape[-2:] != w_b.shape[-2:]:
         raise StylemixError(
             f"got latents of shapes {list(w_a.shape)} and {list(w_b.shape)}; expected the same "
             "layers and width; use latents of one model"
         )
-    own, other = torch.broadcast_tensors(w_a, w_b.to(w_a))
-    moved = other if strength == 1 else own.lerp(other, strength)
-    pairs = enumerate(zip(own.unbind(-2), moved.unbind(-2), strict=True))
+    w_a, w_b = torch.broadcast_tensors(w_a, w_b.to(w_a))
+    mixed = w_b if strength == 1 else w_a.lerp(w_b, strength)
+    pairs = enumerate(zip(w_a.unbind(-2), mixed.unbind(-2), strict=True))
     rows = [b if layers is None or i in layers else a for i, (a, b) in pairs]
     return torch.stack(rows, dim=-2)
 
 
 def nest_styles(flat: Mapping[str, Tensor]) -> Styles:
-    """Styles by block and layer, of those by the names in files, {"b8.conv0": ..., ...}."""
+    """Convert styles by name, {"b8.conv0": ...}, to styles by block and layer."""
     nested: Styles = {}
     for name, value in flat.items():
         block, _, layer = name.partition(".")
@@ -99,15 +99,19 @@ def nest_styles(flat: Mapping[str, Tensor]) -> Styles:
 
 
 def flatten_styles(styles: Styles) -> dict[str, Tensor]:
-    """The reverse of `nest_styles`."""
-    return {f"{block}.{layer}": v for block, own in styles.items() for layer, v in own.items()}
+    """Convert styles by block and layer to styles by name, the inverse of `nest_styles`."""
+    return {
+        f"{block}.{layer}": value
+        for block, layers in styles.items()
+        for layer, value in layers.items()
+    }
 
 
 def layer_resolutions(img_resolution: int) -> list[int]:
-    """Return the resolution in px of every w: [4, 8, 8, 16, 16, ..., img_resolution]."""
+    """Return the resolution in px of each w: [4, 8, 8, 16, 16, ..., img_resolution]."""
     if img_resolution < 4 or img_resolution & (img_resolution - 1):
         raise StylemixError(
-            f"got resolution {img_resolution}; expected a power of two from 4 on; choose one"
+            f"got resolution {img_resolution}; expected a power of two of 4 or more; choose one"
         )
     steps = int(math.log2(img_resolution))
     inner = [1 << step for step in range(3, steps + 1) for _ in range(2)]
@@ -117,14 +121,14 @@ def layer_resolutions(img_resolution: int) -> list[int]:
 def bands(img_resolution: int) -> dict[str, tuple[int, ...]]:
     """Return the layers of "coarse" (to 8 px), "middle" (16 to 32 px) and "fine" (the rest).
 
-    The last two layers are always fine, also in networks that end at 32 px or below.
+    The last two layers are always fine, even in networks of 32 px or less.
     """
     pixels = layer_resolutions(img_resolution)
     first_fine = min(
-        next((i for i, px in enumerate(pixels) if px > MIDDLE_PX), len(pixels)),
-        len(pixels) - FINE_LAYERS,
+        next((i for i, px in enumerate(pixels) if px > MAX_MIDDLE_PX), len(pixels)),
+        len(pixels) - MIN_FINE_LAYERS,
     )
-    first_middle = min(sum(px <= COARSE_PX for px in pixels), first_fine)
+    first_middle = min(sum(px <= MAX_COARSE_PX for px in pixels), first_fine)
     return {
         "coarse": tuple(range(first_middle)),
         "middle": tuple(range(first_middle, first_fine)),
@@ -133,10 +137,10 @@ def bands(img_resolution: int) -> dict[str, tuple[int, ...]]:
 
 
 def parse_layers(text: str, img_resolution: int) -> tuple[int, ...]:
-    """Return the sorted layers that a text names, for a generator of `img_resolution` px.
+    """Parse a list of layers of a generator of `img_resolution` px; return their sorted numbers.
 
     Accepts "all", "coarse", "middle", "fine", pixels ("8px", "16-64px") and numbers ("0-3", "7"),
-    combined with commas.
+    separated by commas.
     """
     layers: set[int] = set()
     for part in text.lower().replace(" ", "").split(","):
@@ -151,17 +155,17 @@ def _parse_part(part: str, img_resolution: int) -> Sequence[int]:
         return range(len(pixels))
     if part in named:
         return named[part]
-    if found := _RANGE_PX.fullmatch(part):
-        low, high = int(found[1] or found[3]), int(found[2] or found[3])
-        chosen = [i for i, px in enumerate(pixels) if low <= px <= high]
-        if not chosen:
+    if match := _RANGE_PX.fullmatch(part):
+        low, high = int(match[1] or match[3]), int(match[2] or match[3])
+        layers = [i for i, px in enumerate(pixels) if low <= px <= high]
+        if not layers:
             raise StylemixError(
                 f"got layers {part!r}; expected pixels from 4 to {img_resolution}, in powers of "
                 "two, the smaller one first; change --layers"
             )
-        return chosen
-    if found := _RANGE.fullmatch(part):
-        first, last = int(found[1]), int(found[2] or found[1])
+        return layers
+    if match := _RANGE.fullmatch(part):
+        first, last = int(match[1]), int(match[2] or match[1])
         if first <= last < len(pixels):
             return range(first, last + 1)
         raise StylemixError(
@@ -170,5 +174,5 @@ def _parse_part(part: str, img_resolution: int) -> Sequence[int]:
         )
     raise StylemixError(
         f"got layers {part!a}; expected all, coarse, middle, fine, pixels such as 16-64px or "
-        "numbers such as 0-3, with commas between; change --layers"
+        "numbers such as 0-3, separated by commas; change --layers"
     )

@@ -19,14 +19,14 @@ from stylemix.ops import (
     setup_filter,
 )
 
-FP16_BLOCKS = 4  # finest ones, that compute in float16
+FP16_BLOCKS = 4  # the number of blocks, the finest, that compute in float16
 
 
 def block_dtypes(dtype: torch.dtype, count: int) -> list[torch.dtype]:
-    """Precision of `count` blocks, coarsest first, for features of a dtype.
+    """Return the precision of `count` blocks, coarsest first, for features of a dtype.
 
-    Only the finest compute in float16, as in ADA (arXiv 2006.06676, appendix D): the coarse ones
-    are cheap, and sums over many channels overflow it. bfloat16 has the range of float32.
+    Only the finest blocks compute in float16, as in ADA (arXiv 2006.06676, appendix D): coarse
+    blocks are cheap, and sums over many channels overflow. bfloat16 has the range of float32.
     """
     if dtype != torch.float16:
         return [dtype] * count
@@ -112,10 +112,10 @@ class Conv2d(nn.Module):
 
 
 class Modulation(NamedTuple):
-    """The scales by which a style modulates a convolution, before and after it.
+    """The scales of a modulated convolution, for its input and its output.
 
-    Scaling the activations gives the same result as scaling the weights (section 2.2 of the
-    paper), and keeps one convolution for the whole batch.
+    Scaling the activations is equivalent to scaling the weights (section 2.2 of the paper), and
+    needs only one convolution for the whole batch.
     """
 
     weight: Tensor  # [O, I, k, k]
@@ -126,7 +126,7 @@ class Modulation(NamedTuple):
 def modulation(
     weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bool, groups: int = 1
 ) -> Modulation:
-    """Scales for weights [O, I // groups, k, k] that a batch shares and a style [N, I] in float32.
+    """Return the modulation of weights [O, I // groups, k, k] by styles [N, I] in float32.
 
     With `demodulate` the output is divided by its expected standard deviation.
     """
@@ -160,11 +160,11 @@ def modulated_conv2d(
 
     Args:
         x: features [N, I, H, W].
-        m: scales and weights.
+        m: weights and scales.
         resample_filter: filter [h, w] for `up`.
         up: integer upsampling factor.
         padding: relative to the upsampled image.
-        scaled: `x` is already times `m.style`.
+        scaled: whether `x` is already multiplied by `m.style`.
         groups: independent groups of channels (grouped convolution).
         rest: noise, strength, b, act, gain, clamp and post of `ops.epilogue`.
     """
@@ -178,9 +178,8 @@ def modulated_conv2d(
 def modulated_colors(x: Tensor, weight: Tensor, style: Tensor, groups: int = 1) -> Tensor:
     """Modulated 1x1 convolution without demodulation, for few output channels.
 
-    x [N, C, H, W], weights [O, C // groups, 1, 1], style [N, C] -> contiguous [N, O, H, W]. Weights
-    per image are small here, and a matrix product with them reads the features once and writes
-    nothing else.
+    Maps x [N, C, H, W], weights [O, C // groups, 1, 1] and style [N, C] to contiguous [N, O, H, W].
+    The weights per image are small here, so one matrix product reads the features only once.
     """
     n, c, h, w = x.shape
     pixels = x.permute(0, 2, 3, 1)
@@ -198,28 +197,28 @@ HAAR_SCALES = (1.0, 8.0, 8.0, 16.0)
 
 
 def inverse_haar(bands: Tensor) -> Tensor:
-    """Orthonormal inverse Haar transform, bands [N, 4 C, H, W] -> images [N, C, 2 H, 2 W].
+    """Orthonormal inverse Haar transform of bands [N, 4 C, H, W] to images [N, C, 2 H, 2 W].
 
-    The bands of a channel are neighbours: mean, horizontal, vertical and diagonal difference.
+    The bands of a channel are adjacent: mean, horizontal, vertical and diagonal difference.
     """
-    mean, across, down, diagonal = (bands / 2).unflatten(1, (-1, 4)).unbind(2)
-    top, bottom = mean + down, mean - down
-    left, right = across + diagonal, across - diagonal
+    mean, horizontal, vertical, diagonal = (bands / 2).unflatten(1, (-1, 4)).unbind(2)
+    top, bottom = mean + vertical, mean - vertical
+    left, right = horizontal + diagonal, horizontal - diagonal
     corners = (top + left, top - left, bottom + right, bottom - right)
     return functional.pixel_shuffle(torch.stack(corners, dim=2).flatten(1, 2), 2)
 
 
 def band_scales(channels: int, like: Tensor) -> Tensor:
-    """What Haar bands [N, 4 channels, H, W] are multiplied by to be about as strong as each other.
+    """Return scales that give Haar bands [N, 4 channels, H, W] about equal standard deviations.
 
-    Faces of 256 px have deviations of 1, .06, .06 and .017 in their bands. Without the scales a
-    step of Adam is as long in each, and too long in the finest one: a grid of single pixels.
+    The bands of faces of 256 px have standard deviations of 1, 0.06, 0.06 and 0.017. Without the
+    scales, steps of Adam are equal in all bands and too large in the finest: a grid of pixels.
     """
     return like.new_tensor(HAAR_SCALES).repeat(channels).view(-1, 1, 1)
 
 
 def haar(images: Tensor) -> Tensor:
-    """Orthonormal Haar transform, images [N, C, 2 H, 2 W] -> bands [N, 4 C, H, W]."""
+    """Orthonormal Haar transform of images [N, C, 2 H, 2 W] to bands [N, 4 C, H, W]."""
     corners = functional.pixel_unshuffle(images / 2, 2).unflatten(1, (-1, 4)).unbind(2)
     top, bottom = corners[0] + corners[1], corners[2] + corners[3]
     left, right = corners[0] - corners[1], corners[2] - corners[3]

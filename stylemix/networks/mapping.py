@@ -38,8 +38,8 @@ class MappingNetwork(nn.Module):
     ) -> Tensor:
         """Maps z [N, z_dim] and c [N, c_dim] to ws [N, num_ws, w_dim].
 
-        Truncation moves the first `truncation_cutoff` layers (None: all) towards the mean w, by
-        1 - `truncation_psi`. A network without num_ws returns [N, w_dim].
+        Truncation by `truncation_psi` applies to the first `truncation_cutoff` layers (None: all).
+        A network without num_ws returns [N, w_dim].
         """
         parts = []
         if self.z_dim > 0:

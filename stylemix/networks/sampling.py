@@ -1,4 +1,4 @@
-"""Images from seeds."""
+"""Generated images from seeds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def sample_images(
     label: int | None = None,
     noise_mode: str = "const",
 ) -> Tensor:
-    """Images [N, C, H, W] in [-1, 1] of seeds; each depends on its own seed alone.
+    """Generate images [N, C, H, W] in about [-1, 1]; each depends on its seed alone.
 
     Args:
-        generator: what draws them.
+        generator: the generator.
         seeds: 0 to 2**32 - 1 each.
-        psi: truncation, 1 for all that was learned, 0 for the average (StyleGAN, section 4).
-        label: class of a conditional generator; StylemixError where there is none of that number.
+        psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948).
+        label: class number of a conditional generator; StylemixError for an invalid one.
         noise_mode: "const", "random" or "none".
     """
     device = generator.device
@@ -36,22 +36,24 @@ def sample_images(
         return generator.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]
     images = []
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for seed, own in zip(seeds, ws.split(1), strict=True):
+        for seed, w in zip(seeds, ws.split(1), strict=True):
             torch.manual_seed(seed)
-            images.append(generator.synthesis(own, noise_mode="random"))
+            images.append(generator.synthesis(w, noise_mode="random"))
     return torch.cat(images)
 
 
 def _one_hot(generator: Generator, label: int | None, count: int) -> Tensor | None:
-    """Labels [N, c_dim], None for an unconditional generator."""
+    """Return one-hot labels [N, c_dim]; None for an unconditional generator."""
     if not generator.c_dim:
         if label is not None:
-            raise StylemixError(f"got class {label} for a model without classes; leave it out")
+            raise StylemixError(
+                f"got class {label} for a model without classes; expected none; omit --class"
+            )
         return None
     if label is None or not 0 <= label < generator.c_dim:
         raise StylemixError(
-            f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; give one "
-            "(--class)"
+            f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; "
+            "pass one with --class"
         )
     c = torch.zeros([count, generator.c_dim], device=generator.device)
     c[:, label] = 1

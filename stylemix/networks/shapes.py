@@ -1,8 +1,8 @@
-"""Names and shapes of all weights of a network, computed from its sizes alone.
+"""Names and shapes of all weights of a network, computed from its configuration.
 
-A file is compared with these before a network is made, so that a few bytes of header cannot ask
-for any amount of memory. (Making the networks on the "meta" device would tell the same, but its
-arithmetic first imports torch's compiler, which takes seconds.)
+Files are validated with these before a network is built, so that a small header cannot allocate any
+amount of memory. (Networks on the "meta" device would give the same, but import torch's compiler,
+which takes seconds.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> Shapes:
-    """Return {name: shape} of the state_dict of a network of that size."""
+    """Return {name: shape} of the state_dict of a network."""
     if isinstance(config, GeneratorConfig):
         return _generator(config)
     return _discriminator(config)
@@ -90,7 +90,7 @@ def _discriminator(config: DiscriminatorConfig) -> Shapes:
     if config.c_dim:
         shapes |= _mapping(0, config.c_dim, cmap, config.mapping_layers)
     if skip or config.img_resolution == 4:
-        # Its filter is never used; the public files hold the usual four taps whatever the others.
+        # Its filter is never used; the public files always have four taps here.
         shapes |= _conv("b4.fromrgb", config.colour_channels(4), width, 1, (4, 4))
     shapes |= _conv("b4.conv", width + config.mbstd_num_channels, width, 3, taps)
     shapes |= _linear("b4.fc", width * math.prod(config.base), width)

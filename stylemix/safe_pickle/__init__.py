@@ -1,1 +1,1 @@
-"""Pickles read without running anything."""
+"""A pickle reader that runs no code from the file."""

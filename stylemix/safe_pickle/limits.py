@@ -1,4 +1,4 @@
-"""What a file may cost to read, and the one-line refusals when it asks for more."""
+"""Limits on the memory and time that reading a file may take, and the error messages."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NoReturn
 from stylemix.errors import StylemixError
 
 MAX_OPCODES = 5_000_000  # a 1024 px network with its optimisers needs about 100 thousand
-MAX_INT_BYTES = 64  # torch's magic number is the longest in use, ten bytes
-MAX_DEPTH = 3  # a storage inside a pickle is a pickle of its own; more levels are never needed
+MAX_INT_BYTES = 64  # the longest integer in use, torch's magic number, has ten bytes
+MAX_DEPTH = 3  # a storage inside a pickle is another pickle; known files nest no deeper
 
-
-SIGNS_OF_DAMAGE = (
+# Exceptions of the interpreter that mean a damaged file.
+DAMAGE_ERRORS = (
     AttributeError,
     IndexError,
     KeyError,
@@ -25,7 +25,7 @@ SIGNS_OF_DAMAGE = (
 
 
 class Context:
-    """What one file may cost: its name for messages, the bytes left to copy, the nesting depth."""
+    """The limits of one file: its name for messages, the bytes left to copy, the nesting depth."""
 
     def __init__(self, name: str, allowance: int) -> None:
         self.name = name
@@ -34,19 +34,19 @@ class Context:
         self.opcodes = 0
 
     def spend(self, amount: int) -> None:
-        """Count `amount` copied bytes or items; StylemixError once a file asks for too much."""
+        """Count `amount` copied bytes; StylemixError when the allowance is used up."""
         if amount < 0 or amount > self.allowance:
-            self.refuse("it unfolds to more data than it holds")
+            self.refuse("it expands to more data than it holds")
         self.allowance -= amount
 
     def count_opcode(self) -> None:
-        """Count one step of a pickle; StylemixError when there are absurdly many."""
+        """Count one opcode of a pickle; StylemixError above `MAX_OPCODES`."""
         self.opcodes += 1
         if self.opcodes > MAX_OPCODES:
             self.refuse("its pickle is far longer than that of any known file")
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise the one-line refusal of this file."""
+        """Raise the StylemixError that refuses this file for `reason`."""
         raise StylemixError(
             f"{self.name}: refused, {reason}; nothing in it was run; "
             "expected a model, style or latent file; get it again from its author"
@@ -54,19 +54,20 @@ class Context:
 
 
 def damaged(name: str) -> StylemixError:
-    """Return the one-line error for a file that stops making sense part of the way."""
+    """Return the error for a truncated or damaged file."""
     return StylemixError(
-        f"{name}: got a truncated or damaged file; expected a whole one; download or copy it again"
+        f"{name}: got a truncated or damaged file; expected a complete one; "
+        "download or copy it again"
     )
 
 
 def refusal_of(module: str, name: str) -> str:
-    """Say in words which name was refused, and for known file families what they are."""
+    """Return the reason to refuse a global, with the kind of file where it is known."""
     full = f"{module}.{name}"
     shown = ascii(full if len(full) <= 80 else full[:77] + "...")[1:-1]
     if module.startswith("dnnlib.tflib"):
         return (
-            f"it is a TensorFlow-era network pickle ({shown}), which only TensorFlow can unpack: "
+            f"it is a TensorFlow-era network pickle ({shown}), which only TensorFlow can load: "
             "convert it to the NVIDIA PyTorch format first"
         )
     if module.startswith(("dill", "cloudpickle")):

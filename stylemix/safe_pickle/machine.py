@@ -1,9 +1,8 @@
-"""A pickle interpreter that builds plain data and can run nothing.
+"""A pickle interpreter that builds plain data and runs no code from the file.
 
-A pickle is a small program for a stack machine. Python's own loader lets that program import and
-call anything; this one knows the opcodes, but every name that it asks for goes through a table of
-trusted builders, and only those can be called. What the program can make is bounded too: its
-length, the size of its numbers, the kinds of its dictionary keys, and the bytes that it copies.
+A pickle is a program for a stack machine. Python's own loader lets it import and call anything.
+This interpreter looks up every global in a table of trusted builders, and calls only those. The
+number of opcodes, the size of integers, the types of dict keys and the copied bytes are limited.
 """
 
 from __future__ import annotations
@@ -13,29 +12,29 @@ import struct
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-from stylemix.safe_pickle.limits import MAX_INT_BYTES, SIGNS_OF_DAMAGE, Context, damaged, refusal_of
+from stylemix.safe_pickle.limits import DAMAGE_ERRORS, MAX_INT_BYTES, Context, damaged, refusal_of
 
-LONG_BLOB = 4096  # byte strings above this stay views of the file, so that weights are not copied
+MAX_COPIED_BYTES = 4096  # longer byte strings stay views of the file, so weights are not copied
 
 Buffer = bytes | memoryview
 
 
 @dataclass(frozen=True)
 class Trusted:
-    """A name that a pickle may ask for, with our own builder for what calling it would make."""
+    """A global that a pickle may use, with the builder that replaces calling it."""
 
     name: str
     build: Callable[[tuple[object, ...], Context], object] | None = None
-    value: object = None  # what the bare name stands for (a dtype), where it is never called
+    value: object = None  # the value of a global that is never called, such as a dtype
 
 
 class Settable:
-    """A half-built object whose state arrives by the BUILD opcode."""
+    """An incomplete object whose state is set by the BUILD opcode."""
 
     final: object = None
 
     def set_state(self, state: object, context: Context) -> object:
-        """Return what the object becomes with this state; StylemixError for an unknown form."""
+        """Return the complete object with this state; StylemixError for an unknown format."""
         raise NotImplementedError
 
 
@@ -54,7 +53,7 @@ _SIMPLE: dict[int, Callable[[], object]] = {
     0x8F: set,
 }
 _NUMBERS = {ord("J"): "<i", ord("K"): "<B", ord("M"): "<H", ord("G"): ">d"}
-_LENGTHS = {  # opcode: (format of the length, kind of the text)
+_LENGTHS = {  # opcode: (format of the length, type of the content)
     ord("U"): ("<B", "latin1"),
     ord("T"): ("<I", "latin1"),
     ord("X"): ("<I", "utf-8"),
@@ -63,7 +62,7 @@ _LENGTHS = {  # opcode: (format of the length, kind of the text)
     ord("C"): ("<B", "bytes"),
     ord("B"): ("<I", "bytes"),
     0x8E: ("<Q", "bytes"),
-    0x96: ("<Q", "bytes"),  # a bytearray; plain bytes serve
+    0x96: ("<Q", "bytes"),  # a bytearray, returned as bytes
     0x8A: ("<B", "int"),
     0x8B: ("<I", "int"),
 }
@@ -72,14 +71,14 @@ _GETS = {ord("h"): "<B", ord("j"): "<I"}
 _TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
 _FROM_LINE = frozenset(b"IFLSV")
 _KEYS = (str, int, bytes, type(None))
-_LARGEST_KEY = 2**32  # larger ones can be chosen to collide and make a dict slow without bound
+_MAX_INT_KEY = 2**32  # larger keys can be chosen to collide, which makes a dict arbitrarily slow
 _FOREIGN = {
     0x82: "a registered extension",
     0x83: "a registered extension",
     0x84: "a registered extension",
-    0x97: "a buffer kept outside of the file",
-    0x98: "a buffer kept outside of the file",
-    ord("P"): "an object kept outside of the file",
+    0x97: "a buffer stored outside the file",
+    0x98: "a buffer stored outside the file",
+    ord("P"): "an object stored outside the file",
 }
 
 
@@ -133,15 +132,16 @@ class PickleMachine:
         }
 
     def run(self) -> object:
-        """Interpret up to the STOP opcode and return what the pickle describes.
+        """Interpret the opcodes up to STOP and return the object.
 
-        Leaves `position` just after it. Raises StylemixError for anything unknown or damaged.
+        `position` is then just after STOP. Raises StylemixError for a damaged pickle and for
+        anything that is not allowed.
         """
         try:
             while self._next_opcode() != ord("."):
                 pass
             (result,) = self._stack
-        except SIGNS_OF_DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise damaged(self.context.name) from error
         return result
 
@@ -193,23 +193,23 @@ class PickleMachine:
     def _counted(self, form: str, kind: str) -> object:
         raw = self._skip(int(self._number(form)))
         if kind == "bytes":
-            return raw if len(raw) > LONG_BLOB else bytes(raw)
+            return raw if len(raw) > MAX_COPIED_BYTES else bytes(raw)
         if kind == "int":
             if len(raw) > MAX_INT_BYTES:
-                self.context.refuse("it holds a number of absurd length")
+                self.context.refuse("it holds an integer that is too long")
             return int.from_bytes(raw, "little", signed=True)
         return str(raw, kind, "surrogatepass" if kind == "utf-8" else "strict")
 
     def _line(self) -> bytes:
-        # Byte by byte in steps, since a view of the file has no `find`.
+        # In steps of copied bytes, since a memoryview has no `find`.
         start, step = self.position, 256
         while True:
             piece = bytes(self.data[self.position : self.position + step])
             if not piece:
                 raise IndexError("past the end")
-            found = piece.find(b"\n")
-            if found >= 0:
-                self.position += found + 1
+            end = piece.find(b"\n")
+            if end >= 0:
+                self.position += end + 1
                 return bytes(self.data[start : self.position - 1])
             self.position += len(piece)
 
@@ -226,10 +226,10 @@ class PickleMachine:
             if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
                 raise ValueError("a string without quotes")
             return codecs.escape_decode(line[1:-1])[0].decode("latin1")
-        if line in (b"00", b"01") and opcode == ord("I"):  # protocol 0 writes booleans this way
+        if line in (b"00", b"01") and opcode == ord("I"):  # booleans in protocol 0
             return line == b"01"
         if len(line) > 2 * MAX_INT_BYTES:
-            self.context.refuse("it holds a number of absurd length")
+            self.context.refuse("it holds an integer that is too long")
         return int(line.rstrip(b"L"))
 
     def _recall(self, index: int) -> None:
@@ -239,7 +239,7 @@ class PickleMachine:
         self._stack.append(value)
 
     def _frame(self) -> None:
-        self._skip(8)  # its length only helps readers that fetch ahead
+        self._skip(8)  # the length of a frame is only a hint for reading ahead
 
     def _protocol(self) -> None:
         if self._number("<B") > 5:
@@ -254,7 +254,7 @@ class PickleMachine:
         self._group()
 
     def _group(self) -> list[object]:
-        """Take everything above the last mark off the stack."""
+        """Pop all items above the last mark."""
         for index in range(len(self._stack) - 1, -1, -1):
             if self._stack[index] is _MARK:
                 items = self._stack[index + 1 :]
@@ -263,41 +263,41 @@ class PickleMachine:
         raise IndexError("no mark")
 
     def _keys(self, items: list[object]) -> list[Hashable]:
-        # Tuples are kept out as keys: hashing nested ones takes time without bound.
+        # Tuples are not allowed as keys: hashing nested tuples can take arbitrarily long.
         for item in items:
-            small = not isinstance(item, int) or abs(item) <= _LARGEST_KEY
+            small = not isinstance(item, int) or abs(item) <= _MAX_INT_KEY
             if not isinstance(item, _KEYS) or not small:
-                self.context.refuse(f"it uses a {type(item).__name__} of an odd kind as a key")
+                self.context.refuse(f"it uses an unsupported {type(item).__name__} as a key")
         return items
 
     def _append(self, items: list[object]) -> None:
         target = self._stack[-1]
         if not isinstance(target, list):
-            raise TypeError("items for what is no list")
+            raise TypeError("items for an object that is not a list")
         target.extend(items)
 
     def _add_items(self, items: list[object]) -> None:
         target = self._stack[-1]
         if not isinstance(target, set):
-            raise TypeError("members for what is no set")
+            raise TypeError("members for an object that is not a set")
         target.update(self._keys(items))
 
     def _set_items(self, items: list[object]) -> None:
         target = self._stack[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise TypeError("entries for what is no dict")
+            raise TypeError("entries for an object that is not a dict")
         target.update(zip(self._keys(items[::2]), items[1::2], strict=True))
 
     def _new_dict(self, items: list[object]) -> None:
         self._stack.append({})
         self._set_items(items)
 
-    # Names and calls: the only way out of plain data, and it ends at the table.
+    # Globals and calls: only those in the table.
 
     def _two_names(self) -> tuple[str, str]:
         name, module = self._stack.pop(), self._stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise TypeError("a name that is no text")
+            raise TypeError("a name that is not text")
         return module, name
 
     def _find(self, module: str, name: str) -> None:
@@ -311,7 +311,7 @@ class PickleMachine:
         if not isinstance(trusted, Trusted) or trusted.build is None:
             self.context.refuse(f"it calls a {type(trusted).__name__}")
         if not isinstance(arguments, tuple):
-            raise TypeError("arguments that are no tuple")
+            raise TypeError("arguments that are not a tuple")
         self._stack.append(trusted.build(arguments, self.context))
 
     def _call_with_keywords(self) -> None:
@@ -335,10 +335,10 @@ class PickleMachine:
         if isinstance(target, Settable):
             target.final = self._stack[-1] = target.set_state(state, self.context)
         elif not isinstance(target, dict):
-            # Attributes on a dict (the version notes of a state_dict) carry nothing of use.
-            self.context.refuse(f"it changes the inside of a {type(target).__name__}")
+            # Attributes on a dict (the `_metadata` of a state_dict) are ignored.
+            self.context.refuse(f"it sets the state of a {type(target).__name__}")
 
     def _load_persistent(self, key: object) -> object:
         if self._persistent is None:
-            self.context.refuse("it asks for an object kept outside of the file")
+            self.context.refuse("it asks for an object stored outside the file")
         return self._persistent(key)

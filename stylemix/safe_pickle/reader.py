@@ -1,8 +1,7 @@
-"""Reading `.pkl`, `.pt` and `.pth` files without running anything, and writing plain `.pkl` files.
+"""Reading `.pkl`, `.pt` and `.pth` files without running code, and writing plain `.pkl` files.
 
-A pickle can make Python's own loader import and call whatever it likes. `load` only ever builds
-plain data, arrays, tensors and inert records (see `stylemix.safe_pickle.builders`), and
-refuses the rest.
+A pickle can make Python's own loader import and call anything. `load` builds only plain data,
+arrays, tensors and inert records (see `stylemix.safe_pickle.builders`), and refuses the rest.
 """
 
 from __future__ import annotations
@@ -24,21 +23,20 @@ from stylemix.safe_pickle.torch_files import TABLE, read_torch_stream, read_torc
 __all__ = ["Namespace", "PersistentObject", "load", "loads", "write_pickle"]
 
 MAX_FILE_BYTES = 8 * 2**30  # a 1024 px network with both optimisers is about 1 GB
-_SPARE_BYTES = 2**24
-_COPIES = 4  # a number may be copied from file to member to storage to array, but not endlessly
+_BASE_ALLOWANCE = 2**24  # bytes, for the containers of small files
+_MAX_COPIES = 4  # of each byte: from the file to a member, a storage and an array
 
 
 def load(path: str | os.PathLike[str]) -> object:
-    """Return what a pickle or a file of `torch.save` describes, as plain data.
+    """Load a pickle or a file of `torch.save` as plain data.
 
-    Dicts (of any kind) become dicts, tensors torch tensors, numpy arrays numpy arrays, network
-    modules `PersistentObject`. Raises StylemixError in one line for anything else, before any of it
-    could run.
+    Mappings are returned as dicts, tensors as torch tensors, arrays as numpy arrays, network
+    modules as `PersistentObject`. Raises StylemixError for anything else; no code is run.
     """
     file = Path(path)
     kind = sniff(file)
     size = file.stat().st_size
-    context = Context(str(path), _COPIES * size + _SPARE_BYTES)
+    context = Context(str(path), _MAX_COPIES * size + _BASE_ALLOWANCE)
     if size > MAX_FILE_BYTES:
         context.refuse(f"it is larger than {MAX_FILE_BYTES >> 30} GB")
     if kind == "torch-zip":
@@ -46,7 +44,7 @@ def load(path: str | os.PathLike[str]) -> object:
             return read_torch_zip(handle, context)
     if kind not in ("pickle", "torch-stream"):
         raise StylemixError(
-            f"{path}: got a {kind} file; expected a pickle; give it where such a file is taken"
+            f"{path}: got a {kind} file; expected a pickle; use a .pkl, .pt or .pth file"
         )
     data = memoryview(file.read_bytes())
     if kind == "torch-stream":
@@ -55,22 +53,22 @@ def load(path: str | os.PathLike[str]) -> object:
 
 
 def loads(data: bytes, name: str = "pickle") -> object:
-    """Return what the bytes of a plain pickle describe; `name` is for messages."""
-    context = Context(name, _COPIES * len(data) + _SPARE_BYTES)
+    """Load a plain pickle from bytes; `name` is for messages."""
+    context = Context(name, _MAX_COPIES * len(data) + _BASE_ALLOWANCE)
     return PickleMachine(memoryview(data), context, TABLE).run()
 
 
 def write_pickle(path: str | os.PathLike[str], data: object) -> None:
-    """Write plain containers, numbers, text and numeric numpy arrays; any Python can load it.
+    """Write a pickle of plain containers, numbers, text and numeric numpy arrays.
 
-    Raises StylemixError for anything else, so that our own files stay free of classes.
+    It loads without stylemix. Raises StylemixError for objects of other types.
     """
     with atomic_write(path) as temporary, temporary.open("wb") as handle:
         pickle.dump(_plain(data, "data"), handle, protocol=4)
 
 
 def _plain(value: object, where: str) -> object:
-    """Return `value` with its containers copied; StylemixError where something is not plain."""
+    """Return `value` with its containers copied; StylemixError for objects of other types."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if isinstance(value, (list, tuple)):
@@ -78,7 +76,9 @@ def _plain(value: object, where: str) -> object:
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
         if not all(type(key) is str for key in value):
-            raise StylemixError(f"cannot write {where}: got a key that is no text; expected text")
+            raise StylemixError(
+                f"cannot write {where}: got a key that is not text; expected text keys; convert it"
+            )
         return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     if type(value) is np.ndarray and value.dtype.kind in "biufc":
         return np.ascontiguousarray(value).reshape(value.shape)

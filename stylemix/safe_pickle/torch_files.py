@@ -1,8 +1,8 @@
-"""Files of `torch.save`, read without running anything: the zip form and the older stream form.
+"""Reading files of `torch.save` without running code: the zip format and the legacy stream format.
 
-Both hold a pickle whose tensors refer to blocks of numbers by key. The zip form keeps the blocks as
-members `NAME/data/KEY`; the stream form appends them after the pickle. Storages inside network
-pickles (`torch.storage._load_from_bytes`) are such files again, and come back here.
+Both hold a pickle whose tensors refer to storages by key. The zip format has the storages as
+members `NAME/data/KEY`; the stream format appends them after the pickle. Storages inside network
+pickles (`torch.storage._load_from_bytes`) are nested files of the same formats.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from stylemix.safe_pickle.machine import PickleMachine, Trusted
 ZIP_START = b"PK\x03\x04"
 MAX_MEMBERS = 200_000
 _STREAM_VERSION = 1001
-_COUNT_BYTES = 8  # every block of the stream form starts with its number of elements
+_COUNT_BYTES = 8  # every storage of the stream format starts with its number of elements
 
 
 def read_torch_zip(handle: BinaryIO, context: Context) -> object:
-    """Return the content of a zip-form file; tensors share memory where they did when saved."""
+    """Read a file of the zip format; tensors that shared memory when saved share it again."""
     try:
         with zipfile.ZipFile(handle) as archive:
             return _read_archive(archive, context)
@@ -46,53 +46,53 @@ def _read_archive(archive: zipfile.ZipFile, context: Context) -> object:
         context.refuse("its members overlap")
     root = next((name[: -len("data.pkl")] for name in members if name.endswith("data.pkl")), None)
     if root is None:
-        context.refuse("it is a zip without a pickle of tensors")
+        context.refuse("it is a zip archive without a pickle of tensors")
     if any(name.startswith(f"{root}code/") for name in members):
         context.refuse("it is a TorchScript program, not weights")
     order = archive.read(f"{root}byteorder").strip() if f"{root}byteorder" in members else b"little"
-    find = _zip_storages(archive, root, order.decode("latin1") != sys.byteorder, context)
+    load = _storage_loader(archive, root, order.decode("latin1") != sys.byteorder, context)
     content = memoryview(archive.read(f"{root}data.pkl"))
-    return PickleMachine(content, context, TABLE, persistent=find).run()
+    return PickleMachine(content, context, TABLE, persistent=load).run()
 
 
-def _zip_storages(
+def _storage_loader(
     archive: zipfile.ZipFile, root: str, swapped: bool, context: Context
 ) -> Callable[[object], Storage]:
-    found: dict[str, Storage] = {}
+    storages: dict[str, Storage] = {}
 
-    def find(identity: object) -> Storage:
+    def load(identity: object) -> Storage:
         kind, key, count, _ = _storage_identity(identity, context)
-        if key not in found:
+        if key not in storages:
             try:
                 raw = archive.read(f"{root}data/{key}")
             except KeyError:
-                context.refuse("a block of its numbers is missing")
+                context.refuse("a storage is missing")
             if len(raw) < count * kind.dtype.itemsize:
-                context.refuse("a block of its numbers is shorter than declared")
-            found[key] = storage_from_bytes(raw, kind.dtype, swapped, context)
-        if found[key].numbers.dtype != kind.dtype:
-            return Storage(found[key].numbers.view(kind.dtype))
-        return found[key]
+                context.refuse("a storage is shorter than declared")
+            storages[key] = storage_from_bytes(raw, kind.dtype, swapped, context)
+        if storages[key].elements.dtype != kind.dtype:
+            return Storage(storages[key].elements.view(kind.dtype))
+        return storages[key]
 
-    return find
+    return load
 
 
 def _storage_identity(
     identity: object, context: Context
 ) -> tuple[StorageType, str, int, tuple[object, ...] | None]:
-    """Return (type, key, number of elements, view or None) of a reference to a block."""
+    """Return (type, key, number of elements, view or None) of a reference to a storage."""
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
-        context.refuse("it refers to something else than numbers")
+        context.refuse("it refers to something other than a storage")
     kind, key, count = identity[1], identity[2], identity[4]
     view = identity[5] if len(identity) == 6 else None
     known = isinstance(kind, StorageType) and isinstance(key, str) and type(count) is int
     if not known or not 0 <= count < 2**48 or not (view is None or isinstance(view, tuple)):
-        context.refuse("it refers to numbers in an unknown form")
+        context.refuse("it refers to a storage in an unknown format")
     return kind, key, count, view
 
 
 def read_torch_stream(data: memoryview, context: Context) -> object:
-    """Return the content of a stream-form file."""
+    """Read a file of the stream format."""
     magic = PickleMachine(data, context, {})
     magic.run()
     version, position = _next_pickle(data, context, magic.position)
@@ -107,10 +107,10 @@ def read_torch_stream(data: memoryview, context: Context) -> object:
     keys, position = _next_pickle(data, context, main.position)
     texts = [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
     if sorted(texts) != sorted(storages):
-        context.refuse("its list of blocks does not fit its pickle")
+        context.refuse("its list of storages does not fit its pickle")
     swapped = bool(system.get("little_endian", True)) != (sys.byteorder == "little")
     for key in texts:
-        position = _fill(storages[key].numbers, data, position, swapped, context)
+        position = _fill(storages[key].elements, data, position, swapped, context)
     return result
 
 
@@ -120,44 +120,44 @@ def _next_pickle(data: memoryview, context: Context, position: int) -> tuple[obj
 
 
 def _reserve(identity: object, storages: dict[str, Storage], context: Context) -> Storage:
-    """Make the block that a tensor refers to; its numbers come later, after the pickle."""
+    """Allocate the storage that a tensor refers to; its elements follow after the pickle."""
     kind, key, count, view = _storage_identity(identity, context)
     if key not in storages:
         context.spend(count * kind.dtype.itemsize)
         storages[key] = Storage(torch.zeros(count, dtype=kind.dtype))
-    whole = storages[key].numbers
+    whole = storages[key].elements
     if whole.dtype != kind.dtype:
-        context.refuse("it reads one block of numbers as two types")
+        context.refuse("it reads one storage as two dtypes")
     if view is None:
         return storages[key]
     if len(view) != 3 or any(type(n) is not int or n < 0 for n in view[1:]):
-        context.refuse("it refers to numbers in an unknown form")
+        context.refuse("it refers to a storage in an unknown format")
     start, length = int(str(view[1])), int(str(view[2]))
     if start + length > whole.numel():
-        context.refuse("it describes a part that reaches outside of its numbers")
+        context.refuse("it describes a view that exceeds its storage")
     return Storage(whole[start : start + length])
 
 
 def _fill(
-    numbers: torch.Tensor, data: memoryview, position: int, swapped: bool, context: Context
+    elements: torch.Tensor, data: memoryview, position: int, swapped: bool, context: Context
 ) -> int:
-    """Copy one block that starts at `position` into place; return the position after it."""
+    """Fill `elements` from the storage at `position`; return the position after it."""
     start = position + _COUNT_BYTES
-    end = start + numbers.numel() * numbers.dtype.itemsize
+    end = start + elements.numel() * elements.dtype.itemsize
     declared = int.from_bytes(data[position:start], "big" if swapped else "little")
     if end > len(data):
         raise damaged(context.name)
-    if declared != numbers.numel():
-        context.refuse("a block of its numbers has another length than declared")
-    numbers.copy_(storage_from_bytes(data[start:end], numbers.dtype, swapped, context).numbers)
+    if declared != elements.numel():
+        context.refuse("a storage has another length than declared")
+    elements.copy_(storage_from_bytes(data[start:end], elements.dtype, swapped, context).elements)
     return end
 
 
 def _load_from_bytes(arguments: Arguments, context: Context) -> object:
-    """Read a storage that was saved as a file of its own inside a pickle."""
+    """Read a storage that is nested in a pickle as a file of `torch.save`."""
     raw = arguments[0] if arguments else None
     if not isinstance(raw, (bytes, memoryview)):
-        context.refuse("it describes a tensor without its numbers")
+        context.refuse("it describes a tensor without a storage")
     context.depth += 1
     if context.depth >= MAX_DEPTH:
         context.refuse("its pickles are nested too deeply")
@@ -168,10 +168,10 @@ def _load_from_bytes(arguments: Arguments, context: Context) -> object:
     elif is_torch_stream(bytes(view[:32])):
         result = read_torch_stream(view, context)
     else:
-        context.refuse("it holds numbers in an unknown form")
+        context.refuse("it holds a storage in an unknown format")
     context.depth -= 1
     if not isinstance(result, Storage):
-        context.refuse("it describes a tensor without its numbers")
+        context.refuse("it describes a tensor without a storage")
     return result
 
 

@@ -220,7 +220,7 @@ def that_are_something_else() -> dict[str, bytes]:
         "web page": b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title>",
         "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n",
         "text file": "It was a dark and stormy night; größer".encode() * 20,
-        "picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "image": b"\x89PNG\r\n\x1a\n" + bytes(100),
         "empty file": b"",
         "gzip archive": b"\x1f\x8b\x08\x00" + bytes(40),
         "tar archive": tar,

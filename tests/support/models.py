@@ -47,7 +47,7 @@ def tiny_model(
         generator.mapping.w_avg.copy_(ws[:, 0].mean(dim=0))
         critic = None
         if discriminator:
-            sizes["img_resolution"] = resolution * config.enlarged
+            sizes["img_resolution"] = resolution * config.upsampling
             critic = Discriminator(DiscriminatorConfig(**sizes)).eval().requires_grad_(False)
     return Model(generator, critic, template)
 

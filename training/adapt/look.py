@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.inversion.schedule import Stages, optimise, warm_up_then_linear
-from stylemix.metrics.mobilenet import LARGEST_COMPARED
+from stylemix.metrics.mobilenet import MAX_COMPARED_SIDE
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
@@ -108,7 +108,7 @@ class _Look:
         return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
     def _usual(self) -> Iterator[Tensor]:
-        small = self.model.generator.img_resolution <= LARGEST_COMPARED
+        small = self.model.generator.img_resolution <= MAX_COMPARED_SIDE
         for _ in range((REFERENCES if small else REFERENCES // 8) // 16):
             yield self._faces(16)[1]
 

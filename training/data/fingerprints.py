@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from stylemix.images.sources import ImageSource
 from stylemix.io.cache import (
-    SETTLED,
+    MIN_FILE_AGE,
     UNREADABLE,
     Checksum,
     cache_folder,
@@ -52,7 +52,7 @@ def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
     fresh = {
         path: [*stamps[path], found[path][1]]
         for path in todo
-        if found[path][0] == stamps[path][0] and stamps[path][1] < started - SETTLED
+        if found[path][0] == stamps[path][0] and stamps[path][1] < started - MIN_FILE_AGE
     }
     if fresh:
         save_table(store, known | fresh)

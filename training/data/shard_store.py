@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from stylemix.errors import StylemixError
 from stylemix.images.sources import EXTENSIONS
 from stylemix.io.atomic import atomic_write
-from stylemix.io.cache import SETTLED, cache_folder, load_table, save_table, stamp_of
+from stylemix.io.cache import MIN_FILE_AGE, cache_folder, load_table, save_table, stamp_of
 from stylemix.training.data.base import DataUnreachable
 
 try:
@@ -172,7 +172,7 @@ class ShardStore:
             shard = scan(self.local(url), url)
             if remote and shard.damage:  # perhaps only on its way here: the next run looks again
                 self._place(url).unlink(missing_ok=True)
-            elif stamp is None or stamp[1] < started - SETTLED:
+            elif stamp is None or stamp[1] < started - MIN_FILE_AGE:
                 save_table(place, {"format": FORMAT, "stamp": stamp, "shard": vars(shard)})
         self._sizes[url] = shard.bytes
         return shard

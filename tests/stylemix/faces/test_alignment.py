@@ -1,4 +1,4 @@
-"""Templates, the choice of a face, crops that put eyes where they belong, and the way back."""
+"""Alignment: templates, the choice of a face, crops, and pasting back."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ def photo(name: str) -> Image.Image:
     return Image.open(PORTRAITS / f"{name}.jpg").convert("RGB")
 
 
-def drawn_photo(points: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Draw a disc of its own colour at each of five points, on grey."""
+def dot_photo(points: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """Return a grey image with a disc of another colour at each of five points."""
     image = Image.new("RGB", size, (90, 90, 90))
     draw = ImageDraw.Draw(image)
     for (x, y), colour in zip(points, COLOURS, strict=True):
@@ -33,11 +33,11 @@ COLOURS = ["red", "lime", "blue", "yellow", "magenta"]
 RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)]
 
 
-def turned(degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
-    """Return the template's five points, turned about the middle, enlarged and moved."""
+def transformed(degrees: float, scale: float, offset: tuple[float, float]) -> np.ndarray:
+    """Return the five points of the template, rotated about the centre, scaled and translated."""
     angle = np.radians(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return (SHAPE - 0.5) @ turn.T * scale + shift
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (SHAPE - 0.5) @ rotation.T * scale + offset
 
 
 def face(x: float, y: float, side: float, score: float = 1.0) -> Face:
@@ -67,7 +67,7 @@ def test_template_json_round_trip():
         {"name": "a", "kind": "points", "points": [[0.3, 0.3], [0.7, 0.3]] * 3},
     ],
 )  # fmt: skip
-def test_template_from_odd_json_is_refused(data):
+def test_invalid_template_json_is_refused(data):
     with pytest.raises(StylemixError, match="--template") as caught:
         Template.from_json(data)
     assert "\n" not in str(caught.value)
@@ -81,18 +81,18 @@ def test_template_for_models_of_several_origins():
     assert template_for(64, "stylemix") == FACES128
 
 
-def test_similarity_recovers_a_known_one():
-    matrix = similarity(turned(25, 180, (40, 70)), SHAPE * 128)
+def test_similarity_recovers_a_known_transform():
+    matrix = similarity(transformed(25, 180, (40, 70)), SHAPE * 128)
     assert np.hypot(matrix[0, 0], matrix[1, 0]) == pytest.approx(128 / 180)
     assert np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])) == pytest.approx(-25)
-    assert np.allclose(transform_points(matrix, turned(25, 180, (40, 70))), SHAPE * 128)
+    assert np.allclose(transform_points(matrix, transformed(25, 180, (40, 70))), SHAPE * 128)
     with pytest.raises(StylemixError, match="coincide"):
         similarity(np.ones((5, 2)), SHAPE)
 
 
 def test_ffhq_quad_by_hand():
     # Level eyes 40 apart at y = 100, mouth 50 below: the side is 4 * max(40, .9 * 50) = 180, the
-    # centre is a tenth of the way to the mouth.
+    # centre is at a tenth of the distance to the mouth.
     points = np.array([[80, 100], [120, 100], [100, 120], [90, 150], [110, 150]], dtype=float)
     matrix = face_matrix(points, FFHQ, 360)
     assert np.allclose(matrix, [[2, 0, -2 * 10], [0, 2, -2 * 15], [0, 0, 1]])
@@ -101,26 +101,26 @@ def test_ffhq_quad_by_hand():
 @pytest.mark.parametrize("degrees", [-40, 0, 15])
 @pytest.mark.parametrize("scale", [60, 200, 900])
 def test_points_land_on_the_template(degrees, scale):
-    points = turned(degrees, scale, (scale, 0.8 * scale))
+    points = transformed(degrees, scale, (scale, 0.8 * scale))
     size = (2 * scale, 2 * scale)
-    alignment = align_face(drawn_photo(points, size), points, FACES128, 128)
+    alignment = align_face(dot_photo(points, size), points, FACES128, 128)
     assert alignment.crop.size == (128, 128)
     assert np.allclose(alignment.points, SHAPE * 128)
     if scale > 100:  # the discs of a small face overlap
         for (x, y), colour in zip(SHAPE * 128, RGB, strict=True):
-            found = alignment.crop.getpixel((int(x), int(y)))
-            assert np.abs(np.subtract(found, colour)).max() < 60
+            pixel = alignment.crop.getpixel((int(x), int(y)))
+            assert np.abs(np.subtract(pixel, colour)).max() < 60
 
 
-def test_warp_keeps_pixels_in_place():
+def test_warp_preserves_pixels():
     pixels = np.random.RandomState(1).randint(0, 256, (40, 40, 3)).astype(np.uint8)
     image = Image.fromarray(pixels)
     assert np.array_equal(np.asarray(warp(image, np.eye(3), 40)), pixels)
-    shifted = np.array([[1, 0, -7], [0, 1, -3], [0, 0, 1]], dtype=float)
-    assert np.array_equal(np.asarray(warp(image, shifted, 20)), pixels[3:23, 7:27])
+    translation = np.array([[1, 0, -7], [0, 1, -3], [0, 0, 1]], dtype=float)
+    assert np.array_equal(np.asarray(warp(image, translation, 20)), pixels[3:23, 7:27])
 
 
-def test_shrinking_is_antialiased():
+def test_downsampling_is_antialiased():
     stripes = np.zeros((640, 640, 3), np.uint8)
     stripes[:, ::2] = 255
     small = np.asarray(warp(Image.fromarray(stripes), np.diag([0.1, 0.1, 1]), 64), dtype=float)
@@ -128,24 +128,24 @@ def test_shrinking_is_antialiased():
 
 
 @pytest.mark.parametrize("blend", [False, True])
-def test_beyond_the_border_is_filled(blend):
+def test_padding_is_filled(blend):
     image = photo("astronaut")
     matrix = np.array([[0.5, 0, 60], [0, 0.5, 60], [0, 0, 1]], dtype=float)
     crop = np.asarray(warp(image, matrix, 256, blend=blend), dtype=float)
     assert crop[:10].mean() > 30  # not black
     inner = np.asarray(image.reduce(2), dtype=float)[90:110, 90:110]
     assert np.abs(crop[150:170, 150:170] - inner).mean() < 3
-    if not blend:  # mirrored: both sides of the border alike
+    if not blend:  # mirrored at the border
         assert np.abs(crop[55:60] - crop[60:65][::-1]).mean() < 10
 
 
 @pytest.mark.parametrize("name", ["astronaut", "obama"])
 @pytest.mark.parametrize("size", [64, 256])
-def test_portraits_meet_the_template(name, size):
+def test_portraits_are_aligned_to_the_template(name, size):
     alignment = align_photo(photo(name), FACES128, size)
-    off = alignment.points / size - SHAPE
-    assert np.abs(off).max() < 0.06
-    assert np.abs(off.mean(axis=0)).max() < 1e-6  # least squares leaves no common shift
+    error = alignment.points / size - SHAPE
+    assert np.abs(error).max() < 0.06
+    assert np.abs(error.mean(axis=0)).max() < 1e-6  # least squares leaves no common translation
     tilt = alignment.points[1] - alignment.points[0]
     assert abs(np.degrees(np.arctan2(tilt[1], tilt[0]))) < 3
     assert alignment.score > 0.99
@@ -156,7 +156,7 @@ def test_ffhq_crop_puts_eyes_where_template_says():
     assert np.abs(alignment.points[:2] / 256 - np.array(FFHQ.eyes)).max() < 0.02
 
 
-def test_aligned_crop_stays_as_it_is():
+def test_aligned_crop_is_unchanged():
     crop = align_photo(photo("obama"), FACES128, 128).crop
     again = align_photo(crop, FACES128, 128)
     assert np.array_equal(again.matrix, np.eye(3))
@@ -165,7 +165,7 @@ def test_aligned_crop_stays_as_it_is():
     assert np.array_equal(half.matrix, np.diag([0.5, 0.5, 1]))
 
 
-def test_no_template_takes_the_middle():
+def test_no_template_crops_the_centre():
     alignment = align_photo(photo("obama"), NO_TEMPLATE, 96)
     assert alignment.points.shape == (0, 2)
     assert transform_points(alignment.matrix, [[192, 240]]).tolist() == [[48, 48]]
@@ -191,18 +191,18 @@ def test_several_faces_are_listed():
         choose_face(faces, 3, "two.jpg", image.size)
 
 
-def test_a_dominant_face_is_taken():
-    large, small, doubtful = face(0, 0, 100), face(200, 0, 45), face(300, 0, 90, 0.8)
+def test_a_dominant_face_is_chosen():
+    large, small, uncertain = face(0, 0, 100), face(200, 0, 45), face(300, 0, 90, 0.8)
     assert choose_face([large, small], None, "a", (400, 300)) is large
     assert choose_face([large, small], 2, "a", (400, 300)) is small
     with pytest.raises(StylemixError, match="1 = top left, 100 px wide; 2 = top centre, 90 px"):
         choose_face([large, face(180, 0, 90)], None, "a", (400, 300))
     with pytest.raises(StylemixError, match=r"got no clear face in a;.*--face 1"):
-        choose_face([doubtful], None, "a", (400, 300))
-    assert choose_face([doubtful], 1, "a", (400, 300)) is doubtful
+        choose_face([uncertain], None, "a", (400, 300))
+    assert choose_face([uncertain], 1, "a", (400, 300)) is uncertain
 
 
-def test_many_faces_stay_one_readable_line():
+def test_listing_of_many_faces_is_limited():
     crowd = [face(0, 0, 100 - number) for number in range(20)]
     with pytest.raises(StylemixError, match=r"; and 12 smaller$"):
         choose_face(crowd, None, "a", (400, 300))

@@ -1,4 +1,4 @@
-"""Face detection: boxes by hand, photos with known faces, images without any."""
+"""Face detection: boxes by hand, photos with known faces, images without faces."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from stylemix.io.assets import load_weights
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 
-# Eyes, nose and mouth corners as another implementation of MTCNN places them in these files.
+# Eyes, nose and mouth corners in these files by another implementation of MTCNN.
 POINTS = {
     "astronaut": [[159.8, 80.2], [193.1, 82.2], [175.7, 101.0], [158.2, 109.6], [192.1, 111.0]],
     "obama": [[186.7, 90.2], [232.5, 89.2], [212.7, 118.0], [185.2, 135.7], [235.6, 134.8]],
@@ -72,7 +72,7 @@ def test_stage_shapes(prefix, pools, size, shapes):
 
 
 @pytest.mark.parametrize("name", ["astronaut", "obama"])
-def test_finds_the_face_of_a_portrait(name):
+def test_detects_the_face_of_a_portrait(name):
     (face,) = load_detector().detect(photo(name))
     assert face.score > 0.99
     assert worst(face, POINTS[name]) < 0.08
@@ -82,22 +82,22 @@ def test_finds_the_face_of_a_portrait(name):
     assert face.area == pytest.approx((x1 - x0) * (y1 - y0))
 
 
-def test_finds_both_faces_largest_first():
-    found = load_detector().detect(photo("two_people"))
-    assert len(found) == 2
-    assert found[0].area >= found[1].area
-    left, right = sorted(found, key=lambda face: face.box[0])
+def test_detects_both_faces_largest_first():
+    faces = load_detector().detect(photo("two_people"))
+    assert len(faces) == 2
+    assert faces[0].area >= faces[1].area
+    left, right = sorted(faces, key=lambda face: face.box[0])
     assert worst(left, LEFT_MAN) < 0.08
     assert worst(right, RIGHT_MAN) < 0.08
 
 
-def test_same_numbers_each_time():
+def test_detection_is_deterministic():
     first, again = (load_detector().detect(photo("astronaut")) for _ in range(2))
     assert np.array_equal(first[0].points, again[0].points)
     assert first[0].score == again[0].score
 
 
-def test_large_photo_gives_its_own_pixels():
+def test_points_are_in_pixels_of_a_large_photo():
     image = photo("astronaut")
     (face,) = load_detector().detect(image.resize((1800, 1800)))
     assert worst(face, 4.5 * np.array(POINTS["astronaut"])) < 0.08
@@ -110,7 +110,7 @@ def test_mirrored_photo_gives_mirrored_points():
     assert worst(mirrored, face.points[[1, 0, 2, 4, 3]] * (-1, 1) + (image.width, 0)) < 0.04
 
 
-def test_tight_crop_is_found_with_mirrored_borders():
+def test_tight_crop_is_detected_with_mirrored_borders():
     crop = photo("obama").crop((172, 66, 248, 158))
     (face,) = load_detector().detect(crop)
     assert face.clear
@@ -123,7 +123,7 @@ def test_no_face_in_noise(size):
     assert load_detector().detect(Image.fromarray(pixels)) == []
 
 
-def test_grey_photo_is_taken():
+def test_grey_photo():
     assert len(load_detector().detect(photo("obama").convert("L"))) == 1
 
 

@@ -1,4 +1,4 @@
-"""Landmarks, pose and expression: of known portraits, mirrored ones, and through gradients."""
+"""Landmarks, yaw and expression: known and mirrored portraits, and gradients."""
 
 from pathlib import Path
 
@@ -31,19 +31,19 @@ def aligned(name, template=FACES128, size=128):
 
 @pytest.mark.parametrize(("template", "size"), [(FACES128, 64), (FACES128, 256), (FFHQ, 512)])
 @pytest.mark.parametrize("name", ["obama", "astronaut"])
-def test_landmarks_lie_where_the_template_says(name, template, size):
+def test_landmarks_agree_with_the_template(name, template, size):
     points = landmarks(aligned(name, template, size), template)[0]
     left, right = (torch.tensor(eye) for eye in template.eyes)
-    near = 0.1 * float(right[0] - left[0])
-    assert (points[LEFT_EYE].mean(dim=0) - left).norm() < near
-    assert (points[RIGHT_EYE].mean(dim=0) - right).norm() < near
+    tolerance = 0.1 * float(right[0] - left[0])
+    assert (points[LEFT_EYE].mean(dim=0) - left).norm() < tolerance
+    assert (points[RIGHT_EYE].mean(dim=0) - right).norm() < tolerance
     assert left[0] < points[NOSE_TIP, 0] < right[0]
     jaw, mouth = points[:17], points[48:68]
     assert points[CHIN, 1] == jaw[:, 1].max() > mouth[:, 1].max()
     assert jaw[0, 0] < left[0] < right[0] < jaw[16, 0]
 
 
-def test_smiles_are_seen():
+def test_smiles_are_recognised():
     happy = EXPRESSIONS.index("happy")
     smiling = expressions(aligned("astronaut"), FACES128)
     torch.testing.assert_close(smiling.sum(dim=1), torch.ones([1]))
@@ -51,27 +51,27 @@ def test_smiles_are_seen():
     assert expressions(aligned("obama"), FACES128)[0, happy] > 0.95
 
 
-def test_a_mirrored_face_looks_to_the_other_side():
+def test_a_mirrored_face_has_the_opposite_yaw():
     face = aligned("astronaut")
-    turned = torch.cat([face, face.flip(3)])
-    points = landmarks(turned, FACES128)
-    sides = yaw(points)
-    assert abs(float(sides[0] + sides[1])) < 0.04
+    both = torch.cat([face, face.flip(3)])
+    points = landmarks(both, FACES128)
+    yaws = yaw(points)
+    assert abs(float(yaws[0] + yaws[1])) < 0.04
     torch.testing.assert_close(
         points[0, NOSE_TIP, 0], 1 - points[1, NOSE_TIP, 0], atol=0.04, rtol=0
     )
 
 
-def test_yaw_is_the_way_of_the_nose_tip():
+def test_yaw_is_the_displacement_of_the_nose_tip():
     points = torch.zeros([2, 68, 2])
     points[:, LEFT_EYE], points[:, RIGHT_EYE] = torch.tensor([0.3, 0.3]), torch.tensor([0.7, 0.3])
     points[0, NOSE_TIP], points[1, NOSE_TIP] = torch.tensor([0.6, 0.5]), torch.tensor([0.4, 0.5])
     torch.testing.assert_close(yaw(points), torch.tensor([0.25, -0.25]))
-    turned = points @ torch.tensor([[0.8, 0.6], [-0.6, 0.8]])  # a tilted head looks as far aside
-    torch.testing.assert_close(yaw(turned), yaw(points))
+    tilted = points @ torch.tensor([[0.8, 0.6], [-0.6, 0.8]])  # a tilted head has the same yaw
+    torch.testing.assert_close(yaw(tilted), yaw(points))
 
 
-def test_gradients_reach_the_picture():
+def test_gradients_reach_the_image():
     face = aligned("obama", size=64).requires_grad_(True)
     yaw(landmarks(face, FACES128)).sum().backward()
     assert float(face.grad.abs().sum()) > 0
@@ -80,6 +80,6 @@ def test_gradients_reach_the_picture():
     assert float(face.grad.abs().sum()) > 0
 
 
-def test_a_model_without_faces_is_told_in_one_line():
-    with pytest.raises(StylemixError, match="says nothing about eyes"):
+def test_a_template_without_eyes_raises():
+    with pytest.raises(StylemixError, match="has no eye positions"):
         landmarks(torch.zeros([1, 3, 64, 64]), NO_TEMPLATE)

@@ -1,4 +1,4 @@
-"""The identity network: known people, every template, gradients down to the image."""
+"""Face recognition: known people, every template, gradients with respect to the image."""
 
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,7 @@ PEOPLE = [("obama", None), ("two_people", "left"), ("two_people", "right"), ("as
 
 
 @cache
-def found(name: str, side: str | None) -> tuple[Image.Image, Face]:
+def detected(name: str, side: str | None) -> tuple[Image.Image, Face]:
     image = Image.open(PORTRAITS / f"{name}.jpg").convert("RGB")
     middle = image.width // 2
     if side is not None:
@@ -42,14 +42,14 @@ def found(name: str, side: str | None) -> tuple[Image.Image, Face]:
 
 
 def crop(name: str, side: str | None, template: Template, size: int) -> Tensor:
-    image, face = found(name, side)
+    image, face = detected(name, side)
     return to_tensor(cut_face(image, face, template, size).crop)
 
 
 @pytest.mark.parametrize(
     ("template", "size"), [(DLIB_CHIP, CHIP_SIZE), (FACES128, 64), (FACES128, 256), (FFHQ, 512)]
 )
-def test_same_person_is_near_and_others_are_far(template, size):
+def test_distances_within_and_between_people(template, size):
     with torch.no_grad():
         codes = torch.cat([embed(crop(*person, template, size), template) for person in PEOPLE])
     assert codes.shape == (4, 128)
@@ -72,7 +72,7 @@ def test_chips_have_eyes_in_place(template, size):
     chip = make_chips(image, template)[0, 0]
     assert chip.shape == (CHIP_SIZE, CHIP_SIZE)
     weights = (chip - chip.min()).double()
-    weights[:49] = weights[66:] = 0  # rows away from the eyes: what is mirrored
+    weights[:49] = weights[66:] = 0  # rows away from the eyes, which are padding
     for half, eye in ((slice(0, 75), 49), (slice(75, 150), 101)):
         part = weights[:, half]
         columns = torch.arange(150)[half] + 0.5
@@ -89,23 +89,23 @@ def test_chip_of_a_chip_is_itself():
 def test_gradients_reach_the_image():
     image = crop("obama", None, FACES128, 64)
     with torch.no_grad():
-        goal = embed(crop("two_people", "left", FACES128, 64), FACES128)
+        target = embed(crop("two_people", "left", FACES128, 64), FACES128)
     moved = image.clone().requires_grad_()
-    before = identity_distance(embed(moved, FACES128), goal)
+    before = identity_distance(embed(moved, FACES128), target)
     (gradient,) = torch.autograd.grad(before.sum(), moved)
     assert gradient.isfinite().all()
     assert gradient.abs().amax(dim=(0, 1, 3))[:60].gt(0).all()  # all rows down to the chin
     with torch.no_grad():
         step = image - 0.02 * gradient / gradient.abs().max()
-        assert identity_distance(embed(step, FACES128), goal) < before
+        assert identity_distance(embed(step, FACES128), target) < before
 
 
-def test_each_image_by_itself():
+def test_images_of_a_batch_are_independent():
     images = torch.cat([crop("obama", None, FACES128, 64), crop("astronaut", None, FACES128, 64)])
     with torch.no_grad():
-        together = embed(images, FACES128)
-        alone = torch.cat([embed(image[None], FACES128) for image in images])
-    assert torch.allclose(together, alone, atol=1e-5)
+        batched = embed(images, FACES128)
+        single = torch.cat([embed(image[None], FACES128) for image in images])
+    assert torch.allclose(batched, single, atol=1e-5)
 
 
 def test_network_is_frozen_and_shared():
@@ -115,16 +115,16 @@ def test_network_is_frozen_and_shared():
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_template_without_eyes_is_one_line():
-    with pytest.raises(StylemixError, match="says nothing about eyes"):
+def test_template_without_eyes_raises():
+    with pytest.raises(StylemixError, match="has no eye positions"):
         embed(torch.zeros(1, 3, 64, 64), NO_TEMPLATE)
 
 
 def test_identity_kept():
-    one = torch.zeros(5, 128)
-    other = one.clone()
-    other[:, 0] = torch.tensor([0, 0.3, 0.6, 1.2, 3.0])
-    assert torch.allclose(identity_kept(one, other), torch.tensor([1, 0.75, 0.5, 0, 0]))
+    before = torch.zeros(5, 128)
+    after = before.clone()
+    after[:, 0] = torch.tensor([0, 0.3, 0.6, 1.2, 3.0])
+    assert torch.allclose(identity_kept(before, after), torch.tensor([1, 0.75, 0.5, 0, 0]))
     photos = [("obama", None), ("two_people", "left"), ("two_people", "right"), ("astronaut", None)]
     images = torch.cat([crop(name, where, FACES128, 64) for name, where in photos])
     with torch.no_grad():

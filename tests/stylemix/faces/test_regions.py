@@ -1,4 +1,4 @@
-"""Regions of real faces, and painted ones."""
+"""Regions of real faces, and painted masks."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def portrait(name: str, template=FACES128) -> torch.Tensor:
 
 @pytest.mark.parametrize("template", [FACES128, FFHQ], ids=lambda template: template.name)
 @pytest.mark.parametrize("name", ["obama", "astronaut"])
-def test_a_face_holds_its_landmarks_and_no_corner(name, template):
+def test_a_face_contains_its_landmarks_and_no_corner(name, template):
     image = portrait(name, template)
     mask = region_mask(["face"], image, template)[0, 0]
     assert mask.shape == (SIZE, SIZE)
@@ -36,8 +36,8 @@ def test_a_face_holds_its_landmarks_and_no_corner(name, template):
     assert 0.1 < mask.mean() < 0.75
 
 
-def drawn_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) -> torch.Tensor:
-    """The features of a portrait on a head of flat colours: hair, neck and wall are known."""
+def synthetic_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) -> torch.Tensor:
+    """Return a head of flat colours with the facial features of a portrait."""
     crop = align_photo(load_image(PORTRAITS / "astronaut.jpg"), FFHQ, 128).crop
     image = Image.new("RGB", (128, 128), wall)
     pen = ImageDraw.Draw(image)
@@ -52,7 +52,7 @@ def drawn_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) -> t
 
 
 def test_hair_skin_and_background_by_colour():
-    masks = {name: region_mask([name], drawn_head(), FFHQ)[0, 0] for name in REGIONS}
+    masks = {name: region_mask([name], synthetic_head(), FFHQ)[0, 0] for name in REGIONS}
     places = {
         "hair": (slice(13, 19), slice(56, 72)),
         "face": (slice(50, 90), slice(54, 74)),
@@ -73,7 +73,7 @@ def test_hair_skin_and_background_by_colour():
 
 
 def test_a_wall_like_the_skin_is_background_all_the_same():
-    mask = region_mask(["background"], drawn_head(wall=(220, 170, 140)), FFHQ)[0, 0]
+    mask = region_mask(["background"], synthetic_head(wall=(220, 170, 140)), FFHQ)[0, 0]
     assert mask[4:110, 4:14].min() > 0.9
 
 
@@ -111,23 +111,23 @@ def test_edges_are_soft():
     assert soft[47] == pytest.approx(0.106, abs=0.01)  # 2.5 px, 1.25 deviations, from the edge
 
 
-def test_what_is_no_region_is_one_line():
+def test_unknown_regions_raise():
     image = portrait("obama")
     with pytest.raises(StylemixError, match="got the region 'eyes'; expected face, skin, hair"):
         region_mask(["face", "eyes"], image, FACES128)
     with pytest.raises(StylemixError, match="got the region 'none'"):
         region_mask([], image, FACES128)
-    with pytest.raises(StylemixError, match="says nothing about eyes"):
+    with pytest.raises(StylemixError, match="has no eye positions"):
         region_mask(["face"], image, NO_TEMPLATE)
 
 
 def painted(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
-    picture = Image.new("RGBA", size, (0, 0, 0, 255))
-    picture.paste((255, 255, 255, 255), box)
-    return picture
+    image = Image.new("RGBA", size, (0, 0, 0, 255))
+    image.paste((255, 255, 255, 255), box)
+    return image
 
 
-def test_a_painted_square_lies_on_the_crop():
+def test_a_square_mask_is_aligned_with_the_crop():
     mask = painted_mask(painted((64, 64), (0, 0, 32, 64)), (16, 16))
     assert mask.shape == (1, 1, 16, 16)
     assert mask[0, 0, :, :7].min() > 0.99
@@ -149,30 +149,30 @@ def test_a_mask_of_the_photo_is_aligned_with_it(photo):
 
 def test_a_square_mask_of_a_square_photo_is_aligned_with_it():
     matrix = np.array([[0.2, 0, -20], [0, 0.2, -10], [0, 0, 1]])
-    picture = painted((200, 200), (100, 50, 140, 130))
-    mask = painted_mask(picture, (16, 16), matrix, (200, 200))
+    image = painted((200, 200), (100, 50, 140, 130))
+    mask = painted_mask(image, (16, 16), matrix, (200, 200))
     assert mask[0, 0, :, :7].min() > 0.9
     assert mask[0, 0, :, 9:].max() < 0.1
-    assert painted_mask(picture, (16, 16), matrix)[0, 0, 0].max() < 0.01  # else on the crop
+    assert painted_mask(image, (16, 16), matrix)[0, 0, 0].max() < 0.01  # else on the crop
 
 
-def test_what_is_transparent_is_not_painted():
-    picture = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
-    picture.paste((255, 255, 255, 128), (0, 0, 32, 16))
-    mask = painted_mask(picture, (32, 32))
+def test_transparent_pixels_are_not_painted():
+    image = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
+    image.paste((255, 255, 255, 128), (0, 0, 32, 16))
+    mask = painted_mask(image, (32, 32))
     assert mask[0, 0, 20:].max() == 0
     assert mask[0, 0, :12].mean() == pytest.approx(0.5, abs=0.01)
 
 
-def test_an_oblong_model_takes_the_middle():
+def test_a_mask_is_cropped_for_a_model_that_is_not_square():
     mask = painted_mask(painted((100, 100), (0, 0, 100, 50)), (16, 32))
     assert mask.shape == (1, 1, 32, 16)
     assert mask[0, 0, :14].min() > 0.99
 
 
-def test_a_mask_of_another_photo_is_one_line():
-    picture = painted((300, 200), (0, 0, 10, 10))
+def test_a_mask_of_another_photo_raises():
+    image = painted((300, 200), (0, 0, 10, 10))
     with pytest.raises(StylemixError, match=r"m.png: got a mask of 300 x 200 px; expected a sq"):
-        painted_mask(picture, (16, 16), name="m.png")
+        painted_mask(image, (16, 16), name="m.png")
     with pytest.raises(StylemixError, match="or 600 x 400 px, as the photo"):
-        painted_mask(picture, (16, 16), np.eye(3), (600, 400))
+        painted_mask(image, (16, 16), np.eye(3), (600, 400))

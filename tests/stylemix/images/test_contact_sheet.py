@@ -1,4 +1,4 @@
-"""Contact sheets: what stands where, and that labels keep to their place."""
+"""Contact sheets: positions of images and labels."""
 
 import math
 
@@ -25,7 +25,7 @@ def _box(sheet: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, in
 
 
 def _ink(sheet: Image.Image) -> np.ndarray:
-    """Return where the sheet is grey to black: its text."""
+    """Return a mask of the text: grey to black pixels."""
     pixels = np.asarray(sheet).astype(int)
     return (pixels.max(-1) < 200) & (np.ptp(pixels, axis=-1) < 9)
 
@@ -48,13 +48,13 @@ def test_columns_are_chosen_for_a_full_sheet(count, columns):
     assert sheet.width == 16 + columns * 20 - 4
 
 
-def test_labels_decide_on_columns():
+def test_labels_set_the_columns():
     assert grid(_squares(*[RED] * 6), column_labels=["a", "b"], cell=16, gap=4).width == 16 + 36
     tall = grid(_squares(*[RED] * 6), row_labels=["", "", ""], cell=16, gap=4)
     assert tall.size == (16 + 36, 16 + 56)
 
 
-def test_oblong_and_missing_pictures():
+def test_non_square_and_missing_images():
     wide = Image.new("RGB", (400, 100), RED)
     sheet = grid([wide, None, *_squares(BLUE)], columns=3, cell=100, gap=10)
     left, top, right, bottom = _box(sheet, RED)
@@ -66,13 +66,13 @@ def test_oblong_and_missing_pictures():
 
 
 @pytest.mark.parametrize(("size", "box"), [((50, 30), (100, 60)), ((30, 50), (60, 100))])
-def test_cells_of_oblong_pictures_are_oblong(size, box):
-    pictures = [Image.new("RGB", size, colour) for colour in (RED, GREEN)]
-    sheet = grid([*pictures, None], columns=3, cell=100, gap=10)
+def test_cells_have_the_aspect_ratio_of_the_images(size, box):
+    images = [Image.new("RGB", size, colour) for colour in (RED, GREEN)]
+    sheet = grid([*images, None], columns=3, cell=100, gap=10)
     assert sheet.size == (3 * box[0] + 20 + 16, box[1] + 16)
     assert _box(sheet, RED) == (8, 8, 8 + box[0], 8 + box[1])
     assert _box(sheet, GREEN)[0] == 18 + box[0]
-    labelled = grid(pictures, columns=1, cell=100, gap=10, labels=["one", "two"])
+    labelled = grid(images, columns=1, cell=100, gap=10, labels=["one", "two"])
     assert _box(labelled, GREEN)[1] > 18 + box[1] + 8  # the label of the first is between them
     ink = np.nonzero(_ink(labelled)[8 + box[1] : _box(labelled, GREEN)[1]])
     assert len(ink[0]) > 0
@@ -85,7 +85,7 @@ def test_fit_size():
     assert fit_size((1000, 1), 10) == (10, 1)
 
 
-def test_small_pictures_are_enlarged_smoothly():
+def test_small_images_are_upsampled_smoothly():
     step = Image.new("RGB", (64, 64), BLUE)
     step.paste(RED, (0, 0, 32, 64))
     reds = np.asarray(grid([step]))[100, 16:208, 0]
@@ -94,19 +94,19 @@ def test_small_pictures_are_enlarged_smoothly():
     assert len(set(reds[90:102].tolist())) > 3
 
 
-def test_transparent_pictures_lie_on_white():
+def test_transparent_images_are_composited_on_white():
     sheet = grid([Image.new("RGBA", (64, 64), (0, 0, 0, 0))])
     assert sheet.getcolors() == [(sheet.width * sheet.height, WHITE)]
 
 
 @pytest.mark.parametrize("cell", [32, 64, 192, 300])
-def test_long_labels_stay_in_their_place(cell):
+def test_long_labels_do_not_overlap(cell):
     images = _squares(RED, GREEN, BLUE, RED)
     sheet = grid(
         images, 2, [LONG, LONG], [LONG, LONG], title=LONG, cell=cell, labels=[LONG] * 4, gap=8
     )
     left, top, right, bottom = _box(sheet, GREEN)
-    assert (right - left, bottom - top) == (cell, cell)  # no letter lies on it
+    assert (right - left, bottom - top) == (cell, cell)  # no text over it
     lower = _box(sheet, BLUE)
     assert (lower[2] - lower[0], lower[3] - lower[1]) == (cell, cell)
     ink = _ink(sheet)
@@ -120,7 +120,7 @@ def test_long_labels_stay_in_their_place(cell):
     assert not ink[top - two_lines :, lower[0] - 4 : lower[0]].any()  # nor those beside and below
 
 
-def test_labels_stand_beside_what_they_name():
+def test_labels_are_beside_their_images():
     sheet = grid(_squares(RED, GREEN), row_labels=["I", "I"], column_labels=["I"], labels=["I"])
     ink = _ink(sheet)
     left, top, right, bottom = _box(sheet, RED)
@@ -132,13 +132,13 @@ def test_labels_stand_beside_what_they_name():
     assert abs(under.mean() - (right - left) / 2) <= 2
 
 
-def test_last_row_without_labels_takes_no_room_for_them():
+def test_last_row_without_labels_takes_no_space_for_them():
     images = _squares(RED, GREEN)
     one, both = (grid(images, 1, labels=labels).height for labels in (["a"], ["a", "b"]))
     assert grid(images, 1).height < one < both
 
 
-def test_text_is_written_with_what_the_font_has():
+def test_text_is_reduced_to_the_font():
     assert _plain("Ren\u00e9e \u2014 \u0141\u00f8v\u00e9 \u201cSt\u00e4rke\u201d\n0.5\u2026") == (
         "Renee - Love \u201cStarke\u201d 0.5\u2026"
     )
@@ -162,7 +162,7 @@ def test_wrap_and_shorten():
 
 
 def test_large_sheets_get_small_cells(monkeypatch):
-    monkeypatch.setattr(contact_sheet, "_MOST_PIXELS", 100_000)
+    monkeypatch.setattr(contact_sheet, "_MAX_PIXELS", 100_000)
     sheet = grid(_squares(*[RED] * 36))
     assert _box(sheet, RED) == (8, 8, 8 + 6 * 52 + 5 * 4, 8 + 6 * 52 + 5 * 4)  # 52^2 * 36 < 10^5
 

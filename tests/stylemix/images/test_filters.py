@@ -1,4 +1,4 @@
-"""Filters against SciPy's."""
+"""Filters compared with SciPy."""
 
 import numpy as np
 import torch
@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 from stylemix.images.filters import gaussian_blur
 
 
-def test_a_blur_is_that_of_scipy_where_the_window_fits():
+def test_gaussian_blur_agrees_with_scipy():
     images = torch.rand([2, 3, 20, 16], generator=torch.Generator().manual_seed(0)).double()
-    wanted = gaussian_filter(images.numpy(), (0, 0, 1.5, 1.5), radius=(0, 0, 5, 5))
-    found = gaussian_blur(images, 1.5, 5)
-    assert found.shape == (2, 3, 10, 6)
-    assert np.abs(found.numpy() - wanted[:, :, 5:-5, 5:-5]).max() < 1e-12
+    expected = gaussian_filter(images.numpy(), (0, 0, 1.5, 1.5), radius=(0, 0, 5, 5))
+    blurred = gaussian_blur(images, 1.5, 5)
+    assert blurred.shape == (2, 3, 10, 6)
+    assert np.abs(blurred.numpy() - expected[:, :, 5:-5, 5:-5]).max() < 1e-12

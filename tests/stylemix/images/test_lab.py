@@ -1,4 +1,4 @@
-"""Lab values from tables, and the hues of one image on another."""
+"""Lab values from tables, and colour transfer."""
 
 import pytest
 import torch
@@ -29,12 +29,12 @@ def test_values(rgb, lab):
     assert to_lab(flat(*rgb))[0, :, 0, 0].tolist() == pytest.approx(lab, abs=0.05)
 
 
-def test_there_and_back():
+def test_round_trip():
     images = torch.rand([2, 3, 16, 16], generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.allclose(from_lab(to_lab(images)), images, atol=2e-4)
 
 
-def test_what_srgb_lacks_is_cut():
+def test_colours_outside_srgb_are_clipped():
     image = from_lab(torch.tensor([50.0, 120.0, -120.0])[None, :, None, None])
     assert image.isfinite().all()
     assert image.abs().max() <= 1
@@ -42,23 +42,23 @@ def test_what_srgb_lacks_is_cut():
 
 def noise(seed: int, *channels: float) -> torch.Tensor:
     """An image around a colour [1, 3, 16, 16]."""
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     middle = torch.tensor(channels)[None, :, None, None]
-    return middle + 0.2 * torch.rand([1, 3, 16, 16], generator=draw) - 0.1
+    return middle + 0.2 * torch.rand([1, 3, 16, 16], generator=rng) - 0.1
 
 
-def test_all_hues_are_those_of_the_source_and_lightness_stays():
+def test_a_and_b_match_the_source_and_lightness_is_unchanged():
     styled, source = noise(0, 0.4, 0, -0.3), noise(1, -0.1, 0.1, 0.2)
-    got = to_lab(keep_colors(styled, source, WHOLE, WHOLE))
-    wanted, before = to_lab(source), to_lab(styled)
+    result = to_lab(keep_colors(styled, source, WHOLE, WHOLE))
+    target, before = to_lab(source), to_lab(styled)
     for channel in (1, 2):
-        a, b = got[0, channel], wanted[0, channel]
+        a, b = result[0, channel], target[0, channel]
         assert a.mean().item() == pytest.approx(b.mean().item(), abs=0.1)
         assert a.std().item() == pytest.approx(b.std().item(), rel=0.02)
-    assert torch.allclose(got[:, 0], before[:, 0], atol=0.1)
+    assert torch.allclose(result[:, 0], before[:, 0], atol=0.1)
 
 
-def test_half_goes_half_of_the_way_and_nought_nowhere():
+def test_amount_interpolates_and_zero_changes_nothing():
     styled, source, WHOLE = (
         noise(0, 0.4, 0, -0.3),
         noise(1, -0.1, 0.1, 0.2),
@@ -74,27 +74,27 @@ def test_half_goes_half_of_the_way_and_nought_nowhere():
 
 def test_only_skin_changes_and_the_face_decides():
     styled, source = noise(0, 0.4, 0, -0.3), noise(1, -0.1, 0.1, 0.2)
-    styled[:, :, 8:] = 1.4  # beyond what a screen shows, and to stay so
+    styled[:, :, 8:] = 1.4  # outside sRGB, and unchanged
     face, skin = torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
     face[:, :, :4], skin[:, :, :8] = 1, 1
-    got = keep_colors(styled, source, face, skin)
-    assert torch.equal(got[:, :, 8:], styled[:, :, 8:])
-    faces = [to_lab(image)[0, 1:, :4].mean(dim=(1, 2)) for image in (got, source)]
+    result = keep_colors(styled, source, face, skin)
+    assert torch.equal(result[:, :, 8:], styled[:, :, 8:])
+    faces = [to_lab(image)[0, 1:, :4].mean(dim=(1, 2)) for image in (result, source)]
     assert torch.allclose(*faces, atol=0.2)
-    assert (got[:, :, 4:8] - styled[:, :, 4:8]).abs().mean() > 0.1
+    assert (result[:, :, 4:8] - styled[:, :, 4:8]).abs().mean() > 0.1
 
 
-def test_black_and_white_gets_hues_without_noise():
+def test_grey_gets_colours_without_amplified_noise():
     grey = noise(0, 0, 0, 0).mean(dim=1, keepdim=True).expand(1, 3, 16, 16)
     grey = grey + 1e-3 * noise(2, 0, 0, 0)
-    got = to_lab(keep_colors(grey, noise(1, 0.4, 0, -0.3), WHOLE, WHOLE))
-    assert got[0, 1].mean() > 10
-    assert got[0, 1].std() < 0.5
+    result = to_lab(keep_colors(grey, noise(1, 0.4, 0, -0.3), WHOLE, WHOLE))
+    assert result[0, 1].mean() > 10
+    assert result[0, 1].std() < 0.5
 
 
 def test_other_channels():
     grey = noise(0, 0, 0, 0)[:, :1]
     assert keep_colors(grey, grey, WHOLE, WHOLE) is grey
     clear = torch.cat([noise(0, 0.4, 0, -0.3), torch.zeros(1, 1, 16, 16)], dim=1)
-    got = keep_colors(clear, torch.cat([noise(1, -0.1, 0.1, 0.2), grey], dim=1), WHOLE, WHOLE)
-    assert torch.equal(got[:, 3], clear[:, 3])
+    result = keep_colors(clear, torch.cat([noise(1, -0.1, 0.1, 0.2), grey], dim=1), WHOLE, WHOLE)
+    assert torch.equal(result[:, 3], clear[:, 3])

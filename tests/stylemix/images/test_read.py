@@ -1,4 +1,4 @@
-"""Reading photos of every common kind as a person expects, and refusing the rest in one line."""
+"""Reading photos of all common formats and modes."""
 
 import threading
 import warnings
@@ -99,7 +99,7 @@ def test_grey_12_bit_tiff(tmp_path):
         assert image.getcolors() == [(256, (expected,) * 3)]
 
 
-def test_white_is_zero_in_a_16_bit_tiff(tmp_path):
+def test_white_is_zero_16_bit_tiff(tmp_path):
     grey = Image.fromarray(np.full((16, 16), 4095 * 16, np.uint16))
     data = hostile.encoded(grey, "TIFF", tiffinfo={262: 0})
     expected = 255 - round(4095 * 16 / 257)
@@ -127,7 +127,7 @@ def test_grey_and_black_and_white(tmp_path, mode):
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk(tmp_path, kind):
-    # Pillow writes JPEGs of inks as Adobe does: inverted, with Adobe's marker.
+    # Pillow writes CMYK JPEGs as Adobe does: inverted, with Adobe's marker.
     data = hostile.encoded(Image.fromarray(_quarters()).convert("CMYK"), kind)
     image = _load(tmp_path, data)
     assert _near(image, (8, 8), RED, 12)
@@ -141,19 +141,19 @@ def test_palette(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
-def test_palette_with_transparency_lies_on_white(tmp_path, kind):
+def test_palette_with_transparency_is_composited_on_white(tmp_path, kind):
     image = Image.new("P", (20, 20), 1)
     image.putpalette([0, 0, 0, 0, 0, 255])
     image.paste(0, (0, 0, 10, 20))
-    picture = image if kind != "WEBP" else image.convert("RGBA")
+    source = image if kind != "WEBP" else image.convert("RGBA")
     if kind == "WEBP":
-        picture.paste((0, 0, 0, 0), (0, 0, 10, 20))
+        source.paste((0, 0, 0, 0), (0, 0, 10, 20))
     options = {"lossless": True} if kind == "WEBP" else {"transparency": 0}
-    loaded = _load(tmp_path, hostile.encoded(picture, kind, **options))
+    loaded = _load(tmp_path, hostile.encoded(source, kind, **options))
     assert (loaded.getpixel((3, 3)), loaded.getpixel((15, 3))) == (WHITE, BLUE)
 
 
-def test_palette_with_degrees_of_transparency(tmp_path):
+def test_palette_with_partial_transparency(tmp_path):
     image = Image.new("P", (20, 20), 1)
     image.putpalette([0, 0, 0, 0, 0, 255])
     data = hostile.encoded(image, "PNG", transparency=bytes([255, 128]))
@@ -161,7 +161,7 @@ def test_palette_with_degrees_of_transparency(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "ink", "expected"),
+    ("mode", "colour", "expected"),
     [
         ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
         ("RGBA", (0, 0, 255, 128), (127, 127, 255)),
@@ -170,9 +170,9 @@ def test_palette_with_degrees_of_transparency(tmp_path):
         ("LA", (0, 128), (127, 127, 127)),
     ],
 )
-def test_transparent_parts_lie_on_white(tmp_path, mode, ink, expected):
+def test_transparent_images_are_composited_on_white(tmp_path, mode, colour, expected):
     assert _near(
-        _load(tmp_path, hostile.encoded(Image.new(mode, (20, 20), ink), "PNG")),
+        _load(tmp_path, hostile.encoded(Image.new(mode, (20, 20), colour), "PNG")),
         (5, 5),
         expected,
         1,
@@ -192,21 +192,19 @@ def test_one_colour_declared_transparent(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_animation_shows_its_first_frame(tmp_path, kind):
+def test_animation_returns_its_first_frame(tmp_path, kind):
     first, second = Image.new("RGB", (20, 20), RED), Image.new("RGB", (20, 20), BLUE)
     data = hostile.encoded(first, kind, save_all=True, append_images=[second])
     assert _near(_load(tmp_path, data), (5, 5), RED, 2)
 
 
 def test_profile_is_converted_to_srgb(tmp_path):
-    picture = Image.fromarray(_quarters())
-    swapped = _load(
-        tmp_path, hostile.encoded(picture, "PNG", icc_profile=hostile.swapped_profile())
-    )
+    image = Image.fromarray(_quarters())
+    swapped = _load(tmp_path, hostile.encoded(image, "PNG", icc_profile=hostile.swapped_profile()))
     assert _near(swapped, (8, 8), GREEN, 2)
     assert _near(swapped, (56, 8), RED, 2)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    same = _load(tmp_path, hostile.encoded(picture, "PNG", icc_profile=srgb))
+    same = _load(tmp_path, hostile.encoded(image, "PNG", icc_profile=srgb))
     assert np.abs(np.asarray(same).astype(int) - _quarters()).max() <= 1
 
 
@@ -217,7 +215,7 @@ def test_transparency_survives_a_profile(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_profile_that_is_broken_or_of_other_inks_is_ignored(tmp_path, mode):
+def test_damaged_profile_or_one_of_another_space_is_ignored(tmp_path, mode):
     image = Image.new(mode, (20, 20))
     plain = image.convert("RGB").getpixel((0, 0))
     for profile in (b"no profile", hostile.swapped_profile()[:200], hostile.swapped_profile()):
@@ -234,8 +232,8 @@ def test_other_formats(tmp_path, kind, options):
         Image.init()
     if kind not in Image.SAVE:
         pytest.skip(f"this Pillow has no {kind}")
-    picture = Image.fromarray(_quarters())
-    assert _near(_load(tmp_path, hostile.encoded(picture, kind, **options)), (8, 8), RED, 16)
+    image = Image.fromarray(_quarters())
+    assert _near(_load(tmp_path, hostile.encoded(image, kind, **options)), (8, 8), RED, 16)
 
 
 def test_metadata_is_dropped(tmp_path):
@@ -260,14 +258,14 @@ def test_extension_may_be_wrong(tmp_path):
     assert _load(tmp_path, hostile.encoded(hostile.noise(), "WEBP"), "photo.jpg").size == (48, 40)
 
 
-def test_large_picture_below_the_limit_gives_no_warning(tmp_path, monkeypatch):
-    # As a 90-megapixel photo does with Pillow's own figures, at a hundredth of the work.
+def test_large_image_below_the_limit_gives_no_warning(tmp_path, monkeypatch):
+    # As a 90-megapixel photo does with the default limit of Pillow, at a hundredth of the cost.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 200)
     assert _load(tmp_path, hostile.encoded(Image.new("L", (300, 250)), "PNG")).size == (300, 250)
 
 
 def test_threads_decode_at_the_same_time(tmp_path, monkeypatch):
-    """Reading ahead by threads is worth nothing when one of them keeps the others waiting."""
+    """Threads that read ahead must not wait for each other."""
     path = tmp_path / "a.png"
     Image.new("RGB", (16, 16), (1, 2, 3)).save(path)
     meet = threading.Barrier(3, timeout=20)

@@ -1,4 +1,4 @@
-"""What is no whole image of a fair size is refused in one line, never with a traceback."""
+"""Files that are no complete image of an allowed size raise an error of one line."""
 
 import os
 import re
@@ -17,14 +17,14 @@ JPEG, PNG = (hostile.encoded(hostile.noise(), kind) for kind in ("JPEG", "PNG"))
 BROKEN = {
     "empty": (b"", "got an empty file"),
     "text": (b"I am a photo, honestly.\n" * 9, "got text"),
-    "text of other letters": (("x" + "\u0444\u043e\u0442\u043e " * 99).encode(), "got text"),
-    "page": (b"<!DOCTYPE html><html><body>404</body></html>", "got a web page"),
+    "Cyrillic text": (("x" + "\u0444\u043e\u0442\u043e " * 99).encode(), "got text"),
+    "web page": (b"<!DOCTYPE html><html><body>404</body></html>", "got a web page"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "got an SVG drawing"),
     "noise": (bytes(range(128, 256)) * 4, "got bytes of no known image format"),
-    "cut JPEG": (hostile.cut(JPEG), "got a damaged or cut-off JPEG"),
-    "cut PNG": (hostile.cut(PNG), "got a damaged or cut-off PNG"),
-    "JPEG of 20 bytes": (JPEG[:20], "got a damaged or cut-off image"),
-    "PNG of 20 bytes": (PNG[:20], "got a damaged or cut-off image"),
+    "cut JPEG": (hostile.cut(JPEG), "got a damaged or truncated JPEG"),
+    "cut PNG": (hostile.cut(PNG), "got a damaged or truncated PNG"),
+    "JPEG of 20 bytes": (JPEG[:20], "got a damaged or truncated image"),
+    "PNG of 20 bytes": (PNG[:20], "got a damaged or truncated image"),
     "1 x 1": (hostile.encoded(Image.new("RGB", (1, 1)), "PNG"), "1 x 1 px; expected at least 16"),
     "thin": (hostile.encoded(Image.new("RGB", (400, 15)), "PNG"), "400 x 15 px; expected at least"),
     "20,000 x 20,000": (
@@ -35,12 +35,12 @@ BROKEN = {
         hostile.huge_png(14_000, 7_500),
         "of 14000 x 7500 px .105 megapixels.; expected at most 100",
     ),
-    "9,500 x 9,500": (hostile.huge_png(9_500, 9_500), "got a damaged or cut-off PNG"),
+    "9,500 x 9,500": (hostile.huge_png(9_500, 9_500), "got a damaged or truncated PNG"),
     "0 x 0": (hostile.huge_png(0, 0), "got a"),
     "HEIC": (hostile.heic(), "got a HEIC photo.*export it as JPEG"),
     "PDF": (b"%PDF-1.7 ...", "got a PDF"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "got PostScript"),
-    "film": (b"\0\0\0\x18ftypmp42" + b"\0" * 50, "got a film"),
+    "video": (b"\0\0\0\x18ftypmp42" + b"\0" * 50, "got a video"),
     "zip": (b"PK\x03\x04" + b"\0" * 50, "got a zip"),
 }
 
@@ -67,7 +67,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path, case):
     assert text.isprintable()
 
 
-def test_what_is_no_file(tmp_path):
+def test_paths_that_are_no_file(tmp_path):
     for path, message in (
         (tmp_path, "got a folder"),
         (tmp_path / "none.jpg", "none.jpg: got no such file; expected an image; check the name"),
@@ -101,7 +101,7 @@ def test_camera_raw_is_not_read_as_its_preview(tmp_path):
         _load(tmp_path, data, "photo.NEF")
 
 
-def test_memory_that_does_not_suffice_is_one_line_too(tmp_path, monkeypatch):
+def test_insufficient_memory_is_an_error_of_one_line(tmp_path, monkeypatch):
     def fail(image):
         raise MemoryError
 

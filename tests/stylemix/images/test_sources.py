@@ -35,14 +35,14 @@ def _zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def test_folder_is_listed_with_all_below_sorted_by_name(tmp_path):
-    found = list_images(_folder(tmp_path))
-    assert [source.name for source in found] == ["A.JPG", "b.png", "c/a.gif", "c/d/e.webp"]
-    assert [source.stem for source in found] == ["A", "b", "a", "e"]
-    assert [source.open().getpixel((0, 0))[0] for source in found] == [1, 0, 3, 2]
-    assert str(found[2]) == str(tmp_path / "c" / "a.gif")
+    listed = list_images(_folder(tmp_path))
+    assert [source.name for source in listed] == ["A.JPG", "b.png", "c/a.gif", "c/d/e.webp"]
+    assert [source.stem for source in listed] == ["A", "b", "a", "e"]
+    assert [source.open().getpixel((0, 0))[0] for source in listed] == [1, 0, 3, 2]
+    assert str(listed[2]) == str(tmp_path / "c" / "a.gif")
 
 
-def test_folders_linked_in_a_circle(tmp_path):
+def test_cyclic_links_between_folders(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(_png(1))
     try:
@@ -52,15 +52,15 @@ def test_folders_linked_in_a_circle(tmp_path):
     assert [source.name for source in list_images(tmp_path)] == ["in/a.png"]
 
 
-def test_zip_is_listed_as_its_folder_is(tmp_path):
+def test_zip_is_listed_like_its_folder(tmp_path):
     folder = _folder(tmp_path / "folder")
     files = sorted((path for path in folder.rglob("*") if path.is_file()), reverse=True)
     members = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
     archive = _zip(tmp_path / "all.zip", {"c/": b"", **members})
-    found = list_images([archive])
-    assert [source.name for source in found] == ["A.JPG", "b.png", "c/a.gif", "c/d/e.webp"]
-    assert [source.open().getpixel((0, 0))[0] for source in found] == [1, 0, 3, 2]
-    assert str(found[0]) == f"{archive}/A.JPG"
+    listed = list_images([archive])
+    assert [source.name for source in listed] == ["A.JPG", "b.png", "c/a.gif", "c/d/e.webp"]
+    assert [source.open().getpixel((0, 0))[0] for source in listed] == [1, 0, 3, 2]
+    assert str(listed[0]) == f"{archive}/A.JPG"
 
 
 def test_files_keep_the_order_given(tmp_path):
@@ -72,13 +72,13 @@ def test_files_keep_the_order_given(tmp_path):
     assert [source.name for source in list_images(given)] == ["z.png", "m.png", "a.dat"]
 
 
-def test_sources_travel_to_other_processes(tmp_path):
+def test_sources_can_be_pickled(tmp_path):
     archive = _zip(tmp_path / "a.zip", {"x.png": _png(9)})
     (source,) = pickle.loads(pickle.dumps(list_images(archive)))
     assert source.open().getpixel((0, 0)) == (9, 9, 9)
 
 
-def test_zip_that_was_replaced_is_read_anew(tmp_path):
+def test_replaced_zip_is_read_again(tmp_path):
     archive = _zip(tmp_path / "a.zip", {"x.png": _png(9)})
     (source,) = list_images(archive)
     assert source.open().getpixel((0, 0)) == (9, 9, 9)
@@ -90,7 +90,7 @@ def test_zip_that_was_replaced_is_read_anew(tmp_path):
     ("member", "name"),
     [("../../x.png", "x.png"), ("/etc/x.png", "etc/x.png"), ("C:\\a\\x.png", "C_/a/x.png")],
 )
-def test_names_in_a_zip_never_lead_out(tmp_path, member, name):
+def test_names_in_a_zip_stay_inside_a_folder(tmp_path, member, name):
     # ZipInfo would tidy the name; hostile files do not.
     archive = _zip(tmp_path / "a.zip", {"#" * len(member): _png(1)})
     archive.write_bytes(archive.read_bytes().replace(b"#" * len(member), member.encode()))
@@ -100,7 +100,7 @@ def test_names_in_a_zip_never_lead_out(tmp_path, member, name):
     assert os.listdir(tmp_path) == ["a.zip"]
 
 
-def test_member_that_grows_without_end(tmp_path, monkeypatch):
+def test_member_of_excessive_size(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 2**20)
     (source,) = list_images(_zip(tmp_path / "a.zip", {"x.png": b"\0" * 2**22}))
     with pytest.raises(StylemixError, match=r"a.zip/x.png: got a member of over 1 MB"):
@@ -110,12 +110,12 @@ def test_member_that_grows_without_end(tmp_path, monkeypatch):
 def test_broken_members(tmp_path):
     members = {"a.png": _png(1), "b.png": b"text", "c.png": hostile.cut(_png(2))}
     archive = _zip(tmp_path / "a.zip", members)
-    found = list_images(archive)
-    assert len(found) == 3
+    listed = list_images(archive)
+    assert len(listed) == 3
     with pytest.raises(StylemixError, match=r"a.zip/b.png: got text"):
-        found[1].open()
+        listed[1].open()
     with pytest.raises(StylemixError, match=r"a.zip/c.png: got a damaged"):
-        found[2].open()
+        listed[2].open()
     data = bytearray(archive.read_bytes())
     start = data.index(b"a.png") + 5
     data[start : start + 12] = b"\xff" * 12
@@ -153,12 +153,12 @@ def test_nothing_to_list(tmp_path):
 def test_many_are_read_and_broken_ones_reported(tmp_path):
     for name, data in (("a.png", _png(1)), ("b.png", b"text"), ("c.png", _png(3))):
         (tmp_path / name).write_bytes(data)
-    told: list[StylemixError] = []
-    good = list(load_images(list_images(tmp_path), on_broken=told.append))
-    assert [source.name for source, _ in good] == ["a.png", "c.png"]
-    assert [image.getpixel((0, 0))[0] for _, image in good] == [1, 3]
-    assert [str(error).split(": ")[1][:8] for error in told] == ["got text"]
+    errors: list[StylemixError] = []
+    readable = list(load_images(list_images(tmp_path), on_broken=errors.append))
+    assert [source.name for source, _ in readable] == ["a.png", "c.png"]
+    assert [image.getpixel((0, 0))[0] for _, image in readable] == [1, 3]
+    assert [str(error).split(": ")[1][:8] for error in errors] == ["got text"]
     with pytest.raises(StylemixError, match=r"b.png: got text"):
         list(load_images(list_images(tmp_path)))
     with pytest.raises(StylemixError, match=r"got no readable image among 1; the last one: .*b."):
-        list(load_images(list_images(tmp_path / "b.png"), on_broken=told.append))
+        list(load_images(list_images(tmp_path / "b.png"), on_broken=errors.append))

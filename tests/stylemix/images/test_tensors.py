@@ -11,19 +11,19 @@ from stylemix.images.tensors import as_rgb, bring_within, to_pil
 from tests.support.images import Pictures
 
 
-def test_grey_and_transparent_pictures_become_rgb():
+def test_grey_and_transparent_images_become_rgb():
     grey = Pictures(2, shape=(1, 8, 6)).floats
     assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
     rgba = Pictures(2, shape=(4, 8, 6))
-    for image, found in zip(rgba.images, as_rgb(rgba.floats), strict=True):
+    for image, colours in zip(rgba.images, as_rgb(rgba.floats), strict=True):
         on_white = to_rgb(Image.fromarray(image.permute(1, 2, 0).numpy(), "RGBA"))
-        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(found), dtype=int)
+        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(colours), dtype=int)
         assert abs(difference).max() <= 1
     with pytest.raises(StylemixError, match="got images of 2 channels"):
         as_rgb(rgba.floats[:, :2])
 
 
-def test_colours_of_grey_and_of_transparent_pictures():
+def test_colours_of_grey_and_of_transparent_images():
     grey = torch.rand(2, 1, 4, 6)
     assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
     colour = torch.rand(2, 3, 4, 6) * 2 - 1

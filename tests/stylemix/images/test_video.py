@@ -1,4 +1,4 @@
-"""Videos as files: frames, times and marks read back from each container."""
+"""Written videos: frames, durations and metadata of each format."""
 
 import sys
 
@@ -26,7 +26,7 @@ def plain(colours, size=(32, 24)):
 
 
 def read_back(path):
-    """Frames and milliseconds of an animation."""
+    """Return the frames of an animation and their durations in ms."""
     frames, times = [], []
     with Image.open(path) as image:
         for index in range(image.n_frames):
@@ -39,13 +39,13 @@ def read_back(path):
 
 @pytest.mark.parametrize("name", ANIMATIONS)
 def test_frames_and_times_come_back(tmp_path, name):
-    pictures = noise(4)
-    save_video(tmp_path / name, iter(pictures), [3, 1, 1, 2], fps=25)
+    images = noise(4)
+    save_video(tmp_path / name, iter(images), [3, 1, 1, 2], fps=25)
     frames, times = read_back(tmp_path / name)
     assert times == [120, 40, 40, 80]
     worst = {".webp": 60, ".gif": 40}.get((tmp_path / name).suffix, 0)  # noise is hard for both
-    for frame, picture in zip(frames, pictures, strict=True):
-        assert np.abs(frame - np.asarray(picture)).mean() <= worst
+    for frame, image in zip(frames, images, strict=True):
+        assert np.abs(frame - np.asarray(image)).mean() <= worst
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -66,7 +66,7 @@ def test_rounded_times_do_not_add_up_to_an_error(tmp_path, name, tick):
 
 
 def repeats(path):
-    """0 for ever; None, or 1 where a kind has no other way, once."""
+    """Return the loop count: 0 is for ever; None, or 1 in some formats, is once."""
     with Image.open(path) as image:
         return image.info.get("loop")
 
@@ -80,10 +80,10 @@ def test_for_ever_or_once(tmp_path, name, once):
 
 
 @pytest.mark.parametrize("name", ANIMATIONS)
-def test_the_file_says_that_a_generator_took_part(tmp_path, name):
-    pictures = noise(2)
-    pictures[0].info = {"comment": b"secret", "exif": b"Exif\0\0secret", "icc_profile": b"secret"}
-    save_video(tmp_path / name, pictures, [1, 1], fps=10)
+def test_metadata_mark_the_video_as_composite(tmp_path, name):
+    images = noise(2)
+    images[0].info = {"comment": b"secret", "exif": b"Exif\0\0secret", "icc_profile": b"secret"}
+    save_video(tmp_path / name, images, [1, 1], fps=10)
     data = (tmp_path / name).read_bytes()
     assert data.count(COMPOSITE.encode()) == 1
     assert f"stylemix {stylemix.__version__}".encode() in data
@@ -94,7 +94,7 @@ def test_the_file_says_that_a_generator_took_part(tmp_path, name):
             assert image.text["IPTC DigitalSourceType"].endswith(COMPOSITE)
 
 
-def test_transparency_is_kept_or_shows_white(tmp_path):
+def test_transparency_is_preserved_or_on_white(tmp_path):
     clear = [Image.new("RGBA", (16, 16), (200, 30, 30, alpha)) for alpha in (0, 255)]
     for name in ("a.png", "a.webp"):
         save_video(tmp_path / name, clear, [1, 1], fps=10)
@@ -107,7 +107,7 @@ def test_transparency_is_kept_or_shows_white(tmp_path):
 
 
 @pytest.mark.parametrize("name", ANIMATIONS)
-def test_grey_pictures(tmp_path, name):
+def test_grey_images(tmp_path, name):
     save_video(tmp_path / name, [Image.new("L", (16, 16), v) for v in (50, 200)], [1, 1], fps=10)
     frames, _ = read_back(tmp_path / name)
     assert [round(frame.mean() / 50) for frame in frames] == [1, 4]
@@ -146,18 +146,18 @@ def test_mp4_of_odd_sides_loses_a_row(tmp_path):
     assert [(frame.width, frame.height) for frame in frames] == [(32, 24)] * 2
 
 
-def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
+def test_missing_package_av(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(StylemixError) as caught:
         check_video_path("a.mp4", 25)
     assert str(caught.value) == (
-        "a.mp4: got .mp4 without the package av; expected it; "
+        "a.mp4: got .mp4 without the package av; expected av to be installed; "
         "pip install 'stylemix[video]', or use .webp"
     )
     save_video(tmp_path / "a.webp", noise(2), [1, 1], fps=25)
 
 
-def test_wrong_names_and_rates_are_told():
+def test_wrong_names_and_rates_raise():
     with pytest.raises(StylemixError, match=r"a\.avi: got the extension '\.avi'; expected \.mp4"):
         check_video_path("a.avi", 25)
     with pytest.raises(StylemixError, match="a: got no extension; expected"):
@@ -169,18 +169,18 @@ def test_wrong_names_and_rates_are_told():
     ]  # fmt: skip
 
 
-def test_too_much_for_memory_is_told_at_the_first_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "_MOST_MEMORY", 3 * 32 * 24 * 10)
+def test_excessive_memory_raises_at_the_first_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_MAX_MEMORY", 3 * 32 * 24 * 10)
     save_video(tmp_path / "a.webp", noise(10), [1] * 10, fps=10)
-    drawn = []
-    pictures = (drawn.append(1) or picture for picture in noise(11))
+    used = []
+    images = (used.append(1) or image for image in noise(11))
     with pytest.raises(StylemixError, match=r"got 11 frames of 32x24 px, .* for \.webp; expected"):
-        save_video(tmp_path / "a.webp", pictures, [1] * 11, fps=10)
-    assert len(drawn) == 1
+        save_video(tmp_path / "a.webp", images, [1] * 11, fps=10)
+    assert len(used) == 1
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.mp4"])
-def test_a_video_that_fails_leaves_the_former_one(tmp_path, name):
+def test_failing_write_leaves_the_existing_video(tmp_path, name):
     if name == "a.mp4":
         pytest.importorskip("av", reason="MP4 needs the extra video")
     (tmp_path / name).write_bytes(b"former")

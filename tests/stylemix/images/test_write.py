@@ -1,4 +1,4 @@
-"""Images as tensors and back, resizing, and what is written to a file."""
+"""Conversion between images and tensors, resizing, and writing files."""
 
 import os
 import struct
@@ -43,16 +43,16 @@ def test_to_pil_undoes_to_tensor_exactly():
 
 def test_to_pil_rounds_as_stylegan2():
     values = torch.tensor([-2.0, -1.0, -0.002, 0.0, 0.003, 0.999, 1.0, 9.0, float("nan")])
-    picture = to_pil(values.reshape(1, 1, 9))
-    assert picture.mode == "L"
+    image = to_pil(values.reshape(1, 1, 9))
+    assert image.mode == "L"
     # floor(x * 127.5 + 128): 127.745, 128, 128.3825, 255.37; then 0..255
-    assert np.asarray(picture)[0].tolist() == [0, 0, 127, 128, 128, 255, 255, 255, 0]
+    assert np.asarray(image)[0].tolist() == [0, 0, 127, 128, 128, 255, 255, 255, 0]
     half = to_pil(values.reshape(1, 1, 9).bfloat16().requires_grad_())
     assert np.asarray(half)[0, [0, 3, 6, 7, 8]].tolist() == [0, 128, 255, 255, 0]
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 4, 4), (2, 3, 4, 4)])
-def test_to_pil_tells_a_wrong_shape(shape):
+def test_to_pil_refuses_a_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"got a tensor of shape \[.*expected \[1, 3 or 4, H, W\]"):
         to_pil(torch.zeros(shape))
 
@@ -95,15 +95,15 @@ def test_to_tensor_of_several():
         to_tensor([])
 
 
-def test_resize_cuts_the_ends_and_does_not_stretch():
-    picture = Image.new("RGB", (300, 100), (0, 0, 255))
-    picture.paste((255, 0, 0), (100, 0, 200, 100))
-    for oblong in (picture, picture.rotate(90, expand=True)):
+def test_resize_crops_the_ends_and_preserves_the_aspect_ratio():
+    image = Image.new("RGB", (300, 100), (0, 0, 255))
+    image.paste((255, 0, 0), (100, 0, 200, 100))
+    for oblong in (image, image.rotate(90, expand=True)):
         square = np.asarray(resize(oblong, 50)).astype(int)
         assert square.shape == (50, 50, 3)
-        assert np.abs(square - (255, 0, 0)).max() < 20  # the filter looks a little over the edge
-    assert resize(picture, (60, 20)).size == (60, 20)
-    assert resize(picture, (60, 20)).getpixel((3, 3)) == (0, 0, 255)
+        assert np.abs(square - (255, 0, 0)).max() < 20  # the filter extends beyond the edge
+    assert resize(image, (60, 20)).size == (60, 20)
+    assert resize(image, (60, 20)).getpixel((3, 3)) == (0, 0, 255)
 
 
 def test_resize_averages():
@@ -116,22 +116,22 @@ def test_resize_averages():
 
 
 def _chunks(data: bytes) -> list[tuple[str, bytes]]:
-    found, at = [], 8
-    while at < len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        found.append((data[at + 4 : at + 8].decode(), data[at + 8 : at + 8 + length]))
-        at += 12 + length
-    return found
+    chunks, start = [], 8
+    while start < len(data):
+        (length,) = struct.unpack(">I", data[start : start + 4])
+        chunks.append((data[start + 4 : start + 8].decode(), data[start + 8 : start + 8 + length]))
+        start += 12 + length
+    return chunks
 
 
 @pytest.mark.parametrize(
     ("generated", "expected"), [(True, TRAINED), ("composite", COMPOSITE), (False, None)]
 )
-def test_png_says_that_it_is_generated_and_nothing_else(tmp_path, generated, expected):
+def test_png_metadata_mark_it_as_generated_only(tmp_path, generated, expected):
     path = tmp_path / "a.PNG"
-    picture = _ramp()
-    picture.info = {"icc_profile": b"x" * 200, "exif": b"Exif\0\0", "dpi": (72, 72), "me": "here"}
-    save_image(path, picture, generated=generated)
+    source = _ramp()
+    source.info = {"icc_profile": b"x" * 200, "exif": b"Exif\0\0", "dpi": (72, 72), "me": "here"}
+    save_image(path, source, generated=generated)
     chunks = _chunks(path.read_bytes())
     marks = ["iTXt", "iTXt"] if expected else []
     assert [kind for kind, _ in chunks] == ["IHDR", *marks, "IDAT", "IEND"]
@@ -139,12 +139,12 @@ def test_png_says_that_it_is_generated_and_nothing_else(tmp_path, generated, exp
         text = dict(image.text)
     software = {"Software": f"stylemix {stylemix.__version__}"}
     assert text == ({"IPTC DigitalSourceType": expected, **software} if expected else {})
-    assert picture.info["me"] == "here"
+    assert source.info["me"] == "here"
     assert np.array_equal(np.asarray(load_image(path)), np.asarray(_ramp()))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
-def test_jpeg_and_webp_say_it_in_xmp(tmp_path, name):
+def test_jpeg_and_webp_are_marked_in_xmp(tmp_path, name):
     path = tmp_path / name
     save_image(path, _ramp(), generated="composite")
     data = path.read_bytes()
@@ -182,7 +182,7 @@ def test_unknown_extension(tmp_path, name, got):
     assert os.listdir(tmp_path) == []
 
 
-def test_failing_write_leaves_the_former_picture(tmp_path, monkeypatch):
+def test_failing_write_leaves_the_existing_image(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     save_image(path, _ramp())
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Shipped networks: built once for each device, frozen, and one line where they are damaged."""
+"""Shipped networks: built once per device, frozen; an error of one line if damaged."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Writing whole files or none."""
+"""Atomic writes."""
 
 import errno
 import json
@@ -38,7 +38,7 @@ def test_temporary_path_is_a_neighbour_with_the_same_extension(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt(), OSError(2, "none")])
-def test_failure_leaves_the_former_file_and_nothing_else(tmp_path, error):
+def test_failure_leaves_the_existing_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "a.bin"
     path.write_bytes(b"before")
 
@@ -99,14 +99,14 @@ def test_link_stays_a_link(tmp_path):
     write_text(link, "1")
     assert link.is_symlink()
     assert (tmp_path / "real" / "a.txt").read_text(encoding="utf-8") == "1"
-    circle = tmp_path / "circle"
-    circle.symlink_to(circle)
+    cycle = tmp_path / "cycle"
+    cycle.symlink_to(cycle)
     with pytest.raises(StylemixError, match="cannot write"):
-        write_text(circle, "1")
+        write_text(cycle, "1")
 
 
 @posix
-def test_rights_follow_the_umask_or_the_former_file(tmp_path):
+def test_permissions_follow_the_umask_or_the_existing_file(tmp_path):
     before = os.umask(0o022)
     try:
         write_bytes(tmp_path / "new", b"1")

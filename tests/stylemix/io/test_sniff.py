@@ -1,4 +1,4 @@
-"""Kinds of files by content."""
+"""File types by content."""
 
 import pickle
 
@@ -13,7 +13,7 @@ from stylemix.io.sniff import sniff
 
 
 def test_kinds(tmp_path):
-    path = tmp_path / "file.png"  # the name says nothing
+    path = tmp_path / "file.png"  # the extension is ignored
     save_file({"a": torch.ones(2)}, path)
     assert sniff(path) == "safetensors"
     torch.save([torch.ones(2)], path)
@@ -54,14 +54,14 @@ def test_web_pages(tmp_path, lead):
         sniff(tmp_path / "ffhq.pkl")
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_files(tmp_path):
     with pytest.raises(StylemixError, match="no such file"):
         sniff(tmp_path / "nothing.pkl")
     with pytest.raises(StylemixError, match="got a folder"):
         sniff(tmp_path)
 
 
-def test_headers_that_cannot_be(tmp_path):
+def test_impossible_header_sizes(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(hostile.safetensors({}, length=2**62))
     with pytest.raises(StylemixError, match="got a header of 4611686018427387904 bytes"):

@@ -1,10 +1,10 @@
-"""Figures of avatars: what must come out where the answer is known."""
+"""Metrics of avatars in cases with known results."""
 
 import pytest
 import torch
 
 from stylemix.avatars.render import AppliedStyle, render
-from stylemix.faces.attributes import MOST_LOGIT, readings, smile_log_odds
+from stylemix.faces.attributes import MAX_LOG_ODDS, readings, smile_log_odds
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.avatars import (
     Avatars,
@@ -58,26 +58,26 @@ def looks(model, meter):
 
 
 def judge(model, meter, looks, photos, plain, images):
-    figures = judge_avatars(model, Avatars(photos, plain, images, looks), meter)
-    return {key: float(value.mean()) for key, value in figures.items()}
+    metrics = judge_avatars(model, Avatars(photos, plain, images, looks), meter)
+    return {key: float(value.mean()) for key, value in metrics.items()}
 
 
 @pytest.mark.slow
 def test_a_style_that_does_nothing(model, meter, looks, plain):
-    found = judge(model, meter, looks, plain, plain, plain.repeat(2, 1, 1, 1, 1))
-    assert found["style accuracy"] == pytest.approx(0, abs=1e-5)
-    assert found["style found"] < 0.1  # it looks most like no style at all
-    assert found["identity found"] == 1
-    assert found["identity"] == pytest.approx(1, abs=1e-4)
-    assert found["expression kept"] == pytest.approx(1, abs=1e-4)
-    assert found["pose moved"] == found["landmarks moved"] == 0
+    values = judge(model, meter, looks, plain, plain, plain.repeat(2, 1, 1, 1, 1))
+    assert values["style accuracy"] == pytest.approx(0, abs=1e-5)
+    assert values["style found"] < 0.1  # the nearest look is no style
+    assert values["identity found"] == 1
+    assert values["identity"] == pytest.approx(1, abs=1e-4)
+    assert values["expression kept"] == pytest.approx(1, abs=1e-4)
+    assert values["pose moved"] == values["landmarks moved"] == 0
 
 
 def test_good_avatars(model, meter, looks, ws, plain):
-    found = judge(model, meter, looks, plain, plain, styled(model, ws))
-    assert found["style accuracy"] > 0.4
-    assert found["style found"] > 0.85
-    assert found["identity found"] > 0.9
+    values = judge(model, meter, looks, plain, plain, styled(model, ws))
+    assert values["style accuracy"] > 0.4
+    assert values["style found"] > 0.85
+    assert values["identity found"] > 0.9
 
 
 @pytest.mark.slow
@@ -91,15 +91,15 @@ def test_shuffled_people_and_swapped_styles_are_at_chance(model, meter, looks, w
     assert swapped["identity found"] > 0.9
 
 
-def test_one_face_for_all_has_style_and_nobody(model, meter, looks, ws, plain):
+def test_one_face_for_all_has_style_and_no_identity(model, meter, looks, ws, plain):
     images = styled(model, ws)[:, :1].repeat(1, 12, 1, 1, 1)
-    found = judge(model, meter, looks, plain, plain, images)
-    assert found["identity found"] == pytest.approx(1 / 12, abs=0.01)
-    assert found["style found"] == 1
+    values = judge(model, meter, looks, plain, plain, images)
+    assert values["identity found"] == pytest.approx(1 / 12, abs=0.01)
+    assert values["style found"] == 1
 
 
 @pytest.mark.slow
-def test_figures_follow_the_strength(model, meter, looks, ws, plain):
+def test_metrics_follow_the_strength(model, meter, looks, ws, plain):
     rows = [
         judge(model, meter, looks, plain, plain, styled(model, ws, strength))
         for strength in (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -134,28 +134,28 @@ def test_intervals():
     # The mean of 100 sources of .5 or 1 has a standard error of .025.
     assert (mean - low, high - mean) == pytest.approx((0.049, 0.049), abs=0.012)
     assert interval(values) == interval(values)
-    figures = {"identity found": values, "style found": torch.ones(2, 100)}
-    mean, low, high = harmonic_interval(figures)
+    metrics = {"identity found": values, "style found": torch.ones(2, 100)}
+    mean, low, high = harmonic_interval(metrics)
     assert mean == pytest.approx(harmonic_mean(0.75, 1.0)) == pytest.approx(6 / 7)
     assert low < mean < high
     assert harmonic_mean(0.0, 1.0) == 0
 
 
-def test_edit_magnitude_sees_a_smile(model, ws):
+def test_edit_magnitude_of_a_smile(model, ws):
     smile = load_style("smile", model)
     less, more = (render(model.generator, ws, [AppliedStyle(smile, s)]) for s in (-2.0, 2.0))
     assert float(edit_magnitude(model, less, more, "smile").mean()) > 2
     assert float(edit_magnitude(model, less, less, "smile").abs().max()) == 0
 
 
-def test_edit_magnitude_sees_sure_smiles_grow(model, ws):
+def test_edit_magnitude_of_confident_smiles(model, ws):
     smile = load_style("smile", model)
     less, more = (render(model.generator, ws, [AppliedStyle(smile, s)]) for s in (2.0, 3.0))
     before, after = (smile_log_odds(as_rgb(v), model.template) for v in (less, more))
-    sure = (before > MOST_LOGIT) & (after > MOST_LOGIT)
+    sure = (before > MAX_LOG_ODDS) & (after > MAX_LOG_ODDS)
     assert sure.sum() >= 2
     grown = edit_magnitude(model, less, more, "smile")
     torch.testing.assert_close(grown, after - before)
     assert float(grown[sure].max()) > 0.5
     capped = readings(as_rgb(less), model.template)["smile"][sure]
-    assert torch.equal(capped, torch.full_like(capped, MOST_LOGIT))
+    assert torch.equal(capped, torch.full_like(capped, MAX_LOG_ODDS))

@@ -1,4 +1,4 @@
-"""Distances of feature sets against closed forms and plain double loops in float64."""
+"""Distances of feature sets compared with closed forms and plain double loops in float64."""
 
 import numpy as np
 import pytest
@@ -79,16 +79,16 @@ def test_frechet_of_sets():
     assert frechet(2 * y + 1, y) == pytest.approx(moved, rel=1e-9)
 
 
-def test_frechet_interval_is_as_wide_as_distances_of_new_draws_spread():
-    draws = [sets(seed, fakes=300, reals=300) for seed in range(60)]
-    distances = np.array([frechet(*draw) for draw in draws])
-    intervals = np.array([frechet_interval(*draw) for draw in draws])
+def test_frechet_interval_covers_distances_of_new_samples():
+    samples = [sets(seed, fakes=300, reals=300) for seed in range(60)]
+    distances = np.array([frechet(*sample) for sample in samples])
+    intervals = np.array([frechet_interval(*sample) for sample in samples])
     assert (intervals[:, 0] < distances).all()
     assert (distances < intervals[:, 1]).all()
-    # At this size the bias is small, so most intervals hold the mean of all draws.
+    # At this size the bias is small, so most intervals contain the mean of all samples.
     mean = distances.mean()
-    held = ((intervals[:, 0] < mean) & (mean < intervals[:, 1])).mean()
-    assert held > 0.85
+    coverage = ((intervals[:, 0] < mean) & (mean < intervals[:, 1])).mean()
+    assert coverage > 0.85
     spread = np.median(intervals[:, 1] - intervals[:, 0]) / 2 / STUDENT_T
     assert spread == pytest.approx(distances.std(), rel=0.3)
 
@@ -144,12 +144,12 @@ def brute_force(fake, real, k):
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize(("seed", "k"), [(0, 3), (1, 5), (2, 1)])
-def test_neighbourhoods_are_those_of_brute_force(seed, k):
+def test_neighbourhoods_agree_with_brute_force(seed, k):
     fake, real = sets(seed)
-    found = (*precision_recall(fake, real, k), *density_coverage(fake, real, k))
-    assert found == pytest.approx(brute_force(fake, real, k))
-    assert min(found) > 0
-    assert found[0] < 1
+    values = (*precision_recall(fake, real, k), *density_coverage(fake, real, k))
+    assert values == pytest.approx(brute_force(fake, real, k))
+    assert min(values) > 0
+    assert values[0] < 1
 
 
 def test_neighbourhoods_by_hand():
@@ -184,12 +184,12 @@ def test_a_collapsed_generator_has_precision_but_no_recall():
 
 
 @pytest.mark.parametrize("metric", [frechet, kernel_distance, precision_recall, density_coverage])
-def test_bad_sets_are_one_line(metric):
+def test_invalid_sets_raise(metric):
     fake, real = sets()
-    for wrong, words in (
+    for wrong, message in (
         (real[:, :3], "expected \\[N, K\\] and \\[M, K\\]"),
         (real[:1], "got 40 generated and 1 real images; expected"),
         (np.full_like(real, np.nan), "got NaN or infinite features"),
     ):
-        with pytest.raises(StylemixError, match=words):
+        with pytest.raises(StylemixError, match=message):
             metric(fake, wrong)

@@ -28,43 +28,43 @@ from tests.support.models import tiny_model
 def test_mobilenet_features_are_pooled_at_224_px():
     extractor = load_extractor("mobilenet")
     images = Pictures(2).floats
-    enlarged = F.interpolate(images, 224, mode="bilinear", antialias=True)
-    expected = load_feature_network().pooled(enlarged)
+    resized = F.interpolate(images, 224, mode="bilinear", antialias=True)
+    expected = load_feature_network().pooled(resized)
     assert torch.allclose(extractor.extract(images), expected, atol=1e-5)
     assert extractor.name == "MobileNetV2"
-    assert extractor.version  # so that its features are kept
+    assert extractor.version  # so that its features are cached
 
 
-def test_pictures_that_are_not_square_are_stretched():
+def test_images_that_are_not_square_are_resized_to_squares():
     assert feature_input(torch.zeros(1, 3, 48, 32)).shape == (1, 3, 224, 224)
 
 
 def test_real_features_are_those_of_the_indices_in_their_order():
     reals = Pictures(7)
-    found = real_features(reals, [6, 0, 3], PIXELS, batch=2)
-    assert found.dtype == np.float32
-    assert np.array_equal(found, reals.floats[[6, 0, 3]].flatten(1).numpy())
+    features = real_features(reals, [6, 0, 3], PIXELS, batch=2)
+    assert features.dtype == np.float32
+    assert np.array_equal(features, reals.floats[[6, 0, 3]].flatten(1).numpy())
 
 
-def test_generated_pictures_are_those_of_generate_within_the_range():
+def test_generated_images_are_those_of_the_generator_clamped():
     generator = tiny_model().generator
     expected = sample_images(generator, [5, 6, 7]).flatten(1)
     assert expected.abs().max() > 1.1
-    found = generator_features(generator, range(5, 8), PIXELS, batch=2)
-    assert np.allclose(found, expected.clamp(-1, 1), atol=1e-5)
+    features = generator_features(generator, range(5, 8), PIXELS, batch=2)
+    assert np.allclose(features, expected.clamp(-1, 1), atol=1e-5)
 
 
-def test_truncation_nought_is_one_picture():
-    found = generator_features(tiny_model().generator, [1, 2], PIXELS, psi=0)
-    assert np.allclose(found[0], found[1], atol=1e-5)
+def test_psi_zero_gives_one_image():
+    features = generator_features(tiny_model().generator, [1, 2], PIXELS, psi=0)
+    assert np.allclose(features[0], features[1], atol=1e-5)
 
 
-def test_labels_are_drawn_from_the_reals():
+def test_labels_are_sampled_from_the_reals():
     generator = tiny_model(classes=3).generator
     only_two = Pictures(4, labels=torch.eye(3)[[2, 2, 2, 2]])
-    found = generator_features(generator, [1, 2], PIXELS, reals=only_two)
+    features = generator_features(generator, [1, 2], PIXELS, reals=only_two)
     expected = sample_images(generator, [1, 2], label=2).clamp(-1, 1).flatten(1)
-    assert np.allclose(found, expected, atol=1e-5)
+    assert np.allclose(features, expected, atol=1e-5)
 
     seen = []
     forward = generator.mapping.forward
@@ -82,7 +82,7 @@ def test_labels_are_drawn_from_the_reals():
 
 
 @pytest.mark.parametrize("reals", [None, Pictures(4), Pictures(4, labels=torch.eye(4))])
-def test_labels_that_do_not_fit_are_one_line(reals):
+def test_labels_of_another_width_raise(reals):
     with pytest.raises(StylemixError, match="for a model with labels of width 3; expected"):
         generator_features(tiny_model(classes=3).generator, [0], PIXELS, reals=reals)
 
@@ -96,25 +96,25 @@ def test_labels_that_do_not_fit_are_one_line(reals):
     ],
     ids=["four dimensions", "too few", "infinite"],
 )
-def test_odd_features_are_one_line(extract):
+def test_invalid_features_raise(extract):
     with pytest.raises(StylemixError, match=r"got features of shape .* from Odd; expected"):
         features_of(Pictures(2).floats, Extractor("Odd", extract))
 
 
-def test_features_of_the_user(monkeypatch):
+def test_extractor_of_the_user(monkeypatch):
     module = ModuleType("users_features")
     module.plain, module.named, module.number = pixels, PIXELS, 3
     monkeypatch.setitem(sys.modules, "users_features", module)
     assert load_extractor("users_features:plain") == Extractor("plain", pixels)
     assert load_extractor("users_features:named") is PIXELS
     assert load_extractor(PIXELS) is PIXELS
-    for name, words in (
-        ("users_features:number", "no function"),
+    for name, message in (
+        ("users_features:number", "is no function"),
         ("users_features:nosuch", "cannot be imported"),
         ("nosuch_module:name", "cannot be imported"),
         ("lpips", "expected mobilenet, inception or module:name"),
     ):
-        with pytest.raises(StylemixError, match=words):
+        with pytest.raises(StylemixError, match=message):
             load_extractor(name)
 
 
@@ -142,7 +142,7 @@ def fidelity(monkeypatch, tmp_path):
     return calls
 
 
-def test_inception_without_the_library_is_one_line(monkeypatch):
+def test_inception_without_torch_fidelity_raises(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(StylemixError, match=r"pip install stylemix\[fid\]"):
         load_extractor("inception")

@@ -1,4 +1,4 @@
-"""Features of real images are kept by what the images hold, and damage is noticed."""
+"""The cache of features of real images: keys, and damaged files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_features_are_computed_once(tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
-def test_other_pictures_or_extractors_are_computed(tmp_path):
+def test_other_images_or_extractors_are_computed(tmp_path):
     seen = Counting()
     cached_real_features(Pictures(), seen.extractor, tmp_path)
     cached_real_features(Pictures(seed=1), seen.extractor, tmp_path)
@@ -66,7 +66,7 @@ def test_the_key_is_the_content_and_not_the_path(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["", "1"])
-def test_nothing_is_kept_without_a_folder_or_a_version(version, tmp_path, monkeypatch):
+def test_nothing_is_cached_without_a_folder_or_a_version(version, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = None if version else tmp_path
     for _ in range(2):
@@ -92,7 +92,7 @@ def _flip_last_bit(path: Path) -> None:
     ],
     ids=["a bit", "cut short", "empty", "another file"],
 )
-def test_damaged_features_are_computed_again_with_a_word(damage, tmp_path, capsys):
+def test_damaged_features_are_computed_again_with_a_warning(damage, tmp_path, capsys):
     seen = Counting()
     first = cached_real_features(Pictures(), seen.extractor, tmp_path)
     (path,) = tmp_path.iterdir()
@@ -108,11 +108,11 @@ def test_damaged_features_are_computed_again_with_a_word(damage, tmp_path, capsy
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, capsys):
     (tmp_path / "file").touch()
-    found = cached_real_features(Pictures(), COLOURS, tmp_path / "file" / "folder")
-    assert np.array_equal(found, colours(Pictures().floats).numpy())
-    assert "are not kept" in capsys.readouterr().err
+    features = cached_real_features(Pictures(), COLOURS, tmp_path / "file" / "folder")
+    assert np.array_equal(features, colours(Pictures().floats).numpy())
+    assert "are not cached" in capsys.readouterr().err
 
 
-def test_the_usual_folder_lies_beside_that_of_the_ops(monkeypatch, tmp_path):
+def test_the_default_folder_is_beside_that_of_the_ops(monkeypatch, tmp_path):
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path))
     assert cache_folder("features") == tmp_path / "features"

@@ -1,4 +1,4 @@
-"""Figures for a generator by name, as the training and the command ask for them."""
+"""Metrics of a generator by name, as used in training and on the command line."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ from tests.support.images import COLOURS, Pictures, colours
 from tests.support.models import tiny_model
 
 
-def test_compare_names_the_figures_after_the_extractor():
+def test_compare_names_the_metrics_after_the_extractor():
     random = np.random.RandomState(0)
     fake, real = random.randn(30, 4) + 1, random.randn(40, 4)
-    found = compare(fake, real, ("fd", "kid", "pr", "dc", "ppl"), "MobileNetV2", interval=True)
+    values = compare(fake, real, ("fd", "kid", "pr", "dc", "ppl"), "MobileNetV2", interval=True)
     kid, precision, density = (
         metric(fake, real) for metric in (kernel_distance, precision_recall, density_coverage)
     )
     interval = frechet_interval(fake, real)
-    assert found == {
+    assert values == {
         "FD-MobileNetV2": frechet(fake, real),
         "FD-low-MobileNetV2": interval[0],
         "FD-high-MobileNetV2": interval[1],
@@ -39,33 +39,33 @@ def test_compare_names_the_figures_after_the_extractor():
     }
     published = compare(fake, real, ("fd", "kid", "pr"), "Inception")
     assert list(published) == ["FID", "KID", "KID-std", "precision-Inception", "recall-Inception"]
-    assert published["FID"] == found["FD-MobileNetV2"]
+    assert published["FID"] == values["FD-MobileNetV2"]
 
 
-def test_score_is_the_figures_of_both_sets(tmp_path):
+def test_score_compares_both_sets(tmp_path):
     generator, reals = tiny_model().generator, Pictures()
     fake = generator_features(generator, range(12), COLOURS)
     real = colours(reals.floats).numpy()
-    found = score(generator, reals, ("fd", "dc"), features=COLOURS, cache=tmp_path)
-    assert found == pytest.approx(compare(fake, real, ("fd", "dc"), "Colours"), rel=1e-3)
+    values = score(generator, reals, ("fd", "dc"), features=COLOURS, cache=tmp_path)
+    assert values == pytest.approx(compare(fake, real, ("fd", "dc"), "Colours"), rel=1e-3)
     assert len(list(tmp_path.iterdir())) == 1
     fake = generator_features(generator, range(7, 27), COLOURS)
-    found = score(generator, reals, features=COLOURS, count=20, seed=7, batch=6, cache=tmp_path)
-    assert found == {"FD-Colours": pytest.approx(frechet(fake, real), rel=1e-3)}
+    values = score(generator, reals, features=COLOURS, count=20, seed=7, batch=6, cache=tmp_path)
+    assert values == {"FD-Colours": pytest.approx(frechet(fake, real), rel=1e-3)}
 
 
 @pytest.mark.slow
 def test_score_with_mobilenet_and_path_length():
     generator, reals = tiny_model().generator, Pictures(4)
-    found = score(generator, reals, ("fd", "ppl"), cache=False)
-    assert set(found) == {"FD-MobileNetV2", "PPL-MobileNetV2"}
-    assert found["PPL-MobileNetV2"] == pytest.approx(
+    values = score(generator, reals, ("fd", "ppl"), cache=False)
+    assert set(values) == {"FD-MobileNetV2", "PPL-MobileNetV2"}
+    assert values["PPL-MobileNetV2"] == pytest.approx(
         path_length(generator, range(4))["PPL-MobileNetV2"]
     )
-    assert found["FD-MobileNetV2"] > 10  # noise against smooth images
+    assert values["FD-MobileNetV2"] > 10  # noise against smooth images
 
 
-def test_worse_pictures_are_farther_away():
+def test_worse_images_have_a_larger_distance():
     generator, reals = tiny_model().generator, Pictures()
     near = score(generator, reals, features=COLOURS, cache=False)["FD-Colours"]
     for name, bias in generator.named_parameters():
@@ -97,6 +97,6 @@ def test_labels_of_the_reals_reach_the_generator():
 
 
 @pytest.mark.parametrize("metrics", [(), ("fid",), ("fd", "lpips")])
-def test_unknown_metrics_are_one_line(metrics):
+def test_unknown_metrics_raise(metrics):
     with pytest.raises(StylemixError, match="expected some of fd, kid, pr, dc, ppl"):
         score(tiny_model().generator, Pictures(), metrics)

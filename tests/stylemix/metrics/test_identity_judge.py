@@ -1,4 +1,4 @@
-"""The judge of identity: what it ignores and what it tells apart."""
+"""The identity network for evaluation: invariances and discrimination."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def embed(model, images):
 
 def test_embeddings_are_unit_vectors_without_gradients(model, ws):
     images = render(model.generator, ws[:3]).requires_grad_(True)
-    found = embed(model, images)
-    assert found.shape == (3, 64)
-    assert torch.allclose(found.norm(dim=1), torch.ones(3), atol=1e-5)
-    assert not found.requires_grad
+    embeddings = embed(model, images)
+    assert embeddings.shape == (3, 64)
+    assert torch.allclose(embeddings.norm(dim=1), torch.ones(3), atol=1e-5)
+    assert not embeddings.requires_grad
 
 
-def test_light_colour_and_contrast_are_no_person(model, ws):
+def test_invariance_to_light_colour_and_contrast(model, ws):
     images = render(model.generator, ws)
     plain = embed(model, images)
     grey = images.mean(dim=1, keepdim=True).expand_as(images)
@@ -46,15 +46,15 @@ def test_light_colour_and_contrast_are_no_person(model, ws):
         assert float((embed(model, changed) * plain).sum(dim=1).min()) > 0.9
 
 
-def test_the_same_person_in_other_colours_pose_and_expression_is_found(model, ws):
+def test_the_same_person_in_other_colours_pose_and_expression_is_recognised(model, ws):
     plain = embed(model, render(model.generator, ws))
     fine = torch.tensor(layer_resolutions(64)) >= 32
     other = torch.where(fine[None, :, None], ws.roll(1, dims=0), ws)
-    found = named_directions(model, ["smile", "yaw"])
+    directions = named_directions(model, ["smile", "yaw"])
     for images in (
         render(model.generator, other),
-        render(model.generator, ws, [AppliedStyle(found["smile"], 1.5)]),
-        render(model.generator, ws, [AppliedStyle(found["yaw"], 1.0)]),
+        render(model.generator, ws, [AppliedStyle(directions["smile"], 1.5)]),
+        render(model.generator, ws, [AppliedStyle(directions["yaw"], 1.0)]),
     ):
         nearest = (embed(model, images) @ plain.t()).argmax(dim=1)
         assert float((nearest == torch.arange(24)).float().mean()) >= 0.8

@@ -1,4 +1,4 @@
-"""MobileNetV2 features: shapes, and an answer known from the full network."""
+"""MobileNetV2 features: shapes, and reference values of the full network."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_maps_shapes():
     assert len(STAGES) == len(maps)
 
 
-def test_maps_come_in_the_order_asked_for():
+def test_maps_are_in_the_requested_order():
     network = load_feature_network()
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     late, early = network.maps(image, (6, 1))
@@ -52,20 +52,20 @@ def test_gradients_reach_the_image():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 16, 64), (1, 1, 64, 64), (3, 64, 64)])
-def test_odd_images_are_one_line(shape):
+def test_invalid_images_raise(shape):
     with pytest.raises(StylemixError, match="got images of shape"):
         load_feature_network().maps(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("stages", [(), (19,), (-1,)])
-def test_odd_stages_are_one_line(stages):
+def test_invalid_stages_raise(stages):
     with pytest.raises(StylemixError, match="expected numbers from 0 to 18"):
         load_feature_network().maps(torch.zeros(1, 3, 64, 64), stages)
 
 
-def test_maps_of_any_channels_at_a_size_that_suits_the_network():
+def test_feature_maps_of_any_channels_and_size():
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     large = torch.nn.functional.interpolate(image, 128, mode="bilinear", antialias=True)
-    wanted = load_feature_network().maps(large.repeat(1, 3, 1, 1), (3,))
-    assert torch.equal(feature_maps(image, (3,))[0], wanted[0])
+    expected = load_feature_network().maps(large.repeat(1, 3, 1, 1), (3,))
+    assert torch.equal(feature_maps(image, (3,))[0], expected[0])
     assert feature_maps(image, (1,), smallest=32)[0].shape[2:] == (32, 32)

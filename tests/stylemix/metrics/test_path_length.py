@@ -52,8 +52,8 @@ def squared_difference(a, b):
 
 def test_path_lengths_of_a_linear_generator():
     generator = Linear()
-    found = path_lengths(generator, range(3, 8), squared_difference, batch=2)
-    for seed, length in zip(range(3, 8), found, strict=True):
+    lengths = path_lengths(generator, range(3, 8), squared_difference, batch=2)
+    for seed, length in zip(range(3, 8), lengths, strict=True):
         z = torch.from_numpy(np.random.RandomState(seed).randn(2, Z_DIM))
         assert torch.equal(z[:1], z_from_seed(seed, Z_DIM))
         step = (z[1] - z[0]) @ generator.a @ generator.b
@@ -71,7 +71,7 @@ def test_paths_do_not_depend_on_the_batch_and_share_a_label():
     assert whole.max() < 100
 
 
-def test_mean_path_length_leaves_out_the_ends():
+def test_mean_path_length_excludes_the_extremes():
     lengths = np.arange(200.0)
     lengths[0], lengths[199], lengths[198] = -1e9, 1e9, 1e8
     # 1 % of 199 steps is 1.99: rank 1 below and rank 198 above remain, as in StyleGAN2.
@@ -93,7 +93,7 @@ def test_feature_map_distance_reference():
     assert feature_map_distance(a, a).tolist() == [0, 0]
 
 
-def test_distance_of_grey_and_transparent_pictures():
+def test_distance_of_grey_and_transparent_images():
     grey = Pictures(2, shape=(1, 32, 32)).floats
     opaque = torch.cat([grey, grey, grey, torch.ones_like(grey)], dim=1)
     clear = torch.cat([grey, grey, grey, -torch.ones_like(grey)], dim=1)

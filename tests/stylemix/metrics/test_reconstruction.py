@@ -1,4 +1,4 @@
-"""PSNR and MS-SSIM against their definitions and against another implementation's figures."""
+"""PSNR and MS-SSIM compared with their definitions and another implementation."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_ms_ssim_values():
     assert ms_ssim(y, x).tolist() == pytest.approx([0.7941, 0.7959], abs=3e-4)
 
 
-def test_ms_ssim_of_small_pictures_uses_the_scales_that_fit():
+def test_ms_ssim_of_small_images_uses_fewer_scales():
     x, y = noisy_pair(64, 64)
     assert ms_ssim(x, x).tolist() == pytest.approx([1, 1])
     assert ms_ssim(x, 1 - x).max() < 0.1

@@ -1,4 +1,4 @@
-"""Hostile and mistaken files: one line each, nothing executed, no memory or time lost."""
+"""Malicious and wrong files: an error of one line, no code run, limited memory and time."""
 
 import pickle
 import random
@@ -28,7 +28,7 @@ BROKEN = hostile.broken_safetensors()
 
 
 def refusal(path, read=load_model):
-    """Return the one line with which a file is refused."""
+    """Return the error message for a file."""
     with pytest.raises(StylemixError) as caught:
         read(path)
     text = str(caught.value)
@@ -99,7 +99,7 @@ def test_endless_pickles_are_refused(tmp_path, monkeypatch):
 
 
 def test_overlapping_members_are_refused(tmp_path):
-    # Many entries of the table of contents that all point at one block.
+    # Many entries of the central directory for one member.
     plain = hostile.torch_zip(b"\x80\x02N.", {"0": bytes(5000)})
     start = plain.index(b"PK\x01\x02", plain.index(b"PK\x01\x02") + 1)
     end = plain.index(b"PK\x05\x06")
@@ -142,7 +142,7 @@ def test_truncated_files_are_refused(tmp_path, name, share):
 
 
 def test_damaged_pickles_never_surprise(tmp_path):
-    # Every damage ends in plain data or in the one line; no other exception may come out.
+    # A damaged file gives plain data or the error; no other exception may come out.
     content = {
         "t": torch.arange(6.0).reshape(2, 3).t(),
         "list": [1, 2.5, "text", None, (True, b"x")],

@@ -1,4 +1,4 @@
-"""Models of other programs: golden parity after conversion, and clear refusals."""
+"""Models of other programs: golden values after conversion, and unsupported files."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ NVIDIA = ["uncond_32_skip_resnet", "cond_32_skip_resnet_clamp"]
 TOLERANCE = 1e-4  # of the largest magnitude
 
 
-def check(found, wanted):
+def check(actual, expected):
     """Compare with a golden array."""
-    assert found.shape == wanted.shape
-    assert np.abs(found.numpy() - wanted).max() <= TOLERANCE * np.abs(wanted).max()
+    assert actual.shape == expected.shape
+    assert np.abs(actual.numpy() - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("name", NVIDIA)
@@ -30,12 +30,12 @@ def test_nvidia_pickles_compute_the_golden_values(name):
     g, d = model.generator, model.discriminator
     z, c = torch.from_numpy(golden["in.z"]), torch.from_numpy(golden["in.c"])
     ws = g.mapping(z, c)
-    cut = g.mapping(z, c, truncation_psi=0.7, truncation_cutoff=4)
+    truncated = g.mapping(z, c, truncation_psi=0.7, truncation_cutoff=4)
     check(ws, golden["out.w"])
-    check(cut, golden["out.w_truncated_psi0.7_cutoff4"])
+    check(truncated, golden["out.w_truncated_psi0.7_cutoff4"])
     check(g.synthesis(ws, noise_mode="const"), golden["out.image_noise_const"])
     check(g.synthesis(ws, noise_mode="none"), golden["out.image_noise_none"])
-    check(g.synthesis(cut, noise_mode="const"), golden["out.image_truncated"])
+    check(g.synthesis(truncated, noise_mode="const"), golden["out.image_truncated"])
     mixed = torch.from_numpy(golden["in.w_mixed"])
     check(g.synthesis(mixed, noise_mode="const"), golden["out.image_mixed"])
     check(d(torch.from_numpy(golden["out.image_noise_const"]), c), golden["out.logits"])
@@ -58,8 +58,8 @@ def test_rosinality_checkpoint_computes_the_golden_values():
     ws = g.mapping(z)
     check(ws[:, 0], golden["out.w"])
     check(g.synthesis(ws, noise_mode="const"), golden["out.image_noise_const"])
-    cut = g.mapping(z, truncation_psi=0.7)
-    check(g.synthesis(cut, noise_mode="const"), golden["out.image_truncated_psi0.7"])
+    truncated = g.mapping(z, truncation_psi=0.7)
+    check(g.synthesis(truncated, noise_mode="const"), golden["out.image_truncated_psi0.7"])
     check(d(torch.from_numpy(golden["out.image_noise_const"])), golden["out.logits"])
     assert (g.config.mapping_layers, g.config.z_dim, g.config.channel_max) == (4, 24, 24)
     assert model.origin == "rosinality"
@@ -96,9 +96,9 @@ def test_rosinality_variants():
 def test_rosinality_without_noise_maps_draws_the_same_ones():
     data = rosinality()
     data["g_ema"] = {k: v for k, v in data["g_ema"].items() if not k.startswith("noises.")}
-    one, two = foreign_model(data, "x.pt"), foreign_model(data, "x.pt")
-    assert one.fingerprint == two.fingerprint
-    assert float(one.generator.synthesis.b32.conv1.noise_const.std()) == pytest.approx(1, abs=0.1)
+    first, second = foreign_model(data, "x.pt"), foreign_model(data, "x.pt")
+    assert first.fingerprint == second.fingerprint
+    assert float(first.generator.synthesis.b32.conv1.noise_const.std()) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,18 @@ def part(data, path):
 
 def test_g_stands_in_for_a_missing_average():
     data = nvidia()
-    wanted = foreign_model(data, "x.pkl").fingerprint
+    expected = foreign_model(data, "x.pkl").fingerprint
     model = foreign_model({"G": data["G_ema"], "G_ema": None, "D": None}, "x.pkl")
-    assert model.fingerprint == wanted
+    assert model.fingerprint == expected
     assert model.discriminator is None
-    assert foreign_model(data["G_ema"], "x.pkl").fingerprint == wanted
+    assert foreign_model(data["G_ema"], "x.pkl").fingerprint == expected
 
 
 def test_sizes_come_from_the_network_where_arguments_lack():
     data = nvidia()
-    wanted = foreign_model(data, "x.pkl").generator.config
+    expected = foreign_model(data, "x.pkl").generator.config
     del part(data, "synthesis")["_init_kwargs"]
-    assert foreign_model(data, "x.pkl").generator.config == wanted
+    assert foreign_model(data, "x.pkl").generator.config == expected
 
 
 def test_layers_without_noise_get_none():
@@ -164,7 +164,7 @@ def test_layers_without_noise_get_none():
         ("mapping.fc1", "bias_gain", [[]], "learning-rate multiplier unknown"),
         ("mapping", "num_layers", 7, "unknown mapping.fc7"),
         ("mapping", "num_layers", 10**6, "num_layers"),
-        ("synthesis.b8.conv0", "conv_clamp", 256, "clamped differently"),
+        ("synthesis.b8.conv0", "conv_clamp", 256, "different values of conv_clamp"),
         ("synthesis.b8.conv0", "activation", "relu", "activation"),
         ("synthesis.b8.conv0", "act_gain", 1.0, "activation gain"),
         ("synthesis.b4", "architecture", "resnet", "lacks|unknown"),
@@ -186,7 +186,7 @@ def test_other_designs_are_named():
     root = PersistentObject("Generator", {"_modules": {"synthesis": synthesis}})
     with pytest.raises(StylemixError, match="alias-free StyleGAN3"):
         foreign_model({"G_ema": root}, "x.pkl")
-    with pytest.raises(StylemixError, match="generator of another design"):
+    with pytest.raises(StylemixError, match="generator of another architecture"):
         foreign_model({"G_ema": PersistentObject("R3", {})}, "x.pkl")
     with pytest.raises(StylemixError, match="holds 'epoch', 'model'; expected"):
         foreign_model({"epoch": 3, "model": {}}, "x.pkl")

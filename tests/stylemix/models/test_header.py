@@ -28,18 +28,18 @@ def oblong(channels=3):
 @pytest.mark.parametrize("suffix", ["safetensors", "pkl"])
 def test_an_oblong_model_survives_bit_by_bit(tmp_path, suffix, channels):
     model = oblong(channels)
-    found = load_model(saved(model, tmp_path / f"m.{suffix}"))
+    loaded = load_model(saved(model, tmp_path / f"m.{suffix}"))
     for own, other in (
-        (model.generator, found.generator),
-        (model.discriminator, found.discriminator),
+        (model.generator, loaded.generator),
+        (model.discriminator, loaded.discriminator),
     ):
         assert other.config == own.config
         assert own.state_dict().keys() == other.state_dict().keys()
         for name, value in own.state_dict().items():
             assert torch.equal(other.state_dict()[name], value), name
-    images = found.generator(torch.ones(2, 16), noise_mode="const")
+    images = loaded.generator(torch.ones(2, 16), noise_mode="const")
     assert images.shape == (2, channels, 12, 20)
-    assert found.discriminator(images).shape == (2, 1)
+    assert loaded.discriminator(images).shape == (2, 1)
 
 
 def test_only_another_base_is_written(tmp_path):

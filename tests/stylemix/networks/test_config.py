@@ -1,4 +1,4 @@
-"""Sizes of the networks: how an image size is split, and what a config says about its blocks."""
+"""Network configurations: base and resolution of an image size, and the sizes of blocks."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_an_image_size_is_a_base_doubled(size, expected):
     assert (config.height, config.width) == size
 
 
-def test_squares_of_powers_of_two_have_the_usual_base():
+def test_squares_of_powers_of_two_have_base_4():
     for size in (4, 8, 16, 32, 64, 128, 256, 512, 1024):
         assert network_size(size, size) == (size, (4, 4))
 
@@ -42,7 +42,7 @@ def test_squares_of_powers_of_two_have_the_usual_base():
         ((5000, 5000), "such as 4096x4096;"),
     ],
 )
-def test_other_sizes_get_one_line_with_what_is_near(size, instead):
+def test_invalid_sizes_raise_with_the_nearest_sizes(size, instead):
     with pytest.raises(StylemixError) as caught:
         network_size(*size)
     message = str(caught.value)
@@ -63,7 +63,7 @@ def test_each_block_is_half_of_the_next():
     assert config.num_ws == 12  # as for any model of six blocks
 
 
-def test_sizes_and_colours_as_words():
+def test_size_text_and_colours():
     assert GeneratorConfig(64).size_text == "64 px"
     assert GeneratorConfig(128, base=(3, 3)).size_text == "96 px"
     assert GeneratorConfig(128, base=(3, 5)).size_text == "160x96 px (width x height)"
@@ -72,7 +72,7 @@ def test_sizes_and_colours_as_words():
 
 
 @pytest.mark.parametrize("base", [(0, 4), (4, 17), (4,), (4, 4, 4)])
-def test_a_wrong_base_is_one_line(base):
+def test_an_invalid_base_raises(base):
     for kind in (GeneratorConfig, DiscriminatorConfig):
         with pytest.raises(StylemixError, match=r"got base .*expected a height and a width from 1"):
             kind(16, base=base)

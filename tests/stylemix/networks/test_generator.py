@@ -1,4 +1,4 @@
-"""The networks: golden parity, names and sizes, and what a user may rely on."""
+"""The networks: golden values, names, sizes and errors."""
 
 import json
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_psi(small):
     torch.testing.assert_close(half, (mapping(z) + mapping.w_avg) / 2)
 
 
-def test_only_the_direction_of_z_counts(small):
+def test_z_is_normalised(small):
     torch.testing.assert_close(small.G.mapping(3 * small.z), small.G.mapping(small.z))
 
 
@@ -136,10 +136,10 @@ def test_mixing(small):
         mixed = G.synthesis(torch.cat([a[:, :layer], b[:, layer:]], dim=1), noise_mode="const")
         distances.append((mixed - images[0]).square().mean().item())
     assert all(distance > 0 for distance in distances)
-    assert distances[0] > distances[-1]  # the later it starts, the more of a remains
+    assert distances[0] > distances[-1]  # the later it starts, the more of a is preserved
 
 
-def test_which_layer_reads_which_w(small):
+def test_w_indices(small):
     G = Generator(GeneratorConfig(16, z_dim=8, w_dim=8, channel_max=8))
     ws = torch.randn([1, G.num_ws, 8])
     before = flatten_styles(G.synthesis.styles(ws))
@@ -178,7 +178,7 @@ def test_style_space(golden):
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_blocks_run_one_after_another_as_together(golden, dtype):
+def test_blocks_run_separately_as_together(golden, dtype):
     G, ws = golden.G.synthesis, golden["out.w"][:2]
     styles, blocks = G.styles(ws), len(G.blocks())
     image = G(ws, noise_mode="const", dtype=dtype)
@@ -254,7 +254,7 @@ def test_device_and_dtype_are_those_of_the_weights(small):
     assert Generator(small.G.config).double().dtype == torch.float64
 
 
-def test_labels_matter():
+def test_labels_have_an_effect():
     golden = Golden("cond_32_skip_resnet_clamp")
     images, c = golden["out.image_noise_const"], golden.c
     other = c.roll(1, dims=1)
@@ -324,7 +324,7 @@ def test_inverse_haar_by_hand():
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "orig"])
-def test_a_discriminator_of_subbands_sees_the_whole_picture(architecture):
+def test_a_discriminator_of_subbands_uses_the_whole_image(architecture):
     torch.manual_seed(0)
     config = DiscriminatorConfig(
         16, channel_base=64, channel_max=8, architecture=architecture, head="haar", base=(3, 5)
@@ -338,6 +338,6 @@ def test_a_discriminator_of_subbands_sees_the_whole_picture(architecture):
         DiscriminatorConfig(16, architecture="skip", head="haar")
 
 
-def test_no_block_is_narrower_than_asked_for():
+def test_channel_min():
     config = GeneratorConfig(64, channel_base=256, channel_max=32, channel_min=12)
     assert [config.channels(r) for r in config.resolutions] == [32, 32, 16, 12, 12]

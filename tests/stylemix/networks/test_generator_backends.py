@@ -1,4 +1,4 @@
-"""The shipped generator draws the same image with the plain and with the compiled ops."""
+"""The shipped generator renders the same image with the plain and with the compiled ops."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def _both(device, function):
     return results
 
 
-def test_same_picture(device, model):
+def test_same_image(device, model):
     G = model.generator.to(device)
     z = torch.randn([4, G.z_dim], generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():

@@ -52,8 +52,8 @@ def test_truncate_agrees_with_the_mapping_network(model):
     mapping, z = model.generator.mapping, z_from_seed(3, 6)
     ws = mapping(z)
     for psi, cutoff in ((0.5, None), (0.7, 2), (0.0, None), (-1.0, None), (1.0, 3)):
-        wanted = mapping(z, truncation_psi=psi, truncation_cutoff=cutoff)
-        torch.testing.assert_close(truncate(ws, mapping.w_avg, psi, cutoff), wanted)
+        expected = mapping(z, truncation_psi=psi, truncation_cutoff=cutoff)
+        torch.testing.assert_close(truncate(ws, mapping.w_avg, psi, cutoff), expected)
     assert torch.equal(truncate(ws, mapping.w_avg, 1.0), ws)
     assert torch.equal(truncate(ws, mapping.w_avg, 0.0)[0, 3], mapping.w_avg)
 
@@ -80,8 +80,8 @@ def test_layer_resolutions():
     ],
 )
 def test_bands(resolution, coarse, middle, fine):
-    wanted = {"coarse": tuple(coarse), "middle": tuple(middle), "fine": tuple(fine)}
-    assert bands(resolution) == wanted
+    expected = {"coarse": tuple(coarse), "middle": tuple(middle), "fine": tuple(fine)}
+    assert bands(resolution) == expected
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_parse_layers(text, layers):
         ("16-64 px\n\x00", "got layers"),
     ],
 )
-def test_layers_that_mean_nothing(text, message):
+def test_invalid_layers_raise(text, message):
     with pytest.raises(StylemixError, match=message) as caught:
         parse_layers(text, 64)
     assert str(caught.value).isprintable()
 
 
-def test_samples_of_a_seed(model):
+def test_sample_ws_by_seed(model):
     generator = model.generator
     ws = sample_ws(generator, 5, 7)
     assert ws.shape == (5, generator.num_ws, generator.w_dim)
@@ -135,10 +135,10 @@ def test_samples_of_a_seed(model):
     assert torch.equal(sample_ws(generator, 5, 7, 0.6), map_latents(generator, z, 0.6))
     rng = torch.Generator().manual_seed(7)
     assert torch.equal(sample_ws(generator, 5, rng), ws)
-    assert not torch.equal(sample_ws(generator, 5, rng), ws)  # it goes on
+    assert not torch.equal(sample_ws(generator, 5, rng), ws)  # it continues
 
 
-def test_styles_by_block_and_layer_and_by_the_names_in_files():
+def test_nest_and_flatten_styles():
     flat = {"b8.conv0": torch.ones(3), "b8.torgb": torch.ones(2), "b16.conv0": torch.ones(1)}
     nested = nest_styles(flat)
     assert {block: list(own) for block, own in nested.items()} == {
@@ -147,7 +147,7 @@ def test_styles_by_block_and_layer_and_by_the_names_in_files():
     assert flatten_styles(nested) == flat
 
 
-def test_mix_takes_whole_layers(w):
+def test_mix_replaces_layers(w):
     other = w + 10
     mixed = mix(w, other, (1, 4))
     assert torch.equal(mixed[[1, 4]], other[[1, 4]])
@@ -175,7 +175,7 @@ def test_mix_with_batches(w):
         mix(w, w[:4])
 
 
-def test_mix_keeps_gradients(w):
+def test_mix_preserves_gradients(w):
     other = (w + 1).requires_grad_()
     mix(w, other, (1,)).sum().backward()
     assert other.grad[1].eq(1).all()

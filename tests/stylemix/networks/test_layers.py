@@ -1,4 +1,4 @@
-"""The building blocks against their formulas."""
+"""The building blocks compared with their formulas."""
 
 import math
 
@@ -135,5 +135,5 @@ def test_minibatch_stddev_with_several_channels():
     assert torch.equal(y[0, 6:], y[2, 6:])
 
 
-def test_minibatch_stddev_of_nothing():
+def test_minibatch_stddev_of_an_empty_batch():
     assert MinibatchStddev(4)(torch.zeros([0, 6, 3, 2])).shape == (0, 7, 3, 2)

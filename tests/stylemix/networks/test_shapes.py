@@ -115,7 +115,7 @@ def test_state_dict_names_and_shapes(labels):
         assert g["mapping.embed.weight"] == d["mapping.embed.weight"] == [512, 5]
 
 
-def test_every_block_of_an_oblong_network():
+def test_every_block_of_a_non_square_network():
     common = {"base": (3, 5), "img_channels": 4, "channel_max": 8}
     with torch.device("meta"):
         G = Generator(GeneratorConfig(128, **common))
@@ -134,7 +134,7 @@ def test_every_block_of_an_oblong_network():
 
 
 @torch.no_grad()
-def test_the_maps_of_an_oblong_discriminator():
+def test_the_maps_of_a_non_square_discriminator():
     D = Discriminator(DiscriminatorConfig(32, base=(3, 5), img_channels=1, channel_max=4))
     maps = D.features(torch.randn([2, 1, 24, 40]))
     assert [tuple(m.shape[2:]) for m in maps] == [(12, 20), (6, 10), (3, 5)]
@@ -144,8 +144,8 @@ def test_the_maps_of_an_oblong_discriminator():
 
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 @torch.no_grad()
-def test_an_oblong_picture_is_a_square_one_where_both_see_the_same(architecture):
-    """Convolutions are local: far from the added columns, they are not noticed."""
+def test_a_non_square_image_agrees_with_a_square_one(architecture):
+    """Convolutions are local: added columns have no effect far from them."""
     common = {"channel_max": 4, "architecture": architecture}
     torch.manual_seed(0)
     square = Generator(GeneratorConfig(8, z_dim=4, w_dim=4, base=(12, 12), **common))

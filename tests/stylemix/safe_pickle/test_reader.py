@@ -50,31 +50,31 @@ TENSORS = {
 }
 
 
-def check(found, wanted):
-    """Compare what was read with what was written."""
-    if isinstance(wanted, torch.Tensor):
-        assert found.dtype == wanted.dtype
-        assert found.shape == wanted.shape
-        assert torch.equal(found, wanted)
-    elif isinstance(wanted, np.ndarray):
-        assert found.dtype == wanted.dtype.newbyteorder("=")
-        np.testing.assert_array_equal(found, wanted)
-    elif isinstance(wanted, argparse.Namespace):
-        assert isinstance(found, Namespace)
-        assert found.values == vars(wanted)
-    elif isinstance(wanted, dict):
-        assert type(found) is dict
-        assert list(found) == list(wanted)
-        for key in wanted:
-            check(found[key], wanted[key])
-    elif isinstance(wanted, (list, tuple)):
-        assert type(found) is type(wanted)
-        assert len(found) == len(wanted)
-        for one, other in zip(found, wanted, strict=True):
-            check(one, other)
+def check(loaded, expected):
+    """Compare loaded with written values."""
+    if isinstance(expected, torch.Tensor):
+        assert loaded.dtype == expected.dtype
+        assert loaded.shape == expected.shape
+        assert torch.equal(loaded, expected)
+    elif isinstance(expected, np.ndarray):
+        assert loaded.dtype == expected.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(loaded, expected)
+    elif isinstance(expected, argparse.Namespace):
+        assert isinstance(loaded, Namespace)
+        assert loaded.values == vars(expected)
+    elif isinstance(expected, dict):
+        assert type(loaded) is dict
+        assert list(loaded) == list(expected)
+        for key in expected:
+            check(loaded[key], expected[key])
+    elif isinstance(expected, (list, tuple)):
+        assert type(loaded) is type(expected)
+        assert len(loaded) == len(expected)
+        for item, other in zip(loaded, expected, strict=True):
+            check(item, other)
     else:
-        assert found == wanted
-        assert type(found) is type(wanted)
+        assert loaded == expected
+        assert type(loaded) is type(expected)
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -89,10 +89,10 @@ def test_files_of_torch_save(tmp_path, as_zip, protocol):
     content = {"tensors": TENSORS, "plain": PLAIN, "size": torch.Size([2, 3]), "d": torch.float16}
     path = tmp_path / "any.name"
     torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=as_zip)
-    found = load(path)
-    check(found.pop("size"), (2, 3))
-    assert found.pop("d") is torch.float16
-    check(found, {"tensors": TENSORS, "plain": PLAIN})
+    loaded = load(path)
+    check(loaded.pop("size"), (2, 3))
+    assert loaded.pop("d") is torch.float16
+    check(loaded, {"tensors": TENSORS, "plain": PLAIN})
 
 
 def test_tensors_share_memory_where_they_did(tmp_path):
@@ -103,20 +103,20 @@ def test_tensors_share_memory_where_they_did(tmp_path):
     assert second.tolist() == [9.0, 3.0]
 
 
-def test_state_dicts_keep_their_order_and_drop_their_notes():
+def test_state_dicts_keep_their_order_and_drop_their_metadata():
     state = torch.nn.Linear(2, 1).state_dict()
     assert state._metadata
-    found = loads(pickle.dumps(state, protocol=4))
-    check(found, dict(state))
+    loaded = loads(pickle.dumps(state, protocol=4))
+    check(loaded, dict(state))
 
 
-def test_numpy_numbers_become_plain_ones():
-    found = loads(pickle.dumps([np.float64(1.5), np.int32(-3), np.bool_(True)], protocol=2))
-    assert found == [1.5, -3, True]
-    assert [type(value) for value in found] == [float, int, bool]
+def test_numpy_scalars_become_python_numbers():
+    loaded = loads(pickle.dumps([np.float64(1.5), np.int32(-3), np.bool_(True)], protocol=2))
+    assert loaded == [1.5, -3, True]
+    assert [type(value) for value in loaded] == [float, int, bool]
 
 
-def test_old_numpy_spelling_is_known():
+def test_old_numpy_module_names():
     raw = pickle.dumps(np.arange(3.0), protocol=2)
     old = raw.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     check(loads(old), np.arange(3.0))
@@ -128,23 +128,23 @@ def test_network_modules_keep_class_and_attributes_only():
     meta["state"] = {"z_dim": 512, "_parameters": {}}
     body = pickle.dumps(meta, protocol=2)[2:-1]
     call = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
-    found = loads(b"\x80\x02" + call + body + b"\x85R.")
-    assert found == PersistentObject("Generator", {"z_dim": 512, "_parameters": {}})
-    assert source not in repr(found)
+    loaded = loads(b"\x80\x02" + call + body + b"\x85R.")
+    assert loaded == PersistentObject("Generator", {"z_dim": 512, "_parameters": {}})
+    assert source not in repr(loaded)
 
 
 def test_storages_inside_pickles():
-    numbers = np.arange(6, dtype=np.float32)
-    block = hostile.nested(hostile.storage(numbers.tobytes()))
-    found = loads(hostile.tensor(block, 1, (2, 2), (2, 1)))
-    assert found.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    elements = np.arange(6, dtype=np.float32)
+    block = hostile.nested(hostile.storage(elements.tobytes()))
+    loaded = loads(hostile.tensor(block, 1, (2, 2), (2, 1)))
+    assert loaded.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_lists_may_hold_themselves():
     ring = []
     ring.append(ring)
-    found = loads(pickle.dumps(ring))
-    assert found[0] is found
+    loaded = loads(pickle.dumps(ring))
+    assert loaded[0] is loaded
 
 
 def test_plain_pickles_need_no_stylemix(tmp_path):
@@ -158,7 +158,7 @@ def test_plain_pickles_need_no_stylemix(tmp_path):
 @pytest.mark.parametrize(
     "value", [torch.ones(1), object(), {1: 2}, np.array([None]), np.float32(1), len, {"a"}]
 )
-def test_only_plain_values_are_written(tmp_path, value):
+def test_only_plain_values_can_be_written(tmp_path, value):
     with pytest.raises(StylemixError, match="expected"):
         write_pickle(tmp_path / "a.pkl", {"a": [value]})
     assert list(tmp_path.iterdir()) == []

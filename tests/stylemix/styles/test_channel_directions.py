@@ -99,5 +99,5 @@ def test_what_is_no_channel_is_one_line(model):
         channel_style(model, "b9.conv0", 0)
     with pytest.raises(StylemixError, match=r"got channel 32 of b16\.conv0; expected 0 to 31"):
         channel_style(model, "b16.conv0", 32)
-    with pytest.raises(StylemixError, match="says nothing about eyes"):
+    with pytest.raises(StylemixError, match="has no eye positions"):
         reading_channels(tiny_model(template=NO_TEMPLATE), samples=16)

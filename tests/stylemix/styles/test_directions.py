@@ -71,7 +71,7 @@ def test_light_is_the_brighter_side():
 
 
 def test_a_model_without_a_face_template_has_no_readings():
-    with pytest.raises(StylemixError, match="says nothing about eyes"):
+    with pytest.raises(StylemixError, match="has no eye positions"):
         read_directions(tiny_model(template=NO_TEMPLATE), samples=32)
 
 

@@ -153,7 +153,7 @@ def test_names_say_nothing_about_the_machine(photos, tmp_path):
         ("photos/broken.jpg", "broken"),
         ("0.png", "duplicate"),
     ]
-    assert "damaged or cut-off PNG" in report.left_out[0].detail
+    assert "damaged or truncated PNG" in report.left_out[0].detail
     assert report.left_out[1].detail == "of photos/0.png, 0 bits apart"
     assert str(tmp_path) not in (tmp_path / "out.pack.json").read_text()
 
