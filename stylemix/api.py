@@ -37,8 +37,9 @@ from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
+from stylemix.avatars.finish import enlarge
 from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
-from stylemix.avatars.mixer import Mixer, direction_styles, enlarge
+from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
@@ -159,9 +160,8 @@ def mix(
     network = use_model(model, device)
     options = AvatarOptions(min_identity, tuple(regions), keep_color)
     options.check(network)
-    number, by_layer = None, None
-    if strength is not None:
-        number, by_layer = parse_strength(str(strength), network.generator.img_resolution)
+    written, side = str("" if strength is None else strength), network.generator.img_resolution
+    number, by_layer = parse_strength(written, side) if written else (None, None)
     settings, start = preset_settings(preset, budget), _start(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
     (person,), inputs = mixer.read([_one(source)], style_arguments(styles))

@@ -1,6 +1,7 @@
 """What all tests share: the device to run on, and which tests are left out unless asked for."""
 
 import os
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,13 @@ def pytest_terminal_summary(
     told = config.stash.get(LEFT_OUT, [])
     if told:
         terminalreporter.write_line(f"Left out, with what runs them: {', '.join(told)}")
+
+
+@pytest.fixture(autouse=True)
+def no_latents_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    """Tests neither fill nor read the cache of projected photos of whoever runs them."""
+    own = tmp_path_factory.getbasetemp() / "cache" / secrets.token_hex(8)
+    monkeypatch.setattr("stylemix.inversion.cache.cache_folder", lambda kind: own / kind)
 
 
 # A run that takes a second: ten random images, networks of 8 px with a few channels.

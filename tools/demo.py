@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
-from stylemix.avatars.render import AppliedStyle, render
+from stylemix.avatars.finish import finish
+from stylemix.avatars.mixer import Mixer
+from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_image_path, save_image
-from stylemix.inversion.portraits import project_portraits, read_portrait
 from stylemix.io.assets import ASSETS
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import load_style, shipped_styles
@@ -52,13 +53,13 @@ def demo_command(
             f"got the model {model} without shipped styles; expected {DEFAULT}; leave out --model, "
             "or make a style with stylemix adapt and use stylemix mix"
         )
-    portrait = read_portrait(source or PORTRAIT, network, face)
-    projection, latents = project_portraits([portrait], network)
-    cells = [portrait.alignment.crop, to_pil(projection.image[0])]
+    mixer = Mixer(network, face=face)
+    (person,), _ = mixer.read([str(source or PORTRAIT)], [])
+    assert person.photo is not None
+    cells = [person.photo.alignment.crop, to_pil(mixer.draw(person))]
     for style in styles.values():
-        parts = [AppliedStyle(style)]
-        image = render(network.generator, projection.ws, parts, latents[0].detail)
-        cells.append(to_pil(image[0]))
+        avatar = mixer.draw(person, [AppliedStyle(style)])
+        cells.append(finish(mixer, person, avatar, CELL).image)
     labels = ["photo, aligned", "reconstruction", *styles]
     sheet = grid(
         [resize(cell, CELL) for cell in cells], columns=len(cells), labels=labels, cell=CELL

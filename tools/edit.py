@@ -9,7 +9,8 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles, enlarge
+from stylemix.avatars.finish import enlarge
+from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.images.contact_sheet import grid
@@ -20,6 +21,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.styles.named_directions import READINGS
 from stylemix.styles.style import check_style_path, combine, save_style
 from stylemix.tools.options import (
+    cache_option,
     device_option,
     face_option,
     model_option,
@@ -67,6 +69,7 @@ def _reading_options(command: Any) -> Any:
 @size_option
 @face_option
 @projection_options
+@cache_option
 @device_option
 def edit_command(
     source: str,
@@ -79,6 +82,7 @@ def edit_command(
     size: int | None,
     face: int | None,
     encoder: Path | None,
+    no_cache: bool,
     device: str,
     **options: Any,
 ) -> None:
@@ -102,7 +106,7 @@ def edit_command(
         check_style_path(style_file)
     network = load_model(model, find_device(device))
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, settings=settings, encoder=start)
+    mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache)
     applied = direction_styles(mixer, amounts)
     (person,), _ = mixer.read([source], [])
     if strip:

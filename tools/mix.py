@@ -10,24 +10,25 @@ import click
 from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
+from stylemix.avatars.finish import OutputSize, finish, parse_output_size, sheet_size
 from stylemix.avatars.inputs import StyleArgument, is_several, list_sources
-from stylemix.avatars.mixer import Mixer, Person, enlarge
+from stylemix.avatars.mixer import Mixer, Person
+from stylemix.avatars.render import AppliedStyle
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.sources import unique_names
-from stylemix.images.tensors import to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    cache_option,
     device_option,
     face_option,
     model_option,
     projection_options,
     projection_settings,
-    size_option,
 )
 
 
@@ -96,9 +97,15 @@ def _sheet_options(command: Any) -> Any:
     "--output", type=click.Path(path_type=Path),
     help="Image; with several sources and no sheet a folder.  [default: out.png, out]",
 )  # fmt: skip
-@size_option
+@click.option(
+    "--output-size",
+    help="photo: the whole photo at its own resolution, in the look; crop: the face at that; or "
+    "the longer side in px, 16 to 4096.  [default: photo for looks, which move nothing; 256 for "
+    "drawn styles]",
+)
 @face_option
 @projection_options
+@cache_option
 @device_option
 def mix_command(
     sources: tuple[str, ...],
@@ -110,9 +117,10 @@ def mix_command(
     regions: tuple[str, ...],
     keep_color: float,
     output: Path | None,
-    size: int | None,
+    output_size: str | None,
     face: int | None,
     encoder: Path | None,
+    no_cache: bool,
     device: str,
     **others: Any,
 ) -> None:
@@ -125,6 +133,7 @@ def mix_command(
       stylemix mix --source me.jpg --style toon --min-identity 0.6 --region face
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
+    size = parse_output_size(output_size)
     sheet = _one_sheet({name: others.pop(name.replace("-", "_")) for name in SHEETS})
     settings = projection_settings(**others)
     single = sheet is not None or (len(sources) == 1 and not is_several(sources[0]))
@@ -141,20 +150,16 @@ def mix_command(
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, by_layer, settings, start)
+    mixer = Mixer(network, layers, face, by_layer, settings, start, cache=not no_cache)
     people, inputs = mixer.read(listed, arguments, _report)
     if sheet is not None and people:
-        image = sheet(SheetMaker(mixer, people, inputs, number, options, size))
+        image = sheet(SheetMaker(mixer, people, inputs, number, options, sheet_size(size)))
         save_image(output, image, generated="composite")
         click.echo(f"Wrote {output}")
     elif people:
         paths = [output] if single else _paths(output, people)
         for person, path in zip(people, paths, strict=True):
-            applied = mixer.apply_all(inputs, person, number)
-            avatar = mixer.avatar(person, applied, options)
-            save_image(path, enlarge(to_pil(avatar.image), size), generated="composite")
-            measured = "" if avatar.identity is None else f" ({describe(avatar, applied)})"
-            click.echo(f"Wrote {path}{measured}")
+            _write(mixer, person, mixer.apply_all(inputs, person, number), options, size, path)
     if failed := len(listed) - len(people):
         raise StylemixError(
             f"got no avatar from {failed} of {len(listed)} sources; expected a face in each; the "
@@ -169,6 +174,21 @@ def _one_sheet(asked: dict[str, bool]) -> Callable[[SheetMaker], Image.Image] | 
         flags = " and ".join(f"--{name}" for name in names)
         raise StylemixError(f"got {flags}; expected one of them; leave out the others")
     return SHEETS[names[0]].draw if names else None
+
+
+def _write(
+    mixer: Mixer,
+    person: Person,
+    applied: Sequence[AppliedStyle],
+    options: AvatarOptions,
+    size: OutputSize,
+    path: Path,
+) -> None:
+    avatar = mixer.avatar(person, applied, options)
+    done = finish(mixer, person, avatar.image, size)
+    save_image(path, done.image, generated="composite")
+    measured = "" if avatar.identity is None else f"; {describe(avatar, applied)}"
+    click.echo(f"Wrote {path} ({done.how}{measured})")
 
 
 def _report(error: StylemixError) -> None:

@@ -28,6 +28,10 @@ face_option = click.option(
 size_option = click.option(
     "--size", type=click.IntRange(16, 4096), help="Longer side of the output in px."
 )
+cache_option = click.option(
+    "--no-cache", is_flag=True,
+    help="Neither keep the latents of photos for the next command, nor use kept ones.",
+)  # fmt: skip
 PROJECTION = (
     click.option(
         "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True,

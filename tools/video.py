@@ -16,6 +16,7 @@ from stylemix.images.video import check_video_path, save_video
 from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    cache_option,
     device_option,
     face_option,
     model_option,
@@ -71,6 +72,7 @@ from stylemix.tools.options import (
 @model_option
 @face_option
 @projection_options
+@cache_option
 @device_option
 def video_command(
     sources: tuple[str, ...],
@@ -88,6 +90,7 @@ def video_command(
     model: str,
     face: int | None,
     encoder: Path | None,
+    no_cache: bool,
     device: str,
     **projection: Any,
 ) -> None:
@@ -111,7 +114,7 @@ def video_command(
     listed, arguments = list_sources(sources), [StyleArgument.parse(text) for text in styles]
     network = load_model(model, find_device(device))
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, settings=settings, encoder=start)
+    mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache)
     amounts = strengths_of(directions)
     film = read_animation(mixer, listed, arguments, amounts, timing, strength, size)
     images = tqdm(

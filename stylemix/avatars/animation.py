@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylemix.avatars.finish import enlarge
 from stylemix.avatars.inputs import Source, StyleArgument
-from stylemix.avatars.mixer import Mixer, Person, StyleInput, enlarge
+from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError, check_range
 from stylemix.images.tensors import to_pil

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, draw_avatar
@@ -33,10 +32,9 @@ from stylemix.avatars.inputs import (
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
-from stylemix.images.contact_sheet import fit_size
 from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource, Photo, list_images
-from stylemix.images.tensors import resize
+from stylemix.inversion.cache import LatentCache
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent, load_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
@@ -51,18 +49,17 @@ from stylemix.progress import Progress
 from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import Style, check_strength, find_style, format_of, load_style
 
-MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 MIN_CELL = 192  # px of an image on a sheet
 BATCH = 8  # photos that are projected at once
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Who is drawn: a latent, a name for labels and files, and the photo's size in px, if any."""
+    """Who is drawn: a latent, a name for labels and files, and the photo, if there is one."""
 
     name: str
     latent: Latent
-    photo_size: tuple[int, int] | None = None
+    photo: AlignedPhoto | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +88,7 @@ class Mixer:
         settings: of the projection of photos.
         encoder: where projections start; None for the model's shipped one.
         progress: of a projection: a function of (done, total, loss), or True for a bar.
+        cache: keep latents in the user's cache, and take them from there.
     """
 
     def __init__(
@@ -102,11 +100,13 @@ class Mixer:
         settings: ProjectionSettings | None = None,
         encoder: Encoder | None = None,
         progress: Progress | bool = True,
+        cache: bool = False,
     ) -> None:
         self.model, self.layers, self.face = model, layers, face
         self.layer_strengths = layer_strengths
         self.settings, self.encoder = settings or ProjectionSettings(), encoder
         self.progress = progress
+        self.cache = cache and encoder is None  # the files do not say which encoder they began with
         self.base, self.generator = model.fingerprint, model.generator
         self.device = model.generator.device
         if layers is not None:
@@ -140,7 +140,7 @@ class Mixer:
                 on_error(error)
         latents = self._project([read for _, read in people], self.settings)
         drawn = [
-            Person(name, latent, read.photo_size if isinstance(read, AlignedPhoto) else None)
+            Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
             for (name, read), latent in zip(people, latents, strict=True)
         ]
         settings = self.settings
@@ -163,13 +163,21 @@ class Mixer:
     ) -> list[Latent]:
         """Latents in place of photos."""
         photos = list({id(one): one for one in items if isinstance(one, AlignedPhoto)}.values())
+        cache = LatentCache(self.model, settings) if self.cache else None
         done: dict[int, Latent] = {}
+        if cache is not None:
+            known = {id(photo): cache.load(photo) for photo in photos}
+            done = {key: latent for key, latent in known.items() if latent is not None}
+            photos = [photo for photo in photos if id(photo) not in done]
         for start in range(0, len(photos), BATCH):
             batch = photos[start : start + BATCH]
             latents = project_portraits(
                 batch, self.model, settings, self.progress, encoder=self.encoder
             )[1]
-            done |= {id(photo): latent for photo, latent in zip(batch, latents, strict=True)}
+            for photo, latent in zip(batch, latents, strict=True):
+                done[id(photo)] = latent
+                if cache is not None:
+                    cache.save(photo, latent)
         return [one if isinstance(one, Latent) else done[id(one)] for one in items]
 
     def _read_source(self, source: Source) -> Latent | AlignedPhoto:
@@ -314,9 +322,10 @@ class Mixer:
                 masks.append(region_mask(named, self.draw(person), self.model.template))
             config = self.generator.config
             size, matrix = (config.width, config.height), person.latent.matrix
+            photo_size = None if person.photo is None else person.photo.photo_size
             for name in set(regions) - set(REGIONS):
                 painted = load_image(name, mode="RGBA")
-                masks.append(painted_mask(painted, size, matrix, person.photo_size, name))
+                masks.append(painted_mask(painted, size, matrix, photo_size, name))
             whole = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
             self._masks[person, regions] = whole
         return self._masks[person, regions]
@@ -336,8 +345,3 @@ def direction_styles(mixer: Mixer, amounts: Mapping[str, float]) -> list[Applied
         )
     styles = find_directions(mixer.model, list(amounts))
     return [AppliedStyle(styles[name], amounts[name], mixer.layers) for name in amounts]
-
-
-def enlarge(image: Image.Image, size: int | None = None) -> Image.Image:
-    """An image with a longer side of `size` px; None for its own, but at least 256 px."""
-    return resize(image, fit_size(image.size, size or max(*image.size, MIN_OUTPUT)))

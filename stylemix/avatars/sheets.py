@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
+from stylemix.avatars.finish import enlarge, finish
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
@@ -39,16 +40,21 @@ class SheetMaker:
         config = self.mixer.generator.config
         return self.size or max(config.height, config.width, MIN_CELL)
 
+    def show(self, person: Person, avatar: Avatar) -> Image.Image:
+        """The image of a cell: the photo in this look where nothing moves."""
+        side = max(self.cell, *avatar.image.shape[2:])  # the sheet itself makes it smaller
+        return finish(self.mixer, person, avatar.image, side).image
+
     def style_grid(self) -> Image.Image:
         """Rows are people, columns their reconstruction and each style."""
         images, labels = [], []
         for person in self.people:
-            images.append(to_pil(self.mixer.avatar(person).image))
+            images.append(enlarge(to_pil(self.mixer.draw(person)), self.cell))
             labels.append("")
             for item in self.styles:
                 parts = [self.mixer.apply(item, person, self.strength)]
                 avatar = self.mixer.avatar(person, parts, self.options)
-                images.append(to_pil(avatar.image))
+                images.append(self.show(person, avatar))
                 labels.append(describe(avatar, parts))
         return grid(
             images,
@@ -69,7 +75,7 @@ class SheetMaker:
             for item in self.styles:
                 parts = [self.mixer.apply(item, person, self.strength)]
                 for avatar in self.sweep(person, parts):
-                    images.append(to_pil(avatar.image))
+                    images.append(self.show(person, avatar))
                     labels.append(describe(avatar, parts))
                 rows.append(f"{person.name} {item.label}")
         return grid(images, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
@@ -101,7 +107,7 @@ class SheetMaker:
                     continue
                 layers = f"{first}-{last}px"
                 parts = self.mixer.apply_all(self.styles, person, self.strength, layers)
-                images.append(to_pil(self.mixer.avatar(person, parts, self.options).image))
+                images.append(self.show(person, self.mixer.avatar(person, parts, self.options)))
         return grid(
             images,
             columns=len(pixels),

@@ -27,13 +27,14 @@ from stylemix.progress import Progress, report_to
 class AlignedPhoto:
     """A photo as a model sees it: image [C, H, W] in [-1, 1], and how it was cut out.
 
-    `photo_size` is the photo's width and height in px.
+    `photo_size` is the photo's width and height in px, `source` what it is opened from.
     """
 
     name: str
     image: Tensor
     alignment: Alignment
     photo_size: tuple[int, int] = (0, 0)
+    source: Photo = ""
 
 
 def read_portrait(photo: Photo, model: Model, face: int | None = None) -> AlignedPhoto:
@@ -53,7 +54,7 @@ def read_portrait(photo: Photo, model: Model, face: int | None = None) -> Aligne
     else:
         alignment = align_photo(picture, model.template, config.height, face, name)
     image = to_tensor(alignment.crop, channels=config.img_channels)[0]
-    return AlignedPhoto(name, image, alignment, picture.size)
+    return AlignedPhoto(name, image, alignment, picture.size, photo)
 
 
 def _middle(image: Image.Image, width: int, height: int) -> Alignment:

@@ -6,9 +6,10 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.avatars import mixer
+from stylemix.avatars.finish import finish
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.cli import main
-from stylemix.inversion import portraits
 from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
@@ -18,19 +19,19 @@ from stylemix.tools import demo
 
 def test_the_labelled_picture(tmp_path, monkeypatch):
     quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3, refine_steps=1)
-    monkeypatch.setattr(portraits, "ProjectionSettings", lambda: quick)
-    details = []
+    monkeypatch.setattr(mixer, "ProjectionSettings", lambda: quick)
+    people = []
 
-    def seen(generator, ws, parts, detail=None):
-        details.append(detail)
-        return render(generator, ws, parts, detail)
+    def seen(mixer, person, avatar, size):
+        people.append(person)
+        return finish(mixer, person, avatar, size)
 
-    monkeypatch.setattr(demo, "render", seen)
+    monkeypatch.setattr(demo, "finish", seen)
     output = tmp_path / "demo.png"
     result = CliRunner().invoke(main, ["demo", "--output", str(output)])
     assert result.exit_code == 0, result.output
-    assert len(details) == len(shipped_styles())
-    assert None not in details  # avatars show what refinement found
+    assert len(people) == len(shipped_styles())
+    assert people[0].latent.detail is not None  # avatars show what refinement found
     with Image.open(output) as image:
         columns = 2 + len(shipped_styles())
         assert image.width > columns * 256

@@ -60,8 +60,10 @@ def test_an_oblong_picture_keeps_its_shape(tmp_path):
     saved(model, tmp_path / "base.safetensors")
     start = ["--source", "seed:1", "--style", "seed:2"]
     assert mixed(tmp_path, "own", *start).shape == (256, 154, 4)
-    assert mixed(tmp_path, "small", *start, "--size", 80).shape == (80, 48, 4)
-    assert mixed(tmp_path, "sheet", *start, "--grid", "--size", 100).shape[1] < 200  # 2 x 60 px
+    assert mixed(tmp_path, "small", *start, "--output-size", 80).shape == (80, 48, 4)
+    assert (
+        mixed(tmp_path, "sheet", *start, "--grid", "--output-size", 100).shape[1] < 200
+    )  # 2 x 60 px
     given = ["--source", PORTRAITS / "obama.jpg", "--style", "seed:2", *few]
     photo = mixed(tmp_path, "photo", *given)
     assert photo.shape == (256, 154, 4)
@@ -117,10 +119,12 @@ def test_styles_add_in_any_order(files):
 def test_grid_folder_size_and_marks(files):
     sources = ["--source", "seed:1", "--source", files / "me.latent.safetensors"]
     style = ["--style", files / "shift.pkl"]
-    sheet = mixed(files, "grid", *sources, *style, "--style", "seed:5", "--grid", "--size", "64")
+    sheet = mixed(
+        files, "grid", *sources, *style, "--style", "seed:5", "--grid", "--output-size", "64"
+    )
     assert sheet.shape[1] > 3 * 64
     assert sheet.shape[0] > 2 * 64
-    result = run(files, *sources, *style, "--output", files / "people", "--size", 48)
+    result = run(files, *sources, *style, "--output", files / "people", "--output-size", 48)
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (files / "people").iterdir()) == ["me.png", "seed1.png"]
     with Image.open(files / "people" / "me.png") as image:

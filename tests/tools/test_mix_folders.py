@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.avatars import mixer
 from stylemix.cli import main
 from stylemix.faces.alignment import align_photo
 from stylemix.images.read import load_image
@@ -117,7 +118,7 @@ def test_a_damaged_latent_of_a_folder_is_left_out(model, tmp_path):
 
 
 def test_a_grid_shows_those_that_are_good(model, photos, tmp_path):
-    out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--size", 40]
+    out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--output-size", 40]
     result = run(model, "--source", photos, *style, "--output", out)
     assert result.exit_code == 2
     assert "1 of 3 sources" in result.stderr
@@ -178,10 +179,30 @@ def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
     mask.save(tmp_path / "mask.png")
     out, pictures = tmp_path / "out.png", []
     for more in (["--strength", 0], [], ["--region", tmp_path / "mask.png"]):
-        style = ["--style", "seed:2", "--layers", "all", *more, "--size", 32]
+        style = ["--style", "seed:2", "--layers", "all", *more, "--output-size", 32]
         result = run(model, "--source", photos / "obama.jpg", *style, "--output", out)
         assert result.exit_code == 0, result.output
         pictures.append(pixels(out))
     plain, full, half = pictures
     assert np.abs(half - full)[:, :8].mean() < 0.5 * np.abs(half - plain)[:, :8].mean()
     assert np.abs(half - plain)[:, 24:].mean() < 0.5 * np.abs(half - full)[:, 24:].mean()
+
+
+def test_a_photo_is_projected_once_for_two_commands(model, photos, tmp_path, monkeypatch):
+    source = ["--source", photos / "obama.jpg", "--output-size", 32]
+    first = run(model, *source, "--style", "seed:2", "--output", tmp_path / "a.png")
+    assert first.exit_code == 0, first.output
+
+    def refuse(*_, **__):
+        raise AssertionError("projected again")
+
+    monkeypatch.setattr(mixer, "project_portraits", refuse)
+    again = run(model, *source, "--style", "seed:2", "--output", tmp_path / "b.png")
+    assert again.exit_code == 0, again.output
+    assert (pixels(tmp_path / "a.png") == pixels(tmp_path / "b.png")).all()
+    with pytest.raises(AssertionError, match="projected again"):
+        CliRunner().invoke(
+            main,
+            ["mix", "--model", model, *map(str, source), "--style", "seed:2", "--no-cache"],
+            catch_exceptions=False,
+        )

@@ -42,7 +42,11 @@ def run(files, *arguments):
 def said(files, *arguments):
     """What a command says, and its image as numbers."""
     output = files / "out.png"
-    size = [] if any("grid" in str(a) or a == "--strip" for a in arguments) else ["--size", SIZE]
+    size = (
+        []
+        if any("grid" in str(a) or a == "--strip" for a in arguments)
+        else ["--output-size", SIZE]
+    )
     result = run(files, "--output", output, *size, *arguments)
     assert result.exit_code == 0, result.output
     with Image.open(output) as image:
@@ -163,7 +167,7 @@ def test_a_strip_goes_from_the_person_to_the_style(files, monkeypatch):
     seen = watch(monkeypatch)
     two = ["--style", f"{files / 'shift.pkl'}:0.5", "--style", "seed:4"]
     person = files / "a.latent.safetensors"
-    said(files, "--source", person, "--source", "seed:1", *two, "--strip", "--size", 40)
+    said(files, "--source", person, "--source", "seed:1", *two, "--strip", "--output-size", 40)
     (options,) = seen
     assert options["row_labels"] == ["a shift 0.5", "a seed4", "seed1 shift 0.5", "seed1 seed4"]
     assert [text.split(",")[0] for text in options["labels"][:10]] == [
@@ -204,7 +208,7 @@ def test_a_guarded_grid_and_strip_keep_each_person(files, monkeypatch):
     people = ["--source", files / "a.latent.safetensors", "--source", "seed:1"]
     style = ["--style", files / "b.latent.safetensors", "--layers", "all"]
     for sheet in ("--grid", "--strip"):
-        said(files, *people, *style, sheet, "--min-identity", 0.8, "--size", 40)
+        said(files, *people, *style, sheet, "--min-identity", 0.8, "--output-size", 40)
     grid, strip = seen
     assert grid["labels"][::2] == ["", ""]
     told = grid["labels"][1::2]
@@ -225,7 +229,15 @@ def test_a_strip_of_a_model_without_faces(tmp_path, monkeypatch):
 def test_a_layer_grid_shows_every_range(files, monkeypatch):
     seen = watch(monkeypatch)
     other = ["--style", files / "b.latent.safetensors"]
-    said(files, "--source", files / "a.latent.safetensors", *other, "--layer-grid", "--size", 40)
+    said(
+        files,
+        "--source",
+        files / "a.latent.safetensors",
+        *other,
+        "--layer-grid",
+        "--output-size",
+        40,
+    )
     (options,) = seen
     ws, pixels = ws_of(tiny_model(resolution=SIZE)), (4, 8, 16, 32, 64)
     assert options["column_labels"] == [f"to {px} px" for px in pixels]

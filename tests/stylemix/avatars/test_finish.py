@@ -1,0 +1,88 @@
+"""What is written of an avatar: the photo in a look, its crop, or the model's image enlarged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stylemix
+from stylemix.avatars.finish import finish, parse_output_size
+from stylemix.avatars.inputs import style_arguments
+from stylemix.avatars.mixer import Mixer
+from stylemix.errors import StylemixError
+from stylemix.images.read import load_image
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.networks.latents import sample_ws
+
+PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
+FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
+
+
+@pytest.fixture(scope="module")
+def mixer():
+    return Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
+
+
+@pytest.fixture(scope="module")
+def read(mixer):
+    return mixer.read([str(PORTRAIT), "seed:1"], style_arguments(["golden-hour", "noir"]))
+
+
+def pixels(image):
+    return np.asarray(image).astype(float)
+
+
+def test_a_look_goes_onto_the_whole_photo(mixer, read):
+    (person, _), (look, _) = read
+    avatar = mixer.draw(person, [mixer.apply(look, person)])
+    done, photo = finish(mixer, person, avatar), load_image(PORTRAIT)
+    assert done.image.size == photo.size
+    assert done.how == "the photo in this look, 384 x 480 px"
+    change = pixels(done.image).mean(axis=(0, 1)) - pixels(photo).mean(axis=(0, 1))
+    assert change[0] - change[2] > 10  # warmer, far beyond the face
+    edges = [np.abs(np.diff(pixels(one).mean(axis=2))).mean() for one in (photo, done.image)]
+    assert edges[1] > 0.7 * edges[0]  # as sharp as the photo
+
+
+def test_sizes(mixer, read):
+    (person, _), (_, noir) = read
+    avatar = mixer.draw(person, [mixer.apply(noir, person)])
+    natural = finish(mixer, person, avatar, "crop").image
+    assert natural.width == natural.height
+    scale = np.hypot(*person.photo.alignment.matrix[:2, 0])
+    assert abs(natural.width - 64 / scale) <= 1
+    assert finish(mixer, person, avatar, 300).image.size == (300, 300)
+    whole = finish(mixer, person, avatar, "photo").image
+    assert (pixels(whole) == pixels(finish(mixer, person, avatar).image)).all()
+    # The crop of the whole photo and the crop by itself show the same.
+    again = stylemix.align(whole, size=64)
+    own = finish(mixer, person, avatar, 64).image
+    assert np.abs(pixels(again) - pixels(own)).mean() < 6
+
+
+def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
+    (person, seed), (look, _) = read
+    other = mixer.generator.synthesis(sample_ws(mixer.generator, 1, 5), noise_mode="const")
+    done = finish(mixer, person, other)
+    assert (done.image.size, done.how) == ((256, 256), "generated, 256 x 256 px")
+    avatar = mixer.draw(seed, [mixer.apply(look, seed)])
+    assert finish(mixer, seed, avatar, 100).image.size == (100, 100)
+    for who, image, cause in ((person, other, "moves the face"), (seed, avatar, "no photo")):
+        with pytest.raises(StylemixError, match=f"{cause}.*give a size in px"):
+            finish(mixer, who, image, "photo")
+
+
+def test_the_same_style_on_a_photo_in_memory(mixer):
+    photo = load_image(PORTRAIT)
+    (person,), (look,) = mixer.read([photo], style_arguments("noir"))
+    done = finish(mixer, person, mixer.draw(person, [mixer.apply(look, person)]))
+    assert done.image.size == photo.size
+
+
+@pytest.mark.parametrize("wrong", ["huge", "15", "4097", 0, "3.5"])
+def test_other_sizes_are_refused(wrong):
+    with pytest.raises(StylemixError, match="expected photo, crop or px from 16 to 4096"):
+        parse_output_size(wrong)
+    assert [parse_output_size(x) for x in (None, "photo", "crop", "300", 300)] == [
+        None, "photo", "crop", 300, 300,
+    ]  # fmt: skip

@@ -1,0 +1,94 @@
+"""Latents kept between commands: found by what they depend on, few, and the user's alone."""
+
+import os
+import stat
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stylemix.faces.alignment import Alignment
+from stylemix.inversion import cache as module
+from stylemix.inversion.cache import LatentCache
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import AlignedPhoto
+from stylemix.inversion.settings import ProjectionSettings
+from tests.support.models import tiny_model, trained_on, ws_of
+
+SETTINGS = ProjectionSettings()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "cache_folder", lambda name: tmp_path / name)
+    return tmp_path / "latents"
+
+
+def photo_of(seed, matrix=None):
+    image = torch.rand([3, 32, 32], generator=torch.Generator().manual_seed(seed))
+    matrix = np.eye(3) if matrix is None else matrix
+    return AlignedPhoto(
+        f"photos/of-me/{seed}.jpg", image, Alignment(None, matrix, np.zeros((5, 2)), 1)
+    )
+
+
+@pytest.fixture(scope="module")
+def latent(model):
+    return Latent(ws_of(model)[0], model.fingerprint)
+
+
+def test_what_was_saved_is_found_by_its_content(model, latent, folder):
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    again = LatentCache(model, SETTINGS).load(replace(photo_of(1), name="elsewhere/copy.png"))
+    assert torch.equal(again.w, latent.w)
+    assert again.model is model
+
+
+def test_other_photos_settings_and_models_are_not(model, latent, folder):
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    assert LatentCache(model, SETTINGS).load(photo_of(2)) is None
+    assert LatentCache(model, SETTINGS).load(photo_of(1, np.diag([2.0, 2, 1]))) is None
+    assert LatentCache(model, replace(SETTINGS, seed=1)).load(photo_of(1)) is None
+    assert LatentCache(trained_on(tiny_model()), SETTINGS).load(photo_of(1)) is None
+
+
+def test_nobody_else_reads_them_and_names_say_nothing(model, latent, folder):
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    (file,) = folder.iterdir()
+    assert "me" not in file.stem.strip("0123456789abcdef")
+    assert b"of-me" not in file.read_bytes()
+    if os.name == "posix":
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_the_oldest_go(model, latent, folder, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FILES", 3)
+    cache = LatentCache(model, SETTINGS)
+    for seed in range(3):
+        cache.save(photo_of(seed), latent)
+        for age, file in enumerate(sorted(folder.iterdir(), key=lambda f: f.stat().st_mtime)):
+            os.utime(file, (1000 + age, 1000 + age))
+    assert cache.load(photo_of(0)) is not None  # used, so it stays
+    cache.save(photo_of(3), latent)
+    assert [cache.load(photo_of(seed)) is not None for seed in range(4)] == [
+        True, False, True, True,
+    ]  # fmt: skip
+
+
+def test_damage_and_full_disks_only_cost_time(model, latent, folder, monkeypatch):
+    cache = LatentCache(model, SETTINGS)
+    cache.save(photo_of(1), latent)
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert cache.load(photo_of(1)) is None
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_latent", refuse)
+    cache.save(photo_of(2), latent)
+    monkeypatch.setattr(module, "cache_folder", lambda name: None)  # a user without a home
+    homeless = LatentCache(model, SETTINGS)
+    homeless.save(photo_of(1), latent)
+    assert homeless.load(photo_of(1)) is None
