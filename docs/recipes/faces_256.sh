@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The long training of faces-256, in the background of other work, from a copy of the project and an
-# environment of its own, so that nothing that changes in the checkout touches it.
+# The long training of faces-256 in the background, from a copy of the project with its own virtual
+# environment, so that changes of the checkout do not affect it.
 #
-#   docs/recipes/faces_256.sh start FOLDER DATA    make the copy if there is none, begin or go on
-#   docs/recipes/faces_256.sh status FOLDER        where it is, and its last lines
-#   docs/recipes/faces_256.sh pause FOLDER         leave the cores to a measurement, until
+#   docs/recipes/faces_256.sh start FOLDER DATA    copy the project if needed, start or resume
+#   docs/recipes/faces_256.sh status FOLDER        progress and the last lines of the log
+#   docs/recipes/faces_256.sh pause FOLDER         pause (SIGSTOP), for measurements on an idle machine
 #   docs/recipes/faces_256.sh continue FOLDER
-#   docs/recipes/faces_256.sh stop FOLDER          write the state, and end
+#   docs/recipes/faces_256.sh stop FOLDER          write the state and stop
 #
-# In FOLDER: src (the copy), env, run (states every ten minutes, snapshots), train.log, pid. Where the
-# project ships a faces-256 already, and FOLDER is new, the training goes on from that file. DATA is
-# a zip of aligned faces of 256 px (docs/model-card.md).
+# FOLDER holds src (the copy), env, run (states every ten minutes, snapshots), train.log and pid.
+# A new FOLDER starts from the shipped faces-256 where there is one, else from faces-64. DATA is a
+# zip of aligned faces of 256 px (docs/model-card.md).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -24,14 +24,14 @@ mkdir -p "$folder" && folder=$(cd "$folder" && pwd)
 alive() { [ -s "$folder/pid" ] && kill -0 "$(cat "$folder/pid")" 2>/dev/null; }
 
 signal() { # signal NAME
-  alive || { echo "no training runs in $folder" >&2; exit 2; }
+  alive || { echo "got no running training in $folder; expected one; start it" >&2; exit 2; }
   kill "-$1" "$(cat "$folder/pid")"
 }
 
 start() { # start DATA
   local data options
   data=$(realpath "${1:?DATA is missing}")
-  ! alive || { echo "it runs already, see: $0 status $folder" >&2; exit 2; }
+  ! alive || { echo "already running, see: $0 status $folder" >&2; exit 2; }
   if [ ! -d "$folder/src" ]; then
     git clone -q "$root" "$folder/src"
     "${PYTHON:-python3}" -m venv "$folder/env"
@@ -41,10 +41,10 @@ start() { # start DATA
   if [ -f "$folder/src/stylemix/assets/faces-256.safetensors" ]; then
     options=(--transfer faces-256 --transfer-lr .3)
   fi
-  [ ! -f "$folder/options" ] || read -ra options <"$folder/options" # a run keeps what it began with
+  [ ! -f "$folder/options" ] || read -ra options <"$folder/options" # options of a run do not change
   echo "${options[*]}" >"$folder/options"
   cd "$folder"
-  # One thread that sleeps when it waits: two that spin lose to any other work on the machine.
+  # One thread that sleeps while waiting: spinning threads lose to any other work on the machine.
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=PASSIVE
   nohup nice -n 10 "$folder/env/bin/stylemix" train "$data" --output "$folder/run" --device cpu \
     --resolution 256 --template faces128 --preset laptop --mirror --noise none --batch 32 \

@@ -1,4 +1,4 @@
-"""Features of two networks that nothing here learns from: a second opinion for Frechet distances.
+"""Features of two networks that no loss here uses: independent Frechet distances.
 
     npm pack nsfwjs@4.3.0
     python docs/recipes/other_features.py nsfwjs-4.3.0.tgz inception.safetensors
@@ -8,8 +8,8 @@
     stylemix metrics model.safetensors --data held-out.zip --features other_features:inception
     stylemix metrics model.safetensors --data held-out.zip --features other_features:efficientnet
 
-A model that learned from MobileNetV2's features is not fairly judged by them. This Inception-v3 is
-not that of FID: it was trained further, on other classes, and its weights have 8 bits. So its
+Features of MobileNetV2 are biased towards a model that was trained with them. This Inception-v3 is
+not that of FID: it was fine-tuned on other classes, and its weights are quantised to 8 bits. So its
 distance is called FD-Inception-nsfwjs and compares with itself alone.
 """
 
@@ -44,9 +44,9 @@ SHARDS = 6
 CONVOLUTIONS = 94
 SIDE = 299  # px of the images that Inception-v3 takes
 EPSILON = 0.001  # of its batch normalisation
-STEM = ((2, 0), (1, 0), (1, 1), None, (1, 0), (1, 0), None)  # (stride, padding), or a maximum
-# Convolutions one after the other in each branch. A block of two branches halves the image; one
-# of three has a mean as its fourth; the last two blocks have forks (`Inception.forked`).
+STEM = ((2, 0), (1, 0), (1, 1), None, (1, 0), (1, 0), None)  # (stride, padding), None: max pooling
+# Number of convolutions in each branch. A block of two branches halves the resolution; one of
+# three has average pooling as its fourth; the last two blocks have forks (`Inception.forked`).
 BLOCKS = [(1, 2, 3)] * 3 + [(1, 3)] + [(1, 3, 5)] * 4 + [(2, 4)]
 FORKED = 2
 MANIFEST = re.compile(
@@ -56,7 +56,7 @@ MANIFEST = re.compile(
 
 
 def read_package(path: Path) -> dict[str, Tensor]:
-    """Weights of Inception-v3 in the npm package nsfwjs 4.3.0, as named in its manifest."""
+    """Weights of Inception-v3 in the npm package nsfwjs 4.3.0, by the names of its manifest."""
     if hashlib.sha256(path.read_bytes()).hexdigest() != PACKAGE_SHA256:
         raise StylemixError(f"{path}: got another file; expected nsfwjs-4.3.0.tgz; npm pack it")
     with tarfile.open(path) as package:
@@ -81,7 +81,7 @@ def read_package(path: Path) -> dict[str, Tensor]:
 
 
 def fold(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convolutions "weightN" [O, I, H, W] and "biasN" [O] batch normalisation folded in."""
+    """Convolutions "weightN" [O, I, H, W] and "biasN" [O] with batch normalisation folded in."""
     folded = {}
     for n in range(CONVOLUTIONS):
         norm = f"batch_normalization_{n + 1}"
@@ -104,9 +104,9 @@ class Inception(nn.Module):
         """Mean features [N, 2048] of images [N, 3, H, W] in [-1, 1]."""
         x = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
         x, n = (x + 1) / 2, 0
-        for step in STEM:
-            x = self.convolve(x, n, *step) if step else F.max_pool2d(x, 3, 2)
-            n += step is not None
+        for layer in STEM:
+            x = self.convolve(x, n, *layer) if layer else F.max_pool2d(x, 3, 2)
+            n += layer is not None
         for branches in BLOCKS:
             halves = len(branches) == 2
             parts = []
@@ -122,31 +122,31 @@ class Inception(nn.Module):
         return x.mean(dim=(2, 3))
 
     def convolve(self, x: Tensor, n: int, stride: int = 1, padding: int | None = None) -> Tensor:
-        """Convolution `n`; without `padding` the image keeps its size."""
+        """Convolution `n` and ReLU; `padding` None preserves the size."""
         weight, bias = self.get_buffer(f"weight{n}"), self.get_buffer(f"bias{n}")
-        around = [side // 2 for side in weight.shape[2:]] if padding is None else padding
-        return F.conv2d(x, weight, bias, stride, around).relu()
+        same = [side // 2 for side in weight.shape[2:]]
+        return F.conv2d(x, weight, bias, stride, same if padding is None else padding).relu()
 
     def chain(self, x: Tensor, first: int, count: int, halves: bool = False) -> Tensor:
-        """`count` convolutions one after the other, the last of stride 2 where it halves."""
+        """`count` consecutive convolutions, the last of stride 2 where `halves`."""
         for n in range(first, first + count - halves):
             x = self.convolve(x, n)
         return self.convolve(x, first + count - 1, 2, 0) if halves else x
 
     def mean(self, x: Tensor, n: int) -> Tensor:
-        """Means of 3x3 pixels, without the padding, and a convolution."""
+        """Average pooling of 3x3 pixels, without the padding, and a convolution."""
         return self.convolve(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), n)
 
     def forked(self, x: Tensor, n: int) -> Tensor:
-        """A block whose second and third branch end in two convolutions side by side."""
-        one, other = self.convolve(x, n + 1), self.chain(x, n + 4, 2)
-        sides = [self.convolve(one, n + 2), self.convolve(one, n + 3)]
-        sides += [self.convolve(other, n + 6), self.convolve(other, n + 7)]
-        return torch.cat([self.convolve(x, n), *sides, self.mean(x, n + 8)], dim=1)
+        """A block whose second and third branch end in two parallel convolutions."""
+        second, third = self.convolve(x, n + 1), self.chain(x, n + 4, 2)
+        forks = [self.convolve(second, n + 2), self.convolve(second, n + 3)]
+        forks += [self.convolve(third, n + 6), self.convolve(third, n + 7)]
+        return torch.cat([self.convolve(x, n), *forks, self.mean(x, n + 8)], dim=1)
 
 
 def load_inception() -> nn.Module:
-    """The network with the weights of the file that the environment names."""
+    """The network with the weights of the file in STYLEMIX_JUDGE_WEIGHTS."""
     path = os.environ.get(WEIGHTS, "")
     if not Path(path).is_file():
         raise StylemixError(
@@ -157,7 +157,7 @@ def load_inception() -> nn.Module:
 
 
 class EfficientNet(nn.Module):
-    """EfficientNet-Lite0 without its classifier, by two packages from PyPI."""
+    """EfficientNet-Lite0 without its classifier, from two packages of PyPI."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class EfficientNet(nn.Module):
         self.network.load_state_dict(weights)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Mean features [N, 1280] of images [N, 3, H, W] in [-1, 1], as it was trained."""
+        """Mean features [N, 1280] of images [N, 3, H, W] in [-1, 1]."""
         maps: Tensor = self.network.extract_features(feature_input(images.float()))
         return maps.mean(dim=(2, 3))
 
@@ -198,7 +198,7 @@ def efficientnet_features(images: Tensor) -> Tensor:
     return features
 
 
-# Features are cached under the version: change it with what the networks are given.
+# Features are cached under the version: change it with the preprocessing.
 inception = Extractor("Inception-nsfwjs", inception_features, "1")
 efficientnet = Extractor("EfficientNet-Lite0", efficientnet_features, "1")
 

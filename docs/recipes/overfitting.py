@@ -1,10 +1,10 @@
-"""What a discriminator knows by heart: its scores of images it has seen, of others, of fakes.
+"""Overfitting of a discriminator: its scores of training images, held-out images and fakes.
 
     python docs/recipes/overfitting.py runs/faces/snapshot-000360.safetensors \\
         --data some.zip --held-out val.zip
 
-One that learned what faces are scores unseen photos like seen ones. One that learned its images
-by heart takes unseen photos for fakes (arXiv 2006.06676, figure 1).
+A discriminator that generalises scores held-out images like training images; one that overfits
+scores them like fakes (arXiv 2006.06676, figure 1).
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ BATCH = 32
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Seen.")
+@click.option(
+    "--data", type=click.Path(exists=True, path_type=Path), required=True, help="Trained on."
+)
 @click.option("--held-out", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--count", type=click.IntRange(BATCH), default=992, show_default=True)
 @torch.no_grad()
 def main(model: Path, data: Path, held_out: Path, count: int) -> None:
-    """Print mean scores and the share above 0 for each kind of images."""
+    """Print the mean score and the fraction above 0 for each kind of image."""
     network = load_model(str(model))
-    critic, generator = network.discriminator, network.generator
-    if critic is None:
-        raise StylemixError(f"{model}: got no discriminator; expected one; train with it kept")
+    discriminator, generator = network.discriminator, network.generator
+    if discriminator is None:
+        raise StylemixError(
+            f"{model}: got no discriminator; expected a model with one; use a training snapshot"
+        )
 
     def photos(path: Path) -> Iterator[Tensor]:
         images = ImageDataset([path], (generator.config.height, generator.config.width))
@@ -47,10 +51,11 @@ def main(model: Path, data: Path, held_out: Path, count: int) -> None:
         for _ in range(count // BATCH):
             yield generator.synthesis(sample_ws(generator, BATCH, rng), noise_mode="const")
 
-    for name, parts in (("seen", photos(data)), ("unseen", photos(held_out)), ("fakes", fakes())):
-        scores = torch.cat([critic(part, None).flatten() for part in parts])
-        share = (scores > 0).float().mean()
-        click.echo(f"{name:7} mean {scores.mean():6.2f}, above 0: {share:.2f}")
+    kinds = {"seen": photos(data), "unseen": photos(held_out), "fakes": fakes()}
+    for name, batches in kinds.items():
+        scores = torch.cat([discriminator(batch, None).flatten() for batch in batches])
+        positive = (scores > 0).float().mean()
+        click.echo(f"{name:7} mean {scores.mean():6.2f}, above 0: {positive:.2f}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python docs/recipes/score_model.py runs/faces/snapshot-000300.safetensors \\
         --data faces128-val.zip --output faces-64.safetensors --card card.json
 
-The figure is that of `stylemix metrics`, "FD-MobileNetV2".
+The metric is that of `stylemix metrics`, FD-MobileNetV2.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from pathlib import Path
 
 import click
 
+import stylemix
 from stylemix.images.contact_sheet import grid
-from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.metrics.generator import score
-from stylemix.models.checkpoint import load_model, save_model
-from stylemix.networks.sampling import sample_images
 from stylemix.training.data.dataset import open_dataset
 
 
@@ -33,7 +31,7 @@ def main(
     snapshot: str, data: Path, count: int, card: Path | None, output: Path, sheet: Path | None
 ) -> None:
     """Score a snapshot, complete its card, write it in half precision."""
-    model = load_model(snapshot)
+    model = stylemix.load_model(snapshot, device="cpu")
     config = model.generator.config
     dataset = open_dataset(data, (config.height, config.width), config.img_channels)
     distance = score(model.generator, dataset, count=count, show=True)["FD-MobileNetV2"]
@@ -43,12 +41,9 @@ def main(
         "real images": len(dataset),
         "generated images": count,
     }
-    save_model(output, model)
+    model.save(output)
     if sheet is not None:
-        images = [
-            to_pil(image) for image in sample_images(model.generator, list(range(64)), psi=0.7)
-        ]
-        save_image(sheet, grid(images, columns=8, cell=128, gap=4))
+        save_image(sheet, grid(model.generate(seeds=range(64)), columns=8, cell=128, gap=4))
     click.echo(f"{output}: FD-MobileNetV2 {distance:.2f} on {len(dataset)} images")
 
 

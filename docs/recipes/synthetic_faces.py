@@ -1,10 +1,10 @@
-"""Draw generated faces in families, to train the encoder and the judge of identity on.
+"""Generate families of faces, the training data of the encoder and the identity judge.
 
     python docs/recipes/synthetic_faces.py --families 20000 --output families.safetensors
 
-A family is one latent and its relatives: the same coarse and middle layers with the colours and
-textures of another latent, and small moves of pose, expression and light. The image differs and
-the person stays. 20,000 families of three take a quarter of an hour on one core.
+A family is one latent and variations of it: the same coarse and middle layers with the fine layers
+of another latent (colours and textures), and small edits of pose, expression and light. The image
+changes, the identity does not. 20,000 families of three take a quarter of an hour on one core.
 """
 
 from __future__ import annotations
@@ -23,30 +23,33 @@ from stylemix.networks.latents import layer_resolutions, map_latents
 from stylemix.styles.named_directions import READINGS, named_directions
 
 BATCH = 32
-FINE_PX = 32  # from here on a relative takes another latent's colours and textures
-MOVE = 1.0  # standard deviations of pose, expression and light
-MIXED = 0.5  # of the first members are of two latents, as photos differ by layer
+FINE_PX = 32  # resolution from which a variation takes the layers of another latent
+EDIT_STD = 1.0  # of pose, expression and light, in standard deviations
+MIXING_PROBABILITY = 0.5  # of style mixing in first members: latents of photos differ by layer
+KEEP_PROBABILITY = 0.2  # of a variation with the fine layers of the first member
 
 
-def family(model: Model, moves: Tensor, draw: torch.Generator, count: int, size: int) -> Tensor:
-    """Latents [count, size, L, w_dim]; `moves` are the directions [K, L, w_dim]."""
+def sample_families(
+    model: Model, directions: Tensor, rng: torch.Generator, count: int, size: int
+) -> Tensor:
+    """Latents [count, size, L, w_dim] of families; `directions` are [K, L, w_dim]."""
     generator = model.generator
 
     def latents(n: int) -> Tensor:
-        return map_latents(generator, torch.randn([n, generator.z_dim], generator=draw))
+        return map_latents(generator, torch.randn([n, generator.z_dim], generator=rng))
 
     first, other = latents(count), latents(count)
-    cut = torch.randint(1, first.shape[1], [count, 1, 1], generator=draw)
-    mixed = torch.rand([count, 1, 1], generator=draw) < MIXED
+    cut = torch.randint(1, first.shape[1], [count, 1, 1], generator=rng)
+    mixed = torch.rand([count, 1, 1], generator=rng) < MIXING_PROBABILITY
     layers = torch.arange(first.shape[1])[None, :, None]
     first = torch.where(mixed & (layers >= cut), other, first)
     fine = torch.tensor(layer_resolutions(generator.img_resolution))[None, :, None] >= FINE_PX
     members = [first]
     for _ in range(size - 1):
-        amounts = torch.randn([count, len(moves)], generator=draw) * MOVE
-        moved = first + torch.einsum("nk,klw->nlw", amounts, moves)
-        keep = torch.rand([count, 1, 1], generator=draw) < 0.2
-        members.append(torch.where(fine & ~keep, latents(count), moved))
+        amounts = torch.randn([count, len(directions)], generator=rng) * EDIT_STD
+        edited = first + torch.einsum("nk,klw->nlw", amounts, directions)
+        keep = torch.rand([count, 1, 1], generator=rng) < KEEP_PROBABILITY
+        members.append(torch.where(fine & ~keep, latents(count), edited))
     return torch.stack(members, dim=1)
 
 
@@ -58,20 +61,20 @@ def family(model: Model, moves: Tensor, draw: torch.Generator, count: int, size:
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @torch.no_grad()
 def main(model: str, families: int, members: int, seed: int, output: Path) -> None:
-    """Write images [N, K, 3, H, W] of 8 bits and their ws [N, K, L, w_dim] of 16."""
+    """Write uint8 images [N, K, 3, H, W] and their fp16 ws [N, K, L, w_dim]."""
     base = load_model(model)
-    draw = torch.Generator().manual_seed(seed)
-    found = named_directions(base, READINGS)
-    moves = torch.stack([found[name].shift for name in READINGS])  # type: ignore[misc]
-    pictures, ws = [], []
+    rng = torch.Generator().manual_seed(seed)
+    styles = named_directions(base, READINGS)
+    directions = torch.stack([styles[name].shift for name in READINGS])  # type: ignore[misc]
+    images, ws = [], []
     for _ in tqdm(range(0, families, BATCH)):
-        own = family(base, moves, draw, BATCH, members)
-        flat = own.flatten(0, 1)
-        images = base.generator.synthesis(flat, noise_mode="const", dtype=torch.bfloat16)
-        images = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        pictures.append(images.unflatten(0, (BATCH, members)))
-        ws.append(own.half())
-    tensors = {"pictures": torch.cat(pictures), "ws": torch.cat(ws)}
+        batch_ws = sample_families(base, directions, rng, BATCH, members)
+        flat = batch_ws.flatten(0, 1)
+        batch = base.generator.synthesis(flat, noise_mode="const", dtype=torch.bfloat16)
+        batch = ((batch + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        images.append(batch.unflatten(0, (BATCH, members)))
+        ws.append(batch_ws.half())
+    tensors = {"pictures": torch.cat(images), "ws": torch.cat(ws)}
     save_file({k: v.contiguous() for k, v in tensors.items()}, output, {"base": base.fingerprint})
 
 

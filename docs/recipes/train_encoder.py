@@ -4,9 +4,8 @@
     python docs/recipes/train_encoder.py families.safetensors faces128-train.zip \\
         --output encoder.safetensors
 
-Half of each batch are generated faces, whose latents are known; the other half are photos, which
-only have to look right when the generator draws them. The same command continues a run that was
-stopped.
+Half of each batch are generated faces, whose latents are known; the other half are photos, for
+which only the reconstruction counts. The same command continues a run that was stopped.
 """
 
 from __future__ import annotations
@@ -15,23 +14,26 @@ import json
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.encoder import Encoder, save_encoder
+from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
+from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.networks.latents import sample_ws
 from stylemix.training.data.dataset import ImageDataset
 
-PIXELS, FEATURES = 10.0, 1.0
-DELTAS, PRIOR = 0.01, 0.003  # of photos: layers alike, and latents that are likely
+LATENT_WEIGHT = 0.3  # of the known latents of generated faces
+DELTA_WEIGHT, PRIOR_WEIGHT = 0.01, 0.003  # of photos; as in ProjectionSettings
 
 
 def build(model: Model) -> Encoder:
@@ -46,24 +48,10 @@ def build(model: Model) -> Encoder:
     return encoder
 
 
-def likeness(model: Model, images: Tensor, targets: Tensor) -> Tensor:
-    """How far images are from targets, in pixels at three scales and in features."""
-    assert model.discriminator is not None
-    a, b = images, targets
-    total = F.mse_loss(a, b)
-    for _ in range(2):
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-        total = total + F.mse_loss(a, b)
-    total = total * (PIXELS / 3)
-    ours = model.discriminator.features(images, torch.bfloat16)
-    with torch.no_grad():
-        theirs = model.discriminator.features(targets, torch.bfloat16)
-    for x, y in zip(ours, theirs, strict=True):
-        x, y = x.float(), y.float()
-        power = y.square().mean(dim=(1, 2, 3)) + 1e-8
-        error = (x - y).square().mean(dim=(1, 2, 3)) / power
-        total = total + error.mean() * (FEATURES / len(ours))
-    return total
+def reconstruction_loss(model: Model, images: Tensor, targets: Tensor) -> Tensor:
+    """The loss of a projection without its identity term, the mean over the batch."""
+    no_identity = replace(model, template=NO_TEMPLATE)
+    return Similarity(no_identity, targets, ProjectionSettings()).appearance(images).mean()
 
 
 @click.command()
@@ -77,50 +65,52 @@ def likeness(model: Model, images: Tensor, targets: Tensor) -> Tensor:
 def main(
     families: Path, photos: Path, name: str, steps: int, batch: int, lr: float, output: Path
 ) -> None:
-    """Write the encoder, and a line of figures every 100 steps."""
+    """Write the encoder, and print the losses every 100 steps."""
     model = load_model(name)
     known = load_file(families)
-    pictures, latents = known["pictures"].flatten(0, 1), known["ws"].flatten(0, 1)
+    fakes, latents = known["pictures"].flatten(0, 1), known["ws"].flatten(0, 1)
     config = model.generator.config
     real = ImageDataset([photos], (config.height, config.width), mirror=True)
     prior = latent_prior(model.generator)
-    encoder, begun = build(model), 0
+    encoder, first = build(model), 0
     adam = torch.optim.Adam(encoder.parameters(), lr=lr, betas=(0.9, 0.99))
     state = output.with_suffix(".state")
     if state.exists():
-        begun, weights, moments = torch.load(state, weights_only=True)
+        first, weights, moments = torch.load(state, weights_only=True)
         encoder.load_state_dict(weights)
         adam.load_state_dict(moments)
     sums: dict[str, float] = {}
     started = time.monotonic()
-    for step in range(begun, steps):
+    for step in range(first, steps):
         torch.manual_seed(step)
         for group in adam.param_groups:
             fade = 0.5 + 0.5 * math.cos(math.pi * step / steps)
             group["lr"] = lr * min(1.0, (step + 1) / 100) * fade
-        own = torch.randint(len(pictures), [batch // 2])
-        shown, _ = real.batch(torch.randint(len(real), [batch - len(own)]).tolist())
-        images = torch.cat([pictures[own], shown]).float() / 127.5 - 1
+        chosen = torch.randint(len(fakes), [batch // 2])
+        reals, _ = real.batch(torch.randint(len(real), [batch - len(chosen)]).tolist())
+        images = torch.cat([fakes[chosen], reals]).float() / 127.5 - 1
         ws = encoder(images, torch.bfloat16)
-        wanted = latents[own].float()
-        exact = ((ws[: len(own)] - wanted) / encoder.scale).square().mean()
-        few = slice(len(own) // 2, None)  # half of the generated faces are drawn again
-        drawn = model.generator.synthesis(ws[few], noise_mode="const", dtype=torch.bfloat16)
-        alike = likeness(model, drawn, images[few])
-        free = ws[len(own) :]
-        deltas = ((free - free.mean(dim=1, keepdim=True)) / prior.w_std).square().sum(dim=2).mean()
-        likely = prior.penalty(free).mean()
-        loss = 0.3 * exact + alike + DELTAS * deltas + PRIOR * likely
+        target = latents[chosen].float()
+        latent = ((ws[: len(chosen)] - target) / encoder.scale).square().mean()
+        rows = slice(len(chosen) // 2, None)  # only half of the fakes are rendered, to save time
+        rendered = model.generator.synthesis(ws[rows], noise_mode="const", dtype=torch.bfloat16)
+        appearance = reconstruction_loss(model, rendered, images[rows])
+        of_reals = ws[len(chosen) :]
+        deltas = (of_reals - of_reals.mean(dim=1, keepdim=True)) / prior.w_std
+        delta = deltas.square().sum(dim=2).mean()
+        unlikely = prior.penalty(of_reals).mean()
+        loss = LATENT_WEIGHT * latent + appearance
+        loss = loss + DELTA_WEIGHT * delta + PRIOR_WEIGHT * unlikely
         adam.zero_grad()
         loss.backward()
         adam.step()
-        figures = {"exact": exact, "alike": alike, "deltas": deltas, "likely": likely}
-        for key, value in figures.items():
+        losses = {"latent": latent, "appearance": appearance, "delta": delta, "prior": unlikely}
+        for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + float(value.detach()) / 100
         if (step + 1) % 100 == 0:
-            shown_sums = {key: round(value, 4) for key, value in sums.items()}
+            means = {key: round(value, 4) for key, value in sums.items()}
             seconds = round(time.monotonic() - started)
-            click.echo(json.dumps({"step": step + 1, **shown_sums, "seconds": seconds}))
+            click.echo(json.dumps({"step": step + 1, **means, "seconds": seconds}))
             sums = {}
             torch.save((step + 1, encoder.state_dict(), adam.state_dict()), f"{state}.new")
             os.replace(f"{state}.new", state)

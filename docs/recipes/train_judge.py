@@ -1,4 +1,4 @@
-"""Train the judge of identity that is shipped.
+"""Train the shipped identity judge.
 
     python docs/recipes/synthetic_faces.py --families 20000 --output families.safetensors
     python docs/recipes/train_judge.py families.safetensors faces128-train.zip \\
@@ -30,7 +30,7 @@ HELD_OUT = 500  # families
 
 
 def distort(crops: Tensor) -> Tensor:
-    """Crops [N, 3, 64, 64] in 0..255 as other cameras, hands and painters would give them."""
+    """Augmented crops [N, 3, 64, 64] in 0..255: geometry, colour, blur, posterising, cutout."""
     n = len(crops)
 
     def uniform(low: float, high: float, shape: tuple[int, ...] = (n, 1, 1, 1)) -> Tensor:
@@ -56,17 +56,17 @@ def distort(crops: Tensor) -> Tensor:
     levels = uniform(3, 8).round()
     x = torch.where(torch.rand(n, 1, 1, 1) < 0.2, (x * levels).round() / levels, x)
     x = x + torch.randn_like(x) * uniform(0, 0.08)
-    side, place = uniform(0, 0.35, (n, 1, 1)), torch.rand(n, 2, 1, 1)
+    side, centre = uniform(0, 0.35, (n, 1, 1)), torch.rand(n, 2, 1, 1)
     line = (torch.arange(SIZE) + 0.5) / SIZE
-    hidden = ((line[None, None, :] - place[:, 0]).abs() < side / 2) & (
-        (line[None, :, None] - place[:, 1]).abs() < side / 2
+    box = ((line[None, None, :] - centre[:, 0]).abs() < side / 2) & (
+        (line[None, :, None] - centre[:, 1]).abs() < side / 2
     )
-    hidden = hidden & (torch.rand(n, 1, 1) < 0.4)
-    return torch.where(hidden[:, None], uniform(0, 1), x).clamp(0, 1) * 255
+    box = box & (torch.rand(n, 1, 1) < 0.4)
+    return torch.where(box[:, None], uniform(0, 1), x).clamp(0, 1) * 255
 
 
 def contrast(a: Tensor, b: Tensor) -> Tensor:
-    """InfoNCE both ways of unit vectors a, b [N, D]; row i of both belongs together."""
+    """Symmetric InfoNCE of unit vectors a, b [N, D]; row i of both is a positive pair."""
     logits = a @ b.t() / TEMPERATURE
     labels = torch.arange(len(a))
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.t(), labels)) / 2
@@ -74,7 +74,7 @@ def contrast(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def retrieval(judge: Judge, families: Tensor) -> float:
-    """How often the nearest of all second members is of one's own family, [N, K, 3, H, W]."""
+    """Top-1 retrieval of the second member by the first, of families [N, K, 3, H, W]."""
     first, second = (judge(families[:, i].float()) for i in (0, 1))
     return float(((first @ second.t()).argmax(dim=1) == torch.arange(len(first))).float().mean())
 
@@ -87,43 +87,43 @@ def retrieval(judge: Judge, families: Tensor) -> float:
 @click.option("--lr", default=0.002, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def main(families: Path, photos: Path, steps: int, batch: int, lr: float, output: Path) -> None:
-    """Write the weights in half precision, and a line of figures every 100 steps."""
+    """Write the weights in half precision, and print metrics every 100 steps."""
     images = load_file(families)["pictures"]
     images, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
     real = ImageDataset([photos], SIZE)
-    judge, begun = Judge(), 0
+    judge, first_step = Judge(), 0
     adam = torch.optim.Adam(judge.parameters(), lr=lr, betas=(0.9, 0.99))
     state = output.with_suffix(".state")
     if state.exists():
-        begun, weights, moments = torch.load(state, weights_only=True)
+        first_step, weights, moments = torch.load(state, weights_only=True)
         judge.load_state_dict(weights)
         adam.load_state_dict(moments)
     started = time.monotonic()
-    for step in range(begun, steps):
+    for step in range(first_step, steps):
         torch.manual_seed(step)
         for group in adam.param_groups:
             group["lr"] = (
                 lr * min(1.0, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
             )
-        own = torch.randint(len(images), [batch * 3 // 4])
-        members = torch.rand(len(own), images.shape[1]).argsort(dim=1)[:, :2]
+        chosen = torch.randint(len(images), [batch * 3 // 4])
+        members = torch.rand(len(chosen), images.shape[1]).argsort(dim=1)[:, :2]
         photo, _ = real.batch(torch.randint(len(real), [batch // 4]).tolist())
-        pair = [torch.cat([images[own, members[:, i]], photo]).float() for i in (0, 1)]
+        pair = [torch.cat([images[chosen, members[:, i]], photo]).float() for i in (0, 1)]
         a, b = judge(distort(torch.cat(pair)), torch.bfloat16).chunk(2)
-        # Generated faces are told from generated ones and photos from photos.
-        split = len(own)
+        # Negatives of generated faces are generated faces, those of photos are photos.
+        split = len(chosen)
         loss = 0.75 * contrast(a[:split], b[:split]) + 0.25 * contrast(a[split:], b[split:])
         adam.zero_grad()
         loss.backward()
         adam.step()
         if (step + 1) % 100 == 0 or step + 1 == steps:
-            figures = {
+            metrics = {
                 "step": step + 1,
                 "loss": round(float(loss.detach()), 3),
                 "retrieval": round(retrieval(judge, held_out), 3),
                 "seconds": round(time.monotonic() - started),
             }
-            click.echo(json.dumps(figures))
+            click.echo(json.dumps(metrics))
             torch.save((step + 1, judge.state_dict(), adam.state_dict()), f"{state}.new")
             os.replace(f"{state}.new", state)
     tensors = {k: v.half().contiguous() for k, v in judge.state_dict().items()}

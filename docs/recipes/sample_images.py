@@ -1,6 +1,6 @@
-"""Take some of the images of a zip, drawn at random: for trying what few images need.
+"""A random subset of the images of a zip, for experiments with few images.
 
-python docs/recipes/some_pictures.py faces.zip --count 1000 --output some.zip
+python docs/recipes/sample_images.py faces.zip --count 1000 --output some.zip
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stylemix.io.atomic import atomic_write
 @click.option("--seed", default=0, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def main(data: Path, count: int, seed: int, output: Path) -> None:
-    """Write a zip with COUNT of the images, byte by byte; labels are left behind."""
+    """Write a zip with COUNT of the images, their bytes unchanged, without labels."""
     with zipfile.ZipFile(data) as source:
         names = sorted(n for n in source.namelist() if n.endswith((".png", ".jpg", ".webp")))
         chosen = sorted(random.Random(seed).sample(names, count))

@@ -1,8 +1,8 @@
-"""Images of a photographic look, made from generated faces: what the shipped looks learn from.
+"""Images of a photographic look, made from generated faces: the data of the shipped looks.
 
-    python docs/recipes/look_pictures.py --look golden-hour --count 64 --output golden-hour.zip
+    python docs/recipes/look_images.py --look golden-hour --count 64 --output golden-hour.zip
 
-Every image is a face that the model invents, graded like a photograph: light, colour, make-up.
+Every image is a generated face, colour-graded like a photograph: light, colour, make-up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def _spot(shape: tuple[int, ...], x: float, y: float, width: float, height: float) -> Image:
-    """A soft ellipse [H, W, 1] around a place in fractions of the side."""
+    """A Gaussian ellipse [H, W, 1] around a point in fractions of the side."""
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
     u = (columns + 0.5) / shape[1] - x
     v = (rows + 0.5) / shape[0] - y
@@ -53,8 +53,8 @@ def golden_hour(image: Image) -> Image:
     luma = (image @ LUMA)[..., None]
     warm = image * np.array([1.18, 0.98, 0.66]) + np.array([0.05, 0.01, -0.02])
     plum = image * np.array([0.95, 0.82, 1.05]) + np.array([0.03, 0.0, 0.06])
-    share = np.clip(luma * 1.6, 0, 1)
-    return _curve(np.clip(share * warm + (1 - share) * plum, 0, 1), 0.5)
+    t = np.clip(luma * 1.6, 0, 1)
+    return _curve(np.clip(t * warm + (1 - t) * plum, 0, 1), 0.5)
 
 
 def noir(image: Image) -> Image:
@@ -82,7 +82,7 @@ LOOKS: dict[str, Callable[[Image], Image]] = {
 
 
 def graded(look: str, image: Pillow.Image) -> bytes:
-    """An image in a look, as PNG bytes."""
+    """An image graded to a look, as PNG bytes."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 255
     values = (np.clip(LOOKS[look](pixels), 0, 1) * 255).round().astype(np.uint8)
     file = BytesIO()

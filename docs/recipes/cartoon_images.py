@@ -1,13 +1,13 @@
-"""Draw some thousand cartoon faces in one illustrator's hand, cropped like the photos of a model.
+"""Render thousands of cartoon faces in one drawn style, cropped like the photos of a model.
 
-A generator that is adapted to these images should find eyes, nose and mouth where its photos had
-them. So each drawing is cropped by its own eyes onto the template of the 64- and 128-px face models
+A generator that is fine-tuned on these images needs eyes, nose and mouth where its photos had
+them. So each drawing is cropped by its own eyes to the template of the 64- and 128-px face models
 (fractions of the side: eyes at (.317, .302) and (.682, .302), mouth corners at y = .70).
 
-The parts come from DiceBear; what this recipe adds is a population: as many women as men, skin,
-hair and beards in lifelike proportions, soft backgrounds. Needs `pip install stylemix[recipes]`.
+The components come from DiceBear; this recipe adds a population: as many women as men, realistic
+frequencies of skin, hair and beards, soft backgrounds. Needs `pip install stylemix[recipes]`.
 
-    python docs/recipes/cartoon_pictures.py --style toon-head --count 2500 --output toon-head.zip
+    python docs/recipes/cartoon_images.py --style toon-head --count 2500 --output toon-head.zip
 
 The drawings are adapted from works under CC BY 4.0; name the artist wherever you publish a model
 or images made with them. The credit line is in the zip's comment.
@@ -75,7 +75,7 @@ CLOTHES = weights(
 
 @dataclass(frozen=True)
 class Person:
-    """What is decided before any style: it holds for every illustrator."""
+    """The attributes of a person that do not depend on the style."""
 
     woman: bool
     tone: str
@@ -87,21 +87,21 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Hand:
-    """One illustrator: how a person is drawn, and where the eyes are, in canvas units.
+class DrawnStyle:
+    """One illustrator's style: DiceBear's options for a person, and the eyes in canvas units.
 
-    `eyes` is the point between them. `stretch` lengthens the face a little and `lower` moves parts
-    down, so that the mouth comes nearer to the template and the hairline into the crop.
+    `eyes` is the point between them. `stretch` scales the face vertically and `lower` translates
+    components down, so that mouth and hairline fit the template and the crop better.
     """
 
-    draw: Callable[[Person, random.Random], Options]
+    options: Callable[[Person, random.Random], Options]
     eyes: tuple[float, float]
     eye_distance: float
     stretch: float = 1.0
     lower: Mapping[str, float] = field(default_factory=dict)
 
     def crop(self) -> tuple[float, float, float, float]:
-        """The box (x, y, width, height) on the canvas whose eyes meet the template."""
+        """The box (x, y, width, height) on the canvas that puts the eyes on the template."""
         width = self.eye_distance / EYE_DISTANCE
         height = width / self.stretch
         left, top = self.eyes[0] - EYE_MIDDLE * width, self.eyes[1] - EYE_HEIGHT * height
@@ -109,13 +109,13 @@ class Hand:
 
 
 class RecipeError(click.ClickException):
-    """A problem that the caller can mend: one line, exit status 2."""
+    """An error that the caller can fix: one line, exit status 2."""
 
     exit_code = 2
 
 
 def pick(rng: random.Random, choices: Choices) -> str:
-    """Draw one key in proportion to its weight."""
+    """Sample one key in proportion to its weight."""
     return rng.choices(list(choices), list(choices.values()))[0]
 
 
@@ -128,21 +128,21 @@ def _hex(channels: Iterable[float]) -> str:
 
 
 def vary(rng: random.Random, colour: str, amount: float) -> str:
-    """Make a colour lighter or darker by up to `amount` (of 255), with a trace of another hue."""
+    """Jitter the lightness of a colour by up to `amount` (of 255), and its hue slightly."""
     shift = rng.uniform(-amount, amount)
     return _hex(c + shift + rng.uniform(-amount / 3, amount / 3) for c in _channels(colour))
 
 
 def blend(colour: str, mode: str, under: str) -> str:
-    """The colour that CSS's `multiply`, or `overlay` of pure white or black, gives on `under`."""
+    """The result of CSS's `multiply`, or of `overlay` of pure white or black, on `under`."""
     top, below = _channels(colour), _channels(under)
     if mode == "overlay":
         return _hex(2 * b if t else 2 * b - 255 for t, b in zip(top, below, strict=True))
     return _hex(t * b / 255 for t, b in zip(top, below, strict=True))
 
 
-def draw_person(rng: random.Random) -> Person:
-    """Draw sex, skin, hair and clothes colours; dark skin makes dark hair likelier."""
+def sample_person(rng: random.Random) -> Person:
+    """Sample sex, skin, hair and clothes colours; dark skin makes dark hair more likely."""
     woman = rng.random() < 0.5
     tones = {(tone, c): w for tone, colours in SKIN.items() for c, w in colours.items()}
     tone, skin = rng.choices(list(tones), list(tones.values()))[0]
@@ -158,8 +158,8 @@ def draw_person(rng: random.Random) -> Person:
     )
 
 
-def draw_background(rng: random.Random) -> Options:
-    """A plain or faintly graded background, from dim to bright, seldom strongly coloured."""
+def sample_background(rng: random.Random) -> Options:
+    """A plain background or a faint gradient, from dim to bright, rarely saturated."""
     hue, saturation, colours = rng.random(), 0.5 * rng.random() ** 1.5, []
     lightness = 0.22 + 0.72 * rng.betavariate(3.0, 1.7)
     step = rng.choice((0.0, 0.0, rng.uniform(-0.12, 0.12)))
@@ -171,12 +171,12 @@ def draw_background(rng: random.Random) -> Options:
 
 
 def variants(rng: random.Random, parts: Mapping[str, str]) -> Options:
-    """Draw one variant of each part."""
+    """Sample one variant of each component."""
     return {f"{part}Variant": pick(rng, weights(text)) for part, text in parts.items()}
 
 
-def draw_toon_head(person: Person, rng: random.Random) -> Options:
-    """Options of Johan Melin's ToonHead; hair is a front and, for many, a rear part."""
+def toon_head_options(person: Person, rng: random.Random) -> Options:
+    """Options of Johan Melin's ToonHead; hair has a front and often a rear component."""
     hair = (
         "undercut 38, sideComed 33, spiky 19, sideComed neckHigh 3, sideComed shoulderHigh 2, "
         "spiky shoulderHigh 2, bun longStraight 2, bun 1"
@@ -208,7 +208,7 @@ def draw_toon_head(person: Person, rng: random.Random) -> Options:
     }
 
 
-def draw_personas(person: Person, rng: random.Random) -> Options:
+def personas_options(person: Person, rng: random.Random) -> Options:
     """Options of Draftbit's Personas; its blends are given as colours, see `plain_blends`."""
     hair = "shortCombover 32, shortComboverChops 13, balding 6, bald 8, beanie 2, cap 2, curly 1, "
     dark = person.tone == "dark"
@@ -239,17 +239,17 @@ def draw_personas(person: Person, rng: random.Random) -> Options:
 
 
 LOWER = weights("hair 36, eyebrows 6, mouth 16, beard 6")
-HANDS = {
-    "toon-head": Hand(draw_toon_head, (383.6, 409.5), 139.3, 1.06, LOWER),
-    "personas": Hand(draw_personas, (32.0, 28.5), 13.0),
+STYLES = {
+    "toon-head": DrawnStyle(toon_head_options, (383.6, 409.5), 139.3, 1.06, LOWER),
+    "personas": DrawnStyle(personas_options, (32.0, 28.5), 13.0),
 }
 
 
 def plain_blends(node: Any, place: str) -> None:
-    """Replace blend modes, which the rasteriser ignores, by colours of the same effect, in place.
+    """Replace blend modes, which the rasteriser ignores, by equivalent colours, in place.
 
-    Each blend in Personas lies on one known colour (`place` says which), so the colour that it
-    would give can be computed for each person and painted at the same opacity.
+    Each blend in Personas lies on one known colour (`place` says which), so the resulting colour
+    can be computed for each person and painted at the same opacity.
     """
     for child in node if isinstance(node, list) else node.get("children", []):
         plain_blends(child, place)
@@ -263,9 +263,9 @@ def plain_blends(node: Any, place: str) -> None:
 
 
 def prepare(name: str, definition: dict[str, Any]) -> None:
-    """Lower the parts of a style definition and resolve its blend modes, in place."""
+    """Translate components of a style definition and resolve its blend modes, in place."""
     for element in definition["canvas"]["elements"]:
-        down, attributes = HANDS[name].lower.get(element["name"]), element.get("attributes")
+        down, attributes = STYLES[name].lower.get(element["name"]), element.get("attributes")
         if down:
             attributes["transform"] = f"translate(0 {down}) {attributes['transform']}"
     if name == "personas":
@@ -280,7 +280,7 @@ def prepare(name: str, definition: dict[str, Any]) -> None:
 
 
 class Illustrator:
-    """Draws numbered people in one style: the same seed and number give the same image."""
+    """Renders numbered people in one style: the same seed and number give the same image."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -291,7 +291,7 @@ class Illustrator:
         except ImportError as error:
             message = f"got no {error.name}; expected it; do `pip install stylemix[recipes]`"
             raise RecipeError(message) from None
-        self.hand, meta = HANDS[name], definition["meta"]
+        self.drawn_style, meta = STYLES[name], definition["meta"]
         prepare(name, definition)
         self.style = self._dicebear.Style(definition)
         self.credit = (
@@ -301,12 +301,12 @@ class Illustrator:
         )
 
     def png(self, seed: int, number: int, size: int) -> bytes:
-        """Draw person `number` as an RGB image of `size` x `size` px, in PNG bytes."""
+        """Person `number` as an RGB image of `size` x `size` px, in PNG bytes."""
         rng = random.Random(f"{seed}/{number}")
-        options = {"seed": f"{seed}/{number}", **draw_background(rng)}
-        options |= self.hand.draw(draw_person(rng), rng)
+        options = {"seed": f"{seed}/{number}", **sample_background(rng)}
+        options |= self.drawn_style.options(sample_person(rng), rng)
         svg = self._dicebear.Avatar(self.style, options).to_string()
-        box = " ".join(f"{v:.4f}" for v in self.hand.crop())
+        box = " ".join(f"{v:.4f}" for v in self.drawn_style.crop())
         side = size * OVERSAMPLING
         root = f'viewBox="{box}" preserveAspectRatio="none" width="{side}" height="{side}"'
         svg, stream = re.sub(r'viewBox="[^"]*"', root, svg, count=1), io.BytesIO()
@@ -330,15 +330,15 @@ def write_zip(output: Path, images: Iterable[tuple[str, bytes]], credit: str) ->
 
 
 @click.command(help=(__doc__ or "").split("\n\n")[0])
-@click.option("--style", type=click.Choice(sorted(HANDS)), default="toon-head", show_default=True)
+@click.option("--style", type=click.Choice(sorted(STYLES)), default="toon-head", show_default=True)
 @click.option("--count", type=click.IntRange(min=1), default=2500, show_default=True)
 @click.option("--size", type=click.IntRange(16, 1024), default=64, show_default=True, help="px")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A .zip")
 def main(style: str, count: int, size: int, seed: int, output: Path) -> None:
-    """Draw the images and print the credit line."""
+    """Write the images and print the credit line."""
     if output.suffix != ".zip" or output.is_dir():
-        raise RecipeError(f"got --output {output}; expected a file name with .zip; add the ending")
+        raise RecipeError(f"got --output {output}; expected a name with .zip; add the extension")
     illustrator = Illustrator(style)
     with click.progressbar(range(count), label=f"{style} {size} px") as bar:
         images = ((f"{style}-{n:05d}.png", illustrator.png(seed, n, size)) for n in bar)

@@ -1,6 +1,6 @@
-"""Draw each augmentation of `stylemix train` on one generated face.
+"""Apply each augmentation of `stylemix train` to one generated face.
 
-python docs/recipes/augment_picture.py --output docs/images/augment.png
+python docs/recipes/augment_image.py --output docs/images/augment.png
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from pathlib import Path
 
 import click
 import torch
-from torch import Tensor
 
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.models.checkpoint import load_generator
-from stylemix.networks.latents import truncate, z_from_seed
+from stylemix.networks.sampling import sample_images
 from stylemix.training.augment.pipe import PIPES, AugmentPipe
 
 NAMES = (
@@ -30,27 +29,18 @@ CELLS = {
 }
 
 
-def face(seed: int) -> Tensor:
-    """A generated face [1, 3, H, W]."""
-    generator = load_generator("faces-64")
-    with torch.no_grad():
-        ws = generator.mapping(z_from_seed(seed, generator.z_dim), None)
-        ws = truncate(ws, generator.mapping.w_avg, 0.7)
-        return generator.synthesis(ws, noise_mode="const")
-
-
 @click.command()
 @click.option("--seed", default=3, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def main(seed: int, output: Path) -> None:
-    """Write a contact sheet with four draws of each augmentation."""
-    images = face(seed).repeat(4, 1, 1, 1)
+    """Write a contact sheet with four samples of each augmentation."""
+    images = sample_images(load_generator("faces-64"), [seed], psi=0.7).repeat(4, 1, 1, 1)
     cells = []
     for index, (pipe, p) in enumerate(CELLS.values()):
         torch.manual_seed(index)
-        draws = pipe(images, p)
-        rows = [torch.cat([*draws[k : k + 2]], dim=2) for k in (0, 2)]
-        cells.append(to_pil(torch.cat(rows, dim=1) if index else draws[0]))
+        augmented = pipe(images, p)
+        rows = [torch.cat([*augmented[k : k + 2]], dim=2) for k in (0, 2)]
+        cells.append(to_pil(torch.cat(rows, dim=1) if index else augmented[0]))
     save_image(output, grid(cells, columns=6, labels=list(CELLS), cell=92))
 
 

@@ -1,10 +1,10 @@
-"""Images to measure styles with: three looks and two hands, each as 1, 8 and 256 others.
+"""Images to evaluate styles: three looks and two drawn styles, each as sets of 1, 8 and 256.
 
-    python docs/recipes/evaluation_pictures.py faces128-val.zip --output images
+    python docs/recipes/evaluation_images.py faces128-val.zip --output images
 
-The looks are photos from 200 on of the zip, graded; the hands are DiceBear's, which needs
-`pip install stylemix[recipes]`. Styles are learned from NAME-k1.zip and NAME-k8.zip and compared
-with NAME-held.zip. The first 40 photos become PEOPLE.zip, whom avatars are made of.
+The looks are colour-graded photos of the zip, from number 200 on; the drawn styles are DiceBear's,
+which needs `pip install stylemix[recipes]`. Styles are learned from NAME-k1.zip and NAME-k8.zip and
+compared with NAME-held.zip. The first 40 photos become people.zip, the sources of the avatars.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import zipfile
 from pathlib import Path
 
 import click
-from cartoon_pictures import Illustrator
-from look_pictures import LOOKS, graded
+from cartoon_images import Illustrator
+from look_images import LOOKS, graded
 from PIL import Image
 
 from stylemix.io.atomic import atomic_write
 
 PEOPLE, FIRST, COUNT, SIZE, SEED = 40, 200, 264, 64, 77
-PARTS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
+SUBSETS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
 
 
 def write_zip(path: Path, images: dict[str, bytes]) -> None:
@@ -35,7 +35,7 @@ def write_zip(path: Path, images: dict[str, bytes]) -> None:
 @click.argument("photos", type=click.Path(exists=True, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
 def main(photos: Path, output: Path) -> None:
-    """Write people and images of five styles from aligned PHOTOS, a zip."""
+    """Write source photos and images of five styles from aligned PHOTOS, a zip."""
     output.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(photos) as archive:
         names = sorted(n for n in archive.namelist() if n.endswith((".jpg", ".png")))
@@ -44,13 +44,13 @@ def main(photos: Path, output: Path) -> None:
     filters = Image.Resampling.LANCZOS
     faces = [Image.open(f).convert("RGB").resize((SIZE, SIZE), filters) for f in files]
     sets = {look: [graded(look, face) for face in faces] for look in LOOKS}
-    for hand in ("toon-head", "personas"):
-        illustrator = Illustrator(hand)
-        sets[hand] = [illustrator.png(SEED, n, SIZE) for n in range(COUNT)]
+    for style in ("toon-head", "personas"):
+        illustrator = Illustrator(style)
+        sets[style] = [illustrator.png(SEED, n, SIZE) for n in range(COUNT)]
     for name, images in sets.items():
-        for part, rows in PARTS.items():
+        for subset, rows in SUBSETS.items():
             chosen = {f"{i:03d}.png": data for i, data in enumerate(images[rows])}
-            write_zip(output / f"{name}-{part}.zip", chosen)
+            write_zip(output / f"{name}-{subset}.zip", chosen)
     click.echo(f"Wrote {len(sets)} styles and {min(PEOPLE, len(names))} people to {output}")
 
 
