@@ -101,7 +101,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, r"images: got no dataset\.json"),
+        (None, r"got no dataset\.json"),
         ("{", "got no table of labels"),
         ('{"labels": null}', "got no table of labels"),
         ("[1]", "got no table of labels"),
