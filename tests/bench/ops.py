@@ -34,7 +34,7 @@ class Operands:
 
     x: Tensor
     others: tuple[Tensor | None, ...]
-    wanted: list[Tensor]
+    expected: list[Tensor]
 
 
 Forward = Callable[..., Tensor]
@@ -106,7 +106,7 @@ def _runs(
         return lambda: function(operands.x, *operands.others)
     y = function(operands.x, *operands.others)
     dy = torch.randn_like(y)
-    return lambda: torch.autograd.grad(y, operands.wanted, dy, retain_graph=True)
+    return lambda: torch.autograd.grad(y, operands.expected, dy, retain_graph=True)
 
 
 def _contestant(
@@ -153,7 +153,7 @@ def contestants(
 def _contiguous(operands: Operands) -> tuple[Tensor, tuple[Tensor | None, ...], list[Tensor]]:
     """The same for the textbook, which knows one layout only."""
     x = operands.x.detach().contiguous().requires_grad_(True)
-    return x, operands.others, [x, *operands.wanted[1:]]
+    return x, operands.others, [x, *operands.expected[1:]]
 
 
 def measure(case: Case, dtype: str, layout: str, compiled: bool, job: Job) -> list[Record]:

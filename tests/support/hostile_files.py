@@ -123,7 +123,7 @@ def that_run_code(mark: str) -> dict[str, bytes]:
 
 def that_ask_for_names() -> dict[str, bytes]:
     """Pickles that reach for names beside the whitelist, some by way of allowed ones."""
-    wanted = {
+    expected = {
         "os": ("os", "system"),
         "posix": ("posix", "system"),
         "subprocess": ("subprocess", "Popen"),
@@ -144,7 +144,7 @@ def that_ask_for_names() -> dict[str, bytes]:
         "line_feed": ("os\nsystem", "x"),
         "long": ("a" * 5000, "b" * 5000),
     }
-    return {f"name_{key}": _whole(_name(*pair)) for key, pair in wanted.items()} | {
+    return {f"name_{key}": _whole(_name(*pair)) for key, pair in expected.items()} | {
         "extension": _whole(b"\x82\x01"),
         "persistent_id": b"P0\n.",
         "persistent_object": _whole(_text("x") + b"Q"),

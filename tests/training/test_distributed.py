@@ -92,7 +92,7 @@ def test_what_cannot_be_split_is_told_before_the_launch(pictures, tmp_path):
     result = _run([*command, "--gpus", "3", "--output", tmp_path])
     assert result.returncode == 2
     assert result.stderr == (
-        "Error: got 3 processes for a batch of 8 in parts of 4; expected a part for each; use "
+        "Error: got 3 processes for a batch of 8 in microbatches of 4; expected one for each; use "
         "--batch 12 or fewer processes\n"
     )
 

@@ -25,9 +25,9 @@ SETTINGS = LookSettings(steps=20, lr=0.05, batch=4)
 def few():
     """Fewer faces to compare with: what is shown here does not depend on them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(look, "REFERENCES", 64)
-        patch.setattr(look, "LOOKED_AT", 2)
-        patch.setattr(look, "LOOKS", 3)
+        patch.setattr(look, "REFERENCE_COUNT", 64)
+        patch.setattr(look, "SCORED_FACES", 2)
+        patch.setattr(look, "EVALUATIONS", 3)
         patch.setattr(look, "StyleMeter", partial(StyleMeter, count=32))
         yield
 
@@ -189,7 +189,7 @@ def test_the_best_step_on_pictures_set_aside_is_kept(model, faces, monkeypatch):
         return {"style accuracy": next(values)}
 
     monkeypatch.setattr(look, "score_style", score)
-    monkeypatch.setattr(look, "LOOKS", 5)  # of ten steps, and the last
+    monkeypatch.setattr(look, "EVALUATIONS", 5)  # of ten steps, and the last
     style = learn_look(model, faces[:9], LookSettings(steps=10, batch=2))
     assert len(seen) == 6
     assert style is seen[2][0]

@@ -45,8 +45,8 @@ def test_distances_do_not_ask_how_strong_features_are():
 def test_identity_is_that_of_descriptors():
     model = tiny_model()
     images, plain = random(2, 3, 32, 32).clamp(-1, 1), random(2, 3, 32, 32, seed=1).clamp(-1, 1)
-    wanted = (embed(images, model.template) - embed(plain, model.template)).square().sum(dim=1)
-    assert float(identity_difference(model, images, plain)) == pytest.approx(float(wanted.mean()))
+    expected = (embed(images, model.template) - embed(plain, model.template)).square().sum(dim=1)
+    assert float(identity_difference(model, images, plain)) == pytest.approx(float(expected.mean()))
     assert float(identity_difference(model, plain, plain)) == pytest.approx(0, abs=1e-6)
     assert float(identity_difference(tiny_model(template=NO_TEMPLATE), images, plain)) == 0
 

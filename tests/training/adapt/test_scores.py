@@ -67,12 +67,12 @@ def test_statistics_do_not_depend_on_order_or_on_which_part_comes_first():
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "distance", "wanted"),
+    ("accuracy", "distance", "expected"),
     [(0.5, 0.6, 0.25), (0.5, 0.0, 0.5), (1.0, 1.2, 0.0), (-0.3, 0.2, 0.0), (0.5, 1.5, 0.0)],
 )
-def test_worth_asks_for_both(accuracy, distance, wanted):
+def test_worth_asks_for_both(accuracy, distance, expected):
     scores = {"style accuracy": accuracy, "identity distance": distance}
-    assert worth(scores) == pytest.approx(wanted)
+    assert worth(scores) == pytest.approx(expected)
 
 
 def test_worth_without_faces_is_the_style():

@@ -207,7 +207,7 @@ def test_sizes():
         ({"size": (128, 96)}, "expected a square"),
         ({"size": (8, 8), "crop": "none"}, "expected sides of 16 to 4096"),
         ({"crop": "center"}, "got crop 'center'; expected one of faces, centre, none"),
-        ({"channels": "rgba", "format": "jpeg"}, "keeps transparency"),
+        ({"channels": "rgba", "format": "jpeg"}, "with transparency"),
         ({"filter": "nearest"}, "expected one of lanczos"),
         ({"quality": 0}, "expected 1 to 100"),
     ],
