@@ -1,4 +1,4 @@
-"""`stylemix train`: what cannot be is told in one line, before anything runs."""
+"""`stylemix train`: invalid options are one-line errors before anything runs."""
 
 import pytest
 from click.testing import CliRunner
