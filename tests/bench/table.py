@@ -115,7 +115,7 @@ def synthesis(records: list[Record]) -> Iterator[str]:
         if seconds := value(limit):
             rate = number(r["conv_flops"] / seconds / 1e9)
             rates.append([*where, number(r["conv_flops"] / 1e9), rate])
-    head = ["picture", "dtype", *map(name_of, labels), "ours : limit", "ours : textbook"]
+    head = ["image", "dtype", *map(name_of, labels), "ours : limit", "ours : textbook"]
     yield from grid([*head, "ours : textbook in fp32"], rows)
     yield from grid(["convolutions of", "dtype", "GFLOP", "GFLOP/s"], rates)
 
@@ -144,10 +144,10 @@ def steps(records: list[Record]) -> Iterator[str]:
             shown = verdict(step["seconds_per_kimg"], goal, " s", less=True)
             published = f"{theirs:g} s" if theirs else "-"
             kimg.append([picture(r), r["dtype"], name_of(label), shown, published])
-    head = ["picture", "dtype", "phase, ms", *map(name_of, labels), "limit", "textbook : ours"]
+    head = ["image", "dtype", "phase, ms", *map(name_of, labels), "limit", "textbook : ours"]
     yield from grid([*head, "textbook in fp32 : ours"], rows)
     yield from grid(
-        ["picture", "dtype", "step of", "seconds per kimg", "one A100, published"], kimg
+        ["image", "dtype", "step of", "seconds per kimg", "one A100, published"], kimg
     )
 
 

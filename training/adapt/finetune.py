@@ -175,7 +175,7 @@ class Transfer:
             if header != kind:
                 raise StylemixError(
                     f"got a state {path} of other images, settings or base; expected the same; "
-                    "delete it to start anew"
+                    "delete it to start over"
                 )
             for prefix, network in self._networks().items():
                 network.load_state_dict(part(tensors, prefix))
@@ -183,7 +183,7 @@ class Transfer:
             load_adam(self.d_adam, part(tensors, "d_adam."))
             return int(cur_nimg)
         except (Damaged, RuntimeError, ValueError, KeyError) as error:
-            raise StylemixError(f"got a damaged state {path}; delete it to start anew") from error
+            raise StylemixError(f"got a damaged state {path}; delete it to start over") from error
 
 
 def learn_transfer(

@@ -27,7 +27,7 @@ _SHORT = {"kimg", "snapshot_kimg", "keep_snapshots"}
 
 def by_metric(done: Sequence[Trial]) -> list[Trial]:
     """Returns trials sorted by their best metric; failed trials are last."""
-    return sorted(done, key=lambda trial: (trial.best, trial.number))
+    return sorted(done, key=lambda trial: (trial.best_value, trial.number))
 
 
 def table(plan: Plan, done: Sequence[Trial]) -> str:
@@ -36,9 +36,9 @@ def table(plan: Plan, done: Sequence[Trial]) -> str:
     head = ["trial", _metric(done), *names, "kimg", "time", "state"]
     rows = [head]
     for trial in by_metric(done):
-        finite = math.isfinite(trial.best)
+        finite = math.isfinite(trial.best_value)
         rows.append([
-            str(trial.number), f"{trial.best:.4g}" if finite else "-",
+            str(trial.number), f"{trial.best_value:.4g}" if finite else "-",
             *(shown(trial.values[name]) for name in names),
             f"{trial.kimg:g}", duration(trial.seconds), trial.state,
         ])  # fmt: skip
@@ -69,20 +69,20 @@ def write_report(
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["trial", "state", _metric(done), *names, "kimg", "seconds", "reason"])
     for trial in by_metric(done):
-        metric = trial.best if math.isfinite(trial.best) else ""
+        metric = trial.best_value if math.isfinite(trial.best_value) else ""
         values = [shown(trial.values[name]) for name in names]
         rows.writerow([
             trial.number, trial.state, metric, *values, trial.kimg, trial.seconds, trial.reason,
         ])  # fmt: skip
     write_text(folder / "sweep.csv", file.getvalue())
     best = by_metric(done)[0]
-    if not math.isfinite(best.best):
+    if not math.isfinite(best.best_value):
         return {}
     save_image(folder / "sweep.png", plot(plan, done), generated=False)
     full_command = [*command, *arguments(replace(plan.base, **best.values))]
     record: dict[str, Json] = {
         "trial": best.number,
-        _metric(done): best.best,
+        _metric(done): best.best_value,
         "values": best.values,
         "model": f"trial-{best.number:04d}/best.safetensors",
         "command": shlex.join(full_command),

@@ -67,7 +67,7 @@ class Trial:
     reason: str = ""
 
     @property
-    def best(self) -> float:
+    def best_value(self) -> float:
         """The lowest metric, which is that of the trial's best.safetensors."""
         finite = [value for value in self.figures if value is not None]
         return math.inf if self.state == "failed" else min(finite, default=math.inf)
@@ -140,7 +140,7 @@ def _run(
                 raise KeyboardInterrupt
         trial.state = "pruned" if trial.reason == WORSE else "complete"
         trial.metric, trial.figures = _metric_values(folder)
-        if trial.best == math.inf:
+        if trial.best_value == math.inf:
             trial.state, trial.reason = "failed", "its metric is not finite"
     except StylemixError as error:
         trial.state, trial.reason = "failed", str(error)
@@ -216,7 +216,7 @@ def study_of(plan: Plan, done: Sequence[Trial]) -> optuna.Study:
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[states[trial.state]],
-                value=None if trial.state == "failed" else trial.best,
+                value=None if trial.state == "failed" else trial.best_value,
                 params=trial.values,
                 distributions=_distributions(plan),
                 intermediate_values={i: v for i, v in enumerate(trial.figures) if v is not None},

@@ -47,7 +47,7 @@ def test_the_metric_is_the_lowest_of_each_trial(whole):
     for trial in whole:
         distance = abs(math.log10(trial.values["lr"]) + 2)
         distance += 0.3 * (trial.values["augment_pipe"] == "bg")
-        assert trial.best == pytest.approx(10 * distance + 8 / len(trial.figures))
+        assert trial.best_value == pytest.approx(10 * distance + 8 / len(trial.figures))
 
 
 def test_it_learns_where_the_metric_is_low():
