@@ -1,4 +1,4 @@
-"""Tensor operations of the networks: each a plain PyTorch function behind one dispatch."""
+"""Tensor operations of the networks, with a plain PyTorch and a compiled implementation each."""
 
 if __name__ != "stylemix.ops":
     raise ImportError(f"imported as {__name__!r}; expected 'stylemix.ops'; import stylemix.ops")

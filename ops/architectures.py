@@ -1,4 +1,4 @@
-"""For which processors and devices to compile, and what a library needs of them."""
+"""Target architectures of CPU and CUDA builds, and whether a library runs here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from stylemix.ops.errors import NativeUnavailable
 
-# What a processor must have, by the names of /proc/cpuinfo, before such code may run on it.
+# CPU features that a microarchitecture level requires, by the names of /proc/cpuinfo.
 _V3 = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # any of them; the last one is Arm's
@@ -21,7 +21,7 @@ NEEDS = {"x86-64-v3": _V3, "x86-64-v4": _V4}
 
 
 def cuda_archs() -> list[str]:
-    """Compute capabilities to compile for ("90"): as asked for, else those of the devices here."""
+    """Returns compute capabilities ("90") to compile for: requested, else of the devices here."""
     asked = os.environ.get("STYLEMIX_CUDA_ARCHS", "")
     if not asked and torch.cuda.is_available():
         return cuda_archs_of_devices()
@@ -36,7 +36,7 @@ def cuda_archs() -> list[str]:
 
 
 def cuda_archs_of_devices() -> list[str]:
-    """Compute capabilities of the devices here."""
+    """Returns the compute capabilities of the devices here."""
     devices = range(torch.cuda.device_count())
     found = {torch.cuda.get_device_capability(index) for index in devices}
     return [f"{major}{minor}" for major, minor in sorted(found)]
@@ -47,9 +47,9 @@ def _arch_order(name: str) -> tuple[int, str]:
 
 
 def gencode(nvcc: str, archs: list[str]) -> list[str]:
-    """Options of nvcc: machine code for each architecture and PTX for what comes after the last.
+    """Returns nvcc options: machine code for each architecture, and PTX of the last one.
 
-    A device that is newer than the nvcc gets PTX of the newest architecture that nvcc knows.
+    A device that is newer than nvcc gets PTX of the newest architecture that nvcc supports.
     """
     if not archs:
         cure = "set STYLEMIX_CUDA_ARCHS to what to compile for, like '8.0;9.0'"
@@ -70,18 +70,18 @@ def gencode(nvcc: str, archs: list[str]) -> list[str]:
 
 
 def cpu_march() -> str:
-    """For which processors to compile: STYLEMIX_MARCH, else the one here."""
+    """Returns the -march value: STYLEMIX_MARCH, else the processor here."""
     return os.environ.get("STYLEMIX_MARCH", "native" if platform.system() == "Linux" else "")
 
 
 def portable_march() -> str:
-    """For which processors to compile what other machines are to run."""
+    """Returns the -march value for libraries that other machines run."""
     common = "x86-64-v3" if platform.machine() in ("x86_64", "AMD64") else ""
     return os.environ.get("STYLEMIX_MARCH", common)
 
 
 def cpu_features() -> set[str]:
-    """What the processor can do, by the names of Linux; empty elsewhere."""
+    """Returns the features of the processor by their Linux names; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -91,12 +91,12 @@ def cpu_features() -> set[str]:
 
 
 def processor() -> str:
-    """A hash of what the processor can do."""
+    """Returns a hash of the processor's features."""
     return hashlib.sha256(" ".join(sorted(cpu_features())).encode()).hexdigest()[:16]
 
 
 def cpu_misfit(march: str, built_on: str) -> str:
-    """Why code for `march`, compiled on a processor with this hash, does not run here."""
+    """Returns why code for `march` from a processor with this hash does not run here, or ""."""
     if march == "native" and built_on != processor():
         return "it is for another processor"
     have = cpu_features()
@@ -105,12 +105,12 @@ def cpu_misfit(march: str, built_on: str) -> str:
 
 
 def cuda_misfit(archs: list[str]) -> str:
-    """Why code for `archs`, with PTX of the last one, does not run on the devices here."""
+    """Returns why code for `archs`, with PTX of the last one, does not run here, or ""."""
     if not torch.cuda.is_available():
         return ""
     numbers = [_arch_order(arch)[0] for arch in archs]
     for device in map(int, cuda_archs_of_devices()):
-        # Machine code serves later devices of the same generation, PTX all later ones.
+        # Machine code runs on later devices of the same generation, PTX on all later ones.
         same = any(number // 10 == device // 10 and number <= device for number in numbers)
         if not same and device < max(numbers, default=device + 1):
             return f"it is for {' '.join(f'sm_{arch}' for arch in archs)} and not for sm_{device}"

@@ -1,4 +1,4 @@
-"""Which implementation of an op runs: plain PyTorch, or a compiled one ("native").
+"""Dispatch between the plain PyTorch and the compiled ("native") implementation of an op.
 
 Native ops are C++ and CUDA behind torch.library. Their schemas, fake kernels and derivatives are
 registered in Python when an op's module is imported; the kernels come from a library that
@@ -23,27 +23,27 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 _native: dict[str, Callable[..., Tensor]] = {}
 _forced: str | None = None
-_ready: dict[str, bool] = {}  # kinds of devices whose library is loaded
+_ready: dict[str, bool] = {}  # device types, and whether their library is loaded
 
 
 def register(op: str, function: Callable[..., Tensor]) -> None:
-    """Adds the native implementation of `op`, which takes the same arguments as the plain one."""
+    """Registers the native implementation of `op`, with the arguments of the plain one."""
     _native[op] = function
 
 
 def backends(op: str, kind: str = "cpu") -> list[str]:
-    """Names of the implementations of `op` for devices of a kind, in order of preference.
+    """Returns the implementations of `op` for a device type, in order of preference.
 
-    Compiles the native one if that was not done yet.
+    Compiles the native one if necessary.
     """
     return ["native", "torch"] if op in _native and _available(kind) else ["torch"]
 
 
 @contextmanager
 def use(backend: str) -> Iterator[None]:
-    """Forces a backend, "torch" or "native", inside a `with` block.
+    """Forces the backend "torch" or "native" inside a `with` block.
 
-    A forced "native" that cannot serve a call raises RuntimeError instead of falling back.
+    A forced "native" that does not support a call raises RuntimeError instead of falling back.
     """
     global _forced
     if backend not in BACKENDS:
@@ -56,14 +56,14 @@ def use(backend: str) -> Iterator[None]:
 
 
 def _available(kind: str) -> bool:
-    if torch.compiler.is_compiling():  # which cannot trace a build: what was loaded before counts
+    if torch.compiler.is_compiling():  # a build cannot be traced, so uses only loaded libraries
         return _ready.get(kind, False)
     _ready[kind] = kind in jit.KINDS and jit.load(kind)
     return _ready[kind]
 
 
 def select(op: str, x: Tensor, fallback: Op) -> Op | Callable[..., Tensor]:
-    """The implementation of `op` for tensor `x`; decided per call, by device and dtype."""
+    """Returns the implementation of `op` for tensor `x`, by device and dtype."""
     if _forced == "torch" or op not in _native:
         return fallback
     if x.dtype in DTYPES and _available(x.device.type):

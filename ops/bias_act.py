@@ -14,7 +14,7 @@ from stylemix.ops.backend import register, select
 
 
 class Activation(NamedTuple):
-    """An activation function, its default slope and the gain that keeps unit variance."""
+    """An activation function, its default slope, and the gain that preserves unit variance."""
 
     function: Callable[[Tensor, float], Tensor]
     alpha: float
@@ -48,7 +48,7 @@ def bias_act(
     Args:
         x: tensor of any shape.
         b: bias of shape [x.shape[dim]], cast to the dtype of `x`; None for no bias.
-        dim: the dimension of `x` that the bias runs along.
+        dim: the dimension of `x` that the bias applies to.
         act: one of ACTIVATIONS.
         alpha: slope of "lrelu" for negative inputs; None for .2. The others ignore it.
         gain: factor after the activation; None for the activation's own.
@@ -78,10 +78,10 @@ def _torch(
     return x.clamp(-clamp, clamp) if clamp >= 0 else x
 
 
-# The native op. A piecewise linear activation keeps its output for the derivative, which the next
-# convolution keeps anyway, and no input; the others keep their input.
+# The native op. A piecewise linear activation saves its output for the derivative, which the next
+# convolution saves anyway; the others save their input.
 
-PIECEWISE = {"linear": 1.0, "relu": 0.0}  # and "lrelu": slopes below zero
+PIECEWISE = {"linear": 1.0, "relu": 0.0}  # slopes below zero; "lrelu" has its own
 _NUMBERS = {name: index for index, name in enumerate(ACTIVATIONS)}
 
 torch.library.define(
@@ -111,7 +111,7 @@ def _native(
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """In which precision a native op computes numbers of `dtype`."""
+    """Returns the dtype in which a native op accumulates values of `dtype`."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -125,7 +125,7 @@ def _fake(x: Tensor, *_: Any) -> Tensor:
 
 
 def dense_like(x: Tensor) -> Tensor:
-    """An empty tensor like `x`: channels_last where that is, else contiguous."""
+    """Returns an empty tensor like `x`: channels_last where `x` is, else contiguous."""
     last = x.ndim == 4 and not x.is_contiguous()
     last = last and x.is_contiguous(memory_format=torch.channels_last)
     format = torch.channels_last if last else torch.contiguous_format
@@ -170,7 +170,7 @@ def _keep_grad(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor])
 def _backward_grad(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | None, ...]:
     dy, ref, b = ctx.saved_tensors
     dim = ctx.options[0]
-    if ctx.with_sums:  # each number went into the sum of its channel too
+    if ctx.with_sums:  # each value also contributes to the sum of its channel
         shape = [1] * ref.ndim
         shape[dim] = -1
         v = v + v_sums.reshape(shape).to(v.dtype)

@@ -1,4 +1,4 @@
-"""Where compiled libraries are kept: the cache, its private substitute, and whom to trust there."""
+"""The cache of compiled libraries: its folders, atomic writes, and checks of ownership."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from stylemix.ops.errors import NativeUnavailable
 
-OLD = 86400.0  # seconds; then a half-done build is of a process that was killed
+OLD = 86400.0  # seconds after which an unfinished build is that of a killed process
 
 
 def usual() -> Path | None:
-    """The folder that libraries are kept in, which may not exist yet; None without a home."""
+    """Returns the usual cache folder, which may not exist yet; None without a home."""
     given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if given:
         return Path(given).expanduser().absolute() / "ops"
@@ -34,19 +34,19 @@ def usual() -> Path | None:
 
 
 def private() -> Path:
-    """The folder for locks, and for libraries when the usual one cannot be written."""
+    """Returns the folder for locks, and for libraries when the usual one is not writable."""
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return Path(tempfile.gettempdir()) / f"stylemix-{user}" / "ops"
 
 
 def places() -> list[Path]:
-    """The folders that may hold libraries, the preferred one first."""
+    """Returns the folders that may contain libraries, in order of preference."""
     first = usual()
     return [private()] if first is None else [first, private()]
 
 
 def note_on(path: Path) -> str:
-    """Why a library is not in the usual place."""
+    """Returns why a library is not in the usual folder, or ""."""
     first = usual()
     if private() not in path.parents or first is None:
         return ""
@@ -54,12 +54,12 @@ def note_on(path: Path) -> str:
 
 
 def file_of(folder: Path, kind: str, suffix: str = ".so") -> Path:
-    """The library of a kind in a folder, or with another suffix what belongs to it."""
+    """Returns the path of a library in a folder, or of its companion file with another suffix."""
     return folder / f"_native_{kind}{suffix}"
 
 
 def manifest(folder: Path, kind: str) -> dict[str, str]:
-    """How the library in a folder was built; empty where that is not known."""
+    """Returns how the library in a folder was built; empty where that is unknown."""
     try:
         data = json.loads(file_of(folder, kind, ".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -68,9 +68,9 @@ def manifest(folder: Path, kind: str) -> dict[str, str]:
 
 
 def seal(folder: Path, kind: str, facts: dict[str, str]) -> None:
-    """Write the manifest of a fresh library and bring both to the disk."""
+    """Writes the manifest of a new library and flushes both to disk."""
     library = file_of(folder, kind)
-    library.chmod(0o755)  # some have a umask that lets their group write
+    library.chmod(0o755)  # a umask may allow group writes
     facts = facts | {"sha256": hashlib.sha256(library.read_bytes()).hexdigest()}
     text = json.dumps(facts, indent=2) + "\n"
     file_of(folder, kind, ".json").write_text(text, encoding="utf-8")
@@ -80,7 +80,7 @@ def seal(folder: Path, kind: str, facts: dict[str, str]) -> None:
 
 
 def is_whole(folder: Path, kind: str) -> bool:
-    """Whether a library is what its manifest says; loading one that was cut off may crash."""
+    """Returns whether a library matches its manifest; loading a truncated one may crash."""
     try:
         data = file_of(folder, kind).read_bytes()
     except OSError:
@@ -89,7 +89,7 @@ def is_whole(folder: Path, kind: str) -> bool:
 
 
 def find(kind: str, pattern: str) -> Path | None:
-    """The library in a folder whose name fits; raises NativeUnavailable for unsafe places."""
+    """Returns a library whose folder matches a pattern; NativeUnavailable for unsafe folders."""
     for place in places():
         try:
             folders = sorted(place.glob(pattern)) if place.is_dir() else []
@@ -97,12 +97,12 @@ def find(kind: str, pattern: str) -> Path | None:
                 _check_owner(place.parent, place, folder, file_of(folder, kind))
                 return file_of(folder, kind)
         except OSError:
-            continue  # as good as empty
+            continue  # unreadable, so treated as empty
     return None
 
 
 def prepare(place: Path) -> None:
-    """Make a place where only we can put files; OSError where it cannot be written."""
+    """Creates a folder that only this user can write; OSError where it is not writable."""
     ours = place == private()
     place.parent.parent.mkdir(parents=True, exist_ok=True)
     for folder in (place.parent, place):
@@ -113,7 +113,7 @@ def prepare(place: Path) -> None:
 
 
 def new_folder(name: str) -> tuple[Path, Path]:
-    """The place to keep a library in, and a new folder beside it to build it in."""
+    """Returns the cache folder for a library, and a new temporary folder in it for the build."""
     reasons = []
     for place in places():
         try:
@@ -130,10 +130,10 @@ def new_folder(name: str) -> tuple[Path, Path]:
 
 
 def settle(scratch: Path, target: Path, kind: str, replace: bool) -> None:
-    """Give a finished folder its name; whoever finds it finds all of it.
+    """Renames a finished build folder atomically to its final name.
 
-    A whole library that is there by now, from another machine, stays unless `replace` says that
-    it is useless.
+    A valid library that another machine has written meanwhile is preserved, unless `replace` says
+    that it does not load.
     """
     if is_whole(target, kind) and not replace:
         return
@@ -143,7 +143,7 @@ def settle(scratch: Path, target: Path, kind: str, replace: bool) -> None:
     try:
         scratch.rename(target)
     except OSError:
-        if not is_whole(target, kind):  # else it came between the two lines
+        if not is_whole(target, kind):  # else it was written between the two renames
             raise
     finally:
         shutil.rmtree(former, ignore_errors=True)
@@ -156,7 +156,7 @@ def settle(scratch: Path, target: Path, kind: str, replace: bool) -> None:
 
 
 def _check_owner(root: Path, *inside: Path) -> None:
-    """Refuse libraries that somebody else could have put there: to load one is to run it."""
+    """Rejects folders that other users could have written: loading a library runs its code."""
     if not hasattr(os, "geteuid"):
         return
     for path in (root, *inside):
@@ -164,7 +164,7 @@ def _check_owner(root: Path, *inside: Path) -> None:
         if about.st_uid not in (os.geteuid(), 0):
             cause = f"{path} belongs to another user"
             raise NativeUnavailable(f"{cause}; set STYLEMIX_CACHE to a folder of your own")
-        # A group may share the root: nobody can get a file into our folder in it that way.
+        # A group may share the root: that does not give write access to our folder in it.
         if about.st_mode & (0o002 if path == root else 0o022):
             cure = f"chmod go-w {shlex.quote(str(path))}, or set STYLEMIX_CACHE to another folder"
             raise NativeUnavailable(f"others may write to {path}; {cure}")

@@ -21,7 +21,7 @@ def conv2d_resample(
 ) -> Tensor:
     """Upsamples by `up`, convolves with `w`, downsamples by `down`, low-pass filtered by `f`.
 
-    The cheapest of several equal orders is taken: pointwise weights are applied at the smaller
+    It uses the cheapest of several equivalent orders: pointwise weights are applied at the smaller
     size, and a 3x3 at twice the size is a transposed convolution followed by the filter.
 
     Args:
@@ -35,11 +35,11 @@ def conv2d_resample(
         flip_weight: True correlates with `w`, False convolves.
         flip_filter: as in `upfirdn2d`.
 
-    Returns images [N, O, H*up/down, W*up/down] for the padding that keeps the size.
+    Returns images [N, O, H*up/down, W*up/down] for "same" padding.
     """
     kh, kw = w.shape[2:]
     if up == 1 and down == 1:
-        f = None  # nothing is resampled, so nothing needs a low-pass
+        f = None  # without resampling no low-pass is needed
     fw, fh = _size(f)
     x0, x1, y0, y1 = _four(padding)
     if up > 1:
@@ -70,12 +70,11 @@ def conv2d_resample(
 def conv2d_before_filter(
     x: Tensor, w: Tensor, f: Tensor | None, up: int = 1, padding: int = 0, groups: int = 1
 ) -> tuple[Tensor, tuple[int, int, int, int], float]:
-    """A synthesis layer's convolution without the filter that completes it.
+    """The convolution of a synthesis layer without the filter after it.
 
-    Of a kernel wider than one pixel: x [N, C, H, W] is upsampled by `up` and convolved with `w`
-    [O, C // groups, k, k], padded as by `conv2d_resample`. Returns the result with the padding and
-    the gain of the `upfirdn2d` that has to follow where `up` is more than 1, for `epilogue` to do
-    it.
+    Upsamples x [N, C, H, W] by `up` and convolves it with `w` [O, C // groups, k, k] for k > 1,
+    padded as by `conv2d_resample`. Returns the result, and padding and gain of the `upfirdn2d`
+    that has to follow if `up` > 1, which `epilogue` applies.
     """
     if up == 1:
         return _conv(x, w, groups, True, padding=(padding, padding)), (0, 0, 0, 0), 1.0
@@ -107,7 +106,7 @@ def _conv_transposed(
     up: int,
     around: tuple[int, int, int, int],
 ) -> tuple[Tensor, tuple[int, int, int, int]]:
-    """Zero insertion and convolution in one, and the padding that is left for the filter."""
+    """Returns the transposed convolution, and the remaining padding for the filter."""
     out_channels, _, kh, kw = w.shape
     w = w.reshape(groups, out_channels // groups, *w.shape[1:]).transpose(1, 2)
     w = w.reshape(x.shape[1], out_channels // groups, kh, kw)

@@ -1,8 +1,8 @@
-"""All that follows the convolution of a synthesis layer, in one op.
+"""Everything after the convolution of a synthesis layer, fused into one op.
 
 Filter, demodulation, noise, bias, activation, gain, clamp (StyleGAN2, arXiv 1912.04958, figure 2
-and appendix B), and the modulation of the layer that comes next: the compiled op reads what the
-convolution wrote once and writes what the next one reads.
+and appendix B), and the modulation of the next layer: the compiled op reads the output of one
+convolution once and writes the input of the next.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def epilogue(
 
     Args:
         x: output of a convolution, [N, C, H, W].
-        f: filter as `upfirdn2d` takes it, with `padding` and `filter_gain`; None for none.
+        f: filter as `upfirdn2d` takes it, with `padding` and `filter_gain`; None for no filter.
         padding: as in `upfirdn2d`.
         filter_gain: as `gain` in `upfirdn2d`.
         demod: scale per image and channel, [N, C]; None for 1.
-        noise: [N or 1, 1, H, W]; None for none.
-        strength: factor of the noise, a tensor of one number; None for 1.
-        b: bias [C]; None for none.
+        noise: [N or 1, 1, H, W]; None for no noise.
+        strength: factor of the noise, a tensor of one element; None for 1.
+        b: bias [C]; None for no bias.
         act: one of ACTIVATIONS.
         alpha: as in `bias_act`.
         gain: as in `bias_act`.
@@ -196,7 +196,7 @@ def _keep_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward_backward(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | None, ...]:
-    """Differentiates the formulas of epilogue.h by means of plain differentiable ops."""
+    """Differentiates the formulas of epilogue.h with plain differentiable ops."""
     with torch.enable_grad():
         names = ("dy", "x", "f", "demod", "noise", "strength", "b", "post")
         given: list[Tensor | None] = [t if t is None else t.view_as(t) for t in ctx.saved_tensors]
@@ -229,7 +229,7 @@ def _inner_product(
     b: Tensor | None,
     post: Tensor | None,
 ) -> Tensor:
-    """The first derivatives times v and v_sums [4, N, C], as a differentiable number."""
+    """Returns the inner product of the first derivatives with v and v_sums [4, N, C], a scalar."""
     (x0, x1, y0, y1, flip, filter_gain), (alpha, gain, clamp) = options
     dtype = accumulator(x.dtype)
     z = x if f is None else upfirdn2d(x, f, 1, 1, (x0, x1, y0, y1), flip, filter_gain)

@@ -1,9 +1,9 @@
-"""Why compiled ops are not used."""
+"""Errors for unavailable compiled ops."""
 
 
 class NativeUnavailable(RuntimeError):
-    """There are no compiled ops; one line "cause; cure"."""
+    """Compiled ops are unavailable; the message is one line "cause; cure"."""
 
 
 class NativeUnsupported(NativeUnavailable):
-    """There are none for this system, which is as it should be: nobody needs to be warned."""
+    """Compiled ops do not support this system, which needs no warning."""

@@ -1,4 +1,4 @@
-"""Bilinear sampling of images at given places, differentiable twice."""
+"""Bilinear grid sampling of images, twice differentiable."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from stylemix.ops.backend import select
 def grid_sample(x: Tensor, grid: Tensor) -> Tensor:
     """Samples images [N, C, H, W] at grid [N, h, w, 2] of (x, y) in [-1, 1]; zero outside.
 
-    Same values as torch.nn.functional.grid_sample with align_corners=False. PyTorch's own has no
-    second derivative, which the R1 penalty of augmented images needs.
+    It equals torch.nn.functional.grid_sample with align_corners=False, which has no second
+    derivative; the R1 penalty of augmented images needs it.
     """
     if x.ndim != 4 or grid.ndim != 4 or grid.shape[-1] != 2 or grid.shape[0] != x.shape[0]:
         raise ValueError(
@@ -69,7 +69,7 @@ _adjoint: Callable[[Tensor, Tensor, torch.Size], Tensor] = _Adjoint.apply
 
 
 def _gather(x: Tensor, grid: Tensor) -> Tensor:
-    """The same from gathers, differentiable any number of times in the grid too; slower."""
+    """The same by gathers: slower, but differentiable any number of times, also in the grid."""
     n, c, h, w = x.shape
     gh, gw = grid.shape[1:3]
     px = (grid[..., 0] + 1) * (w / 2) - 0.5

@@ -1,7 +1,7 @@
-"""The compiled ops: found, or compiled at first use, and loaded once per process.
+"""The compiled ops: located, or compiled at first use, and loaded once per process.
 
-A library is looked for beside the sources (built ahead of time), then in the cache, and is else
-compiled through ninja into the cache. What fails, fails once, with its cause and its cure.
+A library is taken from beside the sources (built ahead of time), else from the cache, else
+compiled by ninja into the cache. A failure is reported once, with its cause and its cure.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ __all__ = [
 
 KINDS = ("cpu", "cuda")
 SOURCES = Path(__file__).resolve().parent
-SECONDS = {"cpu": 20, "cuda": 60}  # of a build on two cores, for the line that announces it
-TICK = 0.25  # seconds between looks at a build
+SECONDS = {"cpu": 20, "cuda": 60}  # duration of a build on two cores, for its progress message
+TICK = 0.25  # seconds between polls of a build
 ERROR = re.compile(r"\berror\b|undefined reference|cannot find -l|\bfatal\b", re.IGNORECASE)
 LONGEST = 300  # characters of a compiler's message that a warning quotes
 
 
 class Status(NamedTuple):
-    """What is known of a library without building it."""
+    """The status of a library, determined without building it."""
 
     state: str  # "loaded", "built", "not built", "failed" or "off"
     where: Path | None
@@ -61,9 +61,9 @@ _one_thread = threading.RLock()
 
 
 def load(kind: str) -> bool:
-    """Load the compiled ops of `kind`, compiling them if need be; False where that is impossible.
+    """Loads the compiled ops of `kind`, compiling them if necessary; returns False on failure.
 
-    The first call does the work and says in one warning what went wrong; later calls only answer.
+    The first call does the work and warns once of a failure; later calls return the result.
     """
     if _is_off():
         return False
@@ -75,15 +75,15 @@ def load(kind: str) -> bool:
 
 
 def library(kind: str, verbose: bool = False) -> Path:
-    """The library file of `kind`, compiled if there is none; raises NativeUnavailable.
+    """Returns the library of `kind`, compiled if there is none; raises NativeUnavailable.
 
-    With `verbose` what the compilers say goes to standard error.
+    With `verbose` the output of the compilers is printed to standard error.
     """
     return _find(kind)[0] or _build(kind, verbose)
 
 
 def status(kind: str) -> Status:
-    """What `load(kind)` did or would do; builds and loads nothing."""
+    """Returns what `load(kind)` did or would do; builds and loads nothing."""
     if _is_off():
         return Status("off", None, "STYLEMIX_OPS=torch")
     if kind in _finished:
@@ -99,9 +99,9 @@ def status(kind: str) -> Status:
 
 
 def build_into(kind: str, folder: Path) -> Path:
-    """Compile `kind` ahead of time into `folder`, for this and similar machines.
+    """Compiles `kind` ahead of time into `folder`, for this and similar machines.
 
-    Installed beside the sources it is what `library` takes first. Raises NativeUnavailable.
+    Installed beside the sources, `library` prefers it. Raises NativeUnavailable.
     """
     recipe = toolchain.recipe(kind, SOURCES, portable_march())
     with tempfile.TemporaryDirectory() as name:
@@ -115,10 +115,10 @@ def build_into(kind: str, folder: Path) -> Path:
 
 
 def compile_objects(kind: str, folder: Path) -> str:
-    """Compile every source of `kind` into `folder` without linking; returns what was said.
+    """Compiles every source of `kind` into `folder` without linking; returns the output.
 
-    Checks CUDA sources where there is an nvcc but no GPU, for the architectures that
-    STYLEMIX_CUDA_ARCHS names. Raises NativeUnavailable.
+    Checks CUDA sources on machines with nvcc but no GPU, for the architectures in
+    STYLEMIX_CUDA_ARCHS. Raises NativeUnavailable.
     """
     recipe = toolchain.recipe(kind, SOURCES, objects=True)
     return _run_ninja(recipe, folder, folder / "build.log", link=False)
@@ -150,7 +150,7 @@ def _try_to_load(kind: str) -> Status:
         try:
             torch.ops.load_library(str(path))
         except OSError as error:
-            # A library that was built elsewhere or got damaged; a fresh one has no excuse.
+            # An existing library may be damaged or built elsewhere; a new one must load.
             if found is None:
                 text = _one_line(str(error))
                 cure = "set STYLEMIX_CACHE to a folder that programs may be run from"
@@ -161,7 +161,7 @@ def _try_to_load(kind: str) -> Status:
 
 
 def _find(kind: str, useless: Sequence[Path] = ()) -> tuple[Path | None, str]:
-    """The library that is there already and why it is not another; None where there is none."""
+    """Returns an existing library, or None, and a note on it."""
     path, note = _find_bundled(kind, useless)
     if path is not None:
         return path, note
@@ -189,10 +189,10 @@ def _find_bundled(kind: str, useless: Sequence[Path]) -> tuple[Path | None, str]
 
 
 def _build(kind: str, verbose: bool = False, useless: Sequence[Path] = ()) -> Path:
-    """Compile into the cache, or wait for another process that is about it."""
+    """Compiles into the cache, or waits for another process that does."""
     recipe = toolchain.recipe(kind, SOURCES)
     toolchain.ninja()
-    with suppress(OSError, NativeUnavailable):  # without a lock time is lost at worst
+    with suppress(OSError, NativeUnavailable):  # without a lock a build may be repeated
         cache.prepare(cache.private())
     waiting_for = f"another process that compiles the {kind} ops"
     with lock.one_at_a_time(cache.private() / f"{recipe.name}.lock", waiting_for):
@@ -217,10 +217,10 @@ def _build(kind: str, verbose: bool = False, useless: Sequence[Path] = ()) -> Pa
 def _compile(
     recipe: Recipe, folder: Path, log: Path, tick: Callable[[], None] = lambda: None
 ) -> str:
-    """Build the library and its manifest in `folder`; a failure leaves its output in `log`."""
+    """Builds the library and its manifest in `folder`; a failure writes its output to `log`."""
     start = time.monotonic()
     said = _run_ninja(recipe, folder, log, link=True, tick=tick)
-    log.unlink(missing_ok=True)  # of an earlier failure
+    log.unlink(missing_ok=True)  # from an earlier failure
     if toolchain.source_hash(recipe.kind, SOURCES) != recipe.identity["sources"]:
         raise NativeUnavailable("the sources changed while they were compiled; start again")
     facts = {"compiler": recipe.compiler, "seconds": f"{time.monotonic() - start:.1f}"}
@@ -250,7 +250,7 @@ def _run_ninja(
 
 
 def _run(command: list[str], tick: Callable[[], None]) -> tuple[int, str]:
-    """Run a command to its end, with a call of `tick` now and then; its exit code and output."""
+    """Runs a command while calling `tick` regularly; returns its exit code and output."""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -266,7 +266,7 @@ def _run(command: list[str], tick: Callable[[], None]) -> tuple[int, str]:
                     said, _ = process.communicate(timeout=TICK)
                     return process.returncode, said
         except BaseException:
-            process.terminate()  # and so ninja ends its compilers, which a kill would leave behind
+            process.terminate()  # so that ninja ends its compilers, which a kill would orphan
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=5)
             process.kill()
@@ -274,7 +274,7 @@ def _run(command: list[str], tick: Callable[[], None]) -> tuple[int, str]:
 
 
 def _build_file(recipe: Recipe, link: bool) -> str:
-    """The text of build.ninja; headers are not in it, since any change means another folder."""
+    """Returns the text of build.ninja, without headers, since any change gives another folder."""
     objects = {path: f"{path.stem}.o" for path in recipe.sources}
     library = f"_native_{recipe.kind}.so"
     lines = [

@@ -1,4 +1,4 @@
-"""A lock between the processes of one machine that cannot outlive the process that holds it."""
+"""A lock between processes of one machine that is released when its holder dies."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from stylemix.ops.progress import Line
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is compiled
+except ImportError:  # Windows, where ops are not compiled
     fcntl = None  # type: ignore[assignment]
 
-SAY_AFTER = 2.0  # seconds of waiting without a word
-PATIENCE = 900.0  # seconds; then the holder is taken for hung, and the work is done twice
-PAUSE = 0.05
+SAY_AFTER = 2.0  # seconds of waiting before a message
+PATIENCE = 900.0  # seconds after which the holder is taken for hung, and the work is repeated
+PAUSE = 0.05  # seconds between attempts
 
 
 @contextmanager
 def one_at_a_time(path: Path, waiting_for: str) -> Iterator[None]:
-    """Let one process at a time into the block; a process that dies in it frees the next one.
+    """Lets one process at a time into the block; the lock of a process that dies is released.
 
-    The lock is the kernel's (flock), so there are no stale ones: `path` may stay behind, which
-    means nothing. It only saves work: where it cannot be had, or the holder is stuck, the block
-    runs all the same, and what it does must bear that. After two seconds the wait is explained
-    on standard error, "... waiting for `waiting_for`".
+    The lock is the kernel's (flock), so it is never stale; the file at `path` may remain. It only
+    avoids repeated work: without locks, or when the holder hangs, the block runs anyway, and must
+    be safe to run concurrently. After two seconds a message "waiting for `waiting_for`" is
+    printed to standard error.
     """
     handle = _open(path)
     try:
@@ -44,7 +44,7 @@ def _open(path: Path) -> IO[str] | None:
     if fcntl is None:
         return None
     try:
-        return path.open("a", encoding="utf-8")  # closed in programs that are started meanwhile
+        return path.open("a", encoding="utf-8")  # not inherited by child processes
     except OSError:
         return None
 
@@ -64,7 +64,7 @@ def _wait(handle: IO[str], line: Line) -> None:
 
 
 def _free(handle: IO[str]) -> None:
-    # Said aloud, since a forked child may hold a copy of the handle for much longer.
+    # Unlocks explicitly, since a forked child may hold a copy of the handle for much longer.
     try:
         fcntl.flock(handle, fcntl.LOCK_UN)
     except OSError:

@@ -1,4 +1,4 @@
-"""A line on standard error while something takes long, so that nobody takes silence for a hang."""
+"""A progress message on standard error during long operations."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 
-ERASE = "\x1b[K"  # what a progress bar left on the rest of the line
+ERASE = "\x1b[K"  # clears the rest of the line
 
 
 class Line:
-    """Says what this process is about, and for how long: on a terminal in one line, else in two.
+    """Shows an activity and its duration: on a terminal in one line, else in two.
 
-    The line on a terminal is rewritten with every second. There is no thread: who works or waits
-    calls `tick` now and then. Of the processes that one launcher started only the first speaks.
+    The line on a terminal is rewritten every second. There is no thread: the caller calls `tick`
+    regularly. Of the processes of one launcher only local rank 0 prints.
     """
 
     def __init__(self, doing: str, about: int = 0, after: float = 0.0) -> None:
-        """Takes the seconds that it takes if it is done once, and those without a word."""
+        """Takes the expected seconds (`about`) and the seconds before the first message."""
         self.doing, self.about, self.after = doing, about, after
         self.start, self.shown = monotonic(), -1
         self.stream = sys.stderr if os.environ.get("LOCAL_RANK", "0") == "0" else None
@@ -31,7 +31,7 @@ class Line:
         return self
 
     def tick(self) -> None:
-        """Shows the seconds, if they are not shown yet; a line that never ticked says nothing."""
+        """Updates the seconds; a line that never ticks prints nothing."""
         passed = monotonic() - self.start
         if passed < self.after or int(passed) == self.shown:
             return
@@ -57,6 +57,6 @@ class Line:
         text = f"stylemix: {text}"
         if self.rewrites:  # a line that wraps could not be rewritten
             text = f"\r{text[: shutil.get_terminal_size().columns - 1]}{ERASE}"
-        with suppress(OSError, ValueError):  # who closed it does not want to know
+        with suppress(OSError, ValueError):  # the stream may be closed
             self.stream.write(text + end)
             self.stream.flush()

@@ -1,4 +1,4 @@
-"""What it takes to compile the ops here: compilers, flags, ninja."""
+"""The toolchain for the ops: compilers, flags, ninja."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUFFIXES = {"cpu": (".cpp", ".h"), "cuda": (".cu", ".cuh", ".h")}  # sources fir
 CPU_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 CPU_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd"]
 if platform.machine() in ("x86_64", "AMD64"):
-    CPU_FLAGS.append("-mprefer-vector-width=512")  # where the architecture has such
+    CPU_FLAGS.append("-mprefer-vector-width=512")  # where the architecture has 512-bit vectors
 CUDA_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-DUSE_CUDA", "--cudart=static"]
 CUDA_FLAGS += ["-Xptxas", "-v", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
 USUAL_CUDA = Path("/usr/local/cuda")
@@ -43,28 +43,28 @@ LIBRARIES["cuda"] = ["c10_cuda", "torch_cuda", *LIBRARIES["cpu"]]
 
 
 class Recipe(NamedTuple):
-    """How to build one library: commands without file names, and what makes this build this one."""
+    """How to build a library: commands without file names, and the identity of the result."""
 
     kind: str
     sources: list[Path]
     compile: list[str]
     link: list[str]
-    identity: dict[str, str]  # of the result, whatever the compiler
+    identity: dict[str, str]  # of the result, independent of the compiler
     compiler: str  # path and version
 
     @property
     def name(self) -> str:
-        """A name that changes when the library would."""
+        """A name that changes with everything that affects the library."""
         return f"{family(self.kind, self.identity)}-{_digest(self.compiler)[:8]}"
 
 
 def family(kind: str, identity: dict[str, str]) -> str:
-    """The part of a recipe's name that needs no compiler to be known."""
+    """Returns the part of a recipe's name that does not depend on the compiler."""
     return f"{kind}-{_digest(json.dumps(identity, sort_keys=True))[:16]}"
 
 
 def source_hash(kind: str, folder: Path) -> str:
-    """Hash of names and contents of all sources and headers of a kind."""
+    """Returns a hash of names and contents of all sources and headers of a kind."""
     total = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in SUFFIXES[kind] and path.is_file():
@@ -73,7 +73,7 @@ def source_hash(kind: str, folder: Path) -> str:
 
 
 def identity(kind: str, folder: Path, march: str | None = None) -> dict[str, str]:
-    """All that decides what a library does: sources, flags, torch, architecture."""
+    """Returns what determines a library: sources, flags, torch, architecture."""
     march = cpu_march() if march is None else march
     flags = CPU_FLAGS
     if kind == "cuda":
@@ -92,9 +92,9 @@ def identity(kind: str, folder: Path, march: str | None = None) -> dict[str, str
 
 
 def recipe(kind: str, folder: Path, march: str | None = None, objects: bool = False) -> Recipe:
-    """How to build the library of `kind` from `folder`; raises NativeUnavailable.
+    """Returns how to build the library of `kind` from `folder`; raises NativeUnavailable.
 
-    With `objects` only the compiling matters: any nvcc will do, also beside a torch without CUDA.
+    With `objects` only compiling matters: any nvcc is accepted, also with a torch without CUDA.
     """
     _check_torch(kind, objects)
     sources = sorted(folder.glob(f"*{SUFFIXES[kind][0]}"))
@@ -118,21 +118,21 @@ def recipe(kind: str, folder: Path, march: str | None = None, objects: bool = Fa
 
 
 def libraries(kind: str) -> list[str]:
-    """What goes to the end of the link command."""
+    """Returns the libraries at the end of the link command."""
     named = [f"-l{name}" for name in LIBRARIES[kind]]
     if platform.system() == "Darwin":
         return [*named, f"-Wl,-rpath,{torch_folder('lib')}"]
-    return named  # found by their names when loaded, since torch has loaded them before
+    return named  # resolved by name when loaded, since torch has already loaded them
 
 
 def torch_release() -> tuple[int, int]:
-    """Major and minor version of torch."""
+    """Returns the major and minor version of torch."""
     found = re.match(r"(\d+)\.(\d+)", torch.__version__)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def torch_folder(name: str) -> Path:
-    """The folder `include` or `lib` of the torch that runs here."""
+    """Returns the folder `include` or `lib` of the installed torch."""
     return Path(torch.__file__).parent / name
 
 
@@ -151,7 +151,7 @@ def _check_torch(kind: str, objects: bool) -> None:
 
 
 def compiler(kind: str) -> tuple[list[str], str]:
-    """The command of the compiler and what it says about its version."""
+    """Returns the command of the compiler and its version text."""
     command = _nvcc() if kind == "cuda" else _cxx()
     try:
         return command, version_of(tuple(command))
@@ -163,7 +163,7 @@ def compiler(kind: str) -> tuple[list[str], str]:
 
 @functools.cache
 def version_of(command: tuple[str, ...]) -> str:
-    """What a program says about its version."""
+    """Returns the output of a program for --version."""
     done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -199,7 +199,7 @@ def _nvcc() -> list[str]:
 
 
 def _host_compiler() -> list[str]:
-    """Which compiler nvcc is to call, where that is not its own choice."""
+    """Returns the option for nvcc's host compiler if CXX is set."""
     return ["-ccbin", _cxx()[0]] if os.environ.get("CXX") else []
 
 
@@ -212,7 +212,7 @@ def _check_cuda_versions(nvcc: str, version: str) -> None:
 
 
 def misfit(kind: str, about: dict[str, str]) -> str:
-    """Why a library with this manifest cannot be used here; empty where it can."""
+    """Returns why a library with this manifest cannot be used here, or ""."""
     if about.get("system") != _system():
         return f"it is for {about.get('system')}"
     if torch_release() < TORCH_TARGET:
@@ -234,7 +234,7 @@ def _cuda_major() -> str:
 
 
 def ninja() -> list[str]:
-    """The command of ninja: the one beside this Python, its package, or the one on PATH."""
+    """Returns the command of ninja: beside this Python, its package, or on PATH."""
     beside = Path(sys.executable).parent / "ninja"
     if beside.is_file():
         return [str(beside)]

@@ -16,9 +16,9 @@ Pair = int | Sequence[int]
 
 
 def setup_filter(taps: Sequence[float] | Tensor | None, normalize: bool = True) -> Tensor:
-    """A float32 filter from taps: [h, w] (outer product of few taps) or [n] from 8 taps on.
+    """Returns a float32 filter of taps: [h, w] (outer product of up to 7 taps), else [n].
 
-    Long one-dimensional filters stay separable, since two passes are then cheaper than one.
+    Long one-dimensional filters remain separable, since two passes are then cheaper than one.
     """
     f = torch.as_tensor([1.0] if taps is None else taps, dtype=torch.float32)
     if f.ndim not in (1, 2) or f.numel() == 0:
@@ -37,7 +37,7 @@ def upfirdn2d(
     flip_filter: bool = False,
     gain: float = 1,
 ) -> Tensor:
-    """Zero-insertion upsampling, padding, FIR filter, then keeping every `down`-th pixel.
+    """Upsamples by zero insertion, pads, applies a FIR filter, and keeps every `down`-th pixel.
 
     Args:
         x: images [N, C, H, W].
@@ -45,7 +45,7 @@ def upfirdn2d(
         up: integer factor, or (x, y).
         down: integer factor, or (x, y).
         padding: pixels around the upsampled image: one number, (x, y) or (x0, x1, y0, y1);
-            negative numbers crop.
+            negative values crop.
         flip_filter: False convolves, True correlates.
         gain: overall factor.
 
@@ -94,7 +94,7 @@ def _torch(
     if not flip_filter:
         f = f.flip(list(range(f.ndim)))
     x0, x1, y0, y1 = padding
-    # A convolution pads by itself, and without a copy, where the padding is symmetric.
+    # A convolution can pad symmetrically without a copy.
     inner = (y0, x0) if x0 == x1 >= 0 and y0 == y1 >= 0 else (0, 0)
     if inner == (0, 0) and any(padding):
         x = F.pad(x, [x0, x1, y0, y1])
@@ -104,19 +104,19 @@ def _torch(
         x = F.conv2d(x, row.mT, padding=(inner[0], 0), groups=c)
     else:
         x = F.conv2d(x, f.expand(c, 1, -1, -1), padding=inner, groups=c)
-    # Not a strided convolution: the CPU's backward of a strided depthwise one is 10x slower.
+    # No strided convolution: the backward of a strided depthwise one is 10x slower on CPUs.
     return x[:, :, :: down[1], :: down[0]] if down != (1, 1) else x
 
 
 def _size(f: Tensor | None) -> tuple[int, int]:
-    """Width and height of a filter."""
+    """Returns width and height of a filter."""
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
 
 
 def filter2d(
     x: Tensor, f: Tensor | None, padding: Pair = 0, flip_filter: bool = False, gain: float = 1
 ) -> Tensor:
-    """Filters images [N, C, H, W] and keeps their size, plus `padding`."""
+    """Filters images [N, C, H, W] at the same size, plus `padding`."""
     (fw, fh), (x0, x1, y0, y1) = _size(f), _four(padding)
     around = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
     return upfirdn2d(x, f, padding=around, flip_filter=flip_filter, gain=gain)
@@ -130,7 +130,7 @@ def upsample2d(
     flip_filter: bool = False,
     gain: float = 1,
 ) -> Tensor:
-    """Upsamples images [N, C, H, W] to [N, C, H*up, W*up] and keeps their brightness."""
+    """Upsamples images [N, C, H, W] to [N, C, H*up, W*up] at the same brightness."""
     (ux, uy), (fw, fh), (x0, x1, y0, y1) = _pair(up), _size(f), _four(padding)
     around = (
         x0 + (fw + ux - 1) // 2,
@@ -160,8 +160,8 @@ def downsample2d(
     return upfirdn2d(x, f, down=down, padding=around, flip_filter=flip_filter, gain=gain)
 
 
-# The native op takes a filter [h, w] and plain numbers. Its gradient is the same op with up and
-# down exchanged and the filter turned around, so that it can be derived any number of times.
+# The native op takes a filter [h, w] and scalars. Its gradient is the same op with up and down
+# exchanged and the filter flipped, so that it can be differentiated any number of times.
 
 torch.library.define(
     "stylemix::upfirdn2d",

@@ -22,10 +22,10 @@ from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.session import TrainingData
 from stylemix.training.settings import SETTINGS
-from stylemix.training.sweep.report import by_figure, duration, table, write_report
+from stylemix.training.sweep.report import by_metric, duration, table, write_report
 from stylemix.training.sweep.search import (
     WORK_FILE,
-    OnFigures,
+    OnMetrics,
     Plan,
     Trial,
     done_trials,
@@ -34,8 +34,8 @@ from stylemix.training.sweep.search import (
 )
 from stylemix.training.sweep.space import parse_space, shown
 
-SNAPSHOTS = 5  # of a trial, when --snapshot-kimg is not given
-# What the same sweep may be given anew: these change no figure.
+SNAPSHOTS = 5  # per trial, when --snapshot-kimg is not given
+# Settings that may change when a sweep is resumed, since they do not affect the metrics.
 FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     "kimg", "snapshot_kimg", "metrics", "metrics_count", "early_stop", "rollbacks", "precision",
 }  # fmt: skip
@@ -50,28 +50,28 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     },
 )
 @click.argument("data", nargs=-1, required=True)
-@click.option("--held-out", required=True, help="Images that no trial trains on, to compare with.")
+@click.option("--held-out", required=True, help="Images for the metrics that no trial trains on.")
 @click.option(
     "--vary", multiple=True, required=True, metavar="NAME=VALUES",
-    help="A training option to choose: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE. "
-    "Again for more.",
+    help="A training option to search: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE. "
+    "Repeat for more.",
 )  # fmt: skip
 @click.option(
     "--trials", type=click.IntRange(1, 100_000), default=12, show_default=True,
-    help="How many in all; more continue a sweep that is done.",
+    help="Total number of trials; a higher number continues a finished sweep.",
 )  # fmt: skip
 @click.option(
     "--startup", type=click.IntRange(1, 100_000), default=5, show_default=True,
-    help="Trials at random before the figures decide what to try, and whom to end early.",
+    help="Random trials before metrics guide the search and pruning.",
 )  # fmt: skip
-@click.option("--no-prune", is_flag=True, help="Train trials that are behind to their end, too.")
+@click.option("--no-prune", is_flag=True, help="Train all trials to their end.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/sweep"),
     show_default=True, help="Folder of the sweep.",
 )  # fmt: skip
 @click.option(
     "--template", type=click.Choice(list(TEMPLATES)), default="none", show_default=True,
-    help="How the faces are aligned, as for train.",
+    help="Alignment template of the faces, as for train.",
 )  # fmt: skip
 @click.option("--data-name", default=None, help="Name of the data in the model cards.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -89,10 +89,10 @@ def sweep_command(
     device: str,
     **settings: Any,
 ) -> None:
-    """Choose training options by figures on held-out images.
+    """Search training options by metrics on held-out images.
 
-    Takes the options of `stylemix train`; those named by --vary differ from trial to trial. The
-    same command again continues a sweep that was stopped.
+    Takes the options of `stylemix train`; those named by --vary differ between trials. Run the
+    same command again to resume a stopped sweep.
 
     \b
     Examples:
@@ -114,14 +114,18 @@ def sweep_command(
             click.echo(_progress(done, trials), err=True)
             write_report(output, plan, done, command)
         done = done_trials(work)
-    found = write_report(output, plan, done, command)
+    best = write_report(output, plan, done, command)
     click.echo(table(plan, done))
-    if not found:
-        raise StylemixError(f"got no figure of {len(done)} trials; expected one; see above why")
-    decides = ", ".join(f"{name} {part:.2f}" for name, part in importance(plan, done).items())
-    click.echo(f"\nImportance: {decides}" if decides else "")
-    click.echo(f"Wrote {output / 'sweep.csv'}, sweep.png and best.json; to train on with the best:")
-    click.echo(found["command"])
+    if not best:
+        raise StylemixError(
+            f"got no metric of {len(done)} trials; expected one; see the reasons above"
+        )
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in importance(plan, done).items())
+    click.echo(f"\nImportance: {shares}" if shares else "")
+    click.echo(
+        f"Wrote {output / 'sweep.csv'}, sweep.png and best.json; to train with the best settings:"
+    )
+    click.echo(best["command"])
 
 
 def _need_packages() -> None:
@@ -135,7 +139,7 @@ def _need_packages() -> None:
 
 
 def _base(settings: dict[str, Any], held_out: str) -> TrainConfig:
-    """The settings of all trials."""
+    """Returns the settings of all trials."""
     if settings["metrics_data"]:
         raise StylemixError("got --metrics-data; expected the images to compare with as --held-out")
     if not settings["kimg"]:
@@ -148,8 +152,8 @@ def _base(settings: dict[str, Any], held_out: str) -> TrainConfig:
 
 
 def _check_same(work: WorkFile, plan: Plan, runner: Runner, output: Path) -> None:
-    """Refuses to go on with a sweep of other settings or images."""
-    asked: dict[str, Any] = {
+    """Raises StylemixError when a sweep is resumed with other settings or images."""
+    given: dict[str, Any] = {
         "--vary": ", ".join(map(str, plan.space)),
         "--startup": plan.startup,
         "--no-prune": not plan.prune,
@@ -157,37 +161,37 @@ def _check_same(work: WorkFile, plan: Plan, runner: Runner, output: Path) -> Non
         "--held-out": f"{runner.held_out.fingerprint()[:12]}",
     }
     settings = asdict(plan.base).items()
-    asked |= {"--" + k.replace("_", "-"): v for k, v in settings if k not in FREE}
-    before = work.get("asked") or asked
-    for name, value in asked.items():
+    given |= {"--" + k.replace("_", "-"): v for k, v in settings if k not in FREE}
+    before = work.get("asked") or given
+    for name, value in given.items():
         if before.get(name) != value:
             raise StylemixError(
                 f"got {name} {value}; expected {before.get(name)}, as the sweep in {output} was "
                 "started with; use another --output"
             )
-    work.put("asked", asked)
+    work.put("asked", given)
 
 
 def _progress(done: Sequence[Trial], trials: int) -> str:
-    """One line after a trial: what came of it, and how long the rest takes."""
-    last, best = done[-1], by_figure(done)[0]
+    """Returns a line on the last trial and the remaining time."""
+    last, best = done[-1], by_metric(done)[0]
     left = sum(trial.seconds for trial in done) / len(done) * (trials - len(done))
-    words = f"{last.metric} {last.figure:.4g}" if last.state != "failed" else last.reason
+    result = f"{last.metric} {last.best_value:.4g}" if last.state != "failed" else last.reason
     return (
-        f"trial {last.number} {last.state}: {words}, best {best.figure:.4g} of trial "
+        f"trial {last.number} {last.state}: {result}, best {best.best_value:.4g} of trial "
         f"{best.number}; {duration(last.seconds)}, about {duration(left)} left"
     )
 
 
 class Runner:
-    """Trains trials on data that is opened once; checks first what would make every trial fail.
+    """Trains trials on data that is opened once; raises early for errors of every trial.
 
     Args:
         data: paths of the images.
-        plan: what the sweep does.
-        device: its name.
+        plan: plan of the sweep.
+        device: name of the device.
         template: name of the alignment.
-        name: of the data, for the model cards.
+        name: name of the data for the model cards.
     """
 
     def __init__(
@@ -201,20 +205,20 @@ class Runner:
             self.base.conditional,
         )  # fmt: skip
         if Evaluation.of(self.base, self.held_out) is None:
-            raise StylemixError("got --metrics none; expected a figure to choose by; leave it out")
+            raise StylemixError("got --metrics none; expected a metric to compare; leave it out")
 
     def dataset(self, mirror: bool) -> PixelDataset:
-        """The images, which stay in memory."""
+        """Returns the images, which are opened once."""
         if mirror not in self.opened:
             self.opened[mirror] = open_dataset(
                 self.data, self.base.size, self.base.channels, mirror, self.base.conditional
             )
         return self.opened[mirror]
 
-    def __call__(self, config: TrainConfig, folder: Path, on_figures: OnFigures) -> TrainResult:
+    def __call__(self, config: TrainConfig, folder: Path, on_metrics: OnMetrics) -> TrainResult:
         """Trains one trial, see `loop.train`."""
         names = [vary.name for vary in self.plan.space]
         values = ", ".join(f"{name} {shown(getattr(config, name))}" for name in names)
         click.echo(f"{folder.name} of {self.plan.trials}: {values}", err=True)
         data = TrainingData(self.dataset(config.mirror), self.template, self.name, self.held_out)
-        return train(config, data, folder, self.device, on_figures=on_figures)
+        return train(config, data, folder, self.device, on_metrics=on_metrics)

@@ -27,8 +27,8 @@ TEMPLATES = {"none": NO_TEMPLATE, "faces128": FACES128, "ffhq": FFHQ}
 STOPPED = 128 + signal.SIGINT
 
 
-def _show_presets(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
+    if show:
         click.echo(TABLE)
         ctx.exit()
 
@@ -46,7 +46,7 @@ def _show_presets(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     type=click.Choice(list(TEMPLATES)),
     default="none",
     show_default=True,
-    help="How the faces are aligned; the model keeps it and aligns photos so.",
+    help="Alignment template of the faces, stored in the model.",
 )
 @click.option("--data-name", default=None, help="Name of the data in the model card.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -55,7 +55,7 @@ def _show_presets(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Processes on this machine, one a GPU; several machines: see the cluster page.",
+    help="Processes on this machine, one per GPU; several machines: see the cluster page.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the settings as JSON and stop.")
 @click.option(
@@ -75,7 +75,7 @@ def train_command(
 ) -> None:
     """Train a generator on images: folders, zips, shards or files.
 
-    The same command again continues a run that was stopped, bitwise on the CPU.
+    Run the same command again to resume a stopped run, with bitwise equal results on the CPU.
 
     \b
     Examples:
@@ -89,7 +89,7 @@ def train_command(
         click.echo(json.dumps(asdict(config.resolve(gpus, kind)), indent=2))
         return
     if gpus > 1 and not is_rank():
-        # Refused here, and not by every process after every restart.
+        # Raised here once, instead of by every process after every restart.
         config.resolve(gpus, find_device(device).type).part_size(gpus)
         launch(gpus)
     stem = Path(data[0]).name.split(".")[0] or "data"
@@ -112,7 +112,7 @@ def run(
     template: str,
     name: str,
 ) -> TrainResult | None:
-    """Trains as one rank of a run; None on ranks other than 0.
+    """Trains as one rank of a run; returns None on ranks other than 0.
 
     Args:
         config: settings as given.
@@ -120,7 +120,7 @@ def run(
         folder: run folder.
         device: name of the device.
         template: name of the alignment.
-        name: of the data, for the model card.
+        name: name of the data for the model card.
     """
     where = find_device(local_device(device))
     ranks = join(where, config.timeout)
@@ -136,15 +136,15 @@ def run(
         if slow := slow_precision(config.precision, where):
             click.echo(slow, err=True)
     try:
-        known = TrainingData(dataset, TEMPLATES[template], name, held_out)
-        outcome = train(config, known, folder, where, ranks)
+        training_data = TrainingData(dataset, TEMPLATES[template], name, held_out)
+        outcome = train(config, training_data, folder, where, ranks)
     except torch.OutOfMemoryError as error:
         resolved = config.resolve(ranks.world, where.type)
         size = resolved.part_size(ranks.world)
         raise StylemixError(
             f"got out of memory with {size} images at once ({str(error).splitlines()[0]}); "
-            f"expected room for them; use --batch-gpu {max(size // 2, 1)}: the same result in more "
-            "rounds"
+            f"expected enough for them; use --batch-gpu {max(size // 2, 1)}, which gives the same "
+            "result by gradient accumulation"
         ) from error
     ranks.close()
     return outcome if ranks.lead else None

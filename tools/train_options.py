@@ -1,4 +1,4 @@
-"""The settings as options of the command: help, sections, types."""
+"""Command-line options from the settings: help, sections, types."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _type(described: Setting) -> Any:
 
 
 class Scheduled(click.ParamType[Any]):
-    """A number, kept as one, or the text of a schedule, which the settings read."""
+    """A number, or the text of a schedule, which the settings parse."""
 
     name = "schedule"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A float where it is one."""
+        """Returns a float for a number, else the text."""
         try:
             return float(value)
         except ValueError:
@@ -48,7 +48,7 @@ class Scheduled(click.ParamType[Any]):
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists options by section; what is in none comes first."""
+    """A command whose help lists options by section; those without a section come first."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the sections."""

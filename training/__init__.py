@@ -1,4 +1,4 @@
-"""How a generator is made: data, augmentation, the loop, its state and its commands."""
+"""Training of generators: data, augmentation, the loop, its state and its commands."""
 
 if __name__ != "stylemix.training":
     raise ImportError(

@@ -1,4 +1,4 @@
-"""What follows from the settings: the gaps filled in, the sizes of networks and parts."""
+"""The resolved training configuration: defaults, network configurations, microbatch size."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from stylemix.training.settings import SETTINGS, Settings
 
 
 class TrainConfig(Settings):
-    """Settings as given, with gaps."""
+    """Settings as given; None means automatic."""
 
     def resolve(self, world: int = 1, device: str = "cpu") -> ResolvedConfig:
-        """The same settings with the gaps filled in for `world` processes on a kind of device."""
+        """Returns the settings with automatic values for `world` processes on a device type."""
         values: dict[str, Any] = {
             "precision": "bf16" if device == "cuda" or cpu_has_bf16() else "fp32",
             "ada_kimg": 100 if self.transfer else 500,
@@ -28,19 +28,20 @@ class TrainConfig(Settings):
         known = {k: getattr(self, k) for k in PRESETS["auto"] if getattr(self, k) is not None}
         rest = automatic(max(self.size), world, {**values, **known}.get("batch"))
         values = {**rest, **values}
-        taken = {name: _filled(self, name, values) for name in SETTINGS}
+        resolved = {name: _resolved(self, name, values) for name in SETTINGS}
         if self.mbstd_group is None:
-            taken["mbstd_group"] = _group(taken, world)
-        if taken["conv_clamp"] is None and taken["precision"] != "fp32":
-            taken["conv_clamp"] = 256.0
-        if taken["r2_gamma"] is None:
-            taken["r2_gamma"] = taken["r1_gamma"] if taken["loss"] == "relativistic" else 0
-        return ResolvedConfig(**taken)
+            resolved["mbstd_group"] = _group(resolved, world)
+        if resolved["conv_clamp"] is None and resolved["precision"] != "fp32":
+            resolved["conv_clamp"] = 256.0
+        if resolved["r2_gamma"] is None:
+            relativistic = resolved["loss"] == "relativistic"
+            resolved["r2_gamma"] = resolved["r1_gamma"] if relativistic else 0
+        return ResolvedConfig(**resolved)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedConfig(TrainConfig):
-    """Settings without gaps: what is None here is off. `TrainConfig.resolve` makes them."""
+    """Settings without automatic values, by `TrainConfig.resolve`; None means disabled."""
 
     kimg: float
     batch: int
@@ -63,7 +64,7 @@ class ResolvedConfig(TrainConfig):
     ada_kimg: float
 
     def part_size(self, world: int) -> int:
-        """Images that go through the networks at once; whole cells of `mbstd_group`."""
+        """Returns the microbatch size in images; a multiple of `mbstd_group`."""
         batch, group = self.batch, self.mbstd_group
         share = -(-batch // group // world) * group
         if -(-batch // share) < world:
@@ -71,23 +72,23 @@ class ResolvedConfig(TrainConfig):
         size = self.batch_gpu or share
         if batch % group or (size % group and size < batch):
             raise StylemixError(
-                f"got a batch of {batch} in parts of {size} with groups of {group} for the "
+                f"got a batch of {batch} in microbatches of {size} with groups of {group} for the "
                 "minibatch deviation; expected multiples of the group; use --mbstd-group "
                 f"{math.gcd(batch, size)}"
             )
         if -(-batch // size) < world:
             raise StylemixError(
-                f"got {world} processes for a batch of {batch} in parts of {size}; expected a part "
-                f"for each; use --batch {size * world} or fewer processes"
+                f"got {world} processes for a batch of {batch} in microbatches of {size}; expected "
+                f"one for each; use --batch {size * world} or fewer processes"
             )
         return size
 
     def value(self, name: str, cur_nimg: int) -> float:
-        """The value of a scheduled setting after `cur_nimg` images."""
+        """Returns the value of a scheduled setting after `cur_nimg` images."""
         return parse_schedule(getattr(self, name), name).at(cur_nimg)
 
     def generator(self, c_dim: int = 0) -> GeneratorConfig:
-        """Sizes of the generator for labels of width `c_dim`."""
+        """Returns the generator configuration for labels of width `c_dim`."""
         return GeneratorConfig(
             z_dim=self.z_dim,
             w_dim=self.w_dim,
@@ -98,7 +99,7 @@ class ResolvedConfig(TrainConfig):
         )
 
     def discriminator(self, c_dim: int = 0) -> DiscriminatorConfig:
-        """Sizes of the discriminator for labels of width `c_dim`."""
+        """Returns the discriminator configuration for labels of width `c_dim`."""
         return DiscriminatorConfig(
             architecture=self.d_architecture,
             channel_base=self.d_channel_base or self.channel_base,
@@ -122,7 +123,7 @@ class ResolvedConfig(TrainConfig):
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    """Resolutions in a text such as "32,64"; none of "auto" and "none"."""
+    """Parses resolutions such as "32,64"; "auto" and "none" give none."""
     if text in ("auto", "none"):
         return ()
     try:
@@ -133,29 +134,33 @@ def _sizes(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def _filled(config: TrainConfig, name: str, values: dict[str, Any]) -> Any:
-    own = getattr(config, name)
-    return values.get(name, own) if own is None or (own == "auto" and name == "precision") else own
+def _resolved(config: TrainConfig, name: str, values: dict[str, Any]) -> Any:
+    given = getattr(config, name)
+    automatic_value = given is None or (given == "auto" and name == "precision")
+    return values.get(name, given) if automatic_value else given
 
 
-def _group(taken: dict[str, Any], world: int) -> int:
-    """The largest minibatch group up to the preset's that divides batch and parts."""
-    batch, most = taken["batch"], min(taken["mbstd_group"], max(taken["batch"] // world, 1))
-    part = taken["batch_gpu"] or batch
-    return max(g for g in range(1, most + 1) if batch % g == 0 and part % g == 0)
+def _group(resolved: dict[str, Any], world: int) -> int:
+    """Returns the largest group, up to the preset's, that divides batch and microbatch."""
+    batch = resolved["batch"]
+    limit = min(resolved["mbstd_group"], max(batch // world, 1))
+    microbatch = resolved["batch_gpu"] or batch
+    return max(g for g in range(1, limit + 1) if batch % g == 0 and microbatch % g == 0)
 
 
 def changed(before: dict[str, Any], now: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ from those of a run, and that it cannot be continued with."""
-    # A state of before an option was there has its default.
-    own = {f.name: f.default for f in fields(Settings) if not SETTINGS[f.name].may_change}
-    pairs = {name: (before.get(name, usual), getattr(now, name)) for name, usual in own.items()}
+    """Returns the settings that differ from a run's although they must not change on resume."""
+    # A state from before an option existed has its default.
+    fixed = {f.name: f.default for f in fields(Settings) if not SETTINGS[f.name].may_change}
+    pairs = {
+        name: (before.get(name, default), getattr(now, name)) for name, default in fixed.items()
+    }
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def continued(stored: dict[str, Any], now: ResolvedConfig) -> ResolvedConfig:
-    """The settings of a stored run, with what may change taken from those of `now`."""
-    # A state of before an option was there gets what it would have had.
+    """Returns the settings of a stored run, with those that may change taken from `now`."""
+    # A state from before an option existed gets its automatic value.
     old = TrainConfig(**{name: stored[name] for name in SETTINGS if name in stored}).resolve()
     may_change = [name for name, described in SETTINGS.items() if described.may_change]
     return replace(old, **{name: getattr(now, name) for name in may_change})

@@ -1,4 +1,4 @@
-"""Several processes as one: starting, joining, summing. Everything else is unaware of ranks."""
+"""Distributed training: launch, rendezvous, collectives. Other modules are unaware of ranks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from stylemix.errors import StylemixError
 
-RESTARTS = 3
+RESTARTS = 3  # by torchrun
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,29 @@ class Ranks:
 
     @property
     def lead(self) -> bool:
-        """Whether this process writes the files."""
+        """Whether this process is rank 0, which writes the files."""
         return self.rank == 0
 
     def all_reduce_(self, tensors: Iterable[Tensor]) -> None:
-        """Replaces tensors by their sum over all ranks, in one message per type."""
+        """Replaces tensors by their sum over all ranks, with one collective per dtype."""
         if self.world == 1:
             return
-        for group in _by_kind(tensors):
+        for group in _by_dtype(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.all_reduce(flat)
-            _put_back(flat, group)
+            _unflatten_(flat, group)
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by those of rank 0."""
         if self.world == 1:
             return
-        for group in _by_kind(tensors):
+        for group in _by_dtype(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             dist.broadcast(flat, src=0)
-            _put_back(flat, group)
+            _unflatten_(flat, group)
 
     def broadcast_text(self, value: str) -> str:
-        """The text that rank 0 passes; what the others pass is not looked at."""
+        """Returns the text of rank 0; the arguments of other ranks are ignored."""
         if self.world == 1:
             return value
         box: list[str | None] = [value]
@@ -63,38 +63,38 @@ class Ranks:
         return str(box[0])
 
     def all_equal(self, tensors: Iterable[Tensor]) -> bool:
-        """Whether all ranks hold the same bits (as far as a sum of their bytes shows)."""
+        """Returns whether all ranks hold the same bits, by the sums of their bytes."""
         if self.world == 1:
             return True
         sums = [t.detach().reshape(-1).view(torch.uint8).sum(dtype=torch.int64) for t in tensors]
-        mine = torch.stack(sums)
-        theirs = mine.clone()
-        self.broadcast_([theirs])
-        differ = (mine != theirs).any().to(torch.int64).reshape(1)
+        local = torch.stack(sums)
+        lead = local.clone()
+        self.broadcast_([lead])
+        differ = (local != lead).any().to(torch.int64).reshape(1)
         self.all_reduce_([differ])
         return int(differ) == 0
 
     def close(self) -> None:
-        """Ends the membership; a run that goes on alone afterwards needs `Ranks()`."""
+        """Leaves the process group; a process that continues alone needs `Ranks()`."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
+def _by_dtype(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
     groups: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
         groups.setdefault(tensor.dtype, []).append(tensor)
     return list(groups.values())
 
 
-def _put_back(flat: Tensor, group: Sequence[Tensor]) -> None:
+def _unflatten_(flat: Tensor, group: Sequence[Tensor]) -> None:
     parts = flat.split([tensor.numel() for tensor in group])
     for tensor, part in zip(group, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))
 
 
 def local_device(name: str) -> str:
-    """The device of this process: `cuda` becomes the card of its local rank."""
+    """Returns the device of this process: `cuda` becomes the GPU of its local rank."""
     local = os.environ.get("LOCAL_RANK")
     if local is None or name not in ("cuda", "auto") or not torch.cuda.is_available():
         return name
@@ -102,31 +102,31 @@ def local_device(name: str) -> str:
     if int(local) >= count:
         raise StylemixError(
             f"got local rank {local} on {socket.gethostname()} with {count} CUDA devices; "
-            f"expected one process a device; start at most {count} processes a node"
+            f"expected one process per device; start at most {count} processes per node"
         )
     return f"cuda:{local}"
 
 
 def join(device: torch.device, timeout: float) -> Ranks:
-    """Joins the processes that torchrun started, as its environment variables say.
+    """Joins the processes that torchrun started, by its environment variables.
 
     Args:
-        device: what this rank computes on; CUDA joins by NCCL, anything else by gloo.
+        device: device of this rank; CUDA uses the NCCL backend, anything else gloo.
         timeout: seconds after which a missing rank is an error.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
-    patience = timedelta(seconds=timeout)
+    limit = timedelta(seconds=timeout)
     try:
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        store, rank, world = next(rendezvous("env://", timeout=patience))
-        store.set_timeout(patience)
+        store, rank, world = next(rendezvous("env://", timeout=limit))
+        store.set_timeout(limit)
         store = PrefixStore(meet(store, rank, world, timeout), store)
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=PrefixStore("stylemix", store), rank=rank, world_size=world,
-            timeout=patience,
+            timeout=limit,
         )  # fmt: skip
         dist.barrier()
     except (RuntimeError, ValueError, OSError) as error:
@@ -140,14 +140,14 @@ def join(device: torch.device, timeout: float) -> Ranks:
 
 
 def meet(store: Store, rank: int, world: int, timeout: float) -> str:
-    """Waits for all ranks, and returns a name that they share and no earlier ranks had.
+    """Waits for all ranks and returns a name of this attempt that no earlier attempt had.
 
-    torchrun keeps its store when it starts processes again. Without a name of their own the new
-    ones take addresses and heartbeats of dead ones for those of the living; and the number of
-    restarts is no such name, since each node counts for itself.
+    torchrun keeps its store when it restarts processes. Without their own name new processes
+    would read addresses and heartbeats of dead ones; and the number of restarts cannot be the
+    name, since each node counts for itself.
 
     Raises:
-        TimeoutError: with the ranks that did not come within `timeout` seconds.
+        TimeoutError: names the ranks that did not join within `timeout` seconds.
     """
     hellos = [f"hello/{other}" for other in range(world)]
     store.set(hellos[rank], uuid.uuid4().hex)
@@ -156,7 +156,7 @@ def meet(store: Store, rank: int, world: int, timeout: float) -> str:
     while True:
         signed = hellos
         if store.check(hellos):
-            # A greeting may be a dead rank's, but only the living sign a list with them on it.
+            # A hello may be that of a dead rank, but only live ranks sign the list with it.
             name = hashlib.sha256(b"".join(store.multi_get(hellos))).hexdigest()[:16]
             signed = [f"{name}/{other}" for other in range(world)]
             store.set(signed[rank], "here")
@@ -169,16 +169,16 @@ def meet(store: Store, rank: int, world: int, timeout: float) -> str:
         pause = min(2 * pause, 0.5)
 
 
-# `stylemix train --gpus N`: the same command again, once for each device, through torchrun.
+# `stylemix train --gpus N` runs the same command once for each device through torchrun.
 
 
 def is_rank() -> bool:
-    """Whether torchrun, or a launcher with the same environment variables, started this process."""
+    """Returns whether torchrun, or a launcher with its environment variables, started this."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
-    """The torchrun command line for `processes` ranks on this machine, with restarts."""
+    """Returns the torchrun command line for `processes` ranks on this machine, with restarts."""
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}",
@@ -187,7 +187,7 @@ def torchrun_command(processes: int, arguments: Sequence[str]) -> list[str]:
 
 
 def without_gpus(arguments: Sequence[str]) -> list[str]:
-    """A command line without its --gpus option."""
+    """Returns a command line without its --gpus option."""
     out: list[str] = []
     skip = False
     for argument in arguments:
@@ -199,7 +199,7 @@ def without_gpus(arguments: Sequence[str]) -> list[str]:
 
 def launch(processes: int) -> None:
     """Replaces this process by torchrun and `processes` ranks; does not return."""
-    # Threads that fight for cores are far slower than few threads; torchrun would take one each.
+    # Oversubscribed cores are far slower than few threads; torchrun's default is one thread each.
     threads = max((os.cpu_count() or 1) // processes, 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     command = torchrun_command(processes, sys.argv[1:])

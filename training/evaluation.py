@@ -1,4 +1,4 @@
-"""Figures of the snapshots: measured by all ranks, the best one kept, old ones removed."""
+"""Metrics of the snapshots, computed by all ranks; the best one is kept, old ones are removed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from stylemix.training.state import TrainState
 
 FEATURES = "mobilenet"
 LOWER_IS_BETTER = ("fd", "kid", "ppl")
-SAVED_WORDS = ("none", "")
+NO_METRICS = ("none", "")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which figures are measured on which images."""
+    """Which metrics are computed, and on which images."""
 
     metrics: tuple[str, ...]
     reals: PictureSet
@@ -35,54 +35,54 @@ class Evaluation:
 
     @classmethod
     def of(cls, config: TrainConfig, reals: PictureSet) -> Evaluation | None:
-        """What the settings ask for; None for nothing."""
-        if config.metrics in SAVED_WORDS:
+        """Returns the evaluation that the settings request, or None."""
+        if config.metrics in NO_METRICS:
             return None
         names = tuple(name.strip() for name in config.metrics.split(","))
         check_metrics(names)
         if names[0] not in LOWER_IS_BETTER:
             raise StylemixError(
-                f"got {names[0]} as the first of the metrics, by which the best snapshot is kept; "
+                f"got {names[0]} as the first metric, which selects the best snapshot; "
                 f"expected {', '.join(LOWER_IS_BETTER)} first"
             )
         return cls(names, reals, config.metrics_count or len(reals))
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
-        """Figures of the averaged generator; every rank makes its share of the images.
+        """Returns metrics of the averaged generator; every rank generates its share of images.
 
-        Only rank 0 gets figures, the others an empty dict.
+        Only rank 0 gets metrics, the others an empty dict.
         """
         generator = state.generator_ema
         device = state.sign_sum.device
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         if set(self.metrics) - {"ppl"}:
             extractor = load_extractor(FEATURES, device)
             share = range(
                 ranks.rank * self.count // ranks.world, (ranks.rank + 1) * self.count // ranks.world
             )
-            mine = generator_features(generator, share, extractor, batch, reals=self.reals)
-            fake = torch.zeros([self.count, mine.shape[1]], device=device)
-            fake[share.start : share.stop] = torch.as_tensor(mine, device=device)
+            local = generator_features(generator, share, extractor, batch, reals=self.reals)
+            fake = torch.zeros([self.count, local.shape[1]], device=device)
+            fake[share.start : share.stop] = torch.as_tensor(local, device=device)
             ranks.all_reduce_([fake])
             if ranks.lead:
                 real = cached_real_features(self.reals, extractor, cache_folder("features"), batch)
-                found |= compare(fake.cpu().numpy(), real, self.metrics, extractor.name)
+                metrics |= compare(fake.cpu().numpy(), real, self.metrics, extractor.name)
         if "ppl" in self.metrics and ranks.lead:
-            found |= path_length(generator, range(self.count), batch, self.reals)
-        return found
+            metrics |= path_length(generator, range(self.count), batch, self.reals)
+        return metrics
 
 
-def keep_best(folder: Path, state: TrainState, snapshot: Path, figures: dict[str, float]) -> bool:
-    """Copies the snapshot to best.safetensors when its first figure is the lowest so far."""
+def keep_best(folder: Path, state: TrainState, snapshot: Path, metrics: dict[str, float]) -> bool:
+    """Copies the snapshot to best.safetensors when its first metric is the lowest so far."""
     counters = state.counters
-    value = next(iter(figures.values()))
-    better = counters.best is None or value < counters.best
-    counters.stale = 0 if better else counters.stale + 1
-    if better:
+    value = next(iter(metrics.values()))
+    improved = counters.best is None or value < counters.best
+    counters.stale = 0 if improved else counters.stale + 1
+    if improved:
         counters.best, counters.best_kimg = value, counters.cur_nimg / 1000
         with atomic_write(folder / "best.safetensors") as temporary:
             shutil.copyfile(snapshot, temporary)
-    return better
+    return improved
 
 
 def prune(folder: Path, keep: int) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Signs of life of every rank, so that a hang or a death has a name."""
+"""Heartbeats of every rank, so that errors can name a rank that hangs or died."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 from stylemix.errors import StylemixError
 from stylemix.training.distributed import Ranks
 
-INTERVAL = 1.0  # seconds between signs of life
-SILENCE = 3  # looks at the others, one an interval, that find no new sign of a rank: it is gone
-PATIENCE = 10  # intervals in which a rank that broke a collective falls silent
+INTERVAL = 1.0  # seconds between heartbeats
+SILENCE = 3  # polls, one per interval, without a new heartbeat after which a rank is lost
+PATIENCE = 10  # intervals in which a rank that broke a collective stops its heartbeat
 EXIT_CODE = 3  # of a process that ends because another one hangs
 
 
 @dataclass
 class _Seen:
-    """What is known of a rank: its last words, and when they and its step last changed."""
+    """The last heartbeat of a rank, and when its beat and its step last changed."""
 
-    word: dict[str, object]
-    spoke: float
-    moved: float
-    look: int = 0  # at which its last words were new
+    message: dict[str, object]
+    beat_at: float  # seconds, time.monotonic
+    step_at: float
+    poll: int = 0  # the poll that found its last heartbeat
 
 
 class Heartbeat:
-    """Tells the other ranks what this one is at, and watches what they are at.
+    """Sends the activity of this rank to the other ranks, and watches theirs.
 
     A collective that waits for a rank cannot be interrupted. So where a rank hangs for longer than
-    `timeout` seconds, the thread says which one, and ends the process: torchrun can then restart.
+    `timeout` seconds, the thread reports it and ends the process, so that torchrun can restart.
     With one rank nothing happens.
     """
 
@@ -46,19 +46,19 @@ class Heartbeat:
         self.ranks, self.timeout = ranks, timeout
         self.step, self.doing, self.beats = 0, "starting", 0
         self.seen: dict[int, _Seen] = {}
-        self.looks, self.looked = 0, time.monotonic()  # how often at the others, and when last
+        self.polls, self.polled = 0, time.monotonic()  # number of polls, and time of the last
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         if ranks.store is not None:
-            self._tell(ranks.store)
-            for rank in range(ranks.world):  # waits until all have said their names
+            self._send(ranks.store)
+            for rank in range(ranks.world):  # waits for the first heartbeat of all ranks
                 if rank != ranks.rank:
                     self._note(rank, json.loads(ranks.store.get(str(rank))))
             self._thread = threading.Thread(target=self._run, args=[ranks.store], daemon=True)
             self._thread.start()
 
     def at(self, doing: str) -> None:
-        """Says what this rank does next; names that start with "waiting" are no hang of its own."""
+        """Sets the activity of this rank; "waiting ..." is not taken for a hang of its own."""
         self.step += 1
         self.doing = doing
 
@@ -69,30 +69,30 @@ class Heartbeat:
             self._thread.join(timeout=2 * INTERVAL)
 
     def missing(self) -> str:
-        """Names the ranks that fall silent, the longest silent first; "" where none does.
+        """Returns the ranks without heartbeats, the longest silent first; "" where none is.
 
-        A rank's last words are often read only after a collective broke, and one that fails may
-        speak on for a while; so nobody is taken for live before the patience is over. It counts
-        looks and not seconds: on a busy machine this rank looks as seldom as the others speak.
+        The last heartbeat of a rank is often read only after a collective broke, and a failing
+        rank may send some more; so this waits up to `PATIENCE` before it takes all for live. It
+        counts polls and not seconds: on a busy machine polls are as rare as heartbeats.
         """
-        first, silent = self.looks, list[int]()
+        first, silent = self.polls, list[int]()
         for _ in range(2 * PATIENCE):
             if self._thread is None:
                 return ""
             time.sleep(INTERVAL / 2)
-            silent = [r for r, seen in self.seen.items() if self.looks - seen.look > SILENCE]
-            # By then whoever was dead before is among them, with words that were still on the way.
-            if silent and self.looks - first > SILENCE + 2:
+            silent = [r for r, seen in self.seen.items() if self.polls - seen.poll > SILENCE]
+            # By then ranks that died earlier are included, whose last heartbeat came late.
+            if silent and self.polls - first > SILENCE + 2:
                 break
         else:
-            if _since(self.looked) > SILENCE * INTERVAL:  # the store does not answer
-                silent = [r for r, s in self.seen.items() if _since(s.spoke) > SILENCE * INTERVAL]
-        silent.sort(key=lambda rank: self.seen[rank].spoke)
+            if _since(self.polled) > SILENCE * INTERVAL:  # the store does not answer
+                silent = [r for r, s in self.seen.items() if _since(s.beat_at) > SILENCE * INTERVAL]
+        silent.sort(key=lambda rank: self.seen[rank].beat_at)
         return "; ".join(self._name(rank) for rank in silent)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Turns a collective that broke into one line with the name of the rank that is missing."""
+        """Converts the error of a broken collective into a StylemixError with the lost rank."""
         try:
             yield
         except RuntimeError as error:
@@ -101,50 +101,50 @@ class Heartbeat:
                 isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text
             ):
                 raise
-            who = self.missing() or f"a rank; all still live ({text.splitlines()[0][:160]})"
+            lost = self.missing() or f"a rank; all still live ({text.splitlines()[0][:160]})"
             raise StylemixError(
-                f"rank {self.ranks.rank} lost {who}; under torchrun with --max-restarts all start "
-                "again and go on from the last state, else give the same command again"
+                f"rank {self.ranks.rank} lost {lost}; under torchrun with --max-restarts all start "
+                "again and resume from the last state, else run the same command again"
             ) from error
 
     def _run(self, store: Store) -> None:
         while not self._stop.wait(INTERVAL):
             try:
-                self._tell(store)
+                self._send(store)
                 for rank in range(self.ranks.world):
                     if rank != self.ranks.rank and store.check([str(rank)]):
                         self._note(rank, json.loads(store.get(str(rank))))
-            except (RuntimeError, OSError):  # the store went with its host; main thread will tell
+            except (RuntimeError, OSError):  # the store is lost; the main thread reports it
                 return
-            self.looks, self.looked = self.looks + 1, time.monotonic()
+            self.polls, self.polled = self.polls + 1, time.monotonic()
             self._judge()
 
-    def _tell(self, store: Store) -> None:
+    def _send(self, store: Store) -> None:
         self.beats += 1
-        word = {
+        message = {
             "host": socket.gethostname(), "pid": os.getpid(), "beats": self.beats,
             "step": self.step, "doing": self.doing,
         }  # fmt: skip
-        store.set(str(self.ranks.rank), json.dumps(word))
+        store.set(str(self.ranks.rank), json.dumps(message))
 
-    def _note(self, rank: int, word: dict[str, object]) -> None:
-        """Clocks of hosts differ, so only the time of a change here counts."""
+    def _note(self, rank: int, message: dict[str, object]) -> None:
+        """Records a heartbeat by the local time of its changes, since clocks of hosts differ."""
         now = time.monotonic()
         old = self.seen.get(rank)
         if old is None:
-            self.seen[rank] = _Seen(word, now, now)
+            self.seen[rank] = _Seen(message, now, now)
             return
-        if word["beats"] != old.word["beats"]:
-            old.spoke, old.look = now, self.looks
-        old.moved = now if word["step"] != old.word["step"] else old.moved
-        old.word = word
+        if message["beats"] != old.message["beats"]:
+            old.beat_at, old.poll = now, self.polls
+        old.step_at = now if message["step"] != old.message["step"] else old.step_at
+        old.message = message
 
     def _judge(self) -> None:
         late = [
             rank
             for rank, seen in self.seen.items()
-            if _since(seen.spoke) > self.timeout
-            or (_since(seen.moved) > self.timeout and "waiting" not in str(seen.word["doing"]))
+            if _since(seen.beat_at) > self.timeout
+            or (_since(seen.step_at) > self.timeout and "waiting" not in str(seen.message["doing"]))
         ]
         if late and self.doing.startswith("waiting"):
             names = "; ".join(self._name(rank) for rank in late)
@@ -157,10 +157,11 @@ class Heartbeat:
 
     def _name(self, rank: int) -> str:
         seen = self.seen[rank]
-        word = seen.word
+        message = seen.message
         return (
-            f"rank {rank} (host {word['host']}, process {word['pid']}), last heard of "
-            f"{_since(seen.spoke):.0f} s ago, in {word['doing']} for {_since(seen.moved):.0f} s"
+            f"rank {rank} (host {message['host']}, process {message['pid']}), last heartbeat "
+            f"{_since(seen.beat_at):.0f} s ago, in {message['doing']} for "
+            f"{_since(seen.step_at):.0f} s"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: stats.jsonl, sample grids, snapshots."""
+"""Files that a run writes during training: stats.jsonl, image grids, snapshots."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from stylemix.training.session import TrainingData
 from stylemix.training.state import Counters, TrainState
 
 Stats = dict[str, list[Tensor]]
-GRID = 48  # images of a grid
+GRID = 48  # images in a grid
 
 
 def add(stats: Stats, name: str, value: Tensor) -> None:
-    """Collects a value without waiting for the device."""
+    """Collects a value without synchronizing with the device."""
     stats.setdefault(name, []).append(value.detach().float().mean())
 
 
 def report(
     state: TrainState, config: ResolvedConfig, stats: Stats, timing: Timing
 ) -> dict[str, float]:
-    """One line of means, which empties `stats`: losses, rates, time and memory."""
+    """Returns a line of means (losses, rates, time and memory) and clears `stats`."""
     counters = state.counters
     kimg = counters.cur_nimg / 1000
     line: dict[str, float] = {
@@ -54,20 +54,20 @@ def report(
 
 
 class Timing:
-    """Seconds a kimg since the last report."""
+    """Seconds per kimg since the last report."""
 
     def __init__(self, counters: Counters) -> None:
         self.kimg, self.seconds = counters.cur_nimg / 1000, counters.seconds
 
     def lap(self, kimg: float, seconds: float) -> float:
-        """Seconds for each kimg since the last call."""
-        speed = (seconds - self.seconds) / max(kimg - self.kimg, 1e-9)
+        """Returns the seconds per kimg since the last call."""
+        sec_per_kimg = (seconds - self.seconds) / max(kimg - self.kimg, 1e-9)
         self.kimg, self.seconds = kimg, seconds
-        return speed
+        return sec_per_kimg
 
 
 def memory_use(device: torch.device) -> dict[str, float]:
-    """Peak memory in GiB, of the process and of the card."""
+    """Returns the peak memory in GiB of the process and of the GPU."""
     use: dict[str, float] = {}
     if sys.platform != "win32":
         import resource
@@ -82,20 +82,20 @@ def memory_use(device: torch.device) -> dict[str, float]:
 
 
 def write_line(path: Path, line: Mapping[str, Json]) -> None:
-    """Appends one line of JSON; what is no number is written as null."""
-    known = {
+    """Appends a line of JSON; values that are not finite are written as null."""
+    finite = {
         k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()
     }
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(known) + "\n")
+        file.write(json.dumps(finite) + "\n")
 
 
 class Board:
-    """TensorBoard, or nothing."""
+    """A TensorBoard writer that does nothing unless enabled."""
 
-    def __init__(self, folder: Path, wanted: bool) -> None:
+    def __init__(self, folder: Path, enabled: bool) -> None:
         self.writer = None
-        if wanted:
+        if enabled:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
@@ -106,58 +106,58 @@ class Board:
             self.writer = SummaryWriter(str(folder))
 
     def scalars(self, line: Mapping[str, float], cur_nimg: int) -> None:
-        """Writes figures; the step is images seen."""
+        """Writes scalars; the step is images seen."""
         if self.writer is not None:
             for name, value in line.items():
                 self.writer.add_scalar(name, value, cur_nimg)
             self.writer.flush()
 
     def picture(self, path: Path, cur_nimg: int) -> None:
-        """Shows an image that was written."""
+        """Writes an image file to TensorBoard."""
         if self.writer is not None:
             pixels = np.asarray(Image.open(path).convert("RGB"))
             self.writer.add_image("fakes", pixels, cur_nimg, dataformats="HWC")
 
 
 def drop_lines_after(path: Path, kimg: float) -> None:
-    """Removes lines that a run is about to write again, and one that a crash left unfinished."""
+    """Removes lines that a resumed run will write again, and an incomplete last line."""
     if not path.exists():
         return
-    kept = []
+    lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["Progress/kimg"] <= kimg:
-                kept.append(line + "\n")
-    write_text(path, "".join(kept))
+                lines.append(line + "\n")
+    write_text(path, "".join(lines))
 
 
 def save_reals(folder: Path, images: Tensor) -> None:
-    """Writes the real images [N, 3, H, W] in [-1, 1] as one image."""
+    """Writes a grid of real images [N, 3, H, W] in [-1, 1]."""
     _save_grid(folder / "reals.png", images, generated=False)
 
 
 def snapshot_name(cur_nimg: int) -> str:
-    """The number of a snapshot: whole kimg."""
+    """Returns the number of a snapshot: whole kimg."""
     return f"{cur_nimg // 1000:06d}"
 
 
 def save_snapshot(
     folder: Path, state: TrainState, config: ResolvedConfig, data: TrainingData
 ) -> Path:
-    """Writes fakes-KIMG.png from fixed latents and snapshot-KIMG.safetensors, both to use.
+    """Writes fakes-KIMG.png from fixed latents, and snapshot-KIMG.safetensors.
 
-    With labels in the data, the kinds that there are follow one another in the grid.
+    With labels in the data, the grid cycles through the distinct labels.
     """
     counters = state.counters
     name = snapshot_name(counters.cur_nimg)
     generator = state.generator_ema
     device = next(generator.parameters()).device
-    draw = torch.Generator().manual_seed(config.seed)
-    z = torch.randn([GRID, generator.z_dim], generator=draw).to(device)
+    rng = torch.Generator().manual_seed(config.seed)
+    z = torch.randn([GRID, generator.z_dim], generator=rng).to(device)
     c, labels = None, data.images.labels
     if labels is not None:
-        kinds = labels.unique(dim=0)
-        c = kinds.repeat(-(-GRID // len(kinds)), 1)[:GRID].to(device)
+        distinct = labels.unique(dim=0)
+        c = distinct.repeat(-(-GRID // len(distinct)), 1)[:GRID].to(device)
     with torch.no_grad():
         images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)

@@ -1,4 +1,4 @@
-"""The training loop: one batch after the other, everything derived from (seed, images seen)."""
+"""The training loop; all randomness derives from (seed, images seen)."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from stylemix.training.recorder import Console, Recorder
 from stylemix.training.session import TrainingData, begin
 from stylemix.training.state import update_ema
 
-STOPPED = "asked to stop"
-INTERVAL = 4  # steps between adjustments of the augmentation, and looks at losses and signals
+STOPPED = "stopped by a signal"
+INTERVAL = 4  # steps between adjustments of the augmentation, and checks of losses and signals
 
 
 @dataclass
 class TrainResult:
-    """How a run ended: its last snapshot and figures; `stopped` says why, where it was early.
+    """The end of a run: its last snapshot and metrics; `stopped` is the reason to stop early.
 
-    `interrupted`: a signal asked it to stop, also where it ended for another reason just then.
+    `interrupted`: a signal arrived, even if the run ended for another reason at the same time.
     """
 
     snapshot: Path
     kimg: float
     stopped: str = ""
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
 
@@ -55,18 +55,19 @@ def train(
     device: torch.device,
     ranks: Ranks | None = None,
     progress: bool = True,
-    on_figures: Callable[[float, dict[str, float]], str] | None = None,
+    on_metrics: Callable[[float, dict[str, float]], str] | None = None,
 ) -> TrainResult:
-    """Trains a generator; continues where `folder` has a state.
+    """Trains a generator; resumes where `folder` has a state.
 
     Args:
-        asked: settings; see TrainConfig.
-        data: the real images, and what there is to know of them.
+        asked: settings as given; see TrainConfig.
+        data: the training images with their metadata.
         folder: run folder for states, snapshots, grids and statistics.
-        device: where to compute.
+        device: device of this rank.
         ranks: the processes of the run, see `distributed.join`.
         progress: show a progress bar.
-        on_figures: called with kimg and figures after each evaluation; a word ends the run.
+        on_metrics: called with kimg and metrics after each evaluation; returns a reason to stop
+            or "".
     """
     # Prepare.
     repeat_shapes(device)
@@ -88,10 +89,10 @@ def train(
     parts = parts_of(ranks.rank, ranks.world, batch, config.part_size(ranks.world))
     loader = Loader(dataset, config.seed, batch, parts[0].start, parts[-1].stop, config.workers)
     images = loader.read(state.counters.cur_nimg)
-    started, word = time.monotonic() - state.counters.seconds, ""
+    started, stop_reason = time.monotonic() - state.counters.seconds, ""
 
     with _stop_signals() as stop, heartbeat.watching():
-        while state.counters.cur_nimg < total and not word:
+        while state.counters.cur_nimg < total and not stop_reason:
             # One step.
             counters = state.counters
             heartbeat.at("reading images")
@@ -107,11 +108,11 @@ def train(
             if counters.cur_nimg // batch % INTERVAL and not done:
                 continue
 
-            # Every few steps: is all well, does somebody want to stop, are augmentations right?
-            bad, stop_asked = step.look(len(stop))
-            reason = what_went_wrong(state, bad)
-            if reason:
-                recorder.roll_back(reason)
+            # Every few steps: failures, signals, augmentation.
+            bad, stop_requested = step.look(len(stop))
+            failure = what_went_wrong(state, bad)
+            if failure:
+                recorder.roll_back(failure)
                 started = time.monotonic() - state.counters.seconds
                 images.close()
                 images = loader.read(state.counters.cur_nimg)
@@ -120,28 +121,28 @@ def train(
                 before = adapt_augment(state, config.ada_target, config.ada_kimg, batch * INTERVAL)
                 console.say(augment_warning(before, counters.augment_p))
 
-            # Report, and keep what was made.
-            if stop_asked:
-                word = STOPPED
+            # Statistics, snapshots, states.
+            if stop_requested:
+                stop_reason = STOPPED
             span = batch * INTERVAL
-            tick = done or bool(word) or _passed(counters.cur_nimg, span, config.tick_kimg)
+            tick = done or bool(stop_reason) or _passed(counters.cur_nimg, span, config.tick_kimg)
             if tick:
                 recorder.tick()
             if done or _passed(counters.cur_nimg, span, config.snapshot_kimg):
-                heartbeat.at("waiting for figures" if ranks.rank else "measuring figures")
+                heartbeat.at("waiting for metrics" if ranks.rank else "computing metrics")
                 recorder.snapshot()
-                word = word or recorder.enough()
-                if on_figures is not None and not word:
-                    word = ranks.broadcast_text(
-                        on_figures(counters.cur_nimg / 1000, recorder.figures)
+                stop_reason = stop_reason or recorder.enough()
+                if on_metrics is not None and not stop_reason:
+                    stop_reason = ranks.broadcast_text(
+                        on_metrics(counters.cur_nimg / 1000, recorder.metrics)
                     )
-            if tick or word:
-                recorder.save(now=done or bool(word))
+            if tick or stop_reason:
+                recorder.save(now=done or bool(stop_reason))
     images.close()
     heartbeat.close()
     console.close()
-    kimg, interrupted = state.counters.cur_nimg / 1000, bool(stop) or word == STOPPED
-    return TrainResult(recorder.last(), kimg, word, recorder.figures, interrupted)
+    kimg, interrupted = state.counters.cur_nimg / 1000, bool(stop) or stop_reason == STOPPED
+    return TrainResult(recorder.last(), kimg, stop_reason, recorder.metrics, interrupted)
 
 
 def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:
@@ -151,21 +152,21 @@ def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that a step can end; a second SIGINT ends at once."""
-    got: list[int] = []
+    """Collects SIGINT and SIGTERM so that a step can finish; a second SIGINT ends at once."""
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield got
+        yield received
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if got and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        got.append(number)
-        print("\nStopping after this step; the state is kept.", file=sys.stderr)
+        received.append(number)
+        print("\nStopping after this step; the state is saved.", file=sys.stderr)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield got
+        yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

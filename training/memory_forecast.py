@@ -1,4 +1,4 @@
-"""How much memory a step will need: told before the first one, with what would make it less."""
+"""Estimates the memory of a training step before the first one, with advice to reduce it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step, Sums
 from stylemix.training.state import TrainState
 
-WEIGHT_COPIES = 5  # generator: weights, gradient, Adam's second moment and first, average
-WORKSPACE = 1.3  # measured peaks against what autograd keeps: buffers of convolutions, one layer's
+WEIGHT_COPIES = 5  # generator: weights, gradients, both moments of Adam, EMA
+WORKSPACE = 1.3  # measured peak over saved tensors: convolution workspace, buffers of a layer
 
 
 def estimate(config: ResolvedConfig, c_dim: int, world: int) -> tuple[int, int]:
-    """Bytes that one process needs at its peak: for weights, and for the images of a part.
+    """Returns the peak bytes of one process: for weights, and for activations of a microbatch.
 
-    The networks are run without data (torch's meta device), one phase after the other, counting
-    what autograd keeps for the backward pass.
+    The networks run on torch's meta device, one phase after the other, while the tensors are
+    counted that autograd saves for the backward pass.
     """
     size = config.part_size(world)
     with torch.device("meta"):
@@ -41,20 +41,20 @@ def estimate(config: ResolvedConfig, c_dim: int, world: int) -> tuple[int, int]:
     if config.d_reg_interval and any(config.value(k, 0) for k in ("r1_gamma", "r2_gamma")):
         phases.append(step._d_reg)
     for phase in phases:
-        kept = _Kept()
-        with saved_tensors_hooks(kept.note, lambda tensor: tensor):
+        saved = _SavedTensors()
+        with saved_tensors_hooks(saved.note, lambda tensor: tensor):
             phase(_Shapes(0, 0), batch, _NoSums())
-        peak = max(peak, kept.bytes)
+        peak = max(peak, saved.bytes)
     weights = sum(t.numel() * 4 for t in state.generator.parameters()) * WEIGHT_COPIES
     weights += sum(t.numel() * 4 for t in state.discriminator.parameters()) * (WEIGHT_COPIES - 1)
     return weights, int(peak * WORKSPACE)
 
 
 def forecast(config: ResolvedConfig, c_dim: int, world: int, device: torch.device) -> str:
-    """A line on the memory that a step needs and what is free, with a cure where it is too much."""
+    """Returns a line on required and free memory, with advice where it may not be enough."""
     weights, images = estimate(config, c_dim, world)
     needed, free = weights + images, free_memory(device)
-    line = f"about {needed / 2**30:.2g} GB of memory a process"
+    line = f"about {needed / 2**30:.2g} GB of memory per process"
     if free is None:
         return line
     line += f", {free / 2**30:.3g} GB free"
@@ -67,7 +67,7 @@ def forecast(config: ResolvedConfig, c_dim: int, world: int, device: torch.devic
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device, None where that cannot be told."""
+    """Returns the free bytes of a device, None where they are unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -87,12 +87,12 @@ class _Shapes(StepRandom):
     """Random numbers without values."""
 
     def noise(self, name: str, part: Microbatch, width: int, device: torch.device) -> Tensor:
-        """Rows [len(part), width] of a device that has no generator."""
+        """Returns empty rows [len(part), width], since meta tensors have no generator."""
         return torch.empty([len(part), width], device=device)
 
 
-class _Kept:
-    """Bytes of different tensors that autograd keeps."""
+class _SavedTensors:
+    """Counts the bytes of distinct tensors that autograd saves."""
 
     def __init__(self) -> None:
         self.seen: dict[int, Tensor] = {}
@@ -111,4 +111,4 @@ class _NoSums(Sums):
         super().__init__(torch.device("meta"))
 
     def add(self, name: str, value: Tensor) -> None:
-        """Figures of a step without data are none."""
+        """Ignores the value: a step without data has no statistics."""

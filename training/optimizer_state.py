@@ -1,4 +1,4 @@
-"""Optimizer states as flat tensors, for the files that long work continues from."""
+"""Optimizer states as flat tensors, for state files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with `prefix`, without it."""
+    """Returns the tensors whose names start with `prefix`, without the prefix."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def adam_tensors(optimizer: torch.optim.Adam, prefix: str) -> dict[str, Tensor]:
-    """Every tensor of Adam's state as {"PREFIX0.exp_avg": ..., ...}."""
+    """Returns every tensor of Adam's state as {"PREFIX0.exp_avg": ..., ...}."""
     return {
         f"{prefix}{index}.{key}": value
         for index, entry in optimizer.state_dict()["state"].items()
@@ -21,7 +21,7 @@ def adam_tensors(optimizer: torch.optim.Adam, prefix: str) -> dict[str, Tensor]:
 
 
 def load_adam(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
-    """Restores what `adam_tensors` gave, names without the prefix."""
+    """Restores the tensors of `adam_tensors`, with names without the prefix."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split(".")

@@ -1,4 +1,4 @@
-"""One step of training: the phases Gmain, Greg, Dmain and Dreg, each over all parts of a batch."""
+"""One training step: the phases Gmain, Greg, Dmain and Dreg, each over all microbatches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from stylemix.training.losses import (
 from stylemix.training.microbatches import Microbatch, StepRandom, cells
 from stylemix.training.state import TrainState
 
-PATH_LENGTH_SHRINK = 2  # the path length is measured on every second image
+PATH_LENGTH_SHRINK = 2  # path length regularization uses every second image
 PATH_LENGTH_DECAY = 0.01
 W_AVG_BETA = 0.995
 DIVERSITY_BETA = 0.98
@@ -36,7 +36,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Batch:
-    """The real images of one part in [-1, 1], with their labels."""
+    """The real images of a microbatch in [-1, 1], with their labels."""
 
     part: Microbatch
     reals: Tensor
@@ -46,8 +46,8 @@ class Batch:
 def batches(
     parts: Sequence[Microbatch], pixels: Tensor, labels: Tensor | None, device: torch.device
 ) -> list[Batch]:
-    """A rank's images uint8 [N, C, H, W] and labels [N, c_dim] as its parts, on a device."""
-    if device.type == "cuda":  # from pinned memory a copy waits for nothing
+    """Splits a rank's images uint8 [N, C, H, W] and labels [N, c_dim] into microbatches."""
+    if device.type == "cuda":  # copies from pinned memory are asynchronous
         pixels = pixels.pin_memory()
         labels = None if labels is None else labels.pin_memory()
     first, out = parts[0].start, []
@@ -60,7 +60,7 @@ def batches(
 
 
 class Step:
-    """The phases of a step; `all_labels` are those of the data, which fakes draw theirs from."""
+    """The phases of a step; fakes get random labels from `all_labels`, those of the data."""
 
     def __init__(
         self,
@@ -77,36 +77,36 @@ class Step:
         self.dtype = DTYPES[config.precision]
         self.pipe = replace(PIPES[config.augment_pipe], sharp=config.augment_filter == "sym6")
         self.device = state.sign_sum.device
-        self.bad = torch.zeros([], device=self.device)  # losses that were no numbers
+        self.bad = torch.zeros([], device=self.device)  # number of losses that were not finite
 
-    def __call__(self, draws: StepRandom, batches: Sequence[Batch]) -> None:
-        """All phases that are due after `draws.cur_nimg` images, on this rank's parts."""
-        state, config, nimg = self.state, self.config, draws.cur_nimg
+    def __call__(self, rng: StepRandom, batches: Sequence[Batch]) -> None:
+        """Runs all phases that are due after `rng.cur_nimg` images, on this rank's share."""
+        state, config, nimg = self.state, self.config, rng.cur_nimg
         index = nimg // config.batch
         state.set_rates(config)
         state.thaw(config)
         state.hold_discriminators()
-        self.phase("Gmain", draws, batches)
+        self.phase("Gmain", rng, batches)
         if config.path_length_weight and index % config.g_reg_interval == 0:
-            self.phase("Greg", draws, batches)
+            self.phase("Greg", rng, batches)
         state.thaw(config)
         if state.feature_discriminator is not None:
             state.feature_discriminator.renew()
-        self.phase("Dmain", draws, batches)
+        self.phase("Dmain", rng, batches)
         gammas = config.value("r1_gamma", nimg), config.value("r2_gamma", nimg)
         if config.d_reg_interval and any(gammas) and index % config.d_reg_interval == 0:
-            self.phase("Dreg", draws, batches)
+            self.phase("Dreg", rng, batches)
 
-    def look(self, wants: int) -> tuple[int, bool]:
-        """Losses since the last look that were no numbers, and whether any rank wants to stop."""
-        flags = torch.stack([self.bad, torch.tensor(float(wants), device=self.device)])
+    def look(self, stop: int) -> tuple[int, bool]:
+        """Returns the number of non-finite losses since the last call, and if a rank must stop."""
+        flags = torch.stack([self.bad, torch.tensor(float(stop), device=self.device)])
         self.bad.zero_()
         self.heartbeat.at("waiting for the others between steps")
         self.ranks.all_reduce_([flags])
         return int(flags[0]), bool(flags[1] > 0)
 
-    def phase(self, name: str, draws: StepRandom, batches: Sequence[Batch]) -> None:
-        """Adds up gradients and statistics over parts and ranks, then moves the weights."""
+    def phase(self, name: str, rng: StepRandom, batches: Sequence[Batch]) -> None:
+        """Sums gradients and statistics over microbatches and ranks, then updates the weights."""
         state = self.state
         loss_of = {
             "Gmain": self._g_main, "Greg": self._g_reg, "Dmain": self._d_main, "Dreg": self._d_reg,
@@ -120,8 +120,8 @@ class Step:
         self.heartbeat.at(name)
         sums = Sums(self.device)
         for batch in batches:
-            loss = loss_of(draws, batch, sums) * batch.part.weight
-            if loss.requires_grad:  # it does not while everything is held
+            loss = loss_of(rng, batch, sums) * batch.part.weight
+            if loss.requires_grad:  # it does not while all parameters are frozen
                 loss.backward()
             sums.add("loss", loss)
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
@@ -135,10 +135,10 @@ class Step:
         for grad in grads:
             grad.nan_to_num_(nan=0.0, posinf=1e5, neginf=-1e5)
         optimizer.step()
-        self._settle(name, sums)
+        self._update_statistics(name, sums)
 
-    def _settle(self, name: str, sums: Sums) -> None:
-        """Moves the running means, by figures that are those of all ranks by now."""
+    def _update_statistics(self, name: str, sums: Sums) -> None:
+        """Updates running means and logs, by sums over all ranks."""
         state, values = self.state, sums.values
         if "w" in values:
             state.generator.mapping.w_avg.lerp_(values["w"], 1 - W_AVG_BETA)
@@ -151,7 +151,7 @@ class Step:
             state.sign_sum.add_(values["signs"])
             state.sign_count.add_(values["count"])
             ratio = (values["fake spread"] / values["real spread"].clamp(min=1e-8)).clamp(max=2)
-            # The first step has nothing to average with.
+            # The first step has no previous value to average with.
             beta = torch.where(state.diversity > 0, DIVERSITY_BETA, 0.0)
             state.diversity.copy_(ratio.lerp(state.diversity, beta).nan_to_num(0))
             log.add(self.stats, "Loss/D/loss", values["loss"])
@@ -165,53 +165,54 @@ class Step:
             if key in values:
                 log.add(self.stats, f"Loss/{key}_penalty", values[key])
 
-    # The four losses of a part, each a mean over its images.
+    # The four losses of a microbatch, each a mean over its images.
 
-    def _g_main(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
-        """The generator against the discriminator."""
-        c = self._fake_labels(draws, "Gmain", batch.part)
-        fakes = self._fakes(draws, "Gmain", batch.part, c, sums)
-        logits, maps = self._score(draws, "Gmain", batch.part, fakes, c)
+    def _g_main(self, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
+        """Returns the adversarial loss of the generator."""
+        c = self._fake_labels(rng, "Gmain", batch.part)
+        fakes = self._fakes(rng, "Gmain", batch.part, c, sums)
+        logits, maps = self._score(rng, "Gmain", batch.part, fakes, c)
         if self.config.loss == "relativistic":
             with torch.no_grad():
                 real_logits, _ = self._score(
-                    draws, "Gmain real", batch.part, batch.reals, batch.labels
+                    rng, "Gmain real", batch.part, batch.reals, batch.labels
                 )
             loss = g_relativistic(logits, real_logits)
         else:
             loss = (g_minimax if self.config.loss == "minimax" else g_logistic)(logits)
         return loss + self.config.feature_weight * g_hinge(maps) if maps else loss
 
-    def _g_reg(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
-        """Path length regularisation, in float32 since it differentiates a gradient.
+    def _g_reg(self, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
+        """Returns the path length penalty, in float32 since it differentiates a gradient.
 
-        The running mean is the one before this step: then the parts of a batch can follow one
-        another. Its decay is .01, so the penalty differs by as much from that of the paper.
+        The running mean is that before this step, so that microbatches are independent. Its decay
+        is .01, so the penalty differs by about as much from that of the paper.
         """
         part = batch.part
-        some = slice(None, None, PATH_LENGTH_SHRINK)
-        c = self._fake_labels(draws, "Greg", part)
-        ws = self._ws(draws, "Greg", part, c, sums)[some]
-        if not ws.requires_grad:  # the mapping network is held
+        subset = slice(None, None, PATH_LENGTH_SHRINK)
+        c = self._fake_labels(rng, "Greg", part)
+        ws = self._ws(rng, "Greg", part, c, sums)[subset]
+        if not ws.requires_grad:  # the mapping network is frozen
             ws = ws.detach().requires_grad_(True)
-        noise = self._noise(draws, "Greg", part)
-        noise = noise if isinstance(noise, str) else noise[some]
+        noise = self._noise(rng, "Greg", part)
+        noise = noise if isinstance(noise, str) else noise[subset]
         images = self.state.generator.synthesis(ws, noise_mode=noise)
-        y = draws.noise("Greg image", part, images[0].numel(), self.device)[some].view_as(images)
+        y = rng.noise("Greg image", part, images[0].numel(), self.device)
+        y = y[subset].view_as(images)
         lengths = path_lengths(images, ws, y / (images.shape[2] * images.shape[3]) ** 0.5)
         penalty = (lengths - self.state.path_length_mean).square().mean()
         sums.add("length", lengths.mean() * part.weight)
         sums.add("penalty", penalty * part.weight)
         return penalty * (self.config.path_length_weight * self.config.g_reg_interval)
 
-    def _d_main(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
-        """The discriminator on reals and fakes."""
+    def _d_main(self, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
+        """Returns the adversarial loss of the discriminator."""
         part = batch.part
-        c = self._fake_labels(draws, "Dmain", part)
+        c = self._fake_labels(rng, "Dmain", part)
         with torch.no_grad():
-            fakes = self._fakes(draws, "Dmain", part, c, sums)
-        fake_logits, fake_maps = self._score(draws, "Dmain fake", part, fakes, c)
-        real_logits, real_maps = self._score(draws, "Dmain real", part, batch.reals, batch.labels)
+            fakes = self._fakes(rng, "Dmain", part, c, sums)
+        fake_logits, fake_maps = self._score(rng, "Dmain fake", part, fakes, c)
+        real_logits, real_maps = self._score(rng, "Dmain real", part, batch.reals, batch.labels)
         sums.add("signs", real_logits.sign().sum())
         sums.add("count", torch.tensor(float(len(part)), device=self.device))
         sums.add("real score", real_logits.mean() * part.weight)
@@ -226,86 +227,86 @@ class Step:
         sums.add("feature loss", feature_loss * part.weight)
         return loss + feature_loss
 
-    def _d_reg(self, draws: StepRandom, batch: Batch, sums: Sums) -> Tensor:
-        """R1 on reals and R2 on fakes, in float32 like the path length."""
-        part, nimg = batch.part, draws.cur_nimg
+    def _d_reg(self, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
+        """Returns R1 on reals plus R2 on fakes, in float32 like the path length penalty."""
+        part, nimg = batch.part, rng.cur_nimg
         loss = torch.zeros([], device=self.device)
         pairs = [("r1", batch.reals, batch.labels)]
         if self.config.value("r2_gamma", nimg):
-            c = self._fake_labels(draws, "Dreg", part)
+            c = self._fake_labels(rng, "Dreg", part)
             with torch.no_grad():
-                pairs.append(("r2", self._fakes(draws, "Dreg", part, c), c))
+                pairs.append(("r2", self._fakes(rng, "Dreg", part, c), c))
         for name, images, c in pairs:
             images = images.detach().requires_grad_(True)
-            logits, _ = self._score(draws, f"Dreg {name}", part, images, c, penalty=True)
+            logits, _ = self._score(rng, f"Dreg {name}", part, images, c, penalty=True)
             penalty = r1_penalty(logits, images).mean()
             sums.add(name, penalty * part.weight)
             loss = loss + penalty * self.config.value(f"{name}_gamma", nimg) / 2
         return loss * self.config.d_reg_interval
 
-    # What the losses share.
+    # Shared by the losses.
 
-    def _fake_labels(self, draws: StepRandom, name: str, part: Microbatch) -> Tensor | None:
-        labels = draws.labels(f"{name} label", part, self.labels)
+    def _fake_labels(self, rng: StepRandom, name: str, part: Microbatch) -> Tensor | None:
+        labels = rng.labels(f"{name} label", part, self.labels)
         return None if labels is None else labels.to(self.device)
 
-    def _noise(self, draws: StepRandom, name: str, part: Microbatch) -> str | Tensor:
+    def _noise(self, rng: StepRandom, name: str, part: Microbatch) -> str | Tensor:
         if self.config.noise == "none":
             return "none"
         synthesis = self.state.generator.synthesis
-        rows = draws.noise(f"{name} noise", part, synthesis.noise_size, self.device)
+        rows = rng.noise(f"{name} noise", part, synthesis.noise_size, self.device)
         if self.config.noise == "fine":
             rows[:, : synthesis.fine_noise_start] = 0
         return rows
 
     def _ws(
         self,
-        draws: StepRandom,
+        rng: StepRandom,
         name: str,
         part: Microbatch,
         c: Tensor | None,
         sums: Sums | None = None,
     ) -> Tensor:
-        """Maps new latents to ws with style mixing: the rest of the layers from a second latent."""
+        """Maps new latents to ws [N, L, w_dim], with style mixing."""
         mapping, width = self.state.generator.mapping, self.state.generator.z_dim
-        ws: Tensor = mapping(draws.normal(f"{name} z", part, width).to(self.device), c)
+        ws: Tensor = mapping(rng.normal(f"{name} z", part, width).to(self.device), c)
         if sums is not None:
             sums.add("w", ws[:, 0].mean(dim=0) * part.weight)
-        cutoff = draws.cutoff(f"{name} mix", self.config.style_mixing, ws.shape[1])
+        cutoff = rng.cutoff(f"{name} mix", self.config.style_mixing, ws.shape[1])
         if cutoff is not None:
-            other = mapping(draws.normal(f"{name} z2", part, width).to(self.device), c)
+            other = mapping(rng.normal(f"{name} z2", part, width).to(self.device), c)
             ws = mix(ws, other, range(cutoff, ws.shape[1]))
         return ws
 
     def _fakes(
         self,
-        draws: StepRandom,
+        rng: StepRandom,
         name: str,
         part: Microbatch,
         c: Tensor | None,
         sums: Sums | None = None,
     ) -> Tensor:
-        ws = self._ws(draws, name, part, c, sums)
-        noise = self._noise(draws, name, part)
+        ws = self._ws(rng, name, part, c, sums)
+        noise = self._noise(rng, name, part)
         images: Tensor = self.state.generator.synthesis(ws, noise_mode=noise, dtype=self.dtype)
         return images
 
     def _score(
         self,
-        draws: StepRandom,
+        rng: StepRandom,
         name: str,
         part: Microbatch,
         images: Tensor,
         c: Tensor | None,
         penalty: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Logits [N, 1] of augmented images, in the order of `cells`, and those on features.
+        """Returns logits [N, 1] of augmented images, in the order of `cells`, and feature scores.
 
-        For a penalty in float32 and without the latter.
+        A `penalty` is computed in float32 and without feature scores.
         """
         p = self.state.counters.augment_p
-        with torch.random.fork_rng(devices=[]):  # the pipe draws from the random state of the CPU
-            torch.default_generator.manual_seed(draws.key(f"{name} augment"))
+        with torch.random.fork_rng(devices=[]):  # the pipe uses torch's CPU generator
+            torch.default_generator.manual_seed(rng.key(f"{name} augment"))
             images = self.pipe(images, p, part=(part.start, part.total))
         order = cells(len(part), self.config.mbstd_group).to(self.device)
         c = None if c is None else c[order]
@@ -317,22 +318,22 @@ class Step:
 
 
 class Sums:
-    """Figures of a phase, added up over parts and then over ranks."""
+    """Statistics of a phase, summed over microbatches and then over ranks."""
 
     def __init__(self, device: torch.device) -> None:
         self.values: dict[str, Tensor] = {}
         self.device = device
 
     def add(self, name: str, value: Tensor) -> None:
-        """Adds without waiting for the device."""
+        """Adds a value without synchronizing with the device."""
         value = value.detach().float()
         self.values[name] = self.values[name] + value if name in self.values else value
 
     def tensors(self) -> list[Tensor]:
-        """The sums in a fixed order."""
+        """Returns the sums in a fixed order."""
         return [self.values[name] for name in sorted(self.values)]
 
 
 def _spread(images: Tensor) -> Tensor:
-    """Mean deviation of a pixel within its cell of images [N, C, H, W]: how unlike they are."""
+    """Returns the mean deviation of a pixel over images [N, C, H, W], a measure of diversity."""
     return images.detach().float().std(dim=0, correction=0).mean()

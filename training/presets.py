@@ -1,4 +1,4 @@
-"""Named recipes as one table, and the automatic settings where it says auto.
+"""Presets as a table, and the automatic values of its `auto` entries.
 
 Sources: StyleGAN2 (arXiv 1912.04958), StyleGAN2-ADA (arXiv 2006.06676, appendix C and its public
 settings), R3GAN (arXiv 2501.05441) for the loss and penalties of `relativistic`.
@@ -30,17 +30,17 @@ ema_rampup          0.05      0          0         0         0          0.05    
 """.strip()  # noqa: E501
 
 
-def _value(word: str) -> Any:
-    if word == "auto":
+def _value(text: str) -> Any:
+    if text == "auto":
         return None
     try:
-        return int(word)
+        return int(text)
     except ValueError:
         pass
     try:
-        return float(word)
+        return float(text)
     except ValueError:
-        return word
+        return text
 
 
 _HEAD, *_ROWS = [line.split() for line in TABLE.splitlines()]
@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def automatic(side: int, world: int, batch: int | None) -> dict[str, Any]:
-    """Settings from the longer side in px and the number of processes (ADA, appendix C)."""
+    """Returns settings by the longer side in px and the number of processes (ADA, appendix C)."""
     if batch is None:
         batch = max(min(world * min(4096 // side, 32), 64), world, 2)
     return {

@@ -1,4 +1,4 @@
-"""What a run shows and stores: statistics at every tick, states by the clock, snapshots."""
+"""Output of a run: statistics at every tick, states at time intervals, snapshots."""
 
 from __future__ import annotations
 
@@ -22,63 +22,63 @@ from stylemix.training.state_files import Run, save_state
 
 
 class Console:
-    """Words of a run and its bar on the terminal; only rank 0 has any.
+    """Messages and the progress bar of a run on the terminal, of rank 0 only.
 
     Args:
-        state: of the run.
+        state: state of the run.
         kimg: length of the run.
-        lead: whether this is rank 0.
-        progress: show a bar, or a line at every tick where there is no terminal.
+        lead: whether this process is rank 0.
+        progress: show a progress bar, or a line at every tick without a terminal.
     """
 
     def __init__(self, state: TrainState, kimg: float, lead: bool, progress: bool) -> None:
-        self.state, self.kimg, self.lead, self.talks = state, kimg, lead, lead and progress
+        self.state, self.kimg, self.lead, self.verbose = state, kimg, lead, lead and progress
         self.bar = tqdm(
             total=kimg, initial=state.counters.cur_nimg / 1000, unit="kimg",
-            disable=not (self.talks and sys.stderr.isatty()),
+            disable=not (self.verbose and sys.stderr.isatty()),
             bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg "
             "[{elapsed}<{remaining}]{postfix}",
         )  # fmt: skip
 
     def say(self, text: str) -> None:
-        """Prints a line above the bar, unless it is empty."""
+        """Prints a message above the bar, unless it is empty."""
         if text and self.lead:
             tqdm.write(f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}", file=sys.stderr)
 
     def advance(self) -> None:
-        """Moves the bar."""
+        """Updates the bar."""
         self.bar.update(self.state.counters.cur_nimg / 1000 - self.bar.n)
 
     def show(self, line: dict[str, float]) -> None:
-        """Statistics of a tick: beside the bar on a terminal, else as a line of the log."""
+        """Shows the statistics of a tick: beside the bar on a terminal, else as a line."""
         memory = line.get("Resources/peak_gpu_mem_gb", line.get("Resources/cpu_mem_gb", 0))
-        pace, kimg = line["Timing/sec_per_kimg"], self.state.counters.cur_nimg / 1000
-        words = (
+        sec_per_kimg, kimg = line["Timing/sec_per_kimg"], self.state.counters.cur_nimg / 1000
+        text = (
             f"G {line.get('Loss/G/loss', 0):.2f} D {line.get('Loss/D/loss', 0):.2f} "
-            f"p {line['Progress/augment']:.2f} {pace:.4g} s/kimg {memory:.1f} GB"
+            f"p {line['Progress/augment']:.2f} {sec_per_kimg:.4g} s/kimg {memory:.1f} GB"
         )
         if not self.bar.disable:
-            self.bar.set_postfix_str(words)
-        elif self.talks:
-            left = timedelta(seconds=round(pace * max(self.kimg - kimg, 0)))
-            self.say(f"{words}, {left} left")
+            self.bar.set_postfix_str(text)
+        elif self.verbose:
+            left = timedelta(seconds=round(sec_per_kimg * max(self.kimg - kimg, 0)))
+            self.say(f"{text}, {left} left")
 
     def close(self) -> None:
-        """Ends the bar."""
+        """Closes the bar."""
         self.bar.close()
 
 
 class Recorder:
-    """Files of a run. Ranks other than 0 write none, but take part in measuring.
+    """Writes the files of a run. Other ranks than 0 write none, but help compute metrics.
 
     Args:
         folder: the run folder.
-        state: what is stored.
+        state: state of the run.
         run: settings and fingerprint of the data.
         ranks: the processes of the run.
-        data: the images.
-        evaluation: metrics to measure, or None.
-        console: where the metrics are shown.
+        data: the training images.
+        evaluation: metrics to compute, or None.
+        console: where messages are shown.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class Recorder:
         self.stats: log.Stats = {}
         self.timing = log.Timing(state.counters)
         self.saved_at, self.snapshot_path = time.monotonic(), folder
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         self._prepare()
         self.board = log.Board(folder, self.config.tensorboard and ranks.lead)
 
     def _prepare(self) -> None:
-        """Files of the start; lines that will be written again go."""
+        """Writes the files of the start; removes lines that will be written again."""
         kimg, images = self.state.counters.cur_nimg / 1000, self.data.images
         if self.ranks.lead:
             for name in ("stats.jsonl", "metrics.jsonl"):
@@ -114,12 +114,13 @@ class Recorder:
             write_json(self.folder / "training_options.json", options)
 
     def tick(self) -> None:
-        """Reports to stats.jsonl, TensorBoard and the bar."""
+        """Writes statistics to stats.jsonl, TensorBoard and the bar."""
         counters = self.state.counters
         if not self.ranks.all_equal(self.state.generator.parameters()):
             raise StylemixError(
-                f"rank {self.ranks.rank} found other weights on some rank than on rank 0; expected "
-                "the same; check versions and memory of the machines, and give the command again"
+                f"rank {self.ranks.rank}: got different weights on some rank and on rank 0; "
+                "expected the same; check versions and memory of the machines, and run the "
+                "command again"
             )
         line = log.report(self.state, self.config, self.stats, self.timing)
         if self.ranks.lead:
@@ -128,9 +129,10 @@ class Recorder:
             self.console.show(line)
 
     def save(self, now: bool) -> None:
-        """Writes the state, if it is to be `now` or the last one is old enough.
+        """Writes the state, if `now` or if the last one is older than `state_minutes`.
 
-        After a snapshot, never before: a state knows the figures of all snapshots up to it.
+        Called after a snapshot, never before: a state contains the metrics of all snapshots
+        before it.
         """
         age = time.monotonic() - self.saved_at
         if self.ranks.lead and (now or age >= self.config.state_minutes * 60):
@@ -138,7 +140,7 @@ class Recorder:
             self.saved_at = time.monotonic()
 
     def snapshot(self) -> None:
-        """Writes model and grid, measures the figures, keeps the best and removes old ones."""
+        """Writes model and grid, computes metrics, copies the best snapshot, removes old ones."""
         counters, folder = self.state.counters, self.folder
         if self.ranks.lead:
             self.snapshot_path = log.save_snapshot(folder, self.state, self.config, self.data)
@@ -146,27 +148,27 @@ class Recorder:
             self.board.picture(grid.with_suffix(".png"), counters.cur_nimg)
         if self.evaluation is not None:
             size = self.config.part_size(self.ranks.world)
-            self.figures = self.evaluation(self.state, size, self.ranks)
-            self._judge()
+            self.metrics = self.evaluation(self.state, size, self.ranks)
+            self._record_metrics()
         if self.ranks.lead:
             prune(folder, self.config.keep_snapshots)
 
-    def _judge(self) -> None:
+    def _record_metrics(self) -> None:
         counters, folder = self.state.counters, self.folder
         if self.ranks.lead:
-            line = {"Progress/kimg": round(counters.cur_nimg / 1000, 3), **self.figures}
+            line = {"Progress/kimg": round(counters.cur_nimg / 1000, 3), **self.metrics}
             log.write_line(folder / "metrics.jsonl", line)
-            self.board.scalars(self.figures, counters.cur_nimg)
-            best = keep_best(folder, self.state, self.snapshot_path, self.figures)
-            words = ", ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
-            self.console.say(words + (" (the best so far)" if best else ""))
+            self.board.scalars(self.metrics, counters.cur_nimg)
+            best = keep_best(folder, self.state, self.snapshot_path, self.metrics)
+            text = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+            self.console.say(text + (" (the best so far)" if best else ""))
         box = torch.tensor([counters.best or 0, counters.best_kimg, counters.stale]).double()
         self.ranks.broadcast_([box := box.to(self.state.sign_sum.device)])
         counters.best, counters.best_kimg = float(box[0]), float(box[1])
         counters.stale = int(box[2])
 
     def enough(self) -> str:
-        """Why to stop early, or ""."""
+        """Returns the reason to stop early, or ""."""
         counters, patience = self.state.counters, self.config.early_stop
         if not patience or counters.stale < patience:
             return ""
@@ -176,15 +178,15 @@ class Recorder:
         )
 
     def roll_back(self, reason: str) -> None:
-        """Goes back to the last state with half the rate, or raises when that was tried enough."""
+        """Rolls back to the last state with half the learning rate; raises after the limit."""
         counters = self.state.counters
         if counters.rollbacks >= self.config.rollbacks:
             raise StylemixError(
                 f"{reason} at {counters.cur_nimg / 1000:.1f} kimg, after {counters.rollbacks} "
-                "attempts with lower rates; try a higher --r1-gamma or a lower --lr in a new "
-                "--output"
+                "attempts with lower learning rates; try a higher --r1-gamma or a lower --lr in a "
+                "new --output"
             )
-        where = counters.cur_nimg / 1000
+        failed_kimg = counters.cur_nimg / 1000
         go_back(self.state, self.run, self.folder, self.ranks)
         now = self.state.counters
         self.stats.clear()
@@ -193,11 +195,12 @@ class Recorder:
             for name in ("stats.jsonl", "metrics.jsonl"):
                 log.drop_lines_after(self.folder / name, now.cur_nimg / 1000)
         self.console.say(
-            f"{reason} at {where:.1f} kimg: went back here; the rate is {now.lr_scale:g} of it"
+            f"{reason} at {failed_kimg:.1f} kimg: rolled back to here; the learning rate is "
+            f"scaled by {now.lr_scale:g}"
         )
 
     def last(self) -> Path:
-        """The last snapshot of the run; writes one where there is none yet."""
+        """Returns the last snapshot of the run; writes one where there is none yet."""
         files = sorted(self.folder.glob("snapshot-*.safetensors"))
         if not files and self.ranks.lead:
             self.snapshot()

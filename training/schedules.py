@@ -1,4 +1,4 @@
-"""Values that change while a run goes on: written as text, read at a number of images."""
+"""Schedules: settings that change with the number of images, parsed from text."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _POINT = re.compile(r"([,~])")
 
 @dataclass(frozen=True)
 class Schedule:
-    """Points (kimg, value) and how to go from each to the next: straight, or half a cosine."""
+    """Points (kimg, value) and the interpolation between them: linear, or half a cosine."""
 
     points: tuple[tuple[float, float], ...]
     cosine: tuple[bool, ...] = ()
 
     def at(self, cur_nimg: int) -> float:
-        """The value after `cur_nimg` images; the first and last one hold outside the points."""
+        """Returns the value after `cur_nimg` images; constant outside the points."""
         kimg = cur_nimg / 1000
         previous = self.points[0]
         if kimg <= previous[0]:
             return previous[1]
         for point, cosine in zip(self.points[1:], self.cosine, strict=True):
             if kimg < point[0]:
-                part = (kimg - previous[0]) / (point[0] - previous[0])
+                t = (kimg - previous[0]) / (point[0] - previous[0])
                 if cosine:
-                    part = (1 - math.cos(math.pi * part)) / 2
-                return previous[1] + (point[1] - previous[1]) * part
+                    t = (1 - math.cos(math.pi * t)) / 2
+                return previous[1] + (point[1] - previous[1]) * t
             previous = point
         return previous[1]
 
 
 @lru_cache(maxsize=64)
 def parse_schedule(value: float | str, name: str = "schedule") -> Schedule:
-    """Reads `0.002`, or `KIMG:VALUE,KIMG:VALUE` with `~` instead of `,` for half a cosine wave.
+    """Parses `0.002`, or `KIMG:VALUE,KIMG:VALUE` with `~` instead of `,` for half a cosine wave.
 
-    `0:0.0025,800:0.0025,1000:0` holds .0025 up to 800 kimg and then falls straight to 0;
-    `0:0.0002~20000:0.00005` falls as in R3GAN (arXiv 2501.05441, appendix).
+    `0:0.0025,800:0.0025,1000:0` is .0025 up to 800 kimg and then decays linearly to 0;
+    `0:0.0002~20000:0.00005` decays as in R3GAN (arXiv 2501.05441, appendix).
     """
     parts = _POINT.split(str(value))
     try:

@@ -1,4 +1,4 @@
-"""How a run begins (anew, from a model, from its last whole state), and how it goes back."""
+"""Starts a run (new, from a model, or from its last valid state), and rolls it back."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ OLD_STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from.
+    """The training data of a run.
 
     Args:
-        images: the real ones.
-        template: how their faces are aligned; stored in the model.
-        name: for the model card.
+        images: the training images.
+        template: alignment of their faces; stored in the model.
+        name: name for the model card.
         held_out: images that the metrics compare with; None for the training images.
     """
 
@@ -49,48 +49,48 @@ class TrainingData:
 def begin(
     asked: TrainConfig, data: str, c_dim: int, folder: Path, device: torch.device, ranks: Ranks
 ) -> tuple[TrainState, Run]:
-    """The state and settings that a run goes on from, the same on every rank.
+    """Returns the initial or resumed state and settings of a run, the same on every rank.
 
-    Rank 0 alone reads the folder and the model to start from; its errors end the other ranks too.
+    Only rank 0 reads the folder and the model to start from; its errors are raised on all ranks.
 
     Args:
-        asked: settings as given, with gaps.
+        asked: settings as given.
         data: fingerprint of the data.
         c_dim: width of the labels.
         folder: the run folder.
-        device: of this rank.
+        device: device of this rank.
         ranks: the processes of the run.
     """
     config = asked.resolve(ranks.world, device.type)
-    # Processors may differ, and with them the automatic precision: the first one decides for all.
+    # Processors may differ, and with them the automatic precision: rank 0 decides.
     config = ResolvedConfig(**json.loads(ranks.broadcast_text(json.dumps(asdict(config)))))
     tensors: dict[str, Tensor] = {}
-    word: dict[str, Any] = {}
+    header: dict[str, Any] = {}
     model: Model | None = None
     if ranks.lead:
         try:
-            tensors, word = last_state(folder, asked, data)
-            if config.transfer and not word:
+            tensors, header = last_state(folder, asked, data)
+            if config.transfer and not header:
                 model = load_model(config.transfer)
                 config = replace(config, d_fromrgb_at=_fromrgb_at(config, model))
         except StylemixError as error:
-            word = {"error": str(error)}
-    word, sizes = json.loads(ranks.broadcast_text(json.dumps([word, config.d_fromrgb_at])))
-    if "error" in word:
-        raise StylemixError(word["error"])
+            header = {"error": str(error)}
+    header, sizes = json.loads(ranks.broadcast_text(json.dumps([header, config.d_fromrgb_at])))
+    if "error" in header:
+        raise StylemixError(header["error"])
     config = replace(config, d_fromrgb_at=sizes)
-    if word:
-        config = continued(word["config"], config)
-    config.part_size(ranks.world)  # refuses what cannot be split
+    if header:
+        config = continued(header["config"], config)
+    config.part_size(ranks.world)  # raises where the batch cannot be split
     run = Run(asked, config, data)
     state = TrainState.create(config, c_dim, device)
     state.frozen = finest_layers(state.discriminator, config.freeze_d)
-    if word:
-        fill(state, tensors, word["counters"], ranks)
+    if header:
+        fill(state, tensors, header["counters"], ranks)
         return state, run
     if config.transfer:
-        found = [] if model is None else _common_names(state, model)
-        state.mark(json.loads(ranks.broadcast_text(json.dumps(found))))
+        names = [] if model is None else _common_names(state, model)
+        state.mark(json.loads(ranks.broadcast_text(json.dumps(names))))
         if model is not None:
             _transfer(state, model, config)
     ranks.broadcast_(tensor for tensor in state.tensors().values())
@@ -100,23 +100,23 @@ def begin(
 def last_state(
     folder: Path, asked: TrainConfig, data: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The newest state of a folder that is whole; nothing where there is none.
+    """Returns the newest valid state of a folder; empty where there is none.
 
-    A damaged one is named and passed over; StylemixError where all are damaged.
+    Damaged states are reported and skipped; StylemixError where all are damaged.
     """
     damaged = None
     for path in state_files(folder):
         try:
-            found = read_state(path, asked, data)
+            tensors, header = read_state(path, asked, data)
         except Damaged as error:
             damaged = error
-            print(f"Passed over: {error}", file=sys.stderr)
+            print(f"Skipped: {error}", file=sys.stderr)
             continue
         if damaged:
-            print(f"Going on from {path}", file=sys.stderr)
-        return found
+            print(f"Resuming from {path}", file=sys.stderr)
+        return tensors, header
     if damaged is not None:
-        raise StylemixError(f"{damaged}; no other one is left; delete it to start anew")
+        raise StylemixError(f"{damaged}; there is no other state; delete it to start over")
     if (folder / OLD_STATE).exists():
         raise StylemixError(
             f"got {folder / OLD_STATE} of an older stylemix; expected none; use another --output, "
@@ -128,7 +128,7 @@ def last_state(
 def fill(
     state: TrainState, tensors: dict[str, Tensor], counters: dict[str, Any], ranks: Ranks
 ) -> None:
-    """Gives every rank the tensors that rank 0 has read."""
+    """Broadcasts the tensors that rank 0 has read, and loads them into the state."""
     if ranks.world > 1:
         device = state.sign_sum.device
         blob = save_bytes(tensors) if ranks.lead else b""
@@ -143,32 +143,33 @@ def fill(
 
 
 def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
-    """Loads the last state again with half the rate, and counts it."""
+    """Loads the last state with half the learning rate, and counts the rollback."""
     scale, rollbacks = state.counters.lr_scale / 2, state.counters.rollbacks + 1
     tensors: dict[str, Tensor] = {}
-    word: dict[str, Any] = {}
+    header: dict[str, Any] = {}
     if ranks.lead:
-        tensors, word = last_state(folder, run.asked, run.data)
-    word = json.loads(ranks.broadcast_text(json.dumps(word)))
-    fill(state, tensors, word["counters"], ranks)
+        tensors, header = last_state(folder, run.asked, run.data)
+    header = json.loads(ranks.broadcast_text(json.dumps(header)))
+    fill(state, tensors, header["counters"], ranks)
     state.counters.lr_scale, state.counters.rollbacks = scale, rollbacks
 
 
 def keep(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
-    """Writes the state, by rank 0."""
+    """Writes the state on rank 0."""
     if ranks.lead:
         save_state(folder, state, run)
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The resolved settings as JSON."""
+    """Returns the resolved settings as JSON values."""
     return asdict(run.config)
 
 
 def _fromrgb_at(config: ResolvedConfig, model: Model) -> str:
-    """Blocks of the discriminator that take a reduced image, too; "auto": where the model began.
+    """Returns resolutions of discriminator blocks with an additional fromrgb of the smaller image.
 
-    That is where blocks are added above its discriminator, and where it grew itself.
+    "auto" gives the input resolution of the source model's discriminator, where new blocks are
+    added, and the resolutions at which that itself was grown.
     """
     old = model.discriminator
     if config.d_fromrgb_at != "auto" or old is None or config.d_architecture == "skip":
@@ -179,7 +180,7 @@ def _fromrgb_at(config: ResolvedConfig, model: Model) -> str:
 
 
 def _common_names(state: TrainState, model: Model) -> list[str]:
-    """Names of the parameters that a model has, too: "G.NAME", "D.NAME"."""
+    """Returns the names of parameters that a model shares: "G.NAME", "D.NAME"."""
     pairs = {
         "G.": (state.generator, model.generator),
         "D.": (state.discriminator, model.discriminator),
@@ -194,21 +195,21 @@ def _common_names(state: TrainState, model: Model) -> list[str]:
 
 
 def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
-    """Starts from a model: generator from its average, discriminator where the file has one."""
+    """Initializes from a model: generator from its EMA, discriminator where the file has one."""
     source = config.transfer
-    done = transfer(model.generator.state_dict(), state.generator)
-    if not done.copied and not done.widened:
-        raise StylemixError(f"got {source} with no weights that fit; expected a like network")
+    result = transfer(model.generator.state_dict(), state.generator)
+    if not result.copied and not result.widened:
+        raise StylemixError(f"got {source} with no weights that fit; expected a similar network")
     silence(state.generator.synthesis, config.noise)
     state.generator_ema.load_state_dict(state.generator.state_dict())
-    counts = [f"generator {len(done.copied)} copied, {len(done.widened)} widened, "
-              f"{len(done.fresh)} fresh"]  # fmt: skip
+    counts = [f"generator {len(result.copied)} copied, {len(result.widened)} widened, "
+              f"{len(result.fresh)} fresh"]  # fmt: skip
     if model.discriminator is None:
-        counts.append("no discriminator in the file, a fresh one")
+        counts.append("no discriminator in the file, so it is fresh")
     else:
-        done = transfer(model.discriminator.state_dict(), state.discriminator)
+        result = transfer(model.discriminator.state_dict(), state.discriminator)
         counts.append(
-            f"discriminator {len(done.copied)} copied, {len(done.widened)} widened, "
-            f"{len(done.fresh)} fresh"
+            f"discriminator {len(result.copied)} copied, {len(result.widened)} widened, "
+            f"{len(result.fresh)} fresh"
         )
     print(f"From {source}: {'; '.join(counts)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The settings of a run, each described once: type, default, help, and which values it takes."""
+"""The settings of a run, each defined once: type, default, help, and valid values."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SCHEDULE = "a number or KIMG:VALUE,KIMG:VALUE"
 
 @dataclass(frozen=True)
 class Setting:
-    """What there is to know of a setting beside its name and default.
+    """The metadata of a setting beside its name and default.
 
     Args:
         section: heading in the help.
         help: one sentence for the command line.
-        choices: the values it may have; empty for any.
-        limits: least and greatest number.
-        scheduled: may be a schedule, see `parse_schedule`.
-        may_change: may be given anew when a run is continued: how long, what is written, how the
-            work is split, and what the machine computes in.
-        kind: type of its values, None and schedules aside.
+        choices: valid values; empty for any.
+        limits: minimum and maximum.
+        scheduled: whether it may be a schedule, see `parse_schedule`.
+        may_change: whether it may change when a run is resumed: length, written files, how the
+            work is split, and precision.
+        kind: type of its values, except for None and schedules.
     """
 
     section: str
@@ -45,7 +45,7 @@ class Setting:
     kind: type = str
 
     def check(self, name: str, value: Any) -> None:
-        """Raises StylemixError where a value is none of the choices or outside the limits."""
+        """Raises StylemixError for a value that is not among the choices or outside the limits."""
         if self.choices and value not in self.choices:
             expected = ", ".join(map(str, self.choices))
             raise StylemixError(f"got {name} {value!r}; expected one of {expected}")
@@ -59,43 +59,43 @@ class Setting:
 
 
 def setting(section: str, default: Any, help: str, **more: Any) -> Any:
-    """A field of `Settings`; `more` are further fields of `Setting`."""
+    """Returns a field of `Settings`; `more` are further fields of `Setting`."""
     return field(default=default, metadata={"setting": Setting(section, help, **more)})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings; the command's options have the same names.
+    """All settings; the options of the command have the same names.
 
-    None stands for a value that the preset has, or that follows from the image size and the number
-    of processes; see `TrainConfig.resolve`.
+    None stands for the value of the preset, or for one that depends on image size and number of
+    processes; see `TrainConfig.resolve`.
     """
 
     # fmt: off
     preset: str = setting(
-        RECIPE, "auto", "Recipe that the other options change, see the table in the "
-        "documentation.", choices=tuple(PRESETS),
+        RECIPE, "auto", "Preset that the other options override; --presets prints the table.",
+        choices=tuple(PRESETS),
     )
     resolution: int | str = setting(RECIPE, 64, "Side of the images in px, or WIDTHxHEIGHT.")
     channels: int = setting(RECIPE, 3, "1 grey, 3 RGB, 4 RGB with alpha.", choices=(1, 3, 4))
     kimg: float | None = setting(
-        RECIPE, None, "Thousands of real images to show in all. [default: preset, 25000]",
+        RECIPE, None, "Length in thousands of real images. [default: preset, 25000]",
         limits=(0, 10**7), may_change=True,
     )
     batch: int | None = setting(
-        RECIPE, None, "Images a step. [default: 4096 / resolution, at most 32 a process and 64 "
-        "in all]", limits=(2, 2**20),
+        RECIPE, None, "Images per step. [default: 4096 / resolution, at most 32 per process and "
+        "64 in total]", limits=(2, 2**20),
     )
     batch_gpu: int | None = setting(
-        RECIPE, None, "Images that go through the networks at once; the rest of a step's "
-        "follow. [default: batch / processes]", limits=(1, 2**20), may_change=True,
+        RECIPE, None, "Images per process at once; the rest of a batch by gradient accumulation. "
+        "[default: batch / processes]", limits=(1, 2**20), may_change=True,
     )
     seed: int = setting(RECIPE, 0, "Seed of weights, order and noise.", limits=(0, 2**32 - 1))
     precision: str = setting(
         RECIPE, "auto", "Precision of the features; auto is bf16 on CUDA and on processors that "
-        "compute in it, else fp32.", choices=("auto", "fp32", "bf16", "fp16"), may_change=True,
+        "support it, else fp32.", choices=("auto", "fp32", "bf16", "fp16"), may_change=True,
     )
-    mirror: bool = setting(DATA, False, "Show every image flipped, too.")
+    mirror: bool = setting(DATA, False, "Add every image flipped left to right.")
     conditional: bool = setting(DATA, False, "Use the labels of dataset.json.")
     z_dim: int | None = setting(
         NETWORKS, None, "Width of z. [default: preset, 512]", limits=(1, 8192),
@@ -107,7 +107,7 @@ class Settings:
         NETWORKS, None, "Layers of the mapping network. [default: preset, 2]", limits=(1, 32),
     )
     channel_base: int | None = setting(
-        NETWORKS, None, "Channels times resolution. [default: 16384, from 512 px on 32768]",
+        NETWORKS, None, "Channels times resolution. [default: 16384; 32768 from 512 px on]",
         limits=(4, 2**20),
     )
     d_channel_base: int | None = setting(
@@ -115,50 +115,50 @@ class Settings:
         limits=(4, 2**20),
     )
     channel_max: int | None = setting(
-        NETWORKS, None, "Most channels of a layer. [default: preset, 512]", limits=(1, 8192),
+        NETWORKS, None, "Maximum channels of a layer. [default: preset, 512]", limits=(1, 8192),
     )
     channel_min: int = setting(
-        NETWORKS, 0, "Fewest channels of a layer: more for the finest blocks.", limits=(0, 8192),
+        NETWORKS, 0, "Minimum channels of a layer, for the finest blocks.", limits=(0, 8192),
     )
     head: str = setting(
-        NETWORKS, "rgb", "Last layer of the generator: colours, or the Haar subbands of a "
-        "image of twice the size of the finest block, which costs a third.", choices=HEADS,
+        NETWORKS, "rgb", "Output of the generator: RGB, or the Haar subbands of an image of twice "
+        "the resolution of the finest block, at a third of the cost.", choices=HEADS,
     )
     d_head: str = setting(
-        NETWORKS, "rgb", "What the finest block of the discriminator takes: colours or Haar "
-        "subbands.", choices=HEADS,
+        NETWORKS, "rgb", "Input of the discriminator's finest block: RGB or Haar subbands.",
+        choices=HEADS,
     )
     d_fromrgb_at: str = setting(
-        NETWORKS, "auto", "Coarser blocks of the discriminator that take the reduced image, "
-        "too, such as 32,64, or none; auto: those where the model of --transfer began.",
+        NETWORKS, "auto", "Resolutions of coarser discriminator blocks that get an additional "
+        "fromRGB, such as 32,64, or none; auto: those of the model of --transfer.",
     )
     g_architecture: str = setting(
-        NETWORKS, "skip", "How the generator makes colours.", choices=ARCHITECTURES,
+        NETWORKS, "skip", "Architecture of the generator.", choices=ARCHITECTURES,
     )
     d_architecture: str | None = setting(
-        NETWORKS, None, "How the discriminator takes colours. [default: preset, resnet]",
+        NETWORKS, None, "Architecture of the discriminator. [default: preset, resnet]",
         choices=ARCHITECTURES,
     )
     mbstd_group: int | None = setting(
-        NETWORKS, None, "Images that share a minibatch deviation. [default: 4, if they divide a "
-        "batch]", limits=(1, 2**20),
+        NETWORKS, None, "Group size of the minibatch standard deviation. [default: 4, if it "
+        "divides the batch]", limits=(1, 2**20),
     )
     conv_clamp: float | None = setting(
-        NETWORKS, None, "Limit of the features, 0 for none. [default: 256 in half precision]",
+        NETWORKS, None, "Clamp of the features, 0 for none. [default: 256 in half precision]",
         limits=(0, 10**9),
     )
     noise: str | None = setting(
-        NETWORKS, None, "Noise in all layers, in the finest two or in none; the last two for a "
-        "generator that photos are projected into. [default: preset, random]",
+        NETWORKS, None, "Noise in all layers, in the finest two, or in none; fine and none suit "
+        "GAN inversion. [default: preset, random]",
         choices=("random", "fine", "none"),
     )
     loss: str | None = setting(
-        OPTIMISATION, None, "What the networks play for. [default: preset, logistic]",
+        OPTIMISATION, None, "Adversarial loss. [default: preset, logistic]",
         choices=tuple(LOSSES),
     )
     feature_weight: float = setting(
-        OPTIMISATION, 0, "Weight of a second discriminator, on frozen ImageNet features; 0 for "
-        "none. Metrics on MobileNetV2 flatter what it trained.", limits=(0, 10**6),
+        OPTIMISATION, 0, "Weight of a second discriminator on frozen MobileNetV2 features; 0 for "
+        "none. Metrics on MobileNetV2 are then biased.", limits=(0, 10**6),
     )
     lr: float | str | None = setting(
         OPTIMISATION, None, f"Learning rate: {SCHEDULE}. [default: .0025, at 1024 px .002]",
@@ -198,22 +198,22 @@ class Settings:
         "10 / 32]", limits=(0, 10**7), scheduled=True,
     )
     ema_rampup: float | None = setting(
-        OPTIMISATION, None, "Limit of that half-life as a part of the images seen, 0 for none. "
+        OPTIMISATION, None, "Limit of that half-life as a fraction of images seen, 0 for none. "
         "[default: .05; 0 with --transfer]", limits=(0, 1000),
     )
     transfer: str | None = setting(
-        START, None, "Model file or name to start from; wider networks keep what it can do.",
+        START, None, "Model file or name to initialize from, also for wider networks.",
     )
     freeze_d: int = setting(
-        START, 0, "Finest layers of the discriminator that stay as they are (Freeze-D).",
+        START, 0, "Number of the discriminator's finest layers to freeze (Freeze-D).",
         limits=(0, 1000),
     )
     transfer_lr: float | str = setting(
-        START, 1, "Part of the rate for weights that came with --transfer, 0 to hold them: "
+        START, 1, "Factor on the learning rate of transferred weights, 0 to freeze them: "
         f"{SCHEDULE}.", limits=(0, 1), scheduled=True,
     )
     augment: str = setting(
-        AUGMENTATION, "ada", "Adaptive, fixed or no augmentation.",
+        AUGMENTATION, "ada", "Adaptive (ADA), fixed or no augmentation.",
         choices=("ada", "fixed", "none"),
     )
     augment_pipe: str = setting(AUGMENTATION, "bgc", "Which augmentations.", choices=tuple(PIPES))
@@ -222,11 +222,11 @@ class Settings:
         choices=("sym6", "bilinear"),
     )
     augment_p: float | str = setting(
-        AUGMENTATION, 0, f"Probability at the start; with --augment fixed all along: {SCHEDULE}.",
+        AUGMENTATION, 0, f"Initial probability; with --augment fixed, constant or {SCHEDULE}.",
         limits=(0, 1), scheduled=True,
     )
     ada_target: float = setting(
-        AUGMENTATION, 0.6, "Mean sign of the reals' scores that adaptive augmentation keeps.",
+        AUGMENTATION, 0.6, "Target of adaptive augmentation for the mean sign of real scores.",
         limits=(-1, 1),
     )
     ada_kimg: float | None = setting(
@@ -238,7 +238,7 @@ class Settings:
         limits=(0.001, 10**7), may_change=True,
     )
     state_minutes: float = setting(
-        FILES, 3, "Minutes between states to continue from, written at a tick.",
+        FILES, 3, "Minutes between states to resume from, written at a tick.",
         limits=(0, 10**5), may_change=True,
     )
     snapshot_kimg: float = setting(
@@ -246,12 +246,12 @@ class Settings:
         limits=(0.001, 10**7), may_change=True,
     )
     keep_snapshots: int = setting(
-        FILES, 0, "How many of the last snapshots are kept, 0 for all; the best one always is.",
+        FILES, 0, "Number of last snapshots to keep beside the best one, 0 for all.",
         limits=(0, 10**6), may_change=True,
     )
     metrics: str = setting(
-        FILES, "none", "Metrics of each snapshot, such as fd,kid,pr,dc,ppl; best by the first "
-        "one.", may_change=True,
+        FILES, "none", "Metrics of each snapshot, such as fd,kid,pr,dc,ppl; the first one selects "
+        "the best.", may_change=True,
     )
     metrics_data: str | None = setting(
         FILES, None, "Images that the metrics compare with. [default: DATA]", may_change=True,
@@ -261,20 +261,20 @@ class Settings:
         limits=(2, 10**7), may_change=True,
     )
     early_stop: int = setting(
-        FILES, 0, "Snapshots without a better value after which the run ends, 0 for never.",
+        FILES, 0, "Snapshots without improvement after which the run stops, 0 for never.",
         limits=(0, 10**6), may_change=True,
     )
     rollbacks: int = setting(
-        FILES, 3, "How often a run that goes wrong goes back, with half the rate.",
+        FILES, 3, "Maximum rollbacks of a failing run, each with half the learning rate.",
         limits=(0, 1000), may_change=True,
     )
-    tensorboard: bool = setting(FILES, False, "Write for TensorBoard, too.", may_change=True)
+    tensorboard: bool = setting(FILES, False, "Also write TensorBoard logs.", may_change=True)
     workers: int = setting(
-        FILES, 3, "Threads that read images ahead, in each process.",
+        FILES, 3, "Threads that prefetch images, in each process.",
         limits=(1, 1024), may_change=True,
     )
     timeout: float = setting(
-        FILES, 600, "Seconds that a process waits for another one before it gives up.",
+        FILES, 600, "Seconds after which a process stops waiting for another one.",
         limits=(1, 10**6), may_change=True,
     )
     # fmt: on
@@ -295,7 +295,7 @@ class Settings:
             raise StylemixError(
                 "got early_stop without metrics; expected one to stop by; add --metrics fd"
             )
-        # Refuses sizes that no network has, and too few channels for them.
+        # Raises for sizes that no network supports, and for too few channels.
         side, base = network_size(*self.size)
         for channels, head in ((self.channel_base, self.head), (self.d_channel_base, self.d_head)):
             finest = side // 2 if head == "haar" else side
@@ -320,15 +320,15 @@ class Settings:
 
 
 def _described() -> dict[str, Setting]:
-    """The settings by name, each with the type of its values."""
-    hints, found = get_type_hints(Settings), {}
-    for each in fields(Settings):
-        described: Setting = each.metadata["setting"]
-        kinds = set(get_args(hints[each.name]) or [hints[each.name]]) - {NoneType}
+    """Returns the settings by name, each with the type of its values."""
+    hints, settings = get_type_hints(Settings), {}
+    for member in fields(Settings):
+        described: Setting = member.metadata["setting"]
+        kinds = set(get_args(hints[member.name]) or [hints[member.name]]) - {NoneType}
         if described.scheduled:
             kinds -= {str}
-        found[each.name] = replace(described, kind=str if str in kinds else kinds.pop())
-    return found
+        settings[member.name] = replace(described, kind=str if str in kinds else kinds.pop())
+    return settings
 
 
 SETTINGS = _described()

@@ -1,4 +1,4 @@
-"""The state of a run: networks and their average, optimizers and counters in memory."""
+"""The state of a run in memory: networks with EMA, optimizers and counters."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
 Network = TypeVar("Network", Generator, Discriminator)
 
-# The rate of weights that are not equalised: .0002 beside .0025, as in Projected GAN, section 4.
-FEATURE_RATE = 0.08
+# Learning rate factor without equalized learning rate: .0002 for .0025 (Projected GAN, section 4).
+FEATURE_LR_SCALE = 0.08
 SCALARS = ("path_length_mean", "sign_sum", "sign_count", "diversity")
 
 
 @dataclass
 class Counters:
-    """The numbers of a state; no random state is among them, see `parts.StepRandom`."""
+    """The counters of a state; there is no random state, see `microbatches.StepRandom`."""
 
     cur_nimg: int = 0
     augment_p: float = 0.0
     seconds: float = 0.0
     lr_scale: float = 1.0  # halved by every rollback
     rollbacks: int = 0
-    best: float | None = None  # figure of the best snapshot so far
+    best: float | None = None  # metric of the best snapshot so far
     best_kimg: float = 0.0
-    stale: int = 0  # snapshots since then
+    stale: int = 0  # snapshots since the best
     best_diversity: float = 0.0
-    transferred: list[str] = field(default_factory=list)  # parameters that came from another model
+    transferred: list[str] = field(default_factory=list)  # parameters of the --transfer model
 
 
 @dataclass
 class TrainState:
-    """What changes while a run goes on."""
+    """Networks, optimizers and running statistics, which change during training."""
 
     generator: Generator
     discriminator: Discriminator
@@ -48,18 +48,18 @@ class TrainState:
     g_optimizer: torch.optim.Adam
     d_optimizer: torch.optim.Adam
     path_length_mean: Tensor
-    sign_sum: Tensor  # running sum and count of sign(D(real)), for the augmentation's controller
+    sign_sum: Tensor  # running sum and count of sign(D(real)), for adaptive augmentation
     sign_count: Tensor
     diversity: Tensor  # running ratio of the fakes' spread to that of the reals
     counters: Counters = field(default_factory=Counters)
-    frozen: frozenset[str] = frozenset()  # parameters of the discriminator that stay
+    frozen: frozenset[str] = frozenset()  # parameters of the discriminator (Freeze-D)
     feature_discriminator: FeatureDiscriminator | None = None
 
     @classmethod
     def create(cls, config: ResolvedConfig, c_dim: int, device: torch.device) -> TrainState:
-        """Fresh networks and optimizers for a resolved config, seeded by config.seed."""
+        """Returns new networks and optimizers for a resolved config, seeded by config.seed."""
         features = None
-        with torch.random.fork_rng(devices=[]):  # weights come from the random state of the CPU
+        with torch.random.fork_rng(devices=[]):  # weights are initialized by the CPU generator
             torch.default_generator.manual_seed(config.seed)
             generator = _placed(Generator(config.generator(c_dim)), device)
             discriminator = _placed(Discriminator(config.discriminator(c_dim)), device)
@@ -79,7 +79,7 @@ class TrainState:
         return state
 
     def mark(self, transferred: list[str]) -> None:
-        """Remembers which parameters came from another model, "G.NAME" and "D.NAME"."""
+        """Puts transferred parameters ("G.NAME", "D.NAME") into their own parameter groups."""
         self.counters.transferred = transferred
         for optimizer, prefix, network in (
             (self.g_optimizer, "G.", self.generator), (self.d_optimizer, "D.", self.discriminator),
@@ -87,12 +87,12 @@ class TrainState:
             group = optimizer.param_groups[0]
             named = [(prefix + name, p) for name, p in network.named_parameters()]
             group["params"] = [p for name, p in named if name not in transferred]
-            old = [p for name, p in named if name in transferred]
-            if old:
-                optimizer.add_param_group({"params": old, "kind": "transferred"})
+            own = [p for name, p in named if name in transferred]
+            if own:
+                optimizer.add_param_group({"params": own, "kind": "transferred"})
 
     def thaw(self, config: ResolvedConfig) -> None:
-        """Lets learn what may learn now: all but what stays, and what is held for a while."""
+        """Enables gradients of all but frozen parameters, permanently or by `transfer_lr` 0."""
         held = set(self.counters.transferred) if not self._transfer_rate(config) else set()
         for name, parameter in self.generator.named_parameters():
             parameter.requires_grad_(f"G.{name}" not in held)
@@ -102,7 +102,7 @@ class TrainState:
             self.feature_discriminator.heads.requires_grad_(True)
 
     def hold_discriminators(self) -> None:
-        """No gradients for discriminators, while the generator learns."""
+        """Disables gradients of the discriminators for the generator's phases."""
         self.discriminator.requires_grad_(False)
         if self.feature_discriminator is not None:
             self.feature_discriminator.requires_grad_(False)
@@ -111,15 +111,15 @@ class TrainState:
         return config.value("transfer_lr", self.counters.cur_nimg)
 
     def set_rates(self, config: ResolvedConfig) -> None:
-        """Gives Adam the rates of the moment.
+        """Sets the current learning rates and betas of Adam.
 
-        They are corrected for lazy regularisation every k steps (StyleGAN2, appendix B): such a
-        step in between makes k / (k + 1) of the rate, and the same power of beta2.
+        They are corrected for lazy regularization every k steps (StyleGAN2, appendix B): the rate
+        is multiplied by k / (k + 1), and beta2 raised to that power.
         """
         nimg = self.counters.cur_nimg
         d_lr = config.value("d_lr" if config.d_lr is not None else "lr", nimg)
         penalties = config.value("r1_gamma", nimg) + config.value("r2_gamma", nimg)
-        parts = {"transferred": self._transfer_rate(config), "features": FEATURE_RATE}
+        scales = {"transferred": self._transfer_rate(config), "features": FEATURE_LR_SCALE}
         for optimizer, lr, k in (
             (self.g_optimizer, config.value("lr", nimg),
              config.g_reg_interval if config.path_length_weight else 0),
@@ -127,12 +127,12 @@ class TrainState:
         ):  # fmt: skip
             ratio = k / (k + 1) if k > 0 else 1.0
             for group in optimizer.param_groups:
-                scale = parts.get(group["kind"], 1.0) * self.counters.lr_scale
+                scale = scales.get(group["kind"], 1.0) * self.counters.lr_scale
                 group["lr"] = lr * ratio * scale
                 group["betas"] = (0.0, config.value("beta2", nimg) ** ratio)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by name, shared with the networks."""
+        """Returns every tensor of the state by name, shared with the networks."""
         out = {name: getattr(self, name) for name in SCALARS}
         for name, network in self._networks().items():
             out |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
@@ -141,37 +141,37 @@ class TrainState:
         return out
 
     def fill(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
-        """Takes over what `tensors` and `counters` once gave; KeyError where one is missing."""
-        now = Counters(**counters)
+        """Restores stored tensors and counters; KeyError where a tensor is missing."""
+        restored = Counters(**counters)
         if not self.counters.transferred:
-            self.mark(now.transferred)
+            self.mark(restored.transferred)
         for name, network in self._networks().items():
-            old = part(tensors, f"{name}.")
+            stored = part(tensors, f"{name}.")
             for key, value in network.state_dict().items():
-                if old[key].shape != value.shape:
+                if stored[key].shape != value.shape:
                     raise KeyError(f"{name}.{key} of another shape")
-            network.load_state_dict(old)
+            network.load_state_dict(stored)
         for optimizer, name in ((self.g_optimizer, "g_adam."), (self.d_optimizer, "d_adam.")):
             load_adam(optimizer, part(tensors, name))
         for name in SCALARS:
             getattr(self, name).copy_(tensors[name])
-        self.counters = now
+        self.counters = restored
 
     def _networks(self) -> dict[str, nn.Module]:
-        """All networks by the name that their tensors begin with."""
-        found: dict[str, nn.Module | None] = {
+        """Returns all networks by the prefix of their tensors."""
+        networks: dict[str, nn.Module | None] = {
             "G": self.generator, "D": self.discriminator, "G_ema": self.generator_ema,
             "features": self.feature_discriminator,
         }  # fmt: skip
-        return {name: network for name, network in found.items() if network is not None}
+        return {name: network for name, network in networks.items() if network is not None}
 
     def saved_counters(self) -> dict[str, Any]:
-        """The counters as plain numbers."""
+        """Returns the counters as JSON values."""
         return asdict(self.counters)
 
 
 def _placed(network: Network, device: torch.device) -> Network:
-    # The keyword is missing from the types of torch.
+    # The type stubs of torch lack the keyword.
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -180,11 +180,11 @@ def _adam(network: torch.nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(groups, lr=0.0, betas=(0.0, 0.99), eps=1e-8)
 
 
-# The averaged generator (StyleGAN2, appendix B; ramp-up as in ADA, appendix C).
+# EMA of the generator (StyleGAN2, appendix B; ramp-up as in ADA, appendix C).
 
 
 def ema_beta(config: ResolvedConfig, cur_nimg: int) -> float:
-    """Weight of the average before a step that ended at `cur_nimg` images.
+    """Returns the decay of the EMA for a step that ended at `cur_nimg` images.
 
     The half-life is `ema_kimg`, at most `ema_rampup` times the images seen.
     """
@@ -196,10 +196,10 @@ def ema_beta(config: ResolvedConfig, cur_nimg: int) -> float:
 
 @torch.no_grad()
 def update_ema(state: TrainState, config: ResolvedConfig) -> None:
-    """Moves the averaged generator towards the current one; its buffers are copied.
+    """Updates the EMA of the generator; buffers are copied.
 
-    Of the strengths of noise the magnitudes are averaged: their signs mean nothing, so a strength
-    may change its own, and would then be averaged away.
+    Noise strengths are averaged by magnitude: their sign has no meaning and may flip, which would
+    average them to zero.
     """
     beta = ema_beta(config, state.counters.cur_nimg)
     averaged = dict(state.generator_ema.named_parameters())

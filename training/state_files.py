@@ -1,4 +1,4 @@
-"""State files: the last two, each with a checksum over all it holds, written atomically."""
+"""State files: the last two are kept, each with a checksum of its content, written atomically."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from stylemix.training.state import TrainState
 
 FORMAT = "stylemix-train-state"
 VERSION = "2"
-KEPT = 2
+KEEP = 2  # states in a run folder
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run was started with: the settings asked for, the data, and the sizes' labels."""
+    """The settings of a run as given and as resolved, and the fingerprint of its data."""
 
     asked: TrainConfig
     config: ResolvedConfig
@@ -33,7 +33,7 @@ class Run:
 
 
 def save_state(folder: Path, state: TrainState, run: Run) -> Path:
-    """Writes everything that is needed to go on, and removes all but the last two states."""
+    """Writes everything that is needed to resume, and removes all but the last two states."""
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -46,22 +46,22 @@ def save_state(folder: Path, state: TrainState, run: Run) -> Path:
     header["sha256"] = checksum(header, tensors)
     path = folder / f"state-{state.counters.cur_nimg:012d}.safetensors"
     write_safetensors(path, header, tensors)
-    for old in state_files(folder)[KEPT:]:
+    for old in state_files(folder)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
 
 
 def state_files(folder: Path) -> list[Path]:
-    """The states in a run folder, the newest first."""
+    """Returns the states in a run folder, newest first."""
     return sorted(folder.glob("state-*.safetensors"), reverse=True)
 
 
 def read_state(
     path: Path, asked: TrainConfig, data: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a state file whose checksum is right, for the same settings and data.
+    """Returns tensors and header of a state file, for the same settings and data.
 
-    Raises Damaged for a file that is not whole, StylemixError for one of another run.
+    Raises Damaged for a wrong checksum or format, StylemixError for a state of another run.
     """
     try:
         header, tensors = read_safetensors(path)
@@ -76,7 +76,7 @@ def read_state(
 
 
 def checksum(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of all tensors, and the rest of the header."""
+    """Returns the SHA-256 of the header and of names, types, shapes and bytes of all tensors."""
     digest = hashlib.sha256()
     for key in sorted(header):
         if key != "sha256":

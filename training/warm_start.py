@@ -1,4 +1,4 @@
-"""Starting from a trained model: weights by name, also into wider networks, and Freeze-D."""
+"""Initialization from a trained model: weights by name, also into wider networks, and Freeze-D."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import SynthesisLayer, SynthesisNetwork
 from stylemix.networks.layers import MinibatchStddev
 
-# Statistics rather than features: what is new in them is not drawn but left as it is.
-WHOLE = ("noise_const", "resample_filter", "w_avg", "noise_strength")
+# Tensors without channels to widen: with another shape they keep their new values.
+NOT_WIDENED = ("noise_const", "resample_filter", "w_avg", "noise_strength")
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of a network's tensors, by name."""
+    """The names of a network's tensors that were copied, widened, or left fresh."""
 
     copied: list[str]
     widened: list[str]
@@ -29,21 +29,20 @@ class Transfer:
 
 @torch.no_grad()
 def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
-    """Copies weights by name, as far as they fit, and says what it did.
+    """Copies weights by name, as far as they fit, and returns which.
 
-    A tensor that is larger in `network` keeps its fresh values outside the old block, and where old
-    outputs would read new inputs, zeros: a wider network of the same resolution computes what the
-    narrower one did, and has room to learn more (function-preserving widening as in Net2Net,
-    arXiv 1511.05641, with zeros instead of copies, since demodulation would rescale copies). Only
-    the discriminator's minibatch deviation, of all features at the coarsest block, sees new ones.
-    Blocks above those of the source begin with nothing to add: in the generator with colours of
-    zero, so that the image is the old one, enlarged; in a discriminator with `fromrgb_at` with
-    features of zero, so that it judges as before.
+    A tensor that is larger in `network` has the old values in its first channels, zeros from new
+    inputs to old outputs, and fresh values elsewhere: a wider network of the same resolution
+    computes the same function (Net2Net, arXiv 1511.05641, with zeros instead of copies, since
+    demodulation would rescale copies). Only the discriminator's minibatch deviation, of all
+    features at the coarsest block, changes. Blocks above those of the source contribute zero at
+    first: in the generator toRGB is zero, so that the image is the upsampled old one; in a
+    discriminator with `fromrgb_at` the features are zero, so that its scores are unchanged.
     """
     modules = dict(network.named_modules())
     copied, widened, fresh = [], [], []
-    colours = {name for name in source if ".torgb." in name}
-    grown = bool(colours) and colours <= network.state_dict().keys()
+    torgb = {name for name in source if ".torgb." in name}
+    grown = bool(torgb) and torgb <= network.state_dict().keys()
     config = getattr(network, "config", None)
     sizes = config.fromrgb_at if isinstance(config, DiscriminatorConfig) else ()
     joins = {f"b{2 * size}.{layer}.weight" for size in sizes for layer in ("conv1", "skip")}
@@ -58,23 +57,23 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
         if old is not None and old.shape == value.shape:
             value.copy_(old)
             copied.append(name)
-        elif old is None or leaf in WHOLE or not _fits(old, value):
+        elif old is None or leaf in NOT_WIDENED or not _fits(old, value):
             fresh.append(name)
             if old is None and ((grown and of_torgb) or name in joins):
-                value.zero_()  # the added block changes nothing yet
+                value.zero_()  # the added block contributes nothing at first
         elif leaf == "weight":
             _widen(old.to(value), value, modules[owner], _appended(modules, owner))
             widened.append(name)
-        else:  # biases and the constant have one value per channel
+        else:  # biases and the constant input have one value per channel
             value[: old.shape[0]] = old
             widened.append(name)
     return Transfer(copied, widened, fresh)
 
 
 def _from_subbands(old: Tensor) -> Tensor:
-    """Weights [O, C, 1, 1] on colours as those on subbands: the mean, twice the colour, alone.
+    """Converts fromRGB weights [O, C, 1, 1] to Haar subbands, using the LL band only.
 
-    The run-time gain of four times the inputs is half of theirs.
+    LL is twice the colour, and the run-time gain of four times the inputs is half as large.
     """
     new = old.new_zeros([len(old), 4 * old.shape[1], 1, 1])
     new[:, ::4] = old
@@ -82,7 +81,7 @@ def _from_subbands(old: Tensor) -> Tensor:
 
 
 def _to_subbands(old: Tensor) -> Tensor:
-    """Weights or biases of colours [C, ...] as those of Haar subbands [4 C, ...]: means alone."""
+    """Converts toRGB weights or biases [C, ...] to Haar subbands [4 C, ...], LL band only."""
     new = old.new_zeros([4 * old.shape[0], *old.shape[1:]])
     new[::4] = 2 * old
     return new
@@ -90,7 +89,7 @@ def _to_subbands(old: Tensor) -> Tensor:
 
 @torch.no_grad()
 def silence(synthesis: SynthesisNetwork, noise: str | None) -> None:
-    """Sets to 0 the strengths of noise that a training with `noise` does not have."""
+    """Sets the noise strengths of layers without noise in the mode `noise` to 0."""
     first = {"random": 0, "fine": synthesis.fine_noise_start}.get(str(noise), math.inf)
     for layer in synthesis.modules():
         if isinstance(layer, SynthesisLayer) and layer.noise_start < first:
@@ -98,7 +97,7 @@ def silence(synthesis: SynthesisNetwork, noise: str | None) -> None:
 
 
 def _fits(old: Tensor, new: Tensor) -> bool:
-    """Whether `old` is no larger than `new`, and equal behind the two channel dimensions."""
+    """Returns whether `old` is no larger than `new`, and equal after the channel dimensions."""
     return (
         old.ndim == new.ndim
         and all(a <= b for a, b in zip(old.shape, new.shape, strict=True))
@@ -108,16 +107,16 @@ def _fits(old: Tensor, new: Tensor) -> bool:
 
 
 def _appended(modules: dict[str, nn.Module], owner: str) -> int:
-    """Input channels of a layer that come behind the features: minibatch standard deviations."""
+    """Returns the number of a layer's inputs after the features: minibatch standard deviations."""
     parent, _, leaf = owner.rpartition(".")
     stddev = getattr(modules[parent], "mbstd", None) if leaf == "conv" else None
     return stddev.num_channels if isinstance(stddev, MinibatchStddev) else 0
 
 
 def _widen(old: Tensor, new: Tensor, layer: nn.Module, appended: int) -> None:
-    """Puts weights [O, I, ...] into wider ones, in place."""
+    """Copies weights [O, I, ...] into wider weights, in place."""
     outputs, inputs = old.shape[:2]
-    # The run-time gain 1 / sqrt(fan-in) falls with the width; demodulated weights have none.
+    # The run-time gain 1 / sqrt(fan-in) depends on the width; demodulated weights have none.
     gain = 1.0 if isinstance(layer, SynthesisLayer) else math.sqrt(new.shape[1] / inputs)
     new[:outputs] = 0
     last = inputs - appended
@@ -127,9 +126,9 @@ def _widen(old: Tensor, new: Tensor, layer: nn.Module, appended: int) -> None:
 
 
 def finest_layers(discriminator: Discriminator, count: int) -> frozenset[str]:
-    """Names of the parameters of the `count` finest layers, for Freeze-D (arXiv 2002.10964).
+    """Returns the parameter names of the `count` finest layers, for Freeze-D (arXiv 2002.10964).
 
-    Layers are counted from the image on: in a residual discriminator fromrgb, then conv0, conv1
+    Layers are counted from the input: in a residual discriminator fromrgb, then conv0, conv1
     and skip of each block.
     """
     names = [name for name, _ in discriminator.named_parameters()]

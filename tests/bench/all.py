@@ -1,6 +1,6 @@
 """Runs the benchmarks into one file of JSON: `python -m tests.bench.all --quick`.
 
-The file is written after every part, so that what was measured is not lost with a later failure.
+The file is written after every part, so that a later failure does not lose results.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.bench import machine, ops, synthesis, training
 from tests.bench.timing import Effort, Job, Record
 from tests.bench.worker import Crew
 
-# Shares of the budget, what matters most first; what a part leaves is the next one's.
+# Shares of the budget, most important first; time that a part leaves goes to the next part.
 SHARES = {"ceilings": 0.05, "training": 0.35, "ops": 0.4, "synthesis": 0.2}
 PARTS = tuple(SHARES)
 COMPILED = ("ops", "synthesis")
@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--dtypes", nargs="+", choices=list(machine.DTYPES))
-    parser.add_argument("--repeats", type=int, default=5, help="samples of each figure")
+    parser.add_argument("--repeats", type=int, default=5, help="samples of each measurement")
     parser.add_argument(
         "--budget", type=float, default=math.inf, help="seconds; cases that do not fit are left out"
     )
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def run_part(part: str, job: Job, crew: Crew, results: Record) -> None:
-    """Adds the records of a part, or why there are none, and its seconds."""
+    """Adds the records of a part, or its error, and its seconds."""
     functions: dict[str, Callable[[], list[Record]]] = {
         "ceilings": lambda: machine.ceilings(job),
         "ops": lambda: ops.run(job),
@@ -107,7 +107,7 @@ def run_part(part: str, job: Job, crew: Crew, results: Record) -> None:
     print(f"{part} ...", flush=True)
     try:
         results[part] = functions[part]()
-    except Exception as error:  # the other parts are worth having
+    except Exception as error:  # the other parts still run
         traceback.print_exc()
         results[part], results["errors"][part] = [], f"{type(error).__name__}: {error}"
     results["seconds"][part] = round(time.monotonic() - started, 1)
@@ -120,7 +120,7 @@ def default_path(about: Record) -> Path:
 
 
 def dumps(results: Record) -> str:
-    """JSON with a record a line, for eyes and for diffs."""
+    """Returns JSON with one record per line, for readable diffs."""
     parts = []
     for key, value in results.items():
         if isinstance(value, list):

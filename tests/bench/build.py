@@ -1,6 +1,6 @@
-"""Compiles the ops afresh, or finds them, and says how long it took: `python -m tests.bench.build`.
+"""Compiles the ops, or loads them, and prints the duration: `python -m tests.bench.build`.
 
-Standard error carries what the compilers say, such as registers and spills of each CUDA kernel.
+Standard error has the output of the compilers, such as registers and spills of CUDA kernels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What comes back from a rented machine: a run's progress in a line, and few files of limited size.
+"""Collects results of a rented machine: a run's progress in a line, and few files of limited size.
 
     python -m tests.bench.collect progress RUN --since 12.8
     python -m tests.bench.collect pack OUT --models FOLDER --runs RUNS --keep NAME
 
-Nothing heavy is imported here, since the minutes are counted.
+No slow imports here, since machine time is limited.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ FULL = "with-discriminator"  # in the name of a model of the run to keep
 
 
 def progress(run: Path, since: float) -> str:
-    """Where a run is, and its pace since it was at so many kimg."""
+    """Returns the kimg of a run, and its seconds per kimg since `since` kimg."""
     path, pairs = run / "stats.jsonl", [(0.0, 0.0)]
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # the end of a line that was cut off
-                found = json.loads(line)
-                pairs.append((found["Progress/kimg"], found["Timing/total_sec"]))
+            with suppress(ValueError):  # an incomplete last line
+                stats = json.loads(line)
+                pairs.append((stats["Progress/kimg"], stats["Timing/total_sec"]))
     before = max(pair for pair in pairs if pair[0] <= since)
     kimg, seconds = pairs[-1][0] - before[0], pairs[-1][1] - before[1]
     return f"{pairs[-1][0]:g} kimg" + (f", {seconds / kimg:.4g} s/kimg" if kimg > 0 else "")
 
 
 class Room:
-    """Files and bytes that may still come along."""
+    """The remaining number of files and bytes."""
 
     def __init__(self, out: Path, files: int, size: int, part: int) -> None:
         self.out, self.files, self.bytes, self.part = out, files, size, part
 
     def takes(self, *sizes: int) -> bool:
-        """Whether files of these sizes fit, all of them."""
+        """Returns whether files of these sizes fit together."""
         return sum(sizes) <= self.bytes and sum(map(self._parts, sizes)) <= self.files
 
     def _parts(self, size: int) -> int:
         return -(-size // self.part)
 
     def put(self, name: str, paths: list[Path]) -> str:
-        """Writes a tar of files, in parts NAME.01-of-03 where it is too large; says how large."""
-        with tempfile.TemporaryDirectory() as scratch:  # nobody is to see half a file
+        """Writes a tar of files, split into NAME.01-of-03 if too large; returns its size."""
+        with tempfile.TemporaryDirectory() as scratch:  # so that no partial file is visible
             whole = Path(scratch) / name
             with tarfile.open(whole, "w") as tar:
                 for path in paths:
@@ -62,26 +62,27 @@ class Room:
 
 
 def size_of(paths: list[Path]) -> int:
-    """Bytes of a tar of these files, a little more than it will have."""
+    """Returns an upper bound of the bytes of a tar of these files."""
     return sum(path.stat().st_size + 2048 for path in paths) + 10240 if paths else 0
 
 
 def state_of(run: Path) -> list[Path]:
-    """The files that a run goes on from, if it has a state."""
+    """Returns the files that a run resumes from, if it has a state."""
     states = sorted(run.glob("state-*.safetensors"))
     more = [run / name for name in ("stats.jsonl", "training_options.json")]
     return [*states[-1:], *filter(Path.is_file, more)] if states else []
 
 
 def pack(room: Room, models: Path, run: Path, keep: str) -> list[str]:
-    """Puts models and images, and the state of the run to keep or else its discriminator.
+    """Packs models and images, and the state of the run to keep or else its discriminator.
 
-    What does not fit is left out and named, the run to keep last. Returns lines for a summary.
+    Files that do not fit are left out and reported, those of the run to keep last. Returns lines
+    for a summary.
     """
-    found = [path for path in models.iterdir() if path.suffix in (".safetensors", ".png")]
-    found.sort(key=lambda path: (not path.name.startswith(f"{keep}-"), path))
-    full = [path for path in found if FULL in path.name]
-    small = [path for path in found if path not in full]
+    files = [path for path in models.iterdir() if path.suffix in (".safetensors", ".png")]
+    files.sort(key=lambda path: (not path.name.startswith(f"{keep}-"), path))
+    full = [path for path in files if FULL in path.name]
+    small = [path for path in files if path not in full]
     state = state_of(run)
     lines = []
     if state and room.takes(size_of(small), size_of(state)):

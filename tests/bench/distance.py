@@ -1,8 +1,8 @@
-"""Frechet distance of a model against images at their own size: `python -m tests.bench.distance`.
+"""Frechet distance of a model to images at a chosen size: `python -m tests.bench.distance`.
 
-`stylemix metrics` reads the images at the model's size, so that a model of 64 px and the one of
-256 px that was made from it get figures that cannot be compared. Here both meet the same images;
-the features' network stretches all to one size anyway.
+`stylemix metrics` reads the images at the model's resolution, so that metrics of a model of 64 px
+and one of 256 px that was initialized from it cannot be compared. Here both are compared with the
+same images; the feature network resizes all inputs anyway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways to write a modulated convolution, against each other: `python -m tests.bench.formulations`.
+"""Compares formulations of a modulated convolution: `python -m tests.bench.formulations`.
 
     scaled      activations scaled before and after one convolution for the whole batch
     per sample  weights scaled per image, a convolution with one group per image
@@ -71,7 +71,7 @@ def polyphase(x: Tensor, w: Tensor, s: Tensor, up: int) -> Tensor:
     m = modulation(w, s, x.dtype, demodulate=True)
     out, c = w.shape[:2]
     taps = (setup_filter(FILTER) * 4).to(w.dtype).expand(out * c, 1, -1, -1)
-    # 3x3 weights over 4x4 taps: 6x6 at the larger size, every other number of it per phase.
+    # 3x3 weights over 4x4 taps: 6x6 at the larger size, every other element of it per phase.
     folded = F.conv2d(m.weight.float().reshape(1, out * c, 3, 3), taps, padding=3, groups=out * c)
     folded = folded.reshape(out, c, 6, 6)
     phases = [folded[:, :, 1 - i :: 2, 1 - j :: 2] for i in (0, 1) for j in (0, 1)]
@@ -82,17 +82,17 @@ def polyphase(x: Tensor, w: Tensor, s: Tensor, up: int) -> Tensor:
 
 
 def contestants(up: int, compiled: bool) -> dict[str, Callable[..., Tensor]]:
-    """Those that can do it."""
-    found: dict[str, Callable[..., Tensor]] = {"scaled": scaled, "per sample": per_sample}
+    """Returns the formulations that support `up`."""
+    functions: dict[str, Callable[..., Tensor]] = {"scaled": scaled, "per sample": per_sample}
     if up == 2:
-        found |= {"zeros": zeros, "polyphase": polyphase}
+        functions |= {"zeros": zeros, "polyphase": polyphase}
     if compiled:
-        found["compiled"] = torch.compile(scaled, dynamic=False)
-    return found
+        functions["compiled"] = torch.compile(scaled, dynamic=False)
+    return functions
 
 
 def measure(case: tuple[int, ...], dtype: torch.dtype, effort: Effort, compiled: bool) -> object:
-    """Medians by formulation, forward and with backward."""
+    """Returns medians by formulation, forward and with backward."""
     n, c_in, c_out, size, up = case
     device = torch.device("cpu")
     x = torch.randn(n, c_in, size // up, size // up, dtype=dtype)
@@ -127,11 +127,11 @@ def main(dtypes: tuple[str, ...], repeats: int, compiled: bool) -> None:
     machine.keep_memory(torch.device("cpu"))
     for dtype in dtypes:
         for case in CASES:
-            found = measure(case, getattr(torch, dtype), Effort(repeats=repeats), compiled)
+            seconds = measure(case, getattr(torch, dtype), Effort(repeats=repeats), compiled)
             names = ("batch", "in", "out", "resolution", "up")
             click.echo(
                 json.dumps(
-                    {"dtype": dtype, **dict(zip(names, case, strict=True)), "seconds": found}
+                    {"dtype": dtype, **dict(zip(names, case, strict=True)), "seconds": seconds}
                 )
             )
 

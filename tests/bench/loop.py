@@ -1,10 +1,10 @@
-"""What the training loop costs beside the bare step: seconds a kimg of both, in turns, as JSON.
+"""Overhead of the training loop over the bare step: seconds per kimg of both, as JSON.
 
     python -m tests.bench.loop --repeats 5 --steps 24
 
 The bare step has its images in memory and only trains; the loop also reads images from files,
-averages, adapts the augmentation, reports, and writes states by the clock as users get them. Both
-do the same steps from the same seed; a first round warms up and is not counted.
+updates the EMA, adapts the augmentation, reports, and writes states as in normal use. Both run
+the same steps from the same seed; a first round warms up and is not counted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PICTURES = 256
 
 
 def bare(config: TrainConfig, dataset: ImageDataset, steps: int) -> float:
-    """Seconds of `steps` steps and nothing else."""
+    """Returns the seconds of `steps` steps only."""
     config = config.resolve()
     assert config.batch is not None
     state = TrainState.create(config, 0, torch.device("cpu"))
@@ -48,7 +48,7 @@ def bare(config: TrainConfig, dataset: ImageDataset, steps: int) -> float:
 
 
 def looped(config: TrainConfig, dataset: ImageDataset, folder: Path) -> float:
-    """Seconds between the first and the last line of statistics, which lie `steps` apart."""
+    """Returns the total seconds of a run, from its last line of statistics."""
     train(config, TrainingData(dataset), folder, torch.device("cpu"), progress=False)
     lines = (folder / "stats.jsonl").read_text(encoding="utf-8").splitlines()
     return float(json.loads(lines[-1])["Timing/total_sec"])
@@ -70,13 +70,13 @@ def main() -> None:
         "laptop", side, precision="fp32", augment="fixed", augment_p=0.2,
         kimg=options.steps * batch / 1000, tick_kimg=8 * batch / 1000,
     )  # fmt: skip
-    found: dict[str, list[float]] = {"bare": [], "loop": []}
+    sec_per_kimg: dict[str, list[float]] = {"bare": [], "loop": []}
     with tempfile.TemporaryDirectory() as work:
         pictures = Path(work) / "pictures"
         pictures.mkdir()
-        draw = np.random.RandomState(0)
+        rng = np.random.RandomState(0)
         for i in range(PICTURES):
-            pixels = draw.randint(0, 256, (side, side, 3), dtype=np.uint8)
+            pixels = rng.randint(0, 256, (side, side, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(pictures / f"{i}.png")
         for turn in range(options.repeats + 1):
             seconds = {
@@ -84,8 +84,9 @@ def main() -> None:
                 "loop": looped(config, ImageDataset(pictures, side), Path(work) / f"run{turn}"),
             }
             for name, value in seconds.items() if turn else ():
-                found[name].append(value / (options.steps * batch / 1000))
-    ratios = [b / a - 1 for a, b in zip(found["bare"], found["loop"], strict=True)]
+                sec_per_kimg[name].append(value / (options.steps * batch / 1000))
+    pairs = zip(sec_per_kimg["bare"], sec_per_kimg["loop"], strict=True)
+    ratios = [loop / bare - 1 for bare, loop in pairs]
     print(
         json.dumps(
             {
@@ -93,7 +94,9 @@ def main() -> None:
                 "resolution": side,
                 "batch": batch,
                 "steps": options.steps,
-                "seconds per kimg": {k: round(statistics.median(v), 3) for k, v in found.items()},
+                "seconds per kimg": {
+                    k: round(statistics.median(v), 3) for k, v in sec_per_kimg.items()
+                },
                 "overhead": round(statistics.median(ratios), 4),
                 "overheads": [round(r, 4) for r in ratios],
             },

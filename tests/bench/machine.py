@@ -1,4 +1,4 @@
-"""What the numbers were measured on: versions, device, backends, and the machine's ceilings."""
+"""The machine of a benchmark: versions, device, backends, and peak rates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.bench.timing import Contestant, Job, Record, interleave, timed
 
 ROOT = Path(__file__).resolve().parents[2]
 OPS = ("bias_act", "upfirdn2d", "epilogue")
-# "fp32" is float32 without, "tf32" with the rounding that matrix units of GPUs offer.
+# "fp32" is full float32, "tf32" with the rounding of tensor cores.
 DTYPES = {
     "fp32": torch.float32,
     "tf32": torch.float32,
@@ -35,7 +35,7 @@ def default_dtypes(device: torch.device) -> list[str]:
 
 @contextmanager
 def precision(name: str) -> Iterator[torch.dtype]:
-    """The dtype of a name, with TF32 switched on or off for as long as the block runs."""
+    """Yields the dtype of a name, with TF32 enabled or disabled inside the block."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name != "fp32"
     try:
@@ -45,7 +45,7 @@ def precision(name: str) -> Iterator[torch.dtype]:
 
 
 def describe(device: torch.device) -> Record:
-    """Everything that someone else needs to measure the same."""
+    """Returns everything that is needed to reproduce a measurement."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD") or os.environ.get("COMMIT", "unknown"),
@@ -75,7 +75,7 @@ def _state(kind: str) -> str:
 
 
 def _no_folders(text: str) -> str:
-    """Paths by their last name, since results are published."""
+    """Reduces paths to their last component, since results are published."""
     return re.sub(r"(?<![\w.])/(\S+/)?", "", text)
 
 
@@ -106,12 +106,12 @@ def device_name(device: torch.device) -> str:
 
 
 def keep_memory(device: torch.device) -> bool:
-    """What the commands do at their start, so that freed memory is not given back to the system."""
+    """Configures the allocator as the commands do, so that freed memory is not returned."""
     return device.type == "cpu" and cli.keep_memory()
 
 
 def copying(size: int, device: torch.device) -> Contestant:
-    """Copies so many bytes into memory that is there already: `size` read and `size` written."""
+    """Copies `size` bytes into allocated memory: `size` read and `size` written."""
     source = torch.rand(max(size // 4, 1), device=device)
     target = torch.zeros_like(source)
     return lambda loops: timed(lambda: target.copy_(source), device, loops)
@@ -140,11 +140,11 @@ def ceilings(job: Job) -> list[Record]:
     side = 128 if quick else 8192 if job.on_gpu else 2048
     records = []
     for size in sizes:
-        found = interleave({"copy": copying(size, device)}, job.effort)["copy"]
-        rate = {"bytes_per_second": 2 * size / found["median"]} if "median" in found else {}
-        records.append({"what": "copy", "bytes": size, **found, **rate})
+        summary = interleave({"copy": copying(size, device)}, job.effort)["copy"]
+        rate = {"bytes_per_second": 2 * size / summary["median"]} if "median" in summary else {}
+        records.append({"what": "copy", "bytes": size, **summary, **rate})
     for dtype in job.dtypes:
-        found = interleave({"matmul": multiplying(side, dtype, device)}, job.effort)["matmul"]
-        rate = {"flops_per_second": 2 * side**3 / found["median"]} if "median" in found else {}
-        records.append({"what": "matmul", "dtype": dtype, "side": side, **found, **rate})
+        summary = interleave({"matmul": multiplying(side, dtype, device)}, job.effort)["matmul"]
+        rate = {"flops_per_second": 2 * side**3 / summary["median"]} if "median" in summary else {}
+        records.append({"what": "matmul", "dtype": dtype, "side": side, **summary, **rate})
     return records

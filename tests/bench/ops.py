@@ -1,7 +1,7 @@
-"""Bytes a second of the ops at the sizes of a generator: ours, plain PyTorch, the textbook.
+"""Bandwidth of the ops at the sizes of a generator: ours, plain PyTorch, the textbook.
 
-What has to be moved is counted at the least: every input read once, every output written once. The
-ceiling is a copy of as many bytes, measured in the same rounds, since caches flatter small sizes.
+Bytes are the minimum: every input read once, every output written once. The ceiling is a copy of
+as many bytes, measured in the same rounds, since caches speed up small sizes.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tests.bench.timing import Clock, Contestant, Job, Record, bounded, interlea
 
 BATCH = 4
 COMPILED = ("bias_act", "epilogue_filter", "upfirdn2d_up_4x4")  # one of each kind
-COMPILING = 20  # seconds, the most that torch.compile gets for one of them
+COMPILING = 20  # seconds, limit of torch.compile for one op
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 SHORT, LONG = (1.0, 3.0, 3.0, 1.0), SYM6  # 4x4 taps as one image, 12 taps as rows and columns
 
 
 @dataclass
 class Operands:
-    """Tensors of one case; `x` is the first input, `wanted` are those that get a gradient."""
+    """Tensors of one case; `x` is the first input, `differentiated` are those with a gradient."""
 
     x: Tensor
     others: tuple[Tensor | None, ...]
-    wanted: list[Tensor]
+    differentiated: list[Tensor]
 
 
 Forward = Callable[..., Tensor]
@@ -101,12 +101,12 @@ def cases(config: GeneratorConfig, smallest: int) -> Iterator[Case]:
 def _runs(
     function: Forward, operands: Operands, backward: bool, device: torch.device
 ) -> Callable[[], object]:
-    """One pass, with what a training needs of it: saved tensors forward, gradients backward."""
+    """Returns one pass as in training: with saved tensors forward, with gradients backward."""
     if not backward:
         return lambda: function(operands.x, *operands.others)
     y = function(operands.x, *operands.others)
     dy = torch.randn_like(y)
-    return lambda: torch.autograd.grad(y, operands.wanted, dy, retain_graph=True)
+    return lambda: torch.autograd.grad(y, operands.differentiated, dy, retain_graph=True)
 
 
 def _contestant(
@@ -117,7 +117,7 @@ def _contestant(
 
     def run(loops: int) -> float:
         with nullcontext() if backend is None else ops.use(backend):
-            if not made:  # here, so that an op that cannot do it is one missing figure
+            if not made:  # here, so that an unsupported op is one missing result
                 made.append(_runs(function, operands, backward, device))
             return timed(made[0], device, loops)
 
@@ -127,33 +127,33 @@ def _contestant(
 def contestants(
     case: Case, dtype: str, layout: str, backward: bool, compiled: bool, device: torch.device
 ) -> tuple[dict[str, Contestant], int]:
-    """Who competes, and the bytes that the case has to move."""
+    """Returns the implementations to compare, and the bytes that the case moves."""
     operands = case.operands(DTYPES[dtype], layout, device)
     plain = Operands(*_contiguous(operands))
     name = case.op.split("_")[0] if case.op != "bias_act" else case.op
-    found = {
+    competitors = {
         "textbook": _contestant(case.theirs, None, plain, backward, device),
         "torch": _contestant(case.ours, "torch", operands, backward, device),
     }
     if "native" in ops.backends(name, device.type):
-        found["native"] = _contestant(case.ours, "native", operands, backward, device)
+        competitors["native"] = _contestant(case.ours, "native", operands, backward, device)
     if compiled:
         function = torch.compile(case.ours, dynamic=False)
         contestant = _contestant(function, "torch", operands, backward, device)
-        found["compiled"] = bounded(contestant, COMPILING)
+        competitors["compiled"] = bounded(contestant, COMPILING)
     result = BATCH * case.channels * case.side**2
     count = operands.x.numel() + result
     if backward and not case.op.startswith("upfirdn2d"):
-        count += result  # the result, or the input, says which side of the kink it was
+        count += result  # the result, or the input, for the sign in the derivative
     size = count * operands.x.element_size()
-    found["copy"] = copying(size // 2, device)
-    return found, size
+    competitors["copy"] = copying(size // 2, device)
+    return competitors, size
 
 
 def _contiguous(operands: Operands) -> tuple[Tensor, tuple[Tensor | None, ...], list[Tensor]]:
-    """The same for the textbook, which knows one layout only."""
+    """Returns contiguous operands for the textbook, which supports one layout only."""
     x = operands.x.detach().contiguous().requires_grad_(True)
-    return x, operands.others, [x, *operands.wanted[1:]]
+    return x, operands.others, [x, *operands.differentiated[1:]]
 
 
 def measure(case: Case, dtype: str, layout: str, compiled: bool, job: Job) -> list[Record]:
@@ -165,16 +165,16 @@ def measure(case: Case, dtype: str, layout: str, compiled: bool, job: Job) -> li
         backward = direction == "backward"
         running, size = contestants(case, dtype, layout, backward, compiled, job.device)
         with functorch.patch(donated_buffer=False):  # it forbids a second backward pass
-            found = interleave(running, job.effort)
-        copy = found.pop("copy")
-        for result in found.values():
+            results = interleave(running, job.effort)
+        copy = results.pop("copy")
+        for result in results.values():
             if "median" in result and "median" in copy:
                 result["bytes_per_second"] = float(f"{size / result['median']:.4g}")
                 result["share"] = round(copy["median"] / result["median"], 4)
         records.append({
             "op": case.op, "pass": direction, "side": case.side, "channels": case.channels,
             "batch": BATCH, "dtype": dtype, "layout": layout, "bytes": size,
-            "results": found, "copy": copy,
+            "results": results, "copy": copy,
         })  # fmt: skip
     return records
 
@@ -194,11 +194,13 @@ def run(job: Job) -> list[Record]:
         base = 256 if job.quick else 32768 if resolution >= 512 else 16384
         config = GeneratorConfig(resolution, channel_base=base, channel_max=512)
         smallest = 16 if resolution <= 256 else 512  # the others are those of 256 px
-        found = list(cases(config, smallest))
-        todo += [(c, d, layout, False) for layout in LAYOUTS for c in found for d in dtypes]
+        all_cases = list(cases(config, smallest))
+        todo += [(c, d, layout, False) for layout in LAYOUTS for c in all_cases for d in dtypes]
         if "ops" in job.compiled and not compiling:
-            some = [case for case in found if case.side == resolution and case.op in COMPILED]
-            compiling = [(case, last, "channels_last", True) for case in some]
+            selected = [
+                case for case in all_cases if case.side == resolution and case.op in COMPILED
+            ]
+            compiling = [(case, last, "channels_last", True) for case in selected]
     todo.sort(key=lambda one: (one[2], -one[0].side))  # what matters most, while there is time
     if job.on_gpu:  # where small sizes say how long a launch takes, not how fast memory is
         whole = job.resolutions

@@ -1,4 +1,4 @@
-"""What is measured on whole networks, as callables made from a description that fits in JSON."""
+"""Benchmarks of whole networks, as callables made from a JSON description."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.bench.machine import DTYPES, precision
 from tests.bench.textbook import TextbookDiscriminator, TextbookGenerator
 from tests.bench.timing import Record
 
-# textbook: tests/bench/textbook.py; literal: the same, enlarging by zero insertion; torch: our
+# textbook: tests/bench/textbook.py; literal: the same, upsampling by zero insertion; torch: our
 # networks on plain PyTorch ops; ours: our networks as users get them; compiled: torch.compile of
 # "torch"; convs: the convolutions of the networks alone, which is the limit.
 VARIANTS = ("textbook", "literal", "torch", "ours", "compiled", "convs")
@@ -31,7 +31,7 @@ Calls = dict[str, Callable[[], object]]
 
 
 def make(spec: Record, device: torch.device) -> Calls:
-    """The callables of a description, by name; every call is one run."""
+    """Returns the callables of a description, by name; every call is one run."""
     torch.manual_seed(0)
     if spec["variant"] == "convs":
         return {"run": _guarded(spec, _convolutions(spec, device))}
@@ -75,7 +75,7 @@ def _synthesis(spec: Record, device: torch.device) -> Calls:
 
 
 def train_config(spec: Record) -> TrainConfig:
-    """Automatic settings but for what `spec` says; "fp32" and "tf32" are one to the loop."""
+    """Returns automatic settings except those in `spec`; training treats "tf32" as "fp32"."""
     given = {k: spec[k] for k in ("batch", "channel_base", "channel_max") if k in spec}
     p = spec.get("augment_p", 0)
     return TrainConfig(
@@ -88,7 +88,7 @@ def train_config(spec: Record) -> TrainConfig:
 
 
 def _training(spec: Record, device: torch.device) -> Calls:
-    """The phases of a step, one by one, and both main phases together."""
+    """Returns the phases of a step, one by one, and both main phases together."""
     config = train_config(spec)
     state = ours = TrainState.create(config, 0, device)
     if spec["variant"] == "textbook":
@@ -117,9 +117,9 @@ def _training(spec: Record, device: torch.device) -> Calls:
 
 
 def g_shapes(config: GeneratorConfig) -> list[tuple[int, int, int]]:
-    """The 3x3 convolutions of a generator: (in, out, side), the side of the smaller image.
+    """Returns the 3x3 convolutions of a generator: (in, out, side), the side of the smaller image.
 
-    A transposed convolution multiplies as often as a plain one on the image that it enlarges.
+    A transposed convolution multiplies as often as a plain one on its input.
     """
     shapes = []
     for resolution in config.resolutions:

@@ -20,9 +20,9 @@ def cases(job: Job) -> list[Record]:
     if job.quick:
         return [_case(16, 256, 16, 2)]
     bases = {256: 16384, 512: 32768, 1024: 32768}
-    asked = [side for side in bases if job.on_gpu and side in job.resolutions]
-    found = [_case(side, bases[side], 512, n) for n in (32, 1) for side in asked]
-    return [*found, _case(64, 8192, 256, 16), _case(256, 16384, 512, 4)]
+    requested = [side for side in bases if job.on_gpu and side in job.resolutions]
+    large = [_case(side, bases[side], 512, n) for n in (32, 1) for side in requested]
+    return [*large, _case(64, 8192, 256, 16), _case(256, 16384, 512, 4)]
 
 
 def _case(resolution: int, base: int, most: int, batch: int) -> Record:
@@ -47,11 +47,11 @@ def run(job: Job, crew: Crew) -> list[Record]:
         if not clock.allows(f"synthesis {case['resolution']} px x {case['batch']}, {dtype}"):
             continue
         spec = case | {"dtype": dtype}
-        found = crew.measure(spec, now, ["run"], job.effort)["run"]
-        for result in found.values():
+        results = crew.measure(spec, now, ["run"], job.effort)["run"]
+        for result in results.values():
             if "median" in result:
                 result["images_per_second"] = round(case["batch"] / result["median"], 3)
-        records.append(spec | {"conv_flops": conv_flops(spec), "results": found})
+        records.append(spec | {"conv_flops": conv_flops(spec), "results": results})
         if job.on_gpu or (dtype == job.dtypes[0] and not job.quick):
             both = [label for label in USERS if label in labels]
             records[-1]["peak"] = peaks(job.device, spec, both, "run")

@@ -1,6 +1,6 @@
-"""Tables of results, misses marked: `python -m tests.bench.table FILE...` prints Markdown.
+"""Tables of results, with missed goals marked: `python -m tests.bench.table FILE...`.
 
-With `--update PAGE` it rewrites what stands between the two marks of that page instead.
+Prints Markdown; with `--update PAGE` it rewrites the text between the two marks of that page.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tests.bench.timing import Record
 SPEED = "images_per_second"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 FOLDER = ROOT / "docs" / "benchmarks"
-# How many times the images a second of the textbook in float32, on a CPU, by resolution and dtype.
+# Goals as multiples of the textbook's images per second in float32, on a CPU.
 SYNTHESIS = {(64, "fp32"): 3.0, (64, "bf16"): 6.0, (256, "fp32"): 2.2, (256, "bf16"): 4.0}
-STEP = {(64, "fp32"): 2.5, (64, "bf16"): 4.0}  # the same of the generator's step
+STEP = {(64, "fp32"): 2.5, (64, "bf16"): 4.0}  # the same for the generator's step
 SHARE = {"cpu": 0.6, "cuda": 0.85}  # of the copy bandwidth
-# Seconds per kimg on a GPU by resolution: the figure of one A100 to beat, and the goal on an H100.
+# Seconds per kimg on a GPU by resolution: published for one A100, and the goal on an H100.
 KIMG = {128: (6.79, 1.7), 256: (12.53, 4.0), 512: (41.06, 12.0), 1024: (90.39, 25.0)}
 NAMES = {
     "textbook": "textbook", "literal": "textbook, zero insertion", "torch": "plain PyTorch",
@@ -39,7 +39,7 @@ def _join(text: str, allocator: str) -> str:
 
 
 def grid(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
-    """A Markdown table, or nothing without rows."""
+    """Yields a Markdown table, or nothing without rows."""
     rows = list(rows)
     if rows:
         yield f"| {' | '.join(head)} |"
@@ -53,7 +53,7 @@ def number(value: float) -> str:
 
 
 def verdict(value: float, goal: float | None, unit: str, less: bool = False) -> str:
-    """A figure beside its goal, in bold where it misses it."""
+    """Returns a value with its goal, in bold where it misses the goal."""
     text = f"{number(value)}{unit}"
     if goal is None:
         return text
@@ -66,9 +66,9 @@ def value(result: Record | None, key: str = "median") -> float | None:
 
 
 def cell(result: Record | None, key: str = "median", scale: float = 1) -> str:
-    found = value(result, key)
-    if found is not None:
-        return number(found * scale)
+    amount = value(result, key)
+    if amount is not None:
+        return number(amount * scale)
     return "-" if result is None else "failed"
 
 
@@ -77,7 +77,7 @@ def times(above: float | None, below: float | None, goal: float | None = None) -
 
 
 def users(results: Record) -> tuple[str, str]:
-    """The labels of what people have: the textbook as it comes, and ours as its commands run."""
+    """Returns the labels in normal use: the textbook with the default allocator, and ours."""
     return ("textbook@default", "ours@kept") if "ours@kept" in results else ("textbook", "ours")
 
 
@@ -86,17 +86,17 @@ def picture(record: Record) -> str:
 
 
 def in_float32(records: list[Record], results_of: str, key: str) -> dict[str, float | None]:
-    """What the textbook's user gets in float32, by image: the goals on a CPU are times that."""
-    found = {}
+    """Returns the textbook's results in float32 by size, which goals on a CPU are multiples of."""
+    baseline = {}
     for r in records:
         results = r[results_of] if results_of == "results" else r[results_of]["g_main"]
         if r["dtype"] == "fp32":
-            found[picture(r)] = value(results.get(users(results)[0]), key)
-    return found
+            baseline[picture(r)] = value(results.get(users(results)[0]), key)
+    return baseline
 
 
 def synthesis(records: list[Record]) -> Iterator[str]:
-    """Images a second, and the rate of the convolutions alone."""
+    """Yields images per second, and the rate of the convolutions alone."""
     records = [r for r in records if "results" in r]
     labels = list(dict.fromkeys(label for r in records for label in r["results"]))
     base = in_float32(records, "results", SPEED)
@@ -115,13 +115,13 @@ def synthesis(records: list[Record]) -> Iterator[str]:
         if seconds := value(limit):
             rate = number(r["conv_flops"] / seconds / 1e9)
             rates.append([*where, number(r["conv_flops"] / 1e9), rate])
-    head = ["picture", "dtype", *map(name_of, labels), "ours : limit", "ours : textbook"]
+    head = ["image", "dtype", *map(name_of, labels), "ours : limit", "ours : textbook"]
     yield from grid([*head, "ours : textbook in fp32"], rows)
     yield from grid(["convolutions of", "dtype", "GFLOP", "GFLOP/s"], rates)
 
 
 def steps(records: list[Record]) -> Iterator[str]:
-    """Milliseconds of the phases of a step, and seconds per kimg."""
+    """Yields milliseconds of the phases of a step, and seconds per kimg."""
     records = [r for r in records if "phases" in r]
     labels = list(dict.fromkeys(label for r in records for label in r["phases"]["g_main"]))
     base = in_float32(records, "phases", "median")
@@ -144,25 +144,23 @@ def steps(records: list[Record]) -> Iterator[str]:
             shown = verdict(step["seconds_per_kimg"], goal, " s", less=True)
             published = f"{theirs:g} s" if theirs else "-"
             kimg.append([picture(r), r["dtype"], name_of(label), shown, published])
-    head = ["picture", "dtype", "phase, ms", *map(name_of, labels), "limit", "textbook : ours"]
+    head = ["image", "dtype", "phase, ms", *map(name_of, labels), "limit", "textbook : ours"]
     yield from grid([*head, "textbook in fp32 : ours"], rows)
-    yield from grid(
-        ["picture", "dtype", "step of", "seconds per kimg", "one A100, published"], kimg
-    )
+    yield from grid(["image", "dtype", "step of", "seconds per kimg", "one A100, published"], kimg)
 
 
 def memory(records: list[Record]) -> Iterator[str]:
-    """MiB that a run adds; the goal is no more than the textbook."""
+    """Yields the peak MiB of a run; the goal is no more than the textbook."""
     rows = []
     for r in (r for r in records if "peak" in r):
         kind = "step" if r["kind"] == "training memory" else "synthesis"
-        found = r["peak"]
-        theirs, ours = (value(found.get(k), "bytes") for k in users(found))
+        peaks = r["peak"]
+        theirs, ours = (value(peaks.get(k), "bytes") for k in users(peaks))
         shown = "-"
         if theirs and ours:
             goal = 1.0 if kind == "step" else None
             shown = verdict(ours / theirs, goal, "x", less=True)
-        parts = [f"{name_of(k)} {cell(v, 'bytes', 2**-20)}" for k, v in found.items()]
+        parts = [f"{name_of(k)} {cell(v, 'bytes', 2**-20)}" for k, v in peaks.items()]
         rows.append(
             [f"{kind} {r['resolution']} px x {r['batch']}", r["dtype"], "; ".join(parts), shown]
         )
@@ -170,14 +168,16 @@ def memory(records: list[Record]) -> Iterator[str]:
 
 
 def ops(records: list[Record], device: str) -> Iterator[str]:
-    """GB/s of ours and its share of a copy, by size; a table for each dtype and layout."""
+    """Yields GB/s of ours and its share of a copy, by size; a table for each dtype and layout."""
     records = [r for r in records if "results" in r]
     for dtype, layout in dict.fromkeys((r["dtype"], r["layout"]) for r in records):
-        some = [r for r in records if (r["dtype"], r["layout"]) == (dtype, layout)]
-        sides = sorted({r["side"] for r in some})
+        selected = [r for r in records if (r["dtype"], r["layout"]) == (dtype, layout)]
+        sides = sorted({r["side"] for r in selected})
         rows = []
-        for op, direction in dict.fromkeys((r["op"], r["pass"]) for r in some):
-            own = {r["side"]: r["results"] for r in some if (r["op"], r["pass"]) == (op, direction)}
+        for op, direction in dict.fromkeys((r["op"], r["pass"]) for r in selected):
+            own = {
+                r["side"]: r["results"] for r in selected if (r["op"], r["pass"]) == (op, direction)
+            }
             ours = {side: found.get("native", found["torch"]) for side, found in own.items()}
             cells = [_share(ours.get(side), SHARE[device]) for side in sides]
             last = own[max(own)]
@@ -209,7 +209,7 @@ def ceilings(records: list[Record]) -> Iterator[str]:
 
 
 def page(results: Record) -> Iterator[str]:
-    """All tables of one file."""
+    """Yields all tables of one file."""
     about = results["machine"]
     quick = " (toy sizes, no measurement)" if results["options"]["quick"] else ""
     yield f"### {about['device']}, {about['date'][:10]}{quick}"
@@ -238,15 +238,15 @@ def page(results: Record) -> Iterator[str]:
 
 
 def tables(files: list[Path]) -> str:
-    """The tables of files, newest first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    found.sort(key=lambda results: results["machine"]["date"], reverse=True)
-    lines = [line for results in found for line in page(results)]
+    """Returns the tables of files, newest first."""
+    all_results = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    all_results.sort(key=lambda results: results["machine"]["date"], reverse=True)
+    lines = [line for results in all_results for line in page(results)]
     return "\n".join(lines).strip() or "No results yet."
 
 
 def updated(text: str, files: list[Path]) -> str:
-    """A page with fresh tables between its marks."""
+    """Returns a page with new tables between its marks."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{tables(files)}\n\n{END}{after}"

@@ -1,9 +1,9 @@
-"""The networks as a textbook writes them: the formulation that ours are measured against.
+"""The networks in textbook form: the formulation that ours are compared with.
 
 Weights are modulated and demodulated for each image (StyleGAN2, arXiv 1912.04958, section 2.2) and
-the batch becomes groups of one convolution; enlarging is a transposed convolution, or zero
+the batch becomes groups of one convolution; upsampling is a transposed convolution, or zero
 insertion, followed by the filter; filtering is padding and a depthwise convolution; bias,
-activation, gain and clamp are steps of their own; memory is laid out NCHW.
+activation, gain and clamp are separate ops; memory is laid out NCHW.
 Parameters are taken by name from our networks; no code of our layers and ops is used.
 """
 
@@ -76,7 +76,7 @@ def bias_act(
 def epilogue(
     x: Tensor, f: Tensor | None, demod: Tensor, noise: Tensor, strength: Tensor, b: Tensor
 ) -> Tensor:
-    """What follows a shared convolution, a step at a time; `f` filters an enlarged image."""
+    """What follows a shared convolution, op by op; `f` filters an upsampled image."""
     x = x * demod.to(x.dtype)[:, :, None, None]
     if f is not None:
         x = upfirdn2d(x, f, padding=(1, 1, 1, 1), gain=4)
@@ -91,31 +91,31 @@ def modulated_conv2d(
     up: Tensor | None = None,
     literal: bool = False,
 ) -> Tensor:
-    """A convolution of one group for each image, with the weights of that image.
+    """A grouped convolution, with one group and its own weights per image.
 
-    `up` is the filter of an enlarging one; `literal` enlarges the image first and convolves at
-    the full size, instead of the transposed convolution.
+    `up` is the filter for upsampling; `literal` upsamples the image first and convolves at the
+    full size, instead of the transposed convolution.
     """
     n, inner = x.shape[:2]
     outer, k = weight.shape[0], weight.shape[2]
-    own = weight[None] * style[:, None, :, None, None]
+    weights = weight[None] * style[:, None, :, None, None]
     if demodulate:
-        own = own * (own.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()
-    own = own.to(x.dtype)
-    if up is not None and literal:  # a pixel more around it, which the convolution takes away
-        x, own = upfirdn2d(x, up, up=2, padding=(3, 2, 3, 2), gain=4), own.flip([3, 4])
+        weights = weights * (weights.square().sum(dim=[2, 3, 4], keepdim=True) + 1e-8).rsqrt()
+    weights = weights.to(x.dtype)
+    if up is not None and literal:  # one more pixel around it, which the convolution crops
+        x, weights = upfirdn2d(x, up, up=2, padding=(3, 2, 3, 2), gain=4), weights.flip([3, 4])
     x = x.reshape(1, n * inner, *x.shape[2:])
     if up is None or literal:
         padding = k // 2 if up is None else 0
-        x = F.conv2d(x, own.reshape(n * outer, inner, k, k), padding=padding, groups=n)
+        x = F.conv2d(x, weights.reshape(n * outer, inner, k, k), padding=padding, groups=n)
         return x.reshape(n, outer, *x.shape[2:])
-    own = own.transpose(1, 2).reshape(n * inner, outer, k, k)
-    x = F.conv_transpose2d(x, own, stride=2, groups=n)
+    weights = weights.transpose(1, 2).reshape(n * inner, outer, k, k)
+    x = F.conv_transpose2d(x, weights, stride=2, groups=n)
     return upfirdn2d(x.reshape(n, outer, *x.shape[2:]), up, padding=(1, 1, 1, 1), gain=4)
 
 
 class _Named(nn.Module):
-    """The parameters and buffers of a network by name, put into the order NCHW."""
+    """The parameters and buffers of a network by name, in NCHW order."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Synthesis(_Named):
             x = x + (noise * self.named[f"{name}.noise_strength"]).to(x.dtype)
         return bias_act(x, self.named[f"{name}.bias"], clamp=self.config.conv_clamp)
 
-    def _colours(self, x: Tensor, w: Tensor, name: str) -> Tensor:
+    def _torgb(self, x: Tensor, w: Tensor, name: str) -> Tensor:
         style = self.linear(w, f"{name}.affine") / math.sqrt(x.shape[1])
         x = modulated_conv2d(x, self.named[f"{name}.weight"], style, demodulate=False)
         b = self.named[f"{name}.bias"]
@@ -165,13 +165,13 @@ class Synthesis(_Named):
         const = self.named["b4.const"]
         x = const.to(dtype or const.dtype)[None].repeat(len(ws), 1, 1, 1)
         x = self._layer(x, ws[:, 0], "b4.conv1", False, noise_mode)
-        img = self._colours(x, ws[:, 1], "b4.torgb")
+        img = self._torgb(x, ws[:, 1], "b4.torgb")
         for i, resolution in enumerate(self.config.resolutions[1:]):
-            name, own = f"b{resolution}", ws[:, 2 * i + 1 :]
-            x = self._layer(x, own[:, 0], f"{name}.conv0", True, noise_mode)
-            x = self._layer(x, own[:, 1], f"{name}.conv1", False, noise_mode)
+            name, block_ws = f"b{resolution}", ws[:, 2 * i + 1 :]
+            x = self._layer(x, block_ws[:, 0], f"{name}.conv0", True, noise_mode)
+            x = self._layer(x, block_ws[:, 1], f"{name}.conv1", False, noise_mode)
             img = upsample2d(img, self.named[f"{name}.resample_filter"])
-            img = img + self._colours(x, own[:, 2], f"{name}.torgb")
+            img = img + self._torgb(x, block_ws[:, 2], f"{name}.torgb")
         return img
 
 

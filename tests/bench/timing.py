@@ -12,23 +12,23 @@ from typing import Any
 
 import torch
 
-Contestant = Callable[[int], float]  # runs so many times in a row, returns the seconds of one run
+Contestant = Callable[[int], float]  # runs a number of times in a row, returns seconds per run
 Record = dict[str, Any]
-MOST_LOOPS = 10_000
+MAX_LOOPS = 10_000
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How carefully to measure."""
+    """Number and length of the samples of a measurement."""
 
     repeats: int = 5
-    seconds: float = 0.05  # a sample lasts about so long: short runs are repeated within it
-    deadline: float = math.inf  # of time.monotonic(): nothing new begins after it
+    seconds: float = 0.05  # approximate length of a sample: short runs are repeated within it
+    deadline: float = math.inf  # of time.monotonic(): no measurement starts after it
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a benchmark is asked for."""
+    """The options of a benchmark."""
 
     device: torch.device
     dtypes: list[str]
@@ -36,7 +36,7 @@ class Job:
     compiled: tuple[str, ...] = ()  # parts that also try torch.compile of the plain ops
     resolutions: tuple[int, ...] = (256,)  # of generators: for ops, and for synthesis on a GPU
     effort: Effort = Effort()
-    budget: float = math.inf  # seconds; cases that come later are left out
+    budget: float = math.inf  # seconds; later cases are left out
 
     @property
     def on_gpu(self) -> bool:
@@ -44,7 +44,7 @@ class Job:
 
 
 class Clock:
-    """Tells when a benchmark's time is up, and which cases that cost."""
+    """The time budget of a benchmark, and the cases that were left out."""
 
     def __init__(self, budget: float) -> None:
         self.started, self.budget = time.monotonic(), budget
@@ -58,7 +58,7 @@ class Clock:
 
 
 def timed(function: Callable[[], object], device: torch.device, loops: int) -> float:
-    """Seconds of one run, the mean of `loops` in a row; by device events on a GPU."""
+    """Returns the mean seconds of `loops` runs in a row; by CUDA events on a GPU."""
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -74,7 +74,7 @@ def timed(function: Callable[[], object], device: torch.device, loops: int) -> f
 
 
 def summary(samples: list[float]) -> Record:
-    """Median and interquartile range of seconds."""
+    """Returns median and interquartile range of seconds."""
     spread = samples if len(samples) > 1 else samples * 2
     low, _, high = statistics.quantiles(spread, n=4, method="inclusive")
     return {
@@ -90,15 +90,15 @@ def _short(value: float) -> float:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, for a result that is missing."""
+    """Returns the first line of an error, for a missing result."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def bounded(run: Contestant, seconds: float) -> Contestant:
-    """The same contestant, given up with a RuntimeError after so long: for what a compiler does.
+    """Limits a contestant to `seconds`, with a RuntimeError after that, for slow compilers.
 
-    In the main thread only, and not for the children of a crew, whose late reply would be taken for
-    that of the next question.
+    In the main thread only, and not for the children of a crew, whose late reply would be taken
+    for that of the next request.
     """
 
     def give_up(*_: object) -> None:
@@ -117,10 +117,10 @@ def bounded(run: Contestant, seconds: float) -> Contestant:
 
 
 def interleave(contestants: dict[str, Contestant], effort: Effort) -> dict[str, Record]:
-    """Summaries by name, of samples taken in turns, so that noise hits all alike.
+    """Returns summaries by name, of interleaved samples, so that noise affects all equally.
 
-    The order turns around from round to round. Who fails gets {"error": why} and drops out, and so
-    does who has not begun at the deadline; who has begun gets one sample at least.
+    The order is reversed from round to round. Contestants that fail, or that have not started at
+    the deadline, get {"error": reason}; all others get one sample at least.
     """
     done: dict[str, Record] = {}
     loops: dict[str, int] = {}
@@ -131,7 +131,7 @@ def interleave(contestants: dict[str, Contestant], effort: Effort) -> dict[str, 
         try:
             first = run(1)  # fills caches, compiles, picks algorithms
             usual = run(1) if first < 20 * effort.seconds else first
-            loops[name] = min(max(math.ceil(effort.seconds / max(usual, 1e-9)), 1), MOST_LOOPS)
+            loops[name] = min(max(math.ceil(effort.seconds / max(usual, 1e-9)), 1), MAX_LOOPS)
         except (RuntimeError, MemoryError) as error:
             done[name] = {"error": reason(error)}
     samples: dict[str, list[float]] = {name: [] for name in loops}

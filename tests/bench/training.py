@@ -52,10 +52,10 @@ def conv_limit(crew: Crew, spec: Record, effort: Effort) -> Record:
     seconds, flops = {}, {}
     for network in ("g", "d"):
         one = spec | {"network": network}
-        found = crew.measure(one, [label], ["run"], effort)["run"][label]
-        if "median" not in found:
-            return found
-        seconds[network], flops[network] = found["median"], conv_flops(one)
+        summary = crew.measure(one, [label], ["run"], effort)["run"][label]
+        if "median" not in summary:
+            return summary
+        seconds[network], flops[network] = summary["median"], conv_flops(one)
     count = {"g_main": {"g": 3, "d": 2}, "d_main": {"g": 1, "d": 6}}
     return {
         phase: {
@@ -85,13 +85,13 @@ def run(job: Job, crew: Crew) -> list[Record]:
             continue
         if what == "memory":
             both = [label for label in labels if not label.startswith("torch")]
-            found = peaks(job.device, spec, both, "both")
-            records.append(spec | {"kind": "training memory", "peak": found})
+            memory_peaks = peaks(job.device, spec, both, "both")
+            records.append(spec | {"kind": "training memory", "peak": memory_peaks})
             continue
         phases = crew.measure(spec, labels, ["g_main", "d_main", "ema"], job.effort)
         if side not in lazy:
-            some = labels if job.on_gpu else [label for label in USERS if label in labels]
-            lazy[side] = crew.measure(spec, some, ["g_reg", "d_reg"], job.effort)
+            selected = labels if job.on_gpu else [label for label in USERS if label in labels]
+            lazy[side] = crew.measure(spec, selected, ["g_reg", "d_reg"], job.effort)
             records.append(spec | {"phases": phases | lazy[side]})
         else:  # they run in float32 whatever the dtype of the rest
             records.append(spec | {"phases": phases, "regularisers": "as above"})
@@ -102,10 +102,10 @@ def run(job: Job, crew: Crew) -> list[Record]:
 
 def _steps(spec: Record, phases: dict[str, dict[str, Record]]) -> Record:
     """The amortised step by label, where all phases were measured."""
-    found = {}
+    steps = {}
     for label in phases["g_reg"]:
         seconds = {phase: phases[phase][label].get("median") for phase in PHASES}
         if None not in seconds.values():
             step = whole_step(spec, seconds)
-            found[label] = {"seconds": step, "seconds_per_kimg": step * 1000 / spec["batch"]}
-    return found
+            steps[label] = {"seconds": step, "seconds_per_kimg": step * 1000 / spec["batch"]}
+    return steps

@@ -1,7 +1,7 @@
-"""One real `project` and one real `mix` on a device, and the same again on the CPU.
+"""Runs `project` and `mix` on a device and on the CPU, and compares the results.
 
-The mixed images, of one and the same latent, have to be alike. A projection is a long search, in
-which roundings grow, so that of it only the errors are compared.
+The mixed images of the same latent have to be equal within a tolerance. In a projection rounding
+errors grow over many steps, so only its reconstruction errors are compared.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from stylemix.io.atomic import write_text
 from tests.bench.timing import Record
 
 STYLE = "noir"
-MOST, MEAN = 3, 0.5  # of 255: how much a mixed image may differ, in a pixel and on average
-WORSE = 0.1  # how much the errors of two projections may differ, relatively
+MAX_DIFFERENCE, MEAN_DIFFERENCE = 3, 0.5  # of 255, tolerance of a pixel and on average
+ERROR_TOLERANCE = 0.1  # relative difference of the errors of two projections
 
 
-def command(*words: object) -> float:
-    """Seconds of a command, in this process; what fails raises."""
+def command(*arguments: object) -> float:
+    """Returns the seconds of a command in this process; raises on failure."""
     started = time.monotonic()
-    result = CliRunner().invoke(cli.main, [str(word) for word in words])
+    result = CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
     if result.exit_code != 0:
-        raise RuntimeError(f"stylemix {words[0]}: {result.output.strip()}") from result.exception
+        message = f"stylemix {arguments[0]}: {result.output.strip()}"
+        raise RuntimeError(message) from result.exception
     return round(time.monotonic() - started, 2)
 
 
 def run(device: str, quick: bool) -> Record:
-    """Seconds by device, differences, and whether these are small enough."""
+    """Returns seconds by device, differences, and whether these are within the tolerance."""
     steps = ["--w-steps", 3, "--steps", 3, "--refine-steps", 1] if quick else []
     seconds: Record = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         latent = folder / "first" / "portrait.latent.safetensors"
-        # Twice on the device: the first time finds algorithms and loads libraries.
+        # Twice on the device: the first time selects algorithms and loads libraries.
         turns = {"first": device, "again": device, "cpu": "cpu"}
         for turn, where in turns.items():
             given = ["--device", where, "--output"]
@@ -57,14 +58,14 @@ def run(device: str, quick: bool) -> Record:
         reports = [json.loads((folder / turn / "report.json").read_text()) for turn in turns]
     difference = np.abs(pictures[1] - pictures[2])
     errors = [report["portrait"]["mse"] for report in reports]
-    found = {
+    differences = {
         "mix_most": int(difference.max()),
         "mix_mean": round(float(difference.mean()), 4),
         "project_mse": dict(zip(turns, errors, strict=True)),
     }
-    alike = found["mix_most"] <= MOST and found["mix_mean"] <= MEAN
-    alike = alike and abs(errors[1] - errors[2]) <= WORSE * errors[2]
-    return {"device": device, "quick": quick, "seconds": seconds, **found, "alike": alike}
+    alike = differences["mix_most"] <= MAX_DIFFERENCE and differences["mix_mean"] <= MEAN_DIFFERENCE
+    alike = alike and abs(errors[1] - errors[2]) <= ERROR_TOLERANCE * errors[2]
+    return {"device": device, "quick": quick, "seconds": seconds, **differences, "alike": alike}
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def main() -> None:
         print(f"{turn}, {times['device']}: project {times['project']} s, mix {times['mix']} s")
     print(f"mix differs by {results['mix_mean']} of 255 on average, {results['mix_most']} at most")
     if not results["alike"]:
-        raise SystemExit("the images differ by more than they may")
+        raise SystemExit("the images differ by more than the tolerance")
 
 
 if __name__ == "__main__":

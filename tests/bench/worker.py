@@ -1,8 +1,7 @@
-"""Where subjects run: in this process, or in a child with an allocator of its own.
+"""Runs subjects in this process, or in a child process with its own allocator setting.
 
-The memory allocator of glibc is a setting of a process. So that "as users have it" and "all under
-the same setting" can be told apart, and still be measured in turns, each setting gets a child that
-waits for its turn.
+The settings of glibc's allocator are per process. To compare both "as in normal use" and "all under
+the same setting" with interleaved samples, each setting gets its own child process.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from tests.bench.subjects import Calls, make
 from tests.bench.timing import Contestant, Effort, Record, interleave, reason, timed
 
 ALLOCATORS = ("default", "kept")  # kept: as the commands of stylemix set it
-# What people have: the textbook as it comes, ours as its commands run. On a GPU there is one way.
+# Normal use: the textbook with the default allocator, ours as in its commands. On a GPU no choice.
 USERS = ("textbook@default", "ours@kept", "textbook", "ours")
 
 
@@ -43,9 +42,9 @@ class Local:
         return timed(self.subjects[name][call], self.device, loops)
 
     def peak(self, name: str, call: str) -> int:
-        """Bytes that one run needs beside what was there before it.
+        """Returns the additional peak bytes of one run.
 
-        On a CPU that is the growth of the process to its largest: only the first run tells.
+        On a CPU that is the growth of the process's peak, so only the first run is meaningful.
         """
         function = self.subjects[name][call]
         if self.device.type == "cuda":
@@ -69,15 +68,15 @@ class Local:
 
 
 def _resident(field: str) -> int:
-    """Bytes in memory now (VmRSS) or at most so far (VmHWM)."""
+    """Returns the current (VmRSS) or peak (VmHWM) resident bytes."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:  # not Linux: the largest so far, in either case
         scale = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    found = re.search(rf"{field}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 class Worker:
@@ -124,7 +123,7 @@ class Worker:
 
 
 class Crew:
-    """A player for each label: "VARIANT@ALLOCATOR" in a child of its own, "VARIANT" in here."""
+    """A player for each label: "VARIANT@ALLOCATOR" in its own child, "VARIANT" in this process."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.local = device, Local(device)
@@ -138,7 +137,7 @@ class Crew:
             worker.close()
 
     def player(self, label: str) -> Local | Worker:
-        """Who plays a label; a child stays for later cases."""
+        """Returns the player of a label; children are reused for later cases."""
         if "@" not in label:
             return self.local
         if label not in self.workers:
@@ -148,7 +147,7 @@ class Crew:
     def measure(
         self, spec: Record, labels: list[str], calls: list[str], effort: Effort
     ) -> dict[str, dict[str, Record]]:
-        """Summaries by call and label of the subject `spec`, whose variant each label names."""
+        """Returns summaries by call and label of the subject `spec` in each label's variant."""
         failed: dict[str, Record] = {}
         players = {label: self.player(label) for label in labels}  # all children start at once
         for label in labels:
@@ -157,39 +156,39 @@ class Crew:
             except (RuntimeError, MemoryError) as error:
                 failed[label] = {"error": reason(error)}
         made = [label for label in labels if label not in failed]
-        found = {}
+        summaries = {}
         for call in calls:
             contestants = {label: contestant(players[label], label, call) for label in made}
-            found[call] = interleave(contestants, effort) | failed
+            summaries[call] = interleave(contestants, effort) | failed
         for label in made:
-            with suppress(RuntimeError):  # of a child that is gone
+            with suppress(RuntimeError):  # of a child that has ended
                 players[label].drop(label)
-        return found
+        return summaries
 
 
 def peaks(device: torch.device, spec: Record, labels: list[str], call: str) -> dict[str, Record]:
-    """Bytes that one run of `call` needs, by label, each in a process that did nothing before."""
-    found: dict[str, Record] = {}
+    """Returns the peak bytes of one run of `call` by label, each in a new process."""
+    results: dict[str, Record] = {}
     for label in labels:
         with Crew(device) as crew:
             player = crew.player(label)
             try:
                 player.make(label, spec | {"variant": label.split("@")[0]})
-                found[label] = {"bytes": player.peak(label, call)}
+                results[label] = {"bytes": player.peak(label, call)}
             except (RuntimeError, MemoryError) as error:
-                found[label] = {"error": reason(error)}
-    return found
+                results[label] = {"error": reason(error)}
+    return results
 
 
 def contestant(player: Local | Worker, name: str, call: str = "run") -> Contestant:
-    """A subject of a player, ready for `interleave`."""
+    """Returns a subject of a player as a contestant for `interleave`."""
     return lambda loops: player.run(name, call, loops)
 
 
 def serve(allocator: str, threads: int) -> None:
-    """Answers messages [verb, arguments...], a line of JSON each: a number, null, or an error."""
+    """Answers requests [method, arguments...], a JSON line each: a number, null, or an error."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what compilers and libraries print must not look like a reply
+    os.dup2(2, 1)  # output of compilers and libraries must not be read as a reply
     device = torch.device("cpu")
     torch.set_num_threads(threads)
     if allocator == "kept" and not keep_memory(device):
@@ -199,7 +198,7 @@ def serve(allocator: str, threads: int) -> None:
         verb, *arguments = json.loads(line)
         try:
             reply: object = getattr(local, verb)(*arguments)
-        except Exception as error:  # whatever it is, the parent tells it
+        except Exception as error:  # the parent reports it
             reply = f"{type(error).__name__}: {error}"
         replies.write(json.dumps(reply) + "\n")
         replies.flush()

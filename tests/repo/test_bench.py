@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: equal results, honest statistics, complete files."""
+"""The benchmarks: equal results, correct statistics, complete files."""
 
 import json
 import os
@@ -26,8 +26,8 @@ def close(got, expected):
 
 def gradients(output, parameters):
     torch.manual_seed(3)
-    found = torch.autograd.grad((output * torch.randn_like(output)).sum(), parameters)
-    return [g / (g.abs().mean() + 1e-8) for g in found]  # so that one tolerance serves all
+    grads = torch.autograd.grad((output * torch.randn_like(output)).sum(), parameters)
+    return [g / (g.abs().mean() + 1e-8) for g in grads]  # so that one tolerance serves all
 
 
 @pytest.mark.parametrize("clamp", [None, 0.6])
@@ -41,16 +41,16 @@ def test_textbook_synthesis_is_ours(literal, clamp):
     theirs = textbook.TextbookGenerator(ours, literal).synthesis
     ws = torch.randn([3, ours.num_ws, ours.w_dim], requires_grad=True)
     names = [name for name, _ in ours.synthesis.named_parameters()]
-    wanted = [ws, *ours.synthesis.parameters()]
+    tensors = [ws, *ours.synthesis.parameters()]
     got, expected = theirs(ws, "const"), ours.synthesis(ws, noise_mode="const")
     close(got, expected)
     for name, a, b in zip(
-        ["ws", *names], gradients(got, wanted), gradients(expected, wanted), strict=True
+        ["ws", *names], gradients(got, tensors), gradients(expected, tensors), strict=True
     ):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_textbook_noise_is_drawn_alike():
+def test_textbook_noise_is_the_same():
     ours = tiny_model(discriminator=False).generator
     theirs = textbook.TextbookGenerator(ours).synthesis
     ws = torch.randn([2, ours.num_ws, ours.w_dim])
@@ -70,8 +70,8 @@ def test_textbook_discriminator_is_ours(clamp):
     images = torch.randn([6, 3, 32, 32], requires_grad=True)
     got, expected = theirs(images), ours(images)
     close(got, expected)
-    wanted = [images, *ours.parameters()]
-    for a, b in zip(gradients(got, wanted), gradients(expected, wanted), strict=True):
+    tensors = [images, *ours.parameters()]
+    for a, b in zip(gradients(got, tensors), gradients(expected, tensors), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
@@ -108,12 +108,12 @@ def test_competitors_take_turns_and_failures_drop_out():
 
         return run
 
-    found = timing.interleave(
+    results = timing.interleave(
         {"a": runs("a", 2.0), "b": runs("b", 4.0), "c": runs("c", None)}, timing.Effort(repeats=4)
     )
     assert calls == ["a", "b", "c", *["a", "b", "b", "a"] * 2]
-    assert found["a"] == {"median": 2, "iqr": 0, "min": 2, "samples": 4}
-    assert found["c"] == {"error": "no room"}
+    assert results["a"] == {"median": 2, "iqr": 0, "min": 2, "samples": 4}
+    assert results["c"] == {"error": "no room"}
 
 
 def test_summary_is_median_and_interquartile_range():
@@ -133,7 +133,7 @@ def test_short_runs_are_repeated_within_a_sample():
     assert loops == [1, 1, 50, 50]
 
 
-def test_nothing_begins_after_the_deadline_and_what_runs_is_cut_short():
+def test_nothing_starts_after_the_deadline_and_running_work_is_stopped():
     def run(count):
         time.sleep(0.05)
         return 0.001
@@ -144,11 +144,11 @@ def test_nothing_begins_after_the_deadline_and_what_runs_is_cut_short():
     assert 1 <= timing.interleave({"a": run}, effort)["a"]["samples"] < 10
 
 
-def test_a_compiler_that_does_not_end_is_one_missing_figure():
-    found = timing.interleave(
+def test_a_compiler_that_hangs_is_one_missing_result():
+    results = timing.interleave(
         {"a": timing.bounded(lambda loops: time.sleep(60), 0.1)}, timing.Effort()
     )
-    assert found == {"a": {"error": "given up after 0.1 s"}}
+    assert results == {"a": {"error": "given up after 0.1 s"}}
     assert timing.bounded(lambda loops: 2.0, 60)(1) == 2
 
 
@@ -162,7 +162,7 @@ def test_operations_of_convolutions():
 
 
 @pytest.mark.slow
-def test_a_child_answers_and_tells_its_errors():
+def test_a_child_answers_and_reports_its_errors():
     spec = {"kind": "training", "resolution": 16, "batch": 2, "channel_base": 64, "channel_max": 4}
     with worker.Crew(torch.device("cpu")) as crew:
         player = crew.player("textbook@kept")
@@ -238,8 +238,8 @@ def test_the_loop_is_measured_beside_the_bare_step():
         [*command, "--steps", "8", "--repeats", "1"], cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300, check=True,
     )  # fmt: skip
-    found = json.loads(result.stdout)
-    seconds = found["seconds per kimg"]
+    report = json.loads(result.stdout)
+    seconds = report["seconds per kimg"]
     assert seconds["loop"] > 0
-    assert found["overhead"] == pytest.approx(seconds["loop"] / seconds["bare"] - 1, abs=1e-3)
-    assert (found["batch"], found["steps"], found["resolution"]) == (32, 8, 16)
+    assert report["overhead"] == pytest.approx(seconds["loop"] / seconds["bare"] - 1, abs=1e-3)
+    assert (report["batch"], report["steps"], report["resolution"]) == (32, 8, 16)

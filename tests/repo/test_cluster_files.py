@@ -57,9 +57,9 @@ def _environment(folder):
 
 def _free_port(low, high):
     """A free port of a range."""
-    draw = random.Random()
+    rng = random.Random()
     while True:
-        port = draw.randint(low, high)
+        port = rng.randint(low, high)
         with socket.socket() as trial:
             if trial.connect_ex(("127.0.0.1", port)):
                 return port
@@ -82,8 +82,8 @@ def test_the_batch_script_is_bash():
 
 
 @pytest.mark.slow
-def test_a_slurm_job_goes_on_after_it_was_requeued(here):
-    """SIGTERM to the batch shell: the state is written, the job asks for its place again."""
+def test_a_slurm_job_resumes_after_a_requeue(here):
+    """SIGTERM to the batch shell: the state is written, and the job is requeued."""
     run, job = here / "run", _free_port(20000, 29999) - 20000
     command = ["bash", str(FILES / "slurm.sbatch"), "pictures", *TOY, "--output", "run"]
     variables = _environment(here) | {
@@ -98,17 +98,17 @@ def test_a_slurm_job_goes_on_after_it_was_requeued(here):
         assert job_process.poll() is None, job_process.communicate()[0]
         time.sleep(0.1)
     job_process.send_signal(signal.SIGTERM)
-    said = wait_for(job_process)
-    assert "asked to stop" in said
-    assert "2 processes" in said
+    output = wait_for(job_process)
+    assert "stopped by a signal" in output
+    assert "2 processes" in output
     calls = (here / "calls").read_text().splitlines()
     assert calls == ["stylemix info --build", f"scontrol requeue {job}"]
     seen = _images_seen(run)
     assert seen > 0
 
     kimg = (seen + 16) / 1000
-    said = run_launcher([*command, "--kimg", str(kimg)], here, variables)
-    assert "Wrote run/snapshot" in said
+    output = run_launcher([*command, "--kimg", str(kimg)], here, variables)
+    assert "Wrote run/snapshot" in output
     assert _images_seen(run) >= seen + 16
     assert (here / "calls").read_text().splitlines()[2:] == ["stylemix info --build"]
 
@@ -143,7 +143,7 @@ def test_the_manifest_agrees_with_itself(manifest):
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert set(mounts) == {volume["name"] for volume in template["spec"]["volumes"]}
     assert variables["STYLEMIX_CACHE"] == mounts["cache"]
-    paths = [word.split("=")[-1] for word in container["args"] if "/" in word]
+    paths = [argument.split("=")[-1] for argument in container["args"] if "/" in argument]
     assert all(path.startswith(mounts["shared"] + "/") for path in paths)
 
 
@@ -155,8 +155,8 @@ def test_the_pods_command_trains(manifest, here):
         "RENDEZVOUS": f"127.0.0.1:{_free_port(20000, 29999)}",
     }  # fmt: skip
     toy = ["pictures", *TOY, "--kimg", ".032", "--output", "run"]
-    said = run_launcher([*container["command"], *toy], here, variables)
-    assert "2 processes" in said
+    output = run_launcher([*container["command"], *toy], here, variables)
+    assert "2 processes" in output
     assert _images_seen(here / "run") == 32
     assert (here / "calls").read_text() == "stylemix info --build\n"
     lines = (here / "run" / "stats.jsonl").read_text().splitlines()

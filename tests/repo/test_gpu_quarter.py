@@ -1,4 +1,4 @@
-"""The script for a rented GPU leaves its results whatever fails; here at toy sizes, on the CPU."""
+"""The script for a rented GPU saves its results despite failures; at toy sizes, on the CPU."""
 
 import io
 import json
@@ -33,16 +33,16 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
     out, logs = tmp_path / "out", tmp_path / "logs"
     steps = ["build", "ops", "bench", "tests", "sanitizer", "whole"]
     with quarter(out, PARTS=" ".join(steps)) as process:
-        said = process.stdout.read()
-        assert process.wait() == 0, said
+        output = process.stdout.read()
+        assert process.wait() == 0, output
     assert {path.name for path in out.iterdir()} == {"summary.txt", "logs.tar.gz"}
-    assert (out / "summary.txt").read_text() == said
+    assert (out / "summary.txt").read_text() == output
     with tarfile.open(out / "logs.tar.gz") as tar:
         tar.extractall(logs, filter="data")
     for step in ("build-cpu", "ops", "bench", "tests", "whole"):
-        assert f"\n{step}: ok" in said
+        assert f"\n{step}: ok" in output
         assert (logs / f"{step}.txt").stat().st_size > 0
-    assert "seconds per kimg" in said
+    assert "seconds per kimg" in output
 
     results = json.loads((logs / "bench.json").read_text())
     assert results["errors"] == {}
@@ -90,21 +90,23 @@ def test_the_gpu_script_trains_on_plain_ops_past_a_run_that_fails_and_goes_on_dr
                     process.terminate()
                     break
                 time.sleep(0.1)
-            said = process.stdout.read()
-            assert process.wait(300) == 1, said  # since something failed
-        return said
+            output = process.stdout.read()
+            assert process.wait(300) == 1, output  # since something failed
+        return output
 
-    def kimg(said, run):
+    def kimg(output, run):
         pattern = rf"train {run}: from (\S+) to (\S+) kimg, \S+ s/kimg"
-        return [float(number) for number in re.search(pattern, said).groups()]
+        return [float(number) for number in re.search(pattern, output).groups()]
 
     no_compiler = {"CXX": "/bin/false", "STYLEMIX_CACHE": str(tmp_path / "cache")}
-    said = {"one": call("one", PARTS="build train", **no_compiler)}
-    said["two"] = call("two", PARTS="train")
+    output = {"one": call("one", PARTS="build train", **no_compiler)}
+    output["two"] = call("two", PARTS="train")
     for run in ("first", "last"):
-        assert kimg(said["one"], run)[0] == 0
-        assert kimg(said["two"], run)[1] > kimg(said["two"], run)[0] == kimg(said["one"], run)[1]
-    for name, text in said.items():
+        assert kimg(output["one"], run)[0] == 0
+        assert (
+            kimg(output["two"], run)[1] > kimg(output["two"], run)[0] == kimg(output["one"], run)[1]
+        )
+    for name, text in output.items():
         assert ("trainings use plain PyTorch ops" in text) == (name == "one")
         assert "train broken: FAILED (exit code 2, ops torch)" in text
         assert "No such option" in text
@@ -138,30 +140,30 @@ def test_the_gpu_script_ends_by_the_clock_although_a_step_does_not(tmp_path):
         tmp_path / "out", PYTHON=str(deaf), PARTS="train", TRAININGS="one", LIMIT="45",
         RESERVE="40",
     ) as process:  # fmt: skip
-        said = process.stdout.read()
+        output = process.stdout.read()
         assert process.wait() == 1
     assert 20 <= time.monotonic() - started < 45  # it is killed 15 s after it was asked to stop
-    assert "train one: FAILED (exit code 137)" in said
-    assert "train one: NO SNAPSHOT" in said
+    assert "train one: FAILED (exit code 137)" in output
+    assert "train one: NO SNAPSHOT" in output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"summary.txt", "logs.tar.gz"}
 
 
-def test_what_does_not_fit_stays_and_the_run_to_keep_comes_first(tmp_path):
+def test_files_that_do_not_fit_stay_and_the_run_to_keep_has_priority(tmp_path):
     def packed(name, **room):
         out = tmp_path / name
         out.mkdir()
         limits = {"files": 6, "size": 10**6, "part": 20000} | room
         lines = collect.pack(collect.Room(out, **limits), models, run, "b")
-        found = []
+        members = []
         for tar in ("run.tar", "models.tar"):
             joined = b"".join(path.read_bytes() for path in sorted(out.glob(f"{tar}*")))
             if joined:
-                found += tarfile.open(fileobj=io.BytesIO(joined)).getnames()  # noqa: SIM115
+                members += tarfile.open(fileobj=io.BytesIO(joined)).getnames()  # noqa: SIM115
         paths = list(out.iterdir())
         assert len(paths) <= limits["files"]
         assert sum(path.stat().st_size for path in paths) <= limits["size"]
         assert all(path.stat().st_size <= limits["part"] for path in paths)
-        return lines, found
+        return lines, members
 
     models, run = tmp_path / "models", tmp_path / "run"
     models.mkdir()
@@ -174,19 +176,19 @@ def test_what_does_not_fit_stays_and_the_run_to_keep_comes_first(tmp_path):
     state = "state-000000000010.safetensors"
     (run / state).write_bytes(bytes(50000))
 
-    lines, found = packed("all")
-    assert found == [state, *small[::-1]]
+    lines, members = packed("all")
+    assert members == [state, *small[::-1]]
     assert lines[0] == "state of b: 0.1 MiB in 4 files"
-    lines, found = packed("without the state", files=5)
-    assert found == [full, small[0]]
+    lines, members = packed("without the state", files=5)
+    assert members == [full, small[0]]
     assert "LEFT OUT" in lines[0]
     assert packed("without the discriminator", files=1)[1] == [small[1]]
-    lines, found = packed("only one", files=1)
-    assert found == [small[1]]
+    lines, members = packed("only one", files=1)
+    assert members == [small[1]]
     assert f"{small[0]}: LEFT OUT, 0.0 MiB" in lines
 
 
-def test_progress_is_told_since_the_last_call(tmp_path):
+def test_progress_is_reported_since_the_last_call(tmp_path):
     assert collect.progress(tmp_path, 0) == "0 kimg"
     lines = [{"Progress/kimg": k, "Timing/total_sec": 3 * k} for k in (1, 2, 4)]
     text = "\n".join(map(json.dumps, lines))

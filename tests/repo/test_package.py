@@ -1,4 +1,4 @@
-"""What is built and installed equals what is in the tree: wheel, sdist, editable, in place."""
+"""Built and installed files equal those of the tree: wheel, sdist, editable, in place."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ print(stylemix.training.__file__, stylemix.tools.__file__)
 
 
 def _run(*command: str | Path, cwd: Path) -> str:
-    # Without the caller's variables nothing but `command` decides which copy is imported.
+    # Without the caller's variables only `command` determines which copy is imported.
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def _wheel_names(wheel: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout, so that builds leave nothing behind in it."""
+    """A copy of the checkout, so that builds do not change it."""
     copy = tmp_path_factory.mktemp("copy") / "tree"
     copy.mkdir()
     ignore = shutil.ignore_patterns(*JUNK)

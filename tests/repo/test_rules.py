@@ -1,4 +1,4 @@
-"""Rules that reviewers would otherwise have to remember: imports, sizes, safety, help texts."""
+"""Rules of the repository: imports, sizes, safety, help texts."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ THIRD_PARTY = {
     "training": EVERYWHERE,
     "tools": EVERYWHERE | {"click"},
 }
-# Each of these imports what stands before it, and nothing else.
+# Each of these imports only those before it.
 LAYERS = ["ops", "stylemix", "training", "tools"]
 # Inside a layer: folders, and the modules beside them, import strictly lower levels.
 LEVELS = {
@@ -57,13 +57,13 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path i
 
 
 def _part(module: str) -> str:
-    """Return the folder that a module of ours lies in."""
+    """Return the folder of a module of this package."""
     second = [*module.split("."), ""][1]
     return second if second in PARTS else "stylemix"
 
 
 def _place(module: str) -> tuple[int, int, str]:
-    """Return the layer, the level in it and the folder of a module of ours."""
+    """Return layer, level in the layer, and folder of a module of this package."""
     layer = _part(module)
     inner = module.removeprefix("stylemix").removeprefix(f".{layer}").lstrip(".").split(".")
     folder = inner[0]
@@ -112,7 +112,7 @@ def test_every_import_points_down():
     wrong = []
     for module, path in MODULES.items():
         if module == "stylemix":
-            continue  # it hands names on, and imports nothing by itself
+            continue  # it only re-exports names
         here = _place(module)
         for node in ast.walk(TREES[path]):
             for target in _imported(node):
@@ -287,7 +287,7 @@ def test_no_drawer_for_everything():
 
 def _unsafe(call: ast.Call) -> bool:
     name = ast.unparse(call.func)
-    given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     if name.split(".")[-1] == "load" and "torch" in name:
         return given.get("weights_only") != "True"
     if name in {"np.load", "numpy.load"}:

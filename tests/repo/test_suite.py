@@ -1,4 +1,4 @@
-"""What the settings of the tests themselves do: which warnings are errors, what is left out."""
+"""The configuration of the tests: which warnings are errors, which tests are skipped."""
 
 import re
 import subprocess
@@ -55,13 +55,13 @@ def _collect(*options):
 
 
 @pytest.mark.slow
-def test_one_line_says_what_is_left_out_and_what_runs_it():
+def test_one_line_reports_skipped_tests_and_how_to_run_them():
     (line,) = re.findall("^Left out.*$", _collect(), re.M)
     assert re.fullmatch(
         r"Left out, with what runs them: \d+ marked gpu \(pytest --device cuda\), "
         r"\d+ marked slow \(pytest --slow\)",
         line,
     )
-    said = _collect("--slow")
-    assert "test_inductor_equals_eager[cpu]" in said
-    assert "marked slow" not in said
+    output = _collect("--slow")
+    assert "test_inductor_equals_eager[cpu]" in output
+    assert "marked slow" not in output

@@ -1,7 +1,7 @@
-"""Model files that try to run code, to reserve endless memory, or are something else altogether.
+"""Model files that try to run code or to exhaust memory, or that are another kind of file.
 
-Each function returns {name: bytes}. The attacks make a folder named by `mark`, which Python's own
-loader would really do; a reader that is safe leaves no such folder.
+Each function returns {name: bytes}. The attacks create the folder `mark` when Python's own loader
+reads them; a safe reader does not create it.
 """
 
 import io
@@ -76,7 +76,7 @@ def torch_stream(main: bytes, after: bytes = b"\x80\x02].") -> bytes:
 
 
 def storage(raw: bytes, count: int | None = None, key: str = "0") -> bytes:
-    """A float storage as the inside of a network pickle holds it, perhaps with a false count."""
+    """A float storage as in a network pickle, optionally with a false count."""
     count = len(raw) // 4 if count is None else count
     identity = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu")
     main = b"\x80\x02" + identity + _number(count) + b"NtQ."
@@ -122,8 +122,8 @@ def that_run_code(mark: str) -> dict[str, bytes]:
 
 
 def that_ask_for_names() -> dict[str, bytes]:
-    """Pickles that reach for names beside the whitelist, some by way of allowed ones."""
-    wanted = {
+    """Pickles that look up names outside the whitelist, some through allowed names."""
+    names = {
         "os": ("os", "system"),
         "posix": ("posix", "system"),
         "subprocess": ("subprocess", "Popen"),
@@ -144,7 +144,7 @@ def that_ask_for_names() -> dict[str, bytes]:
         "line_feed": ("os\nsystem", "x"),
         "long": ("a" * 5000, "b" * 5000),
     }
-    return {f"name_{key}": _whole(_name(*pair)) for key, pair in wanted.items()} | {
+    return {f"name_{key}": _whole(_name(*pair)) for key, pair in names.items()} | {
         "extension": _whole(b"\x82\x01"),
         "persistent_id": b"P0\n.",
         "persistent_object": _whole(_text("x") + b"Q"),
@@ -162,7 +162,7 @@ def _laughs(depth: int, add: bytes = b"\x86") -> bytes:
 
 
 def that_cost_too_much() -> dict[str, bytes]:
-    """Small files that a careless reader would answer with endless memory or time."""
+    """Small files that would exhaust memory or time in an unsafe reader."""
     block = nested(storage(bytes(48)))
     zipped = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu")
     many = b"(" + (_text("a") + b"N\x86") * 300 + b"l\x94"
@@ -214,7 +214,7 @@ def _array(kind: bytes, shape: tuple[int, ...], raw: bytes) -> bytes:
 
 
 def that_are_something_else() -> dict[str, bytes]:
-    """What people have in place of a model, by what the message has to name."""
+    """Files that users pass instead of a model, by the kind that the message has to name."""
     tar = b"pickle".ljust(257, b"\0") + b"ustar\x0000" + bytes(300)
     return {
         "web page": b"<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title>",
@@ -230,13 +230,13 @@ def that_are_something_else() -> dict[str, bytes]:
 
 
 def safetensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
-    """A safetensors file with any header, perhaps with a false length."""
+    """A safetensors file with any header, optionally with a false length."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
 def broken_safetensors() -> dict[str, bytes]:
-    """Files with headers that lie about lengths, places and types."""
+    """Files with false lengths, offsets and types in their headers."""
     entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     deep = b'{"__metadata__":' + b"[" * 200_000
     return {

@@ -1,4 +1,4 @@
-"""Image files that Pillow does not write by itself: odd depths, lies in headers, cut ends."""
+"""Image files that Pillow does not write: unusual bit depths, false headers, truncated data."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ def png16(values: np.ndarray, *chunks: bytes) -> bytes:
 
 
 def huge_png(width: int, height: int) -> bytes:
-    """Return a PNG whose header promises width x height px; there is hardly anything behind it."""
+    """Return a PNG whose header says width x height px, with hardly any data."""
     return png(width, height, 8, 2, b"\0" * 100)
 
 
@@ -51,7 +51,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def noise(width: int = 48, height: int = 40) -> Image.Image:
-    """Return an RGB image that compresses badly, so that half a file lacks half the image."""
+    """Return an RGB image that compresses badly, so that half a file contains half the image."""
     pixels = np.random.RandomState(1).randint(0, 256, (height, width, 3))
     return Image.fromarray(pixels.astype(np.uint8))
 

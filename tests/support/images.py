@@ -14,8 +14,8 @@ class Pictures:
     """An image set in memory: noise of a seed, uint8 [N, C, H, W], with labels where wanted."""
 
     def __init__(self, count=12, seed=0, shape=(3, 32, 32), labels: torch.Tensor | None = None):
-        draw = torch.Generator().manual_seed(seed)
-        self.images = torch.randint(0, 256, [count, *shape], generator=draw, dtype=torch.uint8)
+        rng = torch.Generator().manual_seed(seed)
+        self.images = torch.randint(0, 256, [count, *shape], generator=rng, dtype=torch.uint8)
         self.labels = labels
         self.name = f"noise {count} {seed} {shape}"
 
@@ -67,11 +67,11 @@ def write_pictures(folder: Path, count=12, seed=0, side=32) -> Path:
 
 def flat_drawings(count: int, side: int) -> torch.Tensor:
     """Faces of four flat colours with eyes and a mouth, [N, 3, H, H] in [-1, 1]."""
-    draw = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     line = (torch.arange(side) + 0.5) / side
     y, x = line[:, None], line[None, :]
     images = []
-    for ground, skin, eyes, mouth in torch.rand([count, 4, 3, 1, 1], generator=draw) * 2 - 1:
+    for ground, skin, eyes, mouth in torch.rand([count, 4, 3, 1, 1], generator=rng) * 2 - 1:
         image = ground.expand(3, side, side)
         image = torch.where(((x - 0.5) / 0.35) ** 2 + ((y - 0.5) / 0.45) ** 2 < 1, skin, image)
         for at in (0.33, 0.67):

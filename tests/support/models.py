@@ -64,9 +64,9 @@ def halved(model: Model) -> Model:
 def trained_on(model: Model, amount: float = 0.05, seed: int = 1) -> Model:
     """A model as if trained on from another: all weights of synthesis changed a little."""
     other = copy.deepcopy(model)
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     for parameter in other.generator.synthesis.parameters():
-        parameter += amount * torch.randn(parameter.shape, generator=draw)
+        parameter += amount * torch.randn(parameter.shape, generator=rng)
     return other
 
 

@@ -1,4 +1,4 @@
-"""Starting torchrun, or a script that does, in a test: with its processes ended in any case."""
+"""Starts torchrun, or a script that does, in a test; its processes always end with the test."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ PATIENCE = 300  # seconds
 
 
 def launcher_environment() -> dict[str, str]:
-    """Variables for a launcher: this source tree, few threads, nothing compiled."""
+    """Environment of a launcher: this source tree, few threads, no compiled ops."""
     clean = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     return clean | {
         "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "STYLEMIX_OPS": "torch",
@@ -29,22 +29,22 @@ def start_launcher(
 
 
 def wait_for(process: subprocess.Popen[str]) -> str:
-    """Waits for success and returns what was said.
+    """Waits for success and returns the output.
 
-    A launcher that hangs gets SIGTERM: unlike SIGKILL it then ends its processes, too.
+    A launcher that hangs gets SIGTERM, so that it ends its processes, too, unlike SIGKILL.
     """
     try:
-        said, _ = process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         process.terminate()
-        said, _ = process.communicate(timeout=60)
-        raise AssertionError(f"still running after {PATIENCE} s: {said}") from None
-    assert process.returncode == 0, said
-    return said
+        output, _ = process.communicate(timeout=60)
+        raise AssertionError(f"still running after {PATIENCE} s: {output}") from None
+    assert process.returncode == 0, output
+    return output
 
 
 def run_launcher(
     command: Sequence[str], folder: Path, more: Mapping[str, str] | None = None
 ) -> str:
-    """Starts and waits."""
+    """Starts a command, waits for it and returns its output."""
     return wait_for(start_launcher(command, folder, more or {}))

@@ -1,4 +1,4 @@
-"""A toy in place of the compiled ops: sources, cache and a compiler that counts its runs."""
+"""A small library instead of the compiled ops: sources, cache, a compiler that counts its runs."""
 
 import ctypes
 import shlex
@@ -42,7 +42,7 @@ sys.exit(0 if jit.load("cpu") else 3)
 
 
 class Toy:
-    """A folder with sources of a library with one function, and all settings that point to it."""
+    """A folder with the sources of a library of one function, and settings that select it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         skip_if_torch_is_old()
@@ -77,20 +77,20 @@ class Toy:
         return path
 
     def forget(self) -> None:
-        """Let this process start anew, as far as loading goes."""
+        """Reset the loading state of this process."""
         self._patch.setattr(jit, "_finished", {})
 
     def runs(self) -> int:
-        """How often the compiler compiled."""
+        """Number of runs of the compiler."""
         path = self.folder / "runs"
         return path.read_text().count("run") if path.exists() else 0
 
     def compilers(self) -> list[int]:
-        """Numbers of the compilers' processes, dead or alive."""
+        """Process ids of the compilers, running or ended."""
         return [int(line.split()[1]) for line in (self.folder / "runs").read_text().splitlines()]
 
     def start(self, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        """Start another process that loads the library: exit code 0, or 3 where it cannot."""
+        """Start another process that loads the library: exit code 0, or 3 on failure."""
         code = PROCESS.format(root=str(ROOT), sources=str(self.sources))
         command = [sys.executable, "-c", code]
         return subprocess.Popen(command, text=True, stderr=stderr)
@@ -103,6 +103,6 @@ class Toy:
 
 
 def value(library: Path) -> int:
-    """What the function of the library says."""
+    """Return the result of the library's function."""
     result: int = ctypes.CDLL(str(library)).value()
     return result

@@ -1,4 +1,4 @@
-"""Runs of a second, and what they leave."""
+"""Training runs of a second, and their files."""
 
 import json
 
@@ -11,15 +11,15 @@ from stylemix.training.state_files import state_files
 
 
 def run(config, dataset, folder, **rest):
-    """Train on the CPU without a word."""
+    """Train on the CPU without output."""
     return train(config, TrainingData(dataset), folder, torch.device("cpu"), progress=False, **rest)
 
 
 def lines(folder, name="stats.jsonl"):
-    """The lines of a file of JSON lines."""
+    """Return the lines of a JSON Lines file."""
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
 def last_state(folder):
-    """Tensors of the newest state."""
+    """Return the tensors of the newest state."""
     return load_file(state_files(folder)[0])

@@ -1,4 +1,4 @@
-"""Small WebDataset shards to test with."""
+"""Small WebDataset shards for tests."""
 
 import io
 import itertools
@@ -19,14 +19,14 @@ def png(red):
 def write_tar(path, members):
     with tarfile.open(path, "w") as tar:
         for name, data in members:
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            tar.addfile(about, io.BytesIO(data))
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
     return path
 
 
 def write_shards(folder, counts):
-    """Shards of so many samples: the n-th has n of red, the class n % 3, and a caption."""
+    """Shards of `counts` samples: the n-th has the red value n, class n % 3, and a caption."""
     folder.mkdir(exist_ok=True)
     numbers = itertools.count()
     for k, count in enumerate(counts):

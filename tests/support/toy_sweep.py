@@ -1,4 +1,4 @@
-"""A sweep whose trainings take no time: figures follow from the settings."""
+"""A sweep without real training: metrics are computed from the settings."""
 
 import json
 import math
@@ -14,29 +14,29 @@ PLAN = Plan(BASE, SPACE, trials=10, startup=4)
 
 
 class KilledError(BaseException):
-    """Stands for SIGKILL: nothing that comes after it in the process is done."""
+    """Simulates SIGKILL: nothing after it is executed."""
 
 
 class Training:
-    """In place of a training: figures follow from lr and pipe; `stop_at` counts snapshots."""
+    """Replaces training: metrics depend on lr and pipe; `stop_at` counts snapshots."""
 
     def __init__(self, stop_at: float = math.inf) -> None:
         self.left, self.ran = stop_at, 0
 
-    def __call__(self, config, folder, on_figures):
+    def __call__(self, config, folder, on_metrics):
         path = folder / "metrics.jsonl"
         done = path.read_text().count("\n") if path.exists() else 0
         distance = abs(math.log10(config.lr) + 2) + 0.3 * (config.augment_pipe == "bg")
-        word = ""
+        stop_reason = ""
         for kimg in range(done + 1, 5):
             value = 10 * distance + 8 / kimg
             with path.open("a") as file:
                 file.write(json.dumps({"Progress/kimg": kimg, "FD-Toy": value}) + "\n")
             self.left -= 1
             self.ran += 1
-            word = on_figures(kimg, {"FD-Toy": value})
+            stop_reason = on_metrics(kimg, {"FD-Toy": value})
             if self.left <= 0:
                 raise KilledError
-            if word:
+            if stop_reason:
                 break
-        return TrainResult(folder / "best.safetensors", kimg if done < 4 else 4, word)
+        return TrainResult(folder / "best.safetensors", kimg if done < 4 else 4, stop_reason)

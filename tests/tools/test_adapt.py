@@ -211,8 +211,8 @@ def test_a_person(files, few, monkeypatch):
 def few(monkeypatch):
     """Fewer faces to compare with: what is shown here does not depend on them."""
     monkeypatch.setattr(look, "REFERENCES", 16)
-    monkeypatch.setattr(look, "LOOKED_AT", 2)
-    monkeypatch.setattr(method, "LOOKED_AT", 2)
+    monkeypatch.setattr(look, "SCORED_FACES", 2)
+    monkeypatch.setattr(method, "SCORED_FACES", 2)
     monkeypatch.setattr("stylemix.training.adapt.adapt.score_style", partial(score_style, count=4))
     monkeypatch.setattr("stylemix.training.adapt.adapt.StyleMeter", partial(StyleMeter, count=32))
 

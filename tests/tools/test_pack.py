@@ -112,7 +112,7 @@ def test_crop_none_wants_the_proportions(tmp_path, wide):
     assert [picture["file"] for picture in report["kept"]] == ["wide.png"]
     assert pictures[0].size == (64, 32)
     assert reasons(report) == {"square.png": "shape", "odd.png": "shape"}
-    assert report["left out"][1]["detail"] == ("120 x 120 px; expected the proportions of 64 x 32")
+    assert report["left out"][1]["detail"] == ("120 x 120 px; expected the aspect ratio of 64 x 32")
 
 
 @pytest.mark.parametrize("name", ["lanczos", "bicubic", "hamming", "bilinear", "box"])
@@ -160,7 +160,7 @@ def test_max_upscale(tmp_path):
     save(tmp_path / "in", large=texture(3))
     _, report = packed(tmp_path / "a.zip", folder, *PLAIN)
     assert reasons(report) == {"small.png": "small"}
-    assert report["left out"][0]["detail"] == "enlarged 1.60 times; expected at most 1.5"
+    assert report["left out"][0]["detail"] == "upsampled 1.60 times; expected at most 1.5"
     _, report = packed(tmp_path / "b.zip", folder, *PLAIN, "--max-upscale", "1.2")
     assert reasons(report) == {"small.png": "small", "fits.png": "small"}
     _, report = packed(tmp_path / "c.zip", folder, *PLAIN, "--max-upscale", "0")

@@ -1,4 +1,4 @@
-"""`stylemix sweep`: what it writes can be used, each option has an effect, errors are one line."""
+"""`stylemix sweep`: its files are usable, each option has an effect, errors are one line."""
 
 import csv
 import json
@@ -34,11 +34,11 @@ VARY = ("--vary", "lr=0.0001..0.1:log", "--vary", "augment_pipe=blit,bg")
 
 
 def invoke(pictures, folder, *more, **settings):
-    words = ["sweep", pictures, "--held-out", pictures, "--output", folder, *VARY]
+    command = ["sweep", pictures, "--held-out", pictures, "--output", folder, *VARY]
     for name, value in (TINY | settings).items():
-        words += [f"--{name.replace('_', '-')}", value]
-    words += more
-    return CliRunner().invoke(main, [str(word) for word in words], prog_name="stylemix")
+        command += [f"--{name.replace('_', '-')}", value]
+    command += more
+    return CliRunner().invoke(main, [str(argument) for argument in command], prog_name="stylemix")
 
 
 def csv_rows(folder):
@@ -48,12 +48,12 @@ def csv_rows(folder):
 
 @pytest.fixture
 def toy(monkeypatch):
-    """The command with `Training` in place of the real one; collects what it was given."""
+    """The command with `Training` instead of real training; collects its arguments."""
     given = []
 
     def train(config, data, folder, device, **rest):
         given.append((config, data.images, data.template, data.name))
-        return Training()(config, folder, rest["on_figures"])
+        return Training()(config, folder, rest["on_metrics"])
 
     monkeypatch.setattr(sweep, "train", train)
     return given
@@ -70,12 +70,12 @@ def test_a_real_sweep_stopped_and_continued(pictures, tmp_path, monkeypatch):
     real = sweep.train
 
     def stopped(*arguments, **words):
-        def on_figures(kimg, figures):
+        def on_metrics(kimg, figures):
             if "trial-0001" in str(arguments[2]):
                 os.kill(os.getpid(), signal.SIGINT)
-            return words["on_figures"](kimg, figures)
+            return words["on_metrics"](kimg, figures)
 
-        return real(*arguments, **words | {"on_figures": on_figures})
+        return real(*arguments, **words | {"on_metrics": on_metrics})
 
     monkeypatch.setattr(sweep, "train", stopped)
     first = invoke(pictures, tmp_path / "parts", *arguments, kimg=0.032)
@@ -97,7 +97,7 @@ def test_a_real_sweep_stopped_and_continued(pictures, tmp_path, monkeypatch):
         assert plot.size == (640, 960)  # two plots, of the trials and of the two settings
 
 
-def test_what_is_printed_trains_on(pictures, toy, tmp_path):
+def test_the_printed_command_trains(pictures, toy, tmp_path):
     more = ("--trials", 4, "--template", "ffhq", "--data-name", "Toys", "--mirror")
     result = invoke(pictures, tmp_path, *more)
     assert result.exit_code == 0, result.output
@@ -105,18 +105,18 @@ def test_what_is_printed_trains_on(pictures, toy, tmp_path):
     rows = [line.split() for line in result.output.split("state\n")[1].splitlines()[:4]]
     assert rows[0][0] == str(best["trial"])
     assert [float(row[1]) for row in rows] == sorted(float(row[1]) for row in rows)
-    words = shlex.split(result.output.splitlines()[-1])
-    assert words == shlex.split(best["command"])
-    assert words[:5] == ["stylemix", "train", str(pictures), "--output", str(tmp_path / "best")]
-    shown = CliRunner().invoke(main, [*words[1:], "--dry-run"])
+    command = shlex.split(result.output.splitlines()[-1])
+    assert command == shlex.split(best["command"])
+    assert command[:5] == ["stylemix", "train", str(pictures), "--output", str(tmp_path / "best")]
+    shown = CliRunner().invoke(main, [*command[1:], "--dry-run"])
     settings = json.loads(shown.output)
     assert {name: settings[name] for name in best["values"]} == best["values"]
     assert {name: settings[name] for name in TINY if name in settings} | {
         "kimg": 0.016, "augment": "none",
     } == {k: v for k, v in TINY.items() if k != "device"} | {"kimg": 0.016}  # fmt: skip
     assert settings["metrics_data"] == str(pictures)
-    assert words[words.index("--template") + 1] == "ffhq"
-    assert words[words.index("--data-name") + 1] == "Toys"
+    assert command[command.index("--template") + 1] == "ffhq"
+    assert command[command.index("--data-name") + 1] == "Toys"
     config, dataset, template, data = toy[0]
     assert (data, template, len(dataset)) == ("Toys", sweep.TEMPLATES["ffhq"], 20)
     assert config.snapshot_kimg == pytest.approx(0.016 / 5)
@@ -148,10 +148,10 @@ def test_pruning_and_startup_are_options(pictures, toy, tmp_path):
     assert states("all", "--startup", 2, "--no-prune") == ["complete"] * 8
 
 
-def test_time_left_is_told(pictures, toy, tmp_path):
+def test_remaining_time_is_printed(pictures, toy, tmp_path):
     lines = invoke(pictures, tmp_path, "--trials", 2).output.splitlines()
-    told = [line for line in lines if line.startswith("trial 0 complete")]
-    assert told[0].endswith("of trial 0; 0:00:00, about 0:00:00 left")
+    progress = [line for line in lines if line.startswith("trial 0 complete")]
+    assert progress[0].endswith("of trial 0; 0:00:00, about 0:00:00 left")
     assert "trial-0000 of 2: lr 0.0025, augment_pipe" in "\n".join(lines)
 
 
@@ -173,7 +173,7 @@ def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
     result = invoke(pictures / "2.png", tmp_path, "--held-out", pictures)
     assert result.output.startswith("Error: got DATA ")
     again = invoke(pictures, tmp_path, "--trials", 1, "--tick-kimg", 1)
-    assert again.exit_code == 0  # what changes no figure may differ
+    assert again.exit_code == 0  # settings that do not affect metrics may differ
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
         (("--vary", "learning_rate=1..2"), "got --vary learning_rate=1..2; expected the name"),
         (("--metrics-data", "x"), "got --metrics-data; expected the images"),
         (("--kimg", 0), "got no --kimg; expected the length of a trial, such as --kimg 20"),
-        (("--metrics", "none"), "got --metrics none; expected a figure to choose by"),
-        (("--metrics", "pr"), "got pr as the first of the metrics"),
+        (("--metrics", "none"), "got --metrics none; expected a metric to compare"),
+        (("--metrics", "pr"), "got pr as the first metric"),
         (("--device", "abacus"), "abacus"),
         (("--trials", 0), "0 is not in the range"),
         (("--startup", 0), "0 is not in the range"),
@@ -200,14 +200,14 @@ def test_errors_are_one_line(words, expected, pictures, toy, tmp_path):
 
 def test_all_trials_failed(pictures, toy, tmp_path, monkeypatch):
     def never(*arguments, **words):
-        raise StylemixError("7 losses were no numbers")
+        raise StylemixError("7 losses were not finite")
 
     monkeypatch.setattr(sweep, "train", never)
     result = invoke(pictures, tmp_path, "--trials", 2)
     assert result.exit_code == 2
-    assert "trial 1 failed: 7 losses were no numbers" in result.output
+    assert "trial 1 failed: 7 losses were not finite" in result.output
     last = result.output.splitlines()[-1]
-    assert last == "Error: got no figure of 2 trials; expected one; see above why"
+    assert last == "Error: got no metric of 2 trials; expected one; see the reasons above"
     assert [row["state"] for row in csv_rows(tmp_path)] == ["failed", "failed"]
 
 
@@ -236,8 +236,8 @@ def test_arguments_give_the_same_settings():
         "metrics": "fd,kid", "metrics_data": "my images/val.zip", "early_stop": 2,
     }  # fmt: skip
     config = TrainConfig(**given, kimg=5, snapshot_kimg=1, keep_snapshots=1)
-    words = arguments(config)
-    assert not {"--kimg", "--snapshot-kimg", "--keep-snapshots"} & set(words)
-    result = CliRunner().invoke(main, ["train", "data.zip", "--dry-run", *words])
+    options = arguments(config)
+    assert not {"--kimg", "--snapshot-kimg", "--keep-snapshots"} & set(options)
+    result = CliRunner().invoke(main, ["train", "data.zip", "--dry-run", *options])
     whole = asdict(replace(config, kimg=None, snapshot_kimg=200, keep_snapshots=0).resolve())
     assert json.loads(result.output) == json.loads(json.dumps(whole))

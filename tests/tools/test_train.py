@@ -101,7 +101,7 @@ def test_no_option_is_forgotten():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
-def test_an_option_changes_what_is_learned(name, plain, pictures, tmp_path):
+def test_an_option_affects_training(name, plain, pictures, tmp_path):
     more = {"mbstd_group": 1} if name == "batch_gpu" else {}
     if name == "batch_gpu":  # against the same without it: the sums are rounded otherwise
         _train(pictures, tmp_path / "whole", **more)
@@ -191,7 +191,7 @@ def test_states_by_the_clock(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_snapshots_and_figures(pictures, tmp_path, monkeypatch):
+def test_snapshots_and_metrics(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
     # Snapshots are named by whole kimg; a thousand times the count keeps them apart.
     monkeypatch.setattr("stylemix.training.log.snapshot_name", lambda nimg: f"{nimg:06d}")
@@ -247,11 +247,11 @@ def test_workers(pictures, tmp_path, monkeypatch):
 
 
 def test_options_are_the_settings():
-    found = {param.name: param for param in train.train_command.params}
-    assert set(found) - OWN == set(FIELDS)
-    assert [name for name in found if name in FIELDS] == list(FIELDS)
+    options = {param.name: param for param in train.train_command.params}
+    assert set(options) - OWN == set(FIELDS)
+    assert [name for name in options if name in FIELDS] == list(FIELDS)
     for name, field in FIELDS.items():
-        option, described = found[name], SETTINGS[name]
+        option, described = options[name], SETTINGS[name]
         assert isinstance(option, click.Option)
         assert option.opts == ["--" + name.replace("_", "-")]
         assert option.help == described.help
@@ -264,7 +264,7 @@ def test_options_are_the_settings():
             assert tuple(option.type.choices) == described.choices
         elif described.scheduled:
             assert isinstance(option.type, train_options.Scheduled)
-        # The default is shown, or said how it comes about.
+        # The default is shown or explained.
         shown = option.show_default or "[default: " in option.help
         assert described.kind is bool or shown or name == "transfer"
 
@@ -326,7 +326,7 @@ def test_the_folder_is_named_after_the_data(pictures, tmp_path, monkeypatch):
     assert (Path("runs") / f"{pictures.name}-8" / "stats.jsonl").exists()
 
 
-def test_out_of_memory_says_what_helps(pictures, tmp_path, monkeypatch):
+def test_out_of_memory_suggests_a_cure(pictures, tmp_path, monkeypatch):
     def full(*arguments, **rest):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
@@ -334,4 +334,4 @@ def test_out_of_memory_says_what_helps(pictures, tmp_path, monkeypatch):
     result = _invoke(pictures, *_arguments(TINY), "--output", tmp_path)
     assert result.exit_code == 2
     assert "got out of memory with 4 images at once" in result.stderr
-    assert "use --batch-gpu 2: the same result in more rounds" in result.stderr
+    assert "use --batch-gpu 2, which gives the same result by" in result.stderr

@@ -1,4 +1,4 @@
-"""`stylemix train`: what cannot be is told in one line, before anything runs."""
+"""`stylemix train`: invalid options are one-line errors before anything runs."""
 
 import pytest
 from click.testing import CliRunner
@@ -24,7 +24,7 @@ def _invoke(*arguments):
         (["DATA", "--batch", "1"], "got batch 1; expected a number from 2 to"),
         (
             ["DATA", "--batch", "8", "--batch-gpu", "3", "--mbstd-group", "4"],
-            "got a batch of 8 in parts of 3",
+            "got a batch of 8 in microbatches of 3",
         ),
         (["DATA", "--batch", "8", "--batch-gpu", "9"], "got batch_gpu 9; expected no more than"),
         (["DATA", "--tick-kimg", "0"], "got tick_kimg 0.0; expected a number from 0.001"),

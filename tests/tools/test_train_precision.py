@@ -1,4 +1,4 @@
-"""The automatic precision is the machine's; a run goes on in any, with the same state."""
+"""The automatic precision depends on the machine; a run resumes in any, with the same state."""
 
 import json
 from dataclasses import asdict, replace
@@ -24,7 +24,7 @@ OLD, NEW = {"avx2", "fma"}, {"avx2", "fma", "avx512_bf16"}
 
 @pytest.fixture
 def processor(monkeypatch):
-    """Changes what the processor can do."""
+    """Changes the processor's features."""
     return lambda features: monkeypatch.setattr(architectures, "cpu_features", lambda: features)
 
 
@@ -32,7 +32,7 @@ def processor(monkeypatch):
     ("features", "chosen"),
     [(OLD, "fp32"), (NEW, "bf16"), ({"amx_bf16"}, "bf16"), ({"bf16"}, "bf16"), (set(), "fp32")],
 )
-def test_auto_is_what_the_machine_is_fast_in(processor, features, chosen):
+def test_auto_is_the_fast_precision_of_the_machine(processor, features, chosen):
     processor(features)
     config = TrainConfig().resolve()
     assert config.precision == chosen
@@ -43,10 +43,10 @@ def test_auto_is_what_the_machine_is_fast_in(processor, features, chosen):
 
 
 @pytest.mark.parametrize(("first", "second", "clamp"), [(OLD, NEW, None), (NEW, OLD, 256)])
-def test_a_run_goes_on_at_another_processor(
+def test_a_run_resumes_on_another_processor(
     processor, tiny, dataset, tmp_path, monkeypatch, first, second, clamp
 ):
-    """In the precision of that one, from the same bits, with the same networks."""
+    """It uses that processor's precision, with the same state and networks."""
     asked, seen = replace(tiny, precision="auto", kimg=0.004), set()
     processor(first)
     run(asked, dataset, tmp_path)
@@ -94,11 +94,11 @@ def test_the_first_rank_decides_for_all(processor, tiny, dataset, tmp_path):
     asked = replace(tiny, precision="auto")
     processor(OLD)
     lead = asked.resolve(2)
-    said = [json.dumps(asdict(lead)), json.dumps([{}, "auto"])]
+    broadcasts = [json.dumps(asdict(lead)), json.dumps([{}, "auto"])]
 
     class Second(Ranks):
         def broadcast_text(self, value):
-            return said.pop(0)
+            return broadcasts.pop(0)
 
         def broadcast_(self, tensors):
             pass
@@ -116,7 +116,7 @@ def test_the_first_rank_decides_for_all(processor, tiny, dataset, tmp_path):
         (OLD, "auto", 0, 0), (OLD, "fp32", 0, 0),
     ],
 )  # fmt: skip
-def test_a_slow_choice_is_told_once(
+def test_a_slow_precision_is_reported_once(
     processor, pictures, tmp_path, monkeypatch, features, precision, rank, told
 ):
     processor(features)
@@ -124,8 +124,8 @@ def test_a_slow_choice_is_told_once(
     monkeypatch.setattr(train, "join", lambda device, timeout: ranks)
     monkeypatch.setattr(train, "train", lambda *rest: TrainResult(tmp_path, 0))
     arguments = [pictures, "--precision", precision, "--device", "cpu", "--resolution", 16]
-    words = ["train", *map(str, arguments), "--output", str(tmp_path)]
-    result = CliRunner().invoke(main, words, prog_name="stylemix")
+    command = ["train", *map(str, arguments), "--output", str(tmp_path)]
+    result = CliRunner().invoke(main, command, prog_name="stylemix")
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stderr.splitlines() if "bf16" in line]
     assert len(lines) == told

@@ -1,4 +1,4 @@
-"""Several processes: the same weights as one, any number of them, and deaths that have a name."""
+"""Several processes: the same weights as one, any number of them, and errors that name a rank."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def _torchrun(processes, *options):
 
 def _run(command, **rest):
     return subprocess.run(
-        [str(word) for word in command], env=_environment(), text=True, capture_output=True,
+        [str(argument) for argument in command], env=_environment(), text=True, capture_output=True,
         timeout=300, **rest,
     )  # fmt: skip
 
@@ -75,8 +75,8 @@ def test_two_processes_are_one(accumulated, pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_gpus_is_the_short_form_and_any_number_goes_on(pictures, tmp_path):
-    """Three processes begin, two continue; --gpus starts them, and the batch stays what it was."""
+def test_gpus_starts_ranks_and_any_number_resumes(pictures, tmp_path):
+    """Three processes begin, two resume; --gpus starts them, and the batch is unchanged."""
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "stylemix", *TRAIN, "--batch", "12", pictures]
     for processes, kimg in ((3, 0.048), (2, 0.096)):
@@ -87,12 +87,12 @@ def test_gpus_is_the_short_form_and_any_number_goes_on(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_split_is_told_before_the_launch(pictures, tmp_path):
+def test_an_indivisible_batch_is_an_error_before_the_launch(pictures, tmp_path):
     command = [sys.executable, "-m", "stylemix", *TRAIN, pictures, "--batch-gpu", "4"]
     result = _run([*command, "--gpus", "3", "--output", tmp_path])
     assert result.returncode == 2
     assert result.stderr == (
-        "Error: got 3 processes for a batch of 8 in parts of 4; expected a part for each; use "
+        "Error: got 3 processes for a batch of 8 in microbatches of 4; expected one for each; use "
         "--batch 12 or fewer processes\n"
     )
 
@@ -119,20 +119,20 @@ def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
         victim = next(pid for pid in pids if _rank(pid) == 1)
         os.kill(victim, signal.SIGKILL)
         process.wait(timeout=200)
-    said = log.read_text()
-    assert process.returncode == 0, said
-    assert re.search(rf"rank 1 \(host [^ ]+, process {victim}\)", said), said
-    assert said.count("Wrote") == 1
+    output = log.read_text()
+    assert process.returncode == 0, output
+    assert re.search(rf"rank 1 \(host [^ ]+, process {victim}\)", output), output
+    assert output.count("Wrote") == 1
     assert int(state_files(folder)[0].stem.split("-")[1]) == 1200
 
 
 def _rank(pid):
-    words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return int(next(word for word in words if word.startswith(b"RANK="))[5:])
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return int(next(variable for variable in variables if variable.startswith(b"RANK="))[5:])
 
 
 @pytest.mark.slow
-def test_a_rank_that_finds_nobody_says_so(pictures, tmp_path):
+def test_a_rank_that_cannot_join_reports_it(pictures, tmp_path):
     lonely = _environment() | {
         "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": "29871",
@@ -148,27 +148,27 @@ def test_a_rank_that_finds_nobody_says_so(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_ranks_that_start_again_do_not_take_the_dead_for_the_living():
+def test_restarted_ranks_do_not_meet_dead_ranks():
     store = HashStore()
     first = _meet_all(store, [0, 0, 0])
-    second = _meet_all(store, [0, 0.2, 0.4])  # rank 0 finds the greetings of the dead
+    second = _meet_all(store, [0, 0.2, 0.4])  # rank 0 reads hellos of dead ranks
     third = _meet_all(store, [0.2, 0])  # one fewer
     assert all(len(set(names)) == 1 for names in (first, second, third))
     assert len({first[0], second[0], third[0]}) == 3
 
 
 @pytest.mark.slow
-def test_a_rank_that_does_not_come_has_a_name():
+def test_a_missing_rank_is_named():
     store = HashStore()
     _meet_all(store, [0, 0, 0])
     with ThreadPoolExecutor() as pool:
         others = [pool.submit(meet, store, rank, 3, 4) for rank in (0, 2)]
-        said = [str(other.exception()) for other in others]
-    assert said == ["nothing heard of rank 1 in 4 s"] * 2
+        messages = [str(other.exception()) for other in others]
+    assert messages == ["nothing heard of rank 1 in 4 s"] * 2
 
 
 def _meet_all(store, delays):
-    """Names that ranks find which start after these seconds."""
+    """Names that ranks agree on which start after these seconds."""
 
     def one(rank):
         time.sleep(delays[rank])
@@ -178,7 +178,7 @@ def _meet_all(store, delays):
         return list(pool.map(one, range(len(delays))))
 
 
-def test_one_process_needs_nobody():
+def test_one_process_needs_no_others():
     ranks, tensor = Ranks(), torch.arange(3.0)
     ranks.all_reduce_([tensor])
     ranks.broadcast_([tensor])

@@ -34,7 +34,7 @@ def _ip(*words):
 
 @pytest.fixture
 def hosts():
-    """Names of two namespaces that are joined by a cable."""
+    """Names of two namespaces with a link between them."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("needs root and the ip command for network namespaces")
     names = [f"stylemix-{os.getpid()}-{side}" for side in "ab"]
@@ -66,7 +66,7 @@ def _environment(cable):
 
 
 def _start(host, cable, node, data, folder, kimg, log):
-    """One node of torchrun in a namespace, told only the first host's address."""
+    """One node of torchrun in a namespace, which knows only the first host's address."""
     command = [
         "ip", "netns", "exec", host, sys.executable, "-m", "torch.distributed.run",
         "--nnodes=2", "--nproc-per-node=1", f"--node-rank={node}", f"--master-addr={FIRST}",
@@ -74,7 +74,10 @@ def _start(host, cable, node, data, folder, kimg, log):
     ]  # fmt: skip
     with log.open("w") as file:
         return subprocess.Popen(
-            [str(word) for word in command], env=_environment(cable), stdout=file, stderr=file
+            [str(argument) for argument in command],
+            env=_environment(cable),
+            stdout=file,
+            stderr=file,
         )
 
 
@@ -92,8 +95,8 @@ def test_two_hosts_are_one(hosts, pictures, tmp_path):
         _start(*hosts[node], node, pictures, folders[node], ".16", logs[node]) for node in (0, 1)
     ]
     codes = [node.wait(timeout=300) for node in nodes]
-    said = "".join(log.read_text() for log in logs)
-    assert codes == [0, 0], said
+    output = "".join(log.read_text() for log in logs)
+    assert codes == [0, 0], output
     one, two = (load_file(state_files(f)[0]) for f in (tmp_path / "one", folders[0]))
     assert state_files(folders[1]) == []
     names = [name for name in one if name.startswith(("G.", "D.", "G_ema."))]
@@ -117,7 +120,7 @@ def test_a_cut_cable_ends_both_hosts_with_a_name(hosts, pictures, tmp_path):
     finally:
         for node in nodes:
             node.kill()
-    said = logs[0].read_text()
+    output = logs[0].read_text()
     assert codes[0] != 0
-    assert "rank 1 (host " in said, said
-    assert "last heard of" in said
+    assert "rank 1 (host " in output, output
+    assert "last heartbeat" in output

@@ -1,4 +1,4 @@
-"""Figures of snapshots: kept best, ended early, old ones removed."""
+"""Metrics of snapshots: the best is kept, early stopping, old ones are removed."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def graded(tiny, dataset, tmp_path, monkeypatch):
-    """A run of five snapshots whose figures are given."""
+    """A run of five snapshots with given metrics."""
 
     def run(figures, **changes):
         left = iter(figures)
@@ -45,7 +45,7 @@ def _lines(folder):
 @pytest.mark.slow
 def test_the_best_is_kept(graded, tmp_path):
     outcome = graded([5.0, 3.0, 4.0, 3.5, 6.0], keep_snapshots=2)
-    assert outcome.figures == {"FD-MobileNetV2": 6.0}
+    assert outcome.metrics == {"FD-MobileNetV2": 6.0}
     assert [line["FD-MobileNetV2"] for line in _lines(tmp_path)] == [5, 3, 4, 3.5, 6]
     left = sorted(path.name for path in tmp_path.glob("snapshot-*"))
     assert left == ["snapshot-000064.safetensors", "snapshot-000080.safetensors"]
@@ -62,7 +62,7 @@ def test_no_better_for_long_ends_the_run(graded, tmp_path):
     assert len(_lines(tmp_path)) == 4
 
 
-def test_what_is_pruned(tmp_path):
+def test_old_snapshots_are_removed(tmp_path):
     for i in (100, 20, 3):
         (tmp_path / f"snapshot-{i:06d}.safetensors").touch()
     (tmp_path / "best.safetensors").touch()
@@ -72,7 +72,7 @@ def test_what_is_pruned(tmp_path):
 
 
 @pytest.mark.slow
-def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path, monkeypatch):
+def test_values_equal_those_of_the_metrics_command(tiny, pictures, dataset, tmp_path, monkeypatch):
     from stylemix.metrics.generator import score
 
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
@@ -81,16 +81,16 @@ def test_real_figures_are_those_of_the_metrics(tiny, pictures, dataset, tmp_path
     model = load_model(outcome.snapshot)
     assert fingerprint(model.generator)
     again = score(model.generator, dataset, ("fd",), 6)
-    assert set(outcome.figures) == {"FD-MobileNetV2", "PPL-MobileNetV2"}
+    assert set(outcome.metrics) == {"FD-MobileNetV2", "PPL-MobileNetV2"}
     # The snapshot holds half precision.
-    assert outcome.figures["FD-MobileNetV2"] == pytest.approx(again["FD-MobileNetV2"], rel=0.02)
+    assert outcome.metrics["FD-MobileNetV2"] == pytest.approx(again["FD-MobileNetV2"], rel=0.02)
     held_out = ImageDataset(pictures / "1.png", 8)
     assert Evaluation.of(config, held_out).count == 6
     assert Evaluation.of(replace(config, metrics_count=None), dataset).count == 10
     assert Evaluation.of(replace(config, metrics="none"), dataset) is None
 
 
-def test_figures_that_cannot_be_compared(tiny, dataset):
+def test_incomparable_metrics_are_errors(tiny, dataset):
     for metrics, expected in (("pr,fd", "got pr as the first"), ("speed", "got metrics speed")):
         with pytest.raises(StylemixError, match=expected):
             Evaluation.of(replace(tiny, metrics=metrics), dataset)

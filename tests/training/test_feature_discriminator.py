@@ -1,4 +1,4 @@
-"""A discriminator on frozen features: what it sees, what it learns, its losses by hand."""
+"""A discriminator on frozen features: inputs, training, closed forms of its losses."""
 
 import pytest
 import torch
@@ -57,8 +57,8 @@ def test_norms_are_renewed_once_a_step_only():
 
 
 @pytest.mark.slow
-def test_it_tells_pictures_from_blurred_ones():
-    """A few steps on two kinds of images: the hinge loss falls, the scores part."""
+def test_it_separates_images_from_blurred_images():
+    """A few steps on two kinds of images: the hinge loss falls, the scores separate."""
     torch.manual_seed(0)
     network = FeatureDiscriminator((32, 32))
     adam = torch.optim.Adam(network.heads.parameters(), lr=1e-3, betas=(0.0, 0.99))

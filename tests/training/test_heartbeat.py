@@ -1,4 +1,4 @@
-"""Signs of life: who hangs and who is gone is told by name; the launcher's errors are one line."""
+"""Heartbeats: errors name the rank that hangs or is lost; the launcher's errors are one line."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def store():
     return dist.HashStore()
 
 
-def _word(beats, step, doing="Dmain", host="other", pid=77):
+def _message(beats, step, doing="Dmain", host="other", pid=77):
     return json.dumps({"host": host, "pid": pid, "beats": beats, "step": step, "doing": doing})
 
 
@@ -31,44 +31,44 @@ def quick(monkeypatch):
 
 
 class Script:
-    """A store in which each other rank speaks by a script: at which looks at it there is news.
+    """A store in which each other rank beats by a script: at which polls there is a new heartbeat.
 
-    What happens depends on how often a rank looks, and not on how fast the machine is.
+    Results depend on the number of polls, and not on the speed of the machine.
     """
 
     def __init__(self, *scripts):
         self.scripts = dict(enumerate(scripts, start=1))
         self.counts = dict.fromkeys(self.scripts, 0)
         self.beats = dict.fromkeys(self.scripts, 0)
-        self.broke = threading.Event()  # looks before a collective broke are not in the scripts
+        self.broke = threading.Event()  # polls before a collective broke are not in the scripts
 
-    def set(self, key, word):
-        self.mine = json.loads(word)
+    def set(self, key, message):
+        self.own = json.loads(message)
 
     def check(self, keys):
         return True
 
     def get(self, key):
         rank = int(key)
-        look, self.counts[rank] = self.counts[rank], self.counts[rank] + self.broke.is_set()
-        self.beats[rank] += not self.broke.is_set() or self.scripts[rank](look)
-        return _word(self.beats[rank], 9, host=f"host{rank}", pid=70 + rank)
+        poll, self.counts[rank] = self.counts[rank], self.counts[rank] + self.broke.is_set()
+        self.beats[rank] += not self.broke.is_set() or self.scripts[rank](poll)
+        return _message(self.beats[rank], 9, host=f"host{rank}", pid=70 + rank)
 
 
 def _missing(script):
     beat = Heartbeat(Ranks(0, 1 + len(script.scripts), script), 60)
     script.broke.set()
-    said = beat.missing()
+    lost = beat.missing()
     beat.close()
-    return [int(part.split()[1]) for part in said.split("; ") if part]
+    return [int(part.split()[1]) for part in lost.split("; ") if part]
 
 
-def _until(looks):
-    return lambda look: look < looks
+def _until(polls):
+    return lambda poll: poll < polls
 
 
-def _every(looks):
-    return lambda look: look % looks == looks - 1
+def _every(polls):
+    return lambda poll: poll % polls == polls - 1
 
 
 def test_one_process_has_no_thread():
@@ -78,20 +78,20 @@ def test_one_process_has_no_thread():
     beat.close()
 
 
-def test_a_rank_that_is_gone_is_named(quick, store):
-    store.set("1", _word(5, 9))
+def test_a_lost_rank_is_named(quick, store):
+    store.set("1", _message(5, 9))
     beat = Heartbeat(Ranks(0, 2, store), 60)
-    said = beat.missing()
+    lost = beat.missing()
     beat.close()
-    assert said.startswith("rank 1 (host other, process 77), last heard of ")
-    assert "in Dmain for" in said
+    assert lost.startswith("rank 1 (host other, process 77), last heartbeat ")
+    assert "in Dmain for" in lost
     mine = json.loads(store.get("0"))
     assert mine["doing"] == "starting"
-    assert mine["beats"] >= 3  # it went on beating itself
+    assert mine["beats"] >= 3  # its own heartbeat continued
 
 
 @pytest.mark.parametrize("unread", [0, 1, 2])
-def test_last_words_that_are_read_after_a_death_are_no_sign_of_life(quick, unread):
+def test_a_last_heartbeat_that_is_read_late_does_not_count_as_live(quick, unread):
     assert _missing(Script(_until(unread))) == [1]
 
 
@@ -99,16 +99,16 @@ def test_a_rank_that_dies_slowly_is_named(quick):
     assert _missing(Script(_until(5))) == [1]
 
 
-def test_live_ranks_are_not_blamed(quick):
+def test_live_ranks_are_not_named(quick):
     assert _missing(Script(_every(1), _every(1))) == []
 
 
-def test_the_dead_are_told_from_the_slow_and_from_those_who_left_because_of_them(quick):
+def test_dead_ranks_are_distinguished_from_slow_ranks_and_from_consequences(quick):
     assert _missing(Script(_every(3), _until(1))) == [2]
     assert _missing(Script(_until(2), _until(0), _every(1))) == [2, 1]
 
 
-def test_without_the_store_all_are_out_of_sight(quick):
+def test_without_the_store_all_ranks_are_lost(quick):
     class Gone(Script):
         def check(self, keys):
             if self.broke.is_set():
@@ -130,8 +130,8 @@ beat = module.Heartbeat(Ranks(0, 2, store), timeout=0.5)
 beat.at(sys.argv[2])
 for i in range(60):
     time.sleep(0.05)
-    word = {"host": "b", "pid": 7, "beats": i, "step": 3, "doing": sys.argv[1]}
-    store.set("1", json.dumps(word))
+    message = {"host": "b", "pid": 7, "beats": i, "step": 3, "doing": sys.argv[1]}
+    store.set("1", json.dumps(message))
 print("still here")
 beat.close()
 """
@@ -146,7 +146,7 @@ beat.close()
         ("reading images", "Gmain", False),  # this one is busy itself
     ],
 )
-def test_a_rank_that_hangs_ends_those_that_wait(theirs, mine, ends):
+def test_a_rank_that_hangs_ends_the_waiting_ranks(theirs, mine, ends):
     result = subprocess.run(
         [sys.executable, "-c", HANG, theirs, mine], capture_output=True, text=True, timeout=120
     )
@@ -159,7 +159,7 @@ def test_a_rank_that_hangs_ends_those_that_wait(theirs, mine, ends):
 
 def test_a_broken_collective_names_the_rank(quick, store):
     store.set_timeout(timedelta(seconds=5))
-    store.set("1", _word(5, 9))
+    store.set("1", _message(5, 9))
     beat = Heartbeat(Ranks(0, 2, store), 60)
     text = r"rank 0 lost rank 1 \(host other, process 77\).*--max-restarts all start again"
     with pytest.raises(StylemixError, match=text), beat.watching():

@@ -1,4 +1,4 @@
-"""What a run writes down: stats.jsonl."""
+"""The statistics of a run: stats.jsonl."""
 
 import json
 
@@ -16,7 +16,7 @@ def state(tiny):
     return found
 
 
-def test_a_line_is_the_mean_of_what_was_added(state, tiny):
+def test_a_line_is_the_mean_of_the_added_values(state, tiny):
     stats, timing = {}, log.Timing(Counters(500, 0, 41.26))
     log.add(stats, "Loss/G/loss", torch.tensor([1.0, 2.0], requires_grad=True))
     log.add(stats, "Loss/G/loss", torch.tensor(4.5))
@@ -32,14 +32,14 @@ def test_a_line_is_the_mean_of_what_was_added(state, tiny):
     assert log.report(state, tiny.resolve(), {}, timing)["Timing/sec_per_kimg"] == 6.0
 
 
-def test_what_is_no_number_is_null(tmp_path):
+def test_values_that_are_not_finite_are_null(tmp_path):
     log.write_line(tmp_path / "a.jsonl", {"x": float("nan"), "y": float("inf"), "z": 1.5})
     log.write_line(tmp_path / "a.jsonl", {"x": 2})
     lines = (tmp_path / "a.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"x": None, "y": None, "z": 1.5}, {"x": 2}]
 
 
-def test_lines_that_come_again_are_dropped(tmp_path):
+def test_lines_that_will_be_repeated_are_removed(tmp_path):
     path = tmp_path / "stats.jsonl"
     for kimg in (1.0, 1.004, 2.0, 3.0):
         log.write_line(path, {"Progress/kimg": kimg})

@@ -60,7 +60,7 @@ def test_a_crash_costs_no_more_than_the_steps_since_the_state(
     monkeypatch.setattr(Step, "__call__", crash)
     with pytest.raises(KeyboardInterrupt):
         run(tiny, dataset, tmp_path)
-    with (tmp_path / "stats.jsonl").open("a") as file:  # as if a line had been on its way
+    with (tmp_path / "stats.jsonl").open("a") as file:  # an incomplete line
         file.write('{"Progress/kimg": 0.048, "Loss')
     run(tiny, dataset, tmp_path)
     assert len(calls) == 12 + 8  # the state was of step 8 of 16
@@ -126,7 +126,7 @@ def test_a_signal_ends_the_step_and_keeps_the_state(number, pictures, tmp_path):
             assert process.poll() is None
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert "Stopping after this step; the state is kept." in err
+    assert "Stopping after this step; the state is saved." in err
     assert "Stopped at" in out
     assert process.returncode == 130
     assert int(state_files(tmp_path / "run")[0].stem.split("-")[1]) >= 32

@@ -26,7 +26,7 @@ def test_logistic_losses():
     assert d_logistic(logits, other).item() == pytest.approx(expected)
 
 
-def test_logistic_losses_push_the_right_way():
+def test_logistic_losses_have_the_right_direction():
     logits = torch.zeros([1, 1], requires_grad=True)
     for loss, direction in (
         (g_logistic(logits), -1),

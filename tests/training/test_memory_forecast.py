@@ -1,4 +1,4 @@
-"""The forecast of memory: within a third of what a step really keeps, and a cure that fits."""
+"""The memory forecast: within a third of the real use of a step, and advice that fits."""
 
 import subprocess
 import sys
@@ -52,11 +52,11 @@ def test_the_estimate_is_near_the_peak(changes):
 
 
 @pytest.mark.slow
-def test_what_makes_it_less():
+def test_settings_that_reduce_memory():
     config = TrainConfig(**SETTINGS).resolve()
     weights, images = estimate(config, 0, 1)
     assert estimate(replace(config, batch_gpu=4), 0, 1)[0] == weights
-    # Weights times their gains are kept, too, whatever the number of images.
+    # Weights times their gains are saved, too, for any number of images.
     assert 0.25 < estimate(replace(config, batch_gpu=4), 0, 1)[1] / images < 0.5
     assert 0.5 < estimate(config, 0, 2)[1] / images < 0.7
     assert estimate(replace(config, channel_base=1024), 0, 1)[0] < weights
@@ -69,12 +69,12 @@ def test_the_line(monkeypatch):
     needed = weights + images
     monkeypatch.setattr(memory_forecast, "free_memory", lambda device: 2 * needed)
     line = forecast(config, 0, 1, CPU)
-    assert line.startswith(f"about {needed / 2**30:.2g} GB of memory a process, ")
+    assert line.startswith(f"about {needed / 2**30:.2g} GB of memory per process, ")
     assert line.endswith(" GB free")
     monkeypatch.setattr(memory_forecast, "free_memory", lambda device: weights + images * 0.6)
     assert "may not be enough; use --batch-gpu 8 or a smaller" in forecast(config, 0, 1, CPU)
     monkeypatch.setattr(memory_forecast, "free_memory", lambda device: None)
-    assert forecast(config, 0, 1, CPU).endswith("a process")
+    assert forecast(config, 0, 1, CPU).endswith("per process")
 
 
 def test_free_memory_of_this_machine():

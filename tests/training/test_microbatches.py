@@ -1,4 +1,4 @@
-"""How a batch is split, and that its random numbers do not depend on the split."""
+"""Microbatches, and random numbers that do not depend on the split."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_every_image_is_in_one_part(world, batch, size, shares):
     assert max(len(part) for part in parts) <= size
 
 
-def test_numbers_of_parts_are_those_of_the_whole():
+def test_random_numbers_of_microbatches_equal_those_of_the_batch():
     whole, labels = Microbatch(0, 8, 8), torch.eye(5)
     split = [Microbatch(0, 3, 8), Microbatch(3, 4, 8), Microbatch(4, 8, 8)]
     draws = StepRandom(1, 4000)
@@ -42,7 +42,7 @@ def test_numbers_of_parts_are_those_of_the_whole():
     assert draws.labels("c", whole, None) is None
 
 
-def test_numbers_differ_by_seed_position_and_name():
+def test_random_numbers_differ_by_seed_position_and_name():
     keys = {
         StepRandom(seed, nimg).key(name)
         for seed in range(3)
@@ -57,7 +57,7 @@ def test_numbers_differ_by_seed_position_and_name():
     assert abs(float(noise.std()) - 1) < 0.03
 
 
-def test_draws_leave_torchs_random_state_alone():
+def test_random_numbers_do_not_change_torchs_random_state():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -77,7 +77,7 @@ def test_mixing_happens_as_often_as_asked_at_every_layer():
 
 
 def test_minibatch_groups_are_neighbours():
-    """The layer takes images i, i + n / g, ... together; in this order they are neighbours."""
+    """The layer groups images i, i + n / g, ...; in this order these are neighbours."""
     for count, group in ((8, 4), (12, 4), (8, 2), (6, 3)):
         order = cells(count, group).reshape(group, count // group)
         groups = {tuple(order[:, i].tolist()) for i in range(count // group)}

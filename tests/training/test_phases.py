@@ -1,4 +1,4 @@
-"""The phases: which network each moves, by which loss, and the figures that they leave."""
+"""The phases: which network each trains, by which loss, and their statistics."""
 
 import math
 from dataclasses import replace
@@ -36,14 +36,14 @@ def _moved(network, before):
     return {name for name, value in network.named_parameters() if not value.equal(before[name])}
 
 
-def test_training_leaves_torchs_random_state_alone(start):
+def test_training_does_not_change_torchs_random_state(start):
     before = torch.random.get_rng_state()
     step, data = start(augment="fixed", augment_p=0.5)
     step(StepRandom(0, 0), data)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_phases_come_at_their_intervals(start, monkeypatch):
+def test_phases_run_at_their_intervals(start, monkeypatch):
     calls = []
     step, data = start(style_mixing=0)
     monkeypatch.setattr(step, "phase", lambda name, *rest: calls.append((index, name)))
@@ -75,9 +75,9 @@ def test_each_phase_moves_its_own_network(start):
 
 
 def test_the_split_does_not_change_the_gradients(start, dataset):
-    """Parts of 2 against the whole batch of 8, all phases; Adam's last moment is the gradient."""
+    """Microbatches of 2 and the batch of 8, in all phases; Adam's moment is the gradient."""
     pixels = dataset.batch(range(8))[0]
-    found = []
+    moments = []
     for size in (8, 2):
         step, _ = start(batch=8, mbstd_group=2, lr=0, augment="fixed", augment_p=0.5)
         step.config = replace(step.config, beta2=0.0)
@@ -85,11 +85,11 @@ def test_the_split_does_not_change_the_gradients(start, dataset):
         data = batches(parts, pixels, None, CPU)
         step(StepRandom(0, 0), data)
         adams = step.state.g_optimizer, step.state.d_optimizer
-        found.append([e["exp_avg"] for adam in adams for e in adam.state.values()])
-        found[-1] += [step.state.path_length_mean, step.state.sign_sum, step.state.sign_count]
-        found[-1].append(step.state.generator.mapping.w_avg)
-    assert len(found[0]) > 20
-    for whole, split in zip(*found, strict=True):
+        moments.append([e["exp_avg"] for adam in adams for e in adam.state.values()])
+        moments[-1] += [step.state.path_length_mean, step.state.sign_sum, step.state.sign_count]
+        moments[-1].append(step.state.generator.mapping.w_avg)
+    assert len(moments[0]) > 20
+    for whole, split in zip(*moments, strict=True):
         torch.testing.assert_close(split, whole, rtol=1e-4, atol=2e-6)
 
 
@@ -139,7 +139,7 @@ def test_losses_by_hand():
 
 @pytest.mark.parametrize("loss", ["logistic", "minimax", "relativistic"])
 def test_the_loss_decides_the_gradient(loss, start, monkeypatch):
-    """Gmain's loss on given scores; a generator that fools nobody hardly moves by minimax."""
+    """Gmain's loss on given scores; minimax hardly trains a generator that fools no one."""
     step, data = start(loss=loss)
     scores = {"Gmain": torch.full([4, 1], -6.0), "Gmain real": torch.full([4, 1], 1.0)}
     monkeypatch.setattr(step, "_score", lambda draws, name, *rest: (scores[name], []))
@@ -225,7 +225,7 @@ def test_adam_makes_up_for_the_lazy_steps(tiny, changes, g_ratio, d_ratio):
         assert group["eps"] == 1e-8
 
 
-def test_gradients_that_are_no_numbers_do_no_harm(start, monkeypatch):
+def test_gradients_that_are_not_finite_are_harmless(start, monkeypatch):
     step, data = start()
     state = step.state
     state.set_rates(step.config)

@@ -59,7 +59,7 @@ def test_automatic_settings(side, world, batch, mbstd, base, lr, gamma, ema):
     assert config.kimg == 25000
 
 
-def test_what_is_given_counts():
+def test_given_settings_take_precedence():
     config = TrainConfig("paper256", 256, batch=16, r1_gamma=3, kimg=5).resolve()
     assert (config.batch, config.r1_gamma, config.kimg, config.lr) == (16, 3, 5, 0.0025)
     assert TrainConfig(batch=8).resolve().r1_gamma == pytest.approx(0.0002 * 64**2 / 8)

@@ -1,4 +1,4 @@
-"""Schedules: what is written is what is read at each number of images."""
+"""Schedules: values at each number of images."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_values(text, nimg, value):
 @pytest.mark.parametrize(
     "text", ["fast", "1:2:3", "10:1,5:2", "0:1,0:2", "0:nan", "1,2", "0:1~", ""]
 )
-def test_what_is_refused(text):
+def test_invalid_schedules(text):
     with pytest.raises(StylemixError, match="expected a number, or rising points") as caught:
         parse_schedule(text, "lr")
     assert str(caught.value).startswith(f"got lr {text!r}")

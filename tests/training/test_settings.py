@@ -1,4 +1,4 @@
-"""Each setting is described once: the type that its text becomes, and the values it takes."""
+"""Each setting is defined once: the type of its text, and its valid values."""
 
 from dataclasses import replace
 
@@ -26,13 +26,13 @@ def test_the_type_of_a_value():
         ({"noise": "some"}, "got noise 'some'; expected one of random, fine, none"),
     ],
 )
-def test_what_a_setting_refuses(values, message):
+def test_invalid_settings(values, message):
     with pytest.raises(StylemixError) as caught:
         TrainConfig(**values)
     assert message in str(caught.value)
 
 
-def test_one_resolution_is_written_one_way():
+def test_a_resolution_has_one_notation():
     assert TrainConfig(resolution="64x64") == TrainConfig(resolution="64") == TrainConfig()
     assert TrainConfig(resolution="96X128").resolution == "96x128"
 

@@ -1,4 +1,4 @@
-"""State files: whole or refused, two of them, and a full disk loses nothing."""
+"""State files: valid or rejected, the last two are kept, and a full disk loses no data."""
 
 import json
 import random
@@ -51,10 +51,10 @@ def saved(run, tmp_path):
 
 def test_saved_and_read(run, saved):
     before, after = worked(run.config), TrainState.create(run.config, 0, CPU)
-    tensors, word = read_state(saved, run.asked, "images")
-    after.fill(tensors, word["counters"])
+    tensors, header = read_state(saved, run.asked, "images")
+    after.fill(tensors, header["counters"])
     assert after.counters == before.counters
-    assert word["config"] == json.loads(json.dumps(vars(run.config)))
+    assert header["config"] == json.loads(json.dumps(vars(run.config)))
     assert set(before.tensors()) == set(after.tensors())
     for name, value in before.tensors().items():
         assert torch.equal(value, after.tensors()[name]), name
@@ -78,12 +78,12 @@ def test_the_last_two_are_kept(run, tmp_path):
 def test_one_flipped_bit_is_refused_wherever_it_is(run, saved):
     whole = bytearray(saved.read_bytes())
     header = 8 + int.from_bytes(whole[:8], "little")
-    draw = random.Random(0)
-    places = [*range(8), *draw.sample(range(8, header), 60)]
-    places += [header, len(whole) - 1, *draw.sample(range(header, len(whole)), 20)]
+    rng = random.Random(0)
+    places = [*range(8), *rng.sample(range(8, header), 60)]
+    places += [header, len(whole) - 1, *rng.sample(range(header, len(whole)), 20)]
     for place in places:
         broken = bytearray(whole)
-        broken[place] ^= 1 << draw.randrange(8)
+        broken[place] ^= 1 << rng.randrange(8)
         saved.write_bytes(broken)
         with pytest.raises(Damaged, match=str(saved)):
             read_state(saved, run.asked, "images")
@@ -103,13 +103,13 @@ def test_the_previous_state_is_used(run, tmp_path, capsys):
     old = save_state(tmp_path, worked(run.config, 100), run)
     new = save_state(tmp_path, worked(run.config, 200), run)
     new.write_bytes(new.read_bytes()[:-1])
-    _, word = last_state(tmp_path, run.asked, "images")
-    assert word["counters"]["cur_nimg"] == 100
+    _, header = last_state(tmp_path, run.asked, "images")
+    assert header["counters"]["cur_nimg"] == 100
     said = capsys.readouterr().err
-    assert f"Passed over: got a damaged training state {new}" in said
-    assert f"Going on from {old}" in said
+    assert f"Skipped: got a damaged training state {new}" in said
+    assert f"Resuming from {old}" in said
     old.write_bytes(b"")
-    with pytest.raises(StylemixError, match="no other one is left; delete it to start anew"):
+    with pytest.raises(StylemixError, match="there is no other state; delete it to start over"):
         last_state(tmp_path, run.asked, "images")
 
 
@@ -140,7 +140,7 @@ def test_another_runs_state_is_refused(run, saved):
         read_state(saved, replace(run.asked, **{name: value}), "images")
 
 
-def test_an_older_format_is_told(run, saved, tmp_path):
+def test_an_older_format_is_an_error(run, saved, tmp_path):
     shutil.move(saved, tmp_path / "state.safetensors")
     with pytest.raises(StylemixError, match="of an older stylemix; expected none"):
         last_state(tmp_path, run.asked, "images")

@@ -1,4 +1,4 @@
-"""Starting from a model: by name, into wider networks, and with part of D frozen."""
+"""Initialization from a model: by name, into wider networks, and with part of D frozen."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def test_a_wider_network_computes_the_same(architecture):
 
 @pytest.mark.parametrize("architecture", ["resnet", "skip", "orig"])
 def test_a_wider_discriminator_scores_the_same(architecture):
-    """As long as its coarsest block keeps its width: the minibatch deviation sees all features."""
+    """As long as the width of its coarsest block is equal: minibatch stddev uses all features."""
     torch.manual_seed(0)
     narrow = Discriminator(DiscriminatorConfig(**NARROW, architecture=architecture))
     wide = Discriminator(
@@ -51,7 +51,7 @@ def test_a_wider_discriminator_scores_the_same(architecture):
     torch.testing.assert_close(wide(images), narrow(images), rtol=1e-4, atol=1e-5)
 
 
-def test_another_resolution_takes_what_fits():
+def test_another_resolution_copies_matching_tensors():
     small = Generator(GeneratorConfig(8, z_dim=8, w_dim=8, channel_base=128, channel_max=16))
     large = Generator(GeneratorConfig(16, z_dim=8, w_dim=8, channel_base=256, channel_max=16))
     done = transfer(small.state_dict(), large)

@@ -1,4 +1,4 @@
-"""Blocks added to a trained model: nothing changes at first, and old ones can be held."""
+"""Blocks added to a trained model: outputs are equal at first, and old blocks can be frozen."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ def generators(large, source=8, **more):
 @pytest.mark.parametrize(
     ("large", "head", "side"), [(16, "rgb", 16), (32, "rgb", 32), (16, "haar", 32)]
 )
-def test_added_blocks_draw_the_old_picture_enlarged(large, head, side):
+def test_added_blocks_upsample_the_old_image(large, head, side):
     old, new = generators(large, head=head)
     z = torch.randn([3, 8])
     expected = old(z, noise_mode="const")
@@ -56,13 +56,13 @@ def test_colours_become_the_means_of_subbands():
     assert "synthesis.b8.torgb.weight" in transfer(old.state_dict(), new).copied
     x, style = torch.randn([2, 16, 8, 8]), torch.randn([2, 16])
     colours = old.synthesis.b8.torgb(x, style)
-    enlarged = functional.interpolate(colours, scale_factor=2, mode="nearest")
+    upsampled = functional.interpolate(colours, scale_factor=2, mode="nearest")
     got = inverse_haar(new.synthesis.b8.torgb(x, style))
-    torch.testing.assert_close(got, enlarged, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got, upsampled, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["resnet", "orig"])
-def test_a_discriminator_of_subbands_goes_on_with_their_means(architecture):
+def test_a_discriminator_of_subbands_uses_their_means(architecture):
     torch.manual_seed(0)
     common = {"channel_base": 64, "channel_max": 8, "architecture": architecture}
     old = Discriminator(DiscriminatorConfig(8, **common))
@@ -75,7 +75,7 @@ def test_a_discriminator_of_subbands_goes_on_with_their_means(architecture):
 
 @pytest.mark.parametrize("head", ["rgb", "haar"])
 @pytest.mark.parametrize("architecture", ["resnet", "orig"])
-def test_a_discriminator_with_added_blocks_judges_as_before(architecture, head):
+def test_a_discriminator_with_added_blocks_has_the_same_scores(architecture, head):
     torch.manual_seed(0)
     common = {"channel_base": 256, "channel_max": 8, "architecture": architecture}
     old = Discriminator(DiscriminatorConfig(8, **common))
@@ -108,7 +108,7 @@ def source(tiny, dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def growing(tiny, source) -> TrainConfig:
-    """A run of 16 px from it: two steps with the old layers held, then more."""
+    """A run of 16 px from it: two steps with the old layers frozen, then more."""
     return replace(
         tiny, resolution=16, transfer=str(source), transfer_lr="0:0,.008:0,.016:.5",
         kimg=0.032, augment="none", tick_kimg=0.008,
@@ -144,7 +144,7 @@ def test_transferred_layers_are_held_and_then_learn(growing, large, source, tmp_
 
 
 @pytest.mark.slow
-def test_a_growing_run_goes_on_bitwise(growing, larger, tmp_path):
+def test_a_growing_run_resumes_bitwise(growing, larger, tmp_path):
     config = replace(growing, head="haar", d_head="haar", feature_weight=0.5, resolution=32)
     config = replace(config, kimg=0.024, channel_min=12)
     run(config, larger, tmp_path / "straight")
@@ -160,7 +160,7 @@ def test_a_growing_run_goes_on_bitwise(growing, larger, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"transfer_lr": 1}, {"d_fromrgb_at": "none"}])
-def test_options_of_growing_change_what_is_learned(change, growing, large, tmp_path):
+def test_options_of_growing_affect_training(change, growing, large, tmp_path):
     config = replace(growing, kimg=0.008, transfer_lr=0.5)
     run(config, large, tmp_path / "plain")
     run(replace(config, **change), large, tmp_path / "other")
@@ -182,7 +182,7 @@ def test_the_rate_of_transferred_layers_is_its_part(growing, large, tmp_path):
 
 
 def test_states_of_before_an_option_go_on(tiny, dataset, tmp_path):
-    """What a state does not name has its default."""
+    """Settings that a state lacks have their defaults."""
     run(replace(tiny, kimg=0.032), dataset, tmp_path)
     path = state_files(tmp_path)[0]
     with safe_open(path, "pt") as file:
@@ -201,7 +201,7 @@ def test_states_of_before_an_option_go_on(tiny, dataset, tmp_path):
     assert run(tiny, dataset, tmp_path).kimg == 0.064
 
 
-def test_a_run_whose_layers_are_all_held_stands_still(tiny, dataset, source, tmp_path):
+def test_a_run_with_all_layers_frozen_does_not_change(tiny, dataset, source, tmp_path):
     run(replace(tiny, transfer=str(source), transfer_lr=0, kimg=0.008), dataset, tmp_path)
     first, now = load_model(source), last_state(tmp_path)
     for name, value in first.generator.named_parameters():

@@ -1,4 +1,4 @@
-"""A style from images, by the method that suits them."""
+"""Learns a style from example images, by the method that suits them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stylemix.models.model import Model
 from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress, report_to
 from stylemix.styles.style import Style, check_strength, load_style
-from stylemix.training.adapt.base_style import added, with_style
+from stylemix.training.adapt.base_style import rebased, with_style
 from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
 from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
 from stylemix.training.adapt.jojogan import learn_paired
 from stylemix.training.adapt.look import learn_look
 from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.adapt.method import (
-    SOME,
+    MIN_FOR_TRANSFER,
     AdaptationPlan,
     choose_layers,
     choose_pictures,
@@ -36,12 +36,13 @@ from stylemix.training.adapt.trainable import PARTS
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.version import __version__
 
-TRANSFER_PSI = 0.85  # by eye on the portraits: at 1 eyes and mouths bend, at .5 persons are alike
+# Chosen by eye on the portraits: at 1 eyes and mouths are distorted, at .5 identities collapse.
+TRANSFER_PSI = 0.85
 METHODS = ("auto", "look", "transfer", "personal", "jojogan")
 PRECISIONS = ("fp32", "bf16")
 NOT_RECORDED = "not recorded"
-# Which options belong to which methods.
-TAKES = {
+# The methods that each option applies to.
+OPTION_METHODS = {
     "steps": ("look", "personal", "jojogan"),
     "sparse": ("look",),
     "kimg": ("transfer",),
@@ -52,20 +53,20 @@ TAKES = {
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How a style is learned; None for what suits the images or the method.
+    """How a style is learned; None chooses a value that suits the images or the method.
 
     Attributes:
         method: "look" (light, colour, make-up from a few photos), "transfer" (a drawn style from
             many images), "personal" (one person, MyStyle), "jojogan" as published, or "auto":
-            look or transfer, by the number of images and how far they are from the model's faces.
-        learn: what of the generator a look or transfer changes: "offsets", "affine" or "all".
-        start: a style that a look or transfer goes on from, or "none".
-        align: whether faces are cut out and aligned.
-        steps: of all methods but transfer.
-        sparse: share of the offsets that a look keeps, the largest ones, above 0 to 1.
-        kimg: thousands of images of a transfer.
-        precision: of a transfer, "fp32" or "bf16".
-        seed: of all random numbers.
+            look or transfer, by the number of images and their distance from the model's faces.
+        learn: parameters that a look or transfer trains: "offsets", "affine" or "all".
+        start: the style that a look or transfer is initialized from, or "none".
+        align: whether faces are cropped and aligned.
+        steps: training steps of all methods but transfer.
+        sparse: share of the offsets that a look keeps, the largest, above 0 to 1.
+        kimg: length of a transfer in thousands of images.
+        precision: precision of a transfer, "fp32" or "bf16".
+        seed: seed of all random numbers.
     """
 
     method: str = "auto"
@@ -82,14 +83,14 @@ class AdaptSettings:
         choices = {"method": METHODS, "learn": (None, *PARTS), "precision": PRECISIONS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                expected = ", ".join(str(one) for one in known if one is not None)
+                expected = ", ".join(str(value) for value in known if value is not None)
                 raise StylemixError(
                     f"got {name} {getattr(self, name)!r}; expected one of {expected}"
                 )
 
     def check(self, method: str, consent: str) -> None:
         """Raises StylemixError for a setting of another method, or a missing consent."""
-        for name, methods in TAKES.items():
+        for name, methods in OPTION_METHODS.items():
             if getattr(self, name) is not None and method not in methods:
                 raise StylemixError(
                     f"got --{name} for the method {method}; expected it with "
@@ -97,14 +98,14 @@ class AdaptSettings:
                 )
         if method == "personal" and consent == NOT_RECORDED:
             raise StylemixError(
-                "got no --consent; expected how the person agreed, since a personal style draws "
-                "that very person; ask, and add it"
+                "got no --consent; expected how the person agreed, since a personal style "
+                "generates that person; ask, and add it"
             )
 
 
 @dataclass(frozen=True)
 class StyleCard:
-    """What a style's file says of its images: licence, credit, and consent of who is shown."""
+    """Metadata of a style file about its images: licence, credit, and consent of the person."""
 
     name: str = "style"
     licence: str = "unknown"
@@ -125,19 +126,19 @@ def adapt(
     progress: Progress | bool = False,
     on_plan: Callable[[AdaptationPlan], None] | None = None,
 ) -> Style:
-    """A style learned from images of it.
+    """Learns a style from example images.
 
     Args:
         images: images in any form, or folders and zips of them.
-        settings: how it is learned; None for what suits the images.
-        model: the base: a shipped name, a file or a `Model`.
-        card: name, licence and credit, which the style's file repeats.
-        strength: to recommend.
-        layers: to recommend ("fine", "16-64px"); None for those that score best.
-        state: file from which a stopped transfer goes on; removed when it is done.
+        settings: how it is learned; None chooses by the images.
+        model: the base model: a shipped name, a file or a `Model`.
+        card: name, licence and credit, stored in the style file.
+        strength: recommended strength.
+        layers: recommended layers ("fine", "16-64px"); None for those that score best.
+        state: file that a stopped transfer resumes from; removed when it is done.
         device: "cpu", "cuda", "cuda:1" or "auto", for a model given by name or file.
-        progress: a function of (done, total, loss), or True for a bar.
-        on_plan: is told how the style will be learned, before it is.
+        progress: a function of (done, total, loss), or True for a progress bar.
+        on_plan: called with the plan before the training starts.
 
     Raises StylemixError for images or settings that do not fit.
     """
@@ -146,8 +147,8 @@ def adapt(
     base = use_model(model, device)
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
-    several = images if isinstance(images, list | tuple) else [images]
-    plan, dataset = choose_pictures(settings.method, several, base, settings.align)
+    sources = images if isinstance(images, list | tuple) else [images]
+    plan, dataset = choose_pictures(settings.method, sources, base, settings.align)
     settings.check(plan.method, card.consent)
     plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
     if on_plan is not None:
@@ -156,7 +157,7 @@ def adapt(
     examples = some_of(dataset)
     if layers is not None:
         style.layers = layers
-    elif plan.method in TAKES["learn"] and (plan.part != "offsets" or "start" in record):
+    elif plan.method in OPTION_METHODS["learn"] and (plan.part != "offsets" or "start" in record):
         style = choose_layers(base, style, examples)
     style.strength = strength
     scores = score_style(base, style, examples)
@@ -177,14 +178,14 @@ def _learn(
     state: Path | None,
     progress: Progress | bool,
 ) -> tuple[Style, dict[str, Json]]:
-    """The style, and what its file says of how it was learned."""
+    """Returns the style, and the metadata of its training for the style file."""
     if plan.start in (None, "none"):
         return _learn_from(plan, base, dataset, settings, state, progress)
-    begin = load_style(str(plan.start), base)
-    started = with_style(base, begin)
+    start = load_style(str(plan.start), base)
+    started = with_style(base, start)
     style, record = _learn_from(plan, started, dataset, settings, state, progress)
-    record["start"] = {key: begin.info.get(key) for key in ("name", "licence", "credit")}
-    return added(base, started, style, begin.psi), record
+    record["start"] = {key: start.info.get(key) for key in ("name", "licence", "credit")}
+    return rebased(base, started, style, start.psi), record
 
 
 def _learn_from(
@@ -220,12 +221,13 @@ def _transfer(
     state: Path | None,
     progress: Progress | None,
 ) -> tuple[Style, dict[str, Json]]:
-    if len(dataset) < SOME:
+    if len(dataset) < MIN_FOR_TRANSFER:
         raise StylemixError(
-            f"got {len(dataset)} images; expected {SOME} or more for a transfer; use --method look"
+            f"got {len(dataset)} images; expected {MIN_FOR_TRANSFER} or more for a transfer; "
+            "use --method look"
         )
-    own = TransferSettings(seed=settings.seed, precision=settings.precision, part=plan.part)
-    own = replace(own, kimg=settings.kimg or own.kimg)
-    style = learn_transfer(base, dataset, own, state, progress)
+    transfer = TransferSettings(seed=settings.seed, precision=settings.precision, part=plan.part)
+    transfer = replace(transfer, kimg=settings.kimg or transfer.kimg)
+    style = learn_transfer(base, dataset, transfer, state, progress)
     style.psi = TRANSFER_PSI
-    return style, {"kimg": own.kimg, "learned": plan.part}
+    return style, {"kimg": transfer.kimg, "learned": plan.part}

@@ -1,7 +1,7 @@
-"""Learning that goes on from a style: a new hand from few drawings begins at one that draws.
+"""Training that is initialized from a style: a new drawn style from few drawings.
 
-What a network learns from eight drawings is not how to draw. A generator that has learned another
-illustrator's hand from thousands needs only the difference, and eight can tell that.
+Eight drawings are too few to learn a drawn style from photos. A generator already adapted to
+another illustrator's style by thousands of drawings has only the difference to learn.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from stylemix.styles.style import Style, load_style, shipped_styles
 
 @torch.no_grad()
 def with_style(model: Model, style: Style) -> Model:
-    """The model as it draws in a style, at its recommended strength and in its layers.
+    """Returns the model with a style merged into its weights, at its recommended strength.
 
-    Offsets become a part of the biases that make style vectors. Raises StylemixError for a style
-    that moves latents, which no weights can do.
+    Offsets are added to the biases of the affine layers. Raises StylemixError for a style that
+    shifts latents, which weights cannot express.
     """
     if style.shift is not None:
         raise StylemixError(
-            "got a start that moves latents; expected a look or a hand; choose another --start"
+            "got a start that shifts latents; expected a look or a transfer; choose another --start"
         )
     weights = dict(style.weights)
     for name, offset in style.offsets.items():
@@ -34,15 +34,15 @@ def with_style(model: Model, style: Style) -> Model:
         weights[bias] = weights[bias] + offset if bias in weights else offset
     generator = copy.deepcopy(model.generator)
     ws = generator.mapping.w_avg.expand(1, generator.num_ws, -1)
-    flat = replace(style, offsets={}, weights=weights)
-    changed = prepare(generator, ws, [AppliedStyle(flat)]).weights
+    merged = replace(style, offsets={}, weights=weights)
+    changed = prepare(generator, ws, [AppliedStyle(merged)]).weights
     generator.synthesis.load_state_dict(changed, strict=False)
     return replace(model, generator=generator)
 
 
 @torch.no_grad()
-def added(model: Model, started: Model, learned: Style, psi: float) -> Style:
-    """What was learned on a `started` model, as a style of the model that it began from."""
+def rebased(model: Model, started: Model, learned: Style, psi: float) -> Style:
+    """Converts a style `learned` on the `started` model into a style of the base `model`."""
     before = dict(model.generator.synthesis.named_parameters())
     weights = dict(learned.weights)
     for name, value in started.generator.synthesis.named_parameters():
@@ -53,11 +53,11 @@ def added(model: Model, started: Model, learned: Style, psi: float) -> Style:
     return replace(learned, base=model.fingerprint, psi=psi, weights=weights)
 
 
-def shipped_hands(model: Model) -> dict[str, Style]:
-    """The shipped styles that draw anew, by name; none for other models than the default."""
-    hands = {}
+def shipped_transfers(model: Model) -> dict[str, Style]:
+    """Returns the shipped styles of weights, by name; none for models other than the default."""
+    styles = {}
     for name in shipped_styles():
         style = load_style(name)
         if style.base == model.fingerprint and style.info.get("method") == "transfer":
-            hands[name] = style
-    return hands
+            styles[name] = style
+    return styles

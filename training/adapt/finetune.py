@@ -1,8 +1,8 @@
-"""Far styles from hundreds of images: adversarial transfer of the synthesis network.
+"""Styles from hundreds of drawings: adversarial fine-tuning of the synthesis network.
 
-Generator and discriminator go on training on the new images while the mapping network stays, and
-a weak tie holds each image to the base's image of the same latent, so that a person keeps their
-colours and layout in the new hand. What is stored is the difference of the weights.
+Generator and discriminator are trained on the new images while the mapping network is frozen.
+Weak regularizers tie each image to the base's image of the same latent, which preserves colours
+and layout of the person. The style stores the difference of the weights.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from stylemix.training.losses import d_logistic, g_logistic, r1_penalty
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
 FORMAT = "stylemix-transfer-state"
-MIXING = 0.5
-TIED_FACES = 4
+MIXING_PROBABILITY = 0.5  # of a batch
+IDENTITY_FACES = 4  # images of a batch whose identity is compared
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class TransferSettings:
     """Length, rates and weights; measured in docs/log.md.
 
     Attributes:
-        part: what the style changes: all weights, or "affine" (see `style_parts`).
-        tie_weight: of pooled colours, in `tie_cells` x `tie_cells` cells.
-        distance_weight: of who is like whom in a batch.
-        identity_weight: of face descriptors, on `TIED_FACES` faces of a batch.
+        part: weights that are trained: "all" or "affine" (see `trainable`).
+        tie_weight: weight of the pooled colours, on a grid of `tie_cells` x `tie_cells`.
+        distance_weight: weight of the pairwise similarities in a batch.
+        identity_weight: weight of the face descriptors of `IDENTITY_FACES` images of a batch.
     """
 
     kimg: float = 30
@@ -74,8 +74,8 @@ class Transfer:
     def __init__(self, model: Model, settings: TransferSettings) -> None:
         if model.discriminator is None:
             raise StylemixError(
-                "got a model without a discriminator; expected one that kept it, for a style from "
-                "many images; use another --model, or --method look"
+                "got a model without a discriminator; expected one with it, for a style from many "
+                "images; use another --model, or --method look"
             )
         self.settings, self.model, self.base = settings, model, model.generator
         self.dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
@@ -98,9 +98,9 @@ class Transfer:
         return d(images, c, dtype=dtype).float()  # type: ignore[no-any-return]
 
     def _latents(self, count: int) -> Tensor:
-        """Latents [N, L, w_dim]; half of the batches are mixed, as photos differ by layer."""
+        """Returns latents [N, L, w_dim]; half of the batches use style mixing."""
         ws = sample_ws(self.base, count, torch.default_generator, self.settings.psi)
-        if torch.rand([]) < MIXING:
+        if torch.rand([]) < MIXING_PROBABILITY:
             cutoff = int(torch.randint(1, ws.shape[1], []))
             ws = mix(ws, ws.roll(1, dims=0), range(cutoff, ws.shape[1]))
         return ws
@@ -109,7 +109,7 @@ class Transfer:
         """One step of both networks on reals [N, C, H, H] in [-1, 1]; returns their losses."""
         s = self.settings
         self.discriminator.requires_grad_(False)
-        fakes, ties = self._draw(self._latents(len(reals)))
+        fakes, ties = self._generate(self._latents(len(reals)))
         g_loss = g_logistic(self._score(fakes, self.dtype))
         _update(self.g_adam, g_loss + ties)
         self.discriminator.requires_grad_(True)
@@ -127,26 +127,26 @@ class Transfer:
                 averaged.lerp_(current, 1 - s.ema)
         return float(g_loss.detach()), float(d_loss.detach())
 
-    def _draw(self, ws: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, C, H, W] of ws, and what ties them to those of the base."""
+    def _generate(self, ws: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns images [N, C, H, W] of ws, and the loss that ties them to the base's images."""
         s, blocks = self.settings, list(self.base.synthesis.blocks())
         block = blocks[int(torch.randint(1, max(len(blocks) - 1, 2), []))]
-        with torch.no_grad(), tapped(self.base.synthesis, block) as theirs:
+        with torch.no_grad(), tapped(self.base.synthesis, block) as base_features:
             plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
-        with tapped(self.synthesis, block) as ours:
+        with tapped(self.synthesis, block) as features:
             fakes = self.synthesis(ws, noise_mode="const", dtype=self.dtype)
         ties = s.tie_weight * pooled_difference(fakes, plain, s.tie_cells)
         if s.distance_weight > 0:
-            ties = ties + s.distance_weight * distance_difference(ours[0], theirs[0])
+            ties = ties + s.distance_weight * distance_difference(features[0], base_features[0])
         if s.identity_weight > 0:
-            some = slice(TIED_FACES)
+            subset = slice(IDENTITY_FACES)
             ties = ties + s.identity_weight * identity_difference(
-                self.model, fakes[some], plain[some]
+                self.model, fakes[subset], plain[subset]
             )
         return fakes, ties
 
     def style(self) -> Style:
-        """The difference of the averaged network from the base."""
+        """Returns the difference of the averaged weights (EMA) from the base."""
         original = dict(self.base.synthesis.named_parameters())
         changes = {
             name: (value - original[name]).detach()
@@ -159,7 +159,7 @@ class Transfer:
         return {"G.": self.synthesis, "G_ema.": self.average, "D.": self.discriminator}
 
     def save(self, path: Path, kind: dict[str, str], cur_nimg: int) -> None:
-        """Writes a state to continue from."""
+        """Writes a state that `load` resumes from."""
         tensors: dict[str, Tensor] = {}
         for prefix, network in self._networks().items():
             tensors |= {prefix + key: value for key, value in network.state_dict().items()}
@@ -168,14 +168,14 @@ class Transfer:
         write_safetensors(path, {**kind, "cur_nimg": str(cur_nimg)}, tensors)
 
     def load(self, path: Path, kind: dict[str, str]) -> int:
-        """Continues from a state of the same settings, base and images; returns images seen."""
+        """Resumes from a state of the same settings, base and images; returns the images seen."""
         try:
             header, tensors = read_safetensors(path)
             cur_nimg = header.pop("cur_nimg", "0")
             if header != kind:
                 raise StylemixError(
                     f"got a state {path} of other images, settings or base; expected the same; "
-                    "delete it to start anew"
+                    "delete it to start over"
                 )
             for prefix, network in self._networks().items():
                 network.load_state_dict(part(tensors, prefix))
@@ -183,7 +183,7 @@ class Transfer:
             load_adam(self.d_adam, part(tensors, "d_adam."))
             return int(cur_nimg)
         except (Damaged, RuntimeError, ValueError, KeyError) as error:
-            raise StylemixError(f"got a damaged state {path}; delete it to start anew") from error
+            raise StylemixError(f"got a damaged state {path}; delete it to start over") from error
 
 
 def learn_transfer(
@@ -193,14 +193,14 @@ def learn_transfer(
     state_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Style:
-    """Learns a style from hundreds of square images; returns an unnamed style.
+    """Learns a style from hundreds of square images; returns it without a name.
 
     Args:
         model: the base, with its discriminator.
-        dataset: images at the model's resolution, faces where the base has them.
+        dataset: images at the model's resolution, aligned as the base expects.
         settings: see TransferSettings.
-        state_file: where the state is kept while it runs, and continued from.
-        progress: called after each step with (images seen, images in all, generator's loss).
+        state_file: where the state is saved during training, and resumed from.
+        progress: called after each step with (images seen, total images, generator loss).
     """
     settings = settings or TransferSettings()
     transfer = Transfer(model, settings)
@@ -218,8 +218,9 @@ def learn_transfer(
         images, _ = dataset.batch(indices_at(seen, batch, len(dataset), settings.seed))
         loss, _ = transfer.step(seen // batch, images.to(transfer.device).float() / 127.5 - 1)
         seen += batch
-        every = max(round(settings.state_kimg * 1000), 1)
-        if state_file is not None and (seen // every > (seen - batch) // every or seen >= total):
+        interval = max(round(settings.state_kimg * 1000), 1)
+        due = seen // interval > (seen - batch) // interval or seen >= total
+        if state_file is not None and due:
             transfer.save(state_file, kind, seen)
         if progress is not None:
             progress(min(seen, total), total, loss)

@@ -1,7 +1,7 @@
-"""JoJoGAN (arXiv 2112.11641): a style from one or a few faces, with its published settings.
+"""JoJoGAN (arXiv 2112.11641): a style from one or a few faces, with the published settings.
 
-Each image is projected; faces with its pose and shape and other colours and textures are many
-real people behind one drawing, and the whole generator learns to turn them into it.
+Each image is inverted, and the fine layers of its latent are replaced by random latents. The
+whole generator learns to map the resulting faces, with the pose and shape of the drawing, to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 STEPS, RATE, BETAS = 300, 0.002, (0.0, 0.99)
-OWN_LAYERS = 7 / 18  # share of the layers, coarsest first, that stay the image's own
+PRESERVED_LAYERS = 7 / 18  # share of the layers, coarsest first, that keep the image's latent
 
 
 def learn_paired(
@@ -33,36 +33,35 @@ def learn_paired(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Style:
-    """Learns a style from aligned images [K, C, H, W] in [-1, 1]; returns an unnamed style.
+    """Learns a style from aligned images [K, C, H, W] in [-1, 1]; returns it without a name.
 
     `progress` is called with (step, steps, loss). Raises StylemixError for a model without its
-    discriminator, whose features are the loss.
+    discriminator, whose features are compared in the loss.
     """
     critic = model.discriminator
     if critic is None:
         raise StylemixError(
-            "got a model without a discriminator; expected one that kept it, for jojogan; use "
-            "another --model, or --method look"
+            "got a model without a discriminator; expected one with it, for jojogan; use another "
+            "--model, or --method look"
         )
     generator = model.generator
     images = images.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
-    parts = [project(model, part, settings).ws for part in images.split(8)]
-    inverted = torch.cat(parts)
+    inverted = torch.cat([project(model, batch, settings).ws for batch in images.split(8)])
     with torch.no_grad():
-        wanted = critic.features(images)
+        targets = critic.features(images)
     network = copy.deepcopy(generator.synthesis)
     learned = tuned_parameters(network)
     adam = torch.optim.Adam(learned.values(), lr=RATE, betas=BETAS)
     rng = torch.Generator().manual_seed(seed)
-    own_layers = round(OWN_LAYERS * generator.num_ws)
+    preserved = round(PRESERVED_LAYERS * generator.num_ws)
 
     def loss_at(_step: int, _t: float) -> Tensor:
         with torch.no_grad():
-            other = sample_ws(generator, len(images), rng)
-        ws = mix(inverted, other, range(own_layers, generator.num_ws))
-        found = critic.features(network(ws, noise_mode="const"))
-        errors = [(a - b).abs().mean() for a, b in zip(found, wanted, strict=True)]
+            sampled = sample_ws(generator, len(images), rng)
+        ws = mix(inverted, sampled, range(preserved, generator.num_ws))
+        features = critic.features(network(ws, noise_mode="const"))
+        errors = [(a - b).abs().mean() for a, b in zip(features, targets, strict=True)]
         return torch.stack(errors).mean()
 
     optimise(adam, loss_at, Stages([steps], progress), constant, plateau=False)

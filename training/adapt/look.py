@@ -1,8 +1,8 @@
-"""Styles from few images: light, colour, make-up, black and white, and a touch of a drawing.
+"""Styles from few images: light, colour, make-up, black and white, hints of a drawing.
 
-Offsets of the style space (StyleDomain, arXiv 2212.10229) and the steps to colours learn what the
-images have and the generator's faces have not: a few thousand numbers that cannot store a
-image. Where that is not enough, affine layers or all weights learn as well.
+Offsets in style space (StyleDomain, arXiv 2212.10229) and the toRGB layers learn the difference
+between the images and the generator's faces: a few thousand parameters, too few to memorize an
+image. Where that is not enough, affine layers or all weights are trained as well.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from stylemix.training.adapt.look_loss import LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
 from stylemix.training.adapt.trainable import COLOURS, sparsify, style_offsets, style_weights
 
-GREY = 0.01  # mean difference of the channels below which images are black and white
-REFERENCES = 512  # faces of the generator that the images are compared with
-ENOUGH_TO_HOLD_OUT = 4  # images; one in four is then set aside
-MOST_HELD_OUT = 32
-LOOKS, LOOKED_AT = 10, 16  # how often they are looked at, and on how many faces
-SPARSE_FROM = 0.6  # of the steps: which offsets count is then settled, and the rest learns on
+GREY_THRESHOLD = 0.01  # mean difference of the channels below which images are black and white
+REFERENCE_COUNT = 512  # generated faces that the images are compared with
+MIN_FOR_HELD_OUT = 4  # images; from this number on one in four is held out
+MAX_HELD_OUT = 32  # images
+EVALUATIONS, SCORED_FACES = 10, 16  # evaluations per training, and faces for each
+SPARSE_FROM = 0.6  # progress at which the sparsity mask is fixed; the rest trains on
 
 
 def learn_look(
@@ -40,11 +40,11 @@ def learn_look(
     settings: LookSettings | None = None,
     progress: Progress | None = None,
 ) -> Style:
-    """Learns a look from aligned images [K, 3, H, H] in [-1, 1]; returns an unnamed style.
+    """Learns a look from aligned images [K, 3, H, H] in [-1, 1]; returns it without a name.
 
-    From four images on one in four is set aside, and the best of some steps by `scores.worth` on
-    these is the result. Ends early on a plateau. `progress` is called after each step with (step,
-    steps, loss).
+    With four images or more one in four is held out; the result is the evaluated step with the
+    best `scores.worth` on these. Stops early on a plateau. `progress` is called after each step
+    with (step, steps, loss).
     """
     settings = settings or LookSettings()
     if model.generator.img_channels != 3:
@@ -53,44 +53,47 @@ def learn_look(
             "images; use another --model"
         )
     images = images.to(model.generator.device, model.generator.dtype)
-    learn_from, held = images, images[:0]
-    if settings.held_out and len(images) >= ENOUGH_TO_HOLD_OUT:
-        aside = torch.arange(len(images)) % 4 == 3
-        learn_from, held = images[~aside], images[aside][:MOST_HELD_OUT]
-    look, best, most = _Look(model, learn_from, settings), None, -1.0
+    training, held_out = images, images[:0]
+    if settings.held_out and len(images) >= MIN_FOR_HELD_OUT:
+        is_held_out = torch.arange(len(images)) % 4 == 3
+        training, held_out = images[~is_held_out], images[is_held_out][:MAX_HELD_OUT]
+    look, best, best_score = _Look(model, training, settings), None, -1.0
 
-    def consider() -> None:
-        nonlocal best, most
-        style = look.style()
-        if len(held) and (value := worth(score_style(model, style, held, LOOKED_AT))) > most:
-            best, most = style, value
+    def evaluate() -> None:
+        nonlocal best, best_score
+        if len(held_out):
+            style = look.style()
+            score = worth(score_style(model, style, held_out, SCORED_FACES))
+            if score > best_score:
+                best, best_score = style, score
 
     def after(step: int, t: float) -> None:
-        look.thin(t)
-        due = (step + 1) % max(settings.steps // LOOKS, 1) == 0
+        look.sparsify(t)
+        due = (step + 1) % max(settings.steps // EVALUATIONS, 1) == 0
         if due and (look.masks or settings.sparse == 1):
-            consider()
+            evaluate()
 
     stages = Stages([settings.steps], progress)
     optimise(look.adam, look.loss, stages, warm_up_then_linear, after)
     stages.finish()
-    look.thin(1.0)
-    consider()
+    look.sparsify(1.0)
+    evaluate()
     return best or look.style()
 
 
 class _Look:
-    """A network that learns a look, and how it learns."""
+    """A synthesis network in training for a look, with its loss and optimizer."""
 
     def __init__(self, model: Model, images: Tensor, settings: LookSettings) -> None:
         self.model, self.settings = model, settings
         generator = model.generator
         self.rng = torch.Generator().manual_seed(settings.seed)
-        self.is_grey = float((images - images.mean(dim=1, keepdim=True)).abs().mean()) < GREY
+        chroma = (images - images.mean(dim=1, keepdim=True)).abs().mean()
+        self.is_grey = float(chroma) < GREY_THRESHOLD
         meter = None
         if model.discriminator is not None and settings.critic_weight > 0:
             meter = StyleMeter(model)
-        self.loss_of = LookLoss(images, self._usual(), settings, meter)
+        self.loss_of = LookLoss(images, self._references(), settings, meter)
         self.network: SynthesisNetwork = copy.deepcopy(generator.synthesis)
         self.offsets = style_offsets(generator)
         self.weights = style_weights(self.network, settings.part)
@@ -107,13 +110,13 @@ class _Look:
         ws = sample_ws(self.model.generator, count, self.rng, self.settings.psi)
         return ws, self.model.generator.synthesis(ws, noise_mode="const")
 
-    def _usual(self) -> Iterator[Tensor]:
+    def _references(self) -> Iterator[Tensor]:
         small = self.model.generator.img_resolution <= MAX_COMPARED_SIDE
-        for _ in range((REFERENCES if small else REFERENCES // 8) // 16):
+        for _ in range((REFERENCE_COUNT if small else REFERENCE_COUNT // 8) // 16):
             yield self._faces(16)[1]
 
     def loss(self, _step: int, _t: float) -> Tensor:
-        """The loss on some new faces."""
+        """Returns the loss on a batch of new faces."""
         settings = self.settings
         ws, plain = self._faces(settings.batch)
         images = self.network(ws, noise_mode="const", styles_offset=nest_styles(self.offsets))
@@ -122,8 +125,8 @@ class _Look:
         return loss + settings.size_weight * size
 
     @torch.no_grad()
-    def thin(self, t: float) -> None:
-        """Leaves only the largest offsets, if asked to; which ones is settled at `SPARSE_FROM`."""
+    def sparsify(self, t: float) -> None:
+        """Zeroes all but the largest offsets, if requested; progress t >= `SPARSE_FROM` only."""
         if self.settings.sparse < 1 and t >= SPARSE_FROM:
             self.masks = self.masks or sparsify(self.offsets, self.settings.sparse)
             for name, mask in self.masks.items():
@@ -131,7 +134,7 @@ class _Look:
 
     @torch.no_grad()
     def style(self) -> Style:
-        """What has been learned so far, as a style."""
+        """Returns the style learned so far."""
         original = dict(self.model.generator.synthesis.named_parameters())
         weights = {name: value.detach().clone() for name, value in self.weights.items()}
         if self.is_grey:
@@ -145,6 +148,6 @@ class _Look:
 
 @torch.no_grad()
 def make_grey(colours: dict[str, Tensor]) -> None:
-    """Gives red, green and blue the same weights [3, ...]: black and white without any tint."""
+    """Averages the toRGB weights [3, ...] over red, green and blue: grey without any tint."""
     for value in colours.values():
         value.copy_(value.mean(dim=0, keepdim=True).expand_as(value))

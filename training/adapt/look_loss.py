@@ -1,7 +1,7 @@
-"""How far generated faces are from a look: statistics of its images, against the own ones.
+"""The loss of a look: statistics of generated faces against those of its images.
 
-The look is what the images' statistics have and the generator's faces have not: colours over the
-face, and means and deviations of features, as in arbitrary style transfer (arXiv 1703.06868).
+A look is the difference of statistics between the images and the generator's faces: colours over
+the face, and means and deviations of features, as in arbitrary style transfer (arXiv 1703.06868).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stylemix.metrics.mobilenet import SMALLEST_SIDE, feature_maps
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
 
-STAGES = (1, 3, 6)  # early stages: textures and colours, not what is shown
+STAGES = (1, 3, 6)  # early stages of MobileNetV2: textures and colours, not content
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class LookSettings:
     """Steps, rates and weights; measured in docs/log.md.
 
     Attributes:
-        part: what the style changes, one of `style_parts.PARTS`.
-        lr: of offsets and steps to colours.
-        weight_lr: of all other weights.
-        sparse: share of the offsets that is kept, in each layer the largest.
-        critic_weight: of the frozen discriminator's statistics.
-        held_out: whether some images are set aside to choose the best step by.
+        part: parameters that are trained, one of `trainable.PARTS`.
+        lr: learning rate of offsets and toRGB layers.
+        weight_lr: learning rate of all other weights.
+        sparse: share of the offsets that is kept, the largest of each layer.
+        critic_weight: weight of the frozen discriminator's statistics.
+        held_out: whether some images are held out to choose the best step.
     """
 
     steps: int = 250
@@ -54,10 +54,10 @@ class LookSettings:
 
 @dataclass
 class Statistics:
-    """What images look like, all means over images: colours, where they are, early features."""
+    """Statistics as means over images: colours, their positions, early features."""
 
     colour: Tensor  # [3]
-    colour_products: Tensor  # [3, 3], of two colours each
+    colour_products: Tensor  # [3, 3], of two channels each
     face_map: Tensor  # [3, m, m], colours over the face
     features: list[Tensor]  # [C]: means of each stage, then deviations of each stage
 
@@ -68,7 +68,7 @@ class Statistics:
 
 
 def statistics(images: Tensor, cells: int) -> Statistics:
-    """Statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
+    """Returns statistics of images [N, 3, H, H] in [-1, 1]; differentiable."""
     pixels = images.permute(1, 0, 2, 3).flatten(1)
     maps = feature_maps(images, STAGES, smallest=SMALLEST_SIDE)
     return Statistics(
@@ -80,33 +80,33 @@ def statistics(images: Tensor, cells: int) -> Statistics:
 
 
 @torch.no_grad()
-def gather(parts: Iterable[Tensor], cells: int) -> Statistics:
-    """Statistics of any number of images, in parts that fit into memory."""
-    counts, found = [], []
-    for part in parts:
-        counts.append(len(part))
-        found.append(statistics(part, cells))
+def gather(batches: Iterable[Tensor], cells: int) -> Statistics:
+    """Returns statistics of any number of images, given in batches [n, 3, H, H]."""
+    counts, results = [], []
+    for batch in batches:
+        counts.append(len(batch))
+        results.append(statistics(batch, cells))
 
     def mean(values: Iterable[Tensor]) -> Tensor:
         shares = [v * (n / sum(counts)) for v, n in zip(values, counts, strict=True)]
         return torch.stack(shares).sum(dim=0)
 
     return Statistics(
-        mean(s.colour for s in found),
-        mean(s.colour_products for s in found),
-        mean(s.face_map for s in found),
-        [mean(feature) for feature in zip(*(s.features for s in found), strict=True)],
+        mean(s.colour for s in results),
+        mean(s.colour_products for s in results),
+        mean(s.face_map for s in results),
+        [mean(feature) for feature in zip(*(s.features for s in results), strict=True)],
     )
 
 
 class LookLoss:
-    """Distance of generated images from a look, as a shift against the generator's own faces.
+    """Distance of generated images from a look, relative to the generator's own faces.
 
     Args:
-        images: the look, [K, 3, H, H] in [-1, 1].
-        faces: the generator's own, in parts [n, 3, H, H].
+        images: images of the look, [K, 3, H, H] in [-1, 1].
+        faces: faces of the base generator, in batches [n, 3, H, H].
         settings: weights of the terms.
-        meter: of the statistics of the frozen discriminator; None leaves them out.
+        meter: statistics of the frozen discriminator; None omits that term.
     """
 
     def __init__(
@@ -118,33 +118,33 @@ class LookLoss:
     ) -> None:
         self.settings, self.meter = settings, meter
         self.look = None if meter is None else meter.look(images)
-        # Few images say little about single places: their faces differ more than the light does.
+        # Few images need a coarse grid: locally, faces differ more than the light does.
         self.cells = 8 if len(images) >= 48 else 4 if len(images) >= 12 else 2
         self.target = gather(images.split(32), self.cells)
-        self.usual = gather(faces, self.cells)
+        self.reference = gather(faces, self.cells)
 
     def __call__(self, images: Tensor, plain: Tensor) -> Tensor:
-        """Loss of a batch, given the same faces without the look, [N, 3, H, H] both."""
-        s, target, usual = self.settings, self.target, self.usual
-        got, before = statistics(images, self.cells), statistics(plain, self.cells)
-        # The batch's own faces differ from the average ones; only the change counts.
-        colour = (got.colour - before.colour) - (target.colour - usual.colour)
-        spread = (got.covariance - before.covariance) - (target.covariance - usual.covariance)
-        places = (got.face_map - before.face_map) - (target.face_map - usual.face_map)
-        total = s.colour_weight * (colour.square().mean() + spread.square().mean())
-        total = total + s.map_weight * places.square().mean()
-        for a, b in zip(got.features, target.features, strict=True):
+        """Returns the loss of a batch, given the same faces without the look, [N, 3, H, H] both."""
+        s, target, ref = self.settings, self.target, self.reference
+        after, before = statistics(images, self.cells), statistics(plain, self.cells)
+        # The faces of a batch differ from the average; only their change is compared.
+        colour = (after.colour - before.colour) - (target.colour - ref.colour)
+        covariance = (after.covariance - before.covariance) - (target.covariance - ref.covariance)
+        face_map = (after.face_map - before.face_map) - (target.face_map - ref.face_map)
+        total = s.colour_weight * (colour.square().mean() + covariance.square().mean())
+        total = total + s.map_weight * face_map.square().mean()
+        for a, b in zip(after.features, target.features, strict=True):
             total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()
         if self.meter is not None and self.look is not None:
-            # Of each face by itself: every avatar has to show the look, not only their mean.
+            # For each face by itself: every avatar has to show the look, not only their mean.
             distances = style_distance(self.meter.rows(images), self.look)
             total = total + s.critic_weight * distances.mean()
         return total
 
 
 def same_face(model: Model, images: Tensor, plain: Tensor, settings: LookSettings) -> Tensor:
-    """What a look must not change: the drawing of the face, and who it is."""
-    structure = (_drawing(images) - _drawing(plain)).square().mean()
+    """Returns the loss for changes of facial structure and identity, which a look must preserve."""
+    structure = (_normalized_luma(images) - _normalized_luma(plain)).square().mean()
     total = settings.structure_weight * structure
     if model.template.kind != "none" and settings.identity_weight > 0:
         with torch.no_grad():
@@ -154,8 +154,8 @@ def same_face(model: Model, images: Tensor, plain: Tensor, settings: LookSetting
     return total
 
 
-def _drawing(images: Tensor) -> Tensor:
-    """Luma without its local mean and contrast, [N, 1, H, H]: edges, whatever the light."""
+def _normalized_luma(images: Tensor) -> Tensor:
+    """Returns luma with local mean and contrast normalized, [N, 1, H, H]: edges in any light."""
     luma = images.mean(dim=1, keepdim=True)
     window = max(images.shape[-1] // 8, 3) | 1
     mean = F.avg_pool2d(luma, window, stride=1, padding=window // 2, count_include_pad=False)

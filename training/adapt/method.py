@@ -1,7 +1,7 @@
-"""What suits some images: which way to learn their style, how they are cut, which layers it needs.
+"""Chooses how to learn a style from its images: method, cropping, layers.
 
-The ladder: photos in another light are near, a few thousand numbers will do for any number of
-them. Drawings are far; how much of the generator may change depends on how many there are.
+Photos in another light are near the base domain: a few thousand parameters are enough for any
+number of them. Drawings are far; how much of the generator is trained depends on their number.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.styles.style import Style
-from stylemix.training.adapt.base_style import shipped_hands, with_style
+from stylemix.training.adapt.base_style import shipped_transfers, with_style
 from stylemix.training.adapt.scores import FACES_SEED, score_style, worth
 from stylemix.training.data.dataset import ImageDataset
 
-NEAR = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
-FACES, LOOKED_AT = 64, 32  # of the generator, for distances and for scores
-SOME, MANY = 10, 100  # images that affine layers, and all weights, can learn a hand from
-MOST_FOR_LOOK = 256
-SAMPLE = 16  # images that say how far they are from the model's faces
+FAR_THRESHOLD = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
+FACES, SCORED_FACES = 64, 32  # generated faces, for distances and for scores
+MIN_FOR_TRANSFER, MIN_FOR_ALL_WEIGHTS = 10, 100  # images; below the second affine layers only
+MAX_FOR_LOOK = 256  # images
+DISTANCE_IMAGES = 16  # images whose distance from the model's faces is measured
 
 
 @dataclass(frozen=True)
 class AdaptationPlan:
-    """A way to learn a style: the method, what of the generator changes, from where, and why."""
+    """How a style is learned: method, trained parameters, starting style, and the reason."""
 
     method: str
     part: str
@@ -48,59 +48,61 @@ class AdaptationPlan:
 
 @torch.no_grad()
 def domain_distance(model: Model, images: Tensor) -> float:
-    """How far images [K, C, H, W] are from the model's own faces, by MobileNetV2 statistics.
+    """Returns the distance of images [K, C, H, W] from the model's faces, by MobileNetV2.
 
-    0 for faces of the model, less than `NEAR` for photos in any light, more for drawings.
+    It is 0 for faces of the model, below `FAR_THRESHOLD` for photos in any light, and above it
+    for drawings.
     """
-    own = [
+    faces = [
         model.generator.synthesis(ws, noise_mode="const")
         for ws in sample_ws(model.generator, FACES, FACES_SEED).split(16)
     ]
-    apart = style_statistics(torch.cat(own)) - style_statistics(images.to(own[0]))
-    return float(apart.square().sum())
+    difference = style_statistics(torch.cat(faces)) - style_statistics(images.to(faces[0]))
+    return float(difference.square().sum())
 
 
 def choose_method(model: Model, images: Tensor, count: int) -> AdaptationPlan:
-    """The way for `count` images of which some are `images` [K, C, H, W] in [-1, 1].
+    """Returns the plan for `count` images, by a sample `images` [K, C, H, W] in [-1, 1].
 
-    Few drawings begin at the shipped hand that is nearest to them, where one is nearer than photos.
+    For few drawings it starts from the nearest shipped style, where one is nearer than photos.
     """
     distance = domain_distance(model, images)
-    far = distance >= NEAR
+    far = distance >= FAR_THRESHOLD
     why = f"{count} images, {'far from' if far else 'near'} the model's faces ({distance:.2f})"
     if not far:
         return AdaptationPlan("look", "offsets", None, why)
-    if count >= MANY and model.discriminator is not None:
+    if count >= MIN_FOR_ALL_WEIGHTS and model.discriminator is not None:
         return AdaptationPlan("transfer", "all", None, why)
     start, nearest = None, distance
-    for name, hand in shipped_hands(model).items():
-        if (away := domain_distance(with_style(model, hand), images)) < nearest:
-            start, nearest = name, away
+    for name, style in shipped_transfers(model).items():
+        styled_distance = domain_distance(with_style(model, style), images)
+        if styled_distance < nearest:
+            start, nearest = name, styled_distance
     if start is not None:
         why += f", {nearest:.2f} from {start}"
-    if count < SOME or model.discriminator is None:
+    if count < MIN_FOR_TRANSFER or model.discriminator is None:
         return AdaptationPlan("look", "affine", start, why)
     return AdaptationPlan("transfer", "affine", start, why)
 
 
 def choose_layers(model: Model, style: Style, images: Tensor) -> Style:
-    """The style with the layers that are worth most on images [K, C, H, W].
+    """Returns the style with the layers that score best on images [K, C, H, W].
 
-    A style of weights may act on all layers, or leave coarse ones to the base, which keeps the
-    shape of the person under the new rendering (layer swapping, arXiv 2010.05334).
+    A style of weights may act on all layers, or leave coarse layers to the base, which preserves
+    the person's facial structure (layer swapping, arXiv 2010.05334).
     """
     last = model.generator.img_resolution
     starts = [px for px in sorted(set(layer_resolutions(last))) if 4 < px <= 32 and px < last]
-    texts = ["all", *(f"{px}-{last}px" for px in starts)]
-    candidates = [replace(style, layers=text) for text in texts]
-    values = [worth(score_style(model, one, images, LOOKED_AT)) for one in candidates]
-    return candidates[values.index(max(values))]
+    ranges = ["all", *(f"{px}-{last}px" for px in starts)]
+    candidates = [replace(style, layers=layers) for layers in ranges]
+    scores = [worth(score_style(model, c, images, SCORED_FACES)) for c in candidates]
+    return candidates[scores.index(max(scores))]
 
 
 def read_pictures(sources: Sequence[ImageSource], model: Model, align: bool) -> ImageDataset:
-    """The images as a dataset at the model's size.
+    """Returns the images as a dataset at the model's resolution.
 
-    With `align` the face of each is cut out, and images without one are left out.
+    With `align` faces are cropped and aligned, and images without a face are skipped.
     """
     config = model.generator.config
 
@@ -113,9 +115,9 @@ def read_pictures(sources: Sequence[ImageSource], model: Model, align: bool) -> 
     return ImageDataset(sources, size, prepare=prepare, channels=config.img_channels)
 
 
-def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
-    """Up to 256 images, evenly from the whole set, [K, C, H, W] in [-1, 1]."""
-    count = min(len(dataset), most)
+def some_of(dataset: ImageDataset, limit: int = MAX_FOR_LOOK) -> Tensor:
+    """Returns up to `limit` images, evenly spaced in the dataset, [K, C, H, W] in [-1, 1]."""
+    count = min(len(dataset), limit)
     images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
     return images.float() / 127.5 - 1
 
@@ -123,31 +125,32 @@ def some_of(dataset: ImageDataset, most: int = MOST_FOR_LOOK) -> Tensor:
 def choose_pictures(
     method: str, paths: Sequence[Photo], model: Model, align: bool | None
 ) -> tuple[AdaptationPlan, ImageDataset]:
-    """The way to learn the style of images, and the images, cut for that.
+    """Returns the plan for images, and the images, cropped as the plan needs.
 
     Args:
-        method: "auto", or the name of a method, which decides more than the images do.
+        method: "auto" chooses by the images; the name of a method takes precedence.
         paths: files, folders and zips.
         model: the base.
-        align: whether faces are cut out; None for what the method wants.
+        align: whether faces are cropped and aligned; None lets the method decide.
     """
     sources = list_images(paths)
     count, has_face = len(sources), model.template.kind != "none"
     if method != "auto":
         cut = has_face and (method != "transfer" if align is None else align)
-        parts = {"look": "offsets", "transfer": "all" if count >= MANY else "affine"}
-        choice = AdaptationPlan(method, parts.get(method, "all"), None, "as asked")
-        return choice, read_pictures(sources, model, cut)
+        transfer_part = "all" if count >= MIN_FOR_ALL_WEIGHTS else "affine"
+        part = {"look": "offsets", "transfer": transfer_part}.get(method, "all")
+        plan = AdaptationPlan(method, part, None, "as requested")
+        return plan, read_pictures(sources, model, cut)
     cut = has_face if align is None else align
     dataset = read_pictures(sources, model, cut)
     try:
-        choice = choose_method(model, some_of(dataset, SAMPLE), count)
+        plan = choose_method(model, some_of(dataset, DISTANCE_IMAGES), count)
     except StylemixError:
         if not cut or align:
             raise
-        # Nobody finds faces in drawings; whoever made them has cut them.
+        # The detector finds no faces in drawings; they are taken as already cropped.
         dataset = read_pictures(sources, model, False)
-        choice = choose_method(model, some_of(dataset, SAMPLE), count)
-    if choice.part != "offsets" and align is None and cut:
+        plan = choose_method(model, some_of(dataset, DISTANCE_IMAGES), count)
+    if plan.part != "offsets" and align is None and cut:
         dataset = read_pictures(sources, model, False)
-    return choice, dataset
+    return plan, dataset

@@ -1,7 +1,7 @@
-"""What holds an adapted generator to its base: the same latent stays the same person.
+"""Regularizers that tie an adapted generator to its base: a latent stays the same person.
 
-Three terms, from cheap to dear: pooled colours, the distances between the images of a batch
-(cross-domain correspondence, arXiv 2104.06820), and descriptors of faces.
+Three terms, from cheap to expensive: pooled colours, the distances between the images of a batch
+(cross-domain correspondence, arXiv 2104.06820), and face descriptors.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ from stylemix.networks.generator import SynthesisNetwork
 
 @contextmanager
 def tapped(network: SynthesisNetwork, block: str) -> Iterator[list[Tensor]]:
-    """A list that gets the features [N, C, h, w] behind a block ("b16") each time it is used."""
-    found: list[Tensor] = []
+    """Yields a list that collects the output features [N, C, h, w] of a block ("b16")."""
+    features: list[Tensor] = []
     handle = network.blocks()[block].register_forward_hook(
-        lambda _module, _inputs, out: found.append(out[0])
+        lambda _module, _inputs, out: features.append(out[0])
     )
     try:
-        yield found
+        yield features
     finally:
         handle.remove()
 
 
 def pooled_difference(images: Tensor, plain: Tensor, cells: int) -> Tensor:
-    """Mean squared difference of images [N, C, H, W], both as cells x cells mean colours."""
+    """Returns the mean squared difference of images [N, C, H, W], pooled to cells x cells."""
     size = min(cells, *images.shape[2:])
     return F.mse_loss(F.adaptive_avg_pool2d(images, size), F.adaptive_avg_pool2d(plain, size))
 
 
 def distance_difference(features: Tensor, base: Tensor) -> Tensor:
-    """How differently two networks see who of a batch is like whom; features [N, C, h, w] of both.
+    """Compares pairwise similarities within a batch between two networks' features [N, C, h, w].
 
-    The Kullback-Leibler divergence of the softmax over cosine similarities of each image to all
-    others (arXiv 2104.06820, equations 1 to 3).
+    Returns the Kullback-Leibler divergence of the softmax over cosine similarities of each image
+    to all others (arXiv 2104.06820, equations 1 to 3).
     """
     others = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
 
-    def shares(maps: Tensor) -> Tensor:
+    def log_similarities(maps: Tensor) -> Tensor:
         rows = F.normalize(maps.float().flatten(1), dim=1)
-        alike = (rows @ rows.t())[others].unflatten(0, (len(maps), -1))
-        logs: Tensor = alike.log_softmax(dim=1)
+        similarities = (rows @ rows.t())[others].unflatten(0, (len(maps), -1))
+        logs: Tensor = similarities.log_softmax(dim=1)
         return logs
 
-    return F.kl_div(shares(features), shares(base), log_target=True, reduction="batchmean")
+    ours, targets = log_similarities(features), log_similarities(base)
+    return F.kl_div(ours, targets, log_target=True, reduction="batchmean")
 
 
 def identity_difference(model: Model, images: Tensor, plain: Tensor) -> Tensor:
-    """Mean squared distance of face descriptors of images [N, C, H, H]; 0 where none are faces."""
+    """Returns the mean squared distance of face descriptors [N, C, H, H]; 0 without faces."""
     if model.template.eyes is None:
         return images.new_zeros([])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Changing colours for ADA: 4x4 matrices on (r, g, b, 1) around the axis of the greys."""
+"""Colour transforms for ADA: 4x4 matrices on (r, g, b, 1) around the luma axis."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-_ONTO_GREY = torch.tensor([1.0, 1.0, 1.0, 0.0]).outer(torch.tensor([1.0, 1.0, 1.0, 0.0])) / 3
-_OFF_GREY = torch.eye(4) - _ONTO_GREY
+_ONTO_LUMA = torch.tensor([1.0, 1.0, 1.0, 0.0]).outer(torch.tensor([1.0, 1.0, 1.0, 0.0])) / 3
+_OFF_LUMA = torch.eye(4) - _ONTO_LUMA
 
 
 def recolour(images: Tensor, m: Tensor) -> Tensor:
-    """Images [N, 1, 3 or 4, H, W] through matrices [N, 4, 4]; alpha stays.
+    """Applies matrices [N, 4, 4] to images [N, 1, 3 or 4, H, W]; alpha is unchanged.
 
-    A grey image becomes the grey of what its colours would become.
+    A grey image gets the mean of the transformed red, green and blue.
     """
     n, c, h, w = images.shape
     m = m.to(images)
@@ -28,36 +28,36 @@ def recolour(images: Tensor, m: Tensor) -> Tensor:
 
 
 def add(offset: Tensor) -> Tensor:
-    """Brightness: `offset` [N] on every colour, as [N, 4, 4]."""
+    """Brightness: adds `offset` [N] to every channel, as [N, 4, 4]."""
     m = torch.eye(4).repeat(len(offset), 1, 1)
     m[:, :3, 3] = offset[:, None]
     return m
 
 
 def multiply(factor: Tensor) -> Tensor:
-    """Contrast: `factor` [N] on every colour, around the middle grey, which is 0."""
+    """Contrast: multiplies every channel by `factor` [N], around the middle grey, which is 0."""
     m = torch.eye(4) * factor[:, None, None]
     m[:, 3, 3] = 1
     return m
 
 
 def flip_luma(flip: Tensor) -> Tensor:
-    """Mirrors the grey of each colour where `flip` [N] is 1 and keeps its hue and saturation."""
-    return torch.eye(4) - 2 * _ONTO_GREY * flip[:, None, None]
+    """Inverts the luma where `flip` [N] is 1 and preserves hue and saturation."""
+    return torch.eye(4) - 2 * _ONTO_LUMA * flip[:, None, None]
 
 
 def rotate_hue(angle: Tensor) -> Tensor:
-    """Turns the colours about the axis of the greys by `angle` [N] (Rodrigues' formula)."""
+    """Rotates the colours about the luma axis by `angle` [N] (Rodrigues' formula)."""
     v = 1 / math.sqrt(3)
     cross = torch.tensor([[0, -v, v, 0], [v, 0, -v, 0], [-v, v, 0, 0], [0, 0, 0, 0]])
     c, s = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    m = _ONTO_GREY + _OFF_GREY * c + cross * s
+    m = _ONTO_LUMA + _OFF_LUMA * c + cross * s
     m[:, 3, 3] = 1
     return m
 
 
 def saturate(factor: Tensor) -> Tensor:
-    """Moves the colours away from the axis of the greys by `factor` [N]."""
-    m = _ONTO_GREY + _OFF_GREY * factor[:, None, None]
+    """Scales the distance of the colours from the luma axis by `factor` [N]."""
+    m = _ONTO_LUMA + _OFF_LUMA * factor[:, None, None]
     m[:, 3, 3] = 1
     return m

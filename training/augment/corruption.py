@@ -1,4 +1,4 @@
-"""Spoiling images for ADA: noise, and a hole."""
+"""Image-space corruptions for ADA: additive noise and cutout."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def add_noise(images: Tensor, std: Tensor, seeds: Tensor) -> Tensor:
-    """Colours of images [N, 1, 3 or 4, H, W] plus noise of deviation `std` [N]; alpha stays.
+    """Adds Gaussian noise of deviation `std` [N] to images [N, 1, 3 or 4, H, W], not to alpha.
 
-    The noise of an image follows from its seed in `seeds` [N] alone, on every device.
+    The noise of an image depends only on its seed in `seeds` [N], on every device.
     """
     c, h, w = images.shape[1:]
     noise = torch.zeros(images.shape)
@@ -20,9 +20,9 @@ def add_noise(images: Tensor, std: Tensor, seeds: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, centre: Tensor, size: Tensor) -> Tensor:
-    """Images [N, C, H, W] with 0 in a box around `centre` [N, 2] of (x, y) with sides `size` [N].
+    """Zeroes a box of images [N, C, H, W] around `centre` [N, 2] as (x, y) with sides `size` [N].
 
-    Both in fractions of the width and of the height; a box that reaches over an edge is cut off.
+    Both are fractions of the width and of the height; the box is clipped at the edges.
     """
     h, w = images.shape[2:]
     half = size[:, None] / 2

@@ -1,6 +1,6 @@
 """Adaptive discriminator augmentation (ADA, Karras et al. 2020, arXiv 2006.06676, appendix B).
 
-Here it is drawn what happens to each image; the modules `augment_*` do it.
+This module samples the transform of each image; the other modules of the package apply it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from stylemix.training.augment.corruption import add_noise, cut_out
 from stylemix.training.augment.filters import BAND_POWER, filter_bands
 from stylemix.training.augment.geometry import rotate, scale, translate, warp
 
-SMALLEST = 4  # px a side: the resampling filter reaches over three
+MIN_SIDE = 4  # px; the resampling filter reaches over three
 
 
 @dataclass(frozen=True)
 class AugmentPipe:
-    """Strength of each augmentation, 0 for never; the probability of each is p times this."""
+    """Strength of each augmentation, 0 to disable it; its probability is p times this."""
 
     xflip: float = 0
     rotate90: float = 0
@@ -39,8 +39,8 @@ class AugmentPipe:
     imgfilter: float = 0
     noise: float = 0
     cutout: float = 0
-    xint_max: float = 0.125  # of the width and of the height
-    scale_std: float = 0.2  # of log2, as for the others that multiply
+    xint_max: float = 0.125  # fraction of the width and of the height
+    scale_std: float = 0.2  # of log2, as for the other factors
     aniso_std: float = 0.2
     xfrac_std: float = 0.125
     brightness_std: float = 0.2
@@ -49,63 +49,63 @@ class AugmentPipe:
     imgfilter_bands: tuple[float, float, float, float] = (1, 1, 1, 1)  # strengths, from low to high
     imgfilter_std: float = 1.0
     noise_std: float = 0.1
-    cutout_size: float = 0.5  # of the width and of the height
+    cutout_size: float = 0.5  # fraction of the width and of the height
     sharp: bool = True  # resample with the sym6 filter at twice the size, else bilinear
 
     def __call__(self, images: Tensor, p: float, part: tuple[int, int] | None = None) -> Tensor:
-        """Augments images [N, 1, 3 or 4, H, W], each in its own way; differentiable twice in them.
+        """Augments images [N, 1, 3 or 4, H, W] independently; twice differentiable.
 
-        The fourth channel is alpha: it moves with the image and is cut out, nothing else.
+        The fourth channel is alpha: only geometric transforms and cutout change it.
 
         Args:
-            images: floating point numbers in [-1, 1].
-            p: overall probability. 0 returns the images themselves and draws nothing.
-            part: (start, total) where these are images start to start + N of a batch of `total`:
-                they become what they would in the whole batch, from the same random state.
+            images: floating point values in [-1, 1].
+            p: overall probability. 0 returns the images unchanged and uses no random numbers.
+            part: (start, total) where these are images start to start + N of a batch of `total`;
+                the result then equals that of the whole batch, from the same random state.
 
-        The numbers come from torch's random state of the CPU, whatever the device.
+        Random numbers come from torch's CPU generator on every device.
         """
         start, total = part or (0, len(images))
         _check(images, p, start, total)
         if p == 0:
             return images
-        if images.dtype in (torch.float16, torch.bfloat16):  # too coarse for what follows
+        if images.dtype in (torch.float16, torch.bfloat16):  # too coarse for resampling
             return self(images.float(), p, part).to(images.dtype)
-        mine = slice(start, start + len(images))
+        own = slice(start, start + len(images))
         chance, (h, w) = _Chance(total, p), images.shape[2:]
         if self._has("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac"):
-            images = warp(images, self._inverse_transform(chance, h, w)[mine], self.sharp)
+            images = warp(images, self._inverse_transform(chance, h, w)[own], self.sharp)
         if self._has("brightness", "contrast", "lumaflip", "hue", "saturation"):
-            images = recolour(images, self._colour_transform(chance)[mine])
+            images = recolour(images, self._colour_transform(chance)[own])
         if self.imgfilter:
-            images = filter_bands(images, self._band_gains(chance)[mine])
+            images = filter_bands(images, self._band_gains(chance)[own])
         if self.noise:
             std = chance.choose(self.noise, torch.randn([total]).abs() * self.noise_std, 0)
-            images = add_noise(images, std[mine], torch.randint(2**62, [total])[mine])
+            images = add_noise(images, std[own], torch.randint(2**62, [total])[own])
         if self.cutout:
             size = chance.choose(self.cutout, torch.full([total], self.cutout_size), 0)
-            images = cut_out(images, torch.rand([total, 2])[mine], size[mine])
+            images = cut_out(images, torch.rand([total, 2])[own], size[own])
         return images
 
     def _has(self, *names: str) -> bool:
         return any(getattr(self, name) for name in names)
 
     def _inverse_transform(self, chance: _Chance, h: int, w: int) -> Tensor:
-        """[N, 3, 3] from output to input pixels, both measured from the centre."""
+        """Returns [N, 3, 3] from output to input pixels, both measured from the centre."""
         n = chance.count
         flip = chance.choose(self.xflip, torch.randint(2, [n]).float(), 0)
         inverse = scale(1 - 2 * flip, torch.ones(n))
-        turns = chance.choose(self.rotate90, torch.randint(4, [n]).float(), 0)
-        if h != w:  # half turns keep the shape
-            turns = (turns / 2).floor() * 2
-        inverse = inverse @ rotate(turns * (math.pi / 2))
+        quarters = chance.choose(self.rotate90, torch.randint(4, [n]).float(), 0)
+        if h != w:  # rotations by 180 degrees preserve the size
+            quarters = (quarters / 2).floor() * 2
+        inverse = inverse @ rotate(quarters * (math.pi / 2))
         shift = (torch.rand([n, 2]) * 2 - 1) * self.xint_max
         shift = chance.choose(self.xint, shift, 0)
         inverse = inverse @ translate(-(shift[:, 0] * w).round(), -(shift[:, 1] * h).round())
 
         factor = chance.choose(self.scale, torch.exp2(torch.randn([n]) * self.scale_std), 1)
         inverse = inverse @ scale(1 / factor, 1 / factor)
-        # Two rotations around the stretch, together as likely as the other augmentations.
+        # Rotations before and after the anisotropic scaling, together as likely as the others.
         half = 1 - math.sqrt(max(1 - chance.p * self.rotate, 0))
         angle = (torch.rand([n]) * 2 - 1) * math.pi
         inverse = inverse @ rotate(chance.choose_with(half, angle, 0))
@@ -117,7 +117,7 @@ class AugmentPipe:
         return inverse @ translate(-shift[:, 0] * w, -shift[:, 1] * h)
 
     def _colour_transform(self, chance: _Chance) -> Tensor:
-        """[N, 4, 4] on (r, g, b, 1)."""
+        """Returns [N, 4, 4] on (r, g, b, 1)."""
         n = chance.count
         offset = chance.choose(self.brightness, torch.randn([n]) * self.brightness_std, 0)
         m = add(offset)
@@ -131,7 +131,7 @@ class AugmentPipe:
         return saturate(chance.choose(self.saturation, factor, 1)) @ m
 
     def _band_gains(self, chance: _Chance) -> Tensor:
-        """[N, 4]: each band is amplified in turn, at the same expected power of the image."""
+        """Returns [N, 4]: each band is amplified in turn, at constant expected image power."""
         n = chance.count
         power = torch.tensor(BAND_POWER)
         gains = torch.ones([n, 4])
@@ -146,10 +146,10 @@ class AugmentPipe:
 def _check(images: Tensor, p: float, start: int, total: int) -> None:
     check_range("augmentation probability", p, 0, 1)
     shape = list(images.shape)
-    if len(shape) != 4 or shape[1] not in (1, 3, 4) or min(shape[2:]) < SMALLEST:
+    if len(shape) != 4 or shape[1] not in (1, 3, 4) or min(shape[2:]) < MIN_SIDE:
         raise StylemixError(
             f"got images of shape {shape}; expected [N, C, H, W] with 1, 3 or 4 channels "
-            f"and at least {SMALLEST} px a side"
+            f"and at least {MIN_SIDE} px a side"
         )
     if not 0 <= start <= start + len(images) <= total:
         raise StylemixError(
@@ -160,7 +160,7 @@ def _check(images: Tensor, p: float, start: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class _Chance:
-    """Draws for each of `count` images whether an augmentation happens."""
+    """Samples for each of `count` images whether an augmentation is applied."""
 
     count: int
     p: float
@@ -169,9 +169,9 @@ class _Chance:
         return self.choose_with(self.p * strength, value, otherwise)
 
     def choose_with(self, probability: float, value: Tensor, otherwise: float) -> Tensor:
-        happens = torch.rand([self.count]) < probability
+        applied = torch.rand([self.count]) < probability
         shape = [self.count] + [1] * (value.ndim - 1)
-        return torch.where(happens.view(shape), value, torch.full_like(value, otherwise))
+        return torch.where(applied.view(shape), value, torch.full_like(value, otherwise))
 
 
 _BLIT = AugmentPipe(xflip=1, rotate90=1, xint=1)
@@ -189,7 +189,7 @@ PIPES = {
     "bgcf": replace(_BGC, imgfilter=1),
     "bgcfn": replace(_BGC, imgfilter=1, noise=1),
     "bgcfnc": replace(_BGC, imgfilter=1, noise=1, cutout=1),
-    # That of R3GAN (Huang et al. 2024, arXiv 2501.05441): colours half as often, and cutout.
+    # R3GAN (Huang et al. 2024, arXiv 2501.05441): colours half as often, and cutout.
     "r3": replace(
         _BG, brightness=0.5, contrast=0.5, lumaflip=0.5, hue=0.5, saturation=0.5, cutout=1
     ),

@@ -1,4 +1,4 @@
-"""Writing many files as one zip or folder: whole or not at all, and the same bytes each time."""
+"""Writes many files as one zip or folder, atomically and with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
-_UNIX, _MODE = 3, 0o100644  # the system and rights that members say they come from
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
+_UNIX, _MODE = 3, 0o100644  # operating system and permissions stored for members
 
 
 def is_zip_name(path: Path) -> bool:
-    """Say whether `path` means a zip, by its extension; anything else means a folder."""
+    """Return whether `path` is a zip by its extension; any other path is a folder."""
     return path.suffix.lower() == ".zip"
 
 
 def check_archive(path: Path) -> None:
-    """Raise StylemixError where `write_archive` would refuse `path`; for use before long work."""
+    """Raise StylemixError where `write_archive` would reject `path`, before long work."""
     if is_zip_name(path):
         if path.is_dir():
             raise StylemixError(f"{path}: got a folder; expected a zip; choose another name")
@@ -36,9 +36,9 @@ def check_archive(path: Path) -> None:
 
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write (name, bytes) pairs in their order: stored in a zip, or as files of a new folder.
+    """Write (name, bytes) pairs in order: uncompressed in a zip, or as files of a new folder.
 
-    Nothing appears at `path` before all is written.
+    `path` appears only when everything is written.
     """
     check_archive(path)
     if is_zip_name(path):
@@ -57,7 +57,7 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         if path.is_dir():
-            path.rmdir()  # empty, as `check_archive` has seen
+            path.rmdir()  # empty, checked by `check_archive`
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""From a photo to training images: cut out, resized with a named filter, measured, encoded."""
+"""Makes training images of a photo: cropped, resized with a named filter, measured, encoded."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from stylemix.images.sources import ImageSource
 from stylemix.images.tensors import resize
 from stylemix.training.curation.filters import perceptual_hash, sharpness
 
-# Pillow's own names. All of them average when they shrink; nearest does not and is left out.
+# Pillow's names. All of them antialias when downsampling; nearest does not and is left out.
 FILTERS = ("lanczos", "bicubic", "hamming", "bilinear", "box")
 CROPS = ("faces", "centre", "none")
 FACES = ("all", "largest")
 MODES = {"grey": "L", "rgb": "RGB", "rgba": "RGBA"}
 FORMATS = ("png", "jpeg", "webp")
-SIZES = (16, 4096)
-_FINEST = 4  # a face is turned upright at up to this many times the size that is asked for
+SIZES = (16, 4096)  # px, smallest and largest side
+_MAX_OVERSAMPLING = 4  # a face is aligned at up to this many times the requested size
 
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How photos become images of one size: all that decides about their pixels and bytes.
+    """How photos become images of one size: everything that determines their bytes.
 
     Args:
         size: width and height in px.
-        crop: "faces" aligns faces, "centre" cuts off what is beyond the proportions of `size`,
-            "none" takes images of these proportions only.
-        template: where the face goes: "faces128" or "ffhq".
+        crop: "faces" aligns faces, "centre" crops the centre to the aspect ratio of `size`,
+            "none" accepts images of this aspect ratio only.
+        template: alignment template: "faces128" or "ffhq".
         faces: "all" clear faces of a photo or the "largest".
-        filter: how images are resized, one of `FILTERS`.
+        filter: resampling filter, one of `FILTERS`.
         channels: "grey", "rgb" or "rgba".
         format: "png", "jpeg" or "webp".
         quality: of jpeg and webp, 1 to 100.
@@ -76,7 +76,7 @@ class CropSettings:
             )
         if self.channels == "rgba" and self.format == "jpeg":
             raise StylemixError(
-                "got channels rgba with format jpeg; expected a format that keeps transparency; "
+                "got channels rgba with format jpeg; expected a format with transparency; "
                 "use png or webp"
             )
         if not 1 <= self.quality <= 100:
@@ -97,10 +97,10 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is known of a finished image.
+    """Measurements of a finished image.
 
-    `upscale` is its size over that of its part of the photo, `face` counts from the largest,
-    `face_width` is in pixels of the photo, `descriptor` [128] tells who it is.
+    `upscale` is its size over that of its crop in the photo, `face` counts from the largest,
+    `face_width` is in pixels of the photo, `descriptor` [128] is that of its face.
     """
 
     hash: int
@@ -113,7 +113,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a photo, or one face of it, gave no image."""
+    """The reason why a photo, or one of its faces, was rejected."""
 
     reason: str
     detail: str
@@ -122,7 +122,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Crop:
-    """A finished image as the bytes of its file."""
+    """A finished image as an encoded file, with its measurements."""
 
     data: bytes
     measures: Measures
@@ -131,9 +131,9 @@ class Crop:
 def cut_photo(
     source: ImageSource, settings: CropSettings, device: str = "cpu", identity: bool = False
 ) -> list[Crop | Refusal]:
-    """Read a photo and cut its images; with `identity` each gets the descriptor of its face.
+    """Read a photo and crop its images; with `identity` each gets the descriptor of its face.
 
-    Never raises for a bad photo: that gives a Refusal.
+    A bad photo does not raise but gives a Refusal.
     """
     try:
         photo = source.open(mode="RGBA" if settings.channels == "rgba" else "RGB")
@@ -142,43 +142,43 @@ def cut_photo(
     if settings.crop == "faces":
         return list(_faces(photo, settings, device, identity))
     width, height = settings.size
-    shortest = min(photo.width / width, photo.height / height)
-    beyond = max(photo.width - width * shortest, photo.height - height * shortest)
-    if settings.crop == "none" and beyond >= 1:  # less is the rounding of a former resize
-        wanted = f"expected the proportions of {width} x {height}"
-        return [Refusal("shape", f"{photo.width} x {photo.height} px; {wanted}")]
-    return [_finish(photo, settings, 1 / shortest)]
+    scale = min(photo.width / width, photo.height / height)
+    excess = max(photo.width - width * scale, photo.height - height * scale)  # px
+    if settings.crop == "none" and excess >= 1:  # less is the rounding of a previous resize
+        expected = f"expected the aspect ratio of {width} x {height}"
+        return [Refusal("shape", f"{photo.width} x {photo.height} px; {expected}")]
+    return [_finish(photo, settings, 1 / scale)]
 
 
 def _faces(
     photo: Image.Image, settings: CropSettings, device: str, identity: bool
 ) -> Iterator[Crop | Refusal]:
-    seen = to_rgb(photo)
-    faces = load_detector(device).detect(seen)
+    rgb = to_rgb(photo)
+    faces = load_detector(device).detect(rgb)
     clear = [face for face in faces if face.clear]
     if not clear:
         best = f"the best of {len(faces)} scores {faces[0].score:.2f}" if faces else "none at all"
         yield Refusal("no face", f"no clear face; {best}")
     for number, face in enumerate(clear[: 1 if settings.faces == "largest" else None], start=1):
         if face.eye_distance < MIN_EYE_DISTANCE:
-            apart = f"eyes {face.eye_distance:.1f} px apart; expected {MIN_EYE_DISTANCE:.0f}"
-            yield Refusal("small", apart, number)
+            detail = f"eyes {face.eye_distance:.1f} px apart; expected {MIN_EYE_DISTANCE:.0f}"
+            yield Refusal("small", detail, number)
             continue
         crop, side = _cut_face(photo, face, settings)
-        who = _descriptor(seen, face, device) if identity else None
+        descriptor = _descriptor(rgb, face, device) if identity else None
         width = float(face.box[2] - face.box[0])
-        yield _finish(crop, settings, settings.size[0] / side, number, round(width, 1), who)
+        yield _finish(crop, settings, settings.size[0] / side, number, round(width, 1), descriptor)
 
 
 def _cut_face(photo: Image.Image, face: Face, settings: CropSettings) -> tuple[Image.Image, float]:
-    """Return a face, upright, in about the photo's own pixels, and its side in the photo.
+    """Return an aligned face at about the photo's resolution, and its side in the photo.
 
-    So the filter that is asked for does all of the resizing, up to a factor of four.
+    So the requested filter does all of the resizing, up to a factor of four.
     """
     template, size = TEMPLATES[settings.template], settings.size[0]
     probe = align_face(photo, face.points, template, SIZES[0]).matrix
     side = float(SIZES[0] / np.hypot(*probe[:2, 0]))
-    pixels = max(min(round(side), _FINEST * size), SIZES[0])
+    pixels = max(min(round(side), _MAX_OVERSAMPLING * size), SIZES[0])
     return _align(photo, face, template, pixels), side
 
 
@@ -206,22 +206,22 @@ def _finish(
     face_width: float | None = None,
     descriptor: tuple[float, ...] | None = None,
 ) -> Crop:
-    """Resize an image without stretching, give it its channels, measure and encode it."""
+    """Resize an image at its aspect ratio, convert its channels, measure and encode it."""
     image = resize(image, settings.size, Image.Resampling[settings.filter.upper()])
     mode = MODES[settings.channels]
-    if mode == "RGBA":  # multiplied by alpha and back: nothing stays hidden under transparency
+    if mode == "RGBA":  # premultiplied by alpha and back: removes colours that alpha hides
         image = image.convert("RGBa")
     image = image.convert(mode)
-    seen = to_rgb(image)
+    rgb = to_rgb(image)
     measures = Measures(
-        perceptual_hash(seen), round(sharpness(seen), 3), round(upscale, 4),
+        perceptual_hash(rgb), round(sharpness(rgb), 3), round(upscale, 4),
         face, face_width, descriptor,
     )  # fmt: skip
     return Crop(_encode(image, settings), measures)
 
 
 def _encode(image: Image.Image, settings: CropSettings) -> bytes:
-    """Return the bytes of an image file without any metadata."""
+    """Return the bytes of an image file without metadata."""
     image.info = {}
     stream = io.BytesIO()
     if settings.format == "png":

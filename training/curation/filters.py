@@ -1,4 +1,4 @@
-"""What decides which images of a collection stay: near duplicates, sharpness, and who they show."""
+"""Filters for a collection of images: near duplicates, sharpness, and identity."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from PIL import Image
 from scipy.fft import dctn
 
 HASH_BITS = 64
-_THUMBNAIL = 32  # px a side of what is transformed
-_KEPT = 8  # lowest frequencies in each direction
-_BLOCK = 2048  # images compared at a time; 16 MB for each 2048 that are kept
-MEASURED_SIDE = 256  # px; larger images are shrunk first, so that one limit serves every size
+_THUMBNAIL = 32  # px, side of the transformed image
+_FREQUENCIES = 8  # lowest frequencies in each direction that are used
+_BLOCK = 2048  # images compared at a time; 16 MB for each block of kept images
+MEASURED_SIDE = 256  # px; larger images are downsampled, so that one limit fits every size
 # Sharp portraits reach 60 and more at 256 px, and after a blur of 2 px (sigma) 8 to 17; of 1,337
 # crops of 128 px that were chosen for sharpness one in a thousand is below 10.
 BLURRED = 10.0
-# Not the 0.6 that serves for comparing two photos: among many people everyone has a stranger
-# within 0.6. Of 700 faces of strangers 0.6 makes 24 groups, 0.5 makes 258, 0.4 makes 673.
+# Stricter than the 0.6 for comparing two photos: among many people everyone has a stranger within
+# 0.6. 700 faces of different people give 24 groups at 0.6, 258 at 0.5, and 673 at 0.4.
 SAME_PERSON_IN_CROWD = 0.4
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """Return 64 bits that resizing, recompression and slight changes of light leave alone.
+    """Return a 64-bit hash that is robust to resizing, recompression and slight light changes.
 
-    The 8 x 8 lowest frequencies of the cosine transform of a 32 px thumbnail, each compared with
+    The 8 x 8 lowest frequencies of the cosine transform of a 32 px thumbnail are compared with
     their median (pHash, Zauner 2010). An image of one colour gives 0.
     """
     small = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    low = dctn(np.asarray(small, dtype=np.float64), norm="ortho")[:_KEPT, :_KEPT].ravel()
+    low = dctn(np.asarray(small, dtype=np.float64), norm="ortho")[:_FREQUENCIES, :_FREQUENCIES]
+    low = low.ravel()
     bits = low > np.median(low[1:]) + 1e-6
-    bits[0] = False  # the mean brightness, which tells nothing
+    bits[0] = False  # the mean brightness carries no information
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
@@ -41,13 +42,13 @@ def hamming_distance(a: int, b: int) -> int:
 
 
 def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
-    """Return for each hash the index of the earlier one that it repeats, -1 for those to keep.
+    """Return for each hash the index of the earlier hash that it duplicates, -1 for no duplicate.
 
-    Give the best images first: one is left out when it is within `distance` bits of one that is
-    kept, so that two different images are never tied through a third.
+    Pass the best images first: an image is a duplicate when it is within `distance` bits of a
+    kept image, so that two different images are never linked through a third.
     """
     signs = _signs(hashes)
-    least = HASH_BITS - 2 * distance  # the product of two sign vectors is 64 - 2 x distance
+    min_product = HASH_BITS - 2 * distance  # the product of sign vectors is 64 - 2 x distance
     same = np.full(len(signs), -1, dtype=np.int64)
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(signs), _BLOCK):
@@ -57,10 +58,10 @@ def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
             product = block @ signs[group].T
             nearest = product.argmax(axis=1)
             value = product[np.arange(len(block)), nearest]
-            better = (value > best) & (value >= least)
+            better = (value > best) & (value >= min_product)
             same[start : start + len(block)][better] = group[nearest[better]]
             best = np.maximum(best, value)
-        within = block @ block.T >= least
+        within = block @ block.T >= min_product
         for row in range(len(block)):
             if same[start + row] < 0:
                 after = same[start + row + 1 : start + len(block)]
@@ -71,16 +72,16 @@ def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
 
 
 def _signs(hashes: Sequence[int]) -> NDArray[np.float32]:
-    """Return hashes as rows [N, 64] of -1 and 1, whose products float32 holds exactly."""
+    """Return hashes as rows [N, 64] of -1 and 1, whose products are exact in float32."""
     octets = np.array(hashes, dtype=">u8").view(np.uint8).reshape(-1, 8)
     return np.unpackbits(octets, axis=1).astype(np.float32) * 2 - 1
 
 
 def sharpness(image: Image.Image) -> float:
-    """Return the variance of the Laplacian over the middle half of each side, in grey levels.
+    """Return the variance of the Laplacian over the central half of each side, in grey levels.
 
-    The middle, since a face in focus before a blurred wall is sharp and the opposite is not.
-    Images whose shorter side is above 256 px are shrunk to that.
+    Only the centre counts, since the face must be in focus and not the background. Images whose
+    shorter side is above 256 px are downsampled to 256 px.
     """
     grey = image.convert("L")
     scale = MEASURED_SIDE / min(grey.size)
@@ -90,17 +91,17 @@ def sharpness(image: Image.Image) -> float:
     width, height = grey.size
     box = (width // 4, height // 4, width - width // 4, height - height // 4)
     x = np.asarray(grey.crop(box), dtype=np.float64)
-    around = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
-    return float((around - 4 * x[1:-1, 1:-1]).var())
+    neighbours = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
+    return float((neighbours - 4 * x[1:-1, 1:-1]).var())
 
 
 def group_people(
     descriptors: ArrayLike, distance: float = SAME_PERSON_IN_CROWD
 ) -> NDArray[np.int64]:
-    """Return the group [N] of each descriptor [N, D], numbered in the order of appearance.
+    """Return the person's index [N] for each descriptor [N, D], in order of appearance.
 
-    Greedy: a face joins the group whose mean is nearest, if that is within `distance`, and moves
-    that mean; else it starts a group. Give the best faces first, since they make the groups.
+    Greedy clustering: a face joins the group with the nearest mean, if that is within `distance`,
+    and updates that mean; else it starts a group. Pass the best faces first: they start groups.
     """
     faces = np.asarray(descriptors, dtype=np.float32)
     means = np.zeros_like(faces)

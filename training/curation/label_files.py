@@ -1,4 +1,4 @@
-"""Labels for photos: from the folders they lie in, or from a JSON or CSV file."""
+"""Labels for photos, from their folders or from a JSON or CSV file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Label = int | list[float]
 
 
 def folder_labels(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
-    """Return class numbers by the top folder of each name, and the folders in their order.
+    """Return class numbers by the top folder of each name, and the folder names in order.
 
     A name without a folder gets no label.
     """
@@ -25,11 +25,11 @@ def folder_labels(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
 
 
 def read_labels(path: Path) -> tuple[dict[str, Label], list[str] | None]:
-    """Return the labels of a file by name, and the names of the classes where it gives names.
+    """Return the labels of a file by name, and the class names where the labels are names.
 
-    JSON: {name: label} or {"labels": [[name, label], ...]}. CSV: a line `name,label` each, or
-    `name,number,number,...`; a first line whose first cell is name, file or image is skipped. A
-    label is a class number, the name of a class, or a list of numbers.
+    JSON: {name: label} or {"labels": [[name, label], ...]}. CSV: lines `name,label` or
+    `name,number,number,...`; a header line that starts with name, file or image is skipped. A
+    label is a class number, a class name, or a list of numbers.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -62,7 +62,7 @@ def _csv_pairs(text: str) -> list[tuple[str, object]]:
 
 
 def _checked(labels: dict[str, object]) -> tuple[dict[str, Label], list[str] | None]:
-    """Return labels of one kind, and the classes where they are words."""
+    """Return labels of one kind, and the class names where labels are names."""
     values = list(labels.values())
     if all(isinstance(value, list) for value in values):
         vectors = {name: _vector(value) for name, value in labels.items()}
@@ -70,14 +70,14 @@ def _checked(labels: dict[str, object]) -> tuple[dict[str, Label], list[str] | N
         if len(lengths) > 1:
             raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} numbers")
         return dict(vectors), None
-    words = [str(value) for value in values if not isinstance(value, bool | list | float | None)]
-    if len(words) != len(values):
+    texts = [str(value) for value in values if not isinstance(value, bool | list | float | None)]
+    if len(texts) != len(values):
         raise ValueError("some labels are neither a class nor a list of numbers like the others")
-    if all(word.isdecimal() for word in words):
-        return {name: int(word) for name, word in zip(labels, words, strict=True)}, None
-    classes = sorted(set(words))
-    numbers = {word: number for number, word in enumerate(classes)}
-    return {name: numbers[word] for name, word in zip(labels, words, strict=True)}, classes
+    if all(text.isdecimal() for text in texts):
+        return {name: int(text) for name, text in zip(labels, texts, strict=True)}, None
+    classes = sorted(set(texts))
+    numbers = {label: number for number, label in enumerate(classes)}
+    return {name: numbers[text] for name, text in zip(labels, texts, strict=True)}, classes
 
 
 def _vector(value: object) -> list[float]:

@@ -1,4 +1,4 @@
-"""From photos to a dataset for training: cut, choose, label, and write with a report."""
+"""Packs photos into a training dataset: crop, select, label, and write with a report."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def pack(
 ) -> Report:
     """Turn photos into a dataset: a zip or folder of images, dataset.json and pack.json.
 
-    What is done with each photo is kept in OUTPUT.work until the dataset is written, so that a
-    call that was stopped continues. The report is written beside the output as well.
+    The results for each photo are stored in OUTPUT.work until the dataset is written, so that a
+    stopped call resumes. The report is also written beside the output.
 
     Args:
         photos: folders, zips and files.
         output: a .zip, or a new folder.
-        crops: how the images are cut, resized and encoded.
-        keep: which of them are kept.
+        crops: how the images are cropped, resized and encoded.
+        keep: criteria for the images to keep.
         labels: "folders", or a JSON or CSV file.
-        workers: processes, 0 for one per core; the result does not depend on them.
-        device: where faces are looked for.
-        dry_run: write the report only; the work file stays for the call that follows.
-        show: show progress.
+        workers: processes, 0 for one per core; the result does not depend on it.
+        device: device for face detection.
+        dry_run: write the report only; the work file remains for the next call.
+        show: show a progress bar.
 
     Raises StylemixError when no image is left.
     """
@@ -62,15 +62,15 @@ def pack(
         job = Job(crops, device, keep.max_per_person > 0)
         candidates, left_out = cut_all(sources, job, work, workers, show)
         if labels is not None:
-            unknown = [c for c in candidates if c.file not in known]
+            unlabelled = [c for c in candidates if c.file not in known]
             left_out += [
-                LeftOut(c.file, "no label", "no label for it", c.measures.face) for c in unknown
+                LeftOut(c.file, "no label", "no label for it", c.measures.face) for c in unlabelled
             ]
             candidates = [c for c in candidates if c.file in known]
         kept, dropped = select(candidates, keep)
         order = {name: index for index, name in enumerate(sources)}
         left_out = sorted(left_out + dropped, key=lambda item: (order[item.file], item.face or 0))
-        settings = {**asdict(crops), **asdict(keep), "labels": _shown(labels)}
+        settings = {**asdict(crops), **asdict(keep), "labels": _label_source(labels)}
         report = Report(settings, len(sources), kept, left_out, classes)
         write_json(target.with_name(f"{target.stem}.pack.json"), report.to_json())
         if not kept:
@@ -83,30 +83,30 @@ def pack(
 
 
 def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str, ImageSource]:
-    """List images by names that a report may show: below what was given, never a whole path.
+    """Return images by the names in the report: relative to their input, never a full path.
 
     With several inputs each name starts with the last part of its input.
     """
     paths = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
-    found: dict[str, ImageSource] = {}
+    named: dict[str, ImageSource] = {}
     for path in map(Path, paths):
         if path.resolve() == output.resolve():
             raise StylemixError(f"{output}: got it as input and output; choose another --output")
         for source in list_images(path):
             within = path.is_dir() or source.member is not None
             name = f"{path.resolve().name}/{source.name}" if within and paths[1:] else source.name
-            # Names with bytes that are no text cannot be written into JSON.
+            # Names that are not valid UTF-8 cannot be written into JSON.
             name = plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             number = 2
-            while name in found:
+            while name in named:
                 name, number = f"{plain} ({number})", number + 1
-            found[name] = source
-    if not found:
+            named[name] = source
+    if not named:
         raise StylemixError("got no photos; expected files, folders or zips; name one")
-    return found
+    return named
 
 
-def _shown(labels: StrPath | None) -> str | None:
+def _label_source(labels: StrPath | None) -> str | None:
     return None if labels is None else Path(labels).name
 
 
@@ -119,7 +119,7 @@ def _labels(labels: StrPath | None, names: list[str]) -> tuple[dict[str, Label],
     if not known.keys() & set(names):
         raise StylemixError(
             f"{labels}: got labels for {next(iter(known))!r} and others; expected names such as "
-            f"{names[0]!r}; write them as the photos are called here"
+            f"{names[0]!r}; use the names of the photos"
         )
     return known, classes
 
@@ -127,7 +127,7 @@ def _labels(labels: StrPath | None, names: list[str]) -> tuple[dict[str, Label],
 def _members(
     report: Report, known: dict[str, Label] | None, work: WorkFile
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the dataset: the images, dataset.json, pack.json."""
+    """Yield the files of the dataset: images, dataset.json, pack.json."""
     labels = []
     for index, image in enumerate(report.kept):
         name = member_name(index, report.settings["format"])

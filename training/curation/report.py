@@ -1,4 +1,4 @@
-"""What a dataset holds and what it does not: the table on the screen, and pack.json."""
+"""The report on a packed dataset: the printed table, and pack.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stylemix.training.curation.select import Candidate, LeftOut
 REASONS = {
     "broken": "cannot be read",
     "no face": "no clear face",
-    "shape": "other proportions",
+    "shape": "another aspect ratio",
     "no label": "no label",
     "small": "too small",
     "blurred": "blurred",
@@ -25,7 +25,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a dataset holds, what it does not and why; `settings` as plain values."""
+    """Images in a dataset, and those left out with reasons; `settings` as JSON values."""
 
     settings: dict[str, Any]
     photos: int
@@ -36,23 +36,23 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """Number of images or photos left out, by reason, in the order of `REASONS`."""
-        found = Counter(item.reason for item in self.left_out)
-        return {reason: found[reason] for reason in REASONS if found[reason]}
+        counts = Counter(item.reason for item in self.left_out)
+        return {reason: counts[reason] for reason in REASONS if counts[reason]}
 
     def table(self) -> str:
         """The counts as aligned lines."""
         rows = [("photos", self.photos), ("kept", len(self.kept))]
         rows += [(f"left out: {REASONS[key]}", count) for key, count in self.counts.items()]
-        wide = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:<{wide}}  {count:>8,}" for name, count in rows)
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {count:>8,}" for name, count in rows)
 
     def to_json(self) -> dict[str, Json]:
-        """Plain values for pack.json, the same for the same photos and settings."""
+        """JSON values for pack.json, reproducible for the same photos and settings."""
         kept: list[Json] = []
         for index, image in enumerate(self.kept):
-            about = asdict(image.measures)
-            del about["hash"], about["descriptor"]
-            known = {key: value for key, value in about.items() if value is not None}
+            measures = asdict(image.measures)
+            del measures["hash"], measures["descriptor"]
+            known = {key: value for key, value in measures.items() if value is not None}
             name = member_name(index, self.settings["format"])
             kept.append({"name": name, "file": image.file, **known})
         left_out = [
@@ -72,6 +72,6 @@ class Report:
 
 
 def member_name(index: int, kind: str) -> str:
-    """Return the public layout's name of an image: 00000/img00000012.png."""
+    """Return an image's name in the layout of StyleGAN datasets: 00000/img00000012.png."""
     extension = "jpg" if kind == "jpeg" else kind
     return f"{index // 1000:05d}/img{index:08d}.{extension}"

@@ -1,4 +1,4 @@
-"""Which images a dataset keeps: large enough, sharp, no duplicates, not too often one person."""
+"""Selects the images of a dataset by size, sharpness, duplicates, and images per person."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from stylemix.training.curation.filters import (
 
 @dataclass(frozen=True)
 class KeepSettings:
-    """What an image must be like to be kept.
+    """Criteria for the images to keep.
 
     Args:
-        min_face: pixels of the photo that a face is wide at least; 0 for no limit.
-        max_upscale: how many times a part of a photo may be enlarged; 0 for no limit.
-        min_sharpness: least `sharpness`; 0 for no limit.
-        duplicates: bits of `perceptual_hash` within which an image is a duplicate, 0 to 16; -1
-            keeps them all.
-        max_per_person: images of one person; 0 for no limit. For aligned faces.
+        min_face: minimum width of a face in pixels of the photo; 0 for no limit.
+        max_upscale: maximum upsampling factor of a crop; 0 for no limit.
+        min_sharpness: minimum `sharpness`; 0 for no limit.
+        duplicates: Hamming distance of `perceptual_hash` within which images are duplicates, 0
+            to 16 bits; -1 keeps all.
+        max_per_person: maximum images of one person; 0 for no limit. For aligned faces.
         same_person: distance of descriptors below which two faces are one person.
     """
 
@@ -52,7 +52,7 @@ class KeepSettings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished image: the name of its photo, its measures, and the key of its bytes."""
+    """A finished image: the name of its photo, its measurements, and the key of its bytes."""
 
     file: str
     measures: Measures
@@ -66,7 +66,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A photo, or one face of it, that is not in the dataset."""
+    """A photo, or one of its faces, that is not in the dataset."""
 
     file: str
     reason: str
@@ -77,7 +77,7 @@ class LeftOut:
 def select(
     candidates: Sequence[Candidate], settings: KeepSettings
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Return the images to keep, in their order, and the others with the reason."""
+    """Return the images to keep, in order, and the others with their reasons."""
     left_out: list[LeftOut] = []
 
     def leave(candidate: Candidate, reason: str, detail: str) -> None:
@@ -90,7 +90,7 @@ def select(
             good.append(candidate)
         else:
             leave(candidate, *fault)
-    # Best first; not enlarged counts before sharp, since noise and edges of a copy pass for sharp.
+    # Best first. Upsampling is compared before sharpness, which noise and ringing can mimic.
     best = sorted(good, key=lambda c: (round(max(c.measures.upscale, 1), 1), -c.measures.sharpness))
     if settings.duplicates >= 0:
         hashes = [c.measures.hash for c in best]
@@ -114,13 +114,13 @@ def select(
 
 
 def _fault(measures: Measures, settings: KeepSettings) -> tuple[str, str] | None:
-    """Return reason and detail for an image that is too small or too blurred."""
+    """Return reason and detail for an image that is too small or too blurred, else None."""
     width = measures.face_width
     if width is not None and width < settings.min_face:
         return "small", f"a face {width:.0f} px wide; expected {settings.min_face:g}"
     if 0 < settings.max_upscale < measures.upscale:
-        least = settings.max_upscale
-        return "small", f"enlarged {measures.upscale:.2f} times; expected at most {least:g}"
+        limit = settings.max_upscale
+        return "small", f"upsampled {measures.upscale:.2f} times; expected at most {limit:g}"
     if measures.sharpness < settings.min_sharpness:
         return "blurred", f"sharpness {measures.sharpness:.4g}; expected {settings.min_sharpness:g}"
     return None

@@ -1,4 +1,4 @@
-"""Cutting many photos: in several processes, and each only once, however often it is stopped."""
+"""Crops many photos in several processes; stopped work resumes without repeating a photo."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from stylemix.training.curation.crop import Crop, CropSettings, Measures, Refusa
 from stylemix.training.curation.select import Candidate, LeftOut
 from stylemix.version import __version__
 
-MOST_WORKERS = 16  # each takes about 0.4 GB
-WORTH_A_WORKER = 32  # photos; a process needs seconds to start
+MAX_WORKERS = 16  # each takes about 0.4 GB
+PHOTOS_PER_WORKER = 32  # at least, since a process needs seconds to start
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to know to cut a photo."""
+    """Settings of a worker process for cropping photos."""
 
     crops: CropSettings
     device: str
     identity: bool
 
     def key(self, source: ImageSource) -> str:
-        """Name the result by the content of the photo and by all that decides about it."""
+        """Return the key of a photo's result: its content and everything that determines it."""
         size, crc = source.checksum()
         about = [asdict(self.crops), self.identity, __version__, PIL.__version__]
         digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
         return f"{size:x}-{crc:08x}-{digest}"
 
     def cut(self, source: ImageSource) -> list[Crop | Refusal]:
-        """Cut one photo."""
+        """Crop one photo."""
         return cut_photo(source, self.crops, self.device, self.identity)
 
 
 def cut_all(
     sources: dict[str, ImageSource], job: Job, work: WorkFile, workers: int, show: bool
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Cut what is not yet in the work file, and tell of all photos in their order."""
+    """Crop photos that are not in the work file; return results for all photos in order."""
     keys: dict[str, str] = {}
     left_out: list[LeftOut] = []
     todo: dict[str, ImageSource] = {}
@@ -67,9 +67,9 @@ def cut_all(
         if work.get(keys[name]) is None:
             todo.setdefault(keys[name], source)
     done = len(sources) - len(todo)
-    every = 0.5 if sys.stderr.isatty() else 30  # seconds; a log file needs fewer lines
+    interval = 0.5 if sys.stderr.isatty() else 30  # seconds; a log file needs fewer lines
     with tqdm(
-        total=len(sources), initial=done, unit="photo", mininterval=every, disable=not show
+        total=len(sources), initial=done, unit="photo", mininterval=interval, disable=not show
     ) as bar:
         for key, results in _run(todo, job, workers):
             crops = [result for result in results if isinstance(result, Crop)]
@@ -89,8 +89,8 @@ def cut_all(
 def _run(
     todo: dict[str, ImageSource], job: Job, workers: int
 ) -> Iterator[tuple[str, list[Crop | Refusal]]]:
-    """Cut photos, in this process or in several; in each with one thread, for equal results."""
-    workers = workers or min(_cores(), MOST_WORKERS, 1 + len(todo) // WORTH_A_WORKER)
+    """Crop photos in one process or several, with one thread each for reproducible results."""
+    workers = workers or min(_cores(), MAX_WORKERS, 1 + len(todo) // PHOTOS_PER_WORKER)
     if workers == 1 or len(todo) <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -114,20 +114,20 @@ def _run(
     except BrokenProcessPool as error:
         raise StylemixError(
             f"got the end of a worker process before it was done; expected {workers} to fit into "
-            "memory; the same command continues: use fewer --workers"
+            "memory; run the same command with fewer --workers to resume"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process to tell
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
 
 def _end_with_parent() -> None:
-    """End this worker when the first process was killed, which it would not notice by itself."""
+    """End this worker when the main process was killed, which it would not notice otherwise."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -135,7 +135,7 @@ def _end_with_parent() -> None:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use, which a cluster may have limited."""
+    """Return the number of cores of this process, which a cluster may have limited."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What datasets of every kind share: images cut to one size, kept in memory, broken ones out."""
+"""The base class of datasets: images cropped to one size, cached in memory, broken ones skipped."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 class DataUnreachable(StylemixError):
-    """Data that cannot be had at the moment, though nothing is wrong with the image."""
+    """Data that is temporarily unreachable; the image itself is not broken."""
 
 
 class PixelDataset(ABC):
-    """Images [C, H, W] as bytes, read when first asked for and then kept in memory.
+    """Images uint8 [C, H, W], read at first use and then cached in memory.
 
-    Images that cannot be read are named in `broken`, once, and the next one stands in, so that
-    the positions of all others stay what they were. Threads may share a dataset; `reading` tells
-    at which image each of them is.
+    Unreadable images are listed in `broken`, once, and replaced by the next image, so that the
+    positions of all others do not change. Threads may share a dataset; `reading` maps each thread
+    to the image that it reads.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class PixelDataset(ABC):
         self.labels: Tensor | None = None
         self.broken: list[str] = []
         self.reading: dict[int, int] = {}
-        self._kept: dict[int, tuple[int, Pixels]] = {}
-        self._room = CACHE_BYTES // (channels * self.height * self.width)
-        self._instead: dict[int, int] = {}
+        self._cache: dict[int, tuple[int, Pixels]] = {}
+        self._capacity = CACHE_BYTES // (channels * self.height * self.width)  # images
+        self._replacements: dict[int, int] = {}
         self._left_out: set[int] = set()
         self._lock = threading.Lock()
         self._fingerprint: str | None = None
@@ -60,35 +60,35 @@ class PixelDataset(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """Number of images, flipped ones not counted."""
+        """Number of images without flipped copies."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What to call an image in a message."""
+        """Returns the name of an image for messages."""
 
     @abstractmethod
     def checksums(self) -> Iterable[Checksum]:
-        """Size and CRC-32 of each image file."""
+        """Returns size and CRC-32 of each image file."""
 
     @abstractmethod
     def _open(self, index: int, min_side: int | None) -> Image.Image:
-        """Read an image, in the mode of the channels; StylemixError for a broken one."""
+        """Reads an image in the mode of the channels; StylemixError for a broken one."""
 
     def __len__(self) -> int:
-        """Number of images, flipped ones counted."""
+        """Number of images including flipped copies."""
         return self.count * (2 if self.mirror else 1)
 
     @property
     def c_dim(self) -> int:
-        """Width of the labels, 0 without."""
+        """Width of the labels, 0 without labels."""
         return 0 if self.labels is None else self.labels.shape[1]
 
     def indices_at(self, position: int, batch: int, seed: int) -> list[int]:
-        """The images shown from `position` images on: an endless, reproducible walk in epochs."""
+        """Returns the indices of a batch after `position` images, endless and reproducible."""
         return indices_at(position, batch, len(self), seed)
 
     def fingerprint(self) -> str:
-        """Hash of the content: bytes and order of the files, labels, size, channels, mirror."""
+        """Returns a hash of file bytes and order, labels, size, channels, mirror."""
         if self._fingerprint is None:
             shape = f"{self.channels} {self.height} {self.width} {self.mirror}".encode()
             labels = b"" if self.labels is None else self.labels.numpy().tobytes()
@@ -96,28 +96,28 @@ class PixelDataset(ABC):
         return self._fingerprint
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Images uint8 [N, C, H, W] and labels float32 [N, c_dim], None without labels."""
-        found = [self._read(index % self.count) for index in indices]
+        """Returns images uint8 [N, C, H, W] and labels float32 [N, c_dim], None without labels."""
+        items = [self._read(index % self.count) for index in indices]
         images = [
             pixels[:, ::-1] if index >= self.count else pixels
-            for index, (_, pixels) in zip(indices, found, strict=True)
+            for index, (_, pixels) in zip(indices, items, strict=True)
         ]
-        # By NumPy: PyTorch would start a team of threads for each reader, and they would fight the
-        # training for the cores.
+        # NumPy, since PyTorch would start a thread pool for each reader, which would compete with
+        # the training for the cores.
         tensor = torch.from_numpy(np.stack([pixels.transpose(2, 0, 1) for pixels in images]))
-        return tensor, self.labels_at([where for where, _ in found])  # a stand-in brings its own
+        return tensor, self.labels_at([where for where, _ in items])  # a replacement has its own
 
     def labels_at(self, indices: Sequence[int]) -> Tensor | None:
-        """Labels float32 [N, c_dim] of some images, which are not read for it; None without."""
+        """Returns labels float32 [N, c_dim] without reading the images; None without labels."""
         if self.labels is None:
             return None
         return self.labels[[index % self.count for index in indices]]
 
     def _read(self, index: int) -> tuple[int, Pixels]:
-        """An image [H, W, C], and which one it is: itself, or the one that stands in for it."""
-        if index in self._kept:
-            return self._kept[index]
-        image, where = None, self._instead.get(index, index)
+        """Returns the index of an image, or of its replacement if it is broken, and [H, W, C]."""
+        if index in self._cache:
+            return self._cache[index]
+        image, where = None, self._replacements.get(index, index)
         while image is None:
             self.reading[threading.get_ident()] = where
             try:
@@ -127,19 +127,19 @@ class PixelDataset(ABC):
                 raise
             except StylemixError as error:
                 self._leave_out(where, error)
-                # The next one stands in for a broken one, so that positions stay what they were.
+                # The next image replaces a broken one, so that positions do not change.
                 where = (where + 1) % self.count
-                self._instead[index] = where
+                self._replacements[index] = where
             finally:
                 del self.reading[threading.get_ident()]
         pixels = np.asarray(fit(image, self.height, self.width), dtype=np.uint8)
         pixels = pixels.reshape(self.height, self.width, self.channels)
-        if len(self._kept) < self._room:
-            self._kept[index] = where, pixels
+        if len(self._cache) < self._capacity:
+            self._cache[index] = where, pixels
         return where, pixels
 
     def _leave_out(self, index: int, error: StylemixError) -> None:
-        """Names a broken image, once; StylemixError when there are too many of them."""
+        """Reports a broken image, once; StylemixError when there are too many."""
         with self._lock:
             new = index not in self._left_out
             if new:
@@ -156,7 +156,7 @@ class PixelDataset(ABC):
 
 
 def fit(image: Image.Image, height: int, width: int) -> Image.Image:
-    """Cut out the middle in the proportions of `height` x `width` px, and resize it (Lanczos)."""
+    """Crops the centre to the aspect ratio of `height` x `width` px and resizes it (Lanczos)."""
     across = min(image.width, max(1, round(image.height * width / height)))
     down = min(image.height, max(1, round(image.width * height / width)))
     left, top = (image.width - across) // 2, (image.height - down) // 2

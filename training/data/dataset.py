@@ -1,4 +1,4 @@
-"""Training images: a folder or zip, cut to one size, as bytes in memory."""
+"""Training images from folders and zips, cropped to one size and cached in memory."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ StrPath = str | os.PathLike[str]
 
 
 class ImageDataset(PixelDataset):
-    """Images from folders, zips and files, read when first asked for and then kept in memory.
+    """Images from folders, zips and files, read at first use and then cached in memory.
 
-    Files that cannot be read are left out and named in `broken`. Labels come from a
-    `dataset.json` beside the images: {"labels": [[name, label], ...]}.
+    Unreadable files are skipped and listed in `broken`. Labels come from a `dataset.json` beside
+    the images: {"labels": [[name, label], ...]}.
 
     Args:
         paths: folders, zips or files.
-        size: (height, width) in px, or the side of a square; images of other shapes are cut to
-            their middle and resized.
-        mirror: every image a second time, flipped left to right.
+        size: (height, width) in px, or the side of a square; images of another size are cropped
+            to their centre and resized.
+        mirror: add every image flipped left to right.
         use_labels: read labels; False gives an unconditional dataset.
-        prepare: applied to each image first, as to cut out its face; StylemixError from it
-            counts as a broken image.
+        prepare: applied to each image first, such as face alignment; an image for which it
+            raises StylemixError counts as broken.
         channels: 1 grey, 3 RGB, 4 RGB and opacity.
     """
 
@@ -57,15 +57,15 @@ class ImageDataset(PixelDataset):
 
     @property
     def count(self) -> int:
-        """Number of images, flipped ones not counted."""
+        """Number of images without flipped copies."""
         return len(self.sources)
 
     def name(self, index: int) -> str:
-        """Path of an image."""
+        """Returns the path of an image."""
         return str(self.sources[index])
 
     def checksums(self) -> Iterable[Checksum]:
-        """Size and CRC-32 of each image file, read once and remembered."""
+        """Returns size and CRC-32 of each image file, cached between runs."""
         return read_checksums(self.sources)
 
     def _open(self, index: int, min_side: int | None) -> Image.Image:
@@ -79,7 +79,7 @@ def open_dataset(
     mirror: bool = False,
     use_labels: bool = False,
 ) -> ImageDataset | ShardDataset:
-    """Open images, or WebDataset shards where the paths are such: .tar files, URLs, pipes."""
+    """Opens images, or WebDataset shards where the paths are .tar files, URLs or pipes."""
     several = _several(paths)
     shards = [path for path in several if is_shards(path)]
     if not shards:
@@ -94,7 +94,7 @@ def open_dataset(
 
 
 def _several(paths: Any) -> list[Any]:
-    """A sequence of paths as a list; one path as a list of it."""
+    """Returns one path or a sequence of paths as a list."""
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not several:
         raise StylemixError("got no images; expected files, folders or zips; name one")
@@ -103,7 +103,7 @@ def _several(paths: Any) -> list[Any]:
 
 def _read_labels(parts: Sequence[tuple[StrPath | ImageSource, Sequence[ImageSource]]]) -> Tensor:
     values: list[object] = []
-    told: list[int] = []
+    class_counts: list[int] = []
     for path, part in parts:
         text = None if isinstance(path, ImageSource) else read_beside(path, "dataset.json")
         if text is None:
@@ -113,6 +113,6 @@ def _read_labels(parts: Sequence[tuple[StrPath | ImageSource, Sequence[ImageSour
             )
         table, classes = parse_labels(text, f"{path}/dataset.json")
         values += labels_of([source.name for source in part], table, f"{path}/dataset.json")
-        told += [] if classes is None else [classes]
+        class_counts += [] if classes is None else [classes]
     names = [source for _, part in parts for source in part]
-    return label_vectors(values, lambda i: str(names[i]), max(told, default=None))
+    return label_vectors(values, lambda i: str(names[i]), max(class_counts, default=None))

@@ -1,4 +1,4 @@
-"""What a dataset holds, as a short hash: from the bytes of its files, not their place or date."""
+"""A short hash of a dataset's content: of the bytes of its files, not their paths or dates."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from stylemix.io.cache import (
     stamp_of,
 )
 
-READERS = 8  # files at a time: on a network file system waiting takes longer than reading
+READERS = 8  # files read at a time; on a network file system latency dominates
 SHOW_AFTER = 2.0  # seconds
 
 
 def fingerprint_of(checksums: Iterable[Checksum], *more: bytes) -> str:
-    """Hash of the images in their order, and of what else matters: 16 hexadecimal digits."""
+    """Returns a hash of the images in order and of further bytes: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for size, crc in checksums:
         digest.update(f"{size} {crc}\n".encode())
@@ -37,10 +37,10 @@ def fingerprint_of(checksums: Iterable[Checksum], *more: bytes) -> str:
 
 
 def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
-    """Size and CRC-32 of each image; (-1, 0) for one that cannot be read.
+    """Returns size and CRC-32 of each image; (-1, 0) for an unreadable one.
 
-    The directory of a zip knows them. Other files are read once: the user's cache keeps what was
-    found for as long as size and date of a file stay the same.
+    The directory of a zip contains them. Other files are read once: the user's cache stores the
+    checksum for as long as size and date of a file are the same.
     """
     files = {os.path.abspath(s.path): s for s in sources if s.member is None}
     store = _store(min(files)) if files else None
@@ -48,22 +48,22 @@ def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
     stamps = {path: stamp_of(path) for path in files}
     todo = [path for path in files if known.get(path, [])[:2] != [*stamps[path]]]
     started = time.time_ns()
-    found = dict(zip(todo, _read_all([files[path] for path in todo]), strict=True))
+    checksums = dict(zip(todo, _read_all([files[path] for path in todo]), strict=True))
     fresh = {
-        path: [*stamps[path], found[path][1]]
+        path: [*stamps[path], checksums[path][1]]
         for path in todo
-        if found[path][0] == stamps[path][0] and stamps[path][1] < started - MIN_FILE_AGE
+        if checksums[path][0] == stamps[path][0] and stamps[path][1] < started - MIN_FILE_AGE
     }
     if fresh:
         save_table(store, known | fresh)
     for path in files:
-        if path not in found:
-            found[path] = (known[path][0], known[path][2])
-    return [s.checksum() if s.member else found[os.path.abspath(s.path)] for s in sources]
+        if path not in checksums:
+            checksums[path] = (known[path][0], known[path][2])
+    return [s.checksum() if s.member else checksums[os.path.abspath(s.path)] for s in sources]
 
 
 def _store(first: str) -> Path | None:
-    """The file of the cache for a folder of images."""
+    """Returns the cache file for a folder of images."""
     folder = cache_folder("checksums")
     name = hashlib.sha256(os.fsencode(os.path.dirname(first))).hexdigest()[:32]
     return None if folder is None else folder / f"{name}.json"

@@ -1,4 +1,4 @@
-"""Labels of images: class numbers, several classes at once, or vectors; checked when read."""
+"""Labels of images: class numbers, sets of classes, or vectors; validated when read."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from stylemix.errors import StylemixError
 
 _FORMS = 'a class number, {"classes": [numbers]} or a list of numbers'
 _LARGEST = float(np.finfo(np.float32).max)
-MOST_CLASSES = 100_000  # each is a number in every label: more is a mistake
+MAX_CLASSES = 100_000  # each adds a value to every label; more is taken for a mistake
 
 
 def label_vectors(
     values: Sequence[object], name: Callable[[int], str], classes: int | None = None
 ) -> Tensor:
-    """Check labels and make vectors of them: float32 [N, c_dim].
+    """Validates labels and returns them as vectors float32 [N, c_dim].
 
-    Vectors stay as they are. Class numbers and sets of classes become zeros and ones.
+    Vectors are unchanged. Class numbers and sets of classes become one-hot or multi-hot vectors.
 
     Args:
         values: for each image a class number, {"classes": [numbers]} or a list of numbers.
-        name: what to call an image in an error.
-        classes: number of classes; None: one more than the highest number.
+        name: returns the name of an image for errors.
+        classes: number of classes; None for the highest class number plus one.
     """
     if all(isinstance(value, list) for value in values):
         return _vectors(values, name)
     sets = [_classes(value, i, name) for i, value in enumerate(values)]
     highest = max((max(numbers) for numbers in sets if numbers), default=-1)
     c_dim = highest + 1 if classes is None else classes
-    if highest >= c_dim or not 0 < c_dim <= MOST_CLASSES:
+    if highest >= c_dim or not 0 < c_dim <= MAX_CLASSES:
         where = next((name(i) for i, numbers in enumerate(sets) if highest in numbers), name(0))
         raise StylemixError(
             f"{where}: got class {highest} of {c_dim} classes; expected numbers from 0 on below "
-            f"the number of classes, which is at most {MOST_CLASSES}; correct the labels"
+            f"the number of classes, which is at most {MAX_CLASSES}; correct the labels"
         )
     out = torch.zeros(len(sets), c_dim)
     for row, numbers in zip(out, sets, strict=True):
@@ -46,7 +46,7 @@ def label_vectors(
 
 
 def parse_labels(text: bytes, where: str) -> tuple[dict[str, object], int | None]:
-    """Read a dataset.json: the label of each name, and the number of classes where it is told."""
+    """Parses a dataset.json: the label of each name, and the number of classes if it is given."""
     try:
         document = json.loads(text)
         table = {str(name): value for name, value in document["labels"]}
@@ -62,7 +62,7 @@ def parse_labels(text: bytes, where: str) -> tuple[dict[str, object], int | None
 
 
 def labels_of(names: Sequence[str], table: Mapping[str, object], where: str) -> list[object]:
-    """The label of each name; StylemixError that counts those without, and names the first."""
+    """Returns the label of each name; StylemixError where some are missing."""
     missing = [name for name in names if name not in table]
     if missing:
         raise StylemixError(

@@ -1,4 +1,4 @@
-"""Batches for a training: in order from any position on, read ahead by threads."""
+"""Training batches in order from any position, prefetched by threads."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from torch import Tensor
 from stylemix.training.data.base import PixelDataset
 
 WORKERS = 3
-AHEAD = 3  # batches
-STALL_SECONDS = 60.0
-STOP_SECONDS = 5.0  # that threads get to finish the images they are at
+AHEAD = 3  # batches that are prefetched
+STALL_SECONDS = 60.0  # between messages about a batch that is not read
+STOP_SECONDS = 5.0  # for threads to finish their current images
 
 Batch = tuple[Tensor, Tensor | None]
 Job = tuple["Future[Batch]", list[int]]
 
 
 class Loader:
-    """Images `start` to `stop` of each batch, which are those of one rank, from a position on.
+    """Images `start` to `stop` of each batch, the share of one rank.
 
-    The images depend on the seed and the position alone: all ranks together show the same ones,
-    however many ranks there are. Threads read up to 3 batches ahead.
+    The images depend only on the seed and the position: all ranks together read the same batch,
+    whatever their number. Threads prefetch up to 3 batches.
 
     Args:
         dataset: images and their order.
-        seed: of the order.
-        batch: images a step, of all ranks together.
+        seed: seed of the order.
+        batch: images per step, of all ranks together.
         start: the first image of the batch that this rank reads.
-        stop: the one after the last; None for all.
-        workers: threads that read.
+        stop: the end of its images, exclusive; None for the whole batch.
+        workers: reading threads.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Loader:
         self.workers = workers
 
     def read(self, position: int) -> Generator[Batch, None, None]:
-        """Yield, without end, images uint8 [stop - start, C, H, W] and their labels.
+        """Yields images uint8 [stop - start, C, H, W] and their labels without end.
 
-        What goes wrong in a thread is raised here, at the batch that it belongs to. The threads
-        end when the generator is closed or forgotten, and with the program.
+        Errors in a thread are raised here, at the batch that they belong to. The threads end when
+        the generator is closed or garbage-collected, and with the program.
         """
         jobs: SimpleQueue[Job | None] = SimpleQueue()
         threads = [
@@ -78,7 +78,7 @@ class Loader:
 
 
 def _submit(jobs: SimpleQueue[Job | None], indices: list[int], parts: int) -> list[Future[Batch]]:
-    """Queue a batch in as many parts as there are threads, so that the first one is soon there."""
+    """Queues a batch split among all threads, so that it is ready as soon as possible."""
     futures: list[Future[Batch]] = []
     size = -(-len(indices) // parts)
     for start in range(0, len(indices), size):

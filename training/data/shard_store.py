@@ -1,4 +1,4 @@
-"""Shards as files: which ones, what lies where in them, and those of other machines fetched."""
+"""Shards as local files: listed, indexed, and downloaded where they are remote."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TRIES = 3
-FORMAT = 1  # of the index
-ABANDONED = 3600.0  # seconds without a byte
+FORMAT = 1  # version of the index
+ABANDONED = 3600.0  # seconds without a write after which a temporary file is removed
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What lies in one tar: for each image its name, place, size, CRC-32 and label."""
+    """The index of a tar file: name, offset, size, CRC-32 and label of each image."""
 
     url: str
     bytes: int
@@ -50,12 +50,12 @@ class Shard:
 
 
 def is_remote(url: str) -> bool:
-    """Whether a shard has to be fetched: a URL, or the output of a command."""
+    """Returns whether a shard has to be downloaded: a URL, or the output of a command."""
     return re.match(r"pipe:|file:|[A-Za-z][A-Za-z0-9+.-]+://", url) is not None
 
 
 def expand(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """List shards: names with {000..099} written out, the .tar files of folders."""
+    """Lists shards: expands names with {000..099}, and folders to their .tar files."""
     try:
         from webdataset.shardlists import expand_urls
     except ImportError as error:
@@ -63,30 +63,30 @@ def expand(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
             f"got shards, but no WebDataset ({error}); expected the package webdataset; "
             "run: pip install 'stylemix[shards]'"
         ) from error
-    found: list[str] = []
+    urls: list[str] = []
     for path in [os.fspath(path) for path in paths]:
         if os.path.isdir(path):
-            found += map(str, sorted(Path(path).glob("*.tar")))
+            urls += map(str, sorted(Path(path).glob("*.tar")))
         elif path.startswith("pipe:") and not re.search(r"\{\w+\.\.\w+\}", path):
-            found.append(path)  # braces may be the shell's
+            urls.append(path)  # braces may be the shell's
         else:
-            found += expand_urls(path)
-    return found
+            urls += expand_urls(path)
+    return urls
 
 
 def scan(path: Path, url: str) -> Shard:
-    """Read a tar once and list its images; a tar that is not whole gives its `damage` only."""
+    """Reads a tar once and indexes its images; a damaged tar gives its `damage` only."""
     shard = Shard(url, path.stat().st_size, [], [], [], [], [])
     try:
         with tarfile.open(path, "r:") as tar:
-            for name, members in itertools.groupby(_members(tar), lambda found: found[0]):
+            for name, members in itertools.groupby(_members(tar), lambda member: member[0]):
                 _add_sample(shard, tar, name, {ending: member for _, ending, member in members})
             last = tar.getmembers()[-1]
             end = last.offset_data + -(-last.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         with path.open("rb") as stream:
             stream.seek(end)
-            # The end is marked by two empty blocks. The reader of tars needs none, so that it
-            # takes a file that was cut between two members for a whole one.
+            # Two empty blocks mark the end. tarfile does not require them, so it would accept a
+            # file that was truncated between two members.
             if stream.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it ends in the middle")
     except (tarfile.TarError, OSError, EOFError, IndexError) as error:
@@ -95,7 +95,7 @@ def scan(path: Path, url: str) -> Shard:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """Yield sample, ending and member of each plain file, named as WebDataset does it."""
+    """Yields sample, extension and member of each regular file, named as in WebDataset."""
     from webdataset.tariterators import base_plus_ext
 
     for member in tar:
@@ -107,7 +107,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]
 def _add_sample(
     shard: Shard, tar: tarfile.TarFile, name: str, members: dict[str, tarfile.TarInfo]
 ) -> None:
-    # "img.jpg" rather than "img.mask.png", where both are there.
+    # Prefers "img.jpg" to "img.mask.png".
     endings = sorted((e for e in members if f".{e.split('.')[-1]}" in EXTENSIONS), key=_dots)
     if not endings:
         return
@@ -122,8 +122,8 @@ def _add_sample(
         label = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
     elif "json" in members:
         with suppress(ValueError, RecursionError):
-            about = json.loads(_read(tar, members["json"]))
-            label = about.get("label") if isinstance(about, dict) else None
+            document = json.loads(_read(tar, members["json"]))
+            label = document.get("label") if isinstance(document, dict) else None
     shard.labels.append(label)
 
 
@@ -133,21 +133,21 @@ def _dots(ending: str) -> int:
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = tar.extractfile(member)
-    assert stream is not None  # plain files only
+    assert stream is not None  # regular files only
     return stream.read()
 
 
 class ShardStore:
-    """Shards as local files. Remote ones are fetched, and the last `keep` of them kept.
+    """Shards as local files. Remote shards are downloaded; the last `keep` of them are stored.
 
-    All processes of a machine share the folder, so that each shard is fetched once for them.
+    All processes of a machine share the folder, so that each shard is downloaded once.
     """
 
     def __init__(self, urls: Sequence[str], keep: int) -> None:
         self.keep = keep
         self._sizes: dict[str, int] = {}
-        self._wanted: SimpleQueue[str] = SimpleQueue()
-        self._asked: set[str] = set()
+        self._queue: SimpleQueue[str] = SimpleQueue()
+        self._requested: set[str] = set()
         self._thread: threading.Thread | None = None
         self.folder = Path()
         if any(map(is_remote, urls)):
@@ -155,7 +155,7 @@ class ShardStore:
             self.folder = base / _hash("\n".join(urls))
 
     def index(self, url: str) -> Shard:
-        """What lies in a shard; read once, then known from the user's cache."""
+        """Returns the index of a shard; read once, then cached in the user's cache."""
         remote = is_remote(url)
         if not remote and not os.path.isfile(url):
             raise StylemixError(f"{url}: got no such file; expected a shard; check the name")
@@ -170,7 +170,7 @@ class ShardStore:
                 shard = Shard(**table["shard"] | {"url": url})
         if shard is None:
             shard = scan(self.local(url), url)
-            if remote and shard.damage:  # perhaps only on its way here: the next run looks again
+            if remote and shard.damage:  # perhaps a download error: the next run tries again
                 self._place(url).unlink(missing_ok=True)
             elif stamp is None or stamp[1] < started - MIN_FILE_AGE:
                 save_table(place, {"format": FORMAT, "stamp": stamp, "shard": vars(shard)})
@@ -178,36 +178,36 @@ class ShardStore:
         return shard
 
     def read(self, url: str, offset: int, size: int) -> bytes:
-        """Return a part of a shard."""
+        """Returns `size` bytes of a shard from `offset`."""
         problem = ""
         for _ in range(TRIES):
             try:
                 with self.local(url).open("rb") as stream:
                     stream.seek(offset)
                     return stream.read(size)
-            except OSError as error:  # another process may just have made room
+            except OSError as error:  # another process may just have removed the shard
                 problem = error.strerror or str(error)
         raise DataUnreachable(f"{url}: got {problem!r}; expected the shard; put it back")
 
     def want(self, urls: Sequence[str]) -> None:
-        """Fetch shards in the background, since they are needed soon."""
-        new = [url for url in urls if url not in self._asked and is_remote(url)]
-        self._asked = set(urls)
+        """Downloads shards in the background that are needed soon."""
+        new = [url for url in urls if url not in self._requested and is_remote(url)]
+        self._requested = set(urls)
         for url in new:
-            self._wanted.put(url)
+            self._queue.put(url)
         if new and self._thread is None:
-            self._thread = threading.Thread(target=self._fetch_wanted, daemon=True)
+            self._thread = threading.Thread(target=self._fetch_queued, daemon=True)
             self._thread.start()
 
     def local(self, url: str) -> Path:
-        """The file of a shard, fetched if need be."""
+        """Returns the file of a shard, downloaded if necessary."""
         if not is_remote(url):
             return Path(url)
         place = self._place(url)
         try:
             if not place.exists():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with _alone(place.with_suffix(".lock")):
+                with _locked(place.with_suffix(".lock")):
                     if not place.exists():
                         self._fetch(url, place)
         except OSError as error:
@@ -220,10 +220,10 @@ class ShardStore:
     def _place(self, url: str) -> Path:
         return self.folder / f"{_hash(url)}.tar"
 
-    def _fetch_wanted(self) -> None:
+    def _fetch_queued(self) -> None:
         while True:
-            with suppress(StylemixError, OSError):  # who needs the shard tries again, and says so
-                self.local(self._wanted.get())
+            with suppress(StylemixError, OSError):  # the reader tries again and reports the error
+                self.local(self._queue.get())
 
     def _fetch(self, url: str, place: Path) -> None:
         problem = ""
@@ -235,7 +235,7 @@ class ShardStore:
             except (OSError, ValueError) as error:
                 code = re.search(r"exit (\d+) \(read\)", str(error))
                 problem = f"exit code {code[1]} of the program for it" if code else str(error)
-            except StylemixError as error:  # no room
+            except StylemixError as error:  # no space left
                 raise DataUnreachable(str(error)) from error
             else:
                 self._make_room()
@@ -257,9 +257,9 @@ class ShardStore:
         with suppress(OSError):
             dates = {file: file.stat().st_mtime for file in self.folder.glob("*.tar")}
             whole = sorted((f for f in dates if not f.name.startswith(".")), key=dates.__getitem__)
-            # What has a dot is still being written, or was when its process died.
-            dead = [f for f in dates.keys() - whole if dates[f] < time.time() - ABANDONED]
-            for file in whole[: -self.keep] + dead:
+            # Files with a leading dot are being written, or were when their process died.
+            stale = [f for f in dates.keys() - whole if dates[f] < time.time() - ABANDONED]
+            for file in whole[: -self.keep] + stale:
                 file.unlink(missing_ok=True)
 
 
@@ -268,10 +268,10 @@ def _hash(text: str) -> str:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One thread of one process at a time; the kernel frees the lock of a process that died."""
+def _locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive file lock; the kernel frees the lock of a process that died."""
     with path.open("a") as handle:
         if fcntl is not None:
-            with suppress(OSError):  # a file system without locks: then it is fetched twice
+            with suppress(OSError):  # a file system without locks: a shard may be fetched twice
                 fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of images, here or at a URL, for what does not fit a disk."""
+"""WebDataset shards: tar files of images, local or at a URL, for datasets larger than a disk."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from stylemix.training.data.labels import label_vectors
 from stylemix.training.data.sampler import shard_order, walk
 from stylemix.training.data.shard_store import Shard, ShardStore, expand, is_remote
 
-SPAN = 8  # shards whose images are mixed
-READERS = 4  # shards counted at a time
+SPAN = 8  # shards whose images are shuffled together
+READERS = 4  # shards indexed at a time
 
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]  # [N, 3]: offset, size, CRC-32
 
 
 def is_shards(path: str | os.PathLike[str]) -> bool:
-    """Whether a path means shards: *.tar, a URL, a pipe, or a folder of .tar without images."""
+    """Returns whether a path is shards: *.tar, a URL, a pipe, or a folder of .tar files only."""
     text = os.fspath(path)
     if is_remote(text) or text.endswith(".tar"):
         return True
@@ -43,15 +43,15 @@ def is_shards(path: str | os.PathLike[str]) -> bool:
 class ShardDataset(PixelDataset):
     """Images in the samples of WebDataset shards, with labels from their `cls` or `json`.
 
-    Each shard is read once to count its samples, and its index kept in the user's cache. Images
-    are then read by their place in the file; shards at a URL are fetched a few at a time. A shard
-    that is not whole is left out and named in `broken`.
+    Each shard is read once, and its index stored in the user's cache. Images are then read by
+    their offset; shards at a URL are downloaded a few at a time. Damaged shards are skipped and
+    listed in `broken`.
 
     Args:
         paths: .tar files, with {000..099} for many; folders of them; URLs; "pipe:COMMAND".
         size: (height, width) in px, or the side of a square.
-        mirror: every image a second time, flipped left to right.
-        use_labels: a label from each sample: its `cls`, or "label" in its `json`.
+        mirror: add every image flipped left to right.
+        use_labels: read the label of each sample: its `cls`, or "label" in its `json`.
         channels: 1 grey, 3 RGB, 4 RGB and opacity.
     """
 
@@ -67,7 +67,7 @@ class ShardDataset(PixelDataset):
         urls = expand(paths)
         self._store = ShardStore(urls, keep=3 * SPAN)
         self._urls: list[str] = []
-        self._names: list[str] = []  # those of a shard in one string: there may be millions
+        self._names: list[str] = []  # one string per shard, since there may be millions of names
         values: list[object] = []
         places: list[Places] = []
         for shard in _read_indices(self._store, urls):
@@ -93,17 +93,17 @@ class ShardDataset(PixelDataset):
 
     @property
     def count(self) -> int:
-        """Number of images, flipped ones not counted."""
+        """Number of images without flipped copies."""
         return len(self._places)
 
     def name(self, index: int) -> str:
-        """Shard and sample of an image."""
+        """Returns shard and sample of an image."""
         shard = self._shard_of[index]
         first = self._ends[shard - 1] if shard else 0
         return f"{self._urls[shard]}/{self._names[shard].split(chr(10))[index - first]}"
 
     def checksums(self) -> Iterable[Checksum]:
-        """Size and CRC-32 of each image, and where a shard ends, as the order depends on it."""
+        """Yields size and CRC-32 of each image, and shard ends, as the order depends on them."""
         start = 0
         for end in self._ends:
             yield from map(tuple, self._places[start:end, 1:].tolist())
@@ -111,10 +111,10 @@ class ShardDataset(PixelDataset):
             start = end
 
     def indices_at(self, position: int, batch: int, seed: int) -> list[int]:
-        """The images shown from `position` images on; those of 8 shards come mixed."""
+        """Returns the indices of a batch after `position` images; 8 shards are mixed."""
         order = partial(self._order, seed)
         if self._remote:
-            # As long ahead as a shard lasts, so that the next one is there when it is due.
+            # Looks ahead by the length of a shard, so that the next one is there in time.
             ahead = batch + len(self) // len(self._urls)
             soon = np.unique(self._shard_of[walk(position, ahead, len(self), order)])
             self._store.want([self._urls[shard] for shard in soon])
@@ -146,10 +146,10 @@ class ShardDataset(PixelDataset):
 
 
 def _read_indices(store: ShardStore, urls: Sequence[str]) -> Iterator[Shard]:
-    """What lies in each shard, in the order of the shards."""
+    """Yields the index of each shard, in order."""
     pool = ThreadPoolExecutor(READERS)
     try:
-        found = pool.map(store.index, urls)
-        yield from tqdm(found, "Counting shards", len(urls), delay=SHOW_AFTER, leave=False)
+        shards = pool.map(store.index, urls)
+        yield from tqdm(shards, "Counting shards", len(urls), delay=SHOW_AFTER, leave=False)
     finally:
         pool.shutdown(cancel_futures=True)

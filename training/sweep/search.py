@@ -1,7 +1,7 @@
-"""A sweep: trials one after the other, each a run of its own, proposed from all before it.
+"""A sweep: sequential trials, each a separate run, proposed from the trials before it.
 
-Optuna proposes and prunes; what it knows is made anew for each question from the trials that are
-done, so that a sweep that was stopped goes on as if it had not been.
+Optuna proposes and prunes. Its study is rebuilt from the completed trials each time, so that a
+stopped sweep resumes with the same results.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 WORK_FILE = "sweep.sqlite"
 WORSE = "worse than half of the trials at this point"
-FAILURES = 3  # in a row end the sweep: the reason is hardly the settings
-OnFigures = Callable[[float, dict[str, float]], str]
-Train = Callable[[TrainConfig, Path, OnFigures], TrainResult]
+FAILURES = 3  # consecutive failures that end the sweep, since settings are hardly the reason
+OnMetrics = Callable[[float, dict[str, float]], str]
+Train = Callable[[TrainConfig, Path, OnMetrics], TrainResult]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep does.
+    """The plan of a sweep.
 
     Args:
         base: settings of all trials.
-        space: the settings that differ.
-        trials: how many, those that were pruned or failed included.
-        startup: trials at random before the sampler learns from them, and before pruning.
-        prune: end trials that are worse than half of the others.
+        space: the settings that vary.
+        trials: number of trials, including pruned and failed ones.
+        startup: random trials before the sampler uses them, and before pruning.
+        prune: stop trials that are worse than half of the others.
     """
 
     base: TrainConfig
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass
 class Trial:
-    """What came of one trial; `figures` are those of its snapshots, None where one is no number."""
+    """The result of a trial; `figures` are the metric of its snapshots, None where not finite."""
 
     number: int
     values: dict[str, Any]
@@ -67,33 +67,33 @@ class Trial:
     reason: str = ""
 
     @property
-    def figure(self) -> float:
-        """The lowest figure, which is that of the trial's best.safetensors."""
-        known = [value for value in self.figures if value is not None]
-        return math.inf if self.state == "failed" else min(known, default=math.inf)
+    def best_value(self) -> float:
+        """The lowest metric, which is that of the trial's best.safetensors."""
+        finite = [value for value in self.figures if value is not None]
+        return math.inf if self.state == "failed" else min(finite, default=math.inf)
 
 
 def done_trials(work: WorkFile) -> list[Trial]:
-    """The trials of a work file that need no more work."""
-    found: list[Trial] = []
-    while (record := work.get(_name(len(found)))) is not None:
-        found.append(Trial(**record))
-    return found
+    """Returns the completed trials of a work file."""
+    trials: list[Trial] = []
+    while (record := work.get(_name(len(trials)))) is not None:
+        trials.append(Trial(**record))
+    return trials
 
 
 def sweep(
     plan: Plan, folder: Path, work: WorkFile, train: Train, first: dict[str, Any]
 ) -> Iterator[list[Trial]]:
-    """Yields all trials that are done, after each one more; goes on where the work file is.
+    """Yields all completed trials after each trial; resumes from the work file.
 
     Args:
-        plan: what to do.
-        folder: where each trial has its run folder.
-        work: keeps what is done.
-        train: trains with settings, in a folder, calling back after each evaluation.
-        first: values of the first trial, as far as they are in the space.
+        plan: plan of the sweep.
+        folder: parent of the trials' run folders.
+        work: stores the completed trials.
+        train: trains with settings in a folder, and calls back after each evaluation.
+        first: values of the first trial, where the space contains them.
 
-    Raises StylemixError after several failures in a row, KeyboardInterrupt when asked to stop.
+    Raises StylemixError after consecutive failures, KeyboardInterrupt when stopped by a signal.
     """
     done = done_trials(work)
     while len(done) < plan.trials:
@@ -104,7 +104,7 @@ def sweep(
         yield done
         if len(done) >= FAILURES and all(t.state == "failed" for t in done[-FAILURES:]):
             raise StylemixError(
-                f"got {FAILURES} failed trials in a row; expected figures; see the last reason: "
+                f"got {FAILURES} failed trials in a row; expected metrics; see the last reason: "
                 f"{trial.reason}"
             )
 
@@ -116,32 +116,32 @@ def _name(number: int) -> str:
 def _run(
     plan: Plan, done: Sequence[Trial], folder: Path, train: Train, given: dict[str, Any]
 ) -> Trial:
-    """Trains one trial to its end, from where its folder is."""
+    """Trains one trial to its end; resumes from its folder."""
     proposal = folder / "trial.json"
     if proposal.exists():
         given = json.loads(proposal.read_text(encoding="utf-8"))
     trial = Trial(len(done), propose(plan, done, given))
     write_json(proposal, trial.values)
-    begun = time.monotonic() - _seconds(folder)
+    started = time.monotonic() - _seconds(folder)
 
-    def verdict(kimg: float, _: dict[str, float]) -> str:
+    def stop_reason(kimg: float, _: dict[str, float]) -> str:
         ended = kimg * 1000 + 0.5 >= (plan.base.kimg or 0) * 1000
-        figures = _figures(folder)[1]
-        return WORSE if figures and not ended and hopeless(plan, done, trial, figures) else ""
+        values = _metric_values(folder)[1]
+        return WORSE if values and not ended and hopeless(plan, done, trial, values) else ""
 
     try:
-        # A trial that was killed right after its verdict hears it again, and trains no further.
+        # A trial that was killed right after it was pruned is pruned again without training.
         trial.kimg = _last_kimg(folder)
-        trial.reason = verdict(trial.kimg, {})
+        trial.reason = stop_reason(trial.kimg, {})
         if not trial.reason:
-            outcome = train(replace(plan.base, **trial.values), folder, verdict)
+            outcome = train(replace(plan.base, **trial.values), folder, stop_reason)
             trial.kimg, trial.reason = outcome.kimg, outcome.stopped
             if outcome.interrupted:
                 raise KeyboardInterrupt
         trial.state = "pruned" if trial.reason == WORSE else "complete"
-        trial.metric, trial.figures = _figures(folder)
-        if trial.figure == math.inf:
-            trial.state, trial.reason = "failed", "its figure is no number"
+        trial.metric, trial.figures = _metric_values(folder)
+        if trial.best_value == math.inf:
+            trial.state, trial.reason = "failed", "its metric is not finite"
     except StylemixError as error:
         trial.state, trial.reason = "failed", str(error)
     except (MemoryError, RuntimeError) as error:
@@ -150,7 +150,7 @@ def _run(
         trial.state, trial.reason = "failed", "out of memory"
     if trial.state == "failed":
         trial.kimg = _last_kimg(folder)
-    trial.seconds = round(time.monotonic() - begun, 1)
+    trial.seconds = round(time.monotonic() - started, 1)
     return trial
 
 
@@ -162,13 +162,13 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
-# What Optuna is asked.
+# Optuna: proposals, pruning and importance.
 
 
 def propose(plan: Plan, done: Sequence[Trial], given: dict[str, Any]) -> dict[str, Any]:
-    """Values for the next trial, by seed, number and the trials that are done; some may be given.
+    """Returns values for the next trial by seed, number and completed trials; some may be given.
 
-    A tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), after a random start.
+    Uses a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) after random trials.
     """
     study = study_of(plan, done)
     study.enqueue_trial(given)
@@ -177,31 +177,31 @@ def propose(plan: Plan, done: Sequence[Trial], given: dict[str, Any]) -> dict[st
 
 
 def hopeless(
-    plan: Plan, done: Sequence[Trial], trial: Trial, figures: Sequence[float | None]
+    plan: Plan, done: Sequence[Trial], trial: Trial, values: Sequence[float | None]
 ) -> bool:
-    """Whether the best of these figures is above the median of complete trials at this point."""
+    """Returns whether the best of the metric's values is above the median of complete trials."""
     study = study_of(plan, done)
     study.enqueue_trial(trial.values)
-    asked = study.ask(_distributions(plan))
-    for step, value in enumerate(figures):
-        asked.report(math.inf if value is None else value, step)
-    return asked.should_prune()
+    optuna_trial = study.ask(_distributions(plan))
+    for step, value in enumerate(values):
+        optuna_trial.report(math.inf if value is None else value, step)
+    return optuna_trial.should_prune()
 
 
 def importance(plan: Plan, done: Sequence[Trial]) -> dict[str, float]:
-    """How much each setting decides, of 1 in all (PED-ANOVA); nothing for too few trials."""
+    """Returns the importance of each setting, summing to 1 (PED-ANOVA); {} for too few trials."""
     import optuna
 
     if sum(trial.state == "complete" for trial in done) < max(plan.startup, 4):
         return {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is marked as experimental in some versions
+        warnings.simplefilter("ignore")  # marked as experimental in some versions
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         return optuna.importance.get_param_importances(study_of(plan, done), evaluator=evaluator)
 
 
 def study_of(plan: Plan, done: Sequence[Trial]) -> optuna.Study:
-    """The trials that are done as Optuna knows them, with the seed of the next one."""
+    """Returns the completed trials as an Optuna study, seeded for the next trial."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -216,7 +216,7 @@ def study_of(plan: Plan, done: Sequence[Trial]) -> optuna.Study:
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[states[trial.state]],
-                value=None if trial.state == "failed" else trial.figure,
+                value=None if trial.state == "failed" else trial.best_value,
                 params=trial.values,
                 distributions=_distributions(plan),
                 intermediate_values={i: v for i, v in enumerate(trial.figures) if v is not None},
@@ -242,11 +242,11 @@ def _distributions(plan: Plan) -> dict[str, Any]:
     }
 
 
-# What a run folder tells.
+# Files of a run folder.
 
 
-def _figures(folder: Path) -> tuple[str, list[float | None]]:
-    """The name of the first figure, and its values at the snapshots so far."""
+def _metric_values(folder: Path) -> tuple[str, list[float | None]]:
+    """Returns the name of the first metric, and its values at the snapshots so far."""
     lines = [
         {key: value for key, value in line.items() if not key.startswith("Progress/")}
         for line in _lines(folder / "metrics.jsonl")
@@ -266,10 +266,10 @@ def _last_kimg(folder: Path) -> float:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of JSON, less one that a crash left unfinished."""
-    found: list[dict[str, Any]] = []
+    """Returns lines of JSON without an incomplete last line."""
+    lines: list[dict[str, Any]] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
-                found.append(json.loads(line))
-    return found
+                lines.append(json.loads(line))
+    return lines

@@ -1,4 +1,4 @@
-"""Which settings a sweep varies, and how: `lr=0.0005..0.005:log`, `augment_pipe=bg,bgc`."""
+"""The search space of a sweep: `lr=0.0005..0.005:log`, `augment_pipe=bg,bgc`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from stylemix.errors import StylemixError
 from stylemix.training.config import TrainConfig
 from stylemix.training.settings import FILES, SETTINGS
 
-# Trials with different ones cannot be compared, or do not differ in what is learned.
+# Settings that make trials incomparable, or that do not affect training.
 FIXED = {
     "resolution", "channels", "kimg", "batch_gpu", "seed", "conditional",
     *(name for name, setting in SETTINGS.items() if setting.section == FILES),
 }  # fmt: skip
 FORMS = "LOW..HIGH, LOW..HIGH:log or VALUE,VALUE"
 SWITCH = {"on": True, "off": False}
-DIGITS = 3  # of a proposed number: more make no difference, and nobody wants to type them
+DIGITS = 3  # significant digits of proposed numbers
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Vary:
 
     @property
     def whole(self) -> bool:
-        """Whether the range is one of whole numbers."""
+        """Whether the range is of integers."""
         return not self.choices and SETTINGS[self.name].kind is int
 
     def __contains__(self, value: Any) -> bool:
-        """Whether the sweep can try this value."""
+        """Returns whether the space contains this value."""
         if self.choices:
             return value in self.choices
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     def tidy(self, value: Any) -> Any:
-        """A proposed value with few digits, still in the range."""
+        """Rounds a proposed value to `DIGITS`, within the range."""
         if self.choices or self.whole:
             return value
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
@@ -55,18 +55,18 @@ class Vary:
 
 
 def shown(value: Any) -> str:
-    """A value as on the command line."""
+    """Formats a value as on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_space(texts: Sequence[str], base: TrainConfig) -> tuple[Vary, ...]:
-    """Reads all --vary options; each of the values must be one that `base` could have.
+    """Parses all --vary options; each value must be valid in `base`.
 
     Args:
         texts: NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=VALUE,VALUE.
-        base: the settings that the others stay at.
+        base: all other settings.
     """
     space = tuple(_parse(text, base) for text in texts)
     names = [vary.name for vary in space]
@@ -82,20 +82,20 @@ def _parse(text: str, base: TrainConfig) -> Vary:
     written, equals, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
     if name not in SETTINGS:
-        near = get_close_matches(name, [n for n in SETTINGS if n not in FIXED], 1)
-        hint = f"; did you mean {near[0]}?" if near else "; see 'stylemix train --help'"
+        matches = get_close_matches(name, [n for n in SETTINGS if n not in FIXED], 1)
+        hint = f"; did you mean {matches[0]}?" if matches else "; see 'stylemix train --help'"
         raise StylemixError(f"got --vary {text}; expected the name of a training option{hint}")
     if name in FIXED:
         raise StylemixError(
-            f"got --vary {name}; expected an option that changes what is learned, and whose "
-            "figures can be compared, such as lr, r1_gamma or augment_pipe"
+            f"got --vary {name}; expected an option that affects training and keeps metrics "
+            "comparable, such as lr, r1_gamma or augment_pipe"
         )
     if not equals or not values:
         raise StylemixError(f"got --vary {text}; expected {name}={FORMS}")
     numbers = _kind(name) in (int, float)
     vary = _range(name, values) if ".." in values and numbers else _choices(name, values)
     for value in vary.choices or (vary.low, vary.high):
-        replace(base, **{name: value})  # refuses what the option itself would refuse
+        replace(base, **{name: value})  # raises for values that are invalid for the option
     return vary
 
 
@@ -113,24 +113,24 @@ def _range(name: str, text: str) -> Vary:
 
 
 def _choices(name: str, text: str) -> Vary:
-    values = tuple(dict.fromkeys(_value(name, word.strip()) for word in text.split(",")))
+    values = tuple(dict.fromkeys(_value(name, part.strip()) for part in text.split(",")))
     if len(values) < 2:
         raise StylemixError(f"got --vary {name}={text}; expected two values or more, as {FORMS}")
     return Vary(name, choices=values)
 
 
 def _kind(name: str) -> type:
-    """What the text of a value becomes; choices are words."""
+    """Returns the type of a value; choices are strings."""
     return str if SETTINGS[name].choices else SETTINGS[name].kind
 
 
-def _value(name: str, word: str) -> Any:
-    """One value of a setting from its text."""
+def _value(name: str, text: str) -> Any:
+    """Parses a value of a setting."""
     kind = _kind(name)
     try:
-        return SWITCH[word] if kind is bool else kind(word)
+        return SWITCH[text] if kind is bool else kind(text)
     except (ValueError, KeyError):
         expected = {bool: "on,off", int: "whole numbers"}.get(kind, "numbers")
         raise StylemixError(
-            f"got {word!r} in --vary {name}; expected {expected}, as {FORMS}"
+            f"got {text!r} in --vary {name}; expected {expected}, as {FORMS}"
         ) from None

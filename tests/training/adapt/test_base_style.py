@@ -1,4 +1,4 @@
-"""Learning that goes on from a style."""
+"""Training that is initialized from a style."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import flatten_styles
 from stylemix.styles.style import Style
-from stylemix.training.adapt.base_style import added, shipped_hands, with_style
+from stylemix.training.adapt.base_style import rebased, shipped_transfers, with_style
 from tests.support.models import tiny_model, ws_of
 
 
@@ -19,11 +19,11 @@ def model():
 
 
 def a_style(model, **more):
-    draw = torch.Generator().manual_seed(5)
+    rng = torch.Generator().manual_seed(5)
     names = dict(model.generator.synthesis.named_parameters())
-    offsets = {name: 0.3 * torch.randn(size, generator=draw) for name, size in sizes(model)}
+    offsets = {name: 0.3 * torch.randn(size, generator=rng) for name, size in sizes(model)}
     weights = {
-        name: 0.1 * torch.randn(names[name].shape, generator=draw)
+        name: 0.1 * torch.randn(names[name].shape, generator=rng)
         for name in ("b8.conv1.weight", "b16.conv0.affine.bias", "b32.torgb.bias")
     }
     return Style(model.fingerprint, offsets=offsets, weights=weights, **more)
@@ -36,43 +36,43 @@ def sizes(model):
 
 
 @pytest.mark.parametrize("more", [{}, {"strength": 0.5}, {"layers": "16-32px"}])
-def test_a_start_draws_what_the_style_draws(model, more):
+def test_a_start_generates_the_images_of_its_style(model, more):
     style, ws = a_style(model, **more), ws_of(model, 4)
     started = with_style(model, style)
-    wanted = render(model.generator, ws, [AppliedStyle(style)])
+    expected = render(model.generator, ws, [AppliedStyle(style)])
     with torch.no_grad():
-        drawn = started.generator.synthesis(ws, noise_mode="const")
+        images = started.generator.synthesis(ws, noise_mode="const")
         plain = model.generator.synthesis(ws, noise_mode="const")
-    assert torch.allclose(drawn, wanted, atol=1e-5)
-    assert not torch.allclose(drawn, plain, atol=1e-2)
+    assert torch.allclose(images, expected, atol=1e-5)
+    assert not torch.allclose(images, plain, atol=1e-2)
     assert (started.template, started.discriminator) == (model.template, model.discriminator)
 
 
-def test_what_was_learned_comes_on_top(model):
+def test_a_learned_style_is_added_to_its_start(model):
     started = with_style(model, a_style(model))
-    draw = torch.Generator().manual_seed(6)
+    rng = torch.Generator().manual_seed(6)
     learned = Style(
         started.fingerprint,
         psi=0.9,
-        offsets={name: 0.2 * torch.randn(size, generator=draw) for name, size in sizes(model)},
+        offsets={name: 0.2 * torch.randn(size, generator=rng) for name, size in sizes(model)},
         weights={"b8.conv1.weight": torch.full([32, 32, 3, 3], 0.05)},
     )
-    total, ws = added(model, started, learned, 0.7), ws_of(model, 4)
+    total, ws = rebased(model, started, learned, 0.7), ws_of(model, 4)
     assert (total.base, total.psi) == (model.fingerprint, 0.7)
-    total.psi = learned.psi = 1.0  # only what weights and offsets do is compared here
-    wanted = render(started.generator, ws, [AppliedStyle(learned)])
-    assert torch.allclose(render(model.generator, ws, [AppliedStyle(total)]), wanted, atol=1e-4)
+    total.psi = learned.psi = 1.0  # only the effect of weights and offsets is compared here
+    expected = render(started.generator, ws, [AppliedStyle(learned)])
+    assert torch.allclose(render(model.generator, ws, [AppliedStyle(total)]), expected, atol=1e-4)
     untouched = set(dict(model.generator.synthesis.named_parameters())) - set(total.weights)
     assert "b4.conv1.weight" in untouched
 
 
-def test_a_style_that_moves_latents_is_no_start(model):
+def test_a_style_that_shifts_latents_cannot_be_a_start(model):
     style = Style(model.fingerprint, shift=torch.zeros([model.generator.num_ws, 16]))
-    with pytest.raises(StylemixError, match="got a start that moves latents; expected"):
+    with pytest.raises(StylemixError, match="got a start that shifts latents; expected"):
         with_style(model, style)
 
 
-def test_hands_are_those_that_draw(model):
-    assert "toon" in shipped_hands(load_model("faces-64"))
-    assert {"noir", "golden-hour"}.isdisjoint(shipped_hands(load_model("faces-64")))
-    assert shipped_hands(model) == {}
+def test_shipped_transfers_are_the_styles_of_weights(model):
+    assert "toon" in shipped_transfers(load_model("faces-64"))
+    assert {"noir", "golden-hour"}.isdisjoint(shipped_transfers(load_model("faces-64")))
+    assert shipped_transfers(model) == {}

@@ -1,4 +1,4 @@
-"""Far styles: adversarial transfer on images of two colours, and its state on disk."""
+"""Transfer: adversarial fine-tuning on images of two colours, and its state on disk."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +32,9 @@ def model() -> Model:
 def write_pictures(folder: Path, colours: list[tuple[int, int, int]], count: int = 12) -> Path:
     """Images of one colour each, with a little noise."""
     folder.mkdir()
-    draw = np.random.RandomState(0)
+    rng = np.random.RandomState(0)
     for i in range(count):
-        noise = draw.randint(-8, 9, [16, 16, 3])
+        noise = rng.randint(-8, 9, [16, 16, 3])
         pixels = np.clip(np.array(colours[i % len(colours)]) + noise, 0, 255)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
     return folder
@@ -59,15 +59,15 @@ def equal(one: Style, other: Style) -> bool:
 def test_faces_take_on_the_colours(model, dataset):
     settings = replace(SETTINGS, kimg=0.4, ema=0.9, augment_p=0.0)
     style = learn_transfer(model, dataset, settings)
-    wanted = torch.tensor([235.0, 115.0, 35.0]) / 127.5 - 1
+    target = torch.tensor([235.0, 115.0, 35.0]) / 127.5 - 1
     before, after = (
-        (images_of(model, s).mean(dim=(0, 2, 3)) - wanted).norm() for s in (None, style)
+        (images_of(model, s).mean(dim=(0, 2, 3)) - target).norm() for s in (None, style)
     )
     assert after < 0.5 * before
 
 
 @pytest.mark.slow
-def test_a_tie_keeps_the_pooled_colours(model, dataset):
+def test_the_regularizer_preserves_the_pooled_colours(model, dataset):
     def moved(tie_weight: float) -> float:
         style = learn_transfer(model, dataset, replace(SETTINGS, kimg=0.1, tie_weight=tie_weight))
         cells = [torch.nn.functional.avg_pool2d(images_of(model, s), 2) for s in (None, style)]
@@ -106,7 +106,7 @@ def test_a_style_is_the_difference_of_weights(model, dataset):
     style = transfer.style()
     original = dict(model.generator.synthesis.named_parameters())
     moved = dict(transfer.average.named_parameters())
-    # Noise stays as it was: a stored map would be learned as a pattern over every image.
+    # Noise strengths are not trained: constant noise would be learned as a pattern on every image.
     assert set(original) - set(style.weights) == {n for n in original if "noise_strength" in n}
     for name, value in style.weights.items():
         assert torch.equal(value, moved[name] - original[name])
@@ -149,7 +149,7 @@ def test_affine_layers_leave_convolutions_alone(model, dataset):
 
 
 @pytest.mark.slow
-def test_distances_between_people_are_kept(model, dataset):
+def test_distances_between_people_are_preserved(model, dataset):
     ws = ws_of(model, 16)
 
     def moved(weight: float) -> float:
@@ -168,7 +168,7 @@ def test_distances_between_people_are_kept(model, dataset):
     assert moved(3000.0) < 0.7 * moved(0.0)
 
 
-def test_identity_holds_faces(dataset):
+def test_the_identity_loss_has_an_effect(dataset):
     faces = tiny_model(resolution=16)
     short = replace(SETTINGS, kimg=0.016)
     one, other = (

@@ -1,4 +1,4 @@
-"""Near looks: what they measure, and that generated faces take them on."""
+"""Looks: their statistics, and that generated faces adopt them."""
 
 from dataclasses import replace
 from functools import partial
@@ -23,11 +23,11 @@ SETTINGS = LookSettings(steps=20, lr=0.05, batch=4)
 
 @pytest.fixture(scope="module", autouse=True)
 def few():
-    """Fewer faces to compare with: what is shown here does not depend on them."""
+    """Fewer faces for speed: the tests do not depend on their number."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(look, "REFERENCES", 64)
-        patch.setattr(look, "LOOKED_AT", 2)
-        patch.setattr(look, "LOOKS", 3)
+        patch.setattr(look, "REFERENCE_COUNT", 64)
+        patch.setattr(look, "SCORED_FACES", 2)
+        patch.setattr(look, "EVALUATIONS", 3)
         patch.setattr(look, "StyleMeter", partial(StyleMeter, count=32))
         yield
 
@@ -52,21 +52,21 @@ def before_and_after(model: Model, style: Style) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.slow
-def test_grey_pictures_make_grey_faces(model, faces):
+def test_grey_images_give_grey_faces(model, faces):
     grey = learn_look(model, faces.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1), SETTINGS)
     before, after = before_and_after(model, grey)
     assert chroma(after) < 1e-4 < chroma(before)  # exactly grey, not only greyer
     luma = [images.mean(dim=1).flatten(1) for images in (before, after)]
-    for one, other in zip(*luma, strict=True):  # the same faces all the same
-        assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.8
+    for plain, styled in zip(*luma, strict=True):  # the faces are preserved
+        assert float(torch.corrcoef(torch.stack([plain, styled]))[0, 1]) > 0.8
 
 
 @pytest.mark.slow
-def test_dark_pictures_make_dark_faces(model, faces):
+def test_dark_images_give_dark_faces(model, faces):
     style = learn_look(model, faces * 0.5 - 0.5, replace(SETTINGS, steps=40))
     before, after = before_and_after(model, style)
-    wanted = float((before * 0.5 - 0.5).mean())
-    assert abs(float(after.mean()) - wanted) < 0.35 * abs(float(before.mean()) - wanted)
+    target = float((before * 0.5 - 0.5).mean())
+    assert abs(float(after.mean()) - target) < 0.35 * abs(float(before.mean()) - target)
 
 
 def test_a_look_is_small_and_leaves_coarse_layers_alone(model, faces, tmp_path):
@@ -108,13 +108,13 @@ def test_progress_and_a_model_of_faces(faces):
 def test_colour_statistics_by_hand():
     images = torch.full([2, 3, 32, 32], -0.5)
     images[0, 0, :16] = 0.5  # the upper half of one image is reddish
-    found = statistics(images, 2)
-    assert found.colour.tolist() == pytest.approx([-0.25, -0.5, -0.5])
+    result = statistics(images, 2)
+    assert result.colour.tolist() == pytest.approx([-0.25, -0.5, -0.5])
     expected = torch.zeros([3, 3])
     expected[0, 0] = 0.25 * 0.75  # variance of a value that is 1 higher in a quarter of all places
-    assert torch.allclose(found.covariance, expected, atol=1e-6)
-    assert found.face_map[0].flatten().tolist() == pytest.approx([0, 0, -0.5, -0.5], abs=1e-6)
-    assert [len(feature) for feature in found.features] == [16, 24, 32, 16, 24, 32]
+    assert torch.allclose(result.covariance, expected, atol=1e-6)
+    assert result.face_map[0].flatten().tolist() == pytest.approx([0, 0, -0.5, -0.5], abs=1e-6)
+    assert [len(feature) for feature in result.features] == [16, 24, 32, 16, 24, 32]
 
 
 def test_gathered_statistics_are_those_of_all_images(faces):
@@ -126,7 +126,7 @@ def test_gathered_statistics_are_those_of_all_images(faces):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_loss_is_zero_where_nothing_is_wanted_or_done(faces):
+def test_loss_is_zero_for_no_change_or_the_target_change(faces):
     loss_of = LookLoss(faces, faces.split(4), SETTINGS)
     assert float(loss_of(faces, faces)) == pytest.approx(0, abs=1e-5)
     assert float(loss_of(faces + 0.2, faces)) > 0.3
@@ -135,11 +135,11 @@ def test_loss_is_zero_where_nothing_is_wanted_or_done(faces):
 
 
 @pytest.mark.parametrize(("count", "cells"), [(3, 2), (12, 4), (48, 8)])
-def test_more_pictures_tell_more_about_places(faces, count, cells):
+def test_more_images_give_a_finer_grid(faces, count, cells):
     assert LookLoss(faces.repeat(3, 1, 1, 1)[:count], [faces], SETTINGS).cells == cells
 
 
-def test_large_pictures_are_looked_at_smaller():
+def test_large_images_are_downsampled():
     images = torch.rand([1, 3, 512, 512], generator=torch.Generator().manual_seed(0)) * 2 - 1
     small = torch.nn.functional.interpolate(images, 256, mode="bilinear", antialias=True)
     for one, other in zip(
@@ -154,7 +154,7 @@ def test_a_grey_model_is_refused(faces):
 
 
 @pytest.mark.slow
-def test_every_face_comes_nearer_to_the_look(model, faces):
+def test_every_face_gets_closer_to_the_look(model, faces):
     meter, looks = StyleMeter(model, 32), []
     pictures = faces * 0.5 - 0.5
     for weight in (0.0, 3.0):
@@ -181,7 +181,7 @@ def test_sparse_offsets_learn_on_after_the_cut(model, faces):
         assert int(value.count_nonzero()) == max(round(len(value) / 4), 1)
 
 
-def test_the_best_step_on_pictures_set_aside_is_kept(model, faces, monkeypatch):
+def test_the_best_step_on_held_out_images_is_used(model, faces, monkeypatch):
     seen, values = [], iter([0.1, 0.5, 0.9, 0.4, 0.3, 0.2])
 
     def score(_model, style, pictures, _count):
@@ -189,14 +189,14 @@ def test_the_best_step_on_pictures_set_aside_is_kept(model, faces, monkeypatch):
         return {"style accuracy": next(values)}
 
     monkeypatch.setattr(look, "score_style", score)
-    monkeypatch.setattr(look, "LOOKS", 5)  # of ten steps, and the last
+    monkeypatch.setattr(look, "EVALUATIONS", 5)  # of ten steps, and the last
     style = learn_look(model, faces[:9], LookSettings(steps=10, batch=2))
     assert len(seen) == 6
     assert style is seen[2][0]
     assert torch.equal(seen[0][1], faces[[3, 7]])  # one in four
 
 
-def test_few_pictures_are_all_learned_from(model, faces, monkeypatch):
+def test_few_images_are_all_used_for_training(model, faces, monkeypatch):
     monkeypatch.setattr(look, "score_style", None)  # would fail if it were called
     settings = LookSettings(steps=2, batch=2)
     assert learn_look(model, faces[:3], settings).offsets

@@ -1,4 +1,4 @@
-"""A style that is a person."""
+"""Personal styles."""
 
 import copy
 
@@ -33,7 +33,7 @@ def style(learned):
 
 @pytest.fixture(scope="module")
 def photos(model):
-    """Five images of nearly one latent, a little darker than the model can draw them."""
+    """Five images of nearly one latent, a little darker than the model generates them."""
     ws = ws_of(model, 1, seed=4)
     near = ws + 0.05 * torch.randn([5, 1, 16], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -45,7 +45,7 @@ def error(images, photos):
 
 
 @pytest.mark.slow
-def test_at_full_strength_everybody_becomes_the_person(model, style, photos):
+def test_at_full_strength_every_face_becomes_the_person(model, style, photos):
     ws = ws_of(model, 3, seed=9)
     plain, half, whole = (
         render(model.generator, ws, [AppliedStyle(style, strength)]) for strength in (0, 0.5, 1)
@@ -55,7 +55,7 @@ def test_at_full_strength_everybody_becomes_the_person(model, style, photos):
     assert error(whole, photos) < 0.1 * error(plain, photos)
 
 
-def test_weights_bring_what_the_latents_lack(model, style, photos):
+def test_weights_improve_on_the_latents(model, style, photos):
     ws = ws_of(model, 1)
     whole = error(render(model.generator, ws, [AppliedStyle(style)]), photos)
     style.weights = {}

@@ -1,4 +1,4 @@
-"""What holds an adapted generator to its base."""
+"""Regularizers that tie an adapted generator to its base."""
 
 import pytest
 import torch
@@ -23,12 +23,12 @@ def test_pooled_colours_by_hand():
     images[0, 0, :4] = 1.0  # one of 2 x 3 x 2 x 2 cells in the upper half: two cells of 24
     assert float(pooled_difference(images, plain, 2)) == pytest.approx(2 / 24)
     images[0, 0, ::2] = -1.0
-    images[0, 0, 1::2] = 1.0  # stripes, which no cell sees
+    images[0, 0, 1::2] = 1.0  # stripes, which pooling averages out
     assert float(pooled_difference(images, plain, 2)) == pytest.approx(0)
 
 
 def test_distances_by_hand():
-    base = torch.eye(3)[:, :, None, None]  # nobody is like anybody
+    base = torch.eye(3)[:, :, None, None]  # no pair is similar
     features = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]])[:, :, None, None]
     # Row by row the shares of the others: base (1/2, 1/2); now e/(e+1), 1/(e+1) for the first two.
     p = torch.tensor([torch.e, 1.0]) / (torch.e + 1)
@@ -36,7 +36,7 @@ def test_distances_by_hand():
     assert float(distance_difference(features, base)) == pytest.approx(2 * one / 3, rel=1e-5)
 
 
-def test_distances_do_not_ask_how_strong_features_are():
+def test_distances_do_not_depend_on_feature_magnitude():
     maps, other = random(4, 8, 4, 4), random(4, 8, 4, 4, seed=1)
     assert float(distance_difference(maps * 3, maps)) == pytest.approx(0, abs=1e-6)
     assert float(distance_difference(other, maps)) > 1e-3
@@ -45,8 +45,8 @@ def test_distances_do_not_ask_how_strong_features_are():
 def test_identity_is_that_of_descriptors():
     model = tiny_model()
     images, plain = random(2, 3, 32, 32).clamp(-1, 1), random(2, 3, 32, 32, seed=1).clamp(-1, 1)
-    wanted = (embed(images, model.template) - embed(plain, model.template)).square().sum(dim=1)
-    assert float(identity_difference(model, images, plain)) == pytest.approx(float(wanted.mean()))
+    expected = (embed(images, model.template) - embed(plain, model.template)).square().sum(dim=1)
+    assert float(identity_difference(model, images, plain)) == pytest.approx(float(expected.mean()))
     assert float(identity_difference(model, plain, plain)) == pytest.approx(0, abs=1e-6)
     assert float(identity_difference(tiny_model(template=NO_TEMPLATE), images, plain)) == 0
 
@@ -54,7 +54,7 @@ def test_identity_is_that_of_descriptors():
 def test_features_are_tapped_while_it_lasts():
     network = tiny_model().generator.synthesis
     ws = ws_of(tiny_model(), 2)
-    with tapped(network, "b16") as found:
+    with tapped(network, "b16") as features:
         network(ws, noise_mode="const")
     network(ws, noise_mode="const")
-    assert [list(one.shape[2:]) for one in found] == [[16, 16]]
+    assert [list(maps.shape[2:]) for maps in features] == [[16, 16]]

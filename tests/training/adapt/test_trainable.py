@@ -1,4 +1,4 @@
-"""What of a generator a style may change."""
+"""The trainable parameters of a style."""
 
 import pytest
 import torch
@@ -20,16 +20,16 @@ def test_offsets_begin_at_16_px_and_at_zero(generator):
     assert channels["b16.conv0"] == generator.synthesis.get_parameter("b16.conv0.weight").shape[1]
 
 
-def test_each_part_holds_the_one_before(generator):
+def test_each_part_contains_the_previous_part(generator):
     network = generator.synthesis
-    found = {part: set(style_weights(network, part)) for part in ("offsets", "affine", "all")}
+    names_of = {part: set(style_weights(network, part)) for part in ("offsets", "affine", "all")}
     colours = {f"b{px}.torgb.{k}" for px in (4, 8, 16, 32) for k in ("weight", "bias")}
-    assert found["offsets"] == colours
+    assert names_of["offsets"] == colours
     names = {name for name, _ in network.named_parameters()}
     affine = {name for name in names if ".affine." in name}
     block = {name for name in names if name.startswith("b32.") and "noise_strength" not in name}
-    assert found["affine"] == colours | affine | block
-    assert found["all"] == {name for name in names if "noise_strength" not in name}
+    assert names_of["affine"] == colours | affine | block
+    assert names_of["all"] == {name for name in names if "noise_strength" not in name}
 
 
 def test_only_the_part_gets_gradients(generator):
@@ -40,13 +40,13 @@ def test_only_the_part_gets_gradients(generator):
 
 def test_the_block_of_64_px_is_free_in_larger_models():
     network = tiny_model(resolution=128).generator.synthesis
-    found = style_weights(network, "affine")
-    assert "b64.conv0.weight" in found
-    assert "b128.conv0.weight" not in found
-    assert "b128.conv0.affine.weight" in found
+    weights = style_weights(network, "affine")
+    assert "b64.conv0.weight" in weights
+    assert "b128.conv0.weight" not in weights
+    assert "b128.conv0.affine.weight" in weights
 
 
-def test_the_largest_share_of_each_layer_is_kept():
+def test_the_largest_share_of_each_layer_remains():
     offsets = {"a": torch.tensor([0.1, -0.9, 0.5, 0.0]), "b": torch.tensor([3.0, -4.0])}
     masks = sparsify(offsets, 0.5)
     assert masks["a"].tolist() == [0, 1, 1, 0]

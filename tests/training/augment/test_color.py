@@ -1,4 +1,4 @@
-"""Changing colours: each matrix by its closed form."""
+"""Colour transforms: each matrix by its closed form."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_luma_flip_mirrors_grey_and_keeps_colour():
     assert recolour(black, flip_luma(torch.ones(2))).flatten().tolist() == [1] * 6
 
 
-def test_hue_turns_about_grey():
+def test_hue_rotates_about_grey():
     images = _images()
     out = recolour(images, rotate_hue(NUMBERS))
     assert _close(out.mean(dim=1), images.mean(dim=1))
@@ -49,7 +49,7 @@ def test_hue_turns_about_grey():
         turn = Rotation.from_rotvec(np.ones(3) / math.sqrt(3) * angle)
         expected = turn.apply(images[k].flatten(1).T.numpy()).T
         assert _close(out[k].flatten(1), torch.tensor(expected))
-    # A third of a turn makes red to green to blue to red.
+    # A rotation by 120 degrees maps red to green to blue to red.
     third = torch.full([2], 2 * math.pi / 3)
     assert _close(recolour(images, rotate_hue(third)), images.roll(1, dims=1))
 

@@ -1,4 +1,4 @@
-"""Noise and holes: how much, where, and nowhere else."""
+"""Noise and cutout: amount and position."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_noise_has_its_deviation():
     assert (noise[2].flatten(1).corrcoef() - torch.eye(3)).abs().max() < 0.05
 
 
-def test_noise_follows_from_the_seed_alone():
+def test_noise_depends_only_on_the_seed():
     images = torch.zeros([3, 3, 8, 8])
     out = add_noise(images, STD, SEEDS)
     assert torch.equal(add_noise(images[2:], STD[2:], SEEDS[2:]), out[2:])

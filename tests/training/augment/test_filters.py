@@ -51,7 +51,7 @@ def test_each_filter_passes_its_band():
         response = _response(edge)
         assert response[band : band + 2].sum() > 0.7
     sweep = torch.stack([_response(frequency) for frequency in np.linspace(0, 1, 41)])
-    assert sweep.min() > -1e-6  # zero phase: nothing is ever turned around
+    assert sweep.min() > -1e-6  # zero phase: no frequency is inverted
 
 
 def test_expected_power():

@@ -1,4 +1,4 @@
-"""Moving images: exact where pixels meet pixels, else as a float64 reference resamples."""
+"""Geometric transforms: exact on the pixel grid, else equal to a float64 reference."""
 
 import math
 
@@ -36,7 +36,7 @@ def _warp_with_scipy(image, inverse):
 
 
 def _warp_as_the_paper(image, inverse, pad):
-    """Pad by reflection, double, read, halve: of one channel [H, W], in float64."""
+    """Pad by reflection, upsample, sample, downsample: of one channel [H, W], in float64."""
     (h, w), taps = image.shape, np.array(SYM6) / np.sum(SYM6)
     delay = 5  # the tap that an input pixel's own place meets
     x = np.pad(image, pad, mode="reflect")
@@ -89,7 +89,7 @@ def test_moves_by_whole_pixels_are_exact(sharp, size):
             assert torch.allclose(turned, images.rot90(turns, [2, 3]), **near)
 
 
-def test_what_does_not_move_is_the_same_object():
+def test_unmoved_images_are_the_same_object():
     images = _images()
     assert warp(images, torch.eye(3).repeat(2, 1, 1)) is images
 

@@ -1,4 +1,4 @@
-"""The pipe: each augmentation as it should be, as often as it should."""
+"""The pipe: effect and frequency of each augmentation."""
 
 import math
 import re
@@ -53,7 +53,7 @@ def test_named_pipes():
     assert (ALL.noise_std, ALL.cutout_size, ALL.sharp) == (0.1, 0.5, True)
 
 
-def test_the_page_tells_what_the_pipes_hold():
+def test_the_page_lists_the_pipes():
     page = Path(__file__).resolve().parents[3] / "docs" / "augment.md"
     section = page.read_text(encoding="utf-8").split("## Which pipe")[1].split("\n## ")[0]
     held = {}
@@ -77,31 +77,31 @@ def test_xflip_gives_exact_flips_or_originals():
 
 
 @pytest.mark.parametrize(("width", "expected"), [(12, {0, 1, 2, 3}), (20, {0, 2})])
-def test_rotate90_gives_exact_quarter_turns_and_half_turns_of_oblong_images(width, expected):
+def test_rotate90_is_exact_and_rotates_oblong_images_by_180_degrees(width, expected):
     images = _images(64, 12, width)
     out = AugmentPipe(rotate90=1)(images, 1.0)
     turns = [
         [k for k in sorted(expected) if _close(o, i.rot90(k, [1, 2]))]
         for i, o in zip(images, out, strict=True)
     ]
-    assert all(len(found) == 1 for found in turns)
-    assert {found[0] for found in turns} == expected
+    assert all(len(matches) == 1 for matches in turns)
+    assert {matches[0] for matches in turns} == expected
 
 
-def test_xint_shifts_by_whole_pixels_and_reflects():
+def test_xint_translates_by_whole_pixels_and_reflects():
     images = _images(64, 16, 24)
     out = AugmentPipe(xint=1)(images, 1.0)
     padded = F.pad(images, [3, 3, 2, 2], mode="reflect")
     shifts = []
     for k in range(64):
-        found = [
+        matches = [
             (x, y)
             for y in range(-2, 3)
             for x in range(-3, 4)
             if _close(out[k], padded[k, :, 2 - y : 18 - y, 3 - x : 27 - x])
         ]
-        assert len(found) == 1
-        shifts += found
+        assert len(matches) == 1
+        shifts += matches
     assert {x for x, _ in shifts} == set(range(-3, 4))  # an eighth of the width, and no more
     assert {y for _, y in shifts} == set(range(-2, 3))
 
@@ -242,12 +242,12 @@ SHARES = {  # of the images that change, in terms of p
 def test_frequency(name):
     images = _images(2000, 4, 4)
     for strength, p in ((1, 0.3), (0.5, 0.6)):  # the same
-        found = _changed(p, images, **{name: strength})
-        assert found == pytest.approx(SHARES[name](0.3), abs=0.035)
+        shares = _changed(p, images, **{name: strength})
+        assert shares == pytest.approx(SHARES[name](0.3), abs=0.035)
     assert _changed(1, images[:400], **{name: 1}) == pytest.approx(SHARES[name](1), abs=0.07)
 
 
-def test_frequency_of_whole_shifts():
+def test_frequency_of_integer_translations():
     # A quarter of 8 px, so -1, 0 and 1 in each direction, 0 half of the time.
     images = _images(2000, 8, 8)
     assert _changed(0.3, images, xint=1) == pytest.approx(0.3 * 3 / 4, abs=0.035)

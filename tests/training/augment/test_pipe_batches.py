@@ -1,4 +1,4 @@
-"""The pipe on batches: parts of them, shapes, channels, precision, bad input, derivatives."""
+"""The pipe on batches: microbatches, shapes, channels, precision, bad input, derivatives."""
 
 import math
 from dataclasses import replace
@@ -28,20 +28,20 @@ def _seeded(pipe, images, p, part=None, seed=3):
     return pipe(images, p, part)
 
 
-def test_each_image_has_its_own_draw():
+def test_each_image_has_its_own_random_numbers():
     image = _images(1).expand(32, -1, -1, -1)
     out = ALL(image, 1.0)
     assert len({tuple(o.flatten().tolist()) for o in out}) == 32
 
 
-def test_the_draw_follows_torchs_random_state():
+def test_random_numbers_follow_torchs_random_state():
     images = _images()
     assert torch.equal(_seeded(ALL, images, 0.7), _seeded(ALL, images, 0.7))
     assert not torch.equal(_seeded(ALL, images, 0.7), _seeded(ALL, images, 0.7, seed=4))
 
 
 @pytest.mark.parametrize("name", PIPES)
-def test_parts_are_the_whole(name):
+def test_microbatches_equal_the_whole_batch(name):
     images, pipe = _images(12, 16, 16), PIPES[name]
     whole = _seeded(pipe, images, 0.5)
     assert (whole - images).abs().max() > 0.1
@@ -82,8 +82,8 @@ def test_alpha_moves_and_is_cut_out_but_keeps_its_values():
     out = _seeded(ALL, images, 1.0)
     assert _close(out[:, :3], _seeded(ALL, images[:, :3], 1.0))
     assert torch.equal(PIPES["color"](images, 1.0)[:, 3], images[:, 3])
-    # Alpha is what it would be as one of the colours without what changes colours. The random
-    # numbers of the geometry come first, those of the hole last.
+    # Alpha equals a colour channel without colour transforms. The random numbers of the geometry
+    # come first, those of cutout last.
     moved = _seeded(PIPES["bg"], images[:, 1:], 1.0)[:, 2]
     hole = (out == 0).all(dim=1)
     assert hole.any()
@@ -98,7 +98,7 @@ def test_low_precision_is_that_of_the_pictures():
     assert torch.equal(out, expected.bfloat16())
 
 
-def test_cuda_draws_the_same(device):
+def test_cuda_uses_the_same_random_numbers(device):
     images = _images(8, 16, 16)
     out = _seeded(ALL, images.to(device), 0.8).cpu()
     assert (out - _seeded(ALL, images, 0.8)).abs().max() < 1e-4

@@ -35,7 +35,7 @@ def recompressed(image: Image.Image, quality: int) -> Image.Image:
 
 
 def brute_force(hashes: list[int], distance: int) -> list[int]:
-    """Return what `find_duplicates` promises, one pair at a time: the nearest kept, then first."""
+    """A reference for `find_duplicates`, one pair at a time: the nearest kept image, then first."""
     same: list[int] = []
     for value in hashes:
         kept = [i for i, other in enumerate(same) if other < 0]
@@ -54,18 +54,18 @@ def test_hash_is_the_sign_of_low_frequencies():
     assert perceptual_hash(Image.new("RGB", (50, 40), (90, 20, 200))) == 0
 
 
-def test_hash_survives_what_copies_go_through():
+def test_hash_is_robust_to_copying():
     image = photo("obama")
-    own = perceptual_hash(image)
+    original = perceptual_hash(image)
     copies = [
         image.resize((96, 120)),
         recompressed(image, 30),
         image.filter(ImageFilter.GaussianBlur(2)),
         image.point(lambda v: round(v * 0.8)),
     ]
-    assert max(hamming_distance(own, perceptual_hash(copy)) for copy in copies) <= 4
+    assert max(hamming_distance(original, perceptual_hash(copy)) for copy in copies) <= 4
     others = [perceptual_hash(photo(name)) for name in ("astronaut", "two_people")]
-    assert min(hamming_distance(own, other) for other in others) > 16
+    assert min(hamming_distance(original, other) for other in others) > 16
 
 
 @pytest.mark.parametrize("distance", [0, 3, 10])
@@ -78,13 +78,13 @@ def test_duplicates_equal_brute_force(monkeypatch, distance):
         for bit in rng.choice(64, rng.randint(5), replace=False):
             value ^= 1 << int(bit)
         hashes.append(value)
-    found = find_duplicates(hashes, distance).tolist()
+    result = find_duplicates(hashes, distance).tolist()
     expected = brute_force(hashes, distance)
-    assert [other < 0 for other in found] == [other < 0 for other in expected]
-    for index, other in enumerate(found):
+    assert [other < 0 for other in result] == [other < 0 for other in expected]
+    for index, other in enumerate(result):
         if other >= 0:
             assert other < index
-            assert found[other] == -1
+            assert result[other] == -1
             assert hamming_distance(hashes[index], hashes[other]) <= distance
 
 
@@ -99,9 +99,9 @@ def test_planted_duplicates_among_twenty_thousand():
     rng = np.random.RandomState(0)
     hashes = [int(value) for value in rng.randint(0, 2**63, 20000, dtype=np.int64)]
     planted = [hashes[i] ^ (0b1111 << i % 60) for i in range(0, 1000, 10)]
-    found = find_duplicates([*hashes, *planted], 4)
-    assert found[20000:].tolist() == list(range(0, 1000, 10))
-    assert (found[:20000] == -1).all()
+    result = find_duplicates([*hashes, *planted], 4)
+    assert result[20000:].tolist() == list(range(0, 1000, 10))
+    assert (result[:20000] == -1).all()
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():

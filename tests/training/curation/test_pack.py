@@ -1,4 +1,4 @@
-"""Packing from Python: same bytes, continuing, names, and what is refused."""
+"""Packing from Python: reproducible bytes, resuming, names, and errors."""
 
 import json
 import zipfile
@@ -66,7 +66,7 @@ def test_public_layout(photos, tmp_path):
     ]
 
 
-def test_read_back_as_a_data_set(photos, tmp_path):
+def test_read_back_as_a_dataset(photos, tmp_path):
     pack(photos, tmp_path / "out.zip", CENTRE)
     data = ImageDataset(tmp_path / "out.zip", 64)
     assert len(data) == 6
@@ -81,7 +81,7 @@ def test_same_photos_give_the_same_bytes(photos, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_folder_holds_what_the_zip_holds(photos, tmp_path):
+def test_folder_and_zip_have_the_same_content(photos, tmp_path):
     pack(photos, tmp_path / "out.zip", CENTRE)
     (tmp_path / "out").mkdir()
     pack(photos, tmp_path / "out", CENTRE)
@@ -111,7 +111,7 @@ def test_a_stopped_call_continues(photos, tmp_path, monkeypatch):
     assert (tmp_path / "out.zip.work").exists()
     first, seen[:] = seen[:], []
     (photos / "0.png").rename(photos / "9.png")  # content counts, not the name
-    texture(7).save(photos / "1.png")  # and a new content is cut anew
+    texture(7).save(photos / "1.png")  # and new content is cropped again
     pack(photos, tmp_path / "out.zip", CENTRE)
     assert first == ["0.png", "1.png", "2.png", "3.png"]
     assert seen == ["1.png", "4.png", "5.png"]
@@ -207,7 +207,7 @@ def test_sizes():
         ({"size": (128, 96)}, "expected a square"),
         ({"size": (8, 8), "crop": "none"}, "expected sides of 16 to 4096"),
         ({"crop": "center"}, "got crop 'center'; expected one of faces, centre, none"),
-        ({"channels": "rgba", "format": "jpeg"}, "keeps transparency"),
+        ({"channels": "rgba", "format": "jpeg"}, "with transparency"),
         ({"filter": "nearest"}, "expected one of lanczos"),
         ({"quality": 0}, "expected 1 to 100"),
     ],

@@ -1,4 +1,4 @@
-"""Training images: where they come from, how they are cropped, in what order they are shown."""
+"""Training images: their sources, cropping and order."""
 
 import json
 import zipfile
@@ -82,7 +82,7 @@ def test_the_middle_is_cut_out_and_resized(tmp_path, size):
     assert images[0, 0, :, 6].tolist() == pytest.approx([200] * 8, abs=2)
 
 
-def test_small_pictures_are_enlarged(tmp_path):
+def test_small_images_are_upsampled(tmp_path):
     _plain(9).save(tmp_path / "a.png")
     images, _ = ImageDataset(tmp_path / "a.png", 32).batch([0])
     assert images.shape == (1, 3, 32, 32)
@@ -106,7 +106,7 @@ def test_broken_files_are_named_and_left_out(folder, capsys):
     whole = (folder / "5.png").read_bytes()
     (folder / "5.png").write_bytes(whole[: len(whole) // 2])
     data = ImageDataset(folder, 8)
-    assert _reds(data) == [0, 1, 2, 4, 4, 6, 6, 7, 8, 9]  # the next one stands in
+    assert _reds(data) == [0, 1, 2, 4, 4, 6, 6, 7, 8, 9]  # the next one replaces it
     assert len(data.broken) == 2
     assert "3.png" in data.broken[0]
     assert "5.png" in data.broken[1]
@@ -179,7 +179,7 @@ def test_the_middle_is_cut_to_the_proportions(tmp_path, size, shape):
     assert red[:, width // 2 + 3 :].max() <= 8
 
 
-def test_pictures_of_the_right_size_are_left_alone(tmp_path):
+def test_images_of_the_right_size_are_unchanged(tmp_path):
     noise = np.random.RandomState(3).randint(0, 256, [24, 40, 3], dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     images, _ = ImageDataset(tmp_path, (24, 40)).batch([0])
@@ -247,7 +247,7 @@ def test_formats(tmp_path, kind):
     assert images[0, :, 4, 4].tolist() == pytest.approx([200, 100, 50], abs=4)
 
 
-def test_photos_are_turned_upright(tmp_path):
+def test_photos_are_rotated_upright(tmp_path):
     picture = Image.new("RGB", (32, 16), (0, 0, 0))
     picture.paste((255, 255, 255), (0, 0, 16, 16))  # the left half, and the top once upright
     exif = Image.Exif()
@@ -295,7 +295,7 @@ def test_the_walk_is_reproducible():
 
 
 def test_an_epoch_is_shuffled_once(monkeypatch):
-    """A step asks for its place in the order; that must not cost a shuffle of all images."""
+    """Indices of a step must not require a shuffle of all images."""
     calls = []
     real = np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", lambda seed: calls.append(seed) or real(seed))

@@ -1,4 +1,4 @@
-"""The fingerprint of a dataset: the same for the same content, another one for any change."""
+"""The fingerprint of a dataset: equal for equal content, different for any change."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def _print(path, size=8, **more):
 
 
 def test_values(tmp_path):
-    """Made by hand: SHA-256 of "size CRC-32" of each image, then of the two settings."""
+    """The definition: SHA-256 of "size CRC-32" of each image, then of the two settings."""
     (tmp_path / "a.png").write_bytes(b"123456789")  # the CRC-32 of which is in every textbook
     text = b"9 3421780262\n\n11 3 8 8 False\n0 "
     assert _print(tmp_path / "a.png") == hashlib.sha256(text).hexdigest()[:16]
@@ -102,7 +102,7 @@ def test_files_are_read_once(folder, cache, monkeypatch):
     assert read == ["2.png"]
 
 
-def test_a_file_of_this_moment_is_read_again(folder, cache):
+def test_a_file_modified_just_now_is_read_again(folder, cache):
     """Changed twice within a tick of its clock, a file keeps its date, and perhaps its size."""
     (folder / "2.png").write_bytes(b"first ")
     stamp = os.stat(folder / "2.png")

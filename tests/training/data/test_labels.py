@@ -1,4 +1,4 @@
-"""Labels of folders and zips: classes, several of them, vectors; wrong ones are named early."""
+"""Labels of folders and zips: classes, sets of classes, vectors; errors are raised early."""
 
 import json
 import zipfile
@@ -58,7 +58,7 @@ def test_several_classes_at_once(folder):
     assert data.batch(range(4))[1].tolist() == expected
 
 
-def test_the_number_of_classes_may_be_told(folder):
+def test_the_number_of_classes_may_be_given(folder):
     _labelled(folder, [i % 3 for i in range(10)], classes=5)
     assert ImageDataset(folder, 8, use_labels=True).batch([2])[1].tolist() == [[0, 0, 1, 0, 0]]
 
@@ -85,13 +85,13 @@ def test_labels_of_a_folder_and_a_zip(folder, tmp_path):
     assert data.batch([1, 10, 11])[1].tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0]]
 
 
-def test_a_stand_in_brings_its_own_label(folder):
+def test_a_replacement_has_its_own_label(folder):
     _labelled(folder, range(10))
     (folder / "3.png").write_text("not an image")
     data = ImageDataset(folder, 8, use_labels=True)
     images, labels = data.batch([3])
     assert images[0, 0, 0, 0] == labels.argmax() == 4
-    # What the dataset says of its labels must not depend on what was read before.
+    # The labels of the dataset must not depend on earlier reads.
     assert data.labels_at([3]).argmax() == 3
 
 
@@ -101,7 +101,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, r"got no dataset\.json"),
+        (None, r"pictures: got no dataset\.json"),
         ("{", "got no table of labels"),
         ('{"labels": null}', "got no table of labels"),
         ("[1]", "got no table of labels"),
@@ -132,7 +132,7 @@ def test_wrong_labels(folder, labels, message):
     assert str(caught.value).count(";") == 2
 
 
-def test_classes_beyond_the_number_told(folder):
+def test_classes_beyond_the_given_number(folder):
     _labelled(folder, range(10), classes=9)
     with pytest.raises(StylemixError, match=r"9\.png: got class 9 of 9 classes"):
         ImageDataset(folder, 8, use_labels=True)

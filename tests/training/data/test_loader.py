@@ -1,4 +1,4 @@
-"""Batches that threads read ahead: the same as read directly, from any position, for any ranks."""
+"""Batches prefetched by threads: the same as read directly, from any position, for any ranks."""
 
 import itertools
 import json
@@ -53,14 +53,14 @@ def _equal(one, other):
 
 @pytest.mark.parametrize("workers", [1, 3, 11])
 def test_threads_change_nothing(folder, workers):
-    found = _take(Loader(_dataset(folder), SEED, BATCH, workers=workers), 0, 7)
-    assert found[0][0].shape == (BATCH, 3, 8, 8)
-    assert found[0][0].dtype == torch.uint8
-    assert _equal(found, _direct(_dataset(folder), 0, 7))
+    result = _take(Loader(_dataset(folder), SEED, BATCH, workers=workers), 0, 7)
+    assert result[0][0].shape == (BATCH, 3, 8, 8)
+    assert result[0][0].dtype == torch.uint8
+    assert _equal(result, _direct(_dataset(folder), 0, 7))
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
-def test_all_ranks_together_show_the_whole_batch(folder, world):
+def test_all_ranks_together_read_the_whole_batch(folder, world):
     share = BATCH // world
     loaders = [
         Loader(_dataset(folder), SEED, BATCH, rank * share, (rank + 1) * share)
@@ -83,7 +83,7 @@ def test_from_any_position_on_it_is_the_rest_of_the_stream(folder):
 
 
 def test_one_loader_can_begin_again(folder):
-    """As after a roll-back: the old stream is forgotten in the middle."""
+    """As after a rollback: the old stream is dropped in the middle."""
     each = Loader(_dataset(folder), SEED, BATCH)
     stream = each.read(0)
     first = [next(stream) for _ in range(3)]
@@ -121,7 +121,7 @@ class _Trouble(ImageDataset):
 
 
 @pytest.mark.parametrize("trouble", [RuntimeError("at 9"), MemoryError(), KeyboardInterrupt()])
-def test_what_goes_wrong_in_a_thread_arrives_at_its_batch(folder, trouble):
+def test_errors_in_a_thread_are_raised_at_their_batch(folder, trouble):
     data = _Trouble(folder, 8)
     data.trouble = trouble
     step = 2
@@ -196,17 +196,17 @@ def test_a_stall_names_the_picture(folder, monkeypatch):
     monkeypatch.setattr(loader, "STALL_SECONDS", 0.02)
     index = _dataset(folder).indices_at(0, BATCH, SEED)[2]
     data = _slow(folder, index)
-    told = []
+    messages = []
 
     def show(line, file):
-        told.append(line)
+        messages.append(line)
         if line.endswith(f"seconds, reading {folder}/{index:02d}.png"):
             data.gate.set()
 
     monkeypatch.setattr(loader, "print", show, raising=False)
     assert len(_take(Loader(data, SEED, BATCH, workers=1), 0, 1)) == 1
     assert data.gate.is_set()
-    assert told[0].startswith("Waiting for images for 0.02 seconds, reading ")
+    assert messages[0].startswith("Waiting for images for 0.02 seconds, reading ")
 
 
 def test_a_thread_that_hangs_does_not_hold_up_the_end(folder, monkeypatch):
@@ -216,6 +216,6 @@ def test_a_thread_that_hangs_does_not_hold_up_the_end(folder, monkeypatch):
     next(stream)
     _wait_for(lambda: data.slow in data.opened)
     stream.close()
-    assert len(_readers()) >= 1  # the one that hangs was left to itself
+    assert len(_readers()) >= 1  # the hanging thread was abandoned
     data.gate.set()
     _wait_for(lambda: not _readers())

@@ -1,4 +1,4 @@
-"""Shards that have to be fetched: when, how many, what is kept, and what goes wrong."""
+"""Remote shards: when and how many are downloaded, which are stored, and errors."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def _pipes(folder, counts):
-    """Commands that give the shards, and leave a line in a file at each run."""
+    """Commands that print the shards, and append a line to a file at each run."""
     write_shards(folder, counts)
     log, cat = folder / "log", f"cat {folder}/data"
     return log, [f"pipe:echo {k} >> {log}; {cat}-{k:03d}.tar" for k in range(len(counts))]
@@ -41,7 +41,7 @@ def test_pipes(tmp_path, cache):
     assert sorted(log.read_text().split()) == ["0", "1", "2"]
 
 
-def test_only_some_fetched_shards_are_kept(tmp_path, cache):
+def test_only_some_downloaded_shards_are_stored(tmp_path, cache):
     _, pipes = _pipes(tmp_path / "s", [3] * 30)
     data = open_shards(*pipes)
     (folder,) = (cache / "shards").iterdir()
@@ -93,7 +93,7 @@ def test_no_room_for_shards(tmp_path, monkeypatch):
         open_shards(f"pipe:cat {tmp_path}/s/data-000.tar")
 
 
-def test_a_full_disk_lets_no_picture_stand_in(tmp_path, cache, monkeypatch):
+def test_a_full_disk_replaces_no_image(tmp_path, cache, monkeypatch):
     _, pipes = _pipes(tmp_path / "s", [2, 2])
     data = open_shards(*pipes)
     for file in (cache / "shards").rglob("*.tar"):
@@ -125,11 +125,11 @@ def test_a_remote_shard_that_changed_is_refused(tmp_path, cache, monkeypatch):
     write_tar(tmp_path / "s" / "data-001.tar", [(f"{i}.png", png(i)) for i in range(30)])
     assert reds(data, [0, 1]) == [0, 1]
     with pytest.raises(StylemixError, match=r"where \d+ were counted"):
-        data.batch([2])  # no image stands in: that would change the data
+        data.batch([2])  # no image replaces it: that would change the data
     assert data.broken == []
 
 
-def test_processes_share_what_was_fetched(tmp_path):
+def test_processes_share_downloads(tmp_path):
     """Stores of one folder, as the processes of a machine have; the lock is one between files."""
     log, pipes = _pipes(tmp_path / "s", [2])
     slow = f"{pipes[0]}; sleep 0.2"

@@ -104,7 +104,7 @@ def test_an_epoch_has_every_sample_once(tmp_path, counts, mirror):
 
 
 def test_few_shards_are_in_use_at_a_time(tmp_path):
-    """So that only these have to be here; and what they hold comes mixed."""
+    """Only these are needed at a time, and their images are mixed."""
     data = open_shards(write_shards(tmp_path / "s", [6] * 40))
     order = data.indices_at(0, 240, SEED)
     shards = [index // 6 for index in order]
@@ -146,7 +146,7 @@ def test_a_cut_shard_is_left_out_and_named(tmp_path, capsys):
 
 
 def test_a_damaged_header_ends_no_shard_unnoticed(tmp_path):
-    """The reader of tars takes a wrong header in the middle for the end of the file."""
+    """tarfile takes a wrong header in the middle for the end of the file."""
     folder = write_shards(tmp_path / "s", [4, 1])
     shard = folder / "data-000.tar"
     data = bytearray(shard.read_bytes())
@@ -228,11 +228,11 @@ def test_a_shard_that_changed_meanwhile_is_noticed(tmp_path):
     folder = write_shards(tmp_path / "s", [4, 3])
     data = open_shards(folder)
     (folder / "data-001.tar").write_bytes(bytes(20000))
-    assert reds(data, [0, 4]) == [0, 0]  # the first one of the next shard stands in
+    assert reds(data, [0, 4]) == [0, 0]  # replaced by the first image of the next shard
     assert "0004.png: got other bytes than when the shard was counted" in data.broken[0]
 
 
-def test_without_the_library_one_line_says_what_to_do(tmp_path, monkeypatch):
+def test_without_the_library_the_error_names_the_package(tmp_path, monkeypatch):
     folder = write_shards(tmp_path / "s", [1])
     monkeypatch.setitem(sys.modules, "webdataset.shardlists", None)
     with pytest.raises(StylemixError, match=r"pip install 'stylemix\[shards\]'"):

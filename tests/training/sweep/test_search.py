@@ -1,4 +1,4 @@
-"""A sweep finds better settings, and is continued as if it had never been stopped."""
+"""A sweep finds better settings, and resumes with the same results."""
 
 import math
 import sqlite3
@@ -42,15 +42,15 @@ def whole(tmp_path_factory):
     return run(PLAN, tmp_path_factory.mktemp("whole"), Training())
 
 
-def test_figures_are_the_lowest_of_each_trial(whole):
+def test_the_metric_is_the_lowest_of_each_trial(whole):
     assert [trial.number for trial in whole] == list(range(10))
     for trial in whole:
         distance = abs(math.log10(trial.values["lr"]) + 2)
         distance += 0.3 * (trial.values["augment_pipe"] == "bg")
-        assert trial.figure == pytest.approx(10 * distance + 8 / len(trial.figures))
+        assert trial.best_value == pytest.approx(10 * distance + 8 / len(trial.figures))
 
 
-def test_it_learns_where_the_figures_are_low():
+def test_it_learns_where_the_metric_is_low():
     """After twelve trials it proposes rates near the best one, .01; at random it does not."""
     values = {"augment_pipe": "bg", "mapping_layers": 2}
     rates = [-4 + i / 4 for i in range(12)]
@@ -60,13 +60,13 @@ def test_it_learns_where_the_figures_are_low():
 
     def distance(startup):
         plans = [replace(PLAN, base=replace(BASE, seed=i), startup=startup) for i in range(10)]
-        found = [math.log10(propose(plan, done, {})["lr"]) for plan in plans]
-        return sum(abs(rate + 2) for rate in found) / len(found)
+        rates_proposed = [math.log10(propose(plan, done, {})["lr"]) for plan in plans]
+        return sum(abs(rate + 2) for rate in rates_proposed) / len(rates_proposed)
 
     assert distance(4) < 0.6 * distance(99)
 
 
-def test_the_first_trial_is_what_was_given_where_it_is_in_the_space(whole):
+def test_the_first_trial_has_the_given_values_within_the_space(whole):
     assert whole[0].values["lr"] == 0.001
     assert whole[0].values["mapping_layers"] == 2  # the automatic one
     assert whole[0].values["augment_pipe"] in ("blit", "bg")  # bgc is not in the space
@@ -82,7 +82,7 @@ def test_the_plot_has_a_panel_for_each_setting(whole):
     assert (pyplot.rcParams, pyplot.get_fignums()) == (style, [])
 
 
-def test_what_decides_is_told(whole):
+def test_importance_is_reported(whole):
     parts = importance(PLAN, whole)
     assert set(parts) == {"lr", "augment_pipe", "mapping_layers"}
     assert max(parts, key=parts.__getitem__) == "lr"
@@ -147,18 +147,18 @@ def test_proposals_follow_from_seed_and_trials(whole):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (StylemixError("3 losses were no numbers"), "3 losses were no numbers"),
+        (StylemixError("3 losses were not finite"), "3 losses were not finite"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of mem"),
-        (None, "its figure is no number"),
+        (None, "its metric is not finite"),
     ],
 )
 def test_a_failure_is_one_trial(error, reason, tmp_path):
     good = Training()
 
-    def sometimes(config, folder, on_figures):
+    def sometimes(config, folder, on_metrics):
         if folder.name != "trial-0002":
-            return good(config, folder, on_figures)
+            return good(config, folder, on_metrics)
         if error is not None:
             raise error
         (folder / "metrics.jsonl").write_text('{"Progress/kimg": 4, "FD-Toy": null}\n')
@@ -175,13 +175,13 @@ def test_a_failure_is_one_trial(error, reason, tmp_path):
 
 
 def test_failures_in_a_row_and_bugs_end_the_sweep(tmp_path):
-    def never(config, folder, on_figures):
+    def never(config, folder, on_metrics):
         raise StylemixError("cannot write: No space left on device")
 
     with pytest.raises(StylemixError, match=r"got 3 failed trials in a row.*No space left"):
         run(PLAN, tmp_path / "full", never)
 
-    def bug(config, folder, on_figures):
+    def bug(config, folder, on_metrics):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):

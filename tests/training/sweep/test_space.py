@@ -1,4 +1,4 @@
-"""What --vary takes, and what it refuses in one line."""
+"""The syntax of --vary, and its one-line errors."""
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests.support.toy_sweep import BASE
         ),
     ],
 )
-def test_what_is_varied(text, expected):
+def test_valid_vary_options(text, expected):
     (vary,) = parse_space([text], BASE)
     assert vary == expected
     assert str(vary).replace("_", "-") == text.replace("_", "-")
@@ -34,7 +34,7 @@ def test_what_is_varied(text, expected):
     [
         ("r1_gama=1..2", "expected the name of a training option; did you mean r1_gamma?"),
         ("qqq=1..2", "expected the name of a training option; see 'stylemix train --help'"),
-        ("seed=1,2", "got --vary seed; expected an option that changes what is learned"),
+        ("seed=1,2", "got --vary seed; expected an option that affects training"),
         ("resolution=32,64", "got --vary resolution; expected an option that"),
         ("lr", "got --vary lr; expected lr=LOW..HIGH, LOW..HIGH:log or VALUE,VALUE"),
         ("lr=0.1", "got --vary lr=0.1; expected two values or more"),
@@ -54,7 +54,7 @@ def test_what_is_varied(text, expected):
         ("mirror=1,0", "got '1' in --vary mirror; expected on,off"),
     ],
 )
-def test_what_cannot_be_varied(text, expected):
+def test_invalid_vary_options(text, expected):
     with pytest.raises(StylemixError) as caught:
         parse_space([text], BASE)
     assert expected in str(caught.value)
