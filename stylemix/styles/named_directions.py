@@ -49,7 +49,8 @@ def named_directions(
         else:
             raise StylemixError(
                 f"got the direction {name[:60]!a}; expected {', '.join(READINGS)} (or with "
-                "-channels after it), sefa-N, pca-N, channel-LAYER-N or a style file; check the name"
+                "-channels after it), sefa-N, pca-N, channel-LAYER-N or a style file; check "
+                "the name"
             )
     return styles
 
