@@ -38,7 +38,7 @@ from PIL import Image
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
 from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
-from stylemix.avatars.mixer import Mixer, direction_styles, enlarge
+from stylemix.avatars.mixer import Mixer, direction_styles, resize_output
 from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
@@ -166,7 +166,7 @@ def mix(
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
     (person,), inputs = mixer.read([_one(source)], style_arguments(styles))
     avatar = mixer.avatar(person, mixer.apply_all(inputs, person, number), options)
-    return enlarge(to_pil(avatar.image), size)
+    return resize_output(to_pil(avatar.image), size)
 
 
 def project(
@@ -237,7 +237,7 @@ def edit(
     mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
     applied = direction_styles(mixer, amounts)
     person = mixer.read([_one(source)], [])[0][0]
-    return enlarge(to_pil(mixer.draw(person, applied)), size)
+    return resize_output(to_pil(mixer.draw(person, applied)), size)
 
 
 def generate(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles, enlarge
+from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles, resize_output
 from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.images.contact_sheet import grid
@@ -108,7 +108,7 @@ def edit_command(
     if strip:
         image = _strip(mixer, person, applied, list(amounts), size)
     else:
-        image = enlarge(to_pil(mixer.draw(person, applied)), size)
+        image = resize_output(to_pil(mixer.draw(person, applied)), size)
     save_image(output, image, generated="composite")
     click.echo(f"Wrote {output}")
     if style_file is not None:

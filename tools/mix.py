@@ -11,7 +11,7 @@ from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
 from stylemix.avatars.inputs import StyleArgument, is_several, list_sources
-from stylemix.avatars.mixer import Mixer, Person, enlarge
+from stylemix.avatars.mixer import Mixer, Person, resize_output
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
 from stylemix.devices import find_device
@@ -152,7 +152,8 @@ def mix_command(
         for person, path in zip(people, paths, strict=True):
             applied = mixer.apply_all(inputs, person, number)
             avatar = mixer.avatar(person, applied, options)
-            save_image(path, enlarge(to_pil(avatar.image), size), generated="composite")
+            image = resize_output(to_pil(avatar.image), size)
+            save_image(path, image, generated="composite")
             measured = "" if avatar.identity is None else f" ({describe(avatar, applied)})"
             click.echo(f"Wrote {path}{measured}")
     if failed := len(listed) - len(people):
