@@ -130,7 +130,10 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path):
     [
         (["nosuch.jpg"], "nosuch.jpg: got no such file"),
         ([], "Missing argument 'PHOTO...'"),
-        ([OBAMA, TWO, "--output", "out.png"], "got several photos or faces for one file out.png"),
+        (
+            [OBAMA, TWO, "--output", "out.png"],
+            "got several photos or faces for a single file out.png",
+        ),
         ([OBAMA, "--output", "out.gif"], "expected .png, .jpg or .webp"),
         ([OBAMA, "--face", "2"], "got --face 2 for obama.jpg; expected 1 to 1"),
         ([OBAMA, "--face", "1", "--all-faces"], "leave one out"),

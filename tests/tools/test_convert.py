@@ -31,7 +31,8 @@ def test_an_nvidia_pickle_becomes_a_model_file(tmp_path):
     assert lines[3].startswith("discriminator ")
     assert lines[4:6] == ["fingerprint c06f2ad499083de2", "template none"]
     assert (
-        "NVIDIA PyTorch network pickle. The weights keep the licence of their authors" in lines[6]
+        "NVIDIA PyTorch network pickle. The weights remain under the licence of their authors"
+        in lines[6]
     )
     model = load_model(target)
     assert (model.origin, model.fingerprint) == ("nvidia", "c06f2ad499083de2")

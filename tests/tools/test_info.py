@@ -141,7 +141,7 @@ def test_build_compiles_once_and_tells_the_seconds(toy):
     assert f"loaded: {path}" in "\n".join(lines[1:])
     toy.forget()
     code, lines = _run("--build")
-    assert (code, lines[0]) == (0, f"cpu ops  there already: {path}")
+    assert (code, lines[0]) == (0, f"cpu ops  already compiled: {path}")
     assert toy.runs() == 1
 
 

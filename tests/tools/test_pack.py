@@ -230,7 +230,7 @@ def test_dry_run_writes_the_report_only(tmp_path, monkeypatch):
     done = run(folder, *PLAIN, "--dry-run", "--output", str(output))
     assert done.exit_code == 0
     assert "left out: duplicates         1" in done.stdout
-    assert f"goes on from {output}.work" in done.stdout
+    assert f"resumes from {output}.work" in done.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["in", "out.pack.json", "out.zip.work"]
     monkeypatch.setattr(workers, "cut_photo", None)  # all is done
