@@ -154,8 +154,7 @@ def mix_command(
         for person, path in zip(people, paths, strict=True):
             applied = mixer.apply_all(inputs, person, number)
             avatar = mixer.avatar(person, applied, options)
-            image = resize_output(to_pil(avatar.image), size)
-            save_image(path, image, generated="composite")
+            save_image(path, resize_output(to_pil(avatar.image), size), generated="composite")
             measured = "" if avatar.identity is None else f" ({describe(avatar, applied)})"
             click.echo(f"Wrote {path}{measured}")
     if failed := len(listed) - len(people):
