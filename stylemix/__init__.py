@@ -1,6 +1,6 @@
 """Turn photos of people into avatars, with StyleGAN2-family generators.
 
-The names below load on first use, so that `import stylemix` stays quick and imports no torch.
+The names below are imported on first use, so that `import stylemix` is fast and needs no torch.
 
 >>> import stylemix
 >>> images = stylemix.generate(seeds=range(2), psi=0.7)
@@ -50,15 +50,15 @@ _MODULES = {
 }
 
 # In a source tree ops/, training/ and tools/ lie beside this folder, not in it. Looking there
-# first makes the real folders the sub-packages, so tracebacks name `ops/...`; the symbolic links
-# in this folder are only for programs that read code (type checkers, editors).
+# first makes the real folders the sub-packages, so that tracebacks name `ops/...`; the symbolic
+# links in this folder are only for static tools (type checkers, editors).
 _root = Path(__file__).resolve().parent.parent
 if (_root / "ops" / "bias_act.py").is_file():
     __path__.insert(0, str(_root))
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its module, the first time that it is asked for."""
+    """Import a public name from its module at its first use."""
     if name not in __all__:
         raise AttributeError(f"module 'stylemix' has no attribute {name!r}")
     value: object = getattr(import_module(_MODULES.get(name, "stylemix.api")), name)
@@ -67,5 +67,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public names too that are not loaded yet."""
+    """List all public names, including those not imported yet."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""`python -m stylemix` does what `stylemix` does."""
+"""`python -m stylemix` runs the `stylemix` command."""
 
 from stylemix.cli import main
 

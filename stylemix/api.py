@@ -1,28 +1,27 @@
-"""What one does with a model: photo in, PIL image out.
+"""The Python interface: functions of a model from photos to PIL images.
 
 These arguments mean the same in every function:
 
 Args:
     photo: an image in any form: a path, a PIL image, a uint8 array [H, W, C], or a tensor [C, H, W]
         in [-1, 1].
-    source: a photo, "seed:7", a `Latent` or its file.
-    styles: a shipped style, a style file, a photo or a folder of photos, a latent, a generator's
-        file or "seed:7", with a weight behind it ("toon:0.8"); a `Style`; weights by name
+    source: a photo, "seed:7", a `Latent` or a latent file.
+    styles: a shipped style, a style file, a photo or a folder of photos, a latent, a generator
+        file or "seed:7", optionally with a weight ("toon:0.8"); a `Style`; weights by name
         ({"toon": 0.8}); or a list of these.
-    model: a shipped name, a file or a `Model`. One that is used several times is best loaded once
-        with `load_model`: its methods are these functions.
-    strength: of all styles, times their weights; None for each style's own.
-    layers: where styles act: "coarse", "middle", "fine", "16-64px"; None for their own advice.
+    model: a shipped name, a file or a `Model`. To use a model several times, load it once with
+        `load_model`: its methods are these functions.
+    strength: strength of all styles, times their weights; None for the recommended strengths.
+    layers: layers where styles act: "coarse", "middle", "fine", "16-64px"; None: as recommended.
     size: longer side of the result in px; None for the model's, but at least 256.
-    face: which of several faces of a photo, 1 for the largest.
-    preset: of the projection of a photo: "fast", "balanced", "best", or `ProjectionSettings`.
-    budget: seconds for that projection.
-    encoder: file of an encoder that it starts from; None for the model's shipped one.
-    device: "cpu", "cuda", "cuda:1" or "auto", for a model that is given by name or file.
-    progress: a function of (done, total, loss), or True for a bar.
+    face: which face of a photo with several faces, 1 for the largest.
+    preset: preset of the projection: "fast", "balanced", "best", or `ProjectionSettings`.
+    budget: time of the projection in seconds.
+    encoder: file of an encoder for the initial latents; None for the model's shipped encoder.
+    device: "cpu", "cuda", "cuda:1" or "auto", for a model passed by name or file.
+    progress: a function of (done, total, loss), or True for a progress bar.
 
-Raises:
-    StylemixError: in one line, for input that cannot be used.
+Unusable input raises StylemixError with one line.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
-from stylemix.avatars.finish import enlarge
+from stylemix.avatars.finish import OutputSize, finish, parse_output_size, resize_output
 from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
 from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.avatars.strengths import parse_strength
@@ -57,14 +56,14 @@ from stylemix.networks.sampling import sample_images
 from stylemix.progress import Progress
 
 DEFAULT_MODEL = "faces-64"
-BATCH = 16  # images of seeds that are drawn at once
+BATCH = 16  # images generated at once
 
 StrPath = str | os.PathLike[str]
 AnyModel = StrPath | NetworkModel
 
 
 class Model(NetworkModel):
-    """A model with the functions of this module as methods, so that nothing is loaded twice.
+    """A model with the functions of this module as methods, so that it is loaded only once.
 
     >>> import stylemix
     >>> model = stylemix.load_model("faces-64")
@@ -74,7 +73,7 @@ class Model(NetworkModel):
 
     @classmethod
     def load(cls, path: StrPath = DEFAULT_MODEL, device: str = "auto") -> Model:
-        """A shipped name or a file, ours or another program's, on a device."""
+        """Loads a model by shipped name or file, ours or another program's, on a device."""
         loaded = checkpoint.load_model(path, find_device(device))
         return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
 
@@ -84,10 +83,10 @@ class Model(NetworkModel):
 
     def to(self, device: str | torch.device) -> Model:
         """Moves the networks to a device; returns the model itself."""
-        place = find_device(str(device))
-        self.generator.to(place)
+        target = find_device(str(device))
+        self.generator.to(target)
         if self.discriminator is not None:
-            self.discriminator.to(place)
+            self.discriminator.to(target)
         return self
 
     def mix(self, source: Source, styles: Styles, **options: Any) -> Image.Image:
@@ -116,12 +115,12 @@ class Model(NetworkModel):
 
 
 def load_model(path: StrPath = DEFAULT_MODEL, device: str = "auto") -> Model:
-    """A model by shipped name or file, ours or another program's; nothing in it is ever run."""
+    """Loads a model by shipped name or file; no code of the file is executed."""
     return Model.load(path, device)
 
 
 def use_model(model: AnyModel, device: str = "auto") -> NetworkModel:
-    """A model that was given by name, file or itself; the last stays on its device."""
+    """Loads a model by name or file; a loaded model is returned as it is, on its device."""
     return model if isinstance(model, NetworkModel) else load_model(model, device)
 
 
@@ -135,7 +134,7 @@ def mix(
     min_identity: float | None = None,
     regions: Sequence[str] = (),
     keep_color: float = 0.0,
-    size: int | None = None,
+    output_size: OutputSize = None,
     face: int | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
@@ -143,14 +142,15 @@ def mix(
     device: str = "auto",
     progress: Progress | bool = False,
 ) -> Image.Image:
-    """A person in one or more styles, added: a personalised avatar.
+    """Renders a person in the sum of one or more styles: a personalised avatar.
 
-    What is not listed is described at the top of `stylemix.api`.
+    The other arguments are described at the top of `stylemix.api`.
 
     Args:
-        min_identity: lower the strength until so much of the person is left, 0 to 1.
-        regions: where in the image: "face", "hair", "background", or files that show it white.
+        min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it.
+        regions: where styles act: "face", "hair", "background", or mask files, white there.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
+        output_size: "photo", "crop" or px; None for the photo where the style moves nothing.
 
     >>> from stylemix.io.assets import ASSETS
     >>> avatar = mix(ASSETS / "portrait.jpg", {"toon": 0.8}, preset="fast")
@@ -164,9 +164,9 @@ def mix(
     number, by_layer = parse_strength(written, side) if written else (None, None)
     settings, start = preset_settings(preset, budget), _start(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
-    (person,), inputs = mixer.read([_one(source)], style_arguments(styles))
+    (person,), inputs = mixer.read([_single(source)], style_arguments(styles))
     avatar = mixer.avatar(person, mixer.apply_all(inputs, person, number), options)
-    return enlarge(to_pil(avatar.image), size)
+    return finish(mixer, person, avatar.image, parse_output_size(output_size)).image
 
 
 def project(
@@ -181,12 +181,12 @@ def project(
     device: str = "auto",
     progress: Progress | bool = False,
 ) -> Latent:
-    """The latent of a photo: what the generator draws to look like it (GAN inversion).
+    """Projects a photo to the latent whose generated image reproduces it (GAN inversion).
 
-    What is not listed is described at the top of `stylemix.api`.
+    The other arguments are described at the top of `stylemix.api`.
 
     Args:
-        seed: of the search.
+        seed: random seed of the optimisation.
 
     >>> from stylemix.io.assets import ASSETS
     >>> latent = project(ASSETS / "portrait.jpg", preset="fast")
@@ -195,7 +195,7 @@ def project(
     """
     network = use_model(model, device)
     start, settings = _start(encoder, network), preset_settings(preset, budget, seed)
-    aligned = [read_portrait(_one(photo), network, face)]
+    aligned = [read_portrait(_single(photo), network, face)]
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
@@ -218,15 +218,15 @@ def edit(
     device: str = "auto",
     progress: Progress | bool = False,
 ) -> Image.Image:
-    """A photo or latent with another expression, pose or light.
+    """Changes the expression, pose or light of a photo or latent.
 
     Args:
-        smile: more of it, in standard deviations of what the model knows; 3 still looks natural.
-        yaw: turns the head to the viewer's right.
-        pitch: lowers the head.
-        mouth: opens it.
-        light: comes from the viewer's right.
-        directions: others by name ("sefa-0", "smile-channels", a style file) with strengths.
+        smile: smile more, in standard deviations of the model's faces; up to 3 looks natural.
+        yaw: turn the head to the viewer's right.
+        pitch: lower the head.
+        mouth: open the mouth.
+        light: light from the viewer's right.
+        directions: strengths of others by name ("sefa-0", "smile-channels", a style file).
 
     >>> edit("seed:3", smile=2, yaw=-1).size
     (256, 256)
@@ -236,8 +236,8 @@ def edit(
     network, settings = use_model(model, device), preset_settings(preset, budget)
     mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
     applied = direction_styles(mixer, amounts)
-    person = mixer.read([_one(source)], [])[0][0]
-    return enlarge(to_pil(mixer.draw(person, applied)), size)
+    person = mixer.read([_single(source)], [])[0][0]
+    return resize_output(to_pil(mixer.draw(person, applied)), size)
 
 
 def generate(
@@ -249,11 +249,11 @@ def generate(
     noise_mode: str = "const",
     device: str = "auto",
 ) -> list[Image.Image]:
-    """New images, one for each seed, at the model's size.
+    """Generates an image for each seed, at the model's size.
 
     Args:
-        seeds: 0 to 2**32 - 1 each.
-        psi: truncation, 1 for all that was learned, 0 for the average.
+        seeds: integers from 0 to 2**32 - 1.
+        psi: truncation, 1 for full variation, 0 for the average image.
         label: class of a conditional model.
         noise_mode: "const", "random" or "none".
 
@@ -262,8 +262,8 @@ def generate(
     """
     generator, numbers = use_model(model, device).generator, list(seeds)
     batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
-    parts = (sample_images(generator, batch, psi, label, noise_mode) for batch in batches)
-    return [to_pil(image) for images in parts for image in images]
+    results = (sample_images(generator, batch, psi, label, noise_mode) for batch in batches)
+    return [to_pil(image) for images in results for image in images]
 
 
 def align(
@@ -274,20 +274,20 @@ def align(
     size: int = 256,
     face: int | None = None,
 ) -> Image.Image:
-    """The face of a photo, cut out upright where a model expects it, as a square of `size` px.
+    """Crops the face of a photo, aligned to a template, as a square of `size` px.
 
-    With `model` its template and size count; else `template` is "faces128", "ffhq" or "none".
-    Raises StylemixError where there is no clear face, or several (`face` chooses, 1 the largest).
+    With `model` its template and size are used; else `template` is "faces128", "ffhq" or "none".
+    Raises StylemixError without a clear face, or with several (`face` selects, 1 the largest).
 
     >>> from stylemix.io.assets import ASSETS
     >>> align(ASSETS / "portrait.jpg", size=128).size
     (128, 128)
     """
     if model is not None:
-        return read_portrait(_one(photo), use_model(model), face).alignment.crop
+        return read_portrait(_single(photo), use_model(model), face).alignment.crop
     if template not in TEMPLATES:
         raise StylemixError(f"got template {template!r}; expected one of {', '.join(TEMPLATES)}")
-    return align_photo(open_image(_one(photo)), TEMPLATES[template], size, face).crop
+    return align_photo(open_image(_single(photo)), TEMPLATES[template], size, face).crop
 
 
 def animate(
@@ -311,18 +311,18 @@ def animate(
     device: str = "auto",
     progress: Progress | bool = False,
 ) -> Iterator[Image.Image]:
-    """Frames from person to person, from style to style, and along directions.
+    """Renders frames that change from person to person, style to style, and along directions.
 
-    The k-th keyframe shows the k-th source in the k-th style; the shorter list starts over. One
-    source and one style: the style comes and goes.
+    The k-th keyframe shows the k-th source in the k-th style; the shorter list repeats. A single
+    source in a single style fades between no style and full strength.
 
     Args:
-        sources: one, or a list, as for `mix`.
-        directions: strengths by name, to and fro from minus to plus.
-        seconds: from one keyframe to the next.
-        hold: seconds that each keyframe stays.
-        fps: frames a second.
-        loop: back to the first keyframe in the end.
+        sources: a source, or a list of sources, as for `mix`.
+        directions: strengths by name; keyframes alternate between minus and plus the strength.
+        seconds: seconds from each keyframe to the next.
+        hold: seconds that each keyframe is held.
+        fps: frames per second.
+        loop: return to the first keyframe at the end.
         easing: "smooth" or "linear".
 
     >>> frames = list(animate("seed:1", "toon", seconds=0.2, hold=0, fps=10))
@@ -333,9 +333,9 @@ def animate(
     network, settings = use_model(model, device), preset_settings(preset, budget)
     mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
     arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
-    people = [_one(source) for source in several]
-    film = read_animation(mixer, people, arguments, directions or {}, timing, strength, size)
-    pairs = zip(film.images(), film.lengths, strict=True)
+    people = [_single(source) for source in several]
+    animation = read_animation(mixer, people, arguments, directions or {}, timing, strength, size)
+    pairs = zip(animation.images(), animation.lengths, strict=True)
     return (image for image, count in pairs for image in repeat(image, count))
 
 
@@ -343,8 +343,8 @@ def _start(encoder: StrPath | None, model: NetworkModel) -> Encoder | None:
     return None if encoder is None else load_encoder(encoder, model)
 
 
-def _one(source: Any) -> Any:
-    """A source as it is; StylemixError for a folder or zip, which is several."""
+def _single(source: Any) -> Any:
+    """Returns a source unchanged; raises StylemixError for a folder or zip of several."""
     if is_several(source):
-        raise StylemixError(f"got {source}, a folder or zip; expected one source; name a file")
+        raise StylemixError(f"got {source}, a folder or zip; expected a single source; name a file")
     return source

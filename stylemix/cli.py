@@ -1,6 +1,6 @@
 """The `stylemix` command: a table of commands, each imported when it is called.
 
-Every error that a user can cause ends as one line on standard error and exit code 2.
+Every error that a user can cause is printed as one line on standard error, with exit code 2.
 """
 
 from __future__ import annotations
@@ -19,26 +19,29 @@ from stylemix.errors import StylemixError
 from stylemix.version import __version__
 
 COMMANDS = {
-    "demo": ("stylemix.tools.demo:demo_command", "Show the whole path on a shipped portrait."),
-    "mix": ("stylemix.tools.mix:mix_command", "Give a photo the look of a style."),
-    "project": ("stylemix.tools.project:project_command", "Find the latent of a photo."),
+    "demo": ("stylemix.tools.demo:demo_command", "Show every step on a shipped portrait."),
+    "mix": ("stylemix.tools.mix:mix_command", "Render a person in one or more styles."),
+    "project": ("stylemix.tools.project:project_command", "Project photos to latents."),
     "edit": ("stylemix.tools.edit:edit_command", "Change a photo's expression, pose or light."),
-    "video": ("stylemix.tools.video:video_command", "Film a change of person, style or pose."),
+    "video": (
+        "stylemix.tools.video:video_command",
+        "Make a video that changes person, style or pose.",
+    ),
     "adapt": ("stylemix.tools.adapt:adapt_command", "Make a style file from images."),
     "evaluate-style": (
         "stylemix.tools.evaluate_style:evaluate_style_command",
-        "Measure how well avatars keep person and style.",
+        "Measure identity and style of avatars.",
     ),
-    "generate": ("stylemix.tools.generate:generate_command", "Draw new images from seeds."),
-    "align": ("stylemix.tools.align:align_command", "Cut the face out of a photo, upright."),
-    "pack": ("stylemix.tools.pack:pack_command", "Make a dataset for training of photos."),
+    "generate": ("stylemix.tools.generate:generate_command", "Generate new images from seeds."),
+    "align": ("stylemix.tools.align:align_command", "Crop and align the faces of photos."),
+    "pack": ("stylemix.tools.pack:pack_command", "Make a training dataset from photos."),
     "train": ("stylemix.tools.train:train_command", "Train a generator on images."),
     "sweep": (
         "stylemix.tools.sweep:sweep_command",
         "Choose training options by held-out images.",
     ),
-    "metrics": ("stylemix.tools.metrics:metrics_command", "Measure a model against images."),
-    "convert": ("stylemix.tools.convert:convert_command", "Convert model files, in and out."),
+    "metrics": ("stylemix.tools.metrics:metrics_command", "Compare generated and real images."),
+    "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
     "info": ("stylemix.tools.info:info_command", "Show versions, devices and shipped files."),
 }
 
@@ -56,7 +59,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     # torch has that class for accelerators only: its CPU allocator raises a plain RuntimeError,
-    # which nothing but these words of its text sets apart.
+    # which only its text distinguishes.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
@@ -71,7 +74,7 @@ def _one_line(text: str) -> str:
 
 @contextmanager
 def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
-    """Turn what a user or their machine caused into one line; our own bugs keep their traceback."""
+    """Print errors of users and their machines as one line; bugs keep their traceback."""
     try:
         yield
     except StylemixError as error:
@@ -89,22 +92,22 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_out_of_memory(error):
             text = "got out of memory; expected room for one batch; "
-            cure = "use fewer or smaller images at a time, or --device cpu"
-            raise _OneLineError(text + cure) from error
+            advice = "use fewer or smaller images at a time, or --device cpu"
+            raise _OneLineError(text + advice) from error
         if isinstance(error, OSError) and error.errno != errno.EPIPE:
             raise _OneLineError(_one_line(_describe(error))) from error
-        raise  # a closed pipe (`stylemix ... | head`) is click's to end quietly
+        raise  # click handles a closed pipe (`stylemix ... | head`)
 
 
 class LazyGroup(click.Group):
-    """A click group that knows its commands by name and imports one only to run it."""
+    """A click group that imports a command only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table, which is the order of a first use."""
+        """Return the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command, None when there is no such name."""
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, function = COMMANDS[cmd_name][0].split(":")
@@ -112,7 +115,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table alone."""
+        """Write the list of commands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -123,7 +126,7 @@ class LazyGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Parse the options before the command's name."""
+        """Parse the options before the name of the command."""
         with _plain_errors(parent):
             return super().make_context(info_name, args, parent, **extra)
 
@@ -135,19 +138,19 @@ class LazyGroup(click.Group):
 
 
 def keep_memory() -> bool:
-    """Lets the C library keep freed memory for the next tensor; returns whether it could.
+    """Lets the C library reuse freed memory for later tensors; returns whether it succeeded.
 
     By default glibc maps every large tensor anew and unmaps it after use, and the kernel then
-    fills it with zeros page by page: on a CPU this took more time than the arithmetic of a 256 px
-    generator. The process keeps what it once needed; its peak stays the same. Called by the
-    command line, never by an import. Only glibc has this; elsewhere nothing happens.
+    fills it with zeros page by page: on a CPU this took longer than the arithmetic of a 256 px
+    generator. The process does not return memory that it has freed; its peak is the same. Called
+    by the command line, never by an import. Does nothing without glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 * 2**20))
-    done = [mallopt(name, value) == 1 for name, value in settings]  # all of them, whatever fails
-    return all(done)
+    results = [mallopt(name, value) == 1 for name, value in settings]  # set all, even if one fails
+    return all(results)
 
 
 @click.group(

@@ -1,4 +1,4 @@
-"""Choice of the device."""
+"""Devices, and the precision that is fast on them."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def find_device(name: str) -> torch.device:
 
 
 def repeat_shapes(device: torch.device) -> None:
-    """Lets cuDNN try its algorithms for each new shape, which pays where shapes come again."""
+    """Lets cuDNN benchmark its algorithms for each shape, which pays if shapes repeat."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor computes in bfloat16; one that does not is many times slower in it.
+    """Whether the processor has bfloat16 instructions; without them it is many times slower.
 
-    Where its features are not known, as outside of Linux, the answer is no.
+    False if its features are not known, as outside of Linux.
     """
     return not architectures.BF16.isdisjoint(architectures.cpu_features())
 
 
 def search_dtype(device: torch.device) -> torch.dtype:
-    """The precision that searches are fastest in: bfloat16 where the device computes in it.
+    """The fastest precision of latent optimisation: bfloat16 if the device supports it.
 
-    Gradients are rounded to 8 bits there, and the search takes the step after them anyway.
+    Gradients are then rounded to 8 bits, which the optimisation tolerates.
     """
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -53,10 +53,10 @@ def search_dtype(device: torch.device) -> torch.dtype:
 
 
 def slow_precision(precision: str, device: torch.device) -> str:
-    """One line for who asks for "bf16" on a processor that does not compute in it, else ""."""
+    """A warning about "bf16" on a processor without instructions for it, else ""."""
     if precision != "bf16" or device.type != "cpu" or cpu_has_bf16():
         return ""
     return (
         "got --precision bf16 on a processor without known bf16 instructions, which takes many "
-        "times as long as fp32; --precision auto goes on with the same run"
+        "times as long as fp32; --precision auto continues the same run"
     )

@@ -1,4 +1,4 @@
-"""How far a long computation is: what it calls after each step, and a bar that shows it."""
+"""Progress of long computations: the callback after each step, and a progress bar."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tqdm import tqdm
 
 
 class Progress(Protocol):
-    """Any function that takes (steps done, steps in all, and the loss where there is one)."""
+    """A function of (steps done, total steps, and the loss if there is one)."""
 
     def __call__(self, done: int, total: int, loss: float = ..., /) -> None:
-        """Is called after each step."""
+        """Called after each step."""
 
 
 @contextmanager
 def progress_bar(
     description: str, unit: str = "it", disable: bool | None = False, leave: bool = True
 ) -> Iterator[Progress]:
-    """A bar on the terminal as a `Progress`; time counts from its first call.
+    """A progress bar on the terminal as a `Progress` callback; time counts from its first call.
 
-    With `disable` None it shows on terminals only; without `leave` it vanishes at the end.
+    With `disable` None it is shown on terminals only; without `leave` it is removed at the end.
     """
     with tqdm(desc=description, unit=unit, disable=disable, leave=leave, smoothing=0.05) as bar:
 
@@ -39,7 +39,7 @@ def progress_bar(
 def report_to(
     progress: Progress | bool, description: str, unit: str = "it"
 ) -> AbstractContextManager[Progress | None]:
-    """What a computation calls: a function as it is, a bar for True, nothing for False."""
+    """The callback of a computation: a given function, a progress bar for True, None for False."""
     if progress is True:
         return progress_bar(description, unit)
     return nullcontext(None if progress is False else progress)

@@ -1,4 +1,4 @@
-"""What one does with a generator; in each file the function first, the click command last."""
+"""The commands; in each file the functions come first and the click command last."""
 
 if __name__ != "stylemix.tools":
     raise ImportError(

@@ -24,55 +24,62 @@ from stylemix.training.adapt.trainable import PARTS
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
-    help="Style file: .pkl, .stylemix or .safetensors.",
+    help="Style file to write: .pkl, .stylemix or .safetensors.",
 )  # fmt: skip
-@click.option("--model", default="faces-64", show_default=True, help="Base: file or shipped name.")
+@click.option(
+    "--model", default="faces-64", show_default=True, help="Base model: a file or shipped name."
+)
 @click.option(
     "--method", type=click.Choice(METHODS), default="auto", show_default=True,
-    help="look: light, colour, make-up from a few photos; transfer: an illustrator's hand from "
-    "many images; personal: one person, from some photos; jojogan: that method as it was "
-    "published; auto: look or transfer, by the number of images and how far they are from the "
+    help="look: light, colours and make-up, from a few photos; transfer: a drawn style, from many "
+    "images; personal: a person, from several photos; jojogan: JoJoGAN with its published "
+    "settings; auto: look or transfer, by the number of images and their distance from the "
     "model's faces.",
 )  # fmt: skip
 @click.option(
     "--learn", type=click.Choice(PARTS),
-    help="What of the generator look and transfer change: the more, the more images it takes.  "
-    "[default: as the images suggest]",
+    help="Parameters that look and transfer train: more parameters need more images.  "
+    "[default: by the images]",
 )  # fmt: skip
 @click.option(
     "--align/--no-align", default=None,
-    help="Cut out and align faces.  [default: not for transfer]",
+    help="Crop and align the faces of the images.  [default: align, except for transfer]",
 )  # fmt: skip
 @click.option(
-    "--start", help="Style that look and transfer go on from, or none.  [default: for few drawings "
-    "the nearest shipped hand]",
+    "--start", help="Style to initialise look and transfer from, or none.  [default: for few "
+    "drawings the nearest shipped drawn style]",
 )  # fmt: skip
 @click.option(
     "--steps", type=click.IntRange(1),
-    help="Steps, but for transfer.  [default: look 250, personal 200, jojogan 300]",
+    help="Training steps of methods other than transfer.  [default: look 250, personal 200, "
+    "jojogan 300]",
 )  # fmt: skip
 @click.option(
     "--sparse", type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the offsets that a look keeps, the largest.  [default: 1]",
+    help="Share of the style offsets of a look to store, largest first.  [default: 1]",
 )  # fmt: skip
 @click.option(
-    "--kimg", type=click.FloatRange(0.001), help="Thousand images of transfer.  [default: 30]"
+    "--kimg",
+    type=click.FloatRange(0.001),
+    help="Training length of transfer in thousand images.  [default: 30]",
 )
-@click.option("--strength", type=float, default=1.0, show_default=True, help="To recommend.")
+@click.option("--strength", type=float, default=1.0, show_default=True,
+              help="Recommended strength of the style.")  # fmt: skip
 @click.option(
-    "--layers", help="To recommend: all, coarse, middle, fine, 16-64px, ...  [default: those that "
-    "score best]",
+    "--layers", help="Recommended layers of the style: all, coarse, middle, fine, 16-64px, ...  "
+    "[default: those with the best scores]",
 )  # fmt: skip
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True,
-    help="Precision of transfer; bf16 is faster where the processor has it.",
+    help="Precision of transfer; bf16 is faster on processors that support it.",
 )  # fmt: skip
-@click.option("--name", help="Name of the style.  [default: that of the output]")
-@click.option("--license", "licence", default="unknown", show_default=True, help="Of the images.")
-@click.option("--credit", default="", help="Whom to credit.")
+@click.option("--name", help="Name of the style.  [default: name of the output file]")
+@click.option("--license", "licence", default="unknown", show_default=True,
+              help="Licence of the images.")  # fmt: skip
+@click.option("--credit", default="", help="Credit: author of the images.")
 @click.option("--consent", default=NOT_RECORDED, show_default=True,
-              help="How persons in the images agreed.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+              help="Consent of the people in the images.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @device_option
 def adapt_command(
     images: tuple[Path, ...],
@@ -97,7 +104,7 @@ def adapt_command(
 ) -> None:
     """Make a style file from images of a style: files, folders or zips.
 
-    A transfer that was stopped is continued by the same command. The file holds no images.
+    The same command resumes a transfer that was interrupted. The file contains no images.
 
     \b
     Examples:
@@ -124,7 +131,7 @@ def adapt_command(
 
 
 def _describe(output: Path, style: Style) -> str:
-    """Method, number of images, size of the file and scores."""
+    """A summary of the style: method, number of images, file size and scores."""
     scores = style.info["scores"]
     assert isinstance(scores, dict)
     values = [f"{key} {value}" for key, value in scores.items()]

@@ -1,4 +1,4 @@
-"""`stylemix align`: cut faces out of photos, upright, where a model expects them."""
+"""`stylemix align`: crop faces from photos, aligned to the template of a model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from stylemix.io.atomic import Json, write_json
 from stylemix.models.checkpoint import load_model
 
 DEFAULT_SIZE = 256
-# An output with one of these is meant as a file; those that cannot be written are refused.
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
+# An output with one of these suffixes is a file; formats that cannot be written are refused.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What crops are to look like: the template, pixels a side, and which face (None: the one)."""
+    """The target of crops: template, side in px, and which face (None: the only face)."""
 
     template: Template
     size: int
@@ -38,13 +38,13 @@ class Target:
 def align_image(
     image: Image.Image, target: Target, detector: FaceDetector, name: str = "photo"
 ) -> list[Alignment]:
-    """The crops of a photo: one, or one for each clear face, largest first, with `all_faces`."""
+    """The crop of a photo; with `all_faces`, the crops of all clear faces, largest first."""
     template, size = target.template, target.size
     if not target.all_faces or template.kind == "none":
         return [align_photo(image, template, size, target.face, name, detector)]
     faces = [face for face in detector.detect(image) if face.clear]
     if not faces:
-        return [align_photo(image, template, size, None, name, detector)]  # says what is wrong
+        return [align_photo(image, template, size, None, name, detector)]  # raises the error
     crops, last = [], None
     for face in faces:
         try:
@@ -57,7 +57,7 @@ def align_image(
 
 
 def describe(alignment: Alignment, target: Target, photo_size: tuple[int, int]) -> Json:
-    """What is needed to put a crop back into its photo, as plain values without names or paths."""
+    """The data to paste a crop back into its photo, as JSON values without names or paths."""
     return {
         "format": "stylemix-align",
         "version": 1,
@@ -93,18 +93,18 @@ def _choose_target(
 
 
 class _Names:
-    """Names for the crops, each given once."""
+    """Unique file names for the crops."""
 
     def __init__(self, output: str | None, single: bool) -> None:
         path = Path(output or ".")
-        self.file = path if path.suffix.lower() in PICTURES and not path.is_dir() else None
+        self.file = path if path.suffix.lower() in SUFFIXES and not path.is_dir() else None
         self.folder = path
         if self.file is not None:
             check_image_path(path)
             if not single:
                 raise StylemixError(
-                    f"got several photos or faces for one file {path}; expected a folder; "
-                    "give --output a name without extension"
+                    f"got several photos or faces for a single file {path}; expected a folder; "
+                    "pass --output a name without extension"
                 )
         self.seen: set[str] = set()
 
@@ -123,13 +123,13 @@ class _Names:
 
 
 def _align_one(source: ImageSource, target: Target, detector: FaceDetector, names: _Names) -> None:
-    """Cut the faces of one photo, write them and say so."""
+    """Crop the faces of a photo, write the crops and print their paths."""
     image = source.open()
     crops = align_image(image, target, detector, source.name)
     for crop, path in zip(crops, names.paths(source, len(crops)), strict=True):
         save_alignment(path, crop, target, image.size)
         scale = 1 / np.hypot(*crop.matrix[:2, 0])
-        click.echo(f"{source.name} -> {path} ({scale * target.size:.0f} px of the photo a side)")
+        click.echo(f"{source.name} -> {path} ({scale * target.size:.0f} px per side in the photo)")
 
 
 @click.command()
@@ -143,22 +143,22 @@ def _align_one(source: ImageSource, target: Target, detector: FaceDetector, name
 @click.option(
     "--template",
     type=click.Choice(list(TEMPLATES)),
-    help="Where the face goes: faces128 (close, as the shipped models want it), ffhq (with hair "
-    "and shoulders, as NVIDIA's face models want it), none (the middle square, no face looked "
-    "for).  [default: the model's, or faces128]",
+    help="Alignment of the face: faces128 (close-up, for the shipped models), ffhq (with hair and "
+    "shoulders, for NVIDIA's face models), none (centre crop, no face detection).  [default: the "
+    "model's, or faces128]",
 )
 @click.option(
     "--size",
     type=click.IntRange(16, 4096),
-    help=f"Pixels a side of the crop.  [default: the model's, or {DEFAULT_SIZE}]",
+    help=f"Side of the crop in px.  [default: the model's, or {DEFAULT_SIZE}]",
 )
-@click.option("--model", help="Take template and size from this model: a shipped name or a file.")
+@click.option("--model", help="Use the template and size of this model: a shipped name or a file.")
 @click.option(
     "--face",
     type=click.IntRange(1),
-    help="Which face, where a photo shows several: 1 is the largest.",
+    help="Which face of a photo with several faces; 1 is the largest.",
 )
-@click.option("--all-faces", is_flag=True, help="Cut every face, as NAME.face1.aligned.png, ...")
+@click.option("--all-faces", is_flag=True, help="Crop every face, to NAME.face1.aligned.png, ...")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def align_command(
     photos: tuple[str, ...],
@@ -170,12 +170,12 @@ def align_command(
     all_faces: bool,
     device: str,
 ) -> None:
-    """Cut the face out of each PHOTO, upright, where a model expects it.
+    """Crop the face of each PHOTO, aligned to the template of a model.
 
-    A PHOTO is an image file, a folder or a zip of them. Beside each crop a small file keeps the
-    matrix that leads from the photo to the crop, so that a result can be put back.
+    A PHOTO is an image file, or a folder or zip of images. A small file beside each crop stores the
+    transform from the photo to the crop, so that a result can be pasted back.
 
-    A photo that fails is reported and the others go on; the exit code is then 2.
+    Photos that fail are reported and the others are processed; the exit code is then 2.
 
     \b
     Examples:
@@ -201,6 +201,6 @@ def align_command(
             click.echo(f"Error: {error}", err=True)
     if failed:
         raise StylemixError(
-            f"got no crop from {failed} of {len(sources)} photos; the lines above say why; "
+            f"got no crop from {failed} of {len(sources)} photos; see the errors above; "
             "the others are written"
         )

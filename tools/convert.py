@@ -1,4 +1,4 @@
-"""Converting model files: foreign ones to ours, and ours between `.safetensors` and `.pkl`."""
+"""`stylemix convert`: foreign model files to ours, and ours between .safetensors and .pkl."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stylemix.models.checkpoint import load_model, save_model
 from stylemix.models.model import Model, count_parameters
 
 FOREIGN_LICENCE = (
-    "The weights keep the licence of their authors, which may forbid commercial use; "
-    "stylemix's own does not cover them."
+    "The weights remain under the licence of their authors, which may forbid commercial use; "
+    "the licence of stylemix does not cover them."
 )
 
 
@@ -25,13 +25,13 @@ def convert(
     template: str | None = None,
     keep_discriminator: bool = True,
 ) -> Model:
-    """Read any known model file and write it to `target`; return what was written.
+    """Read any supported model file, write it to `target`, and return the written model.
 
     Args:
         source: a file, or the name of a shipped model.
-        target: a name that ends in .safetensors or .pkl.
+        target: a file name ending in .safetensors or .pkl.
         dtype: precision of the stored weights; the fingerprint is the same for both.
-        template: how photos are aligned for this model; None keeps or guesses it.
+        template: face template of the model; None keeps that of the file, or guesses it.
         keep_discriminator: False leaves it out, for a smaller file that cannot be trained further.
     """
     model = load_model(source)
@@ -73,7 +73,7 @@ def summary(model: Model, target: str) -> list[str]:
 @click.option(
     "--template",
     type=click.Choice(sorted(TEMPLATES)),
-    help="How photos are aligned for this model.  [default: kept, or guessed by resolution]",
+    help="Face template of the model.  [default: that of IN, or guessed from the resolution]",
 )
 @click.option("--no-discriminator", is_flag=True, help="Leave the discriminator out.")
 def convert_command(
@@ -86,7 +86,8 @@ def convert_command(
     """Convert the model file IN to OUT, a .safetensors or .pkl file.
 
     IN is a model of stylemix, a network pickle of the NVIDIA PyTorch family (stylegan2-ada, or
-    stylegan3 trained with --cfg=stylegan2) or a rosinality .pt checkpoint. Nothing in it is run.
+    stylegan3 trained with --cfg=stylegan2) or a rosinality .pt checkpoint. No code of the file is
+    executed.
 
     \b
     Examples:

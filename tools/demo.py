@@ -1,4 +1,4 @@
-"""`stylemix demo`: the whole path on a shipped portrait."""
+"""`stylemix demo`: alignment, projection and avatars of a shipped portrait."""
 
 from __future__ import annotations
 
@@ -21,22 +21,30 @@ from stylemix.styles.style import load_style, shipped_styles
 
 DEFAULT = "faces-64"
 PORTRAIT = ASSETS / "portrait.jpg"
-CELL = 256
+CELL = 256  # px of an image on the sheet
 
 
 @click.command("demo")
-@click.option("--source", type=click.Path(path_type=Path), help="Your photo instead.")
-@click.option("--face", type=click.IntRange(1), help="Which of several faces, largest first.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="A photo to use instead of the shipped portrait.",
+)
+@click.option(
+    "--face",
+    type=click.IntRange(1),
+    help="Which face of a photo with several faces; 1 is the largest.",
+)
 @click.option("--model", default=DEFAULT, show_default=True, help="Model file or shipped name.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,
-    help="The labelled image.",
+    help="Image file to write.",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def demo_command(
     source: Path | None, face: int | None, model: str, output: Path, device: str
 ) -> None:
-    """Show the whole path on a shipped portrait: face, reconstruction, avatars.
+    """Show every step on a shipped portrait: aligned face, reconstruction and avatars.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`stylemix edit`: a photo with another expression, pose or light."""
+"""`stylemix edit`: change the expression, pose or light of a photo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.finish import enlarge
+from stylemix.avatars.finish import resize_output
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
@@ -31,12 +31,12 @@ from stylemix.tools.options import (
     strengths_of,
 )
 
-STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of a strip, times the strength
+STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # shares of the strength in a strip
 
 
 def _reading_options(command: Any) -> Any:
     texts = {
-        "smile": "More of a smile, or with a negative number less.",
+        "smile": "Smile more; negative: less.",
         "yaw": "Turn the head to the viewer's right; negative: left.",
         "pitch": "Lower the head; negative: raise it.",
         "mouth": "Open the mouth; negative: close it.",
@@ -52,19 +52,23 @@ def _reading_options(command: Any) -> Any:
 @_reading_options
 @click.option(
     "--direction", "directions", multiple=True,
-    help="Another direction, as NAME:STRENGTH: smile-channels, channel-LAYER-N, sefa-N, pca-N or "
-    "a style file; again for more.",
+    help="Another direction as NAME:STRENGTH: smile-channels, channel-LAYER-N, sefa-N, pca-N or a "
+    "style file; can be repeated.",
 )  # fmt: skip
-@click.option("--strip", is_flag=True, help="A row for each direction, from less to more.")
-@click.option("--layers", help="Where directions act, as for mix.  [default: each one's own]")
+@click.option(
+    "--strip",
+    is_flag=True,
+    help="Write a sheet with a row for each direction, from minus to plus its strength.",
+)
+@click.option("--layers", help="Layers where directions act, as for mix.  [default: by direction]")
 @model_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("edited.png"), show_default=True,
-    help="Image.",
+    help="Image file to write.",
 )  # fmt: skip
 @click.option(
     "--save-style", "style_file", type=click.Path(path_type=Path),
-    help="Save what was done as a style file, too.",
+    help="Also save the edit as a style file.",
 )  # fmt: skip
 @size_option
 @face_option
@@ -88,7 +92,7 @@ def edit_command(
 ) -> None:
     """Change expression, pose or light of a photo, a latent or seed:N.
 
-    A strength of 1 is one standard deviation of what the model knows; up to 3 looks natural.
+    A strength of 1 is one standard deviation of the model's faces; up to 3 looks natural.
 
     \b
     Examples:
@@ -112,11 +116,11 @@ def edit_command(
     if strip:
         image = _strip(mixer, person, applied, list(amounts), size)
     else:
-        image = enlarge(to_pil(mixer.draw(person, applied)), size)
+        image = resize_output(to_pil(mixer.draw(person, applied)), size)
     save_image(output, image, generated="composite")
     click.echo(f"Wrote {output}")
     if style_file is not None:
-        total = combine(mixer.base, [(one.style, one.amount) for one in applied])
+        total = combine(mixer.base, [(part.style, part.amount) for part in applied])
         save_style(style_file, total)
         click.echo(f"Wrote {style_file}")
 
@@ -128,12 +132,12 @@ def _strip(
     names: list[str],
     size: int | None,
 ) -> Image.Image:
-    """Rows are directions by themselves, columns go from minus to plus their strength."""
-    rows = [[replace(one, strength=step * one.amount) for step in STEPS] for one in applied]
+    """A sheet of directions (rows), from minus to plus their strength (columns)."""
+    rows = [[replace(part, strength=step * part.amount) for step in STEPS] for part in applied]
     return grid(
-        [to_pil(mixer.draw(person, [one])) for row in rows for one in row],
+        [to_pil(mixer.draw(person, [part])) for row in rows for part in row],
         columns=len(STEPS),
         column_labels=[f"{step:+g} x" if step else "0" for step in STEPS],
-        row_labels=[f"{n} {one.amount:g}" for n, one in zip(names, applied, strict=True)],
+        row_labels=[f"{n} {part.amount:g}" for n, part in zip(names, applied, strict=True)],
         cell=size or max(mixer.generator.config.height, MIN_CELL),
     )

@@ -1,4 +1,4 @@
-"""`stylemix evaluate-style`: how well avatars keep the person and take the style."""
+"""`stylemix evaluate-style`: metrics of identity and style of avatars."""
 
 from __future__ import annotations
 
@@ -27,51 +27,53 @@ from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.training.adapt.method import read_pictures, some_of
 
-WAYS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
+PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 
 
 @click.command("evaluate-style")
 @click.option(
     "--source", "sources", multiple=True, required=True, type=click.Path(path_type=Path),
-    help="Photos: files, folders or zips; again for more.",
+    help="Photos: files, folders or zips; can be repeated.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True, required=True,
-    help="Style file or shipped style, with :WEIGHT behind it if wanted; again for more.",
+    help="Style file or shipped style, optionally followed by :WEIGHT; can be repeated.",
 )  # fmt: skip
 @click.option(
     "--images", multiple=True,
-    help="NAME=PATH: images of a style whose file does not say what it should look like.",
+    help="NAME=PATH: images of a style whose file has no statistics of its images.",
 )  # fmt: skip
 @click.option(
-    "--method", "ways", multiple=True, type=click.Choice(WAYS), default=["balanced"],
-    show_default=True, help="How photos are projected; again to compare.",
+    "--method", "projections", multiple=True, type=click.Choice(PROJECTIONS), default=["balanced"],
+    show_default=True, help="Preset or method of the projection; can be repeated to compare.",
 )  # fmt: skip
-@click.option("--strength", type=float, help="Of all styles.  [default: each style's own]")
+@click.option(
+    "--strength", type=float, help="Strength of all styles.  [default: as each style recommends]"
+)
 @click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True,
-    help="Folder for figures, table, contact sheets and latents.",
+    help="Folder for metrics, table, contact sheets and latents.",
 )  # fmt: skip
 @click.option("--rows", type=click.IntRange(1), default=8, show_default=True,
-              help="People on a contact sheet.")  # fmt: skip
+              help="Number of people on a contact sheet.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def evaluate_style_command(
     sources: tuple[Path, ...],
     styles: tuple[str, ...],
     images: tuple[str, ...],
-    ways: tuple[str, ...],
+    projections: tuple[str, ...],
     strength: float | None,
     model: str,
     output: Path,
     rows: int,
     device: str,
 ) -> None:
-    """Measure how well avatars keep the person and take the style.
+    """Measure how well avatars preserve identity and match the style.
 
-    Every photo is projected and drawn in every style. Identity is judged by a network that nothing
-    optimises, style by statistics of the frozen discriminator. The same command again uses the
-    latents that it finds.
+    Every photo is projected and rendered in every style. Identity is measured by a network that no
+    method optimises, style by statistics of the frozen discriminator. Running the same command
+    again reuses the stored latents.
 
     \b
     Examples:
@@ -80,20 +82,21 @@ def evaluate_style_command(
     """
     check_folder(output)
     network = load_model(model, find_device(device))
-    wanted = [StyleArgument.parse(text) for text in styles]
+    arguments = [StyleArgument.parse(text) for text in styles]
     people = _read_people(sources, network)
-    evaluation = StyleEvaluation(network, wanted, strength, _references(images, network))
+    evaluation = StyleEvaluation(network, arguments, strength, _references(images, network))
     report: dict[str, Record] = {}
-    for way in dict.fromkeys(ways):
-        folder = output / way.replace("+", "-plus")
-        done = project_missing(people, network, _settings(way), folder)
+    for method in dict.fromkeys(projections):
+        folder = output / method.replace("+", "-plus")
+        done = project_missing(people, network, _settings(method), folder)
         latents = {name: latent for name, latent, _ in done}
-        report[way], cells = evaluation.measure(
-            [one.portrait for one in people], [latents[one.name] for one in people]
+        report[method], images_by_person = evaluation.measure(
+            [person.portrait for person in people], [latents[person.name] for person in people]
         )
-        click.echo(f"{way}: {len(people)} photos in {len(wanted)} styles")
-        names = [one.name for one in people]
-        _save_sheet(folder.with_name(f"{folder.name}.png"), cells[:rows], names, evaluation.names)
+        click.echo(f"{method}: {len(people)} photos in {len(arguments)} styles")
+        names = [person.name for person in people]
+        sheet = folder.with_name(f"{folder.name}.png")
+        _save_sheet(sheet, images_by_person[:rows], names, evaluation.names)
     about: Json = {
         "model": network.fingerprint,
         "photos": len(people),
@@ -108,7 +111,7 @@ def evaluate_style_command(
 
 
 def _read_people(sources: tuple[Path, ...], model: Model) -> list[PhotoToProject]:
-    """The photos that can be used; the others are told on standard error."""
+    """Reads and aligns the photos; unusable photos are reported on standard error."""
     listed = list_images(sources)
     names = unique_names(source.stem for source in listed)
     people = []
@@ -118,27 +121,29 @@ def _read_people(sources: tuple[Path, ...], model: Model) -> list[PhotoToProject
         except StylemixError as error:
             click.echo(f"Left out: {error}", err=True)
     if not people:
-        raise StylemixError("got no photo that can be used; the lines above say why")
+        raise StylemixError("got no photo that can be used; see the reasons above")
     return people
 
 
 def _references(pairs: tuple[str, ...], model: Model) -> dict[str, Tensor]:
     """Images [K, C, H, W] in [-1, 1] of `--images NAME=PATH`, by name."""
-    found = {}
+    references = {}
     for pair in pairs:
         name, _, path = pair.partition("=")
         if not path:
             raise StylemixError(f"got --images {pair[:60]!a}; expected NAME=PATH; add the path")
-        found[name] = some_of(read_pictures(list_images(path), model, align=False))
-    return found
+        references[name] = some_of(read_pictures(list_images(path), model, align=False))
+    return references
 
 
-def _settings(way: str) -> ProjectionSettings:
-    return PRESETS[way] if way in PRESETS else replace(PRESETS["balanced"], method=way)
+def _settings(method: str) -> ProjectionSettings:
+    if method in PRESETS:
+        return PRESETS[method]
+    return replace(PRESETS["balanced"], method=method)
 
 
 def _peak_memory() -> int | None:
-    """The most memory that the process had, in MB; None on Windows, which does not say."""
+    """Peak memory of the process in MB; None on Windows, which does not report it."""
     try:
         import resource
     except ImportError:
@@ -148,13 +153,13 @@ def _peak_memory() -> int | None:
 
 
 def _save_sheet(
-    path: Path, shown: list[list[Tensor]], people: list[str], styles: list[str]
+    path: Path, images: list[list[Tensor]], people: list[str], styles: list[str]
 ) -> None:
     sheet = grid(
-        [to_pil(image) for row in shown for image in row],
-        columns=len(shown[0]),
+        [to_pil(image) for row in images for image in row],
+        columns=len(images[0]),
         column_labels=["photo", "reconstruction", *styles],
-        row_labels=people[: len(shown)],
+        row_labels=people[: len(images)],
         cell=MIN_CELL,
     )
     save_image(path, sheet, generated="composite")

@@ -19,22 +19,22 @@ from stylemix.networks.generator import NOISE_MODES
 from stylemix.networks.sampling import sample_images
 from stylemix.tools.options import device_option, model_option, size_option
 
-MOST_SEEDS = 100_000
-SMALLEST_CELL = 96  # px of an image on a grid
+MAX_SEEDS = 100_000
+MIN_CELL = 96  # px of an image on a grid
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds of "0-15", "3", "1,5,8-10"."""
+    """Parses seeds such as "0-15", "3" or "1,5,8-10"."""
     seeds: list[int] = []
     for part in text.replace(" ", "").split(","):
-        found = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
-        if found is None:
+        match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
+        if match is None:
             raise StylemixError(f"got seeds {text!r}; expected numbers and ranges as in 1,5,8-10")
-        first, last = int(found[1]), int(found[2] or found[1])
-        if not first <= last < min(first + MOST_SEEDS, 2**32):
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < min(first + MAX_SEEDS, 2**32):
             raise StylemixError(
-                f"got seeds {part!r}; expected up to {MOST_SEEDS} from 0 to {2**32 - 1}, the "
-                "smaller one first"
+                f"got seeds {part!r}; expected up to {MAX_SEEDS} from 0 to {2**32 - 1}, the "
+                "smaller number first"
             )
         seeds += range(first, last + 1)
     return seeds
@@ -42,23 +42,26 @@ def parse_seeds(text: str) -> list[int]:
 
 @click.command("generate")
 @model_option
-@click.option("--seeds", default="0-15", show_default=True, help="As in 1,5,8-10.")
+@click.option("--seeds", default="0-15", show_default=True, help="Seeds, as in 1,5,8-10.")
 @click.option(
     "--truncation", "psi", type=float, default=0.7, show_default=True,
-    help="1 for all that was learned, 0 for the average.",
+    help="Truncation psi: 1 for full variation, 0 for the average image.",
 )  # fmt: skip
 @click.option(
     "--noise-mode", type=click.Choice(NOISE_MODES), default="const", show_default=True,
-    help="Stored, new or no noise.",
+    help="Noise of each layer: random for new noise, const for the stored maps, or none.",
 )  # fmt: skip
 @click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional model.")
-@click.option("--grid", "as_grid", is_flag=True, help="One image of all.")
+@click.option(
+    "--grid", "as_grid", is_flag=True, help="Write a single image with a grid of all images."
+)
 @size_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None,
-    help="Folder; an image with --grid or for one seed.  [default: out, out.png]",
+    help="Folder; an image file with --grid or for a single seed.  [default: out, out.png]",
 )  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="At once.")
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True,
+              help="Images generated at once.")  # fmt: skip
 @device_option
 def generate_command(
     model: str,
@@ -72,7 +75,7 @@ def generate_command(
     batch: int,
     device: str,
 ) -> None:
-    """Draw new images from seeds.
+    """Generate new images from seeds.
 
     \b
     Examples:
@@ -89,19 +92,19 @@ def generate_command(
     else:
         check_folder(target)
     generator = load_model(model, find_device(device)).generator
-    own = generator.config.width, generator.config.height
-    wanted = own if size is None else fit_size(own, size)
-    pictures = []
+    native = generator.config.width, generator.config.height
+    output_size = native if size is None else fit_size(native, size)
+    tiles = []
     for start in range(0, len(numbers), batch):
-        part = numbers[start : start + batch]
-        images = sample_images(generator, part, psi, label, noise_mode)
-        for seed, image in zip(part, images, strict=True):
-            picture = resize(to_pil(image), wanted)
+        batch_seeds = numbers[start : start + batch]
+        images = sample_images(generator, batch_seeds, psi, label, noise_mode)
+        for seed, image in zip(batch_seeds, images, strict=True):
+            resized = resize(to_pil(image), output_size)
             if as_grid:
-                pictures.append(picture)
+                tiles.append(resized)
             else:
-                save_image(target if to_file else target / f"seed{seed:04d}.png", picture)
+                save_image(target if to_file else target / f"seed{seed:04d}.png", resized)
     if as_grid:
-        save_image(target, grid(pictures, cell=size or max(*own, SMALLEST_CELL), gap=4))
+        save_image(target, grid(tiles, cell=size or max(*native, MIN_CELL), gap=4))
     count = f"{len(numbers)} images" if len(numbers) > 1 else "1 image"
     click.echo(f"Wrote {count} to {target}")

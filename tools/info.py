@@ -1,4 +1,4 @@
-"""What runs here: versions, devices, op backends, and the models and styles that are shipped."""
+"""`stylemix info`: versions, devices, op backends, and the shipped models and styles."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def describe() -> list[tuple[str, str]]:
     lines += [(name, metadata.version(name)) for name in PACKAGES]
     lines.append(("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use"))
     lines.append(("cuda", _cuda()))
-    found = {kind: _compiled(kind) for kind in jit.KINDS}
-    lines += [(f"op {name}", _op(name, found)) for name in OPS]
-    lines += [(f"{kind} ops", _explain(status)) for kind, status in found.items()]
+    statuses = {kind: _compiled(kind) for kind in jit.KINDS}
+    lines += [(f"op {name}", _op(name, statuses)) for name in OPS]
+    lines += [(f"{kind} ops", _explain(status)) for kind, status in statuses.items()]
     lines += [("c++", _tool("cpu")), ("nvcc", _tool("cuda")), ("ninja", _ninja())]
     lines += [(f"model {name}", _model(find_model(name))) for name in shipped_models()]
     lines += [(f"style {name}", _style(name)) for name in shipped_styles()]
@@ -44,22 +44,22 @@ def describe() -> list[tuple[str, str]]:
 
 
 def build_ops() -> list[tuple[str, str]]:
-    """Compile what can be used here, or was asked for, and return (label, text) lines about it.
+    """Compile the ops for the devices here, or as requested; return (label, text) lines.
 
-    Raises StylemixError when that fails; what was compiled before the failure stays.
+    Raises StylemixError if this fails; ops compiled before the failure are kept.
     """
     lines = []
     for kind in jit.KINDS:
-        asked = "STYLEMIX_CUDA_ARCHS" in os.environ
-        if kind == "cuda" and not asked and not torch.cuda.is_available():
+        requested = "STYLEMIX_CUDA_ARCHS" in os.environ
+        if kind == "cuda" and not requested and not torch.cuda.is_available():
             continue
-        there, start = jit.status(kind).where is not None, time.monotonic()
+        exists, start = jit.status(kind).where is not None, time.monotonic()
         try:
             path = jit.library(kind)
         except jit.NativeUnavailable as error:
             raise StylemixError(f"cannot compile the {kind} ops: {error}") from error
-        took = "there already" if there else f"compiled in {time.monotonic() - start:.1f} s"
-        lines.append((f"{kind} ops", f"{took}: {path}"))
+        result = "already compiled" if exists else f"compiled in {time.monotonic() - start:.1f} s"
+        lines.append((f"{kind} ops", f"{result}: {path}"))
         status = _compiled(kind)
         if status.state == "failed":
             raise StylemixError(f"cannot use the {kind} ops: {status.reason}")
@@ -67,20 +67,20 @@ def build_ops() -> list[tuple[str, str]]:
 
 
 def _compiled(kind: str) -> jit.Status:
-    """What there is for a kind of device; loaded where that takes no compiling."""
+    """The status of the ops for a kind of device; loads them if they are compiled."""
     if jit.status(kind).state == "built" and (kind == "cpu" or torch.cuda.is_available()):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the reason is part of what is printed
+            warnings.simplefilter("ignore")  # the reason is printed with the status
             jit.load(kind)
     return jit.status(kind)
 
 
-def _op(name: str, found: dict[str, jit.Status]) -> str:
+def _op(name: str, statuses: dict[str, jit.Status]) -> str:
     if not hasattr(torch.ops.stylemix, name):
         return "torch"
     return ", ".join(
         f"{kind}: {_backend(status)}"
-        for kind, status in found.items()
+        for kind, status in statuses.items()
         if kind == "cpu" or torch.cuda.is_available()
     )
 
@@ -137,10 +137,10 @@ def _cuda() -> str:
 
 def _model(file: Path) -> str:
     header = parse_header(read(file).expect(MODEL).header, str(file))
-    kept = "generator and discriminator" if header.discriminator else "generator"
+    networks = "generator and discriminator" if header.discriminator else "generator"
     sizes = header.generator
     colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
-    return f"{sizes.size_text}{colours}, {kept}, {_size(file)}, {header.fingerprint}"
+    return f"{sizes.size_text}{colours}, {networks}, {_size(file)}, {header.fingerprint}"
 
 
 def _size(file: Path) -> str:
@@ -149,12 +149,12 @@ def _size(file: Path) -> str:
 
 
 @click.command()
-@click.option("--build", is_flag=True, help="Compile the ops now, and say how long that took.")
+@click.option("--build", is_flag=True, help="Compile the ops now, and print the time it took.")
 def info_command(build: bool) -> None:
     """Show versions, devices, op backends and the shipped models and styles.
 
-    Please put this into a bug report. With --build the ops are compiled for this machine, which
-    is else done at their first use.
+    Please include this in a bug report. With --build the ops are compiled for this machine now,
+    instead of at their first use.
 
     \b
     Examples:

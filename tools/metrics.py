@@ -1,4 +1,4 @@
-"""`stylemix metrics`: figures for a model against images that it was not trained on."""
+"""`stylemix metrics`: metrics of a model against images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MAX_COUNT = 1_000_000
 
 @dataclass
 class Report:
-    """What was measured: figures by name, and the seconds that each step took."""
+    """Metrics by name, and the seconds that each step took."""
 
     scores: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, step: str, measure: Callable[[], dict[str, float]]) -> None:
-        """Take the figures of one step."""
+        """Run a step and record its metrics and time."""
         start = time.monotonic()
         self.scores |= measure()
         self.seconds[step] = round(time.monotonic() - start, 2)
@@ -50,7 +50,7 @@ def measure(
     interval: bool,
     cache: Path | None,
 ) -> Report:
-    """Figures of a generator, with progress on the screen."""
+    """Computes metrics of a generator, with progress bars."""
     report = Report()
     sets = [name for name in metrics if name != "ppl"]
     if sets:
@@ -68,15 +68,15 @@ def measure(
 
 
 def table(report: Report) -> str:
-    """The report as text: figures, then seconds."""
+    """The report as text: metrics, then seconds."""
     width = max(map(len, [*report.scores, *report.seconds]))
-    figures = [f"{name:<{width}}  {_digits(value):>10}" for name, value in report.scores.items()]
-    times = [f"{step:<{width}}  {spent:>10.1f} s" for step, spent in report.seconds.items()]
-    return "\n".join([*figures, "", *times])
+    scores = [f"{name:<{width}}  {_digits(value):>10}" for name, value in report.scores.items()]
+    times = [f"{step:<{width}}  {seconds:>10.1f} s" for step, seconds in report.seconds.items()]
+    return "\n".join([*scores, "", *times])
 
 
 def _digits(value: float) -> str:
-    """Two decimals for distances, more for what is small."""
+    """Formats with two decimals, or five for values below 10."""
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.5f}"
 
 
@@ -85,27 +85,34 @@ def _digits(value: float) -> str:
 @click.option("--data", required=True, help="Real images: folder, zip or shards.")
 @click.option(
     "--metrics", "names", default="fd", show_default=True,
-    help=f"Some of {', '.join(METRICS)}, with commas between.",
+    help=f"Metrics, separated by commas: {', '.join(METRICS)}.",
 )  # fmt: skip
 @click.option(
     "--count", type=click.IntRange(2, MAX_COUNT),
-    help="Generated images.  [default: as many as real ones]",
+    help="Number of generated images.  [default: as many as real images]",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True,
-              help="Of the first generated image.")  # fmt: skip
+              help="Seed of the first generated image.")  # fmt: skip
 @click.option(
     "--truncation", "psi", type=float, default=1, show_default=True,
-    help="1 for all that was learned; less is no fair figure. PPL is always at 1.",
+    help="Truncation psi; values below 1 are not comparable. PPL always uses 1.",
 )  # fmt: skip
 @click.option(
     "--features", default="mobilenet", show_default=True,
-    help="mobilenet, inception, or module:name of a Python function.",
+    help="Feature extractor: mobilenet, inception, or module:name of a Python function.",
 )  # fmt: skip
-@click.option("--weights", type=click.Path(path_type=Path), help="File of Inception's weights.")
-@click.option("--interval", is_flag=True, help="A 95 % interval of the Frechet distance, too.")
-@click.option("--no-cache", is_flag=True, help="Do not keep the features of the real images.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="At once.")
-@click.option("--output", type=click.Path(path_type=Path), help="JSON file for the figures.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="File with the weights of Inception."
+)
+@click.option(
+    "--interval", is_flag=True, help="Also report a 95 % interval of the Frechet distance."
+)
+@click.option("--no-cache", is_flag=True, help="Do not cache the features of the real images.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True,
+              help="Images processed at once.")  # fmt: skip
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="JSON file to write the metrics to."
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def metrics_command(
     model: str,
@@ -122,7 +129,7 @@ def metrics_command(
     output: Path | None,
     device: str,
 ) -> None:
-    """Measure how a model's images compare with real ones.
+    """Compare the images of a model with real images, by Frechet distance and other metrics.
 
     \b
     Examples:
@@ -132,11 +139,13 @@ def metrics_command(
     chosen = list(dict.fromkeys(names.replace(" ", "").split(",")))
     check_metrics(chosen)
     if interval and "fd" not in chosen:
-        raise StylemixError("got --interval without fd; expected it with one; add fd to --metrics")
+        raise StylemixError("got --interval without fd; expected both; add fd to --metrics")
     if weights is not None and features != "inception":
-        raise StylemixError(f"got --weights for {features}; expected inception; leave it out")
+        raise StylemixError(
+            f"got --weights for {features}; expected inception; leave --weights out"
+        )
     if not math.isfinite(psi):
-        raise StylemixError(f"got --truncation {psi}; expected a number, 1 for fair figures")
+        raise StylemixError(f"got --truncation {psi}; expected a finite number; use 1")
     where = find_device(device)
     extractor = load_extractor(features, where, weights)
     loaded = load_model(model, where)
@@ -152,7 +161,7 @@ def metrics_command(
     click.echo(table(report))
     click.echo(
         f"{len(seeds):,} generated against {len(reals):,} real images, {config.size_text}. "
-        "Compare with figures of the same numbers, images and features only: a Frechet distance "
+        "Compare only metrics of the same numbers of images, data and features: a Frechet distance "
         "of fewer images is larger."
     )
     if output is not None:

@@ -1,4 +1,4 @@
-"""`stylemix mix`: a person in a style."""
+"""`stylemix mix`: a person in one or more styles."""
 
 from __future__ import annotations
 
@@ -33,20 +33,22 @@ from stylemix.tools.options import (
 
 
 class Sheet(NamedTuple):
-    """A kind of sheet: what draws it, and what `--help` says."""
+    """A kind of sheet: the method that renders it, and the help text of its option."""
 
     draw: Callable[[SheetMaker], Image.Image]
     text: str
 
 
 SHEETS = {
-    "grid": Sheet(SheetMaker.style_grid, "One image of sources by styles."),
+    "grid": Sheet(
+        SheetMaker.style_grid, "Write a single sheet of sources (rows) by styles (columns)."
+    ),
     "strip": Sheet(
         SheetMaker.strength_strip,
-        "One image with a row for each source and style, from no strength to the full one.",
+        "Write a single sheet with a row for each source and style, from zero to full strength.",
     ),
     "layer-grid": Sheet(
-        SheetMaker.layer_grid, "One image of a source in a style at every range of layers."
+        SheetMaker.layer_grid, "Write a single sheet of a style at every range of layers."
     ),
 }
 
@@ -60,42 +62,42 @@ def _sheet_options(command: Any) -> Any:
 @click.command("mix")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N, or a folder or zip of photos; again for several people.",
+    help="Photo, latent file, seed:N, or a folder or zip of photos; can be repeated.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True, required=True,
     help="Style file or shipped style, photo, folder of photos, latent file, generator file or "
-    "seed:N, with :WEIGHT behind it if wanted; again to add styles.",
+    "seed:N, optionally followed by :WEIGHT; repeated styles are added.",
 )  # fmt: skip
 @model_option
 @click.option(
     "--strength",
-    help="Strength of all styles, times the WEIGHT of each: a number, or one for each band or "
-    "layer, as in coarse=0,middle=.35,fine=1.  [default: each style's own]",
+    help="Strength of all styles, times the WEIGHT of each: a number, or a number for each band or "
+    "layer, as in coarse=0,middle=.35,fine=1.  [default: as each style recommends]",
 )
 @click.option(
     "--layers",
-    help="Where styles act: coarse, middle, fine, all, pixels such as 16-64px, numbers such as "
-    "0-3.  [default: each style's own]",
+    help="Layers where styles act: coarse, middle, fine, all, resolutions such as 16-64px, or "
+    "numbers such as 0-3.  [default: as each style recommends]",
 )
 @click.option(
     "--min-identity", type=float,
-    help="Lower the strength until this much of the person is kept, 0 to 1; .6 is clearly the "
-    "same person.",
+    help="Minimum identity, 0 to 1: the strength is lowered until the face is this similar to the "
+    "person; .6 is clearly the same person.",
 )  # fmt: skip
 @click.option(
     "--region", "regions", multiple=True,
-    help="Where in the image styles act: face, hair, background, or an image that shows it "
-    "white; again to add regions.  [default: everywhere]",
+    help="Region of the image where styles act: face, hair, background, or a mask image that is "
+    "white there; can be repeated.  [default: everywhere]",
 )  # fmt: skip
 @click.option(
     "--keep-color", type=float, default=0.0, show_default=True,
-    help="Colours of the face: 0 the style's, 1 the person's.",
+    help="Colours of the face: 0 for the style's, 1 for the person's.",
 )  # fmt: skip
 @_sheet_options
 @click.option(
     "--output", type=click.Path(path_type=Path),
-    help="Image; with several sources and no sheet a folder.  [default: out.png, out]",
+    help="Image file; a folder for several sources without a sheet.  [default: out.png, out]",
 )  # fmt: skip
 @click.option(
     "--output-size",
@@ -134,7 +136,7 @@ def mix_command(
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
     size = parse_output_size(output_size)
-    sheet = _one_sheet({name: others.pop(name.replace("-", "_")) for name in SHEETS})
+    sheet = _selected_sheet({name: others.pop(name.replace("-", "_")) for name in SHEETS})
     settings = projection_settings(**others)
     single = sheet is not None or (len(sources) == 1 and not is_several(sources[0]))
     output = output or Path("out.png" if single else "out")
@@ -162,17 +164,17 @@ def mix_command(
             _write(mixer, person, mixer.apply_all(inputs, person, number), options, size, path)
     if failed := len(listed) - len(people):
         raise StylemixError(
-            f"got no avatar from {failed} of {len(listed)} sources; expected a face in each; the "
-            "lines above say what is wrong with them"
+            f"got no avatar from {failed} of {len(listed)} sources; expected a face in each; see "
+            "the errors above"
         )
 
 
-def _one_sheet(asked: dict[str, bool]) -> Callable[[SheetMaker], Image.Image] | None:
-    """What draws the sheet that is asked for; StylemixError for several."""
-    names = [name for name, is_asked in asked.items() if is_asked]
+def _selected_sheet(flags: dict[str, bool]) -> Callable[[SheetMaker], Image.Image] | None:
+    """The method that renders the requested sheet; raises StylemixError for several sheets."""
+    names = [name for name, is_set in flags.items() if is_set]
     if len(names) > 1:
-        flags = " and ".join(f"--{name}" for name in names)
-        raise StylemixError(f"got {flags}; expected one of them; leave out the others")
+        options = " and ".join(f"--{name}" for name in names)
+        raise StylemixError(f"got {options}; expected one of them; leave out the others")
     return SHEETS[names[0]].draw if names else None
 
 

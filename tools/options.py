@@ -1,4 +1,4 @@
-"""Options that several commands share, each written once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."
 )
 face_option = click.option(
-    "--face", type=click.IntRange(1), help="Which of several faces, largest first."
+    "--face",
+    type=click.IntRange(1),
+    help="Which face of a photo with several faces; 1 is the largest.",
 )
 size_option = click.option(
     "--size", type=click.IntRange(16, 4096), help="Longer side of the output in px."
@@ -35,39 +37,44 @@ cache_option = click.option(
 PROJECTION = (
     click.option(
         "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True,
-        help="Projection of photos. fast: one w and a refinement; balanced: a w per layer, too; "
-        "best: many steps.",
+        help="Preset of the projection. fast: W (a single w) and refinement; balanced: also W+ (a "
+        "w per layer); best: more steps.",
     ),
     click.option(
         "--method", type=click.Choice(METHODS), default="hybrid", show_default=True,
-        help="hybrid is ours; w, w+ and pti are the published ones, with their settings.",
-    ),
-    click.option("--w-steps", type=click.IntRange(0), help="Steps with one w, without an encoder."),
-    click.option("--steps", type=click.IntRange(0), help="Steps with a w per layer."),
-    click.option(
-        "--refine-steps", type=click.IntRange(0), help="Steps with weights and features."
+        help="Method of the projection: hybrid, or w, w+ or pti (pivotal tuning) with their "
+        "published settings.",
     ),
     click.option(
-        "--budget", type=click.FloatRange(0.01), help="Seconds a photo, instead of counting steps."
+        "--w-steps", type=click.IntRange(0), help="Optimisation steps in W, if there is no encoder."
+    ),
+    click.option("--steps", type=click.IntRange(0), help="Optimisation steps in W+."),
+    click.option(
+        "--refine-steps", type=click.IntRange(0), help="Refinement steps, on weights and features."
+    ),
+    click.option(
+        "--budget", type=click.FloatRange(0.01),
+        help="Time per photo in seconds, instead of a number of steps."
     ),
     click.option(
         "--encoder", type=click.Path(path_type=Path),
-        help="Encoder file.  [default: the shipped one]",
+        help="Encoder file for the initial latents.  [default: the shipped encoder, if any]",
     ),
     click.option(
-        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the projection."
+        "--seed", type=click.IntRange(0), default=0, show_default=True,
+        help="Random seed of the projection."
     ),
 )  # fmt: skip
 
 
 def strengths_of(directions: Sequence[str]) -> dict[str, float]:
-    """Strengths by name of options such as NAME:STRENGTH; 1 where none is given."""
+    """Parses options such as NAME:STRENGTH to strengths by name; 1 without a strength."""
     items = [StyleArgument.parse(text) for text in directions]
     return {str(item.what): 1.0 if item.weight is None else item.weight for item in items}
 
 
 def projection_options(command: Command) -> Command:
-    """Adds the options of a projection; `projection_settings` takes what they give."""
+    """Adds the options of a projection, whose values are arguments of `projection_settings`."""
     return reduce(lambda wrapped, option: option(wrapped), reversed(PROJECTION), command)
 
 
@@ -80,12 +87,12 @@ def projection_settings(
     budget: float | None,
     seed: int,
 ) -> ProjectionSettings:
-    """The settings that the options stand for; StylemixError where they contradict each other."""
+    """The settings of the options; raises StylemixError for contradicting options."""
     counts = {"w_steps": w_steps, "plus_steps": steps, "refine_steps": refine_steps}
     given = {name: count for name, count in counts.items() if count is not None}
     if method != "hybrid" and (given or budget):
         raise StylemixError(
             f"got --method {method} with steps or a budget; expected these for hybrid only, since "
-            "published methods have their own; leave them out"
+            "published methods have fixed steps; leave them out"
         )
     return replace(PRESETS[preset], method=method, budget=budget, seed=seed, **given)

@@ -1,4 +1,4 @@
-"""`stylemix project`: photos to latents."""
+"""`stylemix project`: photos to latents (GAN inversion)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from stylemix.tools.options import (
 
 
 def describe(metrics: dict[str, float]) -> str:
-    """One line of the figures of a projection."""
+    """The metrics of a projection as text."""
     text = f"MSE {metrics['mse']:.4f}"
     if "identity" in metrics:
         text += f", identity {metrics['identity']:.3f}"
@@ -49,13 +49,20 @@ def describe(metrics: dict[str, float]) -> str:
 @projection_options
 @click.option(
     "--mask", type=click.Path(path_type=Path),
-    help="Image that is white where the photo is to stay as it is.  [default: found out]",
+    help="Mask image: white where the photo shows what the model cannot generate (hands, hats).  "
+    "[default: estimated]",
 )  # fmt: skip
-@click.option("--paste-back", is_flag=True, help="Write the whole photo with the new face, too.")
-@click.option("--again", is_flag=True, help="Project also what was done before.")
+@click.option(
+    "--paste-back", is_flag=True, help="Also write the whole photo with the reconstructed face."
+)
+@click.option("--again", is_flag=True, help="Project photos again whose latents exist.")
 @face_option
 @click.option(
-    "--batch", type=click.IntRange(1), default=8, show_default=True, help="Photos at once."
+    "--batch",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Photos projected at once.",
 )
 @device_option
 def project_command(
@@ -71,10 +78,10 @@ def project_command(
     device: str,
     **projection: Any,
 ) -> None:
-    """Find the latents of photos: files, folders or zips.
+    """Project photos into the latent space of a model: files, folders or zips.
 
-    Writes for each NAME.latent.safetensors (for stylemix mix), NAME.recon.png and
-    NAME.side-by-side.png. The same command again goes on with what is missing.
+    Writes NAME.latent.safetensors (for stylemix mix), NAME.recon.png and NAME.side-by-side.png
+    for each photo. The same command resumes a run that was interrupted.
 
     \b
     Examples:
@@ -86,8 +93,7 @@ def project_command(
     settings = projection_settings(**projection)
     if mask is not None and settings.method != "hybrid":
         raise StylemixError(
-            f"got --method {settings.method} with a mask; expected it with hybrid only; leave one "
-            "out"
+            f"got --method {settings.method} with a mask; expected --method hybrid; leave one out"
         )
     network = load_model(model, find_device(device))
     start = None if encoder is None else load_encoder(encoder, network)
@@ -99,21 +105,21 @@ def project_command(
     done = project_missing(read, network, settings, output, batch, start, again)
     for name, latent, is_new in done:
         report[name] = latent.metrics
-        what = describe(latent.metrics) if is_new else "already there"
-        click.echo(f"{output / (name + SUFFIX)}: {what}")
+        text = describe(latent.metrics) if is_new else "already there"
+        click.echo(f"{output / (name + SUFFIX)}: {text}")
     if report:
         whole = len(read.share) == len(sources)
         write_json(output / ("report.json" if whole else f"report-{read.share[0]}.json"), report)
     if read.failed:
         raise StylemixError(
-            f"got no latent from {read.failed} of {len(read.share)} photos; the lines above say "
-            "why; the others are written"
+            f"got no latent from {read.failed} of {len(read.share)} photos; see the errors "
+            "above; the others are written"
         )
 
 
 @dataclass
 class _Photos:
-    """This process's share of the photos, read one after another; the bad ones are counted."""
+    """This process's share of the photos, read lazily; unusable photos are counted in `failed`."""
 
     sources: list[ImageSource]
     model: Model

@@ -1,4 +1,4 @@
-"""`stylemix video`: from person to person, from style to style, and along directions."""
+"""`stylemix video`: interpolate between people and styles, and along directions."""
 
 from __future__ import annotations
 
@@ -30,43 +30,51 @@ from stylemix.tools.options import (
 @click.command("video")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N, or a folder or zip of photos; again to go from person to "
+    help="Photo, latent file, seed:N, or a folder or zip of photos; repeat to go from person to "
     "person.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True,
-    help="Style, as for mix, with :WEIGHT behind it if wanted; again to go from style to style.",
+    help="Style, as for mix, optionally followed by :WEIGHT; repeat to go from style to style.",
 )  # fmt: skip
 @click.option(
     "--direction", "directions", multiple=True,
-    help="NAME:STRENGTH, as for edit, to and fro from minus to plus; again to add directions.",
+    help="Direction as NAME:STRENGTH, as for edit, between minus and plus the strength; repeated "
+    "directions are added.",
 )  # fmt: skip
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("out.webp"), show_default=True,
-    help="Video: .webp, .gif, .png (APNG), or .mp4 with the extra video.",
+    help="Video file to write: .webp, .gif, .png (APNG), or .mp4 (needs the extra `video`).",
 )  # fmt: skip
 @click.option(
-    "--seconds", type=float, default=2.0, show_default=True, help="From one keyframe to the next."
+    "--seconds",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="Seconds from each keyframe to the next.",
 )
 @click.option(
     "--hold", type=float, default=0.5, show_default=True,
-    help="Seconds that each keyframe stays.",
+    help="Seconds that each keyframe is held.",
 )  # fmt: skip
-@click.option("--fps", type=click.IntRange(1, 60), default=25, show_default=True, help="Frames/s.")
+@click.option(
+    "--fps", type=click.IntRange(1, 60), default=25, show_default=True, help="Frames per second."
+)
 @click.option(
     "--easing", type=click.Choice(list(EASINGS)), default="smooth", show_default=True,
-    help="Slow at both ends, or evenly.",
+    help="Interpolation between keyframes: smooth (slow at both ends) or linear.",
 )  # fmt: skip
 @click.option(
     "--no-loop/--loop", "once", default=False, show_default=True,
-    help="Once, or back to the first keyframe and on for ever.",
+    help="End at the last keyframe, or return to the first and repeat forever.",
 )  # fmt: skip
 @click.option(
     "--strength", type=float,
-    help="Strength of all styles, times the WEIGHT of each.  [default: each style's own]",
+    help="Strength of all styles, times the WEIGHT of each.  [default: as each style recommends]",
 )  # fmt: skip
 @click.option(
-    "--layers", help="Where styles and directions act, as for mix.  [default: each one's own]"
+    "--layers",
+    help="Layers where styles and directions act, as for mix.  [default: by style or direction]",
 )
 @size_option
 @model_option
@@ -94,11 +102,11 @@ def video_command(
     device: str,
     **projection: Any,
 ) -> None:
-    """Film a change: from person to person, into a style, along a direction.
+    """Make a video that changes the person, the style or the pose.
 
     \b
-    The k-th keyframe shows the k-th source in the k-th style; the shorter list starts over.
-    One source and one style: the style comes and goes.
+    The k-th keyframe shows the k-th source in the k-th style; the shorter list repeats.
+    A single source in a single style fades between no style and full strength.
 
     \b
     Examples:
@@ -116,10 +124,9 @@ def video_command(
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache)
     amounts = strengths_of(directions)
-    film = read_animation(mixer, listed, arguments, amounts, timing, strength, size)
-    images = tqdm(
-        film.images(), "Drawing", len(film.times), unit="frame", disable=None, leave=False
-    )
-    save_video(output, images, film.lengths, fps, repeat=not once)
-    frames = sum(film.lengths)
+    animation = read_animation(mixer, listed, arguments, amounts, timing, strength, size)
+    total = len(animation.times)
+    images = tqdm(animation.images(), "Rendering", total, unit="frame", disable=None, leave=False)
+    save_video(output, images, animation.lengths, fps, repeat=not once)
+    frames = sum(animation.lengths)
     click.echo(f"Wrote {output} ({frames} frames, {frames / fps:.3g} s)")

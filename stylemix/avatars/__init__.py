@@ -1,1 +1,1 @@
-"""A person in styles: inputs, rendering, identity and regions kept, sheets, animation."""
+"""A person in styles: inputs, rendering, identity guard, regions, sheets and animation."""

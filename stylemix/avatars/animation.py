@@ -1,4 +1,4 @@
-"""Animations: keyframes of people and styles, and the images between them."""
+"""Animations: keyframes of people and styles, and interpolation between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.avatars.finish import enlarge
+from stylemix.avatars.finish import resize_output
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import render
@@ -21,8 +21,8 @@ from stylemix.networks.latents import mix
 from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import check_strength
 
-BATCH = 8  # images that are drawn at once, where they share a network
-MAX_SECONDS = 600.0  # of a step or a hold
+BATCH = 8  # images rendered at once, if they share weights
+MAX_SECONDS = 600.0  # of a transition or a hold
 EASINGS: dict[str, Callable[[float], float]] = {
     "smooth": lambda t: t * t * (3 - 2 * t),
     "linear": lambda t: t,
@@ -31,7 +31,7 @@ EASINGS: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Keyframe:
-    """Who is seen, and how strong each style and direction is; 0 for others."""
+    """A person and the strength of each style and direction; others have strength 0."""
 
     person: Latent
     strengths: Mapping[StyleInput, float]
@@ -39,7 +39,7 @@ class Keyframe:
 
 @dataclass(frozen=True)
 class Moment:
-    """An image at `t` (0 to 1) from one keyframe to another, by index, for so many frames."""
+    """An image at progress `t` in [0, 1] between two keyframes (by index), and its frame count."""
 
     start: int
     end: int
@@ -54,19 +54,19 @@ def plan(
     directions: Mapping[StyleInput, float] | None = None,
     strength: float | None = None,
 ) -> list[Keyframe]:
-    """The keyframes of what a mixer has read: the k-th person in the k-th style.
+    """The keyframes of people and styles that a mixer has read: the k-th person, the k-th style.
 
-    The shorter list starts over, so that what is given once stays. Directions go from minus to
-    plus their strength. Where nothing would change, the style goes from 0 to its strength.
+    The shorter list repeats, so that a single entry is constant. Directions alternate between
+    minus and plus their strength. A single person in a single style goes from strength 0 to full.
     """
     moves = directions or {}
-    worn = [(style, mixer.apply(style, people[0], strength).amount) for style in styles]
-    count = max(len(people), len(worn), 2 if moves else 1)
-    if count == 1 and worn:
-        worn, count = [(worn[0][0], 0.0), worn[0]], 2
+    weighted = [(style, mixer.apply(style, people[0], strength).amount) for style in styles]
+    count = max(len(people), len(weighted), 2 if moves else 1)
+    if count == 1 and weighted:
+        weighted, count = [(weighted[0][0], 0.0), weighted[0]], 2
     keys = []
     for k in range(count):
-        strengths = dict([worn[k % len(worn)]] if worn else [])
+        strengths = dict([weighted[k % len(weighted)]] if weighted else [])
         for style, amount in moves.items():
             strengths[style] = strengths.get(style, 0.0) + (amount if k % 2 else -amount)
         keys.append(Keyframe(people[k % len(people)].latent, strengths))
@@ -75,7 +75,7 @@ def plan(
 
 @dataclass(frozen=True)
 class Timing:
-    """How keyframes follow each other: times in seconds, frames a second, and the way there."""
+    """The timing of keyframes: transitions and holds in seconds, frames per second and easing."""
 
     seconds: float = 2.0
     hold: float = 0.5
@@ -91,7 +91,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Animation:
-    """Keyframes with what is shown when; images are drawn as they are asked for."""
+    """Keyframes and the moments to show; images are rendered lazily."""
 
     mixer: Mixer
     keys: list[Keyframe]
@@ -100,13 +100,14 @@ class Animation:
 
     @property
     def lengths(self) -> list[int]:
-        """Frames that each image stays."""
+        """The number of frames of each image."""
         return [moment.frames for moment in self.times]
 
     def images(self) -> Iterator[Image.Image]:
         """The images, with a longer side of `size` px."""
         return (
-            enlarge(to_pil(image), self.size) for image in draw(self.mixer, self.keys, self.times)
+            resize_output(to_pil(image), self.size)
+            for image in draw(self.mixer, self.keys, self.times)
         )
 
 
@@ -119,11 +120,11 @@ def read_animation(
     strength: float | None = None,
     size: int | None = None,
 ) -> Animation:
-    """Reads sources and styles, plans the keyframes and times them; as `plan`."""
+    """Reads sources and styles, and plans the keyframes (see `plan`) and their timing."""
     if len(sources) < 2 and not styles and not directions:
         raise StylemixError(
             "got one source and nothing that changes; expected another source, a style or a "
-            "direction; give one (--source, --style, --direction)"
+            "direction; add one (--source, --style, --direction)"
         )
     for amount in [*directions.values(), *([] if strength is None else [strength])]:
         check_strength(amount)
@@ -136,7 +137,7 @@ def read_animation(
 
 
 def check_times(seconds: float, hold: float) -> None:
-    """Raises StylemixError for times that cannot be; called before long work."""
+    """Raises StylemixError for times out of range; called before long computations."""
     for name, value in (("seconds", seconds), ("hold", hold)):
         check_range(f"--{name}", value, 0, MAX_SECONDS)
 
@@ -149,23 +150,24 @@ def moments(
     loop: bool = True,
     easing: str = "smooth",
 ) -> list[Moment]:
-    """What is seen when: `seconds` from each of `count` keyframes to the next, after its `hold`.
+    """The moments of an animation: each of `count` keyframes holds, then changes to the next.
 
-    With `loop` the last goes back to the first, which is not shown twice.
+    Times are in seconds. With `loop` the last keyframe changes back to the first, which is not
+    shown twice.
     """
     check_times(seconds, hold)
-    steps, still = max(1, round(seconds * fps)), 1 + round(hold * fps)
+    steps, hold_frames = max(1, round(seconds * fps)), 1 + round(hold * fps)
     ease = EASINGS[easing]
     out = []
     for start in range(count if loop else count - 1):
         end = (start + 1) % count
-        out.append(Moment(start, end, frames=still))
+        out.append(Moment(start, end, frames=hold_frames))
         out += [Moment(start, end, ease(step / steps)) for step in range(1, steps)]
-    return out if loop else [*out, Moment(count - 1, count - 1, frames=still)]
+    return out if loop else [*out, Moment(count - 1, count - 1, frames=hold_frames)]
 
 
 def between(mixer: Mixer, first: Keyframe, second: Keyframe, t: float) -> Keyframe:
-    """The keyframe at `t` from one (0) to another (1): w, residual and strengths, each linear."""
+    """Interpolates w, residual and strengths linearly, from `first` (t = 0) to `second` (t = 1)."""
     strengths = {
         style: (1 - t) * first.strengths.get(style, 0.0) + t * second.strengths.get(style, 0.0)
         for style in {**first.strengths, **second.strengths}
@@ -181,28 +183,29 @@ def between(mixer: Mixer, first: Keyframe, second: Keyframe, t: float) -> Keyfra
 
 
 def draw(mixer: Mixer, keys: Sequence[Keyframe], times: Sequence[Moment]) -> Iterator[Tensor]:
-    """The images [C, H, W] in [-1, 1] of moments, drawn as they are asked for."""
+    """Renders the moments lazily to images [C, H, W] in [-1, 1]."""
     frames = (between(mixer, keys[m.start], keys[m.end], m.t) for m in times)
-    for group in _groups(frames):
-        person, strengths = group[0].person, group[0].strengths
+    for batch in _batches(frames):
+        person, strengths = batch[0].person, batch[0].strengths
         applied = [mixer.apply(replace(style, weight=v), person) for style, v in strengths.items()]
-        ws = torch.stack([frame.person.w.to(mixer.device) for frame in group])
+        ws = torch.stack([frame.person.w.to(mixer.device) for frame in batch])
         yield from render(mixer.generator, ws, applied, person.detail)
 
 
-def _groups(frames: Iterator[Keyframe]) -> Iterator[list[Keyframe]]:
-    """Neighbours that differ in w alone, together: a style with weights copies the network."""
-    group: list[Keyframe] = []
+def _batches(frames: Iterator[Keyframe]) -> Iterator[list[Keyframe]]:
+    """Batches of successive frames that differ in w alone, so that they share weights."""
+    batch: list[Keyframe] = []
     for frame in frames:
-        if group and (len(group) == BATCH or not _alike(group[0], frame)):
-            yield group
-            group = []
-        group.append(frame)
-    if group:
-        yield group
+        if batch and (len(batch) == BATCH or not _share_weights(batch[0], frame)):
+            yield batch
+            batch = []
+        batch.append(frame)
+    if batch:
+        yield batch
 
 
-def _alike(one: Keyframe, other: Keyframe) -> bool:
-    """Whether two differ in w alone; the look of another image depends on the person's w."""
-    own = any(style.style is None for style in one.strengths)
-    return not own and one.strengths == other.strengths and one.person.detail is other.person.detail
+def _share_weights(first: Keyframe, other: Keyframe) -> bool:
+    """Whether two frames differ in w alone; a style from an image depends on the person's w."""
+    if any(style.style is None for style in first.strengths):
+        return False
+    return first.strengths == other.strengths and first.person.detail is other.person.detail

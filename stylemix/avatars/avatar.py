@@ -1,4 +1,4 @@
-"""A person in styles, as far as the person is kept, where it is asked for, in whose colours."""
+"""Avatars: a person in styles, with an identity limit, regions and colour preservation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from stylemix.models.model import Model
 
 @dataclass(frozen=True)
 class AvatarOptions:
-    """What is asked of an avatar beside its styles.
+    """Options of an avatar besides its styles.
 
     Attributes:
-        min_identity: the least identity that is to be kept; None for whatever comes.
-        regions: where the styles act: names of `regions.REGIONS`, or images; none for everywhere.
+        min_identity: minimum identity to preserve; None for no limit.
+        regions: where the styles act: names of `regions.REGIONS`, or mask images; empty for all.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
     """
 
@@ -35,7 +35,7 @@ class AvatarOptions:
     keep_color: float = 0.0
 
     def check(self, model: Model) -> None:
-        """Raises StylemixError for values out of range, or that a model cannot fulfil."""
+        """Raises StylemixError for values out of range, or that the model does not support."""
         if self.min_identity is not None:
             check_identity(self.min_identity)
         note = ", 0 for the style's colours, 1 for the person's"
@@ -44,20 +44,20 @@ class AvatarOptions:
             if not Path(name).is_file():
                 raise StylemixError(
                     f"got the region {name[:60]!a}; expected {', '.join(REGIONS)} or an image "
-                    "that shows it white; change --region"
+                    "with the region in white; change --region"
                 )
         needs = self.min_identity is not None or self.keep_color or set(self.regions) & set(REGIONS)
         if needs and model.template.eyes is None:
             raise StylemixError(
-                f"got a model with the alignment template {model.template.name!r}, which says "
-                "nothing about faces; expected one for faces; leave out --min-identity, "
+                f"got a model with the alignment template {model.template.name!r}, which is not "
+                "for faces; expected a face template; leave out --min-identity, "
                 "--keep-color and regions by name"
             )
 
 
 @dataclass(frozen=True)
 class Avatar:
-    """An image [1, C, H, W] with the share of the strength that it got and what it kept."""
+    """An image [1, C, H, W], the share of the strength applied, and the identity preserved."""
 
     image: Tensor
     share: float = 1.0
@@ -65,19 +65,19 @@ class Avatar:
 
 
 def weaker(parts: Sequence[AppliedStyle], share: float) -> list[AppliedStyle]:
-    """The same ingredients at a share of their strengths."""
+    """The same styles with all strengths times `share`."""
     return [replace(part, strength=share * part.amount) for part in parts]
 
 
 def likeness(model: Model, plain: Tensor) -> Callable[[Tensor], float]:
-    """What tells of images [1, C, H, W] how much of the person on `plain` they keep, 0 to 1."""
+    """A function of images [1, C, H, W]: the identity of the person in `plain`, 0 to 1."""
 
     @torch.no_grad()
     def describe_face(image: Tensor) -> Tensor:
         return embed(as_rgb(image), model.template)
 
-    own = describe_face(plain)
-    return lambda image: float(identity_kept(own, describe_face(image)))
+    target = describe_face(plain)
+    return lambda image: float(identity_kept(target, describe_face(image)))
 
 
 @torch.no_grad()
@@ -88,10 +88,10 @@ def draw_avatar(
     finish: AvatarOptions | None = None,
     mask: Tensor | None = None,
 ) -> Avatar:
-    """Draws a person in styles, added; `mask` [1, 1, H, W] is where, as `region_mask` gives it.
+    """Renders a person in a sum of styles, within `mask` [1, 1, H, W] (see `region_mask`).
 
-    With `finish.min_identity` all strengths are lowered together until the image keeps as much
-    of the person's reconstruction; otherwise identity is not measured.
+    With `finish.min_identity` all strengths are lowered together until the image preserves this
+    identity of the person's reconstruction; otherwise identity is not measured.
     """
     finish = finish or AvatarOptions()
     finish.check(model)
@@ -102,22 +102,22 @@ def draw_avatar(
         region_mask([name], plain, model.template) if amount else None for name in ("face", "skin")
     )
 
-    def draw(share: float) -> Tensor:
+    def render_at(share: float) -> Tensor:
         image = render(model.generator, ws, weaker(parts, share), person.detail, mask)
         if face is None or skin is None:
             return image
         return keep_colors(image, plain, face, skin, amount)
 
     if finish.min_identity is None:
-        return Avatar(draw(1.0))
-    keeps = likeness(model, plain)
-    share, kept = find_share(lambda share: keeps(draw(share)), finish.min_identity)
-    return Avatar(draw(share), share, kept)
+        return Avatar(render_at(1.0))
+    identity_of = likeness(model, plain)
+    share, identity = find_share(lambda s: identity_of(render_at(s)), finish.min_identity)
+    return Avatar(render_at(share), share, identity)
 
 
 def describe(avatar: Avatar, parts: Sequence[AppliedStyle]) -> str:
-    """How strong the styles of an avatar are, and what it keeps, where that was measured."""
-    one = len(parts) == 1 and parts[0].shares is None
-    strength = f"{parts[0].amount * avatar.share:.2f}" if one else f"x {avatar.share:.2f}"
-    kept = "" if avatar.identity is None else f", identity {avatar.identity:.2f}"
-    return f"strength {strength}{kept}"
+    """The strength of an avatar's styles as text, with its identity if it was measured."""
+    single = len(parts) == 1 and parts[0].shares is None
+    strength = f"{parts[0].amount * avatar.share:.2f}" if single else f"x {avatar.share:.2f}"
+    identity = "" if avatar.identity is None else f", identity {avatar.identity:.2f}"
+    return f"strength {strength}{identity}"

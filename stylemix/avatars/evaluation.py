@@ -1,4 +1,4 @@
-"""How well avatars keep the person and take the style: metrics of projections and styles."""
+"""Metrics of projections and styles: reconstruction, identity and style of avatars."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ EDITS = {"smile": 2.0, "yaw": 2.0}  # directions and strengths whose effect is m
 
 
 class StyleEvaluation:
-    """A model with styles and what they should look like, to measure projections with.
+    """Measures projections into a model, and avatars in styles against the styles' images.
 
     Args:
-        model: what draws.
-        styles: which styles, with their weights.
-        strength: of all styles; None for each style's own.
+        model: the model that renders.
+        styles: the styles, with their weights.
+        strength: strength of all styles; None for the recommended strength of each style.
         references: images [K, C, H, W] in [-1, 1] of styles whose files have no statistics, by
             name.
 
@@ -63,7 +63,7 @@ class StyleEvaluation:
         if item.style is not None and item.style.statistics is not None:
             return item.style.statistics.to(device)
         raise StylemixError(
-            f"got the style {item.name}, whose file does not say what it should look like; "
+            f"got the style {item.name}, whose file has no statistics of its images; "
             f"expected its images; add --images {item.name}=PATH, or make it again with "
             "stylemix adapt"
         )
@@ -71,59 +71,58 @@ class StyleEvaluation:
     def measure(
         self, portraits: list[AlignedPhoto], latents: list[Latent]
     ) -> tuple[Record, list[list[Tensor]]]:
-        """The metrics of latents of photos, and for each photo its images.
+        """The metrics of the latents of photos, and the images of each photo.
 
-        These are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1].
+        The images are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1].
         """
         device = self.model.generator.device
         photos = torch.stack([portrait.image for portrait in portraits]).to(device)
-        plain = self._show(latents, [[]] * len(latents))
+        plain = self._render(latents, [[]] * len(latents))
         styled = torch.stack([self._styled(latents, item) for item in self.styles])
-        figures = judge_avatars(self.model, Avatars(photos, plain, styled, self.looks), self.meter)
+        scores = judge_avatars(self.model, Avatars(photos, plain, styled, self.looks), self.meter)
         seconds = torch.tensor(
-            [one.metrics.get("seconds", math.nan) for one in latents], dtype=torch.float64
+            [latent.metrics.get("seconds", math.nan) for latent in latents], dtype=torch.float64
         )
         record: Record = {
             "reconstruction": summarise(self._reconstruction(photos, plain)),
-            "avatars": summarise(figures, self.names),
+            "avatars": summarise(scores, self.names),
             "cost": summarise({"seconds a photo": seconds}),
         }
         if self.edits:
             record["edits"] = summarise(self._edits(latents))
-        shown = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
-        return record, shown
+        images = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
+        return record, images
 
     def _styled(self, latents: list[Latent], item: StyleInput) -> Tensor:
-        return self._show(
-            latents, [[self.mixer.apply(item, one, self.strength)] for one in latents]
-        )
+        applied = [[self.mixer.apply(item, latent, self.strength)] for latent in latents]
+        return self._render(latents, applied)
 
-    def _show(self, latents: list[Latent], ingredients: list[list[AppliedStyle]]) -> Tensor:
-        """Images [N, C, H, W] as their files have them, which is within [-1, 1]."""
-        pairs = zip(latents, ingredients, strict=True)
-        return torch.cat([self.mixer.draw(one, some) for one, some in pairs]).clamp(-1, 1)
+    def _render(self, latents: list[Latent], applied: list[list[AppliedStyle]]) -> Tensor:
+        """Images [N, C, H, W] of latents in styles, clipped to [-1, 1] as in image files."""
+        pairs = zip(latents, applied, strict=True)
+        return torch.cat([self.mixer.draw(latent, styles) for latent, styles in pairs]).clamp(-1, 1)
 
     @torch.no_grad()
     def _reconstruction(self, photos: Tensor, plain: Tensor) -> dict[str, Tensor]:
-        alike = Similarity(self.model, photos, ProjectionSettings(pixel_weight=0.0))
-        found = {
+        similarity = Similarity(self.model, photos, ProjectionSettings(pixel_weight=0.0))
+        metrics = {
             "mse": (plain - photos).square().mean(dim=(1, 2, 3)),
             "psnr": psnr(plain, photos),
             "ms-ssim": ms_ssim(plain, photos),
-            "feature distance": alike.appearance(plain),
+            "feature distance": similarity.appearance(plain),
         }
         if self.model.template.eyes is not None:
             ours, theirs = (judged_embedding(v, self.model.template) for v in (plain, photos))
-            found["identity"] = (ours * theirs).sum(dim=1)
-        return {key: value.cpu() for key, value in found.items()}
+            metrics["identity"] = (ours * theirs).sum(dim=1)
+        return {key: value.cpu() for key, value in metrics.items()}
 
     def _edits(self, latents: list[Latent]) -> dict[str, Tensor]:
-        found = {}
+        magnitudes = {}
         for name, strength in EDITS.items():
             style = self.edits[name]
             less, more = (
-                self._show(latents, [[AppliedStyle(style, way)]] * len(latents))
-                for way in (-strength, strength)
+                self._render(latents, [[AppliedStyle(style, amount)]] * len(latents))
+                for amount in (-strength, strength)
             )
-            found[name] = edit_magnitude(self.model, less, more, name).cpu()
-        return found
+            magnitudes[name] = edit_magnitude(self.model, less, more, name).cpu()
+        return magnitudes

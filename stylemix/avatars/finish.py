@@ -73,7 +73,7 @@ def finish(mixer: Mixer, person: Person, avatar: Tensor, size: OutputSize = None
                 f"got {cause}; expected a photo and a look for the output size {size}; give a size "
                 "in px"
             )
-        image = enlarge(to_pil(avatar), size)
+        image = resize_output(to_pil(avatar), size)
         return Finished(image, f"generated, {image.width} x {image.height} px")
     colors = fit_colors(person.photo.image[None], avatar)
     photo, matrix = open_image(person.photo.source), person.photo.alignment.matrix
@@ -87,6 +87,6 @@ def finish(mixer: Mixer, person: Person, avatar: Tensor, size: OutputSize = None
     return Finished(image, f"the photo in this look, {image.width} x {image.height} px")
 
 
-def enlarge(image: Image.Image, size: int | None = None) -> Image.Image:
+def resize_output(image: Image.Image, size: int | None = None) -> Image.Image:
     """An image with a longer side of `size` px; None for its own, but at least 256 px."""
     return resize(image, fit_size(image.size, size or max(*image.size, MIN_OUTPUT)))

@@ -1,4 +1,4 @@
-"""What sources and styles may be: names, files, folders, images, latents, styles."""
+"""Forms of sources and styles: names, files, folders, images, latents and styles."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
 from stylemix.styles.style import Style, check_strength
 
-Source = Photo | Latent  # a text may name a latent file, too, or be "seed:7"
-StyleSource = Source | Style  # or a shipped style, a style file, a folder, a generator's file
+Source = Photo | Latent  # a string may also name a latent file, or be "seed:7"
+StyleSource = Source | Style  # a string may also name a style, a folder or a generator file
 Several = list[Source] | tuple[Source, ...]
 Styles = StyleSource | Mapping[str, float] | list[StyleSource] | tuple[StyleSource, ...]
 OnError = Callable[[StylemixError], None]
-LATENT_ENDING = ".latent.safetensors"
+LATENT_SUFFIX = ".latent.safetensors"
 
 
 def list_sources(sources: Sequence[str]) -> list[Source]:
-    """Sources with what is in folders and zips in place of them: their latents, else images."""
-    found: list[Source] = []
-    for what in sources:
-        found += _list_folder(Path(what).expanduser()) if is_several(what) else [what]
-    return found
+    """Expands folders and zips among the sources to their latent files, or else their images."""
+    expanded: list[Source] = []
+    for source in sources:
+        expanded += _list_folder(Path(source).expanduser()) if is_several(source) else [source]
+    return expanded
 
 
 def is_several(what: object) -> bool:
@@ -38,8 +38,8 @@ def is_several(what: object) -> bool:
 
 
 def _list_folder(path: Path) -> list[ImageSource]:
-    """What `stylemix project` wrote into a folder, if anything; else the images in it."""
-    latents = sorted(path.rglob(f"*{LATENT_ENDING}"))
+    """The latent files of `stylemix project` in a folder; if there are none, its images."""
+    latents = sorted(path.rglob(f"*{LATENT_SUFFIX}"))
     if latents:
         return [ImageSource(file.relative_to(path).as_posix(), file) for file in latents]
     return list_images(path)
@@ -47,24 +47,24 @@ def _list_folder(path: Path) -> list[ImageSource]:
 
 @dataclass(frozen=True)
 class StyleArgument:
-    """A style as it was given, with its weight; None for the style's own strength."""
+    """An unread style and its weight; None for the style's recommended strength."""
 
     what: StyleSource
     weight: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> StyleArgument:
-        """Reads "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" are no weights."""
-        found = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
-        if found is None or found[1] == "seed" or Path(text).exists():
+        """Parses "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" have no weight."""
+        match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
+        if match is None or match[1] == "seed" or Path(text).exists():
             return cls(text)
-        weight = float(found[2])
+        weight = float(match[2])
         check_strength(weight)
-        return cls(found[1], weight)
+        return cls(match[1], weight)
 
 
 def style_arguments(styles: Styles) -> list[StyleArgument]:
-    """The styles of one of them, of several, or of weights by name ({"toon": 0.8})."""
+    """Style arguments of a single style, of several, or of weights by name ({"toon": 0.8})."""
     if isinstance(styles, Mapping):
         for weight in styles.values():
             check_strength(weight)
@@ -86,7 +86,7 @@ def short_name(what: StyleSource) -> str:
 
 
 def as_path(what: str | os.PathLike[str], option: str) -> Path:
-    """The path that was given for an option; StylemixError when it is empty."""
+    """The path passed to an option; raises StylemixError if it is empty."""
     if not str(what):
         raise StylemixError(f"got an empty {option}; expected a file or seed:N; give its name")
     return Path(what).expanduser()
@@ -98,8 +98,8 @@ def is_image_path(path: Path) -> bool:
 
 
 def parse_seed(what: str) -> int:
-    """The number in "seed:7"; StylemixError when there is none."""
-    found = re.fullmatch(r"seed:(\d{1,10})", what)
-    if found is None:
+    """The seed of "seed:7"; raises StylemixError for other strings."""
+    match = re.fullmatch(r"seed:(\d{1,10})", what)
+    if match is None:
         raise StylemixError(f"got {what[:40]!r}; expected seed: and a number, as in seed:7")
-    return int(found[1])
+    return int(match[1])

@@ -1,4 +1,4 @@
-"""People in styles: sources and styles read once each, projected together, then rendered."""
+"""Mixing people and styles: reads sources and styles, projects their photos and renders."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import Style, check_strength, find_style, format_of, load_style
 
 MIN_CELL = 192  # px of an image on a sheet
-BATCH = 8  # photos that are projected at once
+BATCH = 8  # photos projected at once
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """Who is drawn: a latent, a name for labels and files, and the photo, if there is one."""
+    """A person to render: a name for labels and files, a latent, and the photo, if any."""
 
     name: str
     latent: Latent
@@ -64,7 +64,7 @@ class Person:
 
 @dataclass(frozen=True, eq=False)
 class StyleInput:
-    """A style as it was given, read: a `Style`, or the latents of other images."""
+    """A style that has been read: a `Style`, or the latents of other images."""
 
     name: str
     weight: float | None = None
@@ -73,22 +73,22 @@ class StyleInput:
 
     @property
     def label(self) -> str:
-        """The name with the weight, where there is one."""
+        """The name, with the weight if there is one."""
         return self.name if self.weight is None else f"{self.name} {self.weight:g}"
 
 
 class Mixer:
-    """A model with how people and styles are read for it.
+    """Reads people and styles for a model and renders them.
 
     Args:
-        model: what everything is drawn with.
-        layers: where styles act; None for their own advice.
-        face: which of several faces of a photo, 1 for the largest.
-        layer_strengths: factors of all strengths by layer, as `parse_strength` gives them.
-        settings: of the projection of photos.
-        encoder: where projections start; None for the model's shipped one.
-        progress: of a projection: a function of (done, total, loss), or True for a bar.
-        cache: keep latents in the user's cache, and take them from there.
+        model: the model that renders.
+        layers: layers where styles act; None for the layers that each style recommends.
+        face: which of several faces of a photo to use, 1 for the largest.
+        layer_strengths: factors of all strengths by layer, from `parse_strength`.
+        settings: settings of the projection of photos.
+        encoder: encoder for the start of projections; None for the model's shipped encoder.
+        progress: progress of a projection: a function of (done, total, loss), or True for a bar.
+        cache: store latents in the user's cache, and reuse those stored there.
     """
 
     def __init__(
@@ -119,50 +119,50 @@ class Mixer:
         styles: Sequence[StyleArgument],
         on_error: OnError | None = None,
     ) -> tuple[list[Person], list[StyleInput]]:
-        """Reads everything: files and faces first, projecting all photos together last.
+        """Reads all files and faces first, and projects all photos together last.
 
-        So what is wrong with any of them is said before the work begins. With `on_error` photos
-        of folders (`list_sources`) that cannot be used are passed to it and left out.
+        So errors in any input are reported before the long computation. With `on_error`, errors
+        of unusable photos in folders (`list_sources`) are passed to it and the photos skipped.
         """
-        looks = [self._read_style(item.what, on_error) for item in styles]
-        people: list[tuple[str, Latent | AlignedPhoto]] = []
-        known: dict[str, Latent | AlignedPhoto] = {}  # what is named twice is read once
+        contents = [self._read_style(item.what, on_error) for item in styles]
+        named: list[tuple[str, Latent | AlignedPhoto]] = []
+        known: dict[str, Latent | AlignedPhoto] = {}  # a source named twice is read once
         for source in sources:
             try:
                 read = known.get(source) if isinstance(source, str) else None
                 read = read or self._read_source(source)
-                people.append((short_name(source), read))
+                named.append((short_name(source), read))
                 if isinstance(source, str):
                     known[source] = read
             except StylemixError as error:
                 if on_error is None or not isinstance(source, ImageSource):
                     raise
                 on_error(error)
-        latents = self._project([read for _, read in people], self.settings)
-        drawn = [
+        latents = self._project([read for _, read in named], self.settings)
+        people = [
             Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
-            for (name, read), latent in zip(people, latents, strict=True)
+            for (name, read), latent in zip(named, latents, strict=True)
         ]
         settings = self.settings
-        if not (self.layers or self.layer_strengths):  # takes no more of a photo than its latent
+        if not (self.layers or self.layer_strengths):  # only the latent of a photo is used
             settings = replace(settings, refine_steps=0)
-        several = [one for look in looks if isinstance(look, list) for one in look]
-        found = iter(self._project(several, settings))
+        images = [image for content in contents if isinstance(content, list) for image in content]
+        projected = iter(self._project(images, settings))
         inputs = []
-        for item, look in zip(styles, looks, strict=True):
+        for item, content in zip(styles, contents, strict=True):
             name = short_name(item.what)
-            if isinstance(look, Style):
-                inputs.append(StyleInput(name, item.weight, look))
+            if isinstance(content, Style):
+                inputs.append(StyleInput(name, item.weight, content))
             else:
-                own = tuple(next(found) for _ in look)
+                own = tuple(next(projected) for _ in content)
                 inputs.append(StyleInput(name, item.weight, latents=own))
-        return drawn, inputs
+        return people, inputs
 
     def _project(
         self, items: Sequence[Latent | AlignedPhoto], settings: ProjectionSettings
     ) -> list[Latent]:
-        """Latents in place of photos."""
-        photos = list({id(one): one for one in items if isinstance(one, AlignedPhoto)}.values())
+        """Projects the photos among the items; returns the latents of all items."""
+        photos = list({id(item): item for item in items if isinstance(item, AlignedPhoto)}.values())
         cache = LatentCache(self.model, settings) if self.cache else None
         done: dict[int, Latent] = {}
         if cache is not None:
@@ -178,14 +178,14 @@ class Mixer:
                 done[id(photo)] = latent
                 if cache is not None:
                     cache.save(photo, latent)
-        return [one if isinstance(one, Latent) else done[id(one)] for one in items]
+        return [item if isinstance(item, Latent) else done[id(item)] for item in items]
 
     def _read_source(self, source: Source) -> Latent | AlignedPhoto:
-        """The latent of a latent, its file or "seed:N", or a photo that is to be projected."""
+        """Reads a source: a latent, or an aligned photo, which is still to be projected."""
         if isinstance(source, Latent):
             return source
         if isinstance(source, str) and source.startswith("seed:"):
-            return self._drawn(source)
+            return self._sampled(source)
         if isinstance(source, str | os.PathLike | ImageSource):
             path = as_path(str(source), "--source")
             if not is_image_path(path) and path.is_file():
@@ -193,13 +193,13 @@ class Mixer:
             source = source if isinstance(source, ImageSource) else path
         return read_portrait(source, self.model, self.face)
 
-    def _drawn(self, what: str) -> Latent:
+    def _sampled(self, what: str) -> Latent:
         return Latent(seed_latent(self.generator, parse_seed(what))[0], self.base)
 
     def _read_style(
         self, what: StyleSource, on_error: OnError | None
     ) -> Style | list[Latent | AlignedPhoto]:
-        """A style, or latents and photos that are to be projected."""
+        """Reads a style, or latents and aligned photos, which are still to be projected."""
         if isinstance(what, Style):
             return what.check(self.model, short_name(what))
         if isinstance(what, Latent):
@@ -210,7 +210,7 @@ class Mixer:
         as_path(what, "--style")
         path = find_style(what)
         if what.startswith("seed:"):
-            return [self._drawn(what)]
+            return [self._sampled(what)]
         if is_several(path):
             return self._read_looks(list_images(path), on_error)
         if is_image_path(path):
@@ -222,20 +222,20 @@ class Mixer:
             return self._difference(path)
         try:
             return [load_latent(path, self.model)]
-        except StylemixError as no_latent:
+        except StylemixError as latent_error:
             if form == LATENT:
                 raise
-            try:  # files of other programs do not say what they are
+            try:  # files of other programs do not declare their kind
                 return self._difference(path)
             except StylemixError:
-                raise no_latent from None
+                raise latent_error from None
 
     def _difference(self, path: Path) -> Style:
         other = load_model(path, self.device)
         return generator_style(self.generator, self.base, other.generator, str(path))
 
     def _read_look(self, photo: Photo) -> AlignedPhoto:
-        """A photo as a style; `face` is for the sources, and here only where it is needed."""
+        """Reads a photo as a style; `face` is used only if the photo has several faces."""
         try:
             return read_portrait(photo, self.model)
         except StylemixError:
@@ -246,16 +246,16 @@ class Mixer:
     def _read_looks(
         self, photos: list[ImageSource], on_error: OnError | None
     ) -> list[Latent | AlignedPhoto]:
-        """The photos of a folder; those that cannot be used are passed on and left out."""
-        good: list[Latent | AlignedPhoto] = []
+        """Reads the photos of a folder; passes errors to `on_error` and skips their photos."""
+        usable: list[Latent | AlignedPhoto] = []
         for number, photo in enumerate(photos, 1):
             try:
-                good.append(self._read_look(photo))
+                usable.append(self._read_look(photo))
             except StylemixError as error:
-                if on_error is None or (number == len(photos) and not good):
+                if on_error is None or (number == len(photos) and not usable):
                     raise
                 on_error(error)
-        return good
+        return usable
 
     def apply(
         self,
@@ -264,16 +264,16 @@ class Mixer:
         strength: float | None = None,
         layers: str | None = None,
     ) -> AppliedStyle:
-        """What a style adds to a person, at `layers` instead of the mixer's own."""
+        """Applies a style to a person, at `layers` if given instead of the mixer's layers."""
         latent = person.latent if isinstance(person, Person) else person
         layers = layers or self.layers
         toward, effect = None, style.style
         if effect is None:
-            ws = torch.stack([one.w for one in style.latents]).to(self.device)
+            ws = torch.stack([image.w for image in style.latents]).to(self.device)
             factor = None if layers or self.layer_strengths else look_factor(self.generator)
             if len(ws) > 1:
                 effect = profile_style(self.generator, self.base, ws, factor)
-            elif factor is None:  # whole layers of somebody
+            elif factor is None:  # whole layers of another person
                 other = style.latents[0]
                 effect = person_style(self.generator, self.base, latent, other)
                 toward = other.detail or Residual()
@@ -283,7 +283,7 @@ class Mixer:
         if strength is not None:
             weight = strength * (1.0 if weight is None else weight)
         if self.layer_strengths and not layers:
-            layers = "all"  # they say themselves where a style acts
+            layers = "all"  # the strengths by layer define where a style acts
         return AppliedStyle(effect, weight, layers, self.layer_strengths, toward)
 
     def apply_all(
@@ -293,11 +293,11 @@ class Mixer:
         strength: float | None = None,
         layers: str | None = None,
     ) -> list[AppliedStyle]:
-        """What all styles add to a person."""
+        """Applies all styles to a person."""
         return [self.apply(style, person, strength, layers) for style in styles]
 
     def draw(self, person: Person | Latent, applied: Sequence[AppliedStyle] = ()) -> Tensor:
-        """The image [1, C, H, W] of a person in these styles, added."""
+        """The image [1, C, H, W] of a person in the sum of the styles."""
         latent = person.latent if isinstance(person, Person) else person
         return render(self.generator, latent.w[None].to(self.device), applied, latent.detail)
 
@@ -307,13 +307,13 @@ class Mixer:
         applied: Sequence[AppliedStyle] = (),
         options: AvatarOptions | None = None,
     ) -> Avatar:
-        """A person in these styles, added, with what the options ask for."""
+        """The avatar of a person in the sum of the styles, with options."""
         options = options or AvatarOptions()
         mask = self.mask(person, options.regions)
         return draw_avatar(self.model, person.latent, applied, options, mask)
 
     def mask(self, person: Person, regions: tuple[str, ...]) -> Tensor | None:
-        """Where styles act on a person, [1, 1, H, W]: named regions and painted ones together."""
+        """The mask [1, 1, H, W] where styles act: the union of named regions and mask images."""
         if not regions:
             return None
         if (person, regions) not in self._masks:
@@ -326,22 +326,22 @@ class Mixer:
             for name in set(regions) - set(REGIONS):
                 painted = load_image(name, mode="RGBA")
                 masks.append(painted_mask(painted, size, matrix, photo_size, name))
-            whole = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
-            self._masks[person, regions] = whole
+            union = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
+            self._masks[person, regions] = union
         return self._masks[person, regions]
 
 
 def direction_styles(mixer: Mixer, amounts: Mapping[str, float]) -> list[AppliedStyle]:
-    """Directions by name, at their strengths, where the mixer's styles act.
+    """Directions by name with their strengths, in the mixer's layers.
 
-    Raises StylemixError for none, for a name without meaning and for a strength out of range.
+    Raises StylemixError for no direction, an unknown name or a strength out of range.
     """
     for amount in amounts.values():
         check_strength(amount)
     if not amounts:
         raise StylemixError(
             "got nothing to change; expected smile, yaw, pitch, mouth, light or another direction "
-            "with a number; give one (--smile 2, --direction NAME:STRENGTH)"
+            "with a number; add one (--smile 2, --direction NAME:STRENGTH)"
         )
     styles = find_directions(mixer.model, list(amounts))
     return [AppliedStyle(styles[name], amounts[name], mixer.layers) for name in amounts]

@@ -16,20 +16,20 @@ from stylemix.networks.generator import BlockState, FeatureOverride, Generator, 
 from stylemix.networks.latents import Styles, nest_styles, parse_layers
 from stylemix.styles.style import Style, check_strength
 
-# After this block, about a third of the distance of the eyes, the two renderings of a region share
-# their features. Later, shapes that end outside the region break off at its border; earlier, the
-# styles reach too far beyond it (docs/log.md).
-MEET_PX, MEET_PX_LARGE = 8, 16
-LARGE_PX = 256  # models from here on, whose faces fill less of the image
+# The features of the two renderings of a region are blended after this block, whose px are about a
+# third of the distance of the eyes. Later, shapes that end outside the region break off at its
+# border; earlier, the styles reach too far beyond it (docs/log.md).
+BLEND_PX, BLEND_PX_LARGE = 8, 16
+LARGE_PX = 256  # models of at least this size, whose faces fill less of the image
 
 
 @dataclass
 class AppliedStyle:
-    """A style with the strength and the layers at which it is used; None for those it recommends.
+    """A style with the strength and layers to use; None for those that it recommends.
 
     Attributes:
         shares: further factors of the strength, one for each layer (see `strengths`).
-        toward: the residual of the photo of a style, where that is taken as well.
+        toward: the residual of the style's photo, if it is applied as well.
     """
 
     style: Style
@@ -40,7 +40,7 @@ class AppliedStyle:
 
     @property
     def amount(self) -> float:
-        """The strength to use."""
+        """The strength to use: the given strength, else the recommended one."""
         return self.style.strength if self.strength is None else self.strength
 
     def factors(self, generator: Generator) -> list[float]:
@@ -52,16 +52,16 @@ class AppliedStyle:
 
 
 class Drawing(nn.Module):
-    """A synthesis network with all that it is given to render: `render` before it runs.
+    """A synthesis network with all inputs of a rendering, ready to run.
 
     It is a module so that `functional_call` can run it with other weights, without a copy.
 
     Attributes:
-        network: of the model, which stays as it is.
+        network: the model's network, which is not changed.
         ws: latents [N, L, w_dim].
-        offsets: added to its styles.
+        offsets: added to the network's styles.
         weights: values of the parameters that the styles change.
-        noise: as the network takes it.
+        noise: noise mode of the network.
         override: features of a photo.
     """
 
@@ -79,12 +79,12 @@ class Drawing(nn.Module):
         self.noise, self.override = noise, override
 
     def forward(self, **part: Any) -> BlockState:
-        """Runs the network with its own weights; see `run`."""
+        """Runs the network with its current weights; see `run`."""
         styles = self.network.styles(self.ws, self.offsets)
         return self.network.run(styles, self.noise, override=self.override, **part)
 
     def run(self, **part: Any) -> BlockState:
-        """Runs the blocks from `start` to `stop`, as `SynthesisNetwork.run` does."""
+        """Runs blocks with the changed weights; takes the arguments of `SynthesisNetwork.run`."""
         weights = {f"network.{name}": value for name, value in self.weights.items()}
         state: BlockState = functional_call(self, weights, kwargs=part)
         return state
@@ -99,11 +99,11 @@ class Drawing(nn.Module):
 def draw_region(plain: Drawing, styled: Drawing, mask: Tensor, meet: int | None = None) -> Tensor:
     """Images [N, C, H, W] of `styled` where mask [1 or N, 1, H, W] is 1, of `plain` where it is 0.
 
-    After the block of `meet` px both continue from one blend of their features, each in its own
-    style, so that shapes join at the border; colours are blended at the end.
+    After the block of `meet` px both continue from a blend of their features, each in its own
+    style, so that shapes join at the border; the images are blended at the end.
     """
     config = plain.network.config
-    meet = meet or (MEET_PX if config.img_resolution < LARGE_PX else MEET_PX_LARGE)
+    meet = meet or (BLEND_PX if config.img_resolution < LARGE_PX else BLEND_PX_LARGE)
     count = sum(size <= meet for size in config.resolutions)
     a, image_a = plain.run(stop=count)
     b, image_b = styled.run(stop=count)
@@ -116,22 +116,22 @@ def draw_region(plain: Drawing, styled: Drawing, mask: Tensor, meet: int | None 
 
 
 def layer_indices(generator: Generator) -> dict[str, dict[str, int]]:
-    """The w index by which layers are chosen: {"b4": {"conv1": 0, "torgb": 0}, ...}.
+    """The w index by which layers are selected: {"b4": {"conv1": 0, "torgb": 0}, ...}.
 
     A torgb belongs to the resolution of its block, although it reads the w of the next one.
     """
     indices = generator.synthesis.w_indices()
-    for name, own in indices.items():
-        if "torgb" in own and name != f"b{generator.img_resolution}":
-            own["torgb"] -= 1
+    for name, block in indices.items():
+        if "torgb" in block and name != f"b{generator.img_resolution}":
+            block["torgb"] -= 1
     return indices
 
 
 def _index_of(name: str, indices: dict[str, dict[str, int]]) -> int:
     """The w index of a layer or parameter: "b8.conv0", "b8.conv0.affine.weight", "b4.const"."""
     block, kind = name.split(".")[:2]
-    own = indices[block]
-    return own.get(kind, next(iter(own.values())))
+    layers = indices[block]
+    return layers.get(kind, next(iter(layers.values())))
 
 
 @torch.no_grad()
@@ -142,11 +142,11 @@ def render(
     detail: Residual | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Renders ws [N, L, w_dim] in the given styles, added, to images [N, C, H, W] in [-1, 1].
+    """Renders ws [N, L, w_dim] in the sum of the styles to images [N, C, H, W] in [-1, 1].
 
     `detail` is the residual of the photo of these latents. With `mask` [1, 1, H, W] the styles act
-    where it is 1, and the person stays where it is 0 (see `regions`). Raises StylemixError for a
-    strength out of range.
+    where it is 1; where it is 0 the person is unchanged (see `regions`). Raises StylemixError for
+    a strength out of range.
     """
     styled = prepare(generator, ws, ingredients, detail)
     if mask is None:
@@ -161,7 +161,7 @@ def prepare(
     ingredients: Sequence[AppliedStyle] = (),
     detail: Residual | None = None,
 ) -> Drawing:
-    """What `render` draws: ws [N, L, w_dim] moved, with offsets and weights of all styles."""
+    """The inputs of `render`: shifted ws [N, L, w_dim], and offsets and weights of all styles."""
     network, w_avg = generator.synthesis, generator.mapping.w_avg
     indices = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
@@ -171,17 +171,17 @@ def prepare(
     for ingredient in ingredients:
         style, factors = ingredient.style, ingredient.factors(generator)
         if style.psi != 1:
-            pulls = [1 - min(max(factor, 0.0), 1.0) * (1 - style.psi) for factor in factors]
-            centred *= ws.new_tensor(pulls)[:, None]
-            # The residual's weights are the person, too.
-            own = {name: pulls[_index_of(name, indices)] * v for name, v in own.items()}
+            psis = [1 - min(max(factor, 0.0), 1.0) * (1 - style.psi) for factor in factors]
+            centred *= ws.new_tensor(psis)[:, None]
+            # The residual's weights belong to the person and are truncated, too.
+            own = {name: psis[_index_of(name, indices)] * v for name, v in own.items()}
         if style.shift is not None:
             shift += ws.new_tensor(factors)[:, None] * style.shift.to(ws)
         for total, part in ((offsets, style.offsets), (weights, style.weights)):
             for name, value in part.items():
                 if factor := factors[_index_of(name, indices)]:
                     total[name] = total.get(name, 0) + factor * value.to(ws)
-        detail = _crossed(generator, detail, ingredient, factors)
+        detail = _blend_residuals(generator, detail, ingredient, factors)
     if any(ingredient.style.psi != 1 for ingredient in ingredients):
         ws = w_avg + centred
     for name, value in own.items():
@@ -199,13 +199,14 @@ def prepare(
     )
 
 
-def _crossed(
+def _blend_residuals(
     generator: Generator, own: Residual | None, ingredient: AppliedStyle, factors: Sequence[float]
 ) -> Residual | None:
-    """The features and noise of a person in a style; `prepare` adds the weights.
+    """The residual features and noise of a person in a style; `prepare` adds the weights.
 
-    Features hold what all layers up to theirs drew. The person's fade with the strongest of these
-    layers, where weights change or another person comes in; that person's come with the weakest.
+    Features depend on all layers up to theirs. Where a style changes weights or adds another
+    person's features, the person's own fade by the largest strength among these layers; those of
+    the other person are added by the smallest.
     """
     other = ingredient.toward
     if other is None and (own is None or not _changes_weights(ingredient.style)):
@@ -214,13 +215,13 @@ def _crossed(
     if other is not None and min(factors) >= 1:
         noise = other.noise
     own, other = own or Residual(), other or Residual()
-    fades, comes = max(_up_to(generator, own, factors)), min(_up_to(generator, other, factors))
-    features, mask = blend_features([(own, 1 - fades), (other, comes)])
+    fade_out, fade_in = max(_up_to(generator, own, factors)), min(_up_to(generator, other, factors))
+    features, mask = blend_features([(own, 1 - fade_out), (other, fade_in)])
     return Residual(features=features, mask=mask, noise=noise)
 
 
 def _up_to(generator: Generator, residual: Residual, factors: Sequence[float]) -> list[float]:
-    """Strengths, 0 to 1, in the layers up to the features of a residual; in all without any."""
+    """Strengths, 0 to 1, in the layers up to a residual's features; in all layers without them."""
     strengths = [min(max(factor, 0.0), 1.0) for factor in factors]
     if residual.features is None:
         return strengths
@@ -231,5 +232,5 @@ def _up_to(generator: Generator, residual: Residual, factors: Sequence[float]) -
 
 
 def _changes_weights(style: Style) -> bool:
-    """Whether a style changes shapes; a look changes colours, offsets and latents only."""
+    """Whether a style changes weights other than ToRGB, or truncates, and so changes shapes."""
     return style.psi != 1 or any(".torgb." not in name for name in style.weights)

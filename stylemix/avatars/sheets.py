@@ -1,4 +1,4 @@
-"""Sheets of one mix: sources by styles, strengths side by side, and which layers take what."""
+"""Contact sheets of a mix: sources by styles, a strip of strengths, and ranges of layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
-from stylemix.avatars.finish import enlarge, finish
+from stylemix.avatars.finish import finish, resize_output
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
@@ -16,12 +16,12 @@ from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
 from stylemix.networks.latents import layer_resolutions
 
-STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a strip, times the strength
+STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the strength in a strip
 
 
 @dataclass
 class SheetMaker:
-    """Draws what a mixer has read: people, each style by itself, all with the same options.
+    """Renders people in each style separately, all with the same options.
 
     Attributes:
         size: longer side of an image in px; None for the model's, but at least 192 px.
@@ -46,10 +46,10 @@ class SheetMaker:
         return finish(self.mixer, person, avatar.image, side).image
 
     def style_grid(self) -> Image.Image:
-        """Rows are people, columns their reconstruction and each style."""
+        """A grid of people (rows) by their reconstruction and each style (columns)."""
         images, labels = [], []
         for person in self.people:
-            images.append(enlarge(to_pil(self.mixer.draw(person)), self.cell))
+            images.append(resize_output(to_pil(self.mixer.draw(person)), self.cell))
             labels.append("")
             for item in self.styles:
                 parts = [self.mixer.apply(item, person, self.strength)]
@@ -68,7 +68,7 @@ class SheetMaker:
     def strength_strip(self) -> Image.Image:
         """A row for each person and style, from the reconstruction to the full strength.
 
-        With an identity to keep, the last column is as strong as that allows.
+        With a minimum identity, the last column has the greatest strength that preserves it.
         """
         images, labels, rows = [], [], []
         for person in self.people:
@@ -81,18 +81,18 @@ class SheetMaker:
         return grid(images, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
 
     def sweep(self, person: Person, parts: Sequence[AppliedStyle]) -> list[Avatar]:
-        """The avatars of a row of a strip, with identities where the model is one of faces."""
-        model, free = self.mixer.model, replace(self.options, min_identity=None)
+        """The avatars of a row of a strip, with identities if the model has a face template."""
+        model, unlimited = self.mixer.model, replace(self.options, min_identity=None)
         full = self.mixer.avatar(person, parts, self.options).share
         shares = [step * full for step in STEPS]
-        drawn = [self.mixer.avatar(person, weaker(parts, share), free).image for share in shares]
-        kept: list[float | None] = [None] * len(drawn)
+        images = [self.mixer.avatar(person, weaker(parts, s), unlimited).image for s in shares]
+        identities: list[float | None] = [None] * len(images)
         if model.template.eyes is not None:
-            kept = list(map(likeness(model, drawn[0]), drawn))
-        return [Avatar(*one) for one in zip(drawn, shares, kept, strict=True)]
+            identities = list(map(likeness(model, images[0]), images))
+        return [Avatar(*fields) for fields in zip(images, shares, identities, strict=True)]
 
     def layer_grid(self) -> Image.Image:
-        """One style at every range of layers: rows are where it begins, columns where it ends."""
+        """A style at every range of layers: rows are the first resolution, columns the last."""
         if len(self.people) != 1 or len(self.styles) != 1:
             raise StylemixError(
                 f"got {len(self.people)} sources and {len(self.styles)} styles for --layer-grid; "

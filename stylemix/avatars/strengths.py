@@ -1,4 +1,4 @@
-"""The strength of styles as it is written: one number, or one for each band or layer."""
+"""Parsing of strengths: a single number, or a number for each band or layer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from stylemix.styles.style import check_strength
 
 
 def parse_strength(text: str, img_resolution: int) -> tuple[float, tuple[float, ...] | None]:
-    """The strength and its shares by layer that a text asks for; no shares for one number.
+    """Parses a strength and its shares by layer; None as shares for a single number.
 
-    "0.5", or "coarse=0,middle=.35,fine=1" with layers as `parse_layers` reads them. Layers that are
-    not named get 0; of several numbers for a layer the last one counts, as in "all=1,8px=0".
+    "0.5", or "coarse=0,middle=.35,fine=1" with layers as in `parse_layers`. Layers that are not
+    named get 0; of several numbers for a layer the last counts, as in "all=1,8px=0".
     """
     number = _number(text)
     if number is not None:
@@ -19,12 +19,12 @@ def parse_strength(text: str, img_resolution: int) -> tuple[float, tuple[float, 
         return number, None
     shares = [0.0] * len(layer_resolutions(img_resolution))
     for part in text.split(","):
-        layers, _, written = part.partition("=")
-        number = _number(written)
+        layers, _, value = part.partition("=")
+        number = _number(value)
         if number is None:
             raise StylemixError(
-                f"got strength {part.strip()[:40]!a}; expected a number, or one for each band or "
-                "layer, as in coarse=0,middle=.35,fine=1; change --strength"
+                f"got strength {part.strip()[:40]!a}; expected a number, or a number for each band "
+                "or layer, as in coarse=0,middle=.35,fine=1; change --strength"
             )
         check_strength(number)
         for layer in parse_layers(layers, img_resolution):

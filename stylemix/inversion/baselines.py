@@ -1,8 +1,8 @@
-"""Published inversions with their published settings, to compare with and for who knows them.
+"""Published inversion methods with their published settings, as baselines.
 
 StyleGAN2's projection into W or W+ (arXiv 1912.04958, appendix D) and pivotal tuning
 (arXiv 2106.05744). LPIPS, which needs a network that is not shipped, is replaced by the distance
-that every method here uses, so that what differs is the search.
+that all methods here use, so that methods differ in the optimisation only.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from stylemix.progress import Progress
 STEPS, RATE = 1000, 0.1  # of the projections into W and W+
 PIVOT_STEPS, PIVOT_RATE = 450, 0.01
 TUNE_STEPS, TUNE_RATE = 350, 0.0003
-NOISE_WEIGHT = 1e5
-EXPLORATION = 0.05
-SMALLEST_NOISE = 8  # px of the maps that are looked at
+NOISE_WEIGHT = 1e5  # of the noise regularisation
+EXPLORATION = 0.05  # initial noise on w, in standard deviations
+MIN_NOISE_SIZE = 8  # px; noise maps are regularised down to this size
 
 
 def search_published(
     model: Model, similarity: Similarity, settings: ProjectionSettings, progress: Progress | None
 ) -> tuple[Tensor, Tensor, list[Residual | None]]:
-    """Start and result [N, L, w_dim] with details, by the method that `settings` names."""
+    """Initial and final ws [N, L, w_dim] and residuals, by the method named in `settings`."""
     tune = settings.method == "pti"
     count, layers = len(similarity.targets), model.generator.num_ws
     steps, rate = (PIVOT_STEPS, PIVOT_RATE) if tune else (STEPS, RATE)
@@ -42,7 +42,7 @@ def search_published(
     mean = model.generator.mapping.w_avg.expand(count, 1, -1)
     start = mean.repeat(1, layers, 1)
     w = (start if settings.method == "w+" else mean).clone().requires_grad_(True)
-    noise = _project(model.generator.synthesis, similarity, w, layers, rate, settings, stages)
+    noise = _optimise_w(model.generator.synthesis, similarity, w, layers, rate, settings, stages)
     ws = w.detach().expand(count, layers, -1).clone()
     details: list[Residual | None] = [rounded(Residual(noise=row)) for row in noise]
     if tune:
@@ -52,7 +52,7 @@ def search_published(
     return start, ws, details
 
 
-def _project(
+def _optimise_w(
     network: SynthesisNetwork,
     similarity: Similarity,
     w: Tensor,
@@ -63,14 +63,14 @@ def _project(
 ) -> Tensor:
     """Optimises w [N, 1 or L, w_dim] and noise; returns the noise, [N, noise_size]."""
     spread = latent_prior(similarity.model.generator).w_std
-    draw = torch.Generator().manual_seed(settings.seed)
-    noise = torch.randn([len(w), network.noise_size], generator=draw).to(w).requires_grad_(True)
+    rng = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn([len(w), network.noise_size], generator=rng).to(w).requires_grad_(True)
 
     def losses_at(_step: int, t: float) -> Tensor:
-        shaken = torch.randn(w.shape, generator=draw).to(w)
-        shaken = w + shaken * (spread * EXPLORATION * max(0.0, 1 - t / 0.75) ** 2)
-        images = network(shaken.expand(-1, layers, -1), noise_mode=noise)
-        return similarity.appearance(images) + NOISE_WEIGHT * _pattern(network, noise)
+        w_noise = torch.randn(w.shape, generator=rng).to(w)
+        noisy = w + w_noise * (spread * EXPLORATION * max(0.0, 1 - t / 0.75) ** 2)
+        images = network(noisy.expand(-1, layers, -1), noise_mode=noise)
+        return similarity.appearance(images) + NOISE_WEIGHT * _noise_regularisation(network, noise)
 
     @torch.no_grad()
     def normalise(_step: int, _t: float) -> None:
@@ -85,21 +85,21 @@ def _project(
 
 
 def _maps(network: SynthesisNetwork) -> list[tuple[int, tuple[int, int]]]:
-    """Where the map of each layer begins in a row of noise, and its height and width."""
+    """The start of each layer's map in a row of noise, and its height and width."""
     layers = [layer for layer in network.modules() if isinstance(layer, SynthesisLayer)]
     return [(layer.noise_start, tuple(layer.noise_const.shape)) for layer in layers]  # type: ignore[misc]
 
 
-def _pattern(network: SynthesisNetwork, noise: Tensor) -> Tensor:
-    """How much noise [N, noise_size] is an image rather than noise, [N]: neighbours alike."""
+def _noise_regularisation(network: SynthesisNetwork, noise: Tensor) -> Tensor:
+    """Noise regularisation loss [N] of noise [N, noise_size]: squared autocorrelation at 1 px."""
     total = torch.zeros(len(noise), device=noise.device)
     for start, (height, width) in _maps(network):
         rows = noise[:, start : start + height * width].unflatten(1, (1, height, width))
         while True:
             for dim in (2, 3):
-                alike = (rows * rows.roll(1, dims=dim)).mean(dim=(1, 2, 3))
-                total = total + alike.square()
-            if min(rows.shape[2:]) <= SMALLEST_NOISE:
+                correlation = (rows * rows.roll(1, dims=dim)).mean(dim=(1, 2, 3))
+                total = total + correlation.square()
+            if min(rows.shape[2:]) <= MIN_NOISE_SIZE:
                 break
             rows = F.avg_pool2d(rows, 2)
     return total
@@ -108,7 +108,7 @@ def _pattern(network: SynthesisNetwork, noise: Tensor) -> Tensor:
 def _tune(
     model: Model, similarity: Similarity, ws: Tensor, noise: Tensor, stages: Stages
 ) -> Residual:
-    """Tunes all weights around the pivot ws [1, L, w_dim]."""
+    """Tunes all weights with the pivot ws [1, L, w_dim] fixed (pivotal tuning)."""
     network = copy.deepcopy(model.generator.synthesis)
     learned = tuned_parameters(network)
     adam = torch.optim.Adam(learned.values(), lr=TUNE_RATE)

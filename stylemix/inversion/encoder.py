@@ -1,6 +1,6 @@
-"""Encoders: from an image to latents in one pass, to start projections from.
+"""Encoders: from an image to latents in one forward pass, as the start of a projection.
 
-The trunk is a discriminator's, which has learned what faces are made of; a last layer gives one w
+The trunk is that of a discriminator, which has learned features of faces; a last layer gives one w
 for each layer (as in pSp, arXiv 2008.00951). An encoder belongs to one generator.
 """
 
@@ -23,14 +23,14 @@ from stylemix.networks.layers import Conv2d, FullyConnected
 
 VERSION = 1
 SHIPPED = ASSETS / "encoders"
-SQUEEZED = 64  # channels behind the trunk, before the last layer
+SQUEEZE_CHANNELS = 64  # between the trunk and the last layer
 
 
 class Encoder(nn.Module):
-    """Aligned images [N, C, H, W] in [-1, 1] to ws [N, L, w_dim].
+    """Maps aligned images [N, C, H, W] in [-1, 1] to ws [N, L, w_dim].
 
     Args:
-        config: of the trunk; a discriminator's.
+        config: discriminator config of the trunk.
         num_ws: number of layers L of the generator.
         w_dim: width of w.
     """
@@ -42,9 +42,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.config, self.num_ws, self.w_dim = config, num_ws, w_dim
         self.trunk = DiscriminatorTrunk(config)
-        self.squeeze = Conv2d(config.channels(4), SQUEEZED, 1, act="lrelu")
-        cells = config.base[0] * config.base[1]
-        self.to_ws = FullyConnected(SQUEEZED * cells, num_ws * w_dim)
+        self.squeeze = Conv2d(config.channels(4), SQUEEZE_CHANNELS, 1, act="lrelu")
+        positions = config.base[0] * config.base[1]
+        self.to_ws = FullyConnected(SQUEEZE_CHANNELS * positions, num_ws * w_dim)
         self.register_buffer("mean", torch.zeros([w_dim]))
         self.register_buffer("scale", torch.ones([w_dim]))
 
@@ -63,26 +63,26 @@ def save_encoder(path: str | os.PathLike[str], encoder: Encoder, base: str) -> N
 
 
 def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
-    """The encoder of a file, on the model's device; StylemixError unless it is the model's."""
+    """Loads an encoder on the model's device; raises StylemixError for that of another model."""
     file = Path(path).expanduser()
     content = read(file).expect(ENCODER)
     header = content.header
     config = header if isinstance(header, dict) else {}
     if config.get("base") != model.fingerprint:
         raise StylemixError(
-            f"{file}: got an encoder of the model {str(config.get('base'))[:40]}; expected one of "
-            f"{model.fingerprint}; leave it out, or train one for this model"
+            f"{file}: got an encoder of the model {str(config.get('base'))[:40]}; expected the "
+            f"model {model.fingerprint}; leave it out, or train an encoder for this model"
         )
     generator = model.generator
     try:
-        # Sizes come from the model, so that no header can ask for more memory than it needs.
+        # Sizes come from the model, so that no header can request more memory than it needs.
         trunk = DiscriminatorConfig(**{**config["trunk"], **_sizes(model)})
         encoder = Encoder(trunk, generator.num_ws, generator.w_dim)
         tensors = {k: to_float(v, k, str(file)) for k, v in content.tensors.items()}
         encoder.load_state_dict(tensors)
     except (TypeError, KeyError, RuntimeError, ValueError) as error:
         raise StylemixError(
-            f"{file}: got a damaged encoder; expected one for this model; copy it again"
+            f"{file}: got a damaged encoder; expected an encoder of this model; copy it again"
         ) from error
     return encoder.eval().requires_grad_(False).to(generator.device)
 

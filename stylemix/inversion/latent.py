@@ -1,6 +1,6 @@
-"""Latent files: the w of a photo, how the photo was aligned, and what w does not say.
+"""Latent files: the w of a photo, its alignment, and the residual that w does not represent.
 
-Files of other programs are read as well.
+Files of other projectors are read as well.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from stylemix.models.header import parse_template
 from stylemix.models.model import Model
 
 VERSION = 1
-DETAILED = 2  # with a `Residual`
+VERSION_WITH_RESIDUAL = 2
 MAX_LAYERS = 64
 MAX_W_DIM = 8192
 
 
 @dataclass
 class Latent:
-    """A w code [L, w_dim] with the model that it belongs to and how its photo was aligned.
+    """A latent code w [L, w_dim] with its model and the alignment of its photo.
 
     Attributes:
-        base: the model's fingerprint, None for files of other programs.
-        matrix: maps photo px to crop px [3, 3].
-        template: how faces are aligned for the model.
-        metrics: how well the reconstruction fits.
-        detail: what refinement found beyond w.
-        photo: fingerprint of the photo's aligned pixels and of the settings, to skip what is done.
-        model: what `image` draws with; not in the file.
+        base: fingerprint of the model; None for files of other programs.
+        matrix: transform [3, 3] from photo px to crop px.
+        template: face template of the model.
+        metrics: errors of the reconstruction.
+        detail: residual of the refinement, beyond w.
+        photo: salted hash of the photo's aligned pixels and the settings, to skip finished photos.
+        model: the model that `image` renders with; not stored in the file.
     """
 
     w: Tensor
@@ -64,18 +64,18 @@ class Latent:
 
     @torch.no_grad()
     def image(self, model: Model | None = None) -> Image.Image:
-        """What a model draws of it, by default the one that it was projected into."""
+        """The image that a model generates from it, by default the model of its projection."""
         model = model or self.model
         if model is None:
             raise StylemixError(
-                "got a latent without its model; expected one to draw it with; give the model, "
-                "as in latent.image(model)"
+                "got a latent without its model; expected a model to render it with; pass the "
+                "model, as in latent.image(model)"
             )
-        own = _for_model(replace(self), model, "latent")
-        synthesis, ws = model.generator.synthesis, own.w[None].to(model.generator.device)
-        if own.detail is None:
+        latent = _for_model(replace(self), model, "latent")
+        synthesis, ws = model.generator.synthesis, latent.w[None].to(model.generator.device)
+        if latent.detail is None:
             return to_pil(synthesis(ws, noise_mode="const"))
-        return to_pil(own.detail.draw(synthesis, ws))
+        return to_pil(latent.detail.draw(synthesis, ws))
 
 
 def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
@@ -84,7 +84,7 @@ def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
     if w.ndim != 2 or not bool(torch.isfinite(w).all()):
         raise StylemixError(
             f"cannot write {path}: got w of shape {list(w.shape)} or NaN values; expected "
-            "[layers, w_dim] numbers; project the photo again"
+            "[layers, w_dim] values; project the photo again"
         )
     tensors = {"w": w}
     if latent.matrix is not None:
@@ -98,33 +98,34 @@ def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
     }
     if latent.photo is not None:
         header["photo"] = latent.photo
-    # Readers of before would leave the detail out without a word.
-    write(path, LATENT, VERSION if latent.detail is None else DETAILED, header, tensors)
+    # Older readers refuse this version, where they would silently ignore the residual.
+    version = VERSION if latent.detail is None else VERSION_WITH_RESIDUAL
+    write(path, LATENT, version, header, tensors)
 
 
 def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
-    """Return the latent of a file; with `model`, checked against and brought to its layers.
+    """Load the latent of a file; with `model`, check it and repeat a single w for all layers.
 
     Reads our own files, `.npz` (array "w") and `.npy` of the public projectors, and `.pt` or `.pkl`
-    latents. StylemixError when it belongs to another model, or holds none or several.
+    latents. StylemixError for a latent of another model, and for a file of none or of several.
     """
     file = Path(path).expanduser()
     content = read(file)
     if content.kind == "npz":
-        latent = Latent(_code(_pick(dict(read_npz(file)), file), file))
+        latent = Latent(_to_w(_pick(dict(read_npz(file)), file), file))
     elif content.kind == "npy":
-        latent = Latent(_code(read_npy(file), file))
+        latent = Latent(_to_w(read_npy(file), file))
     elif content.foreign is not None:
-        latent = Latent(_code(_pick(content.foreign, file), file))
+        latent = Latent(_to_w(_pick(content.foreign, file), file))
     else:
-        latent = _own(content.expect(LATENT), file)
+        latent = _parse_own(content.expect(LATENT), file)
     return latent if model is None else _for_model(latent, model, file)
 
 
-def _own(content: Content, file: Path) -> Latent:
+def _parse_own(content: Content, file: Path) -> Latent:
     header, others = content.header, content.tensors
     config = header if isinstance(header, dict) else {}
-    w, matrix = _code(others.pop("w", None), file), others.pop("matrix", None)
+    w, matrix = _to_w(others.pop("w", None), file), others.pop("matrix", None)
     base, template, metrics = (config.get(key) for key in ("base", "template", "metrics"))
     photo = config.get("photo")
     if matrix is not None and (matrix.shape != (3, 3) or not bool(torch.isfinite(matrix).all())):
@@ -148,8 +149,8 @@ def _own(content: Content, file: Path) -> Latent:
 
 
 def _pick(data: object, file: Path) -> object:
-    """Return the one array of w values in what other programs save."""
-    for _ in range(3):  # projectors write {name of the photo: {"latent": ...}}
+    """Return the array of w values in a file of another program."""
+    for _ in range(3):  # some projectors write {name of the photo: {"latent": ...}}
         if not isinstance(data, dict):
             break
         known = [key for key in ("w", "latent", "latents", "projected_w") if key in data]
@@ -163,7 +164,7 @@ def _pick(data: object, file: Path) -> object:
     return data
 
 
-def _code(value: object, file: Path) -> Tensor:
+def _to_w(value: object, file: Path) -> Tensor:
     """Return w [L, w_dim] in fp32 from [w_dim], [L, w_dim] or [1, L, w_dim]."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         value = torch.from_numpy(value.astype(np.float32))
@@ -172,11 +173,11 @@ def _code(value: object, file: Path) -> Tensor:
     if not isinstance(value, Tensor) or not value.is_floating_point() or not 0 < value.ndim <= 3:
         raise StylemixError(
             f"{file}: got a {type(value).__name__} without w values; expected [layers, w_dim] "
-            "numbers; use stylemix project"
+            "values; use stylemix project"
         )
     if value.ndim == 3 and value.shape[0] != 1:
         raise StylemixError(
-            f"{file}: got {value.shape[0]} latents; expected one; save them to a file each"
+            f"{file}: got {value.shape[0]} latents; expected one; save each to its own file"
         )
     w = to_float(value, "w", str(file)).reshape(-1, value.shape[-1])
     if not 0 < w.shape[0] <= MAX_LAYERS or not 0 < w.shape[1] <= MAX_W_DIM:
@@ -190,8 +191,8 @@ def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
     """Check that a latent belongs to a model, and repeat a single w for every layer."""
     if latent.base is not None and latent.base != model.fingerprint:
         raise StylemixError(
-            f"{file}: got a latent of the model {latent.base[:40]}; expected one of the model "
-            f"{model.fingerprint}; project the photo again with this model, or use that one"
+            f"{file}: got a latent of the model {latent.base[:40]}; expected the model "
+            f"{model.fingerprint}; project the photo again with this model, or use the other model"
         )
     layers, w_dim = model.generator.num_ws, model.generator.w_dim
     if latent.w.shape[0] == 1:

@@ -1,4 +1,4 @@
-"""How like its photo a drawn face is: pixels, features and identity, all differentiable."""
+"""Projection losses: differentiable distances in pixels, features and identity."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
 
-CHUNK = 16  # images looked at once without gradients
+CHUNK = 16  # images evaluated at once without gradients
 Network = TypeVar("Network", bound=nn.Module)
 
 
 class Similarity:
-    """How far images are from target images, in features, pixels and identity.
+    """Distances between images and target images, in features, pixels and identity.
 
     Features are those of the model's own frozen discriminator, or of the shipped MobileNetV2 for a
-    model without one; identity needs a face template.
+    model without a discriminator; identity needs a face template.
     """
 
     def __init__(self, model: Model, targets: Tensor, settings: ProjectionSettings) -> None:
         self.model, self.settings, self.targets = model, settings, targets
         self.dtype = search_dtype(targets.device)
         has_face = model.template.kind != "none"
-        # Networks of their own, so that no weight is converted at every look.
+        # Copies in the search precision, so that weights are not converted at every step.
         discriminator = model.discriminator
         self.discriminator = None if discriminator is None else frozen(discriminator, self.dtype)
         device = targets.device
         self.network = frozen(load_identity_network(device), self.dtype) if has_face else None
         with torch.no_grad():
             self.maps, self.pixels = self._maps(targets), pyramid(targets)
-            self.identity = self._who(targets) if has_face else None
+            self.identity = self._embed(targets) if has_face else None
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         if self.discriminator is not None:
-            return [one.float() for one in self.discriminator.features(images, self.dtype)]
+            return [
+                features.float() for features in self.discriminator.features(images, self.dtype)
+            ]
         return feature_maps(images)
 
-    def _distance(self, maps: list[Tensor], pixels: list[Tensor], which: slice) -> Tensor:
+    def _distance(self, maps: list[Tensor], pixels: list[Tensor], rows: slice) -> Tensor:
         total = torch.zeros(len(pixels[0]), device=pixels[0].device)
         for ours, theirs in zip(maps, self.maps, strict=True):
-            theirs = theirs[which]
+            theirs = theirs[rows]
             power = theirs.square().mean(dim=(1, 2, 3)) + 1e-8
             error = (ours - theirs).square().mean(dim=(1, 2, 3)) / power
             total = total + error * (self.settings.feature_weight / len(maps))
         for ours, theirs in zip(pixels, self.pixels, strict=True):
-            error = (ours - theirs[which]).square().mean(dim=(1, 2, 3))
+            error = (ours - theirs[rows]).square().mean(dim=(1, 2, 3))
             total = total + error * (self.settings.pixel_weight / len(pixels))
         return total
 
@@ -63,28 +65,28 @@ class Similarity:
 
     @torch.no_grad()
     def nearest(self, images: Tensor) -> Tensor:
-        """Which of images [M, C, H, H] looks most like each target, [N]."""
+        """Index [N] of the image in [M, C, H, W] that is nearest to each target."""
         rows = []
         for part in images.split(CHUNK):
             maps, pixels = self._maps(part), pyramid(part)
-            one_by_one = [slice(i, i + 1) for i in range(len(self.targets))]
-            rows.append(torch.stack([self._distance(maps, pixels, i) for i in one_by_one]))
+            targets = [slice(i, i + 1) for i in range(len(self.targets))]
+            rows.append(torch.stack([self._distance(maps, pixels, target) for target in targets]))
         return torch.cat(rows, dim=1).argmin(dim=1)
 
     def person(self, images: Tensor) -> Tensor:
-        """Squared distance [N] of face descriptors; zero without a face template."""
+        """Weighted squared distance [N] of face descriptors; zero without a face template."""
         if self.identity is None:
             return torch.zeros(len(images), device=images.device)
-        apart = (self._who(images) - self.identity).square().sum(dim=1)
-        return apart * self.settings.identity_weight
+        distance = (self._embed(images) - self.identity).square().sum(dim=1)
+        return distance * self.settings.identity_weight
 
-    def _who(self, images: Tensor) -> Tensor:
+    def _embed(self, images: Tensor) -> Tensor:
         """Face descriptors [N, 128] in the precision of the search."""
         assert self.network is not None
         chips = make_chips(as_rgb(images).float(), self.model.template)
         chips = chips.to(self.dtype, memory_format=torch.channels_last)
-        found: Tensor = self.network(chips)
-        return found.float()
+        descriptors: Tensor = self.network(chips)
+        return descriptors.float()
 
     @torch.no_grad()
     def toward(self, targets: Tensor) -> Similarity:
@@ -95,13 +97,13 @@ class Similarity:
         return other
 
     def part(self, rows: slice, settings: ProjectionSettings | None = None) -> Similarity:
-        """The same for some of the targets, with other weights if wanted."""
-        some = copy.copy(self)
-        some.settings = settings or self.settings
-        some.targets = self.targets[rows]
-        some.maps, some.pixels = ([t[rows] for t in ts] for ts in (self.maps, self.pixels))
-        some.identity = None if self.identity is None else self.identity[rows]
-        return some
+        """The same losses for a slice of the targets, with other settings if given."""
+        part = copy.copy(self)
+        part.settings = settings or self.settings
+        part.targets = self.targets[rows]
+        part.maps, part.pixels = ([t[rows] for t in ts] for ts in (self.maps, self.pixels))
+        part.identity = None if self.identity is None else self.identity[rows]
+        return part
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> list[dict[str, float]]:
@@ -117,12 +119,12 @@ class Similarity:
 
 
 def frozen(network: Network, dtype: torch.dtype) -> Network:
-    """A copy of a network whose weights are of a type and do not learn."""
-    own = copy.deepcopy(network).to(dtype).requires_grad_(False)
-    return own.to(memory_format=torch.channels_last)
+    """A frozen copy of a network in the given dtype."""
+    copied = copy.deepcopy(network).to(dtype).requires_grad_(False)
+    return copied.to(memory_format=torch.channels_last)
 
 
 def pyramid(images: Tensor) -> list[Tensor]:
-    """Images [N, C, H, W] at their size, a half and a quarter."""
+    """Images [N, C, H, W] at full, half and quarter resolution."""
     half = F.avg_pool2d(images, 2)
     return [images, half, F.avg_pool2d(half, 2)]

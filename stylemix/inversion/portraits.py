@@ -1,4 +1,4 @@
-"""From a photo to what a model takes: aligned, as a tensor, and its latent."""
+"""From a photo to the input of a model: the aligned image as a tensor, and its latent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stylemix.progress import Progress, report_to
 
 @dataclass
 class AlignedPhoto:
-    """A photo as a model sees it: image [C, H, W] in [-1, 1], and how it was cut out.
+    """A photo aligned for a model: image [C, H, W] in [-1, 1] and the alignment.
 
     `photo_size` is the photo's width and height in px, `source` what it is opened from.
     """
@@ -40,25 +40,25 @@ class AlignedPhoto:
 def read_portrait(photo: Photo, model: Model, face: int | None = None) -> AlignedPhoto:
     """Reads a photo in any form and aligns its face to the model.
 
-    Raises StylemixError where there is no face to use.
-
-    `face` picks one of several, 1 for the largest. A model without a face template gets the
-    middle of the photo.
+    `face` selects one of several faces, 1 for the largest. For a model without a face template,
+    the photo is centre-cropped. Raises StylemixError if the photo has no usable face.
     """
     config = model.generator.config
     name = str(photo) if isinstance(photo, str | os.PathLike | ImageSource) else "image"
-    clear = config.img_channels == 4 and model.template.kind == "none"  # faces are cut from RGB
-    picture = open_image(photo, mode="RGBA" if clear else "RGB")
-    if clear or config.height != config.width:
-        alignment = _middle(picture, config.width, config.height)
+    transparent = (
+        config.img_channels == 4 and model.template.kind == "none"
+    )  # faces are cut from RGB
+    photo_image = open_image(photo, mode="RGBA" if transparent else "RGB")
+    if transparent or config.height != config.width:
+        alignment = _centre_crop(photo_image, config.width, config.height)
     else:
-        alignment = align_photo(picture, model.template, config.height, face, name)
+        alignment = align_photo(photo_image, model.template, config.height, face, name)
     image = to_tensor(alignment.crop, channels=config.img_channels)[0]
-    return AlignedPhoto(name, image, alignment, picture.size, photo)
+    return AlignedPhoto(name, image, alignment, photo_image.size, photo)
 
 
-def _middle(image: Image.Image, width: int, height: int) -> Alignment:
-    """The middle of a photo of any mode at `width` x `height` px."""
+def _centre_crop(image: Image.Image, width: int, height: int) -> Alignment:
+    """The centre crop of a photo of any mode, scaled to `width` x `height` px."""
     scale = max(width / image.width, height / image.height)
     x, y = (width - scale * image.width) / 2, (height - scale * image.height) / 2
     matrix = np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
@@ -73,24 +73,24 @@ def project_portraits(
     mask: Tensor | None = None,
     encoder: Encoder | None = None,
 ) -> tuple[Projection, list[Latent]]:
-    """Projects portraits together; also as latents to save.
+    """Projects portraits as a batch; returns the projection, and a latent for each portrait.
 
-    `progress` is a function of (done, total, loss), or True for a bar; `mask` and `encoder` are
-    those of `project`.
+    `progress` is a function of (done, total, loss), or True for a progress bar; `mask` and
+    `encoder` are those of `project`.
     """
     settings = settings or ProjectionSettings()
     images = torch.stack([portrait.image for portrait in portraits])
-    what = portraits[0].name if len(portraits) == 1 else f"{len(portraits)} photos"
-    with report_to(progress, f"Projecting {os.path.basename(what)}") as report:
+    label = portraits[0].name if len(portraits) == 1 else f"{len(portraits)} photos"
+    with report_to(progress, f"Projecting {os.path.basename(label)}") as report:
         started = time.perf_counter()
         projection = project(model, images, settings, report, mask, encoder)
         seconds = (time.perf_counter() - started) / len(portraits)
     rows = zip(projection.ws, portraits, projection.metrics, projection.details, strict=True)
     latents = []
-    for ws, one, metrics, detail in rows:
-        told = metrics | {"seconds": seconds}
-        matrix = one.alignment.matrix
+    for ws, portrait, errors, detail in rows:
+        metrics = errors | {"seconds": seconds}
+        matrix = portrait.alignment.matrix
         latents.append(
-            Latent(ws, model.fingerprint, matrix, model.template, told, detail, model=model)
+            Latent(ws, model.fingerprint, matrix, model.template, metrics, detail, model=model)
         )
     return projection, latents

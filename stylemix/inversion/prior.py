@@ -1,4 +1,4 @@
-"""Where a generator's latents lie: statistics of mapped latents, and what to start from."""
+"""The distribution of a generator's mapped latents, and starting points for a projection."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch import Tensor
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import map_latents
 
-SAMPLES = 10_000  # latents that the prior is made of
-STARTS = 64  # latents to start from; a quarter of them for large models
-CHUNK = 16  # images made at once without gradients
+SAMPLES = 10_000  # mapped latents that the prior is estimated from
+STARTS = 64  # starting latents; a quarter of them for models above 256 px
+CHUNK = 16  # images generated at once without gradients
 
 
 @dataclass(frozen=True)
 class LatentPrior:
-    """Statistics of mapped latents, and what to start from: their mean and centres of clusters.
+    """Statistics of mapped latents, and starting latents: their mean and k-means centres.
 
-    `whiten` turns LeakyReLU_5(w) - mean into unit Gaussians: slope 5 undoes the mapping network's
+    `whiten` maps LeakyReLU_5(w) - mean to unit Gaussians: slope 5 inverts the mapping network's
     last activation (P-norm space of II2S, arXiv 2012.09036).
     """
 
@@ -32,7 +32,7 @@ class LatentPrior:
     mean: Tensor
     whiten: Tensor
     centres: Tensor  # [M, w_dim]
-    pictures: Tensor  # [M, C, H, W], of the centres
+    images: Tensor  # [M, C, H, W], of the centres
 
     def penalty(self, ws: Tensor) -> Tensor:
         """Mean square [N] of whitened ws [N, L, w_dim]; about 1 for mapped latents."""
@@ -44,32 +44,32 @@ _PRIORS: WeakKeyDictionary[Generator, LatentPrior] = WeakKeyDictionary()
 
 
 def latent_prior(generator: Generator) -> LatentPrior:
-    """The prior of a generator, from latents of a fixed seed; kept as long as the generator is."""
+    """The prior of a generator, from latents of a fixed seed; cached while the generator exists."""
     if generator not in _PRIORS:
-        _PRIORS[generator] = _find_prior(generator)
+        _PRIORS[generator] = _compute_prior(generator)
     return _PRIORS[generator]
 
 
 @torch.no_grad()
-def _find_prior(generator: Generator) -> LatentPrior:
+def _compute_prior(generator: Generator) -> LatentPrior:
     z = torch.from_numpy(np.random.RandomState(123).randn(SAMPLES, generator.z_dim)).float()
     w = torch.cat([map_latents(generator, part)[:, 0] for part in z.split(1000)])
     std = float((w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt())
     v = F.leaky_relu(w, 5.0)
     values, vectors = torch.linalg.eigh(torch.cov(v.t()).double().cpu())
-    # Directions that latents hardly use are limited, or their noise would dominate the penalty.
+    # Eigenvalues are clamped: near-zero directions would otherwise dominate the penalty.
     whiten = vectors * values.clamp(min=values.max() * 1e-3).rsqrt()
-    some = w[:2000].double().cpu().numpy()
+    points = w[:2000].double().cpu().numpy()
     count = STARTS if generator.img_resolution <= 256 else STARTS // 4
-    with warnings.catch_warnings():  # an empty cluster keeps its first centre, which will do
+    with warnings.catch_warnings():  # an empty cluster keeps its initial centre, which is fine
         warnings.simplefilter("ignore")
-        found, _ = kmeans2(some, some[: count - 1], minit="matrix")
-    centres = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(found).to(w)])
+        clusters, _ = kmeans2(points, points[: count - 1], minit="matrix")
+    centres = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(clusters).to(w)])
     images = torch.cat([draw_w(generator, part) for part in centres.split(CHUNK)])
     return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, images)
 
 
 def draw_w(generator: Generator, w: Tensor) -> Tensor:
-    """Images of w [N, w_dim], the same for all layers."""
+    """Images [N, C, H, W] of w [N, w_dim], the same w for all layers."""
     ws = w.unsqueeze(1).repeat(1, generator.num_ws, 1)
     return generator.synthesis(ws, noise_mode="const")  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""Projection: the latents whose images look like given photos.
+"""Projection (GAN inversion): the latents whose images reproduce given photos.
 
-A start from an encoder, or from the nearest of some cached latents and a search with one w for all
-layers (StyleGAN2, arXiv 1912.04958, section 5); then a w of its own for every layer, held together
-by a penalty on the differences (delta form of e4e, arXiv 2102.02766); then what no latent shows.
+The start comes from an encoder, or from the nearest of some cached latents, optimised in W
+(StyleGAN2, arXiv 1912.04958, section 5). Then W+ is optimised, with a penalty on the differences
+between layers (delta regularisation of e4e, arXiv 2102.02766); last comes the refinement.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from stylemix.networks.generator import Generator
 from stylemix.networks.latents import map_latents, z_from_seed
 from stylemix.progress import Progress
 
-REFINE_COST = 1.5  # of a step of refinement, in steps of the search before it
-MOST_WEIGHTS = 2**25  # of all photos that are refined together
+REFINE_COST = 1.5  # duration of a refinement step, in steps of the latent search
+MAX_WEIGHTS = 2**25  # tuned parameters of all photos that are refined together
 
 
 @dataclass
 class Projection:
-    """Latents and images of photos: ws [N, L, w_dim], what they show, and where the search began.
+    """Latents ws [N, L, w_dim] of photos, their images, and the images of the start.
 
-    `details` has for each photo what its latent does not say, or None. `metrics` has mean squared
-    errors (images in [-1, 1]) and, for faces, identity cosines, of the start and of the result.
+    `details` has the residual of each photo, or None. `metrics` has mean squared errors (images in
+    [-1, 1]) and, for faces, identity cosines, of the start and of the result.
     """
 
     ws: Tensor
@@ -49,7 +49,7 @@ class Projection:
 
 
 class _Search:
-    """What the stages of a projection share: the loss and the schedule."""
+    """The loss and the schedule that the latent stages of a projection share."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class _Search:
         self.synthesis, self.similarity = model.generator.synthesis, similarity
         self.settings, self.stages = settings, stages
         self.prior = latent_prior(model.generator)
-        self.draw = torch.Generator().manual_seed(settings.seed)
+        self.rng = torch.Generator().manual_seed(settings.seed)
 
     def run(
         self,
@@ -69,60 +69,62 @@ class _Search:
         ws: Callable[[], Tensor],
         loss_of: Callable[[Tensor, float, bool], Tensor],
     ) -> Tensor:
-        """Optimises `parameters` for the loss of `ws()`; returns the best ws of each row.
+        """Optimises `parameters` for the loss of `ws()`; returns the ws of lowest loss by row.
 
-        A search can lose what it had found, so the last ws need not be the result.
+        The loss can rise again, so the last ws need not be the best.
         """
         best = ws().detach().clone()
         lowest = torch.full([len(best)], math.inf, device=best.device)
 
         def losses_at(step: int, t: float) -> Tensor:
             nonlocal best, lowest
-            # Identity is by far the most expensive term and changes slowly: every other step.
+            # Identity is by far the most expensive term and changes slowly: only every other step.
             full = step % 2 == 0
-            now = ws()
-            losses = loss_of(now, t, full)
+            current = ws()
+            losses = loss_of(current, t, full)
             if full:
-                best, lowest = _lower(best, lowest, now.detach(), losses.detach())
+                best, lowest = _keep_lower(best, lowest, current.detach(), losses.detach())
             return losses
 
         adam = torch.optim.Adam(parameters, lr=self.settings.lr)
         optimise(adam, losses_at, self.stages, hold_then_cosine)
         if self.stages.steps[self.stages.index]:
-            now = ws().detach()
+            last = ws().detach()
             with torch.no_grad():
-                best, _ = _lower(best, lowest, now, loss_of(now, 1.0, True))
+                best, _ = _keep_lower(best, lowest, last, loss_of(last, 1.0, True))
         return best
 
     def loss_w(self, ws: Tensor, t: float, full: bool) -> Tensor:
-        """Losses [N] of one w for all layers, looked at through noise that fades out."""
+        """Losses [N] in W, with noise on w that decays to zero."""
         fade = max(0.0, 1 - t / 0.75) ** 2
-        # The same noise for all, so that a photo's result does not depend on those beside it.
-        noise = torch.randn([1, 1, ws.shape[2]], generator=self.draw).to(ws)
+        # The same noise for all photos, so that a result does not depend on the rest of the batch.
+        noise = torch.randn([1, 1, ws.shape[2]], generator=self.rng).to(ws)
         ws = ws + noise * (fade * self.settings.exploration * self.prior.w_std)
-        return self._appearance(ws, self._draw(ws))
+        return self._appearance(ws, self._generate(ws))
 
     def loss_plus(self, ws: Tensor, t: float, full: bool) -> Tensor:
-        """Losses [N] of a w for each layer; identity only where `full`."""
-        images = self._draw(ws)
+        """Losses [N] in W+; the identity loss only if `full`."""
+        images = self._generate(ws)
         deltas = (ws - ws.mean(dim=1, keepdim=True)) / self.prior.w_std
         losses = self._appearance(ws, images)
         losses = losses + self.settings.delta_weight * deltas.square().sum(dim=2).mean(dim=1)
         return losses + self.similarity.person(images) if full else losses
 
-    def _draw(self, ws: Tensor) -> Tensor:
+    def _generate(self, ws: Tensor) -> Tensor:
         images: Tensor = self.synthesis(ws, noise_mode="const", dtype=self.similarity.dtype)
         return images
 
     def _appearance(self, ws: Tensor, images: Tensor) -> Tensor:
-        unlikely = self.settings.prior_weight * self.prior.penalty(ws)
-        return self.similarity.appearance(images) + unlikely
+        penalty = self.settings.prior_weight * self.prior.penalty(ws)
+        return self.similarity.appearance(images) + penalty
 
 
-def _lower(best: Tensor, lowest: Tensor, now: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-    """The latents [N, L, w_dim] and losses [N] of whichever is lower, row by row."""
+def _keep_lower(
+    best: Tensor, lowest: Tensor, current: Tensor, losses: Tensor
+) -> tuple[Tensor, Tensor]:
+    """For each row, the latents [N, L, w_dim] of lower loss, and that loss [N]."""
     better = losses < lowest
-    return torch.where(better[:, None, None], now, best), torch.minimum(losses, lowest)
+    return torch.where(better[:, None, None], current, best), torch.minimum(losses, lowest)
 
 
 def project(
@@ -133,16 +135,16 @@ def project(
     mask: Tensor | None = None,
     encoder: Encoder | None = None,
 ) -> Projection:
-    """Finds latents of aligned photos, all photos of the batch at once.
+    """Projects a batch of aligned photos into the latent space of a model.
 
     Args:
-        model: what to project into.
+        model: the model to project into.
         targets: aligned images [N, C, H, W] in [-1, 1] at the model's size.
-        settings: steps, rates and weights.
+        settings: steps, learning rates and loss weights.
         progress: called with (step, steps, mean loss).
-        mask: [N, 1, H, W], 1 where a photo shows what the model does not know, to keep it as it
-            is; None to find out.
-        encoder: where to start; None for the shipped one of this model, if there is one.
+        mask: [N, 1, H, W], 1 where a photo shows what the model cannot generate and features
+            replace its own; None to estimate it.
+        encoder: gives the initial latents; None for the shipped encoder of this model, if any.
     """
     settings = settings or ProjectionSettings()
     generator = model.generator
@@ -159,14 +161,14 @@ def project(
         start, ws, details = search_published(model, similarity, settings, progress)
     with torch.no_grad():
         first = generator.synthesis(start, noise_mode="const")
-        image = torch.cat([_draw(model, one, d) for one, d in zip(ws, details, strict=True)])
+        image = torch.cat([_render(model, row, d) for row, d in zip(ws, details, strict=True)])
     rows = zip(similarity.measure(first), similarity.measure(image), strict=True)
     metrics = [b | {f"{key} start": value for key, value in a.items()} for a, b in rows]
     return Projection(ws, image, first, details, metrics)
 
 
-def _draw(model: Model, ws: Tensor, detail: Residual | None) -> Tensor:
-    """The image [1, C, H, W] of ws [L, w_dim] with its detail."""
+def _render(model: Model, ws: Tensor, detail: Residual | None) -> Tensor:
+    """The image [1, C, H, W] of ws [L, w_dim] with its residual."""
     network = model.generator.synthesis
     if detail is None:
         return network(ws[None], noise_mode="const")  # type: ignore[no-any-return]
@@ -181,13 +183,13 @@ def _hybrid(
     mask: Tensor | None,
     encoder: Encoder | None,
 ) -> tuple[Tensor, Tensor, list[Residual | None]]:
-    """Start, result [N, L, w_dim] and details of the method "hybrid"."""
+    """Initial and final ws [N, L, w_dim] and residuals of the method "hybrid"."""
     encoder = encoder or shipped_encoder(model)
     count = len(similarity.targets)
     steps = [0 if encoder is not None else settings.w_steps, settings.plus_steps]
-    parts = _together(model, count) if settings.refine_steps else []
-    costs = [float(count)] * 2 + [REFINE_COST * len(part) for part in parts]
-    steps += [settings.refine_steps] * len(parts)
+    batches = _refine_batches(model, count) if settings.refine_steps else []
+    costs = [float(count)] * 2 + [REFINE_COST * len(batch) for batch in batches]
+    steps += [settings.refine_steps] * len(batches)
     stages = Stages(steps, progress, costs, settings.budget and settings.budget * count)
     search = _Search(model, similarity, settings, stages)
     if encoder is not None:
@@ -195,8 +197,8 @@ def _hybrid(
         with torch.no_grad():
             start = encoder(similarity.targets)
     else:
-        # The best of some cached latents, instead of a hundred blind steps from the average.
-        w = search.prior.centres[similarity.nearest(search.prior.pictures)]
+        # The nearest cached latent replaces about a hundred steps from the mean of w.
+        w = search.prior.centres[similarity.nearest(search.prior.images)]
         w = w.clone().requires_grad_(True)
         repeated = [1, model.generator.num_ws, 1]
         start = search.run([w], lambda: w.unsqueeze(1).repeat(repeated), search.loss_w)
@@ -205,21 +207,21 @@ def _hybrid(
     ws = search.run([common, deltas], lambda: common + deltas, search.loss_plus)
     details: list[Residual | None] = [None] * count
     close = replace(settings, pixel_weight=settings.refine_pixel_weight)
-    for part in parts:
-        rows = slice(part.start, part.stop)
-        own, some = None if mask is None else mask[rows], similarity.part(rows, close)
-        found = refine(model, some, ws[rows], settings, stages, own)
-        details[rows] = found
+    for batch in batches:
+        rows = slice(batch.start, batch.stop)
+        masks, part = None if mask is None else mask[rows], similarity.part(rows, close)
+        residuals = refine(model, part, ws[rows], settings, stages, masks)
+        details[rows] = residuals
     stages.finish()
     return start, ws, details
 
 
-def _together(model: Model, count: int) -> list[range]:
-    """Which photos are refined together: as many as may have weights of their own at once."""
+def _refine_batches(model: Model, count: int) -> list[range]:
+    """The batches of photos that are refined together, limited by `MAX_WEIGHTS`."""
     names = tuple(f"{name}." for name in tuned_blocks(model.generator.synthesis))
-    own = dict(model.generator.synthesis.named_parameters())
-    size = sum(value.numel() for name, value in own.items() if name.startswith(names))
-    step = max(1, MOST_WEIGHTS // size)
+    parameters = dict(model.generator.synthesis.named_parameters())
+    size = sum(value.numel() for name, value in parameters.items() if name.startswith(names))
+    step = max(1, MAX_WEIGHTS // size)
     return [range(i, min(i + step, count)) for i in range(0, count, step)]
 
 

@@ -1,8 +1,9 @@
-"""Refinement of photos: weights inside what the generator knows, features outside it.
+"""Refinement of projections: weights inside the generator's domain, features outside of it.
 
-Hybrid refinement (arXiv 2301.12141): the weights of the synthesis network move a little, so that
-the face itself fits, and where a photo shows what the generator cannot draw (hands, hats,
-lettering) free features come in. Pivotal tuning (arXiv 2106.05744) moves weights only, and all.
+Hybrid refinement (arXiv 2301.12141): the weights of the synthesis network are tuned a little, so
+that the face itself fits, and where a photo shows what the generator cannot generate (hands, hats,
+lettering) optimised features replace its own. Pivotal tuning (arXiv 2106.05744) tunes all weights
+and no features.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from stylemix.models.model import Model
 from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
 from stylemix.networks.latents import map_latents
 
-NEIGHBOURS = 4  # latents near the photo's whose images are to stay
-LOCAL_WAY = 0.5  # how far these lie from the photo's, in standard deviations of w
-MOST = 0.4  # of a photo may be unknown, before edges are widened
-TOLD = 0.12  # an error above this (images in [-1, 1], 3 x 3 cells) is nothing that the model knows
-# Free features make up for what they do not replace, and what they leave moves with the head.
-SHARE = 0.25  # of the features that are replaced where the photo is unknown
-FINEST_KEPT = 2  # features are kept at a half of the image's side
-BETAS = (0.8, 0.95)  # of Adam: there are few steps to remember
+NEIGHBOURS = 4  # latents near the photo's latent whose images should not change
+NEIGHBOUR_DISTANCE = 0.5  # from the photo's latent, in standard deviations of w
+MAX_UNKNOWN = 0.4  # share of a photo that may be out of domain, before dilation
+ERROR_THRESHOLD = 0.12  # mean error of 3 x 3 px (images in [-1, 1]) above which is out of domain
+# A partial replacement is enough, since the optimised features compensate for the share of the
+# generator's own, and that share follows when the head turns.
+FEATURE_SHARE = 0.25  # of the features that are replaced where the photo is out of domain
+FEATURE_LEVEL = 2  # features are stored at the second-finest resolution
+BETAS = (0.8, 0.95)  # of Adam: short averages, since there are few steps
 
 
 def refine(
@@ -40,15 +42,15 @@ def refine(
     stages: Stages,
     mask: Tensor | None = None,
 ) -> list[Residual]:
-    """What the targets of `similarity` show beyond their latents ws [N, L, w_dim].
+    """Optimises the residuals of the targets of `similarity`, given latents ws [N, L, w_dim].
 
     Args:
-        model: what was projected into.
+        model: the model of the projection.
         similarity: the loss.
-        ws: latents, which stay as they are.
-        settings: rates and weights.
-        stages: how long; the next of them is this.
-        mask: [N, 1, H, W], 1 where a photo shows what the model does not know; None to find out.
+        ws: latents, which are not changed.
+        settings: learning rates and loss weights.
+        stages: the schedule; its next stage is used.
+        mask: [N, 1, H, W], 1 where a photo shows what the model cannot generate; None to estimate.
     """
     near = _neighbours(model, ws, settings.seed)
     blocks = TunedBlocks(
@@ -56,10 +58,10 @@ def refine(
     )
     with torch.no_grad():
         before = blocks.draw(list(range(1 + NEIGHBOURS)))
-    features = blocks.features(model.generator.config.resolutions[-FINEST_KEPT:][0])
+    features = blocks.features(model.generator.config.resolutions[-FEATURE_LEVEL:][0])
     if mask is None:
-        mask = SHARE * unknown(before[:, 0], similarity.targets)
-        if model.template.eyes is not None:  # a face that is replaced cannot be edited
+        mask = FEATURE_SHARE * unknown(before[:, 0], similarity.targets)
+        if model.template.eyes is not None:  # replaced features of a face cannot be edited
             mask = mask * (1 - region_mask(["face"], similarity.targets, model.template))
     mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
     free = features.clone().requires_grad_(True)
@@ -72,15 +74,16 @@ def refine(
         fused=True,
     )
     local = settings.local_weight > 0
-    kept = FeatureOverride(free, torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local]))
+    masks = torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local])
+    override = FeatureOverride(free, masks)
 
     def losses_at(step: int, _t: float) -> Tensor:
-        # One neighbour goes along in each step: with a look now and then Adam learns too late.
-        one = 1 + step % NEIGHBOURS
-        images = blocks.draw([0, one] if local else [0], kept)
+        # Every step has a neighbour: Adam reacts too late to a term that is added only sometimes.
+        neighbour = 1 + step % NEIGHBOURS
+        images = blocks.draw([0, neighbour] if local else [0], override)
         losses = similarity.appearance(images[:, 0])
         if local:
-            losses = losses + settings.local_weight * _drift(images[:, 1], before[:, one])
+            losses = losses + settings.local_weight * _drift(images[:, 1], before[:, neighbour])
         return losses
 
     optimise(adam, losses_at, stages, cosine, plateau=False)
@@ -89,7 +92,7 @@ def refine(
 
 
 def tuned_parameters(network: SynthesisNetwork) -> dict[str, Tensor]:
-    """The parameters of a network that pivotal tuning moves; all but noise strengths."""
+    """The parameters that pivotal tuning optimises: all but noise strengths; freezes the rest."""
     network.requires_grad_(False)
     return {
         name: parameter.requires_grad_(True)
@@ -99,13 +102,13 @@ def tuned_parameters(network: SynthesisNetwork) -> dict[str, Tensor]:
 
 
 def changes(generator: Generator, learned: dict[str, Tensor]) -> dict[str, Tensor]:
-    """How far parameters have moved from those of the generator."""
+    """The differences between learned parameters and those of the generator."""
     original = dict(generator.synthesis.named_parameters())
     return {name: (value - original[name]).detach() for name, value in learned.items()}
 
 
 def rounded(detail: Residual) -> Residual:
-    """The detail as its file in half precision gives it back, so that both show the same."""
+    """The residual rounded to half precision as in its file, so that both give the same image."""
     tensors = {key: value.half().float() for key, value in detail.weights.items()}
     parts = [detail.features, detail.mask, detail.noise]
     features, mask, noise = (None if part is None else part.half().float() for part in parts)
@@ -114,32 +117,33 @@ def rounded(detail: Residual) -> Residual:
 
 @torch.no_grad()
 def unknown(image: Tensor, target: Tensor) -> Tensor:
-    """Where a photo shows what the model does not know, [N, 1, H, W] from 0 to 1.
+    """Soft mask [N, 1, H, W] in [0, 1] of the regions of a photo that the model cannot generate.
 
-    The error of the reconstruction over cells of 3 x 3 px at a half of the size, widened by a cell
-    and with soft edges.
+    The reconstruction error, averaged over 3 x 3 px at half resolution, thresholded, dilated by a
+    pixel and blurred.
     """
     error = (image - target).abs().mean(dim=1, keepdim=True)
     error = F.avg_pool2d(F.avg_pool2d(error, 2), 3, stride=1, padding=1, count_include_pad=False)
-    limit = error.flatten(1).quantile(1 - MOST, dim=1).clamp(min=TOLD)
-    told = (error > limit[:, None, None, None]).float()
-    told = F.max_pool2d(told, 3, stride=1, padding=1)
-    told = F.avg_pool2d(told, 3, stride=1, padding=1, count_include_pad=False)
-    return F.interpolate(told, image.shape[2:], mode="bilinear")
+    limit = error.flatten(1).quantile(1 - MAX_UNKNOWN, dim=1).clamp(min=ERROR_THRESHOLD)
+    mask = (error > limit[:, None, None, None]).float()
+    mask = F.max_pool2d(mask, 3, stride=1, padding=1)
+    mask = F.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
+    return F.interpolate(mask, image.shape[2:], mode="bilinear")
 
 
 @torch.no_grad()
 def _neighbours(model: Model, ws: Tensor, seed: int) -> Tensor:
-    """Latents [N, K, L, w_dim] near those of each photo."""
-    draw = torch.Generator().manual_seed(seed)
-    z = torch.randn([NEIGHBOURS, model.generator.z_dim], generator=draw)
-    way = map_latents(model.generator, z, psi=0.5) - ws[:, None]
-    length = torch.linalg.vector_norm(way, dim=3, keepdim=True)
-    near: Tensor = ws[:, None] + way * (LOCAL_WAY * latent_prior(model.generator).w_std / length)
+    """Latents [N, K, L, w_dim] near those of each photo, towards sampled latents."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn([NEIGHBOURS, model.generator.z_dim], generator=rng)
+    direction = map_latents(model.generator, z, psi=0.5) - ws[:, None]
+    length = torch.linalg.vector_norm(direction, dim=3, keepdim=True)
+    distance = NEIGHBOUR_DISTANCE * latent_prior(model.generator).w_std
+    near: Tensor = ws[:, None] + direction * (distance / length)
     return near
 
 
 def _drift(images: Tensor, before: Tensor) -> Tensor:
-    """How much neighbours show something else than before, [N] (locality of PTI)."""
+    """Distance [N] of the neighbours' images from those before tuning (locality term of PTI)."""
     pairs = zip(pyramid(images), pyramid(before), strict=True)
     return torch.stack([(a - b).square().mean(dim=(1, 2, 3)) for a, b in pairs]).sum(dim=0) * 10

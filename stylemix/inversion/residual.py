@@ -1,7 +1,7 @@
-"""The residual of a photo: changes of the generator for what its latent does not show.
+"""The residual of a photo: changes of the generator for what its latent does not reproduce.
 
-Weights inside what the generator knows, features outside it (hybrid refinement, arXiv 2301.12141).
-Both are stored beside the latent and used whenever the person is rendered.
+Weights inside the generator's domain, features outside of it (hybrid refinement, arXiv 2301.12141).
+Both are stored with the latent and applied whenever the person is rendered.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ WEIGHT = "weight."
 
 @dataclass
 class Residual:
-    """Changes for one photo.
+    """Changes of the generator for one photo.
 
     Attributes:
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
-        features: after the last convolution of h px, [C, h, w].
-        mask: where they replace the generator's own, [1, h, w], 0 to 1.
-        noise: a row with the noise of all layers, [noise_size]; None for the stored maps.
+        features: features after the last convolution of h px, [C, h, w].
+        mask: the share at which they replace the generator's own, [1, h, w], 0 to 1.
+        noise: flattened noise of all layers, [noise_size]; None for the generator's own maps.
     """
 
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -36,30 +36,30 @@ class Residual:
     noise: Tensor | None = None
 
     def override(self, like: Tensor) -> FeatureOverride | None:
-        """The features as the synthesis network takes them, with the device and dtype of `like`."""
+        """The features as input of the synthesis network, with the device and dtype of `like`."""
         if self.features is None or self.mask is None:
             return None
         return FeatureOverride(self.features.to(like)[None], self.mask.to(like)[None])
 
     def noise_mode(self, like: Tensor) -> str | Tensor:
-        """The noise as the synthesis network takes it, with the device and dtype of `like`."""
+        """The noise as input of the synthesis network, with the device and dtype of `like`."""
         return "const" if self.noise is None else self.noise.to(like)[None]
 
     @torch.no_grad()
     def draw(self, network: SynthesisNetwork, ws: Tensor) -> Tensor:
         """Images [N, C, H, W] of ws [N, L, w_dim] with this residual and without styles."""
         weights = {k: network.get_parameter(k) + v.to(ws) for k, v in self.weights.items()}
-        given = {"noise_mode": self.noise_mode(ws), "override": self.override(ws)}
-        images: Tensor = functional_call(network, weights, (ws,), given)
+        options = {"noise_mode": self.noise_mode(ws), "override": self.override(ws)}
+        images: Tensor = functional_call(network, weights, (ws,), options)
         return images
 
     @staticmethod
     def lerp(
         first: Residual | None, second: Residual | None, t: float, network: SynthesisNetwork
     ) -> Residual | None:
-        """The residual on the way from one (t = 0) to another (t = 1); None changes nothing.
+        """Interpolates from `first` (t = 0) to `second` (t = 1); None is no change.
 
-        Raises StylemixError for features of two sizes.
+        Raises StylemixError for features of different sizes.
         """
         if t in (0, 1) or first is second:
             return second if t == 1 else first
@@ -68,7 +68,7 @@ class Residual:
         if any(shape != shapes[0] for shape in shapes):
             raise StylemixError(
                 f"got features of {' and of '.join(map(str, shapes))} for two people; expected "
-                "one size; project both photos again"
+                "the same size; project both photos again"
             )
         total = Residual()
         for part, share in parts:
@@ -82,19 +82,19 @@ class Residual:
         return total
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors in half precision, under the names of the file."""
-        found = {WEIGHT + name: value for name, value in self.weights.items()}
+        """The tensors in half precision, by their names in the file."""
+        tensors = {WEIGHT + name: value for name, value in self.weights.items()}
         if self.features is not None and self.mask is not None:
-            found |= {"features": self.features, "mask": self.mask}
+            tensors |= {"features": self.features, "mask": self.mask}
         if self.noise is not None:
-            found["noise"] = self.noise
-        return {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in found.items()}
+            tensors["noise"] = self.noise
+        return {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()}
 
     def check(self, generator: Generator, name: str) -> None:
-        """Raises StylemixError in one line for tensors of another generator."""
-        own = dict(generator.synthesis.named_parameters())
+        """Raises StylemixError for tensors that do not fit the generator."""
+        parameters = dict(generator.synthesis.named_parameters())
         for key, value in self.weights.items():
-            if key not in own or own[key].shape != value.shape:
+            if key not in parameters or parameters[key].shape != value.shape:
                 raise StylemixError(
                     f"{name}: got {key[:60]!a} of shape {list(value.shape)}; expected a parameter "
                     "of the model; project the photo again with this model"
@@ -120,14 +120,14 @@ class Residual:
 
 
 def read_detail(tensors: Mapping[str, Tensor], name: str) -> Residual:
-    """The residual of a file's other tensors; StylemixError for unknown or damaged ones."""
+    """Reads a residual from tensors of a file; StylemixError for an unknown or damaged tensor."""
     detail = Residual()
     for key, value in tensors.items():
         known = key.startswith(WEIGHT) or key in ("features", "mask", "noise")
         if not known or not value.is_floating_point() or not bool(torch.isfinite(value).all()):
             raise StylemixError(
-                f"{name}: got the unknown or damaged part {key[:60]!a}; expected what stylemix "
-                "project writes; project the photo again"
+                f"{name}: got the unknown or damaged part {key[:60]!a}; expected a file of "
+                "stylemix project; project the photo again"
             )
         if key.startswith(WEIGHT):
             detail.weights[key.removeprefix(WEIGHT)] = value.float()
@@ -139,19 +139,19 @@ def read_detail(tensors: Mapping[str, Tensor], name: str) -> Residual:
 def blend_features(
     parts: Sequence[tuple[Residual, float]],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Features and mask of residuals, each at a share of its mask; of two sizes the last one's.
+    """Weighted sum of the features and masks of residuals; different sizes keep the last.
 
-    A mask times its features is what shows, so that is what adds up.
+    Features are summed times their mask, which is their contribution to the image.
     """
     features = mask = None
     for residual, share in parts:
         if residual.features is None or residual.mask is None:
             continue
-        own = share * residual.mask
+        weight = share * residual.mask
         if features is None or mask is None or features.shape != residual.features.shape:
-            features, mask = residual.features, own
+            features, mask = residual.features, weight
         else:
-            shown = mask * features + (own * residual.features).to(features)
-            mask = mask + own.to(mask)
-            features = shown / mask.clamp(min=torch.finfo(torch.float32).tiny)
+            weighted = mask * features + (weight * residual.features).to(features)
+            mask = mask + weight.to(mask)
+            features = weighted / mask.clamp(min=torch.finfo(torch.float32).tiny)
     return features, mask

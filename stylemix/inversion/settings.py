@@ -1,4 +1,4 @@
-"""Settings of a projection: steps, rates and weights, and presets of them."""
+"""Settings of a projection (steps, learning rates and loss weights) and their presets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ METHODS = ("hybrid", "w", "w+", "pti")
 
 @dataclass(frozen=True)
 class ProjectionSettings:
-    """Steps, rates and weights of the method "hybrid"; measured in docs/log.md.
+    """Steps, learning rates and loss weights of the method "hybrid"; measured in docs/log.md.
 
     Attributes:
         method: "hybrid" or a published method with its published settings: "w" and "w+"
             (StyleGAN2, arXiv 1912.04958, 1000 steps), "pti" (pivotal tuning, arXiv 2106.05744,
             450 + 350 steps).
-        w_steps: with one w for all layers; left out where an encoder gives a start.
-        plus_steps: with a w for each layer; without any, refinement begins at one w for all.
-        refine_steps: with weights and features, after the latents.
-        budget: seconds a photo; the steps then only say how it is shared among the stages.
+        w_steps: steps in W; skipped if an encoder gives the initial latents.
+        plus_steps: steps in W+; with 0, refinement starts from W.
+        refine_steps: refinement steps, on weights and features.
+        budget: seconds per photo; the steps then only divide the time among the stages.
     """
 
     method: str = "hybrid"
@@ -29,15 +29,15 @@ class ProjectionSettings:
     refine_steps: int = 100
     lr: float = 0.1
     refine_lr: float = 0.006  # of the weights
-    feature_lr: float = 0.04  # of the kept features
-    exploration: float = 0.025  # noise on w, in standard deviations, that fades out
+    feature_lr: float = 0.04  # of the features
+    exploration: float = 0.025  # initial noise on w, in standard deviations
     pixel_weight: float = 10.0
-    refine_pixel_weight: float = 20.0  # of a refinement, in place of the former
+    refine_pixel_weight: float = 20.0  # replaces `pixel_weight` in refinement
     feature_weight: float = 1.0
     identity_weight: float = 0.3
     delta_weight: float = 0.002
     prior_weight: float = 0.0005
-    local_weight: float = 0.1  # holds what other latents look like while one photo is refined
+    local_weight: float = 0.1  # of the locality term (PTI), in refinement
     seed: int = 0
     budget: float | None = None
 
@@ -47,14 +47,14 @@ PRESETS = {
     "balanced": ProjectionSettings(),
     "best": ProjectionSettings(w_steps=100, plus_steps=300, refine_steps=300),
 }
-# For those who need no more of a photo than its latents.
+# For uses that need only the latents of a photo, without refinement.
 LATENTS = ProjectionSettings(w_steps=50, plus_steps=60, refine_steps=0)
 
 
 def preset_settings(
     preset: str | ProjectionSettings, budget: float | None = None, seed: int = 0
 ) -> ProjectionSettings:
-    """Settings by the name of a preset; `budget` is in seconds a photo."""
+    """Settings by the name of a preset; `budget` is in seconds per photo."""
     if isinstance(preset, ProjectionSettings):
         return preset
     if preset not in PRESETS:

@@ -1,4 +1,4 @@
-"""Files of projected photos, so marked that a call can be stopped, continued and shared."""
+"""Files of projected photos, marked so that a run can be resumed, and shared among processes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 
-CELL = 256  # px of an image side by side with others
+MIN_TILE = 256  # px of an image on the side-by-side sheet
 SUFFIX = ".latent.safetensors"
 
 
 def own_share(sources: list[ImageSource]) -> list[int]:
-    """Which photos this process does when torchrun has started several; all of them alone."""
+    """Indices of the photos of this process under torchrun; all photos for a single process."""
     rank, world = (int(os.environ.get(key, d)) for key, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
     return list(range(rank, len(sources), world))
 
@@ -42,9 +42,9 @@ def mark_of(
     mask: Tensor | None = None,
     salt: str | None = None,
 ) -> str:
-    """A mark "salt:hash" of what a projection depends on: the face's pixels, model and settings.
+    """A mark "salt:hash" of the inputs of a projection: the face's pixels, model and settings.
 
-    The salt is a new one unless given, so that marks of one photo in two files are not alike.
+    The salt is random unless given, so that two files do not reveal that their photo is the same.
     """
     salt = salt or secrets.token_hex(8)
     digest = hashlib.blake2b(key=salt.encode(), digest_size=16)
@@ -62,13 +62,13 @@ def find_done(
     settings: ProjectionSettings,
     mask: Tensor | None = None,
 ) -> Latent | None:
-    """The latent of a file that was made of the same photo in the same way; None for others."""
+    """The latent of a file made from the same photo, model and settings; None otherwise."""
     if not path.is_file():
         return None
     try:
         latent = load_latent(path, model)
     except StylemixError:
-        return None  # of another model, or cut short: it is made again
+        return None  # of another model, or truncated: it is projected again
     if latent.photo is None or ":" not in latent.photo:
         return None
     salt = latent.photo.partition(":")[0]
@@ -81,10 +81,10 @@ class PhotoToProject:
     """A photo whose projection is to be stored.
 
     Attributes:
-        name: of its files, without an ending.
-        portrait: the photo, aligned.
-        mask: as for `project`, [1, 1, H, W].
-        source: the whole photo, to put the new face back into; None for no such image.
+        name: name of its files, without suffix.
+        portrait: the aligned photo.
+        mask: mask of `project`, [1, 1, H, W].
+        source: the whole photo, to paste the reconstruction back into; None for no such image.
     """
 
     name: str
@@ -102,36 +102,36 @@ def project_missing(
     encoder: Encoder | None = None,
     again: bool = False,
 ) -> Iterator[tuple[str, Latent, bool]]:
-    """Projects photos that a folder has no files of, and writes their files.
+    """Projects the photos whose files are missing in a folder, and writes their files.
 
-    Photos are taken one after another, so that only a batch of them is in memory. Masks belong to
-    all photos or to none.
+    Photos are read lazily, so that only one batch is in memory. Either all photos have masks or
+    none has.
 
     Args:
-        photos: what is to be there in the end.
-        model: what to project into.
-        settings: of the projection.
-        folder: where files are looked for and written.
-        batch: photos that are projected at once.
-        encoder: as for `project`.
-        again: whether photos whose files are there are projected, too.
+        photos: all photos that should have files.
+        model: the model to project into.
+        settings: settings of the projection.
+        folder: folder of the files.
+        batch: number of photos projected at once.
+        encoder: encoder of `project`.
+        again: whether to project photos again whose files exist.
 
     Yields:
-        Names and latents, and whether they are new.
+        The name and latent of each photo, and whether it is new.
     """
-    waiting: list[PhotoToProject] = []
+    pending: list[PhotoToProject] = []
     for photo in photos:
         path = folder / f"{photo.name}{SUFFIX}"
         done = None if again else find_done(path, photo.portrait, model, settings, photo.mask)
         if done is not None:
             yield photo.name, done, False
             continue
-        waiting.append(photo)
-        if len(waiting) == batch:
-            yield from _project(waiting, model, settings, folder, encoder)
-            waiting = []
-    if waiting:
-        yield from _project(waiting, model, settings, folder, encoder)
+        pending.append(photo)
+        if len(pending) == batch:
+            yield from _project(pending, model, settings, folder, encoder)
+            pending = []
+    if pending:
+        yield from _project(pending, model, settings, folder, encoder)
 
 
 def _project(
@@ -164,7 +164,7 @@ def save_projection(
 ) -> Path:
     """Writes latent, reconstruction and side-by-side image of a photo; returns the latent's path.
 
-    `images` are what the start and the result show, [C, H, W] in [-1, 1].
+    `images` are those of the start and of the result, [C, H, W] in [-1, 1].
     """
     path = folder / f"{stem}{SUFFIX}"
     before, after = (to_pil(image) for image in images)
@@ -173,15 +173,15 @@ def save_projection(
         [portrait.alignment.crop, before, after],
         columns=3,
         column_labels=["photo", "start", "reconstruction"],
-        cell=max(*after.size, CELL),
+        cell=max(*after.size, MIN_TILE),
     )
     save_image(folder / f"{stem}.side-by-side.png", sheet, generated="composite")
-    save_latent(path, latent)  # last: who finds it finds the images too
+    save_latent(path, latent)  # last: if this file exists, the images exist too
     return path
 
 
 def save_pasted(path: Path, photo: Image.Image, latent: Latent, image: Tensor) -> None:
-    """Writes a photo with an image [C, H, W] put back where its face was cut out."""
+    """Writes a photo with an image [C, H, W] pasted back in place of its face crop."""
     if latent.matrix is None:
         raise StylemixError("got a latent without its photo's alignment; project the photo again")
     pasted = paste_back(photo, to_pil(image), latent.matrix)

@@ -1,7 +1,7 @@
-"""The finer blocks of a synthesis network, with weights of their own for each of several photos.
+"""The finer blocks of a synthesis network, with separate weights for each photo of a batch.
 
-The photos lie side by side as groups of channels (grouped convolution), so that all of them are one
-pass: a small network costs less for its arithmetic than for its many calls.
+Photos are stacked as channel groups (grouped convolution), so that one pass renders all of them:
+in a small network, the overhead of calls exceeds the arithmetic.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from stylemix.networks.generator import FeatureOverride, SynthesisLayer, Synthes
 from stylemix.networks.latents import Styles
 from stylemix.networks.layers import Conv2d
 
-FIRST_TUNED_PX = 16  # coarser blocks decide pose and shape, and stay as they are to be editable
-MIN_TUNED_BLOCKS = 2  # in a model that has fewer blocks from there on
+FIRST_TUNED_PX = 16  # coarser blocks control pose and shape, and stay fixed to preserve editing
+MIN_TUNED_BLOCKS = 2  # also in a model with fewer blocks from `FIRST_TUNED_PX` on
 NOT_TUNED = ("noise_strength", "const")
 
 
@@ -28,9 +28,9 @@ def tuned_blocks(network: SynthesisNetwork) -> list[str]:
 
 
 class TunedBlocks:
-    """Renders ws [N, K, L, w_dim] of N photos, whose weights in `learned` are to be optimised.
+    """Renders ws [N, K, L, w_dim] of N photos with optimised weights in `learned`.
 
-    The coarser blocks, which stay as they are, are computed once.
+    The coarser blocks, which stay fixed, are computed once.
     """
 
     @torch.no_grad()
@@ -42,42 +42,42 @@ class TunedBlocks:
         self.first = len(indices) - len(names)  # number of the first tuned block
         styles = network.styles(ws.flatten(0, 1))
         x, img = network.run(styles, "const", dtype, stop=self.first)
-        self.x, self.img = self._aside(x), None if img is None else self._aside(img)
+        self.x, self.img = self._stack(x), None if img is None else self._stack(img)
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.learned = {key: value for name in names for key, value in self._widen(name).items()}
 
-    def _aside(self, x: Tensor) -> Tensor:
-        """[N * K, C, ...] to [K, N * C, ...]: photos side by side."""
+    def _stack(self, x: Tensor) -> Tensor:
+        """[N * K, C, ...] to [K, N * C, ...]: photos as channel groups."""
         rows: Tensor = x.unflatten(0, (self.photos, -1)).transpose(0, 1).flatten(1, 2)
         return rows.contiguous(memory_format=torch.channels_last) if rows.ndim == 4 else rows
 
-    def _apart(self, x: Tensor) -> Tensor:
+    def _unstack(self, x: Tensor) -> Tensor:
         """[K, N * C, ...] to [N, K, C, ...]."""
         photos: Tensor = x.unflatten(1, (self.photos, -1)).transpose(0, 1)
         return photos
 
     def _widen(self, name: str) -> dict[str, Tensor]:
-        """Gives a block the weights of all photos; returns those to be learned."""
+        """Repeats the weights of a block for all photos; returns the parameters to optimise."""
         block, learned = self.network.get_submodule(name), dict[str, Tensor]()
-        for part in block.modules():
-            if isinstance(part, SynthesisLayer | ToRGB | Conv2d):
-                part.groups = self.photos
+        for module in block.modules():
+            if isinstance(module, SynthesisLayer | ToRGB | Conv2d):
+                module.groups = self.photos
         for key, parameter in list(block.named_parameters()):
             if not key.endswith(NOT_TUNED):
-                module, _, last = key.rpartition(".")
+                parent, _, last = key.rpartition(".")
                 repeated = nn.Parameter(parameter.repeat(self.photos, *[1] * (parameter.ndim - 1)))
-                setattr(block.get_submodule(module), last, repeated)
+                setattr(block.get_submodule(parent), last, repeated)
                 learned[f"{name}.{key}"] = repeated
         return learned
 
     def _styles(self, rows: list[int]) -> Styles:
-        """The styles [K, N * C] of the tuned layers, by the affine weights of each photo."""
+        """The styles [K, N * C] of the tuned layers, from the affine weights of each photo."""
         return {
             name: {
                 kind: self._style(f"{name}.{kind}", self.ws[:, rows, index])
-                for kind, index in own.items()
+                for kind, index in layers.items()
             }
-            for name, own in self.indices.items()
+            for name, layers in self.indices.items()
         }
 
     def _style(self, layer: str, w: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ class TunedBlocks:
             self.learned[f"{layer}.affine.{key}"].unflatten(0, (self.photos, -1))
             for key in ("weight", "bias")
         )
-        gained = weight * self.network.get_submodule(f"{layer}.affine").weight_gain
-        return self._aside(torch.baddbmm(bias[:, None], w, gained.mT).flatten(0, 1))
+        scaled = weight * self.network.get_submodule(f"{layer}.affine").weight_gain
+        return self._stack(torch.baddbmm(bias[:, None], w, scaled.mT).flatten(0, 1))
 
     def _run(
         self, rows: list[int], override: FeatureOverride | None = None, stop: int | None = None
@@ -96,25 +96,25 @@ class TunedBlocks:
         return self.network.run(styles, "const", self.dtype, override, self.first, stop, state)
 
     def draw(self, rows: list[int], override: FeatureOverride | None = None) -> Tensor:
-        """Images [N, K, C, H, W] of some rows of each photo's ws.
+        """Images [N, K, C, H, W] of the given rows of each photo's ws.
 
-        Features of the override are [N, C, h, w], its masks [K, N, h, w].
+        The override has features [N, C, h, w] and masks [K, N, h, w].
         """
         if override is not None:
             mask = override.mask.repeat_interleave(override.features.shape[1], dim=1)
             override = FeatureOverride(override.features.flatten(0, 1)[None], mask)
         _, images = self._run(rows, override)
         assert images is not None
-        return self._apart(images)
+        return self._unstack(images)
 
     @torch.no_grad()
     def features(self, size: int) -> Tensor:
-        """Features [N, C, h, w] of each photo's first row, after the block of a nominal size."""
+        """Features [N, C, h, w] of each photo's first row, after the block of resolution `size`."""
         stop = self.original.config.resolutions.index(size) + 1
-        return self._apart(self._run([0], stop=stop)[0])[:, 0].float()
+        return self._unstack(self._run([0], stop=stop)[0])[:, 0].float()
 
     def changes(self, photo: int) -> dict[str, Tensor]:
-        """The differences of a photo's weights from those of the network."""
+        """The differences between a photo's weights and those of the network."""
         return {
             name: value.detach().unflatten(0, (self.photos, -1))[photo]
             - self.original.get_parameter(name)

@@ -1,1 +1,1 @@
-"""Style files and edit directions: what changes an image."""
+"""Style files and edit directions."""

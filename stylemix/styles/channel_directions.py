@@ -1,9 +1,9 @@
-"""Directions in style space: one channel of one layer, or the few channels that control a reading.
+"""Directions in style space: a single channel, or the few channels that control an attribute.
 
 StyleSpace (arXiv 2011.12799): the values that scale the features of a layer change an image more
-locally than w does, since a w reaches all of a layer's channels at once. Channels are chosen by the
-gradient of a reading, not by correlation in generated faces: channels of a layer share a w, so that
-most of those that correlate with a smile do not cause it.
+locally than w does, since w affects all channels of a layer at once. Channels are selected by the
+gradient of an attribute reading, not by correlation over generated faces: channels of a layer share
+w, so most channels that correlate with a smile do not cause it.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from stylemix.networks.latents import flatten_styles, nest_styles, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
-FACES = 512  # generated faces at which slopes are measured
-SCALE_FACES = 64  # further ones, on which the length of a direction is measured
+FACES = 512  # generated faces over which gradients are averaged
+SCALE_FACES = 64  # further faces, on which the scale of a direction is measured
 BATCH = 16  # images generated at once
-CHANNELS = 40  # of a direction
-LATENTS = 4000  # for the standard deviation of a channel
+CHANNELS = 40  # per direction
+LATENTS = 4000  # latents for the standard deviation of each channel
 CHUNK = 1000  # latents mapped at once
-PSI = 0.7  # truncation of the faces that the length is measured on, as in commands
-MAX_SCALE = 2.0  # of a direction, for readings that saturate
+PSI = 0.7  # truncation of the faces for the scale, the default of the commands
+MAX_SCALE = 2.0  # upper bound of a direction's scale, for readings that saturate
 
 
 @torch.no_grad()
 def channel_deviations(generator: Generator, seed: int = 0) -> dict[str, Tensor]:
-    """Standard deviations of all channels over the model's faces: {"b4.conv1": [C], ...}."""
+    """Standard deviations of all style channels over sampled latents: {"b4.conv1": [C], ...}."""
     rng = torch.Generator().manual_seed(seed)
     chunks = (sample_ws(generator, CHUNK, rng) for _ in range(0, LATENTS, CHUNK))
-    parts = [flatten_styles(generator.synthesis.styles(ws)) for ws in chunks]
-    return {name: torch.cat([part[name] for part in parts]).std(dim=0) for name in parts[0]}
+    styles = [flatten_styles(generator.synthesis.styles(ws)) for ws in chunks]
+    return {name: torch.cat([chunk[name] for chunk in styles]).std(dim=0) for name in styles[0]}
 
 
 def channel_style(model: Model, layer: str, number: int) -> Style:
-    """The style that moves one channel by one of its standard deviations at strength 1.
+    """The style that moves a single channel by one standard deviation at strength 1.
 
-    Raises StylemixError for a layer that the model lacks, or a number that the layer lacks.
+    Raises StylemixError for a layer or a channel number that the model does not have.
     """
     deviations = channel_deviations(model.generator)
     if layer not in deviations:
@@ -67,18 +67,18 @@ def reading_channels(
     count: int = CHANNELS,
     progress: Progress | None = None,
 ) -> dict[str, Style]:
-    """For each of `readings` the style that moves it with few channels, and the others little.
+    """For each of `readings`, the style that changes it with few channels and the others little.
 
-    Channels count in their standard deviations. The move is the shortest whose slopes are 1 for
-    the reading and 0 for the others; the half of the channels that it uses least is left out, and
-    it is solved again, until `count` are left. At last it is brought to the length that moves the
-    reading of further faces by one standard deviation.
+    Channels are measured in their standard deviations. The move is the minimum-norm solution with
+    gradient 1 for the reading and 0 for the others; the half of the channels with the smallest
+    values is dropped and the system solved again, until `count` channels are left. The result is
+    scaled to change the reading of further faces by one standard deviation.
 
     Args:
-        model: with a face template.
-        samples: generated faces at which slopes are taken.
-        seed: of their latents.
-        count: channels of each direction.
+        model: a model with a face template.
+        samples: number of generated faces over which gradients are averaged.
+        seed: seed of their latents.
+        count: number of channels of each direction.
         progress: called with (done, samples).
     """
     deviations = channel_deviations(model.generator, seed)
@@ -99,10 +99,10 @@ def reading_channels(
 def _slopes(
     model: Model, deviations: dict[str, Tensor], samples: int, seed: int, progress: Progress | None
 ) -> tuple[list[str], Tensor, Tensor]:
-    """Names; slopes [K, C] of readings along channels, both in deviations; deviations [K]."""
+    """Names; gradients [K, C], readings and channels in standard deviations; deviations [K]."""
     rng = torch.Generator().manual_seed(seed)
     generator, names = model.generator, list[str]()
-    found, values = [], []
+    gradients, values = [], []
     for start in range(0, samples, BATCH):
         with torch.no_grad():
             ws = sample_ws(generator, min(BATCH, samples - start), rng)
@@ -114,53 +114,53 @@ def _slopes(
         names = list(read)
         rows = []
         for value in read.values():
-            parts = torch.autograd.grad(value.sum(), leaves, retain_graph=True)
-            rows.append(torch.cat(parts, dim=1))
-        found.append(torch.stack(rows, dim=1).cpu())
+            by_layer = torch.autograd.grad(value.sum(), leaves, retain_graph=True)
+            rows.append(torch.cat(by_layer, dim=1))
+        gradients.append(torch.stack(rows, dim=1).cpu())
         values.append(torch.stack(list(read.values()), dim=1).detach().cpu())
         if progress is not None:
             progress(start + len(ws), samples)
     spread = torch.cat(values).std(dim=0)
     scale = torch.cat(list(deviations.values())).cpu() / spread.clamp(min=1e-9)[:, None]
-    return names, _typical(torch.cat(found).nan_to_num(0, 0, 0) * scale), spread
+    return names, _typical(torch.cat(gradients).nan_to_num(0, 0, 0) * scale), spread
 
 
 def _typical(slopes: Tensor) -> Tensor:
-    """The mean [K, C] over faces [N, K, C], none of which counts more than the middle one.
+    """The mean [K, C] of gradients [N, K, C], each clipped to the median norm over faces.
 
-    A reading that is nearly all or nothing, as smiles are, is steep in a few faces only.
+    A reading that saturates, such as the smile, has a large gradient in a few faces only.
     """
     lengths = slopes.norm(dim=2, keepdim=True)
-    middle = lengths.where(lengths > 0, torch.nan).nanmedian(dim=0).values.nan_to_num(0)
-    shares: Tensor = (middle / lengths.clamp(min=1e-12)).clamp(max=1)
-    return (slopes * shares).mean(dim=0)
+    median = lengths.where(lengths > 0, torch.nan).nanmedian(dim=0).values.nan_to_num(0)
+    factors: Tensor = (median / lengths.clamp(min=1e-12)).clamp(max=1)
+    return (slopes * factors).mean(dim=0)
 
 
 def _few(slopes: Tensor, k: int, count: int) -> Tensor:
-    """The move [C] of at most `count` channels along which reading k alone changes, by 1."""
+    """The move [C] of at most `count` channels that changes reading k by 1 and no other."""
     chosen = torch.arange(slopes.shape[1])
     while True:
-        # A pseudo-inverse is the shortest solution.
+        # The pseudo-inverse gives the minimum-norm solution.
         shortest: Tensor = torch.linalg.pinv(slopes[:, chosen].double())[:, k].float()
         if len(chosen) <= count:
             break
-        most = shortest.abs().topk(max(count, len(chosen) // 2)).indices
-        chosen = chosen[most]
+        largest = shortest.abs().topk(max(count, len(chosen) // 2)).indices
+        chosen = chosen[largest]
     return torch.zeros(slopes.shape[1]).index_copy(0, chosen, shortest)
 
 
 def _split(move: Tensor, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A move [C] in deviations as offsets of layers."""
-    parts = move.split([len(one) for one in deviations.values()])
+    """The style offsets of each layer for a move [C] in standard deviations."""
+    parts = move.split([len(deviation) for deviation in deviations.values()])
     return {
-        name: part.to(one) * one
-        for part, (name, one) in zip(parts, deviations.items(), strict=True)
+        name: part.to(deviation) * deviation
+        for part, (name, deviation) in zip(parts, deviations.items(), strict=True)
     }
 
 
 @torch.no_grad()
 def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float:
-    """Half of what a reading differs between plus and minus the move, a mean over faces."""
+    """Half the difference of a reading between plus and minus the move, averaged over faces."""
     generator, rng = model.generator, torch.Generator().manual_seed(seed + 1)
     total = 0.0
     for _ in range(0, SCALE_FACES, BATCH):

@@ -1,8 +1,8 @@
-"""Directions in w along which a face changes in one respect: without labels, or with readings.
+"""Directions in w that change one attribute of a face, unsupervised or from attribute readings.
 
-Without labels: SeFa (arXiv 2007.06600), what the style layers react to most, and principal
-components of mapped latents (GANSpace, arXiv 2004.02546). With labels: what the networks of
-`faces.attributes` see in generated faces, each reading's direction leaving the others as they are.
+Unsupervised: SeFa (arXiv 2007.06600), from the weights of the affine layers, and principal
+components of mapped latents (GANSpace, arXiv 2004.02546). Supervised: from what the networks of
+`faces.attributes` read in generated faces; each direction leaves the other readings unchanged.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
-SAMPLES = 4000  # generated faces that the readings are learned from
-COMPONENT_SAMPLES = 10_000  # latents of the principal components
+SAMPLES = 4000  # generated faces that the directions are learned from
+COMPONENT_SAMPLES = 10_000  # latents for the principal components
 BATCH = 32  # images generated at once
 CHUNK = 1000  # latents mapped at once
-RIDGE = 0.1  # of the regression, times the mean variance of w
-MIN_SHARE = 0.1  # of a resolution in a direction, below which it is left out
+RIDGE = 0.1  # ridge penalty of the regression, times the mean variance of w
+MIN_SHARE = 0.1  # resolutions with a smaller share of a direction are left out
 
 
 @dataclass
@@ -35,11 +35,11 @@ class Direction:
     """A direction in W+.
 
     Attributes:
-        name: what changes.
-        shift: the move [L, w_dim] of strength 1.
-        explained: for readings, the part of their variance that w tells linearly, on faces set
-            aside; for principal components, their part of the variance of w; for SeFa, the part of
-            the reaction of the layers.
+        name: the attribute that changes.
+        shift: the offset [L, w_dim] at strength 1.
+        explained: for readings, R^2 of the linear regression on held-out faces; for principal
+            components, their share of the variance of w; for SeFa, their share of the sum of
+            eigenvalues.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Direction:
     explained: float
 
     def style(self, model: Model) -> Style:
-        """The direction as a style, so that it can be saved and mixed."""
+        """The direction as a style, which can be saved and mixed."""
         info: dict[str, Json] = {"name": self.name, "method": "direction"}
         info["explained"] = round(self.explained, 4)
         return Style(model.fingerprint, shift=self.shift.cpu(), info=info)
@@ -57,15 +57,15 @@ class Direction:
 def semantic_directions(
     generator: Generator, layers: Sequence[int] | None = None, count: int = 10
 ) -> list[Direction]:
-    """SeFa: the directions in w to which the style layers react most, strongest first.
+    """SeFa: the directions in w that change the styles most, largest eigenvalue first.
 
-    Eigenvectors of the affine layers' weights, each row brought to the same length. The sign of a
-    direction is arbitrary; strength 1 is one standard deviation of mapped w along it.
+    Eigenvectors of A^T A, where A holds the affine layers' weights with rows of unit length. The
+    sign of a direction is arbitrary; strength 1 is one standard deviation of mapped w along it.
 
     Args:
-        generator: its affine layers are looked at, colours included.
-        layers: numbers of the w that are to react; None for all.
-        count: how many.
+        generator: the generator; the affine layers of its ToRGB layers count too.
+        layers: indices of w whose affine layers count; None for all.
+        count: number of directions.
     """
     indices = generator.synthesis.w_indices()
     rows: list[Tensor] = [
@@ -110,18 +110,18 @@ def principal_directions(generator: Generator, count: int = 10) -> list[Directio
 def read_directions(
     model: Model, samples: int = SAMPLES, seed: int = 0, progress: Progress | None = None
 ) -> list[Direction]:
-    """Directions of all `readings`, each in the resolutions that decide it.
+    """Directions of all `readings`, each in the resolutions that control it.
 
-    Faces are generated from latents that are new at each resolution, so that a linear regression B
-    of the readings on all of them separates the resolutions. The direction of reading k is
-    the most likely d (shortest after whitening) with B d = e_k: it moves that reading, and not what
-    the data merely have together with it. Resolutions with a small part in it are then left out,
-    and it is solved again. Strength 1 is one standard deviation of the latents along it.
+    Faces are generated from independent latents for each resolution, so that a linear regression B
+    of the readings on all latents separates the resolutions. The direction of reading k is the
+    most likely d (shortest after whitening) with B d = e_k: it changes this reading, but not the
+    attributes that are only correlated with it. Resolutions with a small share of d are then left
+    out and d is solved again. Strength 1 is one standard deviation of the latents along d.
 
     Args:
-        model: with a face template.
-        samples: generated faces to read; a tenth is set aside.
-        seed: of their latents.
+        model: a model with a face template.
+        samples: number of generated faces; a tenth is held out.
+        seed: seed of their latents.
         progress: called with (done, samples).
     """
     names, w, y = _sample_readings(model, samples, seed, progress)
@@ -137,31 +137,31 @@ def read_directions(
     groups = _groups(model.generator)
     out = []
     for k, name in enumerate(names):
-        everything = list(range(len(groups)))
-        _, shares = _likeliest(spread, slopes, k, everything, w.shape[2])
-        parts = [g for g in everything if shares[g] >= MIN_SHARE]
-        d, _ = _likeliest(spread, slopes, k, parts, w.shape[2])
+        all_groups = list(range(len(groups)))
+        _, shares = _likeliest(spread, slopes, k, all_groups, w.shape[2])
+        selected = [g for g in all_groups if shares[g] >= MIN_SHARE]
+        d, _ = _likeliest(spread, slopes, k, selected, w.shape[2])
         shift = torch.zeros([model.generator.num_ws, w.shape[2]])
-        for g, row in zip(parts, d, strict=True):
+        for g, row in zip(selected, d, strict=True):
             shift[groups[g]] = row.float()
         out.append(Direction(name, shift, float(explained[k])))
     return out
 
 
 def _likeliest(
-    spread: Tensor, slopes: Tensor, k: int, parts: list[int], width: int
+    spread: Tensor, slopes: Tensor, k: int, groups: list[int], width: int
 ) -> tuple[Tensor, Tensor]:
-    """The d [P, w_dim] in some parts of the latents along which reading k alone moves.
+    """The direction d [G, w_dim] in some resolutions' latents that changes reading k alone.
 
-    Its whitened length is 1; also how much each part has of that, [P].
+    Its whitened length is 1; also returns the share of each resolution in it, [G].
     """
-    some = torch.cat([torch.arange(width) + g * width for g in parts])
-    spread, slopes = spread[some][:, some], slopes[:, some]
+    columns = torch.cat([torch.arange(width) + g * width for g in groups])
+    spread, slopes = spread[columns][:, columns], slopes[:, columns]
     likely = spread @ slopes.t()
     d = (likely @ torch.linalg.inv(slopes @ likely))[:, k]
     tiny = 1e-6 * spread.diagonal().mean() * torch.eye(len(spread)).double()
-    shares = (d * torch.linalg.solve(spread + tiny, d)).view(len(parts), -1).sum(dim=1)
-    return (d / shares.sum().sqrt()).view(len(parts), -1), shares / shares.sum()
+    shares = (d * torch.linalg.solve(spread + tiny, d)).view(len(groups), -1).sum(dim=1)
+    return (d / shares.sum().sqrt()).view(len(groups), -1), shares / shares.sum()
 
 
 @torch.no_grad()
@@ -178,22 +178,22 @@ def _sample_readings(
         w = sample_ws(generator, count * len(groups), rng)[:, 0].unflatten(0, (count, -1))
         ws = torch.cat([w[:, [g] * len(rows)] for g, rows in enumerate(groups)], dim=1)
         images = generator.synthesis(ws, noise_mode="const").clamp(-1, 1)
-        found = readings(images, model.template)
-        names = list(found)
+        read = readings(images, model.template)
+        names = list(read)
         latents.append(w.double().cpu())
-        values.append(torch.stack(list(found.values()), dim=1).double().cpu())
+        values.append(torch.stack(list(read.values()), dim=1).double().cpu())
         if progress is not None:
             progress(start + count, samples)
     return names, torch.cat(latents), torch.cat(values)
 
 
 def _groups(generator: Generator) -> list[list[int]]:
-    """The numbers of the w of each resolution, coarsest first."""
+    """The indices of w of each resolution, coarsest first."""
     pixels = layer_resolutions(generator.img_resolution)
     return [[i for i, px in enumerate(pixels) if px == size] for size in sorted(set(pixels))]
 
 
 def _mapped(generator: Generator, count: int) -> Tensor:
-    """Mapped latents w [count, w_dim] of a fixed seed, for a multiple of `CHUNK`."""
+    """Mapped latents w [count, w_dim] of a fixed seed; `count` is a multiple of `CHUNK`."""
     rng = torch.Generator().manual_seed(0)
     return torch.cat([sample_ws(generator, CHUNK, rng)[:, 0] for _ in range(0, count, CHUNK)])

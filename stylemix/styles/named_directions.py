@@ -1,4 +1,4 @@
-"""Directions by name: shipped ones, files, and those that are found when they are asked for."""
+"""Directions by name: shipped directions, style files, and directions computed on request."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ from stylemix.styles.style import Style, find_style, load_style, save_style
 
 READINGS = ("smile", "yaw", "pitch", "mouth", "light")
 CHANNELS = tuple(f"{name}-channels" for name in READINGS)
-_FOUND = re.compile(r"(sefa|pca)-(\d{1,4})")
+_COMPONENT = re.compile(r"(sefa|pca)-(\d{1,4})")
 _CHANNEL = re.compile(r"channel-(.+)-(\d{1,5})")
 
 
 def named_directions(
     model: Model, names: Sequence[str], progress: Progress | None = None
 ) -> dict[str, Style]:
-    """The styles that directions are, by name.
+    """The styles of directions, by name.
 
-    A name is a reading ("smile") or the channels that it obeys ("smile-channels"), both shipped
-    for the default model, else learned from generated faces and kept in the user's cache; "sefa-N",
-    "pca-N"; a channel ("channel-b16.conv0-37"); or a style file.
+    A name is a reading ("smile") or the channels that control it ("smile-channels"), both shipped
+    for the default model and otherwise learned from generated faces and cached for the user;
+    "sefa-N"; "pca-N"; a channel ("channel-b16.conv0-37"); or a style file.
 
-    Raises StylemixError for a name that means nothing, or a file that does not fit the model.
+    Raises StylemixError for an unknown name, or a file that does not fit the model.
     """
-    found: dict[str, Style] = {}
+    styles: dict[str, Style] = {}
     for name in names:
         if name in READINGS or name in CHANNELS:
-            found[name] = _reading(model, name, progress)
-        elif match := _FOUND.fullmatch(name):
-            found[name] = _nth(model, match[1], int(match[2])).style(model)
+            styles[name] = _reading(model, name, progress)
+        elif match := _COMPONENT.fullmatch(name):
+            styles[name] = _nth(model, match[1], int(match[2])).style(model)
         elif match := _CHANNEL.fullmatch(name):
-            found[name] = channel_style(model, match[1], int(match[2]))
+            styles[name] = channel_style(model, match[1], int(match[2]))
         elif find_style(name).is_file():
-            found[name] = load_style(name, model)
+            styles[name] = load_style(name, model)
         else:
             raise StylemixError(
                 f"got the direction {name[:60]!a}; expected {', '.join(READINGS)} (or with "
-                "-channels behind it), sefa-N, pca-N, channel-LAYER-N or a style file; check the "
-                "name"
+                "-channels after it), sefa-N, pca-N, channel-LAYER-N or a style file; check "
+                "the name"
             )
-    return found
+    return styles
 
 
 def find_directions(model: Model, names: Sequence[str]) -> dict[str, Style]:
-    """`named_directions`; a bar shows while they are learned for a model that has none yet."""
+    """`named_directions` with a progress bar while directions of a new model are learned."""
     with progress_bar("Learning directions", disable=None, leave=False) as progress:
         return named_directions(model, names, progress)
 
@@ -65,8 +65,8 @@ def _nth(model: Model, kind: str, number: int) -> Direction:
     width = model.generator.w_dim
     if number >= width:
         raise StylemixError(f"got {kind}-{number}; expected {kind}-0 to {kind}-{width - 1}")
-    find = semantic_directions if kind == "sefa" else principal_directions
-    return find(model.generator, count=number + 1)[number]
+    compute = semantic_directions if kind == "sefa" else principal_directions
+    return compute(model.generator, count=number + 1)[number]
 
 
 def _reading(model: Model, name: str, progress: Progress | None) -> Style:
@@ -79,16 +79,16 @@ def _reading(model: Model, name: str, progress: Progress | None) -> Style:
     if folder is not None and (folder / f"{name}.pkl").is_file():
         return load_style(folder / f"{name}.pkl", model)
     if name in CHANNELS:
-        found = reading_channels(model, progress=progress)
+        learned = reading_channels(model, progress=progress)
     else:
-        found = {d.name: d.style(model) for d in read_directions(model, progress=progress)}
+        learned = {d.name: d.style(model) for d in read_directions(model, progress=progress)}
     if folder is not None:
-        for key, style in found.items():
+        for key, style in learned.items():
             save_style(folder / f"{key}.pkl", style)
-    return found[name]
+    return learned[name]
 
 
 def _folder(model: Model) -> Path | None:
-    """Where a model's directions are kept; None without a home."""
+    """The cache folder of a model's directions; None without a home folder."""
     folder = cache_folder("directions")
     return None if folder is None else folder / model.fingerprint

@@ -1,8 +1,8 @@
-"""Style files: what turns a person's image into an avatar, tied to one base model.
+"""Style files: the change of a base model that turns a person's image into an avatar.
 
-A style is any of three parts. A *shift* of w moves the latent; *offsets* in style space
-(StyleDomain, arXiv 2212.10229) change a look in a few thousand numbers; *weights* are differences
-of the synthesis network and carry an illustrator's hand. All three add and scale.
+A style has up to three parts, which can all be added and scaled. A *shift* is added to w; *offsets*
+are added in style space (StyleDomain, arXiv 2212.10229) and change a look with a few thousand
+values; *weights* are differences of the synthesis network's weights and carry a drawn style.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
 
 VERSION = 1
-MOST_STRENGTH = 100.0
+MAX_STRENGTH = 100.0
 STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
 
 
@@ -33,15 +33,16 @@ class Style:
     """A style for the model with the fingerprint `base`.
 
     Attributes:
-        base: fingerprint of the model that it was made on.
+        base: fingerprint of the model that it was made for.
         strength: recommended strength, 1 unless measured otherwise.
-        psi: truncation of the person (latent and own weights) at full strength, 0 to 1. Far styles
-            know faces near the average better than the far latents that photos are projected to.
+        psi: truncation of the person (latent and residual weights) at full strength, 0 to 1.
+            Styles far from the base model render latents near the mean better than the distant
+            latents of projected photos.
         layers: recommended layers, as `latents.parse_layers` reads them.
         shift: added to w, [L, w_dim].
         offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
-        statistics: the look of its images, as `style_distance` measures it on the base, [S].
+        statistics: feature statistics of its images on the base, [S], for `style_distance`.
         info: name, licence, credit, consent, number of images, scores; JSON values.
     """
 
@@ -65,7 +66,7 @@ class Style:
         return load_style(path, model)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The parts under the names of the file."""
+        """The tensors of all parts, by their names in the file."""
         out = {} if self.shift is None else {"shift": self.shift}
         if self.statistics is not None:
             out["statistics"] = self.statistics
@@ -74,10 +75,10 @@ class Style:
         return out
 
     def check(self, model: Model, name: str = "style") -> Style:
-        """Returns the style; StylemixError in one line if it does not fit the model."""
+        """Returns the style itself; raises StylemixError if it does not fit the model."""
         if self.base != model.fingerprint:
             raise StylemixError(
-                f"{name}: got a style of the base {self.base[:40]}; expected one of "
+                f"{name}: got a style of the base {self.base[:40]}; expected the base "
                 f"{model.fingerprint}; make it again with stylemix adapt, or name its own --model"
             )
         shapes = _shapes(model.generator)
@@ -97,7 +98,7 @@ class Style:
 
 
 def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
-    """The shapes that the parts of a style must have, by name."""
+    """The required shapes of the parts of a style, by their names in the file."""
     config = generator.config
     out: dict[str, tuple[int, ...]] = {"shift": (config.num_ws, config.w_dim)}
     for block_name, block in generator.synthesis.blocks().items():
@@ -109,7 +110,7 @@ def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
 
 
 def save_style(path: str | os.PathLike[str], style: Style) -> None:
-    """Writes a style: `.pkl` of plain containers and arrays, else safetensors; half precision."""
+    """Writes a style in half precision: `.pkl` of plain containers and arrays, else safetensors."""
     check_style_path(path)
     check_strength(style.strength)
     header: dict[str, Json] = {
@@ -124,29 +125,29 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
 
 
 def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
-    """One style that does what several do with these strengths; their `layers` are not kept.
+    """The weighted sum of several styles as one style; their `layers` are ignored.
 
-    Only shifts, offsets and weights add up; the smallest `psi` is taken.
+    Shifts, offsets and weights are summed; `psi` is the smallest of theirs.
     """
     total = Style(base, psi=min((style.psi for style, _ in parts), default=1.0))
     for style, strength in parts:
         if style.shift is not None:
-            moved = strength * style.shift
-            total.shift = moved if total.shift is None else total.shift + moved
-        for mine, theirs in ((total.offsets, style.offsets), (total.weights, style.weights)):
-            for name, value in theirs.items():
-                mine[name] = mine.get(name, 0) + strength * value
+            shift = strength * style.shift
+            total.shift = shift if total.shift is None else total.shift + shift
+        for sums, terms in ((total.offsets, style.offsets), (total.weights, style.weights)):
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + strength * value
     return total
 
 
 def check_strength(strength: float) -> None:
-    """Raises StylemixError for a strength that is no number, or beyond all reason."""
+    """Raises StylemixError for a strength that is NaN or beyond `MAX_STRENGTH`."""
     note = ", 1 for a style as it was made"
-    check_range("strength", strength, -MOST_STRENGTH, MOST_STRENGTH, note)
+    check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH, note)
 
 
 def check_style_path(path: str | os.PathLike[str]) -> None:
-    """Raises StylemixError for a file name that is not of a style."""
+    """Raises StylemixError unless a file name ends like that of a style."""
     if Path(path).suffix.lower() not in (".pkl", ".stylemix", ".safetensors"):
         raise StylemixError(
             f"got the style file name {path}; expected .pkl, .stylemix or .safetensors at its end; "
@@ -160,12 +161,12 @@ def shipped_styles() -> list[str]:
 
 
 def shipped_directions() -> list[str]:
-    """Names of the directions that come with the package; they are styles, too."""
+    """Names of the directions that come with the package; they are stored as styles."""
     return sorted(file.stem for file in DIRECTIONS.glob("*.pkl"))
 
 
 def find_style(path: str | os.PathLike[str]) -> Path:
-    """The file that a path, or the name of a shipped style or direction, stands for."""
+    """The file of a path, or of the name of a shipped style or direction."""
     file = Path(path).expanduser()
     if not file.exists() and file.name == str(path):
         for folder in (STYLES, DIRECTIONS):
@@ -175,7 +176,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """What a file says of itself: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
+    """The format of a file: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
     return read(find_style(path)).format
 
 
@@ -197,12 +198,12 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     base, strength = config.get("base"), config.get("strength", 1.0)
     psi = config.get("psi", 1.0)
     layers, info = config.get("layers", "all"), config.get("info")
-    number = type(strength) in (int, float) and abs(strength) <= MOST_STRENGTH
-    number = number and type(psi) in (int, float) and 0 <= psi <= 1
-    if not isinstance(base, str) or not isinstance(layers, str) or not number:
+    valid = type(strength) in (int, float) and abs(strength) <= MAX_STRENGTH
+    valid = valid and type(psi) in (int, float) and 0 <= psi <= 1
+    if not isinstance(base, str) or not isinstance(layers, str) or not valid:
         raise StylemixError(
-            f"{file}: got a style without a readable base, strength or layers; expected what "
-            "stylemix adapt writes; make it again"
+            f"{file}: got a style without a readable base, strength or layers; expected a "
+            "file of stylemix adapt; make it again"
         )
     style = Style(base, float(strength), float(psi), layers)
     style.info = info if isinstance(info, dict) else {}

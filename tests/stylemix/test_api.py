@@ -1,4 +1,4 @@
-"""The functions that a user imports: what they take, what they give, what they refuse."""
+"""The Python interface: arguments, results and errors of its functions."""
 
 import doctest
 import inspect
@@ -95,7 +95,7 @@ def test_the_command_is_the_function(model, style, tmp_path):
     assert (pixels(ours) == pixels(Image.open(tmp_path / "a.png"))).all()
 
 
-def test_latents_are_saved_read_and_drawn(model, tmp_path):
+def test_latents_are_saved_loaded_and_rendered(model, tmp_path):
     steps = []
     latent = model.project(PORTRAIT, preset=FEW, progress=lambda *step: steps.append(step))
     assert steps[-1][0] == steps[-1][1] > 0
@@ -144,12 +144,12 @@ def test_an_animation_holds_its_keyframes(model, style):
     assert (pixels(frames[0]) == pixels(model.mix("seed:1", []))).all()
     assert (pixels(frames[6]) == pixels(model.mix("seed:1", style))).all()
     with pytest.raises(stylemix.StylemixError, match="nothing that changes"):
-        model.animate("seed:1")  # at once, not at the first frame
+        model.animate("seed:1")  # raised by the call, not at the first frame
     with pytest.raises(stylemix.StylemixError, match="got easing"):
         model.animate("seed:1", styles=style, easing="bouncy")
 
 
-def test_a_model_moves_and_is_saved_with_all_that_it_is(tmp_path):
+def test_a_model_is_moved_and_saved_completely(tmp_path):
     model = stylemix.Model(tiny_model(template=NO_TEMPLATE).generator, template=NO_TEMPLATE)
     assert model.to("cpu") is model
     model.save(tmp_path / "m.pkl", dtype="float32")
@@ -167,11 +167,11 @@ def test_a_model_moves_and_is_saved_with_all_that_it_is(tmp_path):
         (7, "got int as an image"),
         (Image.new("RGB", (4, 4)), "at least 16 px"),
         (Image.new("RGB", (64, 64), "gray"), "got no face in image"),
-        (Path(__file__).parent, "a folder or zip; expected one source"),
+        (Path(__file__).parent, "a folder or zip; expected a single source"),
         ("nosuch.jpg", "nosuch.jpg"),
     ],
 )
-def test_what_is_no_photo_is_refused(photo, message):
+def test_unusable_photos_are_refused(photo, message):
     faces = stylemix.Model(**vars(tiny_model()))
     with pytest.raises(stylemix.StylemixError, match=message):
         faces.project(photo, preset=FEW)
@@ -182,3 +182,11 @@ def test_unknown_presets_are_refused(model):
         stylemix.StylemixError, match="got the preset 'quick'; expected one of fast"
     ):
         model.project(PORTRAIT, preset="quick")
+
+
+def test_a_look_is_the_whole_photo():
+    photo = load_image(PORTRAIT)
+    faces = stylemix.load_model("faces-64")
+    latent_only = ProjectionSettings(w_steps=10, plus_steps=0, refine_steps=0)
+    assert faces.mix(photo, "noir", preset=latent_only).size == photo.size
+    assert faces.mix(photo, "noir", preset=latent_only, output_size=100).size == (100, 100)

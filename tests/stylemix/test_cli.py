@@ -1,4 +1,4 @@
-"""The command line itself: what it lists, and how errors reach a person."""
+"""The command line: its list of commands, and how it prints errors."""
 
 import errno
 import platform
@@ -22,14 +22,14 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(16 * 2**20).fill_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-for _ in range(20):  # until the heap has found its shape
+for _ in range(20):  # until the heap has its final size
     last = faults()
 print(last)
 """
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch's own, which the CLI knows by name only."""
+    """Has the name of torch's class, which the CLI recognises by name only."""
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *args: str) -> Result:
@@ -49,7 +49,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *args: st
     return CliRunner().invoke(cli.main, ["probe", *args], prog_name="stylemix")
 
 
-def test_lists_commands_in_the_order_of_a_first_use():
+def test_lists_commands_in_the_order_of_the_table():
     result = CliRunner().invoke(cli.main, ["--help"])
     listed = [line.split()[0] for line in result.output.split("Commands:\n")[1].splitlines()]
     assert result.exit_code == 0
@@ -96,7 +96,7 @@ def test_help_imports_no_command(monkeypatch):
         (click.UsageError("give --a or --b"), "give --a or --b; see 'stylemix probe --help'"),
     ],
 )
-def test_what_a_user_can_cause_is_one_line_and_code_2(monkeypatch, error, line):
+def test_user_errors_are_one_line_and_code_2(monkeypatch, error, line):
     result = _run(monkeypatch, error)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -120,7 +120,7 @@ def test_an_unknown_word_is_one_line_and_code_2(arguments):
     assert result.stderr.endswith("; see 'stylemix --help'\n")
 
 
-def test_ctrl_c_says_stopped_and_leaves_with_130(monkeypatch):
+def test_ctrl_c_prints_stopped_and_exits_with_130(monkeypatch):
     result = _run(monkeypatch, KeyboardInterrupt())
     assert result.exit_code == 130
     assert result.stderr == "Stopped.\n"
@@ -129,12 +129,12 @@ def test_ctrl_c_says_stopped_and_leaves_with_130(monkeypatch):
 def test_a_closed_pipe_is_quiet(monkeypatch):
     before = sys.stdout, sys.stderr
     result = _run(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe"))
-    sys.stdout, sys.stderr = before  # click muffles both for the interpreter's own last flush
+    sys.stdout, sys.stderr = before  # click silences both for the final flush of the interpreter
     assert result.exit_code == 1
     assert result.output == ""
 
 
-def test_our_own_bugs_keep_their_traceback(monkeypatch):
+def test_bugs_keep_their_traceback(monkeypatch):
     result = _run(monkeypatch, RuntimeError("shapes differ"))
     assert isinstance(result.exception, RuntimeError)
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""The choice of the device."""
+"""Devices and their fast precision."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_unknown_names(name):
     assert f"got device {name!r}" in str(caught.value)
 
 
-def test_a_device_that_is_not_there():
+def test_a_missing_device():
     with pytest.raises(StylemixError, match=r"CUDA devices here; use --device cpu"):
         find_device("cuda:99")
 
@@ -49,7 +49,7 @@ def test_counting_cuda_devices(monkeypatch, count, name, fine):
         ({"asimd", "bf16"}, True), ({"asimd", "asimdhp"}, False), (set(), False),
     ],
 )  # fmt: skip
-def test_who_computes_in_bf16(monkeypatch, features, fast):
+def test_processors_with_bf16(monkeypatch, features, fast):
     monkeypatch.setattr(architectures, "cpu_features", lambda: features)
     assert cpu_has_bf16() == fast
     assert search_dtype(CPU) == (torch.bfloat16 if fast else torch.float32)

@@ -1,4 +1,4 @@
-"""Errors: one printable line, and numbers out of a range."""
+"""Errors: one printable line, and values out of a range."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def test_a_message_is_one_printable_line():
 
 
 @pytest.mark.parametrize("value", [-0.5, 1.5, float("nan"), float("inf"), -float("inf")])
-def test_what_is_out_of_range_is_refused(value):
+def test_values_out_of_range_are_refused(value):
     with pytest.raises(StylemixError) as caught:
         check_range("--share", value, 0, 1, ", 1 for all")
     assert str(caught.value) == f"got --share {value:g}; expected 0 to 1, 1 for all; change it"

@@ -1,4 +1,4 @@
-"""Progress as functions take it, and the bar that shows it."""
+"""Progress callbacks and the progress bar."""
 
 from stylemix.progress import progress_bar
 
@@ -13,7 +13,7 @@ def test_a_bar_shows_steps_and_loss(capsys):
     assert "loss 0.125" in text
 
 
-def test_a_second_task_begins_anew_and_a_loss_is_not_needed(capsys):
+def test_a_second_task_restarts_and_a_loss_is_optional(capsys):
     with progress_bar("Reading") as progress:
         for total in (2, 3):
             for done in range(1, total + 1):
@@ -23,7 +23,7 @@ def test_a_second_task_begins_anew_and_a_loss_is_not_needed(capsys):
     assert "loss" not in text
 
 
-def test_a_bar_that_is_off_shows_nothing(capsys):
+def test_a_disabled_bar_shows_nothing(capsys):
     with progress_bar("Reading", disable=True) as progress:
         progress(1, 1, 0.5)
     assert capsys.readouterr().err == ""

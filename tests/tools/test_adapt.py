@@ -1,4 +1,4 @@
-"""`stylemix adapt` as a user calls it."""
+"""`stylemix adapt` from the command line."""
 
 import pickle
 import zipfile
@@ -71,13 +71,13 @@ def tiny_model_in(files):
 
 @pytest.mark.slow
 def test_a_transfer_leaves_no_state(files):
-    output = files / "hand.stylemix"
+    output = files / "drawn.stylemix"
     result = adapt(files, "--output", output, "--method", "transfer", "--kimg", 0.064)
     assert result.exit_code == 0, result.output
     style = load_style(output, tiny_model_in(files))
     assert any(value.abs().max() > 0 for value in style.weights.values())
     assert not style.offsets
-    assert not (files / "hand.stylemix.state").exists()
+    assert not (files / "drawn.stylemix.state").exists()
 
 
 @pytest.mark.slow
@@ -101,37 +101,37 @@ def test_jojogan_and_its_steps(files, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_style_says_what_it_should_look_like(files, few):
-    output = files / "told.pkl"
+def test_a_style_stores_the_statistics_of_its_images(files, few):
+    output = files / "statistics.pkl"
     look = ["--method", "look", "--no-align", "--steps", 1]
     assert adapt(files, "--output", output, *look).exit_code == 0
     model = tiny_model_in(files)
-    pictures = read_pictures(list_images(files / "grey.zip"), model, False)
-    images = pictures.batch(list(range(30)))[0].float() / 127.5 - 1
-    wanted = StyleMeter(model, 32).look(images)
-    assert torch.allclose(load_style(output, model).statistics, wanted, atol=2e-3)
+    dataset = read_pictures(list_images(files / "grey.zip"), model, False)
+    images = dataset.batch(list(range(30)))[0].float() / 127.5 - 1
+    expected = StyleMeter(model, 32).look(images)
+    assert torch.allclose(load_style(output, model).statistics, expected, atol=2e-3)
 
 
 LOOK = ["--method", "look", "--no-align", "--steps", 2]
 
 
-def numbers(style):
-    """What a style holds of each kind: how many values are not 0."""
+def nonzero_values(style):
+    """The number of nonzero values of each part of a style."""
     kinds = {"offsets": style.offsets, "weights": style.weights}
     return {k: sum(int(v.count_nonzero()) for v in parts.values()) for k, parts in kinds.items()}
 
 
 @pytest.mark.slow
-def test_learn_says_how_much_changes(files, few):
-    found = {}
+def test_learn_selects_the_trained_parameters(files, few):
+    counts = {}
     for part in ("offsets", "affine", "all"):
         output = files / f"part-{part}.pkl"
         result = adapt(files, "--output", output, *LOOK, "--learn", part)
         assert result.exit_code == 0, result.output
         style = load_style(output, tiny_model_in(files))
         assert style.info["learned"] == part
-        found[part] = numbers(style)["weights"]
-    assert found["offsets"] < found["affine"] < found["all"]
+        counts[part] = nonzero_values(style)["weights"]
+    assert counts["offsets"] < counts["affine"] < counts["all"]
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_sparse_keeps_a_share_of_the_offsets(files, few):
     for sparse in (1, 0.25):
         output = files / f"sparse-{sparse}.pkl"
         assert adapt(files, "--output", output, *LOOK, "--sparse", sparse).exit_code == 0
-        counts.append(numbers(load_style(output, tiny_model_in(files)))["offsets"])
+        counts.append(nonzero_values(load_style(output, tiny_model_in(files)))["offsets"])
     assert counts[1] == pytest.approx(counts[0] / 4, abs=3)
 
 
@@ -152,7 +152,7 @@ def test_layers_are_recommended(files, few):
 
 
 @pytest.mark.slow
-def test_a_start_is_gone_on_from(files, few):
+def test_training_starts_from_a_style(files, few):
     model = tiny_model_in(files)
     bright = {"b32.torgb.bias": torch.full([3], 0.75)}
     info = {"name": "bright", "licence": "CC0", "credit": "a painter"}
@@ -173,7 +173,7 @@ def test_a_start_is_gone_on_from(files, few):
 
 
 @pytest.mark.slow
-def test_auto_tells_what_it_chose(files, few, monkeypatch):
+def test_auto_prints_its_choice(files, few, monkeypatch):
     monkeypatch.setattr(method, "domain_distance", lambda *_: 0.123)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
     assert result.exit_code == 0, result.output
@@ -187,7 +187,7 @@ def test_auto_tells_what_it_chose(files, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_drawings_in_which_nobody_finds_a_face_are_taken_as_they_are(files, few):
+def test_drawings_without_a_detected_face_are_used_unaligned(files, few):
     result = adapt(files, "--output", files / "drawn.pkl", "--kimg", 0.032)
     assert result.exit_code == 0, result.output
     assert load_style(files / "drawn.pkl").info["method"] == "transfer"
@@ -209,7 +209,7 @@ def test_a_person(files, few, monkeypatch):
 
 @pytest.fixture
 def few(monkeypatch):
-    """Fewer faces to compare with: what is shown here does not depend on them."""
+    """Fewer faces for comparisons, on which these tests do not depend."""
     monkeypatch.setattr(look, "REFERENCES", 16)
     monkeypatch.setattr(look, "SCORED_FACES", 2)
     monkeypatch.setattr(method, "SCORED_FACES", 2)
@@ -228,13 +228,13 @@ def test_a_look_for_an_oblong_model(files, tmp_path, few):
 
 
 @pytest.mark.slow
-def test_a_hand_for_a_grey_model(files, tmp_path, few):
+def test_a_drawn_style_for_a_grey_model(files, tmp_path, few):
     model = tiny_model(resolution=16, base=(4, 6), channels=1, template=NO_TEMPLATE)
     base = ["--model", saved(model, tmp_path / "base.pkl")]
-    hand = ["--output", tmp_path / "hand.pkl", "--method", "transfer", "--kimg", 0.064]
-    result = adapt(files, *base, *hand)
+    transfer = ["--output", tmp_path / "drawn.pkl", "--method", "transfer", "--kimg", 0.064]
+    result = adapt(files, *base, *transfer)
     assert result.exit_code == 0, result.output
-    style = load_style(tmp_path / "hand.pkl", model)
+    style = load_style(tmp_path / "drawn.pkl", model)
     assert style.weights["b16.torgb.weight"].shape == (1, 8, 1, 1)
     result = adapt(files, *base, "--output", tmp_path / "look.pkl", "--method", "look")
     assert result.exit_code == 2
@@ -242,7 +242,7 @@ def test_a_hand_for_a_grey_model(files, tmp_path, few):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--output", "look.txt"], "look.txt"),
         (["--output", "look.pkl", "--method", "look", "--kimg", "1"], "--kimg for the method look"),
@@ -259,9 +259,9 @@ def test_a_hand_for_a_grey_model(files, tmp_path, few):
         (["--output", "look.pkl", "--align"], "face"),
     ],
 )
-def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, said):
+def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = adapt(files, *arguments)
     assert result.exit_code == 2
-    assert said in result.output.splitlines()[-1]
+    assert message in result.output.splitlines()[-1]
     assert not (tmp_path / "look.pkl").exists()

@@ -1,4 +1,4 @@
-"""`stylemix align`: files written, lines printed, and what goes wrong in one line."""
+"""`stylemix align`: its files, its output and one-line errors."""
 
 import json
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_all_faces(tmp_path):
     assert names(tmp_path) == [f"two_people.face{face}.{kind}" for face in (1, 2) for kind in kinds]
 
 
-def test_one_failure_loses_nothing_else(tmp_path):
+def test_one_failure_does_not_stop_the_others(tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "in" / "a_wall.png")
     (tmp_path / "in" / "b_text.jpg").write_text("no image")
@@ -130,7 +130,10 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path):
     [
         (["nosuch.jpg"], "nosuch.jpg: got no such file"),
         ([], "Missing argument 'PHOTO...'"),
-        ([OBAMA, TWO, "--output", "out.png"], "got several photos or faces for one file out.png"),
+        (
+            [OBAMA, TWO, "--output", "out.png"],
+            "got several photos or faces for a single file out.png",
+        ),
         ([OBAMA, "--output", "out.gif"], "expected .png, .jpg or .webp"),
         ([OBAMA, "--face", "2"], "got --face 2 for obama.jpg; expected 1 to 1"),
         ([OBAMA, "--face", "1", "--all-faces"], "leave one out"),

@@ -1,4 +1,4 @@
-"""`stylemix convert`: what is written, what is told, what is refused."""
+"""`stylemix convert`: its files, its output and its errors."""
 
 from pathlib import Path
 
@@ -31,7 +31,8 @@ def test_an_nvidia_pickle_becomes_a_model_file(tmp_path):
     assert lines[3].startswith("discriminator ")
     assert lines[4:6] == ["fingerprint c06f2ad499083de2", "template none"]
     assert (
-        "NVIDIA PyTorch network pickle. The weights keep the licence of their authors" in lines[6]
+        "NVIDIA PyTorch network pickle. The weights remain under the licence of their authors"
+        in lines[6]
     )
     model = load_model(target)
     assert (model.origin, model.fingerprint) == ("nvidia", "c06f2ad499083de2")
@@ -44,8 +45,8 @@ def test_converted_models_compute_the_golden_values(tmp_path):
     golden = np.load(GOLDEN / "rosinality_32.npz")
     g = load_model(target).generator
     image = g.synthesis(g.mapping(torch.from_numpy(golden["in.z"])), noise_mode="const").numpy()
-    wanted = golden["out.image_noise_const"]
-    assert np.abs(image - wanted).max() <= 1e-4 * np.abs(wanted).max()
+    expected = golden["out.image_noise_const"]
+    assert np.abs(image - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def test_half_precision_stays_close(tmp_path):
@@ -55,8 +56,8 @@ def test_half_precision_stays_close(tmp_path):
     golden = np.load(GOLDEN / "rosinality_32.npz")
     g = load_model(target).generator
     image = g.synthesis(g.mapping(torch.from_numpy(golden["in.z"])), noise_mode="const").numpy()
-    wanted = golden["out.image_noise_const"]
-    assert np.abs(image - wanted).max() <= 5e-3 * np.abs(wanted).max()
+    expected = golden["out.image_noise_const"]
+    assert np.abs(image - expected).max() <= 5e-3 * np.abs(expected).max()
 
 
 def test_options(tmp_path):
@@ -84,22 +85,22 @@ def test_an_oblong_model(tmp_path):
     assert not (tmp_path / "faces.pkl").exists()
 
 
-def test_there_and_back_is_bitwise(tmp_path):
+def test_a_round_trip_is_bitwise(tmp_path):
     first, second, third = (tmp_path / name for name in ("a.safetensors", "b.pkl", "c.safetensors"))
     run(GOLDEN / "uncond_32_skip_resnet.pkl", first, "--dtype", "float32")
     run(first, second, "--dtype", "float32")
     run(second, third, "--dtype", "float32")
-    wanted, found = load_model(first), load_model(third)
+    expected, converted = load_model(first), load_model(third)
     for one, other in (
-        (wanted.generator, found.generator),
-        (wanted.discriminator, found.discriminator),
+        (expected.generator, converted.generator),
+        (expected.discriminator, converted.discriminator),
     ):
         for key, value in one.state_dict().items():
             assert torch.equal(other.state_dict()[key], value)
-    assert (found.card, found.origin, found.template) == (
-        wanted.card,
-        wanted.origin,
-        wanted.template,
+    assert (converted.card, converted.origin, converted.template) == (
+        expected.card,
+        expected.origin,
+        expected.template,
     )
 
 

@@ -17,7 +17,7 @@ from stylemix.styles.style import load_style, shipped_styles
 from stylemix.tools import demo
 
 
-def test_the_labelled_picture(tmp_path, monkeypatch):
+def test_the_labelled_image(tmp_path, monkeypatch):
     quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3, refine_steps=1)
     monkeypatch.setattr(mixer, "ProjectionSettings", lambda: quick)
     people = []
@@ -38,7 +38,7 @@ def test_the_labelled_picture(tmp_path, monkeypatch):
         assert np.asarray(image).std() > 20
 
 
-def test_shipped_styles_do_what_their_names_say():
+def test_shipped_styles_match_their_names():
     model = load_model("faces-64")
     ws = seed_latent(model.generator, 3)
     plain = render(model.generator, ws)[0]
@@ -46,13 +46,13 @@ def test_shipped_styles_do_what_their_names_say():
     def chroma(image):
         return float((image - image.mean(dim=0)).abs().mean())
 
-    seen = {
+    images = {
         name: render(model.generator, ws, [AppliedStyle(load_style(name, model))])[0]
         for name in shipped_styles()
     }
-    assert set(seen) >= {"toon", "golden-hour", "noir"}
-    assert chroma(seen["noir"]) < 0.25 * chroma(plain)
-    warm = seen["golden-hour"][0].mean() - seen["golden-hour"][2].mean()
+    assert set(images) >= {"toon", "golden-hour", "noir"}
+    assert chroma(images["noir"]) < 0.25 * chroma(plain)
+    warm = images["golden-hour"][0].mean() - images["golden-hour"][2].mean()
     assert warm > plain[0].mean() - plain[2].mean() + 0.1
-    # An illustrator's flat colours: neighbouring pixels are mostly the same.
-    assert float((seen["toon"] - plain).square().mean()) > 0.02
+    # Flat colours of a drawing: neighbouring pixels are mostly equal.
+    assert float((images["toon"] - plain).square().mean()) > 0.02

@@ -1,4 +1,4 @@
-"""`stylemix edit` as a user calls it."""
+"""`stylemix edit` from the command line."""
 
 import numpy as np
 import pytest
@@ -74,8 +74,8 @@ def test_readings_are_learned_once_for_a_model(files, monkeypatch):
     turned = edited(files, "seed:1", "--yaw", "-2", "--light", "1")
     assert len(calls) == 1
     assert (smiling != turned).any()
-    kept = sorted(p.stem for p in (files / "cache" / "directions").glob("*/*.pkl"))
-    assert kept == ["light", "mouth", "pitch", "smile", "yaw"]
+    cached = sorted(p.stem for p in (files / "cache" / "directions").glob("*/*.pkl"))
+    assert cached == ["light", "mouth", "pitch", "smile", "yaw"]
     [folder] = (files / "cache" / "directions").iterdir()
     assert load_style(folder / "smile.pkl").base == folder.name
     again = edited(files, "seed:1", "--direction", "smile:2")
@@ -94,8 +94,8 @@ def test_channels_of_readings_are_learned_once_for_a_model(files, monkeypatch):
     first = edited(files, "seed:1", "--direction", "yaw-channels:2")
     edited(files, "seed:1", "--direction", "light-channels:2")
     assert len(calls) == 1
-    kept = sorted(p.stem for p in (files / "cache" / "directions").glob("*/*.pkl"))
-    assert kept == [f"{n}-channels" for n in ("light", "mouth", "pitch", "smile", "yaw")]
+    cached = sorted(p.stem for p in (files / "cache" / "directions").glob("*/*.pkl"))
+    assert cached == [f"{n}-channels" for n in ("light", "mouth", "pitch", "smile", "yaw")]
     again = edited(files, "seed:1", "--direction", "yaw-channels:2")
     assert np.abs(again - first).max() <= 2  # the file has half the precision
 
@@ -113,7 +113,7 @@ def test_a_channel_is_a_style(files):
     assert (elsewhere == mixed(files, f"{style}:0")).all()
 
 
-def test_a_strip_shows_each_direction_by_itself(files):
+def test_a_strip_shows_each_direction_separately(files):
     sheet = edited(
         files, "seed:1", "--direction", "pca-0:2", "--direction", "pca-1:2", "--strip", "--size", 64
     )
@@ -134,7 +134,7 @@ def test_a_strip_shows_each_direction_by_itself(files):
         (["--pitch", "1", "--save-style", "x.txt"], "got the style file name x.txt"),
     ],
 )
-def test_mistakes_are_told_in_one_line(files, words, message):
+def test_errors_are_one_line(files, words, message):
     result = run(files, "seed:1", *words)
     assert result.exit_code == 2
     assert message in result.output

@@ -1,4 +1,4 @@
-"""`stylemix evaluate-style` as a user calls it."""
+"""`stylemix evaluate-style` from the command line."""
 
 import json
 import sys
@@ -27,24 +27,24 @@ FEW = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=2)
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """A tiny model, two styles for it and the images that they should look like."""
+    """A tiny model, two styles for it and their images."""
     model = tiny_model()
     saved(model, tmp_path / "base.safetensors")
     monkeypatch.setattr(evaluate_style, "PRESETS", {"fast": FEW, "balanced": FEW, "best": FEW})
     monkeypatch.setattr(evaluation, "StyleMeter", partial(StyleMeter, count=32))
-    monkeypatch.setattr(evaluate_style, "_settings", lambda way: replace(FEW, seed=len(way)))
+    monkeypatch.setattr(evaluate_style, "_settings", lambda method: replace(FEW, seed=len(method)))
     for name, sign in (("red", 1.0), ("blue", -1.0)):
         bias = sign * torch.tensor([2.0, 0.0, -2.0])
         style = Style(model.fingerprint, weights={"b32.torgb.bias": bias})
-        image = model.generator.synthesis(ws_of(model, 4), noise_mode="const")
-        pictures = (image + bias[:, None, None]).clamp(-1, 1)
-        style.statistics = StyleMeter(model, 32).look(pictures)
+        plain = model.generator.synthesis(ws_of(model, 4), noise_mode="const")
+        images = (plain + bias[:, None, None]).clamp(-1, 1)
+        style.statistics = StyleMeter(model, 32).look(images)
         save_style(tmp_path / f"{name}.pkl", style)
         style.statistics = None
         save_style(tmp_path / f"{name}-old.pkl", style)
         (tmp_path / name).mkdir()
-        for i, picture in enumerate(pictures):
-            save_image(tmp_path / name / f"{i}.png", picture)
+        for i, image in enumerate(images):
+            save_image(tmp_path / name / f"{i}.png", image)
     assert layer_resolutions(32)[-1] == 32
     return tmp_path
 
@@ -56,32 +56,32 @@ def evaluate(files, *arguments):
 
 
 @pytest.mark.slow
-def test_figures_table_and_sheets(files):
+def test_metrics_table_and_sheets(files):
     styles = ["--style", files / "red.pkl", "--style", files / "blue.pkl"]
     result = evaluate(files, *styles, "--method", "fast", "--method", "balanced", "--rows", 1)
     assert result.exit_code == 0, result.output
     report = json.loads((files / "out" / "report.json").read_text())
     assert (report["photos"], report["styles"]) == (2, ["red", "blue"])
-    for way in ("fast", "balanced"):
-        found = report["methods"][way]
-        assert found["avatars"]["style accuracy"]["mean"] > 0.1
-        assert set(found["avatars"]["styles"]) == {"red", "blue"}
+    for method in ("fast", "balanced"):
+        metrics = report["methods"][method]
+        assert metrics["avatars"]["style accuracy"]["mean"] > 0.1
+        assert set(metrics["avatars"]["styles"]) == {"red", "blue"}
         for group, key in (
             ("reconstruction", "ms-ssim"), ("reconstruction", "identity"), ("avatars", "h"),
             ("avatars", "expression kept"), ("edits", "smile"), ("cost", "seconds a photo"),
         ):  # fmt: skip
-            value = found[group][key]
+            value = metrics[group][key]
             assert value["low"] <= value["mean"] <= value["high"], (group, key)
-        with Image.open(files / "out" / f"{way}.png") as sheet:
+        with Image.open(files / "out" / f"{method}.png") as sheet:
             assert sheet.width > 4 * 192 > 4 * sheet.height / 3  # four columns, one row
-        assert len(list((files / "out" / way).glob("*.latent.safetensors"))) == 2
+        assert len(list((files / "out" / method).glob("*.latent.safetensors"))) == 2
     table = (files / "out" / "table.md").read_text()
     assert table in result.output
     assert table.count("\n") == 4
 
 
 @pytest.mark.slow
-def test_latents_that_are_there_are_used(files):
+def test_stored_latents_are_reused(files):
     evaluate(files, "--style", files / "red.pkl")
     path = files / "out" / "balanced" / "obama.latent.safetensors"
     before = path.stat().st_mtime_ns
@@ -91,28 +91,28 @@ def test_latents_that_are_there_are_used(files):
 
 @pytest.mark.slow
 def test_the_strength_is_used(files):
-    figures = []
+    accuracies = []
     for strength in (0, 1):
         evaluate(files, "--style", files / "red.pkl", "--strength", strength)
         report = json.loads((files / "out" / "report.json").read_text())
-        figures.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
-    assert figures[0] == pytest.approx(0, abs=1e-5)
-    assert figures[1] > 0.1
+        accuracies.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
+    assert accuracies[0] == pytest.approx(0, abs=1e-5)
+    assert accuracies[1] > 0.1
 
 
 @pytest.mark.slow
-def test_styles_that_do_not_say_how_they_look_need_pictures(files):
+def test_styles_without_statistics_need_images(files):
     result = evaluate(files, "--style", files / "red-old.pkl")
     assert result.exit_code == 2
     assert "add --images red-old=PATH" in result.output
-    figures = []
+    accuracies = []
     for name in ("red", "blue"):
-        pictures = f"red-old={files / name}"
-        result = evaluate(files, "--style", files / "red-old.pkl", "--images", pictures)
+        images = f"red-old={files / name}"
+        result = evaluate(files, "--style", files / "red-old.pkl", "--images", images)
         assert result.exit_code == 0, result.output
         report = json.loads((files / "out" / "report.json").read_text())
-        figures.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
-    assert figures[0] > figures[1] + 0.1
+        accuracies.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
+    assert accuracies[0] > accuracies[1] + 0.1
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_photos_without_a_face_are_left_out(files):
 
 
 @pytest.mark.slow
-def test_what_is_judged_is_within_range_as_files_are(files, monkeypatch):
+def test_measured_images_are_clipped_as_in_files(files, monkeypatch):
     judged = []
     judge = evaluation.judge_avatars
     monkeypatch.setattr(
@@ -134,12 +134,12 @@ def test_what_is_judged_is_within_range_as_files_are(files, monkeypatch):
     result = evaluate(files, "--style", f"{files / 'red.pkl'}:3", "--method", "fast")
     assert result.exit_code == 0, result.output
     (avatars,) = judged
-    assert float(avatars.styled.max()) == 1.0  # of 6 and more before
+    assert float(avatars.styled.max()) == 1.0  # 6 and more before clipping
     assert float(avatars.styled.min()) == -1.0
     assert float(avatars.plain.abs().max()) <= 1.0
 
 
-def test_a_system_that_does_not_say_how_much_memory_was_used(monkeypatch):
+def test_a_system_without_a_memory_report(monkeypatch):
     assert evaluate_style._peak_memory() > 0
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert evaluate_style._peak_memory() is None

@@ -1,4 +1,4 @@
-"""`stylemix generate` as a user calls it."""
+"""`stylemix generate` from the command line."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_seeds():
             parse_seeds(text)
 
 
-def test_a_seed_gives_the_same_picture_in_any_company():
+def test_a_seed_gives_the_same_image_in_any_batch():
     generator = tiny_model().generator
     alone = sample_images(generator, [7])
     together = sample_images(generator, [1, 7, 9])
@@ -31,7 +31,7 @@ def test_a_seed_gives_the_same_picture_in_any_company():
     assert not np.allclose(together[0], together[1], atol=0.05)
 
 
-def test_truncation_nought_is_the_average():
+def test_zero_truncation_is_the_average():
     generator = tiny_model().generator
     images = sample_images(generator, [1, 2], psi=0)
     assert np.allclose(images[0], images[1], atol=1e-5)
@@ -58,7 +58,7 @@ def test_an_oblong_model_with_transparency(tmp_path):
     model = tiny_model(resolution=128, base=(3, 5), channels=4, template=NO_TEMPLATE)
     path = saved(model, tmp_path / "m.safetensors")
 
-    def drawn(name, *arguments):
+    def generated(name, *arguments):
         output = str(tmp_path / name)
         start = ["generate", "--model", path, "--seeds", "3", "--truncation", "1"]
         result = CliRunner().invoke(main, [*start, "--output", output, *arguments])
@@ -66,21 +66,23 @@ def test_an_oblong_model_with_transparency(tmp_path):
         with Image.open(output) as image:
             return image.copy()
 
-    own = drawn("own.png")
-    assert (own.mode, own.size) == ("RGBA", (160, 96))
-    assert np.array_equal(np.asarray(own), np.asarray(to_pil(sample_images(model.generator, [3]))))
-    assert own.getchannel("A").getextrema()[0] < 250  # its own, not opaque
-    assert drawn("small.png", "--size", "80").size == (80, 48)
-    flat = drawn("flat.jpg")
+    native = generated("native.png")
+    assert (native.mode, native.size) == ("RGBA", (160, 96))
+    assert np.array_equal(
+        np.asarray(native), np.asarray(to_pil(sample_images(model.generator, [3])))
+    )
+    assert native.getchannel("A").getextrema()[0] < 250  # not opaque
+    assert generated("small.png", "--size", "80").size == (80, 48)
+    flat = generated("flat.jpg")
     assert (flat.mode, flat.size) == ("RGB", (160, 96))
-    on_white = np.asarray(to_rgb(own)).astype(int)
+    on_white = np.asarray(to_rgb(native)).astype(int)
     assert np.abs(np.asarray(flat).astype(int) - on_white).mean() < 4
-    sheet = drawn("sheet.png", "--seeds", "3-5", "--grid", "--size", "160")
+    sheet = generated("sheet.png", "--seeds", "3-5", "--grid", "--size", "160")
     assert sheet.size == (3 * 160 + 2 * 4 + 2 * 13, 96 + 2 * 13)
     assert np.array_equal(np.asarray(sheet)[13:109, 13:173], on_white)
 
 
-def test_a_class_is_asked_for(tmp_path):
+def test_a_conditional_model_needs_a_class(tmp_path):
     saved(tiny_model(classes=3), tmp_path / "m.safetensors")
     start = ["generate", "--model", str(tmp_path / "m.safetensors"), "--seeds", "1"]
     result = CliRunner().invoke(main, [*start, "--output", str(tmp_path / "out")])

@@ -1,4 +1,4 @@
-"""`stylemix info`: the lines that a bug report needs, and the ops compiled when asked for."""
+"""`stylemix info`: the lines for a bug report, and compiling the ops on request."""
 
 import platform
 
@@ -49,7 +49,7 @@ def test_lists_shipped_models_with_their_resolution():
     assert lines["model faces-64"].startswith("64 px, generator and discriminator, ")
 
 
-def test_says_the_size_and_colours_of_a_model(tmp_path):
+def test_prints_the_size_and_colours_of_a_model(tmp_path):
     model = tiny_model(resolution=16, base=(3, 5), channels=4, template=NO_TEMPLATE)
     saved(model, tmp_path / "m.safetensors")
     line = info._model(tmp_path / "m.safetensors")
@@ -63,12 +63,12 @@ def test_lists_shipped_styles():
 
 def test_lists_directions_of_the_default_model():
     lines = dict(info.describe())
-    found = {label: text for label, text in lines.items() if label.startswith("direction ")}
+    directions = {label: text for label, text in lines.items() if label.startswith("direction ")}
     readings = ("light", "mouth", "pitch", "smile", "yaw")
     names = [name for reading in readings for name in (reading, f"{reading}-channels")]
-    assert sorted(found) == [f"direction {name}" for name in names]
+    assert sorted(directions) == [f"direction {name}" for name in names]
     base = lines["model faces-64"].split()[-1]
-    assert all(text.endswith(f"for the base {base}") for text in found.values())
+    assert all(text.endswith(f"for the base {base}") for text in directions.values())
 
 
 def test_command_prints_one_line_each(toy):
@@ -84,7 +84,7 @@ def test_names_the_compilers(toy):
     assert lines["nvcc"].startswith(("none: no nvcc; ", "Cuda compilation tools, release "))
 
 
-def test_names_what_is_missing(toy, monkeypatch):
+def test_names_missing_tools(toy, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setattr(toolchain, "ninja", lambda: [str(toy.folder / "ninja")])
     lines = _lines()
@@ -94,7 +94,7 @@ def test_names_what_is_missing(toy, monkeypatch):
     assert lines["ninja"].startswith("none: ")
 
 
-def test_tells_what_runs_and_why(toy, monkeypatch):
+def test_prints_the_backends_and_reasons(toy, monkeypatch):
     lines = _lines()
     assert toy.runs() == 0
     assert lines["op bias_act"] == lines["op upfirdn2d"] == "cpu: native, once it is compiled"
@@ -110,7 +110,7 @@ def test_tells_what_runs_and_why(toy, monkeypatch):
     assert lines["cpu ops"] == "none: STYLEMIX_OPS=torch"
 
 
-def test_tells_about_a_library_that_does_not_load(toy):
+def test_prints_a_library_that_does_not_load(toy):
     toy.write("one.cpp", "int nowhere(); int one = nowhere();\n")
     jit.library("cpu")
     lines = _lines()
@@ -118,7 +118,7 @@ def test_tells_about_a_library_that_does_not_load(toy):
     assert lines["cpu ops"].startswith("none: the library does not load (")
 
 
-def test_tells_why_a_library_beside_the_sources_is_not_taken(toy):
+def test_prints_why_a_library_beside_the_sources_is_ignored(toy):
     jit.build_into("cpu", toy.sources)
     assert _lines()["cpu ops"].endswith("_native_cpu.so (built ahead of time)")
     toy.forget()
@@ -128,11 +128,11 @@ def test_tells_why_a_library_beside_the_sources_is_not_taken(toy):
 
 
 @pytest.mark.skipif(bool(torch.version.cuda), reason="needs a PyTorch without CUDA")
-def test_tells_why_there_is_nothing_for_cuda(toy):
+def test_prints_why_there_are_no_cuda_ops(toy):
     assert "is a build without CUDA" in _lines()["cuda ops"]
 
 
-def test_build_compiles_once_and_tells_the_seconds(toy):
+def test_build_compiles_once_and_prints_the_seconds(toy):
     code, lines = _run("--build")
     path = jit.library("cpu")
     assert code == 0
@@ -141,7 +141,7 @@ def test_build_compiles_once_and_tells_the_seconds(toy):
     assert f"loaded: {path}" in "\n".join(lines[1:])
     toy.forget()
     code, lines = _run("--build")
-    assert (code, lines[0]) == (0, f"cpu ops  there already: {path}")
+    assert (code, lines[0]) == (0, f"cpu ops  already compiled: {path}")
     assert toy.runs() == 1
 
 
@@ -166,7 +166,7 @@ def test_build_fails_with_one_line(toy, source, start):
     assert len(lines) == 1
 
 
-def test_build_for_cuda_when_asked_for(toy, monkeypatch):
+def test_build_for_cuda_on_request(toy, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setenv("STYLEMIX_CUDA_ARCHS", "9.0")
     code, lines = _run("--build")

@@ -1,4 +1,4 @@
-"""`stylemix metrics` as a user calls it: each option and what it changes."""
+"""`stylemix metrics` from the command line: each option and its effect."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from tests.support.models import saved, tiny_model
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model, images of the same size, and a cache of its own."""
+    """A model and images of the same size."""
     folder = tmp_path_factory.mktemp("metrics")
     saved(tiny_model(), folder / "m.safetensors")
     write_pictures(folder / "reals")
@@ -26,7 +26,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def features(monkeypatch, tmp_path):
-    """Features that cost nothing, which note how many images come at a time."""
+    """A cheap feature extractor that records its batch sizes."""
     module = ModuleType("cheap_features")
     module.batches = []
 
@@ -47,30 +47,30 @@ def call(files, *options, features="cheap_features:hues"):
 
 
 def report(files, tmp_path, *options, **given):
-    """What a call writes to its --output."""
+    """The report that a call writes to --output."""
     path = tmp_path / "scores.json"
     result = call(files, "--output", path, *options, **given)
     assert result.exit_code == 0, result.output
     return json.loads(path.read_text())
 
 
-def test_the_table_and_the_file_tell_the_same(files, tmp_path):
+def test_the_table_and_the_file_agree(files, tmp_path):
     path = tmp_path / "scores.json"
     result = call(files, "--metrics", "fd, kid,pr,dc", "--output", path)
     assert result.exit_code == 0, result.output
-    told = json.loads(path.read_text())
+    written = json.loads(path.read_text())
     names = ["FD", "KID", "KID-std", "precision", "recall", "density", "coverage"]
-    assert list(told["scores"]) == [f"{name}-hues" for name in names]
-    for name, value in told["scores"].items():
+    assert list(written["scores"]) == [f"{name}-hues" for name in names]
+    for name, value in written["scores"].items():
         line = next(line for line in result.stdout.splitlines() if line.startswith(f"{name} "))
         assert float(line.split()[-1]) == pytest.approx(value, abs=0.005)
-    assert set(told["seconds"]) == {
+    assert set(written["seconds"]) == {
         "features of real images", "features of generated images", "fd", "kid", "pr", "dc",
     }  # fmt: skip
     assert "12 generated against 12 real images, 32 px" in result.output
-    assert told["model"] == tiny_model().fingerprint
-    assert (told["generated"], told["real"], told["features"]) == (12, 12, "hues")
-    assert len(told["data"]) >= 16
+    assert written["model"] == tiny_model().fingerprint
+    assert (written["generated"], written["real"], written["features"]) == (12, 12, "hues")
+    assert len(written["data"]) >= 16
 
 
 def test_count_seed_and_truncation_change_the_generated_pictures(files, tmp_path):
@@ -87,7 +87,7 @@ def test_count_seed_and_truncation_change_the_generated_pictures(files, tmp_path
         assert other["scores"] != usual["scores"]
 
 
-def test_batch_is_how_many_pictures_come_at_a_time(files, features):
+def test_batch_is_the_number_of_images_processed_at_once(files, features):
     assert call(files).exit_code == 0
     assert features.batches == [12, 12]
     features.batches.clear()
@@ -95,31 +95,33 @@ def test_batch_is_how_many_pictures_come_at_a_time(files, features):
     assert features.batches == [5, 5, 2, 5, 5, 2]
 
 
-def test_features_of_real_pictures_are_kept_unless_told_not_to(files, tmp_path, features):
-    features.hues = Extractor("hues", features.hues, "1")  # with a version they may be
-    kept = tmp_path / "cache" / "features"
+def test_features_of_real_images_are_cached_unless_disabled(files, tmp_path, features):
+    features.hues = Extractor(
+        "hues", features.hues, "1"
+    )  # only extractors with a version are cached
+    cached = tmp_path / "cache" / "features"
     plain = report(files, tmp_path, "--no-cache")["scores"]
-    assert not kept.exists()
+    assert not cached.exists()
     assert report(files, tmp_path)["scores"] == plain
-    assert len(list(kept.iterdir())) == 1
+    assert len(list(cached.iterdir())) == 1
     features.batches.clear()
     assert report(files, tmp_path)["scores"] == plain
-    assert features.batches == [12]  # the generated ones alone
+    assert features.batches == [12]  # only the generated images
 
 
-def test_interval_holds_the_distance(files, tmp_path):
+def test_interval_contains_the_distance(files, tmp_path):
     write_pictures(tmp_path / "more", count=24)
-    told = report(files, tmp_path, "--data", tmp_path / "more", "--interval")["scores"]
-    assert told["FD-low-hues"] < told["FD-hues"] < told["FD-high-hues"]
+    written = report(files, tmp_path, "--data", tmp_path / "more", "--interval")["scores"]
+    assert written["FD-low-hues"] < written["FD-hues"] < written["FD-high-hues"]
     result = call(files, "--interval", "--metrics", "kid")
     assert result.exit_code == 2
     assert "got --interval without fd" in result.output
 
 
 def test_path_length_needs_no_features(files, tmp_path, features):
-    told = report(files, tmp_path, "--metrics", "ppl", "--count", 2)
-    assert list(told["scores"]) == ["PPL-MobileNetV2"]
-    assert told["scores"]["PPL-MobileNetV2"] > 0
+    written = report(files, tmp_path, "--metrics", "ppl", "--count", 2)
+    assert list(written["scores"]) == ["PPL-MobileNetV2"]
+    assert written["scores"]["PPL-MobileNetV2"] > 0
     assert features.batches == []
 
 

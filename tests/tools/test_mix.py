@@ -1,4 +1,4 @@
-"""`stylemix mix` as a user calls it."""
+"""`stylemix mix` from the command line."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def plain(files):
     return mixed(files, "plain", "--source", "seed:1", "--style", "seed:2:0")
 
 
-def test_an_oblong_picture_keeps_its_shape(tmp_path):
+def test_an_oblong_image_keeps_its_aspect_ratio(tmp_path):
     few = ["--w-steps", 2, "--steps", 1, "--refine-steps", 0]
     model = tiny_model(resolution=16, base=(10, 6), channels=4, template=NO_TEMPLATE)
     saved(model, tmp_path / "base.safetensors")
@@ -76,7 +76,7 @@ def test_written_weights():
     assert StyleArgument.parse("C:\\look.pkl") == StyleArgument("C:\\look.pkl")
 
 
-def test_strength_nought_is_the_source(files, plain):
+def test_zero_strength_is_the_source(files, plain):
     assert plain.shape == (256, 256, 3)
     for style in ("shift.pkl", "child.safetensors", "me.latent.safetensors"):
         got = mixed(files, "zero", "--source", "seed:1", "--style", f"{files / style}:0")
@@ -84,7 +84,7 @@ def test_strength_nought_is_the_source(files, plain):
 
 
 @pytest.mark.parametrize("style", ["shift.pkl", "child.safetensors", "me.latent.safetensors"])
-def test_every_kind_of_file_changes_the_picture(files, plain, style):
+def test_every_kind_of_file_changes_the_image(files, plain, style):
     full = mixed(files, "full", "--source", "seed:1", "--style", files / style)
     half = mixed(files, "half", "--source", "seed:1", "--style", files / style, "--strength", 0.5)
     change, less = np.abs(full - plain).mean(), np.abs(half - plain).mean()
@@ -92,7 +92,7 @@ def test_every_kind_of_file_changes_the_picture(files, plain, style):
     assert 0.1 * change < less < 0.95 * change
 
 
-def test_all_layers_of_another_seed_give_its_picture(files):
+def test_all_layers_of_another_seed_give_its_image(files):
     other = mixed(files, "other", "--source", "seed:2", "--style", "seed:2:0")
     got = mixed(files, "all", "--source", "seed:1", "--style", "seed:2", "--layers", "all")
     assert np.abs(got - other).max() <= 1
@@ -150,7 +150,7 @@ def test_foreign_models_load_directly(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--source", "seed:1", "--style", "{strange}"], "0123456789abcdef"),
         (["--source", "nobody.jpg", "--style", "seed:2"], "nobody.jpg"),
@@ -163,13 +163,13 @@ def test_foreign_models_load_directly(tmp_path, model):
         (["--source", "{text}", "--style", "{strange}"], "0123456789abcdef"),
     ],
 )
-def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, said):
+def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("me.jpg").write_text("I am no photo")
     Image.new("RGB", (200, 200), "gray").save("flat.png")
     names = {"strange": files / "strange.pkl", "text": "me.jpg", "flat": "flat.png"}
     result = run(files, *[text.format(**names) for text in arguments])
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not Path("out.png").exists()

@@ -1,4 +1,4 @@
-"""`stylemix mix` with folders and zips: each good photo gets its avatar, each bad one its line."""
+"""`stylemix mix` with folders and zips: avatars of usable photos, one-line errors of others."""
 
 import shutil
 import zipfile
@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Two portraits, a wall, and what is no image."""
+    """Two portraits, a photo of a wall, and a text file."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("obama", "astronaut"):
@@ -48,7 +48,7 @@ def pixels(path):
 
 
 @pytest.mark.slow
-def test_a_bad_photo_of_a_folder_does_not_stop_the_others(model, photos, tmp_path):
+def test_an_unusable_photo_of_a_folder_does_not_stop_the_others(model, photos, tmp_path):
     out = tmp_path / "avatars"
     result = run(model, "--source", photos, "--style", "seed:2", "--output", out)
     assert result.exit_code == 2
@@ -62,7 +62,7 @@ def test_a_bad_photo_of_a_folder_does_not_stop_the_others(model, photos, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_folder_gives_what_each_photo_gives(model, photos, tmp_path):
+def test_a_folder_gives_the_same_as_each_photo(model, photos, tmp_path):
     (photos / "wall.png").unlink()
     out = tmp_path / "avatars"
     result = run(model, "--source", photos, "--style", "seed:2", "--output", out)
@@ -80,7 +80,7 @@ def test_a_folder_gives_what_each_photo_gives(model, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_zip_and_more_sources_with_names_that_come_again(model, photos, tmp_path):
+def test_a_zip_and_more_sources_with_repeated_names(model, photos, tmp_path):
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.write(PORTRAITS / "obama.jpg", "first/obama.jpg")
         archive.write(PORTRAITS / "astronaut.jpg", "second/obama.jpg")
@@ -92,7 +92,7 @@ def test_a_zip_and_more_sources_with_names_that_come_again(model, photos, tmp_pa
     assert names == ["astronaut.png", "obama-2.png", "obama-3.png", "obama.png", "seed1.png"]
 
 
-def test_a_folder_of_latents_gives_these_and_not_their_pictures(model, photos, tmp_path):
+def test_a_folder_of_latents_is_read_as_latents_not_images(model, photos, tmp_path):
     for name, w in zip("ab", ws_of(tiny_model()), strict=True):
         save_latent(photos / f"{name}.latent.safetensors", Latent(w))
     out = tmp_path / "out"
@@ -105,7 +105,7 @@ def test_a_folder_of_latents_gives_these_and_not_their_pictures(model, photos, t
     assert np.array_equal(pixels(tmp_path / "b.png"), pixels(out / "b.png"))
 
 
-def test_a_damaged_latent_of_a_folder_is_left_out(model, tmp_path):
+def test_a_damaged_latent_of_a_folder_is_skipped(model, tmp_path):
     folder = tmp_path / "latents"
     folder.mkdir()
     save_latent(folder / "a.latent.safetensors", Latent(ws_of(tiny_model())[0]))
@@ -117,7 +117,7 @@ def test_a_damaged_latent_of_a_folder_is_left_out(model, tmp_path):
     assert [path.name for path in out.iterdir()] == ["a.png"]
 
 
-def test_a_grid_shows_those_that_are_good(model, photos, tmp_path):
+def test_a_grid_shows_the_usable_photos(model, photos, tmp_path):
     out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--output-size", 40]
     result = run(model, "--source", photos, *style, "--output", out)
     assert result.exit_code == 2
@@ -137,7 +137,7 @@ def test_a_folder_without_any_face_writes_nothing(model, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_bad_photo_of_a_style_is_left_out(model, photos, tmp_path):
+def test_an_unusable_photo_of_a_style_is_skipped(model, photos, tmp_path):
     out = tmp_path / "out.png"
     command = ["--source", "seed:1", "--style", photos, "--output", out]
     result = run(model, *command)
@@ -160,7 +160,7 @@ def test_a_style_without_any_face_is_refused(model, photos, tmp_path):
     assert not out.exists()
 
 
-def test_a_photo_that_is_named_stops_the_call(model, photos, tmp_path):
+def test_an_unusable_photo_passed_by_name_is_an_error(model, photos, tmp_path):
     both = ["--source", photos / "wall.png", "--source", photos / "obama.jpg"]
     result = run(model, *both, "--style", "seed:2", "--output", tmp_path / "out")
     assert result.exit_code == 2
@@ -177,13 +177,13 @@ def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
     mask = Image.new("L", photo.size)
     mask.paste(255, tuple(round(float(v)) for v in (left, top, right, bottom)))
     mask.save(tmp_path / "mask.png")
-    out, pictures = tmp_path / "out.png", []
+    out, images = tmp_path / "out.png", []
     for more in (["--strength", 0], [], ["--region", tmp_path / "mask.png"]):
         style = ["--style", "seed:2", "--layers", "all", *more, "--output-size", 32]
         result = run(model, "--source", photos / "obama.jpg", *style, "--output", out)
         assert result.exit_code == 0, result.output
-        pictures.append(pixels(out))
-    plain, full, half = pictures
+        images.append(pixels(out))
+    plain, full, half = images
     assert np.abs(half - full)[:, :8].mean() < 0.5 * np.abs(half - plain)[:, :8].mean()
     assert np.abs(half - plain)[:, 24:].mean() < 0.5 * np.abs(half - full)[:, 24:].mean()
 

@@ -1,4 +1,4 @@
-"""`stylemix mix` with strengths by layer, a guarded identity, regions, kept colours, and sheets."""
+"""`stylemix mix`: strengths by layer, minimum identity, regions, preserved colours, sheets."""
 
 import re
 from pathlib import Path
@@ -39,8 +39,8 @@ def run(files, *arguments):
     return CliRunner().invoke(main, command)
 
 
-def said(files, *arguments):
-    """What a command says, and its image as numbers."""
+def output_and_image(files, *arguments):
+    """The output of a command, and its image as an array."""
     output = files / "out.png"
     size = (
         []
@@ -54,11 +54,11 @@ def said(files, *arguments):
 
 
 def mixed(files, *arguments):
-    return said(files, "--source", files / "a.latent.safetensors", *arguments)[1]
+    return output_and_image(files, "--source", files / "a.latent.safetensors", *arguments)[1]
 
 
-def drawn(w: torch.Tensor) -> np.ndarray:
-    """The image of ws [L, w_dim], as numbers."""
+def rendered(w: torch.Tensor) -> np.ndarray:
+    """The image of ws [L, w_dim] as an array."""
     model = tiny_model(resolution=SIZE)
     return np.asarray(to_pil(render(model.generator, w[None]))).astype(int)
 
@@ -71,7 +71,7 @@ def plain(files):
 @pytest.mark.parametrize("layers", ["coarse", "16-64px", "0-3", "fine", "all"])
 def test_layers_of_another_person_are_exactly_theirs(files, layers):
     ws = ws_of(tiny_model(resolution=SIZE))
-    expected = drawn(mix(ws[0], ws[1], parse_layers(layers, SIZE)))
+    expected = rendered(mix(ws[0], ws[1], parse_layers(layers, SIZE)))
     other = files / "b.latent.safetensors"
     got = mixed(files, "--style", other, "--layers", layers, "--strength", 1)
     assert np.abs(got - expected).max() <= 1
@@ -86,43 +86,43 @@ def test_a_strength_for_each_band_of_another_person(files):
         w = mix(w, ws[1], parse_layers(band, SIZE), strength)
     text = ",".join(f"{band}={strength:g}" for band, strength in steps.items())
     got = mixed(files, "--style", files / "b.latent.safetensors", "--strength", text)
-    assert np.abs(got - drawn(w)).max() <= 1
+    assert np.abs(got - rendered(w)).max() <= 1
     usual = mixed(files, "--style", files / "b.latent.safetensors")
-    told = ["--strength", "coarse=0,middle=.35,fine=1"]
-    again = mixed(files, "--style", files / "b.latent.safetensors", *told)
+    by_band = ["--strength", "coarse=0,middle=.35,fine=1"]
+    again = mixed(files, "--style", files / "b.latent.safetensors", *by_band)
     assert np.abs(usual - again).max() <= 1
 
 
-def test_strengths_by_layer_say_where_a_style_file_acts(files, plain):
+def test_strengths_by_layer_select_where_a_style_file_acts(files, plain):
     style = ["--style", files / "shift.pkl"]  # recommends fine
-    advice = mixed(files, *style)
-    assert np.abs(mixed(files, *style, "--strength", "fine=1") - advice).max() <= 1
-    assert np.abs(mixed(files, *style, "--strength", "coarse=1") - advice).mean() > 1
+    recommended = mixed(files, *style)
+    assert np.abs(mixed(files, *style, "--strength", "fine=1") - recommended).max() <= 1
+    assert np.abs(mixed(files, *style, "--strength", "coarse=1") - recommended).mean() > 1
     confined = mixed(files, *style, "--strength", "coarse=1", "--layers", "fine")
     assert np.abs(confined - plain).max() <= 1
     half = mixed(files, "--style", f"{files / 'shift.pkl'}:0.5", "--strength", "fine=2")
-    assert np.abs(half - advice).max() <= 1  # times the weight
+    assert np.abs(half - recommended).max() <= 1  # times the weight
 
 
-def test_the_guard_lowers_the_strength_and_says_so(files, plain):
+def test_the_guard_lowers_and_prints_the_strength(files, plain):
     person = ["--source", files / "a.latent.safetensors"]
     style = ["--style", files / "b.latent.safetensors", "--layers", "all"]
     changes = []
     for least in (0.95, 0.8):
-        text, picture = said(files, *person, *style, "--min-identity", least)
-        found = re.search(r"strength (\d\.\d\d), identity (\d\.\d\d)", text)
-        assert abs(float(found[2]) - least) <= 0.02
-        again = mixed(files, *style, "--strength", found[1])
-        assert np.abs(again - picture).mean() < 2  # two digits of the strength
-        changes.append(np.abs(picture - plain).mean())
+        text, image = output_and_image(files, *person, *style, "--min-identity", least)
+        match = re.search(r"strength (\d\.\d\d), identity (\d\.\d\d)", text)
+        assert abs(float(match[2]) - least) <= 0.02
+        again = mixed(files, *style, "--strength", match[1])
+        assert np.abs(again - image).mean() < 2  # two digits of the strength
+        changes.append(np.abs(image - plain).mean())
     assert 0.5 < changes[0] < changes[1]
-    text, picture = said(files, *person, *style, "--min-identity", 0.01)
+    text, image = output_and_image(files, *person, *style, "--min-identity", 0.01)
     assert "strength 1.00" in text
-    assert np.abs(picture - mixed(files, *style)).max() <= 1
-    assert "identity" not in said(files, *person, *style)[0]
+    assert np.abs(image - mixed(files, *style)).max() <= 1
+    assert "identity" not in output_and_image(files, *person, *style)[0]
 
 
-def test_a_painted_region_confines_the_style(files, plain):
+def test_a_mask_image_confines_the_style(files, plain):
     Image.fromarray(np.repeat([[255, 0]], 2, axis=0).astype(np.uint8)).resize(
         (SIZE, SIZE), Image.Resampling.NEAREST
     ).save(files / "left.png")
@@ -149,47 +149,48 @@ def test_regions_by_name_add_up_and_differ(files, plain):
         assert both[place].mean() > 0.8 * alone
 
 
-def test_kept_colours_are_the_persons(files, plain):
+def test_preserved_colours_are_the_persons(files, plain):
     style = ["--style", files / "child.safetensors", "--strength", 3]
     middle = (slice(24, 44), slice(20, 44))
 
-    def hue(picture):
-        red, green, blue = picture[middle].reshape(-1, 3).mean(axis=0)
+    def hue(image):
+        red, green, blue = image[middle].reshape(-1, 3).mean(axis=0)
         return np.array([red - green, blue - green])
 
-    taken, half, kept = (hue(mixed(files, *style, "--keep-color", k)) for k in (0, 0.5, 1))
+    styled, half, preserved = (hue(mixed(files, *style, "--keep-color", k)) for k in (0, 0.5, 1))
     own = hue(plain)
-    assert np.linalg.norm(kept - own) < 0.6 * np.linalg.norm(taken - own)
-    assert np.linalg.norm(half - own) < np.linalg.norm(taken - own)
+    assert np.linalg.norm(preserved - own) < 0.6 * np.linalg.norm(styled - own)
+    assert np.linalg.norm(half - own) < np.linalg.norm(styled - own)
 
 
 def test_a_strip_goes_from_the_person_to_the_style(files, monkeypatch):
     seen = watch(monkeypatch)
     two = ["--style", f"{files / 'shift.pkl'}:0.5", "--style", "seed:4"]
     person = files / "a.latent.safetensors"
-    said(files, "--source", person, "--source", "seed:1", *two, "--strip", "--output-size", 40)
+    sources = ["--source", person, "--source", "seed:1"]
+    output_and_image(files, *sources, *two, "--strip", "--output-size", 40)
     (options,) = seen
     assert options["row_labels"] == ["a shift 0.5", "a seed4", "seed1 shift 0.5", "seed1 seed4"]
     assert [text.split(",")[0] for text in options["labels"][:10]] == [
         *(f"strength {s}" for s in ("0.00", "0.12", "0.25", "0.38", "0.50")),
         *(f"strength {s}" for s in ("0.00", "0.25", "0.50", "0.75", "1.00")),
     ]
-    kept = [float(text.split("identity ")[1]) for text in options["labels"][5:10]]
-    assert kept[0] == 1
-    assert kept == sorted(kept, reverse=True)
-    assert kept[-1] < 0.99
-    pictures = [np.asarray(one).astype(int) for one in options["images"]]
-    assert len(pictures) == 20
+    identities = [float(text.split("identity ")[1]) for text in options["labels"][5:10]]
+    assert identities[0] == 1
+    assert identities == sorted(identities, reverse=True)
+    assert identities[-1] < 0.99
+    images = [np.asarray(image).astype(int) for image in options["images"]]
+    assert len(images) == 20
     for row in range(0, 20, 5):
-        changes = [np.abs(one - pictures[row]).mean() for one in pictures[row : row + 5]]
+        changes = [np.abs(image - images[row]).mean() for image in images[row : row + 5]]
         assert changes[0] == 0
         assert changes == sorted(changes)
     full = mixed(files, "--style", "seed:4")
-    assert np.abs(pictures[9] - full).max() <= 1
+    assert np.abs(images[9] - full).max() <= 1
 
 
 def watch(monkeypatch):
-    """What the sheets that are drawn from now on are drawn of."""
+    """Records the arguments of all sheets rendered from now on."""
     from stylemix.avatars import sheets
 
     seen, real = [], sheets.grid
@@ -203,18 +204,18 @@ def watch(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_guarded_grid_and_strip_keep_each_person(files, monkeypatch):
+def test_a_guarded_grid_and_strip_preserve_each_person(files, monkeypatch):
     seen = watch(monkeypatch)
     people = ["--source", files / "a.latent.safetensors", "--source", "seed:1"]
     style = ["--style", files / "b.latent.safetensors", "--layers", "all"]
     for sheet in ("--grid", "--strip"):
-        said(files, *people, *style, sheet, "--min-identity", 0.8, "--output-size", 40)
+        output_and_image(files, *people, *style, sheet, "--min-identity", 0.8, "--output-size", 40)
     grid, strip = seen
     assert grid["labels"][::2] == ["", ""]
-    told = grid["labels"][1::2]
-    assert all(0.79 < float(text.split("identity ")[1]) < 0.82 for text in told)
-    assert len({text.split(",")[0] for text in told}) > 1  # each its own strength
-    assert strip["labels"][4::5] == told
+    labels = grid["labels"][1::2]
+    assert all(0.79 < float(text.split("identity ")[1]) < 0.82 for text in labels)
+    assert len({text.split(",")[0] for text in labels}) > 1  # a separate strength for each
+    assert strip["labels"][4::5] == labels
     for i, j in ((1, 4), (3, 9)):
         assert np.array_equal(np.asarray(grid["images"][i]), np.asarray(strip["images"][j]))
 
@@ -222,34 +223,27 @@ def test_a_guarded_grid_and_strip_keep_each_person(files, monkeypatch):
 def test_a_strip_of_a_model_without_faces(tmp_path, monkeypatch):
     saved(tiny_model(template=NO_TEMPLATE), tmp_path / "base.safetensors")
     seen = watch(monkeypatch)
-    said(tmp_path, "--source", "seed:1", "--style", "seed:2", "--strip")
+    output_and_image(tmp_path, "--source", "seed:1", "--style", "seed:2", "--strip")
     assert seen[0]["labels"] == [f"strength {s}" for s in ("0.00", "0.25", "0.50", "0.75", "1.00")]
 
 
 def test_a_layer_grid_shows_every_range(files, monkeypatch):
     seen = watch(monkeypatch)
     other = ["--style", files / "b.latent.safetensors"]
-    said(
-        files,
-        "--source",
-        files / "a.latent.safetensors",
-        *other,
-        "--layer-grid",
-        "--output-size",
-        40,
-    )
+    source = ["--source", files / "a.latent.safetensors"]
+    output_and_image(files, *source, *other, "--layer-grid", "--output-size", 40)
     (options,) = seen
     ws, pixels = ws_of(tiny_model(resolution=SIZE)), (4, 8, 16, 32, 64)
     assert options["column_labels"] == [f"to {px} px" for px in pixels]
     assert options["row_labels"] == [f"from {px} px" for px in pixels]
     for i, first in enumerate(pixels):
         for j, last in enumerate(pixels):
-            picture = options["images"][5 * i + j]
+            image = options["images"][5 * i + j]
             if first > last:
-                assert picture is None
+                assert image is None
                 continue
             w = mix(ws[0], ws[1], parse_layers(f"{first}-{last}px", SIZE))
-            assert np.abs(np.asarray(picture).astype(int) - drawn(w)).max() <= 1
+            assert np.abs(np.asarray(image).astype(int) - rendered(w)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -267,7 +261,7 @@ def test_a_layer_grid_shows_every_range(files, monkeypatch):
         (["--source", "seed:3", "--layer-grid"], "got 2 sources and 1 styles for --layer-grid"),
     ],
 )
-def test_bad_wishes_are_one_line(files, tmp_path, monkeypatch, arguments, expected):
+def test_errors_are_one_line(files, tmp_path, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
     Path("text.png").write_text("I am no image")
     Image.new("RGB", (90, 60)).save("wide.png")

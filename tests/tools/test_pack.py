@@ -1,4 +1,4 @@
-"""`stylemix pack`: each option and what it changes in the dataset."""
+"""`stylemix pack`: each option and its effect on the dataset."""
 
 import io
 import json
@@ -24,7 +24,7 @@ OBAMA, TWO = str(PORTRAITS / "obama.jpg"), str(PORTRAITS / "two_people.jpg")
 
 
 class Remembering:
-    """The detector, asked once for each image."""
+    """The detector, run once for each image."""
 
     def __init__(self):
         self.known = {}
@@ -57,18 +57,18 @@ def packed(output: Path, *arguments: str) -> tuple[list[Image.Image], dict]:
     assert done.exit_code == 0, done.output
     with zipfile.ZipFile(output) as archive:
         names = [name for name in archive.namelist() if not name.endswith(".json")]
-        pictures = [Image.open(io.BytesIO(archive.read(name))) for name in names]
-        return pictures, json.loads(archive.read("pack.json"))
+        images = [Image.open(io.BytesIO(archive.read(name))) for name in names]
+        return images, json.loads(archive.read("pack.json"))
 
 
 def reasons(report: dict) -> dict[str, str]:
     return {item["file"]: item["reason"] for item in report["left out"]}
 
 
-def save(folder: Path, **pictures: Image.Image) -> str:
+def save(folder: Path, **images: Image.Image) -> str:
     folder.mkdir(exist_ok=True)
-    for name, picture in pictures.items():
-        picture.save(folder / f"{name}.png")
+    for name, image in images.items():
+        image.save(folder / f"{name}.png")
     return str(folder)
 
 
@@ -106,11 +106,11 @@ def test_size_and_centre(tmp_path, wide):
     assert oblong.size == (96, 64)
 
 
-def test_crop_none_wants_the_proportions(tmp_path, wide):
+def test_crop_none_needs_the_aspect_ratio(tmp_path, wide):
     save(Path(wide), square=texture(2, (120, 120)), odd=texture(3, (201, 100)))
-    pictures, report = packed(tmp_path / "a.zip", wide, "--crop", "none", "--size", "64x32")
-    assert [picture["file"] for picture in report["kept"]] == ["wide.png"]
-    assert pictures[0].size == (64, 32)
+    images, report = packed(tmp_path / "a.zip", wide, "--crop", "none", "--size", "64x32")
+    assert [image["file"] for image in report["kept"]] == ["wide.png"]
+    assert images[0].size == (64, 32)
     assert reasons(report) == {"square.png": "shape", "odd.png": "shape"}
     assert report["left out"][1]["detail"] == ("120 x 120 px; expected the aspect ratio of 64 x 32")
 
@@ -119,9 +119,9 @@ def test_crop_none_wants_the_proportions(tmp_path, wide):
 def test_filter(tmp_path, name):
     source = texture(1, (160, 160))
     folder = save(tmp_path / "in", a=source)
-    (picture,), report = packed(tmp_path / "a.zip", folder, *PLAIN, "--filter", name)
+    (image,), report = packed(tmp_path / "a.zip", folder, *PLAIN, "--filter", name)
     expected = source.resize((64, 64), getattr(Image.Resampling, name.upper()))
-    assert np.array_equal(np.asarray(picture), np.asarray(expected))
+    assert np.array_equal(np.asarray(image), np.asarray(expected))
     assert report["resized with"].startswith(f"{name} of Pillow ")
 
 
@@ -134,9 +134,9 @@ def test_channels(tmp_path):
     modes, corners = [], []
     for channels in ("grey", "rgb", "rgba"):
         options = (*PLAIN, "--channels", channels)
-        (picture,), _ = packed(tmp_path / f"{channels}.zip", folder, *options)
-        modes.append(picture.mode)
-        corners.append(picture.getpixel((8, 8)))
+        (image,), _ = packed(tmp_path / f"{channels}.zip", folder, *options)
+        modes.append(image.mode)
+        corners.append(image.getpixel((8, 8)))
     assert modes == ["L", "RGB", "RGBA"]
     assert corners == [255, (255, 255, 255), (0, 0, 0, 0)]  # nothing hidden under transparency
 
@@ -146,12 +146,12 @@ def test_format_and_quality(tmp_path):
     sizes = {}
     for kind, quality in (("png", "95"), ("jpeg", "95"), ("jpeg", "30"), ("webp", "95")):
         output = tmp_path / f"{kind}{quality}.zip"
-        pictures, report = packed(output, folder, *PLAIN, "--format", kind, "--quality", quality)
-        assert pictures[0].format == kind.upper()
+        images, report = packed(output, folder, *PLAIN, "--format", kind, "--quality", quality)
+        assert images[0].format == kind.upper()
         extension = "jpg" if kind == "jpeg" else kind
         assert report["kept"][0]["name"] == f"00000/img00000000.{extension}"
         sizes[kind, quality] = output.stat().st_size
-        assert difference(pictures[0].convert("RGB"), texture(1)) < 12
+        assert difference(images[0].convert("RGB"), texture(1)) < 12
     assert sizes["jpeg", "30"] < sizes["jpeg", "95"] < sizes["png", "95"]
 
 
@@ -187,7 +187,7 @@ def test_duplicates(tmp_path):
     folder = save(tmp_path / "in", **copies, other=texture(2, (200, 200)))
     options = ("--crop", "centre", "--size", "128")
     _, report = packed(tmp_path / "a.zip", folder, *options)
-    assert [picture["file"] for picture in report["kept"]] == ["b_best.png", "other.png"]
+    assert [image["file"] for image in report["kept"]] == ["b_best.png", "other.png"]
     assert reasons(report) == {"a_small.png": "duplicate", "c_soft.png": "duplicate"}
     assert all(item["detail"].startswith("of b_best.png, ") for item in report["left out"])
     _, report = packed(tmp_path / "b.zip", folder, *options, "--duplicates", "-1")
@@ -224,18 +224,18 @@ def test_labels_of_a_file(tmp_path):
     assert "got labels for 'in/b.png' and others; expected names such as 'a.png'" in done.stderr
 
 
-def test_dry_run_writes_the_report_only(tmp_path, monkeypatch):
+def test_dry_run_writes_only_the_report(tmp_path, monkeypatch):
     folder = save(tmp_path / "in", a=texture(0), b=texture(0))
     output = tmp_path / "out.zip"
     done = run(folder, *PLAIN, "--dry-run", "--output", str(output))
     assert done.exit_code == 0
     assert "left out: duplicates         1" in done.stdout
-    assert f"goes on from {output}.work" in done.stdout
+    assert f"resumes from {output}.work" in done.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["in", "out.pack.json", "out.zip.work"]
     monkeypatch.setattr(workers, "cut_photo", None)  # all is done
-    pictures, _ = packed(output, folder, *PLAIN)
-    assert len(pictures) == 1
+    images, _ = packed(output, folder, *PLAIN)
+    assert len(images) == 1
     assert not (tmp_path / "out.zip.work").exists()
 
 
@@ -248,7 +248,7 @@ def test_workers_change_nothing_but_the_time(tmp_path, monkeypatch):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_device_is_where_faces_are_looked_for(tmp_path, monkeypatch):
+def test_device_is_used_for_face_detection(tmp_path, monkeypatch):
     seen = []
 
     class Blind:
@@ -264,7 +264,7 @@ def test_device_is_where_faces_are_looked_for(tmp_path, monkeypatch):
 
 
 def test_faces_are_aligned(tmp_path):
-    pictures, report = packed(tmp_path / "a.zip", OBAMA, TWO, "--size", "96")
+    images, report = packed(tmp_path / "a.zip", OBAMA, TWO, "--size", "96")
     assert [(one["file"], one["face"]) for one in report["kept"]] == [
         ("obama.jpg", 1), ("two_people.jpg", 1), ("two_people.jpg", 2),
     ]  # fmt: skip
@@ -272,19 +272,19 @@ def test_faces_are_aligned(tmp_path):
         expected = align_photo(
             load_image((OBAMA, TWO, TWO)[index]), FACES128, 96, face, detector=DETECTOR
         ).crop
-        assert difference(pictures[index], expected) < 3
+        assert difference(images[index], expected) < 3
 
 
 def test_template_and_largest_face(tmp_path):
     options = ("--template", "ffhq", "--faces", "largest", "--size", "128")
-    pictures, report = packed(tmp_path / "a.zip", TWO, *options)
+    images, report = packed(tmp_path / "a.zip", TWO, *options)
     assert [one["face"] for one in report["kept"]] == [1]
     expected = align_photo(load_image(TWO), FFHQ, 128, 1, detector=DETECTOR).crop
-    assert difference(pictures[0], expected) < 3
+    assert difference(images[0], expected) < 3
 
 
 def test_faces_that_are_small_or_of_one_person(tmp_path):
-    """One dry run looks for the faces; the choices that follow reuse it."""
+    """A single dry run detects the faces; the following options reuse it."""
     output = str(tmp_path / "a.zip")
 
     def left_out(*options: str) -> list[tuple[str, int, str]]:

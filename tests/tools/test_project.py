@@ -1,4 +1,4 @@
-"""`stylemix project` as a user calls it."""
+"""`stylemix project` from the command line."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_one_photo(model, tmp_path):
         assert image.size == (32, 32)
 
 
-def test_an_oblong_model_gets_the_middle(tmp_path):
+def test_an_oblong_model_gets_a_centre_crop(tmp_path):
     model = tiny_model(resolution=16, base=(10, 6), channels=4, template=NO_TEMPLATE)
     result = project(saved(model, tmp_path / "m.pkl"), OBAMA, "--output", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
@@ -65,17 +65,17 @@ def test_an_oblong_model_gets_the_middle(tmp_path):
 
 @pytest.mark.slow
 def test_the_same_again_and_more_steps(model, tmp_path):
-    figures = []
+    errors = []
     for name, steps in (("a", "4"), ("b", "4"), ("c", "30")):
         result = project(model, OBAMA, "--output", str(tmp_path / name), "--steps", steps)
         assert result.exit_code == 0, result.output
-        figures.append(json.loads((tmp_path / name / "report.json").read_text())["obama"]["mse"])
-    assert figures[0] == figures[1]
-    assert figures[2] < figures[0]
+        errors.append(json.loads((tmp_path / name / "report.json").read_text())["obama"]["mse"])
+    assert errors[0] == errors[1]
+    assert errors[2] < errors[0]
 
 
 @pytest.mark.slow
-def test_the_same_command_goes_on_with_what_is_missing(model, tmp_path):
+def test_the_same_command_projects_missing_photos(model, tmp_path):
     first = project(model, OBAMA, "--output", str(tmp_path))
     path = tmp_path / "obama.latent.safetensors"
     before = path.stat().st_mtime_ns
@@ -93,7 +93,7 @@ def test_the_same_command_goes_on_with_what_is_missing(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_marks_say_nothing_of_the_photo(model, tmp_path):
+def test_marks_reveal_nothing_of_the_photo(model, tmp_path):
     marks = []
     for name in ("a", "b"):
         project(model, OBAMA, "--output", str(tmp_path / name))
@@ -114,7 +114,7 @@ def test_processes_share_the_photos(model, tmp_path, monkeypatch):
 
 
 def test_presets_methods_and_budgets(model, tmp_path, monkeypatch):
-    """Each is seen in what the search is asked for."""
+    """Each option changes the settings of the projection."""
     asked = []
 
     def spy(_model, targets, settings, *rest):
@@ -141,19 +141,19 @@ def test_published_methods_have_their_own_steps(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_refined_latents_draw_better(model, tmp_path):
-    figures = []
+def test_refinement_lowers_the_error(model, tmp_path):
+    errors = []
     for steps in ("0", "30"):
         out = tmp_path / steps
         result = project(model, OBAMA, "--output", str(out), "--refine-steps", steps)
         assert result.exit_code == 0, result.output
         latent = load_latent(out / "obama.latent.safetensors")
         assert (latent.detail is None) == (steps == "0")
-        figures.append(latent.metrics["mse"])
-    assert figures[1] < 0.8 * figures[0]
+        errors.append(latent.metrics["mse"])
+    assert errors[1] < 0.8 * errors[0]
 
 
-def test_a_painted_mask(model, tmp_path):
+def test_a_mask_image(model, tmp_path):
     painted = Image.new("L", (64, 64))
     painted.paste(255, (0, 0, 64, 32))  # the crop's upper half stays as it is
     painted.save(tmp_path / "mask.png")
@@ -194,7 +194,7 @@ def test_an_encoder_of_another_model_is_refused(model, tmp_path):
     assert bad.output.count("\n") == 1
 
 
-def test_one_bad_photo_does_not_lose_the_others(model, tmp_path):
+def test_an_unusable_photo_does_not_stop_the_others(model, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_text("no photo")
     result = project(model, str(bad), OBAMA, "--output", str(tmp_path / "out"))

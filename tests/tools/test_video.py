@@ -1,4 +1,4 @@
-"""`stylemix video` as a user calls it."""
+"""`stylemix video` from the command line."""
 
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def run(files, *arguments, command="video"):
     return CliRunner().invoke(main, words)
 
 
-def film(files, *arguments, seconds=1, fps=4, hold=0):
-    """The frames of a video without loss, and the milliseconds of each."""
+def frames_of(files, *arguments, seconds=1, fps=4, hold=0):
+    """The frames of a lossless video, and the duration of each in ms."""
     output = files / "out.png"
     times = ["--seconds", seconds, "--fps", fps, "--hold", hold]
     result = run(files, "--output", output, *times, *arguments)
@@ -55,7 +55,7 @@ def film(files, *arguments, seconds=1, fps=4, hold=0):
 
 
 def repeats(files):
-    """How often the video that was just made is shown, 0 for ever."""
+    """The loop count of the last video; 0 is forever."""
     with Image.open(files / "out.png") as image:
         return image.info["loop"]
 
@@ -76,33 +76,35 @@ def close(one, other):
     return one.shape == other.shape and np.abs(one - other).max() <= 1
 
 
-def test_a_style_comes_and_goes(files):
+def test_a_single_style_fades_in_and_out(files):
     shift = files / "shift.pkl"
-    frames, stays = film(files, "--source", "seed:1", "--style", shift)
+    frames, stays = frames_of(files, "--source", "seed:1", "--style", shift)
     assert stays == [250] * 8
     without, half, whole = (mixed(files, "seed:1", f"{shift}:{s}") for s in (0, 0.5, 1))
     assert close(frames[0], without)
-    assert close(frames[2], half)  # in the middle of the way any easing is half
+    assert close(frames[2], half)  # every easing is .5 halfway
     assert close(frames[4], whole)
     assert not close(without, half)
     for there, back in ((1, 7), (2, 6), (3, 5)):
         assert close(frames[there], frames[back])
-    assert close(film(files, "--source", "seed:1", "--style", f"{shift}:0.5")[0][4], half)
-    assert close(film(files, "--source", "seed:1", "--style", shift, "--strength", 0.5)[0][4], half)
+    assert close(frames_of(files, "--source", "seed:1", "--style", f"{shift}:0.5")[0][4], half)
+    assert close(
+        frames_of(files, "--source", "seed:1", "--style", shift, "--strength", 0.5)[0][4], half
+    )
 
 
 @pytest.mark.slow
 def test_from_person_to_person(files):
     people = ["--source", "seed:1", "--source", "seed:2", "--source", "seed:3"]
-    frames, _ = film(files, *people)
+    frames, _ = frames_of(files, *people)
     stills = [mixed(files, f"seed:{n}", f"{files / 'shift.pkl'}:0") for n in (1, 2, 3)]
     assert len(frames) == 12
-    for number, picture in enumerate(stills):
-        assert close(frames[4 * number], picture)
+    for number, image in enumerate(stills):
+        assert close(frames[4 * number], image)
     assert not close(stills[0], stills[1])
-    again, _ = film(files, "--source", files / "people")
+    again, _ = frames_of(files, "--source", files / "people")
     assert all(close(a, b) for a, b in zip(again, frames, strict=True))
-    held, _ = film(files, *people, "--style", files / "shift.pkl")
+    held, _ = frames_of(files, *people, "--style", files / "shift.pkl")
     for number in (1, 2, 3):
         expected = mixed(files, f"seed:{number}", files / "shift.pkl")
         assert close(held[4 * (number - 1)], expected)
@@ -110,7 +112,7 @@ def test_from_person_to_person(files):
 
 def test_from_style_to_style(files):
     styles = ["--style", files / "shift.pkl", "--style", f"{files / 'back.pkl'}:2"]
-    frames, _ = film(files, "--source", "seed:1", *styles)
+    frames, _ = frames_of(files, "--source", "seed:1", *styles)
     assert close(frames[0], mixed(files, "seed:1", files / "shift.pkl"))
     assert close(frames[4], mixed(files, "seed:1", f"{files / 'back.pkl'}:2"))
     assert close(frames[2], mixed(files, "seed:1", f"{files / 'back.pkl'}:0.5"))
@@ -118,12 +120,12 @@ def test_from_style_to_style(files):
 
 def test_along_directions(files):
     shift = files / "shift.pkl"
-    frames, _ = film(files, "--source", "seed:1", "--direction", f"{shift}:2")
+    frames, _ = frames_of(files, "--source", "seed:1", "--direction", f"{shift}:2")
     ends = [still(files, "seed:1", "--direction", f"{shift}:{s}", command="edit") for s in (-2, 2)]
     assert close(frames[0], ends[0])
     assert close(frames[4], ends[1])
     assert not close(*ends)
-    both, _ = film(
+    both, _ = frames_of(
         files, "--source", "seed:1", "--direction", f"{shift}:2", "--direction", "pca-0:1",
         "--style", "seed:2",
     )  # fmt: skip
@@ -131,7 +133,7 @@ def test_along_directions(files):
         files, "--source", "seed:1", "--style", "seed:2", "--style", f"{shift}:2", "--strength", 1
     )
     assert not close(both[4], added)
-    alone, _ = film(
+    alone, _ = frames_of(
         files, "--source", "seed:1", "--direction", f"{shift}:2", "--style", "seed:2",
     )  # fmt: skip
     assert close(alone[4], added)
@@ -140,16 +142,16 @@ def test_along_directions(files):
 @pytest.mark.slow
 def test_times_and_easing(files):
     start = ["--source", "seed:1", "--style", files / "shift.pkl"]
-    assert len(film(files, *start, seconds=2)[0]) == 16
-    assert len(film(files, *start, fps=8)[0]) == 16
+    assert len(frames_of(files, *start, seconds=2)[0]) == 16
+    assert len(frames_of(files, *start, fps=8)[0]) == 16
     assert repeats(files) == 0  # for ever
-    frames, stays = film(files, *start, hold=0.5)
+    frames, stays = frames_of(files, *start, hold=0.5)
     assert stays == [750, 250, 250, 250] * 2
-    once, stays = film(files, *start, "--no-loop")
+    once, stays = frames_of(files, *start, "--no-loop")
     assert stays == [250] * 5
     assert repeats(files) == 1
     assert all(close(a, b) for a, b in zip(once, frames, strict=False))
-    even, _ = film(files, *start, "--easing", "linear")
+    even, _ = frames_of(files, *start, "--easing", "linear")
     assert close(even[1], mixed(files, "seed:1", f"{files / 'shift.pkl'}:0.25"))
     assert close(frames[1], mixed(files, "seed:1", f"{files / 'shift.pkl'}:0.15625"))
     assert not close(even[1], frames[1])
@@ -157,13 +159,13 @@ def test_times_and_easing(files):
 
 def test_layers_size_and_model(files):
     start = ["--source", "seed:1", "--style", files / "shift.pkl"]
-    frames, _ = film(files, *start, "--layers", "fine")
+    frames, _ = frames_of(files, *start, "--layers", "fine")
     assert close(frames[4], mixed(files, "seed:1", files / "shift.pkl", "--layers", "fine"))
     assert not close(frames[4], mixed(files, "seed:1", files / "shift.pkl"))
     assert frames[0].shape == (256, 256, 3)
-    assert film(files, *start, "--size", 40)[0][0].shape == (40, 40, 3)
+    assert frames_of(files, *start, "--size", 40)[0][0].shape == (40, 40, 3)
     people, other = ["--source", "seed:1", "--source", "seed:2"], files / "other.safetensors"
-    one, two = film(files, *people)[0], film(files, *people, "--model", other)[0]
+    one, two = frames_of(files, *people)[0], frames_of(files, *people, "--model", other)[0]
     assert not close(one[0], two[0])
 
 
@@ -213,7 +215,7 @@ def test_which_of_two_faces(files):
         (["--style", "seed:2", "--device", "nosuch"], "nosuch"),
     ],
 )
-def test_mistakes_are_told_in_one_line(files, words, message):
+def test_errors_are_one_line(files, words, message):
     result = run(files, "--source", "seed:1", *words)
     assert result.exit_code == 2
     assert message in result.output

@@ -1,4 +1,4 @@
-"""Keyframes, the times of a video, what lies between, and the images."""
+"""Keyframes, the timing of a video, interpolation, and the images."""
 
 from dataclasses import dataclass, replace
 
@@ -35,17 +35,17 @@ def read(model, tmp_path):
     own = model.generator.synthesis.named_parameters()
     weights = {name: other[name] - value for name, value in own}
     save_style(tmp_path / "shift.pkl", shift)
-    save_style(tmp_path / "hand.pkl", Style(model.fingerprint, weights=weights, psi=0.7))
+    save_style(tmp_path / "drawn.pkl", Style(model.fingerprint, weights=weights, psi=0.7))
     mixer = Mixer(model)
-    files = [str(tmp_path / name) for name in ("shift.pkl", "hand.pkl")]
+    files = [str(tmp_path / name) for name in ("shift.pkl", "drawn.pkl")]
     styles = [StyleArgument(what) for what in (*files, "seed:5")]
     people, inputs = mixer.read(["seed:1", "seed:2", "seed:3"], styles)
-    return Read(mixer, people, dict(zip(("shift", "hand", "seed:5"), inputs, strict=True)))
+    return Read(mixer, people, dict(zip(("shift", "drawn", "seed:5"), inputs, strict=True)))
 
 
 @dataclass
 class Read:
-    """What was read, and plans of it by name."""
+    """The people and styles read by a mixer, and plans of keyframes by name."""
 
     mixer: Mixer
     people: list[Person]
@@ -82,19 +82,19 @@ def test_easing_values():
 
 
 def test_a_loop_shows_no_moment_twice():
-    found = moments(2, fps=4, seconds=1, easing="linear")
+    timeline = moments(2, fps=4, seconds=1, easing="linear")
     there = [Moment(0, 1, t) for t in (0, 0.25, 0.5, 0.75)]
     back = [Moment(1, 0, t) for t in (0, 0.25, 0.5, 0.75)]
-    assert found == [*there, *back]
+    assert timeline == [*there, *back]
 
 
 def test_without_a_loop_the_last_keyframe_ends_it():
-    found = moments(3, fps=4, seconds=0.5, loop=False)
+    timeline = moments(3, fps=4, seconds=0.5, loop=False)
     steps = [(0, 1, 0.0), (0, 1, 0.5), (1, 2, 0.0), (1, 2, 0.5), (2, 2, 0.0)]
-    assert found == [Moment(*step) for step in steps]
+    assert timeline == [Moment(*step) for step in steps]
 
 
-def test_a_hold_is_one_picture_that_stays():
+def test_a_hold_is_a_single_image_of_several_frames():
     plain, held = (moments(2, fps=10, seconds=1, hold=hold) for hold in (0, 0.5))
     assert len(held) == len(plain) == 20
     assert [m.frames for m in held] == [6, *[1] * 9] * 2
@@ -104,14 +104,14 @@ def test_a_hold_is_one_picture_that_stays():
 
 
 @pytest.mark.parametrize("wrong", [-1, 601, float("nan"), float("inf")])
-def test_impossible_times_are_told(wrong):
+def test_times_out_of_range_are_errors(wrong):
     with pytest.raises(StylemixError, match=r"got --seconds .*; expected 0 to 600"):
         moments(2, 25, wrong)
     with pytest.raises(StylemixError, match=r"got --hold .*; expected 0 to 600"):
         moments(2, 25, 1, wrong)
 
 
-def test_one_person_in_one_style_comes_from_without(read):
+def test_a_single_style_goes_from_zero_to_full_strength(read):
     keys = read.plan(1, ["shift"])
     assert strengths(keys) == [{"shift": 0}, {"shift": 0.8}]
     assert who(read, keys) == "11"
@@ -120,7 +120,7 @@ def test_one_person_in_one_style_comes_from_without(read):
     assert strengths(read.plan(1, ["shift=0.5"], strength=2))[1] == {"shift": 1}
 
 
-def test_what_is_given_once_is_held(read):
+def test_a_single_person_or_style_is_constant(read):
     keys = read.plan(2, ["shift"])
     assert (who(read, keys), strengths(keys)) == ("12", [{"shift": 0.8}] * 2)
     keys = read.plan(1, ["shift", "seed:5"])
@@ -134,7 +134,7 @@ def test_the_kth_person_is_in_the_kth_style(read):
     assert strengths(read.plan(2)) == [{}, {}]
 
 
-def test_directions_go_to_and_fro_and_the_style_is_held(read):
+def test_directions_alternate_and_the_style_is_constant(read):
     shift = read.styles["shift"]
     yaw, light = (StyleInput(name, style=shift.style) for name in ("yaw", "light"))
     keys = read.plan(1, [], {yaw: 2.0, light: -1.0})
@@ -147,13 +147,13 @@ def test_directions_go_to_and_fro_and_the_style_is_held(read):
 
 def test_between_is_linear(read):
     one, two = (person.latent for person in read.people[:2])
-    shift, hand = read.styles["shift"], read.styles["hand"]
-    first, second = Keyframe(one, {shift: 1, hand: -1}), Keyframe(two, {shift: 0, hand: 3})
+    shift, drawn = read.styles["shift"], read.styles["drawn"]
+    first, second = Keyframe(one, {shift: 1, drawn: -1}), Keyframe(two, {shift: 0, drawn: 3})
     got = between(read.mixer, first, second, 0.25)
     assert torch.allclose(got.person.w, 0.75 * one.w + 0.25 * two.w, atol=1e-6)
     assert got.strengths == {shift: 0.75}  # 0 is left out
     assert between(read.mixer, first, second, 0.0).person is one
-    assert between(read.mixer, second, second, 0.0).strengths == {hand: 3}
+    assert between(read.mixer, second, second, 0.0).strengths == {drawn: 3}
 
 
 def images_of(read, keys, times):
@@ -161,28 +161,28 @@ def images_of(read, keys, times):
 
 
 def test_ends_are_the_stills_and_the_middle_is_the_mean(read):
-    keys = read.plan(2, ["hand"])
+    keys = read.plan(2, ["drawn"])
     images = images_of(read, keys, moments(2, 2, 1, loop=False, easing="linear"))
     one, two = (person.latent for person in read.people[:2])
     mean = Latent((one.w + two.w) / 2, one.base)
     for image, person in zip(images, [one, mean, two], strict=True):
-        still = read.mixer.draw(person, [read.mixer.apply(read.styles["hand"], person)])[0]
+        still = read.mixer.draw(person, [read.mixer.apply(read.styles["drawn"], person)])[0]
         assert torch.allclose(image, still, atol=1e-4)
     assert (images[0] - images[2]).abs().mean() > 0.05
 
 
 def test_styles_cross_fade(read):
-    keys = read.plan(1, ["shift", "hand"])
+    keys = read.plan(1, ["shift", "drawn"])
     middle = images_of(read, keys, [Moment(0, 1, 0.5)])
     applied = [
-        AppliedStyle(read.styles["shift"].style, 0.4), AppliedStyle(read.styles["hand"].style, 0.5)
+        AppliedStyle(read.styles["shift"].style, 0.4), AppliedStyle(read.styles["drawn"].style, 0.5)
     ]  # fmt: skip
     assert torch.allclose(middle, read.mixer.draw(read.people[0], applied), atol=1e-5)
 
 
-def test_every_image_of_a_batch_is_its_own(read):
+def test_batched_images_equal_single_ones(read):
     times = moments(3, fps=7, seconds=1)
-    for styles in ([], ["shift", "hand"], ["seed:5"]):
+    for styles in ([], ["shift", "drawn"], ["seed:5"]):
         keys = read.plan(3, styles)
         for moment, image in zip(times, draw(read.mixer, keys, times), strict=True):
             frame = between(read.mixer, keys[moment.start], keys[moment.end], moment.t)
@@ -193,7 +193,7 @@ def test_every_image_of_a_batch_is_its_own(read):
             assert torch.allclose(image, read.mixer.draw(frame.person, applied)[0], atol=1e-4)
 
 
-def test_images_are_drawn_when_they_are_asked_for(read):
+def test_images_are_rendered_lazily(read):
     times = moments(2, fps=60, seconds=600)
     first = next(iter(draw(read.mixer, read.plan(2), times)))
     assert first.shape == (3, 32, 32)
@@ -208,7 +208,7 @@ def test_layers_confine_styles_and_directions(read):
 
 
 def detail_of(model, seed, share=0.1):
-    """A detail with every part, random."""
+    """A residual with random values in every part."""
     torch.manual_seed(seed)
     synthesis = model.generator.synthesis
     weights = {"b8.conv0.weight": share * torch.randn_like(synthesis.b8.conv0.weight)}
@@ -219,11 +219,11 @@ def detail_of(model, seed, share=0.1):
     )
 
 
-def shown(model, ws, detail):
+def rendered(model, ws, detail):
     return render(model.generator, ws, [], detail)
 
 
-def test_details_cross_from_one_to_another(model, network):
+def test_residuals_are_interpolated(model, network):
     one, two = detail_of(model, 1), detail_of(model, 2)
     assert Residual.lerp(one, two, 0, network) is one
     assert Residual.lerp(one, two, 1, network) is two
@@ -235,33 +235,33 @@ def test_details_cross_from_one_to_another(model, network):
     assert torch.allclose(got.noise, 0.75 * one.noise + 0.25 * two.noise, atol=1e-6)
     # Where both replace the features, where one does, where none does.
     x = torch.randn_like(one.features)
-    drawn = [torch.lerp(x, d.features, d.mask) for d in (one, two)]
+    replaced = [torch.lerp(x, d.features, d.mask) for d in (one, two)]
     mixed = torch.lerp(x, got.features, got.mask)
-    assert torch.allclose(mixed, 0.75 * drawn[0] + 0.25 * drawn[1], atol=1e-5)
+    assert torch.allclose(mixed, 0.75 * replaced[0] + 0.25 * replaced[1], atol=1e-5)
     assert sorted(set(got.mask.flatten().tolist())) == [0, 0.25, 0.75, 1]
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_a_missing_detail_changes_nothing(model, network, swap):
+def test_a_missing_residual_is_no_change(model, network, swap):
     ws, some = ws_of(model, 1), detail_of(model, 1)
     pair, near = ((some, None), 1 - 1e-6) if swap else ((None, some), 1e-6)
     got = Residual.lerp(*pair, near, network)
-    assert torch.allclose(shown(model, ws, got), shown(model, ws, None), atol=1e-3)
+    assert torch.allclose(rendered(model, ws, got), rendered(model, ws, None), atol=1e-3)
     got = Residual.lerp(*pair, 1 - near, network)
-    assert torch.allclose(shown(model, ws, got), shown(model, ws, some), atol=1e-3)
-    assert (shown(model, ws, some) - shown(model, ws, None)).abs().mean() > 0.01
+    assert torch.allclose(rendered(model, ws, got), rendered(model, ws, some), atol=1e-3)
+    assert (rendered(model, ws, some) - rendered(model, ws, None)).abs().mean() > 0.01
     only = Residual({"b8.conv0.weight": torch.ones_like(network.b8.conv0.weight)})
     assert Residual.lerp(None, only, 0.5, network).noise is None
 
 
-def test_features_of_two_sizes_are_told(model, network):
+def test_features_of_two_sizes_are_an_error(model, network):
     one, two = detail_of(model, 1), detail_of(model, 2)
     two.features, two.mask = two.features[:, :8, :8], two.mask[:, :8, :8]
     with pytest.raises(StylemixError, match=r"got features of \[.*16, 16\] and of \[.*8, 8\]"):
         Residual.lerp(one, two, 0.5, network)
 
 
-def test_a_refined_person_is_drawn_with_their_detail(read, model):
+def test_a_refined_person_is_rendered_with_their_residual(read, model):
     read.people[1].latent.detail = detail_of(model, 1)
     keys = read.plan(2)
     images = images_of(read, keys, moments(2, 3, 1, loop=False))

@@ -1,4 +1,4 @@
-"""A person in styles with something kept: identity, colours, regions."""
+"""Avatars with options: minimum identity, colour preservation, regions."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def person(model):
 
 @pytest.fixture(scope="module")
 def parts(model, person):
-    """Most of another person, with a strength of its own."""
+    """A blend with another person, with a recommended strength."""
     style = blend_style(model.fingerprint, person.w, ws_of(model)[1], None)
     style.strength = 0.8
     return [AppliedStyle(style)]
@@ -37,13 +37,13 @@ def plain(model, person):
     return render(model.generator, person.w[None])
 
 
-def test_without_wishes_it_is_the_plain_mix(model, person, parts):
+def test_without_options_it_is_the_plain_mix(model, person, parts):
     avatar = draw_avatar(model, person, parts)
     assert torch.equal(avatar.image, render(model.generator, person.w[None], parts))
     assert (avatar.share, avatar.identity) == (1.0, None)
 
 
-def test_the_guard_keeps_what_is_asked_for(model, person, parts, plain):
+def test_the_guard_preserves_the_minimum_identity(model, person, parts, plain):
     full = likeness(model, plain)(draw_avatar(model, person, parts).image)
     shares = []
     for least in (full + 0.25 * (1 - full), full + 0.75 * (1 - full)):
@@ -56,42 +56,42 @@ def test_the_guard_keeps_what_is_asked_for(model, person, parts, plain):
     assert 1 > shares[0] > shares[1] > 0
 
 
-def test_the_guard_leaves_what_keeps_the_person(model, person, parts, plain):
+def test_the_guard_leaves_a_sufficient_identity_alone(model, person, parts, plain):
     full = draw_avatar(model, person, parts)
-    kept = likeness(model, plain)(full.image)
-    avatar = draw_avatar(model, person, parts, AvatarOptions(min_identity=kept - 0.05))
+    identity = likeness(model, plain)(full.image)
+    avatar = draw_avatar(model, person, parts, AvatarOptions(min_identity=identity - 0.05))
     assert avatar.share == 1
-    assert avatar.identity == pytest.approx(kept, abs=1e-4)
+    assert avatar.identity == pytest.approx(identity, abs=1e-4)
     assert torch.equal(avatar.image, full.image)
 
 
-def test_identity_is_one_for_the_same_picture(model, plain):
+def test_identity_is_one_for_the_same_image(model, plain):
     assert likeness(model, plain)(plain) == 1
 
 
-def test_weaker_scales_what_counts(parts):
+def test_weaker_scales_the_strength_in_use(parts):
     assert [part.strength for part in weaker(parts, 0.5)] == [0.4]
     assert [part.strength for part in weaker([AppliedStyle(parts[0].style, -2.0)], 0.5)] == [-1.0]
 
 
-def test_kept_colours_are_those_of_the_face(model, person, parts, plain):
+def test_preserved_colours_are_those_of_the_face(model, person, parts, plain):
     face = region_mask(["face"], plain, model.template)
 
     def hues(image):
         return (to_lab(image)[:, 1:] * face).sum(dim=(2, 3)) / face.sum()
 
-    taken = hues(draw_avatar(model, person, parts).image)
-    half, kept = (
+    styled = hues(draw_avatar(model, person, parts).image)
+    half, preserved = (
         hues(draw_avatar(model, person, parts, AvatarOptions(keep_color=amount)).image)
         for amount in (0.5, 1.0)
     )
     own = hues(plain)
-    assert (taken - own).norm() > 5
-    assert (kept - own).norm() < 0.5 * (taken - own).norm()
-    assert (kept - own).norm() < (half - own).norm() < (taken - own).norm()
+    assert (styled - own).norm() > 5
+    assert (preserved - own).norm() < 0.5 * (styled - own).norm()
+    assert (preserved - own).norm() < (half - own).norm() < (styled - own).norm()
 
 
-def test_the_guard_measures_what_is_seen(model, person, parts, plain):
+def test_the_guard_measures_the_final_image(model, person, parts, plain):
     finish = AvatarOptions(min_identity=0.9, keep_color=1.0)
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 16:48, :] = 1
@@ -105,7 +105,7 @@ def test_the_guard_measures_what_is_seen(model, person, parts, plain):
 
 
 @pytest.mark.parametrize(
-    ("finish", "said"),
+    ("finish", "message"),
     [
         (AvatarOptions(min_identity=1.5), "--min-identity 1.5"),
         (AvatarOptions(keep_color=2), "--keep-color 2"),
@@ -116,27 +116,27 @@ def test_the_guard_measures_what_is_seen(model, person, parts, plain):
         ),
     ],
 )
-def test_wishes_out_of_range_are_one_line(model, finish, said):
+def test_options_out_of_range_are_one_line(model, finish, message):
     with pytest.raises(StylemixError) as error:
         finish.check(model)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_model_without_faces_has_no_identity_to_keep(tmp_path):
+def test_face_options_need_a_face_template(tmp_path):
     model = tiny_model(template=NO_TEMPLATE)
     for finish in (
         AvatarOptions(min_identity=0.5),
         AvatarOptions(keep_color=0.5),
         AvatarOptions(regions=("hair",)),
     ):
-        with pytest.raises(StylemixError, match="says nothing about faces"):
+        with pytest.raises(StylemixError, match="which is not for faces"):
             finish.check(model)
     (tmp_path / "mask.png").touch()
     AvatarOptions(regions=(str(tmp_path / "mask.png"),)).check(model)
 
 
-def test_what_is_told_of_an_avatar(parts):
+def test_description_of_an_avatar(parts):
     avatar = Avatar(torch.zeros(1, 3, 4, 4), 0.5, 0.623)
     assert describe(avatar, parts) == "strength 0.40, identity 0.62"
     assert describe(avatar, 2 * parts) == "strength x 0.50, identity 0.62"

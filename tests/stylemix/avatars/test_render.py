@@ -1,4 +1,4 @@
-"""Mixing: what a style changes, by how much, and where."""
+"""Rendering in styles: parts, strengths, layers and residuals."""
 
 import copy
 
@@ -38,35 +38,35 @@ def plain(model: Model, ws: Tensor) -> Tensor:
 
 def everything(model: Model, seed: int = 0, amount: float = 0.3) -> Style:
     """A style that changes every w, every style and every weight."""
-    draw = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
 
-    def numbers(like: Tensor) -> Tensor:
-        return amount * torch.randn(like.shape, generator=draw)
+    def random_like(like: Tensor) -> Tensor:
+        return amount * torch.randn(like.shape, generator=rng)
 
     generator = model.generator
     average = generator.mapping.w_avg.expand(generator.num_ws, -1)
     styles = generator.synthesis.styles(average[None])
     return Style(
         model.fingerprint,
-        shift=numbers(average),
-        offsets={k: numbers(v[0]) for k, v in flatten_styles(styles).items()},
-        weights={k: numbers(v) for k, v in generator.synthesis.named_parameters()},
+        shift=random_like(average),
+        offsets={k: random_like(v[0]) for k, v in flatten_styles(styles).items()},
+        weights={k: random_like(v) for k, v in generator.synthesis.named_parameters()},
     )
 
 
 def features(model: Model, ws: Tensor, *ingredients: AppliedStyle) -> dict[str, tuple[Tensor, ...]]:
-    """What each block gives on: its features and its image."""
-    found, hooks = {}, []
+    """The output of each block: its features and its image."""
+    outputs, hooks = {}, []
     for name, block in model.generator.synthesis.blocks().items():
 
         def keep(_: object, __: object, out: tuple[Tensor, ...], name: str = name) -> None:
-            found[name] = out
+            outputs[name] = out
 
         hooks.append(block.register_forward_hook(keep))
     render(model.generator, ws, ingredients)
     for hook in hooks:
         hook.remove()
-    return found
+    return outputs
 
 
 def test_layer_indices():
@@ -106,13 +106,14 @@ def test_strength_scales_each_part(model, ws):
     assert (expected - plain(model, ws)).abs().mean() > 0.05
 
 
-def test_a_style_goes_by_its_own_advice_unless_told(model, ws):
+def test_recommended_strength_and_layers_are_the_default(model, ws):
     style = everything(model)
     style.strength, style.layers = 0.5, "fine"
-    told = render(model.generator, ws, [AppliedStyle(style, 0.5, "fine")])
-    assert torch.equal(render(model.generator, ws, [AppliedStyle(style)]), told)
-    assert not torch.equal(render(model.generator, ws, [AppliedStyle(style, 1.0)]), told)
-    assert not torch.equal(render(model.generator, ws, [AppliedStyle(style, layers="all")]), told)
+    expected = render(model.generator, ws, [AppliedStyle(style, 0.5, "fine")])
+    assert torch.equal(render(model.generator, ws, [AppliedStyle(style)]), expected)
+    assert not torch.equal(render(model.generator, ws, [AppliedStyle(style, 1.0)]), expected)
+    other = render(model.generator, ws, [AppliedStyle(style, layers="all")])
+    assert not torch.equal(other, expected)
 
 
 def test_two_styles_add_in_any_order(model, ws):
@@ -143,11 +144,11 @@ def test_fine_leaves_the_features_below_alone(model, ws):
 def test_coarse_leaves_the_parameters_above_alone(model, ws):
     style = everything(model)
     only = Style(style.base, offsets=style.offsets, weights=style.weights)
-    kept = {
+    coarse = {
         part: {k: v for k, v in values.items() if k.startswith(("b4.", "b8."))}
         for part, values in (("offsets", style.offsets), ("weights", style.weights))
     }
-    expected = render(model.generator, ws, [AppliedStyle(Style(style.base, **kept))])
+    expected = render(model.generator, ws, [AppliedStyle(Style(style.base, **coarse))])
     assert torch.equal(render(model.generator, ws, [AppliedStyle(only, layers="coarse")]), expected)
 
 
@@ -193,7 +194,7 @@ def test_absurd_strengths_are_refused(model, ws, strength):
         render(model.generator, ws, [AppliedStyle(everything(model), strength)])
 
 
-def test_a_full_blend_is_the_other_picture(model, ws):
+def test_a_full_blend_is_the_other_image(model, ws):
     style = blend_style("base", ws[0], ws[1], None)
     image = render(model.generator, ws[:1], [AppliedStyle(style)])
     assert torch.allclose(image, plain(model, ws[1:]), atol=1e-5)
@@ -213,29 +214,31 @@ def test_shares_scale_each_layer_by_itself(model, ws):
     assert torch.equal(fine, render(model.generator, ws, [AppliedStyle(style, 1.0, "7")]))
 
 
-def test_shares_pull_to_the_average_by_layer(model, ws):
+def test_shares_truncate_by_layer(model, ws):
     style = Style("base", psi=0.5)
     shares = (1.0,) + 9 * (0.0,)
     centre = model.generator.mapping.w_avg
-    pulled = ws.clone()
-    pulled[:, 0] = (ws[:, 0] + centre) / 2
+    truncated = ws.clone()
+    truncated[:, 0] = (ws[:, 0] + centre) / 2
     got = render(model.generator, ws, [AppliedStyle(style, 1.0, "all", shares)])
-    assert torch.allclose(got, plain(model, pulled), atol=1e-5)
+    assert torch.allclose(got, plain(model, truncated), atol=1e-5)
 
 
 @pytest.mark.parametrize(("psi", "strength"), [(0.5, 1.0), (0.0, 1.0), (0.0, 0.5)])
-def test_what_a_photo_changed_of_the_weights_is_pulled_as_its_latent_is(model, ws, psi, strength):
+def test_the_weights_of_a_residual_are_truncated_like_its_latent(model, ws, psi, strength):
     change = {"b16.conv0.weight": torch.full([1], 0.1), "b32.torgb.bias": torch.full([1], 0.3)}
     full = {k: v.expand_as(model.generator.synthesis.get_parameter(k)) for k, v in change.items()}
     share = 1 - strength * (1 - psi)
-    pulled = model.generator.mapping.w_avg.lerp(ws, share)
-    wanted = render(model.generator, pulled, (), Residual({k: share * v for k, v in full.items()}))
+    truncated = model.generator.mapping.w_avg.lerp(ws, share)
+    expected = render(
+        model.generator, truncated, (), Residual({k: share * v for k, v in full.items()})
+    )
     style = Style("base", psi=psi)
     got = render(model.generator, ws, [AppliedStyle(style, strength)], Residual(full))
-    assert torch.allclose(got, wanted, atol=1e-5)
+    assert torch.allclose(got, expected, atol=1e-5)
 
 
-def test_a_look_keeps_the_pose(model, ws):
+def test_a_look_preserves_the_pose(model, ws):
     factor = look_factor(model.generator)[:, 0].tolist()
     assert factor == pytest.approx([0, 0, 0] + 4 * [LOOK_FACTORS["middle"]] + [1, 1, 1])
     shift = blend_style("base", ws[0], ws[1], look_factor(model.generator)).shift
@@ -257,7 +260,7 @@ def test_a_profile_is_the_mean_difference_from_the_average(model, count):
     assert torch.allclose(image, plain(model, others.mean(dim=0, keepdim=True)), atol=1e-4)
 
 
-def test_a_generator_trained_on_is_a_style(model, ws):
+def test_a_fine_tuned_generator_is_a_style(model, ws):
     other = trained_on(model)
     other.generator.requires_grad_(True)
     style = generator_style(model.generator, model.fingerprint, other.generator, "other.pkl")
@@ -279,16 +282,16 @@ def test_unrelated_generators_are_refused(model):
         generator_style(model.generator, "base", tiny_model().generator, "x.pkl")
 
 
-def test_a_look_keeps_the_features_of_a_photo_and_a_hand_draws_anew():
+def test_only_a_style_of_weights_fades_the_features_of_a_photo():
     model = tiny_model()
     generator, ws = model.generator, ws_of(model, 1)
     bias = generator.synthesis.b16.conv1.bias
-    kept = torch.randn([len(bias), 16, 16], generator=torch.Generator().manual_seed(4))
-    detail = Residual(features=kept, mask=torch.ones(1, 16, 16))
+    features = torch.randn([len(bias), 16, 16], generator=torch.Generator().manual_seed(4))
+    detail = Residual(features=features, mask=torch.ones(1, 16, 16))
     look = Style(model.fingerprint, weights={"b32.torgb.bias": torch.full([3], 0.1)})
-    hand = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full_like(bias, 0.1)})
-    for style, left in ((look, 1.0), (hand, 0.0)):
-        drawn = prepare(generator, ws, [AppliedStyle(style)], detail)
-        assert float(drawn.override.mask.max()) == left
-    half = prepare(generator, ws, [AppliedStyle(hand, 0.5)], detail)
+    drawn = Style(model.fingerprint, weights={"b16.conv1.bias": torch.full_like(bias, 0.1)})
+    for style, left in ((look, 1.0), (drawn, 0.0)):
+        prepared = prepare(generator, ws, [AppliedStyle(style)], detail)
+        assert float(prepared.override.mask.max()) == left
+    half = prepare(generator, ws, [AppliedStyle(drawn, 0.5)], detail)
     assert float(half.override.mask.max()) == 0.5

@@ -1,4 +1,4 @@
-"""What photos changed beyond their latents, where two of them are crossed or a hand draws anew."""
+"""Residuals of photos, mixed with those of another photo or with a style of weights."""
 
 import pytest
 import torch
@@ -25,13 +25,13 @@ def ws(model) -> Tensor:
 
 
 def detailed(model: Model, w: Tensor, seed: int, px: int = 16) -> Latent:
-    """A latent whose photo changed every weight and the features at `px`."""
-    draw = torch.Generator().manual_seed(seed)
+    """A latent whose residual changes every weight and the features at `px`."""
+    rng = torch.Generator().manual_seed(seed)
     named = dict(model.generator.synthesis.named_parameters())
-    changes = {k: 0.05 * torch.randn(v.shape, generator=draw) for k, v in named.items()}
+    changes = {k: 0.05 * torch.randn(v.shape, generator=rng) for k, v in named.items()}
     channels = model.generator.config.channels(px)
-    features = torch.randn([channels, px, px], generator=draw)
-    mask = (torch.rand([1, px, px], generator=draw) > 0.5).float()
+    features = torch.randn([channels, px, px], generator=rng)
+    mask = (torch.rand([1, px, px], generator=rng) > 0.5).float()
     return Latent(w, model.fingerprint, detail=Residual(changes, features, mask))
 
 
@@ -52,16 +52,14 @@ def test_all_layers_of_another_photo_are_its_reconstruction(model, ws):
 @pytest.mark.parametrize(
     ("layers", "first", "last", "features"),
     [
-        ("64px", 7, 9, "own"),  # features at 16 px do not know of it
+        ("64px", 7, 9, "own"),  # layers after the features at 16 px
         ("32-64px", 5, 9, "own"),
-        ("8-64px", 1, 9, "none"),  # neither own nor theirs were drawn by these layers
+        ("8-64px", 1, 9, "none"),  # some layers before the features are of each person
         ("4-16px", 0, 4, "theirs"),
         ("all", 0, 9, "theirs"),
     ],
 )
-def test_layers_of_another_photo_bring_what_belongs_to_them(
-    model, ws, layers, first, last, features
-):
+def test_layers_of_another_photo_bring_its_residual(model, ws, layers, first, last, features):
     one, two = detailed(model, ws[0], 1), detailed(model, ws[1], 2)
     where = layer_indices(model.generator)
 
@@ -75,8 +73,8 @@ def test_layers_of_another_photo_bring_what_belongs_to_them(
     w[first : last + 1] = two.w[first : last + 1]
     detail = Residual(weights)
     if features != "none":
-        kept = (one if features == "own" else two).detail
-        detail = Residual(weights, kept.features, kept.mask)
+        source = (one if features == "own" else two).detail
+        detail = Residual(weights, source.features, source.mask)
     expected = render(model.generator, w[None], (), detail)
     assert torch.allclose(crossed(model, one, two, layers), expected, atol=1e-3)
 
@@ -91,7 +89,7 @@ def test_half_of_another_photo_has_half_of_both_features(model, ws):
     assert torch.allclose(got, expected, atol=1e-3)
 
 
-def test_a_hand_draws_anew_what_a_photo_kept(model, ws):
+def test_a_style_of_weights_fades_the_features_of_a_photo(model, ws):
     person, style = detailed(model, ws[0], 1), everything(model)
     bare = Residual(person.detail.weights)
     half = Residual(bare.weights, person.detail.features, 0.5 * person.detail.mask)
@@ -103,6 +101,6 @@ def test_a_hand_draws_anew_what_a_photo_kept(model, ws):
         ([AppliedStyle(offsets, 1.0)], person.detail),
     ):
         got = render(model.generator, ws[:1], parts, person.detail)
-        drawing = prepare(model.generator, ws[:1], parts, bare)
-        drawing.override = detail.override(ws)
-        assert torch.allclose(got, drawing.draw(), atol=1e-4)
+        prepared = prepare(model.generator, ws[:1], parts, bare)
+        prepared.override = detail.override(ws)
+        assert torch.allclose(got, prepared.draw(), atol=1e-4)

@@ -1,17 +1,17 @@
-"""Two drawings in one image: what a region changes, and what it leaves."""
+"""Two renderings blended in one image, inside and outside of a region."""
 
 import pytest
 import torch
 
 from stylemix.avatars.derived_styles import blend_style
-from stylemix.avatars.render import MEET_PX, AppliedStyle, draw_region, prepare, render
+from stylemix.avatars.render import BLEND_PX, AppliedStyle, draw_region, prepare, render
 from stylemix.faces.templates import NO_TEMPLATE
 from tests.support.models import tiny_model, ws_of
 
 
 @pytest.fixture(scope="module")
 def pair():
-    """A person and another, as drawings of 64 px."""
+    """A person without and with a style, prepared at 64 px."""
     model = tiny_model(resolution=64)
     ws = ws_of(model)
     style = blend_style("base", ws[0], ws[1], None)
@@ -25,20 +25,20 @@ def block(rows: slice, columns: slice) -> torch.Tensor:
     return mask
 
 
-def test_nothing_and_everything(pair):
+def test_empty_and_full_masks(pair):
     plain, styled = pair
     assert torch.equal(draw_region(plain, styled, torch.zeros(1, 1, 64, 64)), plain.draw())
     assert torch.allclose(draw_region(plain, styled, torch.ones(1, 1, 64, 64)), styled.draw())
 
 
-def test_far_from_the_region_nothing_changes_and_inside_it_is_the_style(pair):
+def test_outside_is_plain_and_inside_is_styled(pair):
     plain, styled = pair
     got = draw_region(plain, styled, block(slice(0, 32), slice(0, 64)), meet=32)
     assert torch.equal(got[:, :, 44:], plain.draw()[:, :, 44:])
     assert torch.allclose(got[:, :, :20], styled.draw()[:, :, :20], atol=1e-5)
 
 
-def test_features_are_blended_where_the_two_meet(pair):
+def test_features_are_blended_up_to_a_block(pair):
     plain, styled = pair
     mask = block(slice(0, 32), slice(0, 64))
     pixels = plain.draw().lerp(styled.draw(), mask)
@@ -46,10 +46,10 @@ def test_features_are_blended_where_the_two_meet(pair):
     for meet in (8, 16, 32, 64):
         got = draw_region(plain, styled, mask, meet)
         leaks[meet] = (got - pixels)[:, :, 32:].abs().mean().item()
-    assert leaks[64] == 0  # behind the last block nothing is left to meet
+    assert leaks[64] == 0  # after the last block no features are blended
     assert leaks[8] > leaks[16] > leaks[32] > 0
     usual = draw_region(plain, styled, mask)
-    assert torch.equal(usual, draw_region(plain, styled, mask, MEET_PX))
+    assert torch.equal(usual, draw_region(plain, styled, mask, BLEND_PX))
 
 
 def test_each_of_a_batch_has_its_own_mask():

@@ -1,4 +1,4 @@
-"""One strength, or one for each band and layer."""
+"""Parsing of a strength, or of a strength for each band and layer."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from stylemix.errors import StylemixError
 from stylemix.networks.latents import bands
 
 
-def test_one_number_has_no_shares():
+def test_a_single_number_has_no_shares():
     assert parse_strength("0.5", 64) == (0.5, None)
     assert parse_strength(" -2 ", 64) == (-2.0, None)
 
@@ -18,7 +18,7 @@ def test_one_number_has_no_shares():
         ("coarse=0,middle=.35,fine=1", [0, 0, 0, 0.35, 0.35, 0.35, 0.35, 1, 1, 1]),
         ("0-3=.5, 7=-1", [0.5, 0.5, 0.5, 0.5, 0, 0, 0, -1, 0, 0]),
         ("16-64px=.2", [0, 0, 0, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]),
-        ("all=1,8px=0", [1, 0, 0, 1, 1, 1, 1, 1, 1, 1]),  # the last one counts
+        ("all=1,8px=0", [1, 0, 0, 1, 1, 1, 1, 1, 1, 1]),  # the last value counts
         ("8px=0,all=1", [1] * 10),
     ],
 )
@@ -34,7 +34,7 @@ def test_names_mean_the_bands_of_the_model():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("half", "got strength 'half'"),
         ("coarse=", "got strength 'coarse='"),
@@ -45,8 +45,8 @@ def test_names_mean_the_bands_of_the_model():
         ("", "got strength ''"),
     ],
 )
-def test_what_is_no_strength_is_one_line(text, said):
+def test_invalid_strengths_are_one_line(text, message):
     with pytest.raises(StylemixError) as error:
         parse_strength(text, 64)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)

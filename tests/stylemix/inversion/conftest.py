@@ -1,4 +1,4 @@
-"""A small model without faces and images that it draws, for tests of searching latents."""
+"""A small model without a face template, and images that it generates."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.support.models import tiny_model, ws_of
 
 @pytest.fixture
 def full_precision(monkeypatch) -> None:
-    """So that results do not depend on whether the processor has bfloat16."""
+    """Makes results independent of whether the processor has bfloat16."""
     monkeypatch.setattr(loss, "search_dtype", lambda device: torch.float32)
 
 
@@ -22,5 +22,5 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def pictures(model) -> Tensor:
+def images(model) -> Tensor:
     return model.generator.synthesis(ws_of(model), noise_mode="const")

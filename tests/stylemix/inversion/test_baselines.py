@@ -24,26 +24,26 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "hybrid"])
-def test_published_methods(model, pictures, monkeypatch, method):
-    for name, few in (("STEPS", 40), ("PIVOT_STEPS", 30), ("TUNE_STEPS", 15)):
-        monkeypatch.setattr(baselines, name, few)
+def test_published_methods(model, images, monkeypatch, method):
+    for name, steps in (("STEPS", 40), ("PIVOT_STEPS", 30), ("TUNE_STEPS", 15)):
+        monkeypatch.setattr(baselines, name, steps)
     calls: list[tuple[int, int, float]] = []
     settings = replace(SETTINGS, method=method)
-    found = project(model, pictures, settings, lambda *call: calls.append(call))
+    result = project(model, images, settings, lambda *call: calls.append(call))
     assert len(calls) == calls[-1][1] == (60 if method == "pti" else 40)
-    assert (errors(found.image, pictures) < 0.7 * errors(found.image_start, pictures)).all()
-    spread = (found.ws - found.ws.mean(dim=1, keepdim=True)).abs().max()
-    assert (spread > 0.01) == (method == "w+")  # w and the pivot are one for all layers
-    for i, detail in enumerate(found.details):
+    assert (errors(result.image, images) < 0.7 * errors(result.image_start, images)).all()
+    spread = (result.ws - result.ws.mean(dim=1, keepdim=True)).abs().max()
+    assert (spread > 0.01) == (method == "w+")  # w and the pivot are the same for all layers
+    for i, detail in enumerate(result.details):
         assert bool(detail.weights) == (method == "pti")
-        start = 0  # noise of each map keeps mean 0 and deviation 1
+        start = 0  # each noise map has mean 0 and standard deviation 1
         for size in (16, 64, 64, 256, 256, 1024, 1024):
             row = detail.noise[start : start + size]
             assert abs(float(row.mean())) < 0.01
             assert float(row.square().mean()) == pytest.approx(1, abs=0.01)
             start += size
-        own = render(model.generator, found.ws[i : i + 1], detail=detail)
-        assert torch.allclose(own, found.image[i : i + 1], atol=1e-5)
+        rendered = render(model.generator, result.ws[i : i + 1], detail=detail)
+        assert torch.allclose(rendered, result.image[i : i + 1], atol=1e-5)
 
 
 def test_published_settings():
@@ -53,12 +53,12 @@ def test_published_settings():
     assert (b.TUNE_STEPS, b.TUNE_RATE, b.NOISE_WEIGHT) == (350, 3e-4, 1e5)
 
 
-def test_noise_that_is_a_picture_costs():
+def test_smooth_noise_is_penalised():
     model = tiny_model(template=NO_TEMPLATE)
     network = model.generator.synthesis
     white = torch.randn([1, network.noise_size], generator=torch.Generator().manual_seed(0))
     smooth = white.clone()
     ramp = torch.linspace(-1.7, 1.7, 32).repeat(32, 1)
     smooth[:, -1024:] = ramp.flatten()
-    cost = baselines._pattern(network, torch.cat([white, smooth]))
+    cost = baselines._noise_regularisation(network, torch.cat([white, smooth]))
     assert cost[1] > 3 * cost[0]

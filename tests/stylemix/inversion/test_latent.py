@@ -1,4 +1,4 @@
-"""Latent files: ours, with and without detail, and those of others."""
+"""Latent files: ours, with and without residual, and those of other programs."""
 
 import json
 from dataclasses import replace
@@ -37,11 +37,11 @@ def test_round_trip(tmp_path, model, w):
     path = tmp_path / "me.latent.safetensors"
     matrix = np.array([[2.0, 0, -3], [0, 2, 1 / 3], [0, 0, 1]])
     save_latent(path, Latent(w, model.fingerprint, matrix, FACES128, {"mse": 0.25}))
-    found = load_latent(path, model)
-    assert torch.equal(found.w, w)
-    assert np.array_equal(found.matrix, matrix)
-    assert (found.base, found.template) == (model.fingerprint, FACES128)
-    assert found.metrics == {"mse": 0.25}
+    loaded = load_latent(path, model)
+    assert torch.equal(loaded.w, w)
+    assert np.array_equal(loaded.matrix, matrix)
+    assert (loaded.base, loaded.template) == (model.fingerprint, FACES128)
+    assert loaded.metrics == {"mse": 0.25}
     with safe_open(path, "pt") as handle:
         assert handle.metadata()["format"] == "stylemix-latent"
         assert set(json.loads(handle.metadata()["config"])) == {"base", "template", "metrics"}
@@ -50,9 +50,7 @@ def test_round_trip(tmp_path, model, w):
 def test_a_latent_of_another_model_is_refused(tmp_path, model, w):
     path = tmp_path / "me.latent.safetensors"
     save_latent(path, Latent(w, "0123456789abcdef"))
-    message = (
-        f"of the model 0123456789abcdef; expected one of the model {model.fingerprint}; project"
-    )
+    message = f"of the model 0123456789abcdef; expected the model {model.fingerprint}; project"
     with pytest.raises(StylemixError, match=message):
         load_latent(path, model)
     assert load_latent(path).base == "0123456789abcdef"
@@ -162,9 +160,9 @@ def test_the_card_does_not_bind_a_latent(tmp_path, model, w):
 
 @pytest.fixture
 def detail(model):
-    draw = torch.Generator().manual_seed(5)
-    weights = {"b8.conv0.weight": torch.randn(8, 8, 3, 3, generator=draw) * 0.1}
-    features = torch.randn(8, 8, 8, generator=draw).half().float()
+    rng = torch.Generator().manual_seed(5)
+    weights = {"b8.conv0.weight": torch.randn(8, 8, 3, 3, generator=rng) * 0.1}
+    features = torch.randn(8, 8, 8, generator=rng).half().float()
     mask = torch.zeros(1, 8, 8)
     mask[:, :, 4:] = 1
     return Residual({k: v.half().float() for k, v in weights.items()}, features, mask)
@@ -173,13 +171,13 @@ def detail(model):
 def test_a_detail_comes_back(tmp_path, model, w, detail):
     path = tmp_path / "a.safetensors"
     save_latent(path, Latent(w, model.fingerprint, detail=detail, photo="abc"))
-    found = load_latent(path, model)
-    assert found.photo == "abc"
-    assert torch.equal(found.detail.weights["b8.conv0.weight"], detail.weights["b8.conv0.weight"])
-    assert torch.equal(found.detail.features, detail.features)
-    assert torch.equal(found.detail.mask, detail.mask)
+    loaded = load_latent(path, model)
+    assert loaded.photo == "abc"
+    assert torch.equal(loaded.detail.weights["b8.conv0.weight"], detail.weights["b8.conv0.weight"])
+    assert torch.equal(loaded.detail.features, detail.features)
+    assert torch.equal(loaded.detail.mask, detail.mask)
     with safe_open(path, framework="pt") as file:
-        assert file.metadata()["version"] == "2"  # readers of before refuse it
+        assert file.metadata()["version"] == "2"  # older readers refuse it
 
 
 def test_files_without_detail_are_as_before(tmp_path, model, w):
@@ -189,20 +187,20 @@ def test_files_without_detail_are_as_before(tmp_path, model, w):
     assert load_latent(tmp_path / "a.safetensors", model).detail is None
 
 
-def test_kept_features_change_their_side_of_the_picture(model, w, detail):
+def test_features_change_their_side_of_the_image(model, w, detail):
     plain = render(model.generator, w[None])
-    kept = render(model.generator, w[None], detail=replace(detail, weights={}))
-    change = (kept - plain).abs().amax(dim=(0, 1, 2))
-    assert float(change[:4].max()) == 0  # further from the border than two filters reach
+    replaced = render(model.generator, w[None], detail=replace(detail, weights={}))
+    change = (replaced - plain).abs().amax(dim=(0, 1, 2))
+    assert float(change[:4].max()) == 0  # beyond the receptive field of two filters
     assert float(change[10:].min()) > 1e-3
 
 
-def test_kept_features_are_what_the_rest_draws_from(model, w):
+def test_features_are_the_input_of_the_following_layers(model, w):
     """Where the mask is 1, the layers before it no longer matter."""
     detail = Residual({}, torch.randn(8, 8, 8), torch.ones(1, 8, 8))
     model.generator.synthesis.b4.torgb.weight.zero_()  # shares a w with b8.conv0
     other = w.clone()
-    other[:2] += 1  # b4.conv1 and b8.conv0, behind which b8.conv1 is replaced
+    other[:2] += 1  # b4.conv1 and b8.conv0, after which b8.conv1 is replaced
     a, b = (render(model.generator, ws[None], detail=detail) for ws in (w, other))
     assert torch.equal(a, b)
     plain_a, plain_b = (render(model.generator, ws[None]) for ws in (w, other))

@@ -1,4 +1,4 @@
-"""From a photo to what a model takes."""
+"""From a photo to the input of a model."""
 
 import zipfile
 from pathlib import Path
@@ -22,7 +22,7 @@ PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 OBAMA, TWO = PORTRAITS / "obama.jpg", PORTRAITS / "two_people.jpg"
 
 
-def test_a_photo_is_cut_out_as_the_model_wants_it():
+def test_a_photo_is_aligned_to_the_template_of_the_model():
     for template, size in ((FACES128, 32), (FFHQ, 16)):
         portrait = read_portrait(OBAMA, tiny_model(resolution=size, template=template))
         expected = align_photo(load_image(OBAMA), template, size)
@@ -39,31 +39,31 @@ def test_a_grey_model_gets_a_grey_portrait():
     assert (grey[0] - (0.299 * red + 0.587 * green + 0.114 * blue)).abs().max() < 0.01
 
 
-def test_an_oblong_model_gets_the_middle_of_a_photo(tmp_path):
+def test_an_oblong_model_gets_a_centre_crop(tmp_path):
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[:, 50:150] = np.arange(100)[None, :, None]
     Image.fromarray(pixels).save(tmp_path / "wall.png")
     model = tiny_model(resolution=16, base=(10, 5), template=NO_TEMPLATE)
     portrait = read_portrait(tmp_path / "wall.png", model)
     assert portrait.image.shape == (3, 40, 20)
-    middle = 25 + 2.5 * (torch.arange(20) + 0.5) - 0.5  # 2.5 photo px each, from column 75 on
-    assert torch.allclose(portrait.image[0, 7], middle / 127.5 - 1, atol=0.01)
+    expected = 25 + 2.5 * (torch.arange(20) + 0.5) - 0.5  # 2.5 photo px each, from column 75 on
+    assert torch.allclose(portrait.image[0, 7], expected / 127.5 - 1, atol=0.01)
     assert portrait.alignment.matrix.tolist() == [[0.4, 0, -30], [0, 0.4, 0], [0, 0, 1]]
 
 
-def test_transparency_reaches_a_model_that_draws_it(tmp_path):
-    picture = Image.new("RGBA", (32, 32), (255, 0, 0, 255))
-    picture.paste((0, 0, 255, 0), (0, 0, 32, 16))
-    picture.save(tmp_path / "sticker.png")
-    drawn = read_portrait(tmp_path / "sticker.png", tiny_model(channels=4, template=NO_TEMPLATE))
-    assert drawn.image[:, 4, 4].tolist() == [-1, -1, 1, -1]
-    assert drawn.image[:, 28, 4].tolist() == [1, -1, -1, 1]
+def test_transparency_reaches_a_model_with_alpha(tmp_path):
+    image = Image.new("RGBA", (32, 32), (255, 0, 0, 255))
+    image.paste((0, 0, 255, 0), (0, 0, 32, 16))
+    image.save(tmp_path / "sticker.png")
+    portrait = read_portrait(tmp_path / "sticker.png", tiny_model(channels=4, template=NO_TEMPLATE))
+    assert portrait.image[:, 4, 4].tolist() == [-1, -1, 1, -1]
+    assert portrait.image[:, 28, 4].tolist() == [1, -1, -1, 1]
     face = read_portrait(OBAMA, tiny_model(channels=4))  # faces are cut out of the opaque photo
     assert torch.equal(face.image[:3], read_portrait(OBAMA, tiny_model()).image)
     assert (face.image[3] == 1).all()
 
 
-def test_a_model_without_faces_gets_the_middle(tmp_path):
+def test_a_model_without_faces_gets_a_centre_crop(tmp_path):
     Image.linear_gradient("L").convert("RGB").resize((120, 60)).save(tmp_path / "wall.png")
     portrait = read_portrait(tmp_path / "wall.png", tiny_model(template=NO_TEMPLATE))
     rows = portrait.image.mean(dim=(0, 2))
@@ -90,7 +90,7 @@ def test_one_of_several_faces():
         read_portrait(TWO, model, 3)
 
 
-def test_projecting_gives_latents_with_all_that_is_known(capsys):
+def test_projecting_gives_latents_with_metadata(capsys):
     model = tiny_model(template=NO_TEMPLATE)
     portraits = [read_portrait(photo, model) for photo in (OBAMA, TWO)]
     settings = ProjectionSettings(w_steps=1, plus_steps=1, refine_steps=0)

@@ -1,4 +1,4 @@
-"""Projection: latents of images whose latents are known, and what the search starts from."""
+"""Projection: latents of images whose latents are known, and the start of the search."""
 
 import gc
 import itertools
@@ -32,74 +32,74 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
-def test_a_picture_of_the_generator_is_found_again(model, pictures):
-    found = project(model, pictures, SETTINGS)
+def test_a_generated_image_is_projected(model, images):
+    result = project(model, images, SETTINGS)
     prior = latent_prior(model.generator)
-    starts = prior.pictures[Similarity(model, pictures, SETTINGS).nearest(prior.pictures)]
-    first, last = errors(starts, pictures), errors(found.image, pictures)
+    starts = prior.images[Similarity(model, images, SETTINGS).nearest(prior.images)]
+    first, last = errors(starts, images), errors(result.image, images)
     assert (last < first / 3).all()
-    assert (last < errors(found.image_start, pictures)).all()
-    assert (errors(found.image_start, pictures) < first).all()
-    for i, row in enumerate(found.metrics):
-        assert list(row) == ["mse", "mse start"]  # no face, so nobody to know again
-        assert row["mse start"] == pytest.approx(float(errors(found.image_start, pictures)[i]))
+    assert (last < errors(result.image_start, images)).all()
+    assert (errors(result.image_start, images) < first).all()
+    for i, row in enumerate(result.metrics):
+        assert list(row) == ["mse", "mse start"]  # no face template, so no identity
+        assert row["mse start"] == pytest.approx(float(errors(result.image_start, images)[i]))
         assert row["mse"] == pytest.approx(float(last[i]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("channels", "discriminator"), [(1, True), (4, False)])
-def test_an_oblong_picture_of_any_channels_is_found_again(channels, discriminator):
+def test_an_oblong_image_of_any_channels_is_projected(channels, discriminator):
     model = tiny_model(
         resolution=16, base=(6, 10), channels=channels, discriminator=discriminator,
         template=NO_TEMPLATE,
     )  # fmt: skip
     targets = model.generator.synthesis(ws_of(model, 1), noise_mode="const")
     assert targets.shape == (1, channels, 24, 40)
-    found = project(model, targets, replace(SETTINGS, w_steps=5, plus_steps=15))
-    assert found.image.shape == targets.shape
-    average = model.generator.mapping.w_avg.expand_as(found.ws)
+    result = project(model, targets, replace(SETTINGS, w_steps=5, plus_steps=15))
+    assert result.image.shape == targets.shape
+    average = model.generator.mapping.w_avg.expand_as(result.ws)
     plain = model.generator.synthesis(average, noise_mode="const")
-    assert errors(found.image, targets) < errors(plain, targets) / 2
+    assert errors(result.image, targets) < errors(plain, targets) / 2
     with pytest.raises(StylemixError, match=rf"expected \[N, {channels}, 24, 40\]"):
         project(model, targets.mT, FEW)
 
 
-def test_latents_and_images_belong_together(model, pictures):
-    found = project(model, pictures, FEW)
+def test_latents_and_images_belong_together(model, images):
+    result = project(model, images, FEW)
     synthesis, layers = model.generator.synthesis, model.generator.num_ws
-    assert found.ws.shape == (2, layers, 16)
-    own = torch.cat([synthesis(ws[None], noise_mode="const") for ws in found.ws])
-    assert torch.equal(found.image, own)
-    assert found.details == [None, None]
-    for tensor in (found.ws, found.image, found.image_start):
+    assert result.ws.shape == (2, layers, 16)
+    images_of_ws = torch.cat([synthesis(ws[None], noise_mode="const") for ws in result.ws])
+    assert torch.equal(result.image, images_of_ws)
+    assert result.details == [None, None]
+    for tensor in (result.ws, result.image, result.image_start):
         assert not tensor.requires_grad
 
 
-def test_the_best_latent_is_kept_not_the_last(model, pictures):
-    """A rate that throws the search about cannot make the result worse than the start."""
-    wild = replace(FEW, w_steps=0, plus_steps=12, lr=8.0)
-    found = project(model, pictures, wild)
-    start = project(model, pictures, replace(wild, plus_steps=0))
-    assert (errors(found.image, pictures) <= errors(start.image, pictures) * 1.05).all()
+def test_the_latent_of_lowest_loss_is_returned(model, images):
+    """A diverging learning rate cannot make the result worse than the start."""
+    diverging = replace(FEW, w_steps=0, plus_steps=12, lr=8.0)
+    result = project(model, images, diverging)
+    start = project(model, images, replace(diverging, plus_steps=0))
+    assert (errors(result.image, images) <= errors(start.image, images) * 1.05).all()
 
 
-def test_an_encoder_gives_the_start(model, pictures):
+def test_an_encoder_gives_the_start(model, images):
     encoder = Encoder(model.discriminator.config, model.generator.num_ws, 16)
     with torch.no_grad():
-        wanted = encoder(pictures)
-    found = project(model, pictures, replace(FEW, w_steps=50, plus_steps=0), encoder=encoder)
-    assert torch.allclose(found.ws, wanted, atol=1e-5)  # no steps with one w
+        expected = encoder(images)
+    result = project(model, images, replace(FEW, w_steps=50, plus_steps=0), encoder=encoder)
+    assert torch.allclose(result.ws, expected, atol=1e-5)  # no steps in W
 
 
-def test_a_budget_is_kept_and_shared(model, pictures, monkeypatch):
-    clock = itertools.count(0.0, 0.05)  # seconds: every look at it finds that a step has passed
+def test_a_budget_limits_the_time_of_all_stages(model, images, monkeypatch):
+    clock = itertools.count(0.0, 0.05)  # seconds: every reading advances the clock
     monkeypatch.setattr(pace_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     calls: list[tuple[int, int, float]] = []
     settings = replace(SETTINGS, refine_steps=30, budget=1.0)
-    found = project(model, pictures, settings, lambda *call: calls.append(call))
-    assert next(clock) == pytest.approx(len(pictures), abs=0.5)
+    result = project(model, images, settings, lambda *call: calls.append(call))
+    assert next(clock) == pytest.approx(len(images), abs=0.5)
     assert calls[-1][0] == calls[-1][1] == 15 + 40 + 30
-    assert (errors(found.image, pictures) < errors(found.image_start, pictures)).all()
+    assert (errors(result.image, images) < errors(result.image_start, images)).all()
 
 
 def test_presets_are_in_order():
@@ -110,65 +110,65 @@ def test_presets_are_in_order():
     assert LATENTS.refine_steps == 0 < LATENTS.plus_steps
 
 
-def test_a_seed_decides_everything(model, pictures):
-    first, again = project(model, pictures, FEW), project(model, pictures, FEW)
-    other = project(model, pictures, replace(FEW, seed=1))
+def test_a_seed_decides_everything(model, images):
+    first, again = project(model, images, FEW), project(model, images, FEW)
+    other = project(model, images, replace(FEW, seed=1))
     assert torch.equal(first.ws, again.ws)
     assert not torch.equal(first.ws, other.ws)
 
 
-def test_photos_do_not_depend_on_those_beside_them(model, pictures):
-    together, alone = project(model, pictures, FEW), project(model, pictures[1:], FEW)
+def test_photos_do_not_depend_on_those_beside_them(model, images):
+    together, alone = project(model, images, FEW), project(model, images[1:], FEW)
     assert torch.allclose(together.ws[1:], alone.ws, atol=1e-3)
     assert (together.ws[:1] - alone.ws).abs().max() > 0.1
 
 
-def test_starts_from_the_cached_latent_that_looks_most_alike(model):
+def test_starts_from_the_nearest_cached_latent(model):
     prior = latent_prior(model.generator)
     chosen = [40, 0, 17]
-    found = project(model, prior.pictures[chosen], replace(FEW, w_steps=0, plus_steps=0))
-    assert torch.equal(found.ws, prior.centres[chosen].unsqueeze(1).repeat(1, 8, 1))
-    nearly = prior.pictures[chosen] + 0.05
-    assert Similarity(model, nearly, FEW).nearest(prior.pictures).tolist() == chosen
+    result = project(model, prior.images[chosen], replace(FEW, w_steps=0, plus_steps=0))
+    assert torch.equal(result.ws, prior.centres[chosen].unsqueeze(1).repeat(1, 8, 1))
+    nearly = prior.images[chosen] + 0.05
+    assert Similarity(model, nearly, FEW).nearest(prior.images).tolist() == chosen
 
 
-def test_every_weight_has_an_effect(model, pictures):
-    usual = project(model, pictures[:1], FEW).ws
+def test_every_weight_has_an_effect(model, images):
+    usual = project(model, images[:1], FEW).ws
     for change in (
         {"lr": 0.05}, {"exploration": 0.1}, {"pixel_weight": 40.0}, {"feature_weight": 5.0},
         {"delta_weight": 5.0}, {"prior_weight": 5.0},
     ):  # fmt: skip
-        changed = project(model, pictures[:1], replace(FEW, **change)).ws
+        changed = project(model, images[:1], replace(FEW, **change)).ws
         assert (changed - usual).abs().max() > 1e-3, change
 
 
-def test_penalties_hold_the_latents_together(model, pictures):
+def test_the_delta_penalty_reduces_the_spread_of_layers(model, images):
     def spread(**change: float) -> float:
-        ws = project(model, pictures, replace(FEW, w_steps=0, plus_steps=10, **change)).ws
+        ws = project(model, images, replace(FEW, w_steps=0, plus_steps=10, **change)).ws
         return float((ws - ws.mean(dim=1, keepdim=True)).square().sum())
 
     assert spread(delta_weight=100.0) < 0.3 * spread(delta_weight=0.0)
 
 
-def test_identity_is_compared_where_the_model_has_faces(pictures):
+def test_identity_is_compared_where_the_model_has_faces(images):
     model = tiny_model()
-    found = project(model, pictures[:1], replace(FEW, w_steps=0, plus_steps=1))
-    assert list(found.metrics[0]) == ["mse", "identity", "mse start", "identity start"]
-    assert 0 < found.metrics[0]["identity start"] <= 1
-    alike = Similarity(model, pictures, SETTINGS)
-    assert alike.person(pictures).tolist() == [0, 0]
-    assert (alike.person(pictures.flip(0)) > 0).all()
-    assert alike.measure(pictures) == [
-        {"mse": 0.0, "identity": pytest.approx(1, abs=1e-5)} for _ in pictures
+    result = project(model, images[:1], replace(FEW, w_steps=0, plus_steps=1))
+    assert list(result.metrics[0]) == ["mse", "identity", "mse start", "identity start"]
+    assert 0 < result.metrics[0]["identity start"] <= 1
+    similarity = Similarity(model, images, SETTINGS)
+    assert similarity.person(images).tolist() == [0, 0]
+    assert (similarity.person(images.flip(0)) > 0).all()
+    assert similarity.measure(images) == [
+        {"mse": 0.0, "identity": pytest.approx(1, abs=1e-5)} for _ in images
     ]
 
 
 @pytest.mark.slow
-def test_a_model_without_discriminator_uses_the_shipped_features(pictures):
+def test_a_model_without_discriminator_uses_the_shipped_features(images):
     model = tiny_model(template=NO_TEMPLATE, discriminator=False)
-    found = project(model, pictures[:1], replace(FEW, plus_steps=6))
-    start = project(model, pictures[:1], replace(FEW, w_steps=0, plus_steps=0))
-    assert found.metrics[0]["mse"] < 0.8 * start.metrics[0]["mse start"]
+    result = project(model, images[:1], replace(FEW, plus_steps=6))
+    start = project(model, images[:1], replace(FEW, w_steps=0, plus_steps=0))
+    assert result.metrics[0]["mse"] < 0.8 * start.metrics[0]["mse start"]
 
 
 @pytest.mark.slow
@@ -185,14 +185,14 @@ def test_a_model_without_discriminator_uses_the_shipped_features(pictures):
 def test_models_of_every_kind(sizes):
     model = tiny_model(**sizes)
     targets = model.generator.synthesis(ws_of(model, 1), noise_mode="const")
-    found = project(model, targets, replace(FEW, identity_weight=0.0, lr=0.03))
-    assert found.metrics[0]["mse"] < found.metrics[0]["mse start"]
+    result = project(model, targets, replace(FEW, identity_weight=0.0, lr=0.03))
+    assert result.metrics[0]["mse"] < result.metrics[0]["mse start"]
 
 
-def test_progress_counts_all_stages(model, pictures):
+def test_progress_counts_all_stages(model, images):
     calls: list[tuple[int, int, float]] = []
     settings = replace(FEW, refine_steps=2)
-    project(model, pictures, settings, lambda *call: calls.append(call))
+    project(model, images, settings, lambda *call: calls.append(call))
     # The two photos are refined together.
     assert [call[:2] for call in calls] == [(i, 7) for i in range(1, 8)]
     assert all(call[2] > 0 for call in calls)
@@ -213,7 +213,7 @@ def test_prior_whitens_mapped_latents(model):
     ws = map_latents(model.generator, z)[:, :1]
     v = (torch.nn.functional.leaky_relu(ws[:, 0], 5.0) - prior.mean) @ prior.whiten
     covariance = torch.cov(v.t())
-    # One direction of these latents has so little variance that its noise is held back.
+    # One direction of these latents has so little variance that its eigenvalue is clamped.
     assert covariance[0, 0] < 0.6
     assert (covariance.diag()[1:] - 1).abs().max() < 0.1
     assert (covariance - covariance.diag().diag()).abs().max() < 0.1
@@ -223,18 +223,18 @@ def test_prior_whitens_mapped_latents(model):
     assert (prior.penalty(3 * ws) > prior.penalty(ws)).all()
 
 
-def test_prior_has_the_average_first_and_pictures_of_all_centres(model):
+def test_prior_has_the_mean_first_and_images_of_all_centres(model):
     prior = latent_prior(model.generator)
     assert prior.centres.shape == (prior_module.STARTS, 16)
     assert torch.allclose(prior.centres[0], model.generator.mapping.w_avg, atol=0.2)
     own = model.generator.synthesis(
         prior.centres[5].expand(1, model.generator.num_ws, -1), noise_mode="const"
     )
-    assert torch.allclose(prior.pictures[5:6], own, atol=1e-5)
+    assert torch.allclose(prior.images[5:6], own, atol=1e-5)
     assert torch.isfinite(prior.centres).all()
 
 
-def test_prior_is_kept_as_long_as_its_generator():
+def test_prior_is_cached_while_its_generator_exists():
     model = tiny_model(resolution=4)
     prior = weakref.ref(latent_prior(model.generator))
     assert latent_prior(model.generator) is prior()

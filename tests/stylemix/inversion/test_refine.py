@@ -1,4 +1,4 @@
-"""Refinement of one photo: weights, features, and what must stay."""
+"""Refinement of a photo: weights, features, and what must not change."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from stylemix.avatars.render import render
 from stylemix.inversion import projection
 from stylemix.inversion.projection import project
-from stylemix.inversion.refine import SHARE, unknown
+from stylemix.inversion.refine import FEATURE_SHARE, unknown
 from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.networks.latents import map_latents
@@ -24,37 +24,37 @@ def errors(images: Tensor, targets: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
-def test_refined_photos_are_drawn_with_their_details(model, pictures):
-    target = pictures.clone()
-    target[:, :, 4:12, 20:28] = 0.9  # a patch that no latent shows
+def test_refined_photos_are_rendered_with_their_residuals(model, images):
+    target = images.clone()
+    target[:, :, 4:12, 20:28] = 0.9  # a patch that no latent reproduces
     plain = project(model, target, SETTINGS)
-    found = project(model, target, replace(SETTINGS, refine_steps=25))
-    assert torch.equal(found.ws, plain.ws)  # the latents stay as they are
-    assert (errors(found.image, target) < 0.6 * errors(plain.image, target)).all()
-    for i, detail in enumerate(found.details):
-        own = render(model.generator, found.ws[i : i + 1], detail=detail)
-        assert torch.allclose(own, found.image[i : i + 1], atol=1e-5)
-        assert detail.mask[0, 3:5, 11:13].min() > 0.9 * SHARE  # 16 px: where the patch is
-        assert detail.mask.max() <= SHARE
-        # Pose and shape are decided by the coarse blocks, which stay.
+    result = project(model, target, replace(SETTINGS, refine_steps=25))
+    assert torch.equal(result.ws, plain.ws)  # refinement does not change the latents
+    assert (errors(result.image, target) < 0.6 * errors(plain.image, target)).all()
+    for i, detail in enumerate(result.details):
+        rendered = render(model.generator, result.ws[i : i + 1], detail=detail)
+        assert torch.allclose(rendered, result.image[i : i + 1], atol=1e-5)
+        assert detail.mask[0, 3:5, 11:13].min() > 0.9 * FEATURE_SHARE  # 16 px: where the patch is
+        assert detail.mask.max() <= FEATURE_SHARE
+        # The coarse blocks, which control pose and shape, are not tuned.
         assert {name.split(".")[0] for name in detail.weights} == {"b16", "b32"}
 
 
-def test_photos_are_refined_together_and_each_as_if_alone(model, pictures, monkeypatch):
+def test_photos_are_refined_together_and_each_as_if_alone(model, images, monkeypatch):
     settings = replace(FEW, refine_steps=4)
-    together = project(model, pictures, settings)
-    monkeypatch.setattr(projection, "MOST_WEIGHTS", 1)
+    together = project(model, images, settings)
+    monkeypatch.setattr(projection, "MAX_WEIGHTS", 1)
     calls: list[tuple[int, int, float]] = []
-    alone = project(model, pictures, settings, lambda *call: calls.append(call))
+    alone = project(model, images, settings, lambda *call: calls.append(call))
     assert calls[-1][:2] == (13, 13)  # 2 + 3 + 4 + 4
     assert torch.allclose(together.image, alone.image, atol=1e-3)
     assert (together.image[0] - together.image[1]).abs().max() > 0.1
 
 
 @pytest.mark.slow
-def test_every_setting_of_a_refinement_has_an_effect(model, pictures):
+def test_every_setting_of_a_refinement_has_an_effect(model, images):
     settings = replace(FEW, refine_steps=6)
-    target = pictures[:1].clone()
+    target = images[:1].clone()
     target[:, :, 4:12, 20:28] = 0.9
     usual = project(model, target, settings).image
     for change in (
@@ -65,11 +65,11 @@ def test_every_setting_of_a_refinement_has_an_effect(model, pictures):
         assert (changed.image - usual).abs().max() > 0.01, change
 
 
-def test_what_a_model_does_not_know():
+def test_unknown_regions_of_a_photo():
     image = torch.zeros(2, 3, 32, 32)
-    target = image + 0.1  # less than what counts
+    target = image + 0.1  # below the threshold
     target[0, :, 8:12, 20:24] = 0.9
-    target[1, :, :24] = 0.9  # more than may be
+    target[1, :, :24] = 0.9  # above the maximum share
     mask = unknown(image, target)
     assert mask.shape == (2, 1, 32, 32)
     assert mask[0, 0, 8:12, 20:24].min() > 0.9
@@ -78,28 +78,28 @@ def test_what_a_model_does_not_know():
     assert mask[1].mean() < 0.75
 
 
-def test_a_mask_says_what_stays_as_it_is(model, pictures):
+def test_a_given_mask_is_used(model, images):
     settings = replace(SETTINGS, refine_steps=3)
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 16:] = 1
-    found = project(model, pictures[:1], settings, mask=mask)
-    assert found.details[0].mask[..., :7].max() == 0
-    assert found.details[0].mask[..., 9:].min() == 1
+    result = project(model, images[:1], settings, mask=mask)
+    assert result.details[0].mask[..., :7].max() == 0
+    assert result.details[0].mask[..., 9:].min() == 1
 
 
 @pytest.mark.slow
-def test_other_latents_keep_their_pictures_while_a_photo_is_refined(model, pictures):
-    """The locality term, after PTI: what a changed generator draws elsewhere."""
-    target = pictures[:1].flip(3)
+def test_other_latents_keep_their_images_while_a_photo_is_refined(model, images):
+    """The locality term (PTI) limits the change of other latents' images."""
+    target = images[:1].flip(3)
 
     def drift(weight: float) -> float:
         settings = replace(FEW, refine_steps=20, local_weight=weight)
-        found = project(model, target, settings)
+        result = project(model, target, settings)
         z = torch.randn([16, 16], generator=torch.Generator().manual_seed(9))
-        way = map_latents(model.generator, z, psi=0.5) - found.ws
-        ws = found.ws + way * 2 / way.norm(dim=2, keepdim=True)
+        direction = map_latents(model.generator, z, psi=0.5) - result.ws
+        ws = result.ws + direction * 2 / direction.norm(dim=2, keepdim=True)
         before = render(model.generator, ws)
-        after = render(model.generator, ws, detail=Residual(found.details[0].weights))
+        after = render(model.generator, ws, detail=Residual(result.details[0].weights))
         return float((before - after).square().mean())
 
     assert drift(0.1) < 0.6 * drift(0.0)

@@ -1,4 +1,4 @@
-"""Files of projected photos: what is missing is made, and only that."""
+"""Files of projected photos: only missing files are made."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def photos(model):
     return [PhotoToProject(n, read_portrait(PORTRAITS / f"{n}.jpg", model)) for n in names]
 
 
-def test_only_what_is_missing_is_projected(model, photos, tmp_path):
+def test_only_missing_photos_are_projected(model, photos, tmp_path):
     folder = tmp_path / "new" / "folder"
     (first,) = project_missing(photos[:1], model, FEW, folder)
     assert first[0] == "obama"

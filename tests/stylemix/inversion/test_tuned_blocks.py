@@ -1,4 +1,4 @@
-"""Blocks with weights of their own for each of several photos: the same as a network for each."""
+"""Tuned blocks render each photo as a separate network with its weights would."""
 
 import copy
 
@@ -23,7 +23,7 @@ def prepared(model: Model, photos: int = 3, rows: int = 2) -> tuple[SynthesisNet
     ("resolution", "names"),
     [(4, ["b4"]), (8, ["b4", "b8"]), (16, ["b8", "b16"]), (64, ["b16", "b32", "b64"])],
 )
-def test_what_decides_pose_and_shape_stays(resolution, names):
+def test_coarse_blocks_are_not_tuned(resolution, names):
     assert tuned_blocks(tiny_model(resolution=resolution).generator.synthesis) == names
 
 
@@ -31,28 +31,30 @@ def test_what_decides_pose_and_shape_stays(resolution, names):
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
 @pytest.mark.parametrize("resolution", [8, 32])
 @torch.no_grad()
-def test_every_photo_is_drawn_with_its_own_weights(architecture, resolution, head):
+def test_every_photo_is_rendered_with_its_own_weights(architecture, resolution, head):
     network, ws = prepared(tiny_model(resolution=resolution, architecture=architecture, head=head))
     blocks = TunedBlocks(network, ws, torch.float32)
-    own = [copy.deepcopy(network) for _ in ws]
-    draw = torch.Generator().manual_seed(3)
+    networks = [copy.deepcopy(network) for _ in ws]
+    rng = torch.Generator().manual_seed(3)
     for name, value in blocks.learned.items():
         parts = value.unflatten(0, (3, -1))
-        for part, alone in zip(parts, own, strict=True):
-            change = 0.1 * torch.randn(part.shape, generator=draw)
+        for part, alone in zip(parts, networks, strict=True):
+            change = 0.1 * torch.randn(part.shape, generator=rng)
             part += change
             alone.get_parameter(name).add_(change)
     features = torch.randn(3, network.config.channels(resolution // 2), *[resolution // 2] * 2)
-    masks = torch.rand(2, 3, *[resolution // 2] * 2, generator=draw)
-    for kept in (None, FeatureOverride(features, masks)):
-        images = blocks.draw([0, 1], kept)
-        for i, alone in enumerate(own):
+    masks = torch.rand(2, 3, *[resolution // 2] * 2, generator=rng)
+    for override in (None, FeatureOverride(features, masks)):
+        images = blocks.draw([0, 1], override)
+        for i, alone in enumerate(networks):
             mine = (
-                None if kept is None else FeatureOverride(features[i : i + 1], masks[:, i : i + 1])
+                None
+                if override is None
+                else FeatureOverride(features[i : i + 1], masks[:, i : i + 1])
             )
-            wanted = alone(ws[i], noise_mode="const", override=mine)
-            assert torch.allclose(images[i], wanted, atol=1e-4)
-    for i, alone in enumerate(own):
+            expected = alone(ws[i], noise_mode="const", override=mine)
+            assert torch.allclose(images[i], expected, atol=1e-4)
+    for i, alone in enumerate(networks):
         for name, change in blocks.changes(i).items():
             moved = alone.get_parameter(name) - network.get_parameter(name)
             assert torch.allclose(change, moved, atol=1e-6)
@@ -72,8 +74,8 @@ def test_a_photo_moves_its_own_weights_only():
 
 def test_features_are_those_of_the_first_row():
     network, ws = prepared(tiny_model())
-    found: list[Tensor] = []
-    network.blocks()["b16"].register_forward_hook(lambda _m, _i, out: found.append(out[0]))
+    outputs: list[Tensor] = []
+    network.blocks()["b16"].register_forward_hook(lambda _m, _i, out: outputs.append(out[0]))
     features = TunedBlocks(network, ws, torch.float32).features(16)
     network(ws[:, 0], noise_mode="const")
-    assert torch.allclose(features, found[-1], atol=1e-5)
+    assert torch.allclose(features, outputs[-1], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Directions in style space: one channel by its spread, and the few that a reading obeys."""
+"""Directions in style space: a single channel, and the few channels that control a reading."""
 
 import pytest
 import torch
@@ -18,8 +18,8 @@ def model():
 
 
 def styles_of(model, ws, *parts):
-    drawing = prepare(model.generator, ws, parts)
-    return flatten_styles(drawing.network.styles(drawing.ws, drawing.offsets))
+    prepared = prepare(model.generator, ws, parts)
+    return flatten_styles(prepared.network.styles(prepared.ws, prepared.offsets))
 
 
 def test_a_channel_moves_alone_by_its_deviations(model):
@@ -49,7 +49,7 @@ def test_layers_confine_a_channel(model):
 
 
 def read_colours(images, template):
-    """Three readings that lean on each other: red, red and green, blue."""
+    """Three readings, of which two are correlated: red, red with green, blue."""
     red, green, blue = images.mean(dim=(2, 3)).t()
     return {"red": red, "warm": red + 0.5 * green, "blue": blue}
 
@@ -65,36 +65,36 @@ def test_few_channels_solve_for_one_reading_alone():
 def test_the_channels_of_a_reading_raise_it(model, monkeypatch):
     monkeypatch.setattr(channel_directions, "readings", read_colours)
     steps = []
-    found = reading_channels(model, samples=64, count=40, progress=lambda *at: steps.append(at))
+    styles = reading_channels(model, samples=64, count=40, progress=lambda *at: steps.append(at))
     assert steps == [(16, 64), (32, 64), (48, 64), (64, 64)]
-    assert list(found) == ["red-channels", "warm-channels", "blue-channels"]
+    assert list(styles) == ["red-channels", "warm-channels", "blue-channels"]
     z = torch.randn([64, W_DIM], generator=torch.Generator().manual_seed(7))
     ws = map_latents(model.generator, z, 0.7)
     every = map_latents(model.generator, z)
 
-    def look(ws, offsets=None):
+    def read(ws, offsets=None):
         images = model.generator.synthesis(
             ws, noise_mode="const", styles_offset=nest_styles(offsets or {})
         )
         return torch.stack(list(read_colours(images.clamp(-1, 1), FACES128).values()), dim=1)
 
-    spread = look(every).std(dim=0)
-    for k, style in enumerate(found.values()):
+    spread = read(every).std(dim=0)
+    for k, style in enumerate(styles.values()):
         style.check(model)
         assert sum(int((part != 0).sum()) for part in style.offsets.values()) <= 40
-        less = {name: -part for name, part in style.offsets.items()}
-        moved = ((look(ws, style.offsets) - look(ws, less)) / 2 / spread).mean(dim=0)
+        negative = {name: -part for name, part in style.offsets.items()}
+        moved = ((read(ws, style.offsets) - read(ws, negative)) / 2 / spread).mean(dim=0)
         assert float(moved[k]) == pytest.approx(1, abs=0.35)
 
 
-def test_a_steep_face_counts_no_more_than_the_middle_one():
+def test_gradients_are_clipped_to_the_median_norm():
     slopes = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1000.0]])[:, None]
     typical = channel_directions._typical(slopes)
     torch.testing.assert_close(typical, torch.tensor([[2 / 3, 1 / 3]]))
     assert not channel_directions._typical(torch.zeros(3, 1, 2)).any()
 
 
-def test_what_is_no_channel_is_one_line(model):
+def test_unknown_channels_are_one_line_errors(model):
     with pytest.raises(StylemixError, match=r"layer 'b9\.conv0'; expected one of b4\.conv1, b4"):
         channel_style(model, "b9.conv0", 0)
     with pytest.raises(StylemixError, match=r"got channel 32 of b16\.conv0; expected 0 to 31"):

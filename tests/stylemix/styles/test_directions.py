@@ -1,4 +1,4 @@
-"""Directions: the right way, in the right layers, at the right length, and nothing else with it."""
+"""Directions: the right direction, layers and length, and no other reading changes."""
 
 import pytest
 import torch
@@ -18,23 +18,23 @@ def model():
 
 
 def deviation(model, vector):
-    """Standard deviation of mapped latents along a way [w_dim]."""
+    """Standard deviation of mapped latents along a direction [w_dim]."""
     z = torch.randn([4000, W_DIM], generator=torch.Generator().manual_seed(5))
     w = map_latents(model.generator, z)[:, 0]
     return float((w @ (vector / vector.norm())).std())
 
 
-def test_a_reading_moves_alone_and_where_it_is_decided(model, monkeypatch):
-    draw = torch.Generator().manual_seed(0)
-    w = torch.randn([3000, 4, W_DIM], generator=draw).double()  # 4, 8, 16 and 32 px
+def test_a_reading_moves_alone_and_in_the_resolutions_that_control_it(model, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    w = torch.randn([3000, 4, W_DIM], generator=rng).double()  # 4, 8, 16 and 32 px
     first, second = torch.eye(W_DIM).double()[:2]
     smile = w[:, 1] @ first
-    beard = w[:, 1] @ (0.8 * first + 0.6 * second) + 0.5 * w[:, 2] @ first  # comes with smiles
+    beard = w[:, 1] @ (0.8 * first + 0.6 * second) + 0.5 * w[:, 2] @ first  # correlates with smile
     y = torch.stack([smile, beard], dim=1)
-    y += 0.3 * torch.randn(y.shape, generator=draw).double()
+    y += 0.3 * torch.randn(y.shape, generator=rng).double()
     monkeypatch.setattr(directions, "_sample_readings", lambda *_: (["smile", "beard"], w, y))
-    found = {d.name: d for d in read_directions(model)}
-    shift = found["smile"].shift
+    learned = {d.name: d for d in read_directions(model)}
+    shift = learned["smile"].shift
     assert shift.shape == (model.generator.num_ws, W_DIM)
     # 4 px has w 0, 8 px 1 and 2, 16 px 3 and 4, 32 px the rest.
     assert set(shift.abs().sum(dim=1).nonzero()[:, 0].tolist()) == {1, 2, 3, 4}
@@ -45,21 +45,21 @@ def test_a_reading_moves_alone_and_where_it_is_decided(model, monkeypatch):
     assert abs(beard_moves) < 0.05 * smile_moves
     # The latents are unit Gaussians here, so one standard deviation has the length 1.
     assert float(torch.cat([d8, d16]).norm()) == pytest.approx(1, abs=0.05)
-    assert found["smile"].explained == pytest.approx(1 / 1.09, abs=0.03)
+    assert learned["smile"].explained == pytest.approx(1 / 1.09, abs=0.03)
 
 
 @pytest.mark.slow
 def test_directions_are_learned_from_the_model_s_own_faces(model):
     steps = []
-    found = read_directions(model, samples=80, progress=lambda *at: steps.append(at))
-    assert [d.name for d in found] == ["smile", "yaw", "pitch", "mouth", "light"]
-    assert all(bool(d.shift.isfinite().all()) for d in found)
+    learned = read_directions(model, samples=80, progress=lambda *at: steps.append(at))
+    assert [d.name for d in learned] == ["smile", "yaw", "pitch", "mouth", "light"]
+    assert all(bool(d.shift.isfinite().all()) for d in learned)
     assert steps == [(32, 80), (64, 80), (80, 80)]
     again = read_directions(model, samples=80)
-    assert all(a.shift.equal(b.shift) for a, b in zip(found, again, strict=True))
-    style = found[0].style(model).check(model)
+    assert all(a.shift.equal(b.shift) for a, b in zip(learned, again, strict=True))
+    style = learned[0].style(model).check(model)
     assert style.info["method"] == "direction"
-    assert style.shift.equal(found[0].shift)
+    assert style.shift.equal(learned[0].shift)
 
 
 def test_light_is_the_brighter_side():
@@ -75,17 +75,17 @@ def test_a_model_without_a_face_template_has_no_readings():
         read_directions(tiny_model(template=NO_TEMPLATE), samples=32)
 
 
-def test_sefa_is_what_the_layers_react_to(model):
+def test_sefa_is_the_singular_vectors_of_the_affine_weights(model):
     blocks = model.generator.synthesis.blocks()
     layers = [blocks["b8"].layers["conv0"], blocks["b8"].layers["conv1"]]  # w 1 and 2
     rows = torch.cat([layer.affine.weight for layer in [blocks["b4"].layers["torgb"], *layers]])
     rows = rows / rows.norm(dim=1, keepdim=True)
-    _, sizes, ways = torch.linalg.svd(rows, full_matrices=False)
-    found = semantic_directions(model.generator, layers=[1, 2], count=3)
+    _, sizes, axes = torch.linalg.svd(rows, full_matrices=False)
+    directions = semantic_directions(model.generator, layers=[1, 2], count=3)
     # b8's torgb reads the w of 16 px, b4's that of 8 px.
-    for direction, way, size in zip(found, ways, sizes, strict=False):
+    for direction, axis, size in zip(directions, axes, sizes, strict=False):
         row = direction.shift[1]
-        assert abs(float(row @ way)) == pytest.approx(float(row.norm()), rel=1e-4)
+        assert abs(float(row @ axis)) == pytest.approx(float(row.norm()), rel=1e-4)
         assert float(row.norm()) == pytest.approx(deviation(model, row), rel=0.06)
         share = float(size**2 / sizes.square().sum())
         assert direction.explained == pytest.approx(share, rel=1e-4)
@@ -107,12 +107,12 @@ def test_sefa_counts_layers_without_torgb(architecture):
 
 
 def test_principal_directions_are_those_of_most_variance(model):
-    found = principal_directions(model.generator, count=W_DIM)
-    parts = [d.explained for d in found]
-    assert parts == sorted(parts, reverse=True)
-    assert sum(parts) == pytest.approx(1)
-    for direction in found[:3]:
-        way = direction.shift[0]
-        assert float(way.norm()) == pytest.approx(deviation(model, way), rel=0.06)
-        assert all(row.equal(way) for row in direction.shift)
-    assert abs(float(found[0].shift[0] @ found[1].shift[0])) < 1e-4
+    directions = principal_directions(model.generator, count=W_DIM)
+    shares = [d.explained for d in directions]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1)
+    for direction in directions[:3]:
+        axis = direction.shift[0]
+        assert float(axis.norm()) == pytest.approx(deviation(model, axis), rel=0.06)
+        assert all(row.equal(axis) for row in direction.shift)
+    assert abs(float(directions[0].shift[0] @ directions[1].shift[0])) < 1e-4

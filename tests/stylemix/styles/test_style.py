@@ -1,4 +1,4 @@
-"""Style files: what is written is read again, and what is odd is refused in one line."""
+"""Style files: round trips, and one-line errors for damaged or foreign files."""
 
 import json
 import os
@@ -30,10 +30,10 @@ def model() -> Model:
 
 
 def a_style(model: Model) -> Style:
-    draw = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
 
-    def numbers(like: torch.Tensor) -> torch.Tensor:
-        return torch.randn(like.shape, generator=draw)
+    def random_like(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=rng)
 
     generator = model.generator
     ws = generator.mapping.w_avg.expand(1, generator.num_ws, -1)
@@ -43,9 +43,11 @@ def a_style(model: Model) -> Style:
         model.fingerprint,
         strength=0.8,
         layers="16-32px",
-        shift=numbers(torch.zeros([generator.num_ws, generator.w_dim])),
-        offsets={name: numbers(styles[name][0]) for name in ("b8.conv0", "b32.torgb")},
-        weights={name: numbers(parameters[name]) for name in ("b4.const", "b16.conv1.affine.bias")},
+        shift=random_like(torch.zeros([generator.num_ws, generator.w_dim])),
+        offsets={name: random_like(styles[name][0]) for name in ("b8.conv0", "b32.torgb")},
+        weights={
+            name: random_like(parameters[name]) for name in ("b4.const", "b16.conv1.affine.bias")
+        },
         info={"name": "gold", "credit": "Zoë", "pictures": 3, "scores": {"style accuracy": 0.5}},
     )
 
@@ -65,7 +67,7 @@ def test_round_trip_in_half_precision(model, suffix, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_empty_style_is_one_too(model, suffix, tmp_path):
+def test_an_empty_style_is_valid(model, suffix, tmp_path):
     save_style(tmp_path / f"none{suffix}", Style(model.fingerprint))
     read = load_style(tmp_path / f"none{suffix}", model)
     assert (read.tensors(), read.strength, read.layers, read.info) == ({}, 1.0, "all", {})
@@ -96,7 +98,7 @@ def test_another_base_is_refused_with_both_fingerprints(model, tmp_path):
         load_style(tmp_path / "gold.pkl", other)
     text = str(caught.value)
     assert text.startswith(f"{tmp_path / 'gold.pkl'}: got a style of the base {model.fingerprint};")
-    assert f"expected one of {other.fingerprint};" in text
+    assert f"expected the base {other.fingerprint};" in text
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_a_pickle_with_code_runs_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_other_files_say_what_they_are(model, tmp_path):
+def test_other_files_are_named_by_their_format(model, tmp_path):
     save_model(tmp_path / "model.pkl", model)
     save_model(tmp_path / "model.safetensors", model)
     save_latent(tmp_path / "me.latent.safetensors", Latent(torch.zeros([8, 16])))
@@ -215,7 +217,7 @@ def test_other_files_say_what_they_are(model, tmp_path):
         ("a.stylemix", {"strength": float("inf")}, "got strength inf"),
     ],
 )
-def test_what_cannot_be_saved_leaves_no_file(model, name, change, message, tmp_path):
+def test_a_failed_save_leaves_no_file(model, name, change, message, tmp_path):
     with pytest.raises(StylemixError, match=message):
         save_style(tmp_path / name, Style(model.fingerprint, **change))
     assert list(tmp_path.iterdir()) == []

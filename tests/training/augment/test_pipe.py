@@ -55,7 +55,7 @@ def test_named_pipes():
 
 def test_the_page_lists_the_pipes():
     page = Path(__file__).resolve().parents[3] / "docs" / "augment.md"
-    section = page.read_text(encoding="utf-8").split("## Which pipe")[1].split("\n## ")[0]
+    section = page.read_text(encoding="utf-8").split("## Pipes")[1].split("\n## ")[0]
     held = {}
     for name, holds in re.findall(r"^\| `(\w+)` \| (.*) \|$", section, flags=re.M):
         parts = re.findall(r"`(\w+)`", holds)
