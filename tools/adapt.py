@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError
+from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, check_style_path, save_style
 from stylemix.tools.options import device_option
 from stylemix.training.adapt.adapt import (
@@ -17,24 +20,36 @@ from stylemix.training.adapt.adapt import (
     StyleCard,
     adapt,
 )
+from stylemix.training.adapt.draw_kit import write_kit
 from stylemix.training.adapt.trainable import PARTS
 
 
 @click.command("adapt")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path),
-    help="Style file to write: .pkl, .stylemix or .safetensors.",
+    help="Style file to write: .pkl, .stylemix or .safetensors; a folder for --draw-kit.",
 )  # fmt: skip
+@click.option(
+    "--pairs",
+    is_flag=True,
+    help="IMAGES are a folder of photos and one of their drawings, with the same names.",
+)
+@click.option(
+    "--draw-kit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Write N faces to draw on; adapt learns from the folder when they are drawn.",
+)
 @click.option(
     "--model", default="faces-64", show_default=True, help="Base model: a file or shipped name."
 )
 @click.option(
     "--method", type=click.Choice(METHODS), default="auto", show_default=True,
     help="look: light, colours and make-up, from a few photos; transfer: a drawn style, from many "
-    "images; personal: a person, from several photos; jojogan: JoJoGAN with its published "
-    "settings; auto: look or transfer, by the number of images and their distance from the "
-    "model's faces.",
+    "images; pairs: a drawn style, from faces and their drawings; personal: a person, from several "
+    "photos; jojogan: JoJoGAN with its published settings; auto: look or transfer, by the number "
+    "of images and their distance from the model's faces.",
 )  # fmt: skip
 @click.option(
     "--learn", type=click.Choice(PARTS),
@@ -52,7 +67,7 @@ from stylemix.training.adapt.trainable import PARTS
 @click.option(
     "--steps", type=click.IntRange(1),
     help="Training steps of methods other than transfer.  [default: look 250, personal 200, "
-    "jojogan 300]",
+    "pairs by their number, jojogan 300]",
 )  # fmt: skip
 @click.option(
     "--sparse", type=click.FloatRange(0, 1, min_open=True),
@@ -84,6 +99,8 @@ from stylemix.training.adapt.trainable import PARTS
 def adapt_command(
     images: tuple[Path, ...],
     output: Path,
+    pairs: bool,
+    draw_kit: int | None,
     model: str,
     method: str,
     learn: str | None,
@@ -110,12 +127,22 @@ def adapt_command(
     Examples:
       stylemix adapt look1.jpg look2.jpg look3.jpg --output influencer.pkl
       stylemix adapt cartoons.zip --output toon.pkl --license "CC BY 4.0" --credit "A. Painter"
+      stylemix adapt --pairs photos/ drawings/ --output comic.pkl
+      stylemix adapt --draw-kit 24 --output kit/ && stylemix adapt kit/ --output comic.pkl
     """
+    if bool(images) == (draw_kit is not None):
+        raise StylemixError("got images and --draw-kit, or neither; expected one of them; add one")
+    if draw_kit is not None:
+        write_kit(load_model(model, find_device(device)), output, draw_kit, seed)
+        click.echo(f"Wrote {draw_kit} faces to draw on to {output}")
+        return
     check_style_path(output)
     state = output.with_name(output.name + ".state")
     style = adapt(
         images,
-        AdaptSettings(method, learn, start, align, steps, sparse, kimg, precision, seed),
+        AdaptSettings(
+            "pairs" if pairs else method, learn, start, align, steps, sparse, kimg, precision, seed
+        ),
         model=model,
         card=StyleCard(name or output.stem, licence, credit, consent),
         strength=strength,

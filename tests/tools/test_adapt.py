@@ -4,12 +4,13 @@ import pickle
 import zipfile
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageOps
 
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.cli import main
@@ -19,10 +20,12 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, load_style, save_style
-from stylemix.training.adapt import jojogan, look, method, personal
+from stylemix.training.adapt import draw_kit, jojogan, look, method, personal
 from stylemix.training.adapt.method import read_pictures
 from stylemix.training.adapt.scores import score_style
 from tests.support.models import saved, tiny_model, ws_of
+
+PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +213,7 @@ def test_a_person(files, few, monkeypatch):
 @pytest.fixture
 def few(monkeypatch):
     """Fewer faces for comparisons, on which these tests do not depend."""
-    monkeypatch.setattr(look, "REFERENCES", 16)
+    monkeypatch.setattr(look, "REFERENCE_COUNT", 16)
     monkeypatch.setattr(look, "SCORED_FACES", 2)
     monkeypatch.setattr(method, "SCORED_FACES", 2)
     monkeypatch.setattr("stylemix.training.adapt.adapt.score_style", partial(score_style, count=4))
@@ -265,3 +268,47 @@ def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, message)
     assert result.exit_code == 2
     assert message in result.output.splitlines()[-1]
     assert not (tmp_path / "look.pkl").exists()
+
+
+@pytest.mark.slow
+def test_a_kit_is_drawn_and_learned(files, tmp_path, few):
+    kit = tmp_path / "kit"
+    base = ["--model", files / "base.safetensors"]
+    done = CliRunner().invoke(
+        main, ["adapt", *map(str, base), "--draw-kit", "6", "--output", str(kit)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "Wrote 6 faces to draw on" in done.output
+    for path in kit.glob("face-00[1-5].png"):  # the sixth is not drawn yet
+        with Image.open(path) as face:
+            drawing = ImageOps.invert(face.convert("RGB"))
+        drawing.save(path)
+    learn = [kit, "--output", tmp_path / "s.pkl", "--steps", 3]
+    result = CliRunner().invoke(main, ["adapt", *map(str, [*base, *learn])])
+    assert result.exit_code == 0, result.output
+    style = load_style(tmp_path / "s.pkl")
+    assert (style.info["method"], style.info["pictures"]) == ("pairs", 5)
+    assert style.info["learned"] == "affine"
+    assert "pairs, 5 images" in result.output
+
+
+@pytest.mark.slow
+def test_photos_and_their_drawings(files, tmp_path, few, monkeypatch):
+    quick = ProjectionSettings(w_steps=1, plus_steps=1, refine_steps=0)
+    monkeypatch.setattr(draw_kit, "LATENTS", quick)
+    photos, drawings = tmp_path / "photos", tmp_path / "drawings"
+    photos.mkdir()
+    drawings.mkdir()
+    with Image.open(PORTRAITS / "obama.jpg") as photo:
+        for k in range(4):
+            photo.save(photos / f"{k}.png")
+            ImageOps.invert(photo.convert("RGB")).resize((192, 240)).save(drawings / f"{k}.jpg")
+    arguments = ["--pairs", photos, drawings, "--steps", 2, "--output", tmp_path / "s.pkl"]
+    command = ["adapt", *map(str, arguments)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert load_style(tmp_path / "s.pkl").info["pictures"] == 4
+    Image.new("RGB", (240, 240)).save(drawings / "1.jpg")
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "expected the same aspect ratio" in result.stderr

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import Tensor
 
 from stylemix.api import DEFAULT_MODEL, AnyModel, use_model
 from stylemix.errors import StylemixError
@@ -17,6 +20,7 @@ from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress, report_to
 from stylemix.styles.style import Style, check_strength, load_style
 from stylemix.training.adapt.base_style import rebased, with_style
+from stylemix.training.adapt.draw_kit import is_kit, read_kit, read_pairs
 from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
 from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
 from stylemix.training.adapt.jojogan import learn_paired
@@ -29,6 +33,7 @@ from stylemix.training.adapt.method import (
     choose_pictures,
     some_of,
 )
+from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import learn_personal
 from stylemix.training.adapt.scores import score_style
@@ -38,15 +43,15 @@ from stylemix.version import __version__
 
 # Chosen by eye on the portraits: at 1 eyes and mouths are distorted, at .5 identities collapse.
 TRANSFER_PSI = 0.85
-METHODS = ("auto", "look", "transfer", "personal", "jojogan")
+METHODS = ("auto", "look", "transfer", "pairs", "personal", "jojogan")
 PRECISIONS = ("fp32", "bf16")
 NOT_RECORDED = "not recorded"
 # The methods that each option applies to.
 OPTION_METHODS = {
-    "steps": ("look", "personal", "jojogan"),
+    "steps": ("look", "pairs", "personal", "jojogan"),
     "sparse": ("look",),
     "kimg": ("transfer",),
-    "learn": ("look", "transfer"),
+    "learn": ("look", "transfer", "pairs"),
     "start": ("look", "transfer"),
 }
 
@@ -57,8 +62,10 @@ class AdaptSettings:
 
     Attributes:
         method: "look" (light, colour, make-up from a few photos), "transfer" (a drawn style from
-            many images), "personal" (one person, MyStyle), "jojogan" as published, or "auto":
-            look or transfer, by the number of images and their distance from the model's faces.
+            many images), "pairs" (a drawn style from faces and their drawings: a drawing kit, or a
+            folder of photos and one of drawings), "personal" (one person, MyStyle), "jojogan" as
+            published, or "auto": look or transfer, by the number of images and their distance from
+            the model's faces.
         learn: parameters that a look or transfer trains: "offsets", "affine" or "all".
         start: the style that a look or transfer is initialized from, or "none".
         align: whether faces are cropped and aligned.
@@ -112,6 +119,13 @@ class StyleCard:
     credit: str = ""
     consent: str = NOT_RECORDED
 
+    def info(self) -> dict[str, Json]:
+        """The entries of the style's header."""
+        return {
+            "name": self.name, "licence": self.licence, "credit": self.credit,
+            "consent": self.consent,
+        }  # fmt: skip
+
 
 def adapt(
     images: Photo | list[Photo] | tuple[Photo, ...],
@@ -129,7 +143,8 @@ def adapt(
     """Learns a style from example images.
 
     Args:
-        images: images in any form, or folders and zips of them.
+        images: images in any form, or folders and zips of them; for pairs a drawing kit, or two
+            folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
         card: name, licence and credit, stored in the style file.
@@ -148,26 +163,51 @@ def adapt(
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
     sources = images if isinstance(images, list | tuple) else [images]
-    plan, dataset = choose_pictures(settings.method, sources, base, settings.align)
-    settings.check(plan.method, card.consent)
-    plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
-    if on_plan is not None:
-        on_plan(plan)
-    style, record = _learn(plan, base, dataset, settings, state, progress)
-    examples = some_of(dataset)
+    if settings.method == "pairs" or (len(sources) == 1 and is_kit(sources[0])):
+        settings.check("pairs", card.consent)
+        style, record, examples = _learn_pairs(base, sources, settings, progress)
+        method, count, scored = "pairs", len(examples), True
+    else:
+        plan, dataset = choose_pictures(settings.method, sources, base, settings.align)
+        settings.check(plan.method, card.consent)
+        plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
+        if on_plan is not None:
+            on_plan(plan)
+        style, record = _learn(plan, base, dataset, settings, state, progress)
+        examples, method = some_of(dataset), plan.method
+        count = len(dataset) - len(dataset.broken)
+        scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
-    elif plan.method in OPTION_METHODS["learn"] and (plan.part != "offsets" or "start" in record):
+    elif scored:
         style = choose_layers(base, style, examples)
     style.strength = strength
     scores = score_style(base, style, examples)
     style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
-    count = len(dataset) - len(dataset.broken)
-    style.info = {"name": card.name, "method": plan.method, "pictures": count}
-    style.info |= {"licence": card.licence, "credit": card.credit, "consent": card.consent}
-    style.info |= {"seed": settings.seed, "seconds": round(time.monotonic() - clock)}
-    style.info |= {"tool": f"stylemix {__version__}", "scores": dict(scores), **record}
+    style.info = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
+    style.info |= {"seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}"}
+    style.info |= {"scores": dict(scores), **record}
     return style
+
+
+def _learn_pairs(
+    base: Model, sources: Sequence[Photo], settings: AdaptSettings, progress: Progress | bool
+) -> tuple[Style, dict[str, Json], Tensor]:
+    """Returns the style, the metadata of its training, and the drawings [N, C, H, W]."""
+    folders = [Path(path) for path in sources if isinstance(path, str | os.PathLike)]
+    if len(sources) == len(folders) == 1 and is_kit(folders[0]):
+        ws, drawings = read_kit(base, folders[0])
+    elif len(sources) == len(folders) == 2:
+        ws, drawings = read_pairs(base, folders[0], folders[1], progress)
+    else:
+        raise StylemixError(
+            f"got {len(sources)} inputs for pairs; expected a drawing kit, or a folder of photos "
+            "and one of drawings; name them"
+        )
+    own = PairSettings(settings.steps, settings.learn, seed=settings.seed)
+    with report_to(progress, "Learning (pairs)", "step") as report:
+        style = learn_pairs(base, ws, drawings, own, report)
+    return style, {"learned": settings.learn or usual_part(len(ws))}, drawings
 
 
 def _learn(

@@ -1,5 +1,6 @@
-"""A drawing kit: faces of the model with their latents, to be drawn by an artist and learned from.
+"""Pairs to learn a style from: a drawing kit, or photos and their drawings.
 
+A drawing kit has faces of the model with their latents, to be redrawn by an artist or a program.
 A kit is a folder: face-001.png and so on, to be replaced by drawings of the same names (or laid
 beside them in a folder `drawings`), and kit.safetensors with the latents.
 """
@@ -8,23 +9,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.sources import has_pictures, list_images
 from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.images.write import save_image
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
+from stylemix.inversion.settings import LATENTS
 from stylemix.models.container import read_safetensors, write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.latents import sample_ws
+from stylemix.progress import Progress
 
 FORMAT = "stylemix-draw-kit"
 FILE = "kit.safetensors"
 SIZE = 512  # px of the faces to draw on
 PSI = 0.8  # truncation: faces that differ, without the rarest
 MAX_FACES = 1000
+BATCH = 8  # photos projected at once
+MAX_DEVIATION = 0.02  # of the aspect ratio of a drawing from its photo's
 
 
 def write_kit(model: Model, folder: Path, count: int, seed: int = 0) -> None:
@@ -92,6 +100,27 @@ def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
     return float((own.clamp(-1, 1) - drawing).abs().mean()) < 0.03
 
 
+def read_pairs(
+    model: Model, photos: Path, drawings: Path, progress: Progress | bool = False
+) -> tuple[Tensor, Tensor]:
+    """The latents [N, L, w_dim] of photos and their drawings [N, C, H, W] in [-1, 1].
+
+    Photos and drawings have the same names, and a drawing shows the whole photo, in any size; the
+    face is cropped from both alike. Raises StylemixError where that is not so.
+    """
+    pairs = pair_images(photos, drawings)
+    aligned = [read_portrait(photo, model) for photo, _ in pairs]
+    drawn = [
+        _align_drawing(drawing, photo, model)
+        for (_, drawing), photo in zip(pairs, aligned, strict=True)
+    ]
+    batches = [aligned[i : i + BATCH] for i in range(0, len(aligned), BATCH)]
+    latents = [
+        one.w for part in batches for one in project_portraits(part, model, LATENTS, progress)[1]
+    ]
+    return torch.stack(latents), torch.cat(drawn)
+
+
 def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
     """Files of two folders with the same names; StylemixError where there are none."""
     by_name = {source.stem: source.path for source in list_images(drawings)}
@@ -104,7 +133,15 @@ def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def load_drawing(path: Path, model: Model) -> Tensor:
-    """A drawing [1, C, H, W] in [-1, 1] at the model's size."""
-    config = model.generator.config
-    return to_tensor(load_image(path), config.width, config.img_channels)
+def _align_drawing(path: Path, photo: AlignedPhoto, model: Model) -> Tensor:
+    """A drawing [1, C, H, W] cropped as the photo that it was made of."""
+    drawing, config = load_image(path), model.generator.config
+    width, height = photo.photo_size
+    scale = drawing.width / width
+    if abs(drawing.height / scale - height) > MAX_DEVIATION * height:
+        raise StylemixError(
+            f"{path}: got a drawing of {drawing.width} x {drawing.height} px for a photo of "
+            f"{width} x {height} px; expected the same aspect ratio; export it uncropped"
+        )
+    matrix = photo.alignment.matrix @ np.diag([1 / scale, 1 / scale, 1.0])
+    return to_tensor(warp(drawing, matrix, config.width), channels=config.img_channels)

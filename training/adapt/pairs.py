@@ -77,8 +77,7 @@ def learn_pairs(
     device, dtype = model.generator.device, model.generator.dtype
     ws, drawings = ws.to(device, dtype), drawings.to(device, dtype)
     network = copy.deepcopy(model.generator.synthesis)
-    part = settings.part or ("all" if count >= ALL_WEIGHTS_PAIRS else "affine")
-    learned = style_weights(network, part)
+    learned = style_weights(network, settings.part or usual_part(count))
     adam = torch.optim.Adam(learned.values(), lr=settings.lr, betas=BETAS)
     weights = ProjectionSettings(
         pixel_weight=settings.pixel_weight, feature_weight=settings.feature_weight
@@ -101,6 +100,11 @@ def learn_pairs(
         torch.manual_seed(settings.seed)
         optimise(adam, losses_at, Stages([steps], progress), hold_then_cosine, plateau=False)
     return Style(model.fingerprint, weights=changes(model.generator, learned))
+
+
+def usual_part(count: int) -> str:
+    """What so many pairs can train: all weights, or the affine layers."""
+    return "all" if count >= ALL_WEIGHTS_PAIRS else "affine"
 
 
 class _Critic:
