@@ -140,7 +140,7 @@ def adapt(
     progress: Progress | bool = False,
     on_plan: Callable[[AdaptationPlan], None] | None = None,
 ) -> Style:
-    """Learns a style from example images.
+    """Learns a style from example images; StylemixError where images or settings do not fit.
 
     Args:
         images: images in any form, or folders and zips of them; for pairs a drawing kit, or two
@@ -154,8 +154,6 @@ def adapt(
         device: "cpu", "cuda", "cuda:1" or "auto", for a model given by name or file.
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
-
-    Raises StylemixError for images or settings that do not fit.
     """
     settings, card, clock = settings or AdaptSettings(), card or StyleCard(), time.monotonic()
     check_strength(strength)
