@@ -48,7 +48,7 @@ start() { # start DATA
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=PASSIVE
   nohup nice -n 10 "$folder/env/bin/stylemix" train "$data" --output "$folder/run" --device cpu \
     --resolution 256 --template faces128 --preset laptop --mirror --noise none --batch 32 \
-    --channel-base 2048 --channel-min 32 --head haar --d-head haar --r1-gamma .6 \
+    --channel-base 2048 --channel-min 32 --head haar --d-head haar --r1-gamma 6 \
     --augment-filter bilinear --ema-kimg 2 --tick-kimg 1 --state-minutes 10 --snapshot-kimg 20 \
     --keep-snapshots 2 --workers 1 --kimg 1000 "${options[@]}" >>"$folder/train.log" 2>&1 &
   echo $! >"$folder/pid"

@@ -323,6 +323,33 @@ def test_inverse_haar_by_hand():
     assert torch.allclose(haar(inverse_haar(bands)), bands, rtol=0, atol=1e-14)
 
 
+def test_bands_are_scaled_to_be_equally_strong():
+    """A step of a weight of the finest band changes the image by a sixteenth of one of the mean."""
+    network = Generator(GeneratorConfig(8, channel_base=64, channel_max=8, head="haar")).synthesis
+    ws = torch.randn([1, network.num_ws, network.config.w_dim])
+    with torch.no_grad():
+        before = network(ws, noise_mode="const")
+        for band, scale in enumerate((1, 8, 8, 16)):
+            network.b8.torgb.bias[4 + band] += 1  # of the second colour
+            change = (network(ws, noise_mode="const") - before)[0]
+            network.b8.torgb.bias[4 + band] -= 1
+            expected = torch.full([16, 16], 0.5 / scale)
+            assert torch.allclose(change[1].abs(), expected, atol=1e-5)
+            assert change[[0, 2]].abs().max() < 1e-6
+            assert (change[1] > 0).all() == (band == 0)
+
+
+def test_a_discriminator_takes_bands_at_the_same_scales():
+    config = DiscriminatorConfig(8, channel_base=64, channel_max=8, head="haar")
+    network, images = Discriminator(config), torch.randn([1, 3, 16, 16])
+    inputs = []
+    network.b8.fromrgb.register_forward_hook(lambda _module, args, _out: inputs.append(args[0]))
+    with torch.no_grad():
+        network(images, None)
+    scales = torch.tensor([1.0, 8, 8, 16]).repeat(3).view(12, 1, 1)
+    assert torch.allclose(inputs[0], haar(images) * scales, atol=1e-5)
+
+
 @pytest.mark.parametrize("architecture", ["resnet", "orig"])
 def test_a_discriminator_of_subbands_uses_the_whole_image(architecture):
     torch.manual_seed(0)
