@@ -31,6 +31,7 @@ from stylemix.tools.options import (
     strengths_of,
 )
 
+MIN_CHANGE = 0.004  # mean absolute change, in parts of the range, that one can see
 STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # shares of the strength in a strip
 
 
@@ -119,6 +120,9 @@ def edit_command(
         image = resize_output(to_pil(mixer.draw(person, applied)), size)
     save_image(output, image, generated="composite")
     click.echo(f"Wrote {output}")
+    change = (mixer.draw(person, applied) - mixer.draw(person)).abs().mean() / 2
+    if change < MIN_CHANGE:
+        click.echo("Note: this edit changes almost nothing; raise its strength", err=True)
     if style_file is not None:
         total = combine(mixer.base, [(part.style, part.amount) for part in applied])
         save_style(style_file, total)

@@ -39,6 +39,8 @@ class Sheet(NamedTuple):
     text: str
 
 
+MIN_SHARE = 0.5  # of a style's strength, below which an avatar hardly shows it
+
 SHEETS = {
     "grid": Sheet(
         SheetMaker.style_grid, "Write a single sheet of sources (rows) by styles (columns)."
@@ -191,6 +193,12 @@ def _write(
     save_image(path, done.image, generated="composite")
     measured = "" if avatar.identity is None else f"; {describe(avatar, applied)}"
     click.echo(f"Wrote {path} ({done.how}{measured})")
+    if avatar.share < MIN_SHARE:
+        click.echo(
+            f"Note: {person.name} keeps that identity only with {avatar.share:.0%} of the style; "
+            "for more of it lower --min-identity",
+            err=True,
+        )
 
 
 def _report(error: StylemixError) -> None:

@@ -139,3 +139,11 @@ def test_errors_are_one_line(files, words, message):
     assert result.exit_code == 2
     assert message in result.output
     assert result.output.count("\n") == 1
+
+
+def test_an_edit_that_changes_nothing_is_noted(files):
+    output = ["--output", files / "out.png"]
+    weak = run(files, "seed:1", "--direction", f"{files / 'shift.pkl'}:0", *output)
+    assert "Note: this edit changes almost nothing" in weak.stderr
+    strong = run(files, "seed:1", "--direction", f"{files / 'shift.pkl'}:2", *output)
+    assert "Note" not in strong.stderr

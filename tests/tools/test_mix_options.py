@@ -122,6 +122,15 @@ def test_the_guard_lowers_and_prints_the_strength(files, plain):
     assert "identity" not in output_and_image(files, *person, *style)[0]
 
 
+def test_an_identity_that_leaves_no_style_is_noted(files):
+    source = ["--source", files / "a.latent.safetensors", "--output", files / "out.png"]
+    style = ["--style", files / "b.latent.safetensors", "--layers", "all"]
+    strict = run(files, *source, *style, "--min-identity", 0.99)
+    assert "lower --min-identity" in strict.stderr
+    loose = run(files, *source, *style, "--min-identity", 0.01)
+    assert "Note" not in loose.stderr
+
+
 def test_a_mask_image_confines_the_style(files, plain):
     Image.fromarray(np.repeat([[255, 0]], 2, axis=0).astype(np.uint8)).resize(
         (SIZE, SIZE), Image.Resampling.NEAREST
