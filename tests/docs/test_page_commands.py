@@ -46,7 +46,7 @@ TOY = {
     "sweep": [*TRAIN, *SMALL, "--resolution", "8", "--trials", "2", "--metrics", "kid"],
     "info": [],
     "project": ["--budget", ".2", "--device", "cpu"],
-    "mix": ["--size", "32", "--device", "cpu"],
+    "mix": ["--output-size", "32", "--device", "cpu"],
     "edit": ["--size", "32", "--device", "cpu"],
     "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],
 }
