@@ -43,7 +43,7 @@ else
     start=faces-256 trainings="narrow $bands"$'\n'"wide $wide $bands"
   fi
   trainings=${TRAININGS:-"$trainings"$'\n'"features $wide $bands --feature-weight 1"}
-  recipe=${RECIPE:-"--template faces128 --preset laptop --mirror --noise fine --batch 32
+  recipe=${RECIPE:-"--template faces128 --preset laptop --mirror --noise none --batch 32
     --channel-min 32 --r1-gamma .6 --state-minutes 1 --workers 4 --transfer $start --transfer-lr .5"}
   bench=(--compile ops --dtypes bf16 tf32 --resolutions 256 1024 --repeats 3 --budget 105)
   right=(--device cuda -x -m gpu -k "native and not gradcheck and not gradgradcheck" "${ops[@]}")
