@@ -146,9 +146,7 @@ def steps(records: list[Record]) -> Iterator[str]:
             kimg.append([picture(r), r["dtype"], name_of(label), shown, published])
     head = ["image", "dtype", "phase, ms", *map(name_of, labels), "limit", "textbook : ours"]
     yield from grid([*head, "textbook in fp32 : ours"], rows)
-    yield from grid(
-        ["image", "dtype", "step of", "seconds per kimg", "one A100, published"], kimg
-    )
+    yield from grid(["image", "dtype", "step of", "seconds per kimg", "one A100, published"], kimg)
 
 
 def memory(records: list[Record]) -> Iterator[str]:
