@@ -19,7 +19,7 @@ MEASURE = """
 import re, torch
 from pathlib import Path
 from stylemix.training.config import TrainConfig
-from stylemix.training.parts import Draws, parts_of
+from stylemix.training.microbatches import StepRandom, parts_of
 from stylemix.training.phases import Step, batches
 from stylemix.training.state import TrainState
 torch.set_num_threads(1)
@@ -32,7 +32,7 @@ pixels = torch.zeros([config.batch, 3, 64, 64], dtype=torch.uint8)
 parts = parts_of(0, 1, config.batch, config.part_size(1))
 for step in range(2):
     data = batches(parts, pixels, None, torch.device("cpu"))
-    Step(state, config, {{}})(Draws(0, step * config.batch), data)
+    Step(state, config, {{}})(StepRandom(0, step * config.batch), data)
 print(peak() - before)
 """
 
