@@ -142,7 +142,9 @@ def test_the_gpu_script_ends_by_the_clock_although_a_step_does_not(tmp_path):
     ) as process:  # fmt: skip
         output = process.stdout.read()
         assert process.wait() == 1
-    assert 20 <= time.monotonic() - started < 45  # it is killed 15 s after it was asked to stop
+    # The deadline is 5 s, and it is killed 15 s after it was asked to stop; bash counts whole
+    # seconds, so a part of one can be missing at either end.
+    assert 18 <= time.monotonic() - started < 60
     assert "train one: FAILED (exit code 137)" in output
     assert "train one: NO SNAPSHOT" in output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"summary.txt", "logs.tar.gz"}

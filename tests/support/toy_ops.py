@@ -30,9 +30,11 @@ done
 exec {command} "$@"
 """
 
+# Ctrl-C counts even where the tests run in the background of a shell, which makes it ignored.
 PROCESS = """
-import sys, warnings
+import signal, sys, warnings
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {root!r})
 from stylemix.ops import jit
 jit.SOURCES = Path({sources!r})
