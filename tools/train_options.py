@@ -34,7 +34,7 @@ def _type(described: Setting) -> Any:
     return Scheduled() if described.scheduled else described.kind
 
 
-class Scheduled(click.ParamType[Any]):
+class Scheduled(click.ParamType):  # type: ignore[type-arg]  # generic in later releases only
     """A number, or the text of a schedule, which the settings parse."""
 
     name = "schedule"
