@@ -86,7 +86,7 @@ class Drawing(nn.Module):
     def run(self, **part: Any) -> BlockState:
         """Runs blocks with the changed weights; takes the arguments of `SynthesisNetwork.run`."""
         weights = {f"network.{name}": value for name, value in self.weights.items()}
-        state: BlockState = functional_call(self, weights, kwargs=part)
+        state: BlockState = functional_call(self, weights, (), part)
         return state
 
     def draw(self) -> Tensor:
