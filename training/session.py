@@ -212,4 +212,4 @@ def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
             f"discriminator {len(result.copied)} copied, {len(result.widened)} widened, "
             f"{len(result.fresh)} fresh"
         )
-    print(f"From {source}: {'; '.join(counts)}", file=sys.stderr)
+    print(f"From {source}: {'; '.join(counts)}", file=sys.stderr, flush=True)
