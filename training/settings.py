@@ -212,6 +212,10 @@ class Settings:
         START, 1, "Factor on the learning rate of transferred weights, 0 to freeze them: "
         f"{SCHEDULE}.", limits=(0, 1), scheduled=True,
     )
+    transfer_d_lr: float | str | None = setting(
+        START, None, "The same for the discriminator alone. [default: --transfer-lr]",
+        limits=(0, 1), scheduled=True,
+    )
     augment: str = setting(
         AUGMENTATION, "ada", "Adaptive (ADA), fixed or no augmentation.",
         choices=("ada", "fixed", "none"),

@@ -93,11 +93,13 @@ class TrainState:
 
     def thaw(self, config: ResolvedConfig) -> None:
         """Enables gradients of all but frozen parameters, permanently or by `transfer_lr` 0."""
-        held = set(self.counters.transferred) if not self._transfer_rate(config) else set()
+        moved = set(self.counters.transferred)
+        held = moved if not self._transfer_rate(config) else set()
+        d_held = moved if not self._transfer_rate(config, "d_") else set()
         for name, parameter in self.generator.named_parameters():
             parameter.requires_grad_(f"G.{name}" not in held)
         for name, parameter in self.discriminator.named_parameters():
-            parameter.requires_grad_(name not in self.frozen and f"D.{name}" not in held)
+            parameter.requires_grad_(name not in self.frozen and f"D.{name}" not in d_held)
         if self.feature_discriminator is not None:
             self.feature_discriminator.heads.requires_grad_(True)
 
@@ -107,8 +109,9 @@ class TrainState:
         if self.feature_discriminator is not None:
             self.feature_discriminator.requires_grad_(False)
 
-    def _transfer_rate(self, config: ResolvedConfig) -> float:
-        return config.value("transfer_lr", self.counters.cur_nimg)
+    def _transfer_rate(self, config: ResolvedConfig, network: str = "") -> float:
+        own = network and config.transfer_d_lr is not None
+        return config.value("transfer_d_lr" if own else "transfer_lr", self.counters.cur_nimg)
 
     def set_rates(self, config: ResolvedConfig) -> None:
         """Sets the current learning rates and betas of Adam.
@@ -119,13 +122,14 @@ class TrainState:
         nimg = self.counters.cur_nimg
         d_lr = config.value("d_lr" if config.d_lr is not None else "lr", nimg)
         penalties = config.value("r1_gamma", nimg) + config.value("r2_gamma", nimg)
-        scales = {"transferred": self._transfer_rate(config), "features": FEATURE_LR_SCALE}
-        for optimizer, lr, k in (
-            (self.g_optimizer, config.value("lr", nimg),
+        for network, optimizer, lr, k in (
+            ("", self.g_optimizer, config.value("lr", nimg),
              config.g_reg_interval if config.path_length_weight else 0),
-            (self.d_optimizer, d_lr, config.d_reg_interval if penalties else 0),
+            ("d_", self.d_optimizer, d_lr, config.d_reg_interval if penalties else 0),
         ):  # fmt: skip
             ratio = k / (k + 1) if k > 0 else 1.0
+            rate = self._transfer_rate(config, network)
+            scales = {"transferred": rate, "features": FEATURE_LR_SCALE}
             for group in optimizer.param_groups:
                 scale = scales.get(group["kind"], 1.0) * self.counters.lr_scale
                 group["lr"] = lr * ratio * scale

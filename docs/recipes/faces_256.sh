@@ -37,9 +37,9 @@ start() { # start DATA
     "${PYTHON:-python3}" -m venv "$folder/env"
     "$folder/env/bin/pip" install -q "$folder/src"
   fi
-  options=(--transfer faces-64 --transfer-lr .3)
+  options=(--transfer faces-64 --transfer-lr 0 --transfer-d-lr .3)
   if [ -f "$folder/src/stylemix/assets/faces-256.safetensors" ]; then
-    options=(--transfer faces-256 --transfer-lr .3)
+    options=(--transfer faces-256 --transfer-lr 0 --transfer-d-lr .3)
   fi
   [ ! -f "$folder/options" ] || read -ra options <"$folder/options" # options of a run do not change
   echo "${options[*]}" >"$folder/options"
@@ -48,7 +48,7 @@ start() { # start DATA
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=PASSIVE
   nohup nice -n 10 "$folder/env/bin/stylemix" train "$data" --output "$folder/run" --device cpu \
     --resolution 256 --template faces128 --preset laptop --mirror --noise none --batch 32 \
-    --channel-base 2048 --channel-min 32 --head haar --d-head haar --r1-gamma 6 \
+    --channel-base 2048 --channel-min 32 --head haar --d-head haar --r1-gamma 2 \
     --augment-filter bilinear --ema-kimg 2 --tick-kimg 1 --state-minutes 10 --snapshot-kimg 20 \
     --keep-snapshots 2 --workers 1 --kimg 1000 "${options[@]}" >>"$folder/train.log" 2>&1 &
   echo $! >"$folder/pid"

@@ -87,7 +87,8 @@ LEARNING = {
 }  # fmt: skip
 # These are shown by tests of their own below.
 ELSEWHERE = {
-    "kimg", "conditional", "transfer", "transfer_lr", "d_fromrgb_at", "ema_kimg", "ema_rampup",
+    "kimg", "conditional", "transfer", "transfer_lr", "transfer_d_lr", "d_fromrgb_at", "ema_kimg",
+    "ema_rampup",
     "ada_target", "ada_kimg",
     "tick_kimg", "state_minutes", "snapshot_kimg", "keep_snapshots", "metrics", "metrics_data",
     "metrics_count", "early_stop", "rollbacks", "tensorboard", "timeout", "workers",

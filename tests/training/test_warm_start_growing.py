@@ -181,6 +181,18 @@ def test_the_rate_of_transferred_layers_is_its_part(growing, large, tmp_path):
     assert steps["D.b16.conv1.weight"] == pytest.approx(0.01, rel=1e-3)
 
 
+def test_the_generator_is_held_while_the_discriminator_goes_on(growing, large, tmp_path):
+    config = replace(growing, kimg=0.004, transfer_lr=0, transfer_d_lr=0.5, lr=0.01)
+    config = replace(config, path_length_weight=0, d_reg_interval=0)
+    run(replace(config, lr=0), large, tmp_path / "still")
+    run(config, large, tmp_path / "moved")
+    a, b = last_state(tmp_path / "still"), last_state(tmp_path / "moved")
+    assert torch.equal(a["G.synthesis.b8.conv1.weight"], b["G.synthesis.b8.conv1.weight"])
+    assert not torch.equal(a["G.synthesis.b16.torgb.weight"], b["G.synthesis.b16.torgb.weight"])
+    step = (a["D.b8.conv1.weight"] - b["D.b8.conv1.weight"]).abs().median()
+    assert step == pytest.approx(0.005, rel=1e-3)
+
+
 def test_states_of_before_an_option_go_on(tiny, dataset, tmp_path):
     """Settings that a state lacks have their defaults."""
     run(replace(tiny, kimg=0.032), dataset, tmp_path)
