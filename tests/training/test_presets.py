@@ -91,8 +91,8 @@ def test_every_preset_resolves():
         config = TrainConfig(preset, 64).resolve()
         gaps = {name for name, value in vars(config).items() if value is None}
         assert gaps == {
-            "batch_gpu", "d_channel_base", "conv_clamp", "d_lr", "transfer", "metrics_data",
-            "metrics_count",
+            "batch_gpu", "d_channel_base", "conv_clamp", "d_lr", "transfer", "transfer_d_lr",
+            "metrics_data", "metrics_count",
         }  # fmt: skip
         types = get_type_hints(ResolvedConfig)
         assert gaps == {name for name, type_ in types.items() if NoneType in get_args(type_)}
