@@ -65,8 +65,11 @@ def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
 
 @torch.no_grad()
 def fit_colors(crop: Tensor, styled: Tensor) -> ColorMap:
-    """The change of colours from a photo's crop to its avatar, both [1, 3, S, S] in [-1, 1]."""
-    a, b = ((image.float().clamp(-1, 1) + 1) / 2 for image in (crop, styled))
+    """The change of colours from a photo's crop to its avatar, both [1, 3, S, S] in [-1, 1].
+
+    They may lie on any device; the map, which is for the photo, is on the CPU.
+    """
+    a, b = ((image.float().cpu().clamp(-1, 1) + 1) / 2 for image in (crop, styled))
     size = a.shape[2]
     saturation = min(1.0, _chroma(b) / max(_chroma(a), 1e-3))
     # A look without colours has none in the rest of the photo either.
