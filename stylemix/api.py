@@ -165,8 +165,9 @@ def mix(
     settings, start = preset_settings(preset, budget), _start(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
     (person,), inputs = mixer.read([_single(source)], style_arguments(styles))
-    avatar = mixer.avatar(person, mixer.apply_all(inputs, person, number), options)
-    return finish(mixer, person, avatar.image, parse_output_size(output_size)).image
+    applied = mixer.apply_all(inputs, person, number)
+    avatar = mixer.avatar(person, applied, options)
+    return finish(mixer, person, avatar, applied, parse_output_size(output_size)).image
 
 
 def project(

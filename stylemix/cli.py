@@ -28,6 +28,10 @@ COMMANDS = {
         "Make a video that changes person, style or pose.",
     ),
     "adapt": ("stylemix.tools.adapt:adapt_command", "Make a style file from images."),
+    "distill": (
+        "stylemix.tools.distill:distill_command",
+        "Train a small network that redraws photos in a style.",
+    ),
     "evaluate-style": (
         "stylemix.tools.evaluate_style:evaluate_style_command",
         "Measure identity and style of avatars.",

@@ -1,4 +1,4 @@
-"""`stylemix demo`: alignment, projection and avatars of a shipped portrait."""
+"""`stylemix demo`: shipped portraits in all shipped styles."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import click
 
-from stylemix.avatars.finish import finish
+from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
-from stylemix.avatars.render import AppliedStyle
+from stylemix.avatars.sheets import SheetMaker
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.images.contact_sheet import grid
-from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_image_path, save_image
+from stylemix.inversion.settings import preset_settings
 from stylemix.io.assets import ASSETS
 from stylemix.models.checkpoint import load_model
-from stylemix.styles.style import load_style, shipped_styles
+from stylemix.models.model import Model
+from stylemix.styles.style import Style, load_style, shipped_styles
 
 DEFAULT = "faces-64"
-PORTRAIT = ASSETS / "portrait.jpg"
+PORTRAITS = ASSETS / "portraits"
 CELL = 256  # px of an image on the sheet
 
 
@@ -28,7 +28,7 @@ CELL = 256  # px of an image on the sheet
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
-    help="A photo to use instead of the shipped portrait.",
+    help="A photo to use instead of the shipped portraits.",
 )
 @click.option(
     "--face",
@@ -44,7 +44,7 @@ CELL = 256  # px of an image on the sheet
 def demo_command(
     source: Path | None, face: int | None, model: str, output: Path, device: str
 ) -> None:
-    """Show every step on a shipped portrait: aligned face, reconstruction and avatars.
+    """Show shipped portraits, or a photo, in every shipped style.
 
     \b
     Examples:
@@ -54,23 +54,20 @@ def demo_command(
     started = time.monotonic()
     check_image_path(output)
     network = load_model(model, find_device(device))
-    shipped = {name: load_style(name) for name in shipped_styles()}
-    styles = {name: s for name, s in shipped.items() if s.base == network.fingerprint}
-    if not styles:
+    names = [name for name in shipped_styles() if fits(load_style(name), network)]
+    if not names:
         raise StylemixError(
             f"got the model {model} without shipped styles; expected {DEFAULT}; leave out --model, "
             "or make a style with stylemix adapt and use stylemix mix"
         )
-    mixer = Mixer(network, face=face)
-    (person,), _ = mixer.read([str(source or PORTRAIT)], [])
-    assert person.photo is not None
-    cells = [person.photo.alignment.crop, to_pil(mixer.draw(person))]
-    for style in styles.values():
-        avatar = mixer.draw(person, [AppliedStyle(style)])
-        cells.append(finish(mixer, person, avatar, CELL).image)
-    labels = ["photo, aligned", "reconstruction", *styles]
-    sheet = grid(
-        [resize(cell, CELL) for cell in cells], columns=len(cells), labels=labels, cell=CELL
-    )
+    mixer = Mixer(network, face=face, settings=preset_settings("fast"), cache=True)
+    sources = [str(source)] if source else [str(path) for path in sorted(PORTRAITS.glob("*.jpg"))]
+    people, styles = mixer.read(sources, [StyleArgument(name) for name in names])
+    sheet = SheetMaker(mixer, people, styles, size=CELL).style_grid()
     save_image(output, sheet, generated="composite")
     click.echo(f"Wrote {output} in {time.monotonic() - started:.0f} s")
+
+
+def fits(style: Style, model: Model) -> bool:
+    """Whether a shipped style can be used with a model."""
+    return style.is_student or style.base == model.fingerprint

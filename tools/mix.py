@@ -105,8 +105,9 @@ def _sheet_options(command: Any) -> Any:
     "--output-size",
     help="photo: the whole photo at its own resolution, in the look; crop: the face at that; or "
     "the longer side in px, 16 to 4096.  [default: photo for looks, which move nothing; 256 for "
-    "drawn styles]",
+    "the model's drawings, 512 for those of students]",
 )
+@click.option("--fast", is_flag=True, help="Let the students of styles draw, where they have one.")
 @face_option
 @projection_options
 @cache_option
@@ -125,6 +126,7 @@ def mix_command(
     face: int | None,
     encoder: Path | None,
     no_cache: bool,
+    fast: bool,
     device: str,
     **others: Any,
 ) -> None:
@@ -154,7 +156,7 @@ def mix_command(
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, by_layer, settings, start, cache=not no_cache)
+    mixer = Mixer(network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast)
     people, inputs = mixer.read(listed, arguments, _report)
     if sheet is not None and people:
         image = sheet(SheetMaker(mixer, people, inputs, number, options, sheet_size(size)))
@@ -189,7 +191,7 @@ def _write(
     path: Path,
 ) -> None:
     avatar = mixer.avatar(person, applied, options)
-    done = finish(mixer, person, avatar.image, size)
+    done = finish(mixer, person, avatar, applied, size)
     save_image(path, done.image, generated="composite")
     measured = "" if avatar.identity is None else f"; {describe(avatar, applied)}"
     click.echo(f"Wrote {path} ({done.how}{measured})")

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylemix.avatars.drawing import draw_students, image_canvas, photo_canvas
 from stylemix.avatars.finish import resize_output
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
@@ -16,6 +17,7 @@ from stylemix.avatars.render import render
 from stylemix.errors import StylemixError, check_range
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.residual import Residual
 from stylemix.networks.latents import mix
 from stylemix.styles.named_directions import find_directions
@@ -69,7 +71,7 @@ def plan(
         strengths = dict([weighted[k % len(weighted)]] if weighted else [])
         for style, amount in moves.items():
             strengths[style] = strengths.get(style, 0.0) + (amount if k % 2 else -amount)
-        keys.append(Keyframe(people[k % len(people)].latent, strengths))
+        keys.append(Keyframe(mixer.latent(people[k % len(people)]), strengths))
     return keys
 
 
@@ -91,12 +93,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Animation:
-    """Keyframes and the moments to show; images are rendered lazily."""
+    """Keyframes and the moments to show; images are rendered lazily.
+
+    `photo` is what students draw on if nothing else changes; else they draw on the model's images.
+    """
 
     mixer: Mixer
     keys: list[Keyframe]
     times: list[Moment]
     size: int | None = None
+    photo: AlignedPhoto | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -107,7 +113,7 @@ class Animation:
         """The images, with a longer side of `size` px."""
         return (
             resize_output(to_pil(image), self.size)
-            for image in draw(self.mixer, self.keys, self.times)
+            for image in draw(self.mixer, self.keys, self.times, self.photo)
         )
 
 
@@ -133,7 +139,12 @@ def read_animation(
     strengths = {StyleInput(name, style=moves[name]): directions[name] for name in directions}
     keys = plan(mixer, people, inputs, strengths, strength)
     times = moments(len(keys), timing.fps, timing.seconds, timing.hold, timing.loop, timing.easing)
-    return Animation(mixer, keys, times, size)
+    only_drawn = (
+        len(people) == 1
+        and not moves
+        and all(mixer.apply(style, people[0]).by_student for style in inputs)
+    )
+    return Animation(mixer, keys, times, size, people[0].photo if only_drawn else None)
 
 
 def check_times(seconds: float, hold: float) -> None:
@@ -182,14 +193,33 @@ def between(mixer: Mixer, first: Keyframe, second: Keyframe, t: float) -> Keyfra
     return Keyframe(person, {style: value for style, value in strengths.items() if value})
 
 
-def draw(mixer: Mixer, keys: Sequence[Keyframe], times: Sequence[Moment]) -> Iterator[Tensor]:
-    """Renders the moments lazily to images [C, H, W] in [-1, 1]."""
+def draw(
+    mixer: Mixer,
+    keys: Sequence[Keyframe],
+    times: Sequence[Moment],
+    photo: AlignedPhoto | None = None,
+) -> Iterator[Tensor]:
+    """Renders the moments lazily to images [C, H, W] in [-1, 1].
+
+    If students draw any of them, all have the size of drawings; `photo` is what they draw on.
+    """
     frames = (between(mixer, keys[m.start], keys[m.end], m.t) for m in times)
+    drawn = any(
+        mixer.apply(style, key.person).by_student for key in keys for style in key.strengths
+    )
+    canvas = None if photo is None or not drawn else photo_canvas(photo, mixer.model.template)
     for batch in _batches(frames):
         person, strengths = batch[0].person, batch[0].strengths
         applied = [mixer.apply(replace(style, weight=v), person) for style, v in strengths.items()]
         ws = torch.stack([frame.person.w.to(mixer.device) for frame in batch])
-        yield from render(mixer.generator, ws, applied, person.detail)
+        images = render(mixer.generator, ws, applied, person.detail)
+        if not drawn:
+            yield from images
+            continue
+        students = [part for part in applied if part.by_student]
+        for image in images.split(1):
+            base = canvas or image_canvas(image, mixer.model.template)
+            yield draw_students(base, students, mixer.device)[0][0]
 
 
 def _batches(frames: Iterator[Keyframe]) -> Iterator[list[Keyframe]]:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from stylemix.avatars.drawing import Canvas, draw_students, image_canvas, photo_canvas
 from stylemix.avatars.identity_guard import check_identity, find_share
+from stylemix.avatars.lift import MAX_MOVEMENT, ColorMap, fit_colors, movement
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError, check_range
 from stylemix.faces.recognition import embed, identity_kept
@@ -17,6 +20,7 @@ from stylemix.faces.regions import REGIONS, region_mask
 from stylemix.images.lab import keep_colors
 from stylemix.images.tensors import as_rgb
 from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.models.model import Model
 
 
@@ -57,11 +61,21 @@ class AvatarOptions:
 
 @dataclass(frozen=True)
 class Avatar:
-    """An image [1, C, H, W], the share of the strength applied, and the identity preserved."""
+    """An avatar.
+
+    Attributes:
+        image: [1, C, H, W], of the model's size, or of a drawing's for styles with students.
+        share: of the strength that was applied.
+        identity: of the person, if it was measured.
+        drawn: whether students drew it.
+        masked: whether it keeps colours of the person, or regions without a style.
+    """
 
     image: Tensor
     share: float = 1.0
     identity: float | None = None
+    drawn: bool = False
+    masked: bool = False
 
 
 def weaker(parts: Sequence[AppliedStyle], share: float) -> list[AppliedStyle]:
@@ -83,36 +97,86 @@ def likeness(model: Model, plain: Tensor) -> Callable[[Tensor], float]:
 @torch.no_grad()
 def draw_avatar(
     model: Model,
-    person: Latent,
+    person: Latent | None,
     parts: Sequence[AppliedStyle],
     finish: AvatarOptions | None = None,
     mask: Tensor | None = None,
+    photo: AlignedPhoto | None = None,
 ) -> Avatar:
     """Renders a person in a sum of styles, within `mask` [1, 1, H, W] (see `region_mask`).
 
     With `finish.min_identity` all strengths are lowered together until the image preserves this
-    identity of the person's reconstruction; otherwise identity is not measured.
+    identity of the person's reconstruction; otherwise identity is not measured. What students draw
+    starts from the photo, if there is one and the other styles move nothing; a person whose styles
+    are all drawn needs no latent then.
     """
     finish = finish or AvatarOptions()
     finish.check(model)
-    ws = person.w[None].to(model.generator.device, model.generator.dtype)
-    plain = render(model.generator, ws, (), person.detail)
+    plain = _Plain(model, person, photo)
+    drawings = [part for part in parts if part.by_student]
+    rendered = [part for part in parts if not part.by_student]
     amount = finish.keep_color
+    masked = bool(amount) or mask is not None
     face, skin = (
-        region_mask([name], plain, model.template) if amount else None for name in ("face", "skin")
+        region_mask([name], plain.image, model.template) if amount else None
+        for name in ("face", "skin")
     )
 
-    def render_at(share: float) -> Tensor:
-        image = render(model.generator, ws, weaker(parts, share), person.detail, mask)
+    def keep(image: Tensor, original: Tensor) -> Tensor:
         if face is None or skin is None:
             return image
-        return keep_colors(image, plain, face, skin, amount)
+        return keep_colors(image, original, fit_mask(face, image), fit_mask(skin, image), amount)
+
+    def render_at(share: float) -> Tensor:
+        if not drawings:
+            return keep(plain.render(weaker(rendered, share), mask), plain.image)
+        image = plain.render(weaker(rendered, share)) if rendered else plain.image
+        canvas, colors = plain.canvas(image)
+        drawn, original = draw_students(canvas, weaker(drawings, share), image.device, colors)
+        drawn = keep(drawn, original)
+        return drawn if mask is None else original.lerp(drawn, fit_mask(mask, drawn))
 
     if finish.min_identity is None:
-        return Avatar(render_at(1.0))
-    identity_of = likeness(model, plain)
+        return Avatar(render_at(1.0), drawn=bool(drawings), masked=masked)
+    identity_of = likeness(model, plain.image)
     share, identity = find_share(lambda s: identity_of(render_at(s)), finish.min_identity)
-    return Avatar(render_at(share), share, identity)
+    return Avatar(render_at(share), share, identity, bool(drawings), masked)
+
+
+class _Plain:
+    """A person without styles: the model's image, or the photo where there is no latent."""
+
+    def __init__(self, model: Model, person: Latent | None, photo: AlignedPhoto | None) -> None:
+        self.model, self.person, self.photo = model, person, photo
+        self.image = self.render(())
+        self._photo_canvas: Canvas | None = None
+
+    def render(self, parts: Sequence[AppliedStyle], mask: Tensor | None = None) -> Tensor:
+        """The image [1, C, H, W] of the person in styles of the model."""
+        generator = self.model.generator
+        if self.person is None:
+            assert self.photo is not None
+            assert not parts
+            return self.photo.image[None].to(generator.device, generator.dtype)
+        ws = self.person.w[None].to(generator.device, generator.dtype)
+        return render(generator, ws, parts, self.person.detail, mask)
+
+    def canvas(self, image: Tensor) -> tuple[Canvas, ColorMap | None]:
+        """What students draw on for the person in this image, and the colours of its looks."""
+        template = self.model.template
+        looks = image is not self.image
+        if self.photo is None or (looks and movement(self.image, image, template) > MAX_MOVEMENT):
+            return image_canvas(image, template), None
+        if self._photo_canvas is None:
+            self._photo_canvas = photo_canvas(self.photo, template)
+        return self._photo_canvas, fit_colors(self.photo.image[None], image) if looks else None
+
+
+def fit_mask(mask: Tensor, image: Tensor) -> Tensor:
+    """A mask [1, 1, H, W] in the size of an image."""
+    if mask.shape[2:] == image.shape[2:]:
+        return mask.to(image)
+    return functional.interpolate(mask.to(image), image.shape[2:], mode="bilinear")
 
 
 def describe(avatar: Avatar, parts: Sequence[AppliedStyle]) -> str:

@@ -6,13 +6,16 @@ import math
 from collections.abc import Mapping
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from stylemix.avatars.finish import MIN_OUTPUT, crop_photo, finish
 from stylemix.avatars.inputs import StyleArgument
-from stylemix.avatars.mixer import Mixer, StyleInput
+from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.images.sources import unique_names
+from stylemix.images.tensors import to_tensor
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.portraits import AlignedPhoto
@@ -73,13 +76,19 @@ class StyleEvaluation:
     ) -> tuple[Record, list[list[Tensor]]]:
         """The metrics of the latents of photos, and the images of each photo.
 
-        The images are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1].
+        The images are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1];
+        photo and avatars are as they would be written, in 256 px at least.
         """
         device = self.model.generator.device
         photos = torch.stack([portrait.image for portrait in portraits]).to(device)
         plain = self._render(latents, [[]] * len(latents))
-        styled = torch.stack([self._styled(latents, item) for item in self.styles])
-        scores = judge_avatars(self.model, Avatars(photos, plain, styled, self.looks), self.meter)
+        rows = zip(portraits, latents, strict=True)
+        people = [Person(portrait.name, latent, portrait) for portrait, latent in rows]
+        large = torch.stack([self._tensor(crop_photo(one, self.size)) for one in portraits])
+        styled = torch.stack(
+            [torch.stack([self._styled(one, item) for one in people]) for item in self.styles]
+        )
+        scores = judge_avatars(self.model, Avatars(large, plain, styled, self.looks), self.meter)
         seconds = torch.tensor(
             [latent.metrics.get("seconds", math.nan) for latent in latents], dtype=torch.float64
         )
@@ -90,12 +99,23 @@ class StyleEvaluation:
         }
         if self.edits:
             record["edits"] = summarise(self._edits(latents))
-        images = [[photos[i], plain[i], *styled[:, i]] for i in range(len(latents))]
+        images = [[large[i], plain[i], *styled[:, i]] for i in range(len(latents))]
         return record, images
 
-    def _styled(self, latents: list[Latent], item: StyleInput) -> Tensor:
-        applied = [[self.mixer.apply(item, latent, self.strength)] for latent in latents]
-        return self._render(latents, applied)
+    def _styled(self, person: Person, item: StyleInput) -> Tensor:
+        """The avatar [C, H, W] of a person as it is written."""
+        parts = [self.mixer.apply(item, person, self.strength)]
+        avatar = self.mixer.avatar(person, parts)
+        return self._tensor(finish(self.mixer, person, avatar, parts, self.size).image)
+
+    @property
+    def size(self) -> int:
+        """The px of photos and avatars: 256, or the model's if that is more."""
+        return max(MIN_OUTPUT, self.model.generator.img_resolution)
+
+    def _tensor(self, image: Image.Image) -> Tensor:
+        config = self.model.generator.config
+        return to_tensor(image, channels=config.img_channels)[0].to(self.model.generator.device)
 
     def _render(self, latents: list[Latent], applied: list[list[AppliedStyle]]) -> Tensor:
         """Images [N, C, H, W] of latents in styles, clipped to [-1, 1] as in image files."""

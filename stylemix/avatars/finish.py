@@ -1,24 +1,29 @@
 """From the model's image of an avatar to the image that is written.
 
-A style that moves nothing is a look, and goes onto the photo itself; a drawn one is enlarged.
+A style that moves nothing is a look, and goes onto the photo itself; what students drew has its own
+size; other images of the model are enlarged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
+from stylemix.avatars.avatar import Avatar, weaker
+from stylemix.avatars.drawing import draw_students, whole_canvas
 from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
 from stylemix.avatars.mixer import Mixer, Person
+from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import resize, to_pil
+from stylemix.inversion.portraits import AlignedPhoto
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
@@ -55,17 +60,26 @@ def sheet_size(size: OutputSize) -> int | None:
     return size
 
 
-def finish(mixer: Mixer, person: Person, avatar: Tensor, size: OutputSize = None) -> Finished:
-    """An avatar [1, C, H, W] as it is written.
+def finish(
+    mixer: Mixer,
+    person: Person,
+    avatar: Avatar,
+    applied: Sequence[AppliedStyle] = (),
+    size: OutputSize = None,
+) -> Finished:
+    """An avatar in the styles `applied` as it is written.
 
-    With a photo behind it and a style that moves no landmark, the photo carries the look: whole
-    and at its own resolution by default and for "photo", the crop at the photo's resolution for
-    "crop", or at so many px. Else the model's image, enlarged. StylemixError for "photo" and "crop"
-    where there is no photo, or where the style moves the face.
+    With a photo behind it and styles that move no landmark, the photo carries the look: whole and
+    at its own resolution by default and for "photo", the crop at the photo's resolution for
+    "crop", or at so many px. A drawing has twice the px that students see, or the size asked for;
+    for "photo" the whole photo is drawn. Else the model's image, enlarged. StylemixError for
+    "photo" and "crop" where there is no photo, or where the model moves the face.
     """
+    if avatar.drawn:
+        return _finish_drawing(mixer, person, avatar, applied, size)
     moved = None
-    if person.photo is not None and avatar.shape[1] == 3:
-        moved = movement(mixer.draw(person), avatar, mixer.model.template)
+    if person.photo is not None and avatar.image.shape[1] == 3:
+        moved = movement(mixer.draw(person), avatar.image, mixer.model.template)
     if person.photo is None or moved is None or moved > MAX_MOVEMENT:
         if isinstance(size, str):
             cause = "a style that moves the face" if moved is not None else "no photo to draw on"
@@ -73,18 +87,57 @@ def finish(mixer: Mixer, person: Person, avatar: Tensor, size: OutputSize = None
                 f"got {cause}; expected a photo and a look for the output size {size}; give a size "
                 "in px"
             )
-        image = resize_output(to_pil(avatar), size)
+        image = resize_output(to_pil(avatar.image), size)
         return Finished(image, f"generated, {image.width} x {image.height} px")
-    colors = fit_colors(person.photo.image[None], avatar)
+    colors = fit_colors(person.photo.image[None], avatar.image)
     photo, matrix = open_image(person.photo.source), person.photo.alignment.matrix
     if size is not None and size != "photo":
-        model_px = avatar.shape[2]
-        scale = float(np.hypot(*matrix[:2, 0]))  # crop px per photo px
-        side = size if isinstance(size, int) else max(round(model_px / scale), 1)
-        zoom = np.diag([side / model_px, side / model_px, 1.0])
-        photo, matrix = warp(photo, zoom @ matrix, side), np.linalg.inv(zoom)
+        side = size if isinstance(size, int) else _crop_px(person.photo)
+        part = avatar.image.shape[2] / side  # model px for a px of the crop
+        photo, matrix = crop_photo(person.photo, side), np.diag([part, part, 1.0])
     image = lift(photo, matrix, colors)
     return Finished(image, f"the photo in this look, {image.width} x {image.height} px")
+
+
+def crop_photo(photo: AlignedPhoto, side: int) -> Image.Image:
+    """The aligned crop of a photo in `side` px, with all the details that the photo has."""
+    zoom = side / photo.image.shape[2]
+    return warp(open_image(photo.source), np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix, side)
+
+
+def _crop_px(photo: AlignedPhoto) -> int:
+    """The side of the crop in px of the photo."""
+    scale = float(np.hypot(*photo.alignment.matrix[:2, 0]))  # crop px per photo px
+    return max(round(photo.image.shape[2] / scale), 1)
+
+
+def _finish_drawing(
+    mixer: Mixer,
+    person: Person,
+    avatar: Avatar,
+    applied: Sequence[AppliedStyle],
+    size: OutputSize,
+) -> Finished:
+    if isinstance(size, str) and person.photo is None:
+        raise StylemixError(
+            f"got no photo to draw on; expected one for the output size {size}; give a size in px"
+        )
+    if size == "photo":
+        if any(not part.by_student for part in applied) or avatar.masked:
+            raise StylemixError(
+                "got other styles, regions or colours to keep beside a drawn style for the output "
+                "size photo; expected drawn styles alone; use crop, or a size in px"
+            )
+        assert person.photo is not None
+        canvas = whole_canvas(person.photo, mixer.model.template)
+        drawn, _ = draw_students(canvas, weaker(applied, avatar.share), mixer.device)
+        image = resize(to_pil(drawn), person.photo.photo_size)
+    else:
+        assert size is None or isinstance(size, int) or person.photo is not None
+        side = _crop_px(person.photo) if size == "crop" and person.photo is not None else size
+        image = to_pil(avatar.image)
+        image = resize(image, side) if isinstance(side, int) else image
+    return Finished(image, f"drawn, {image.width} x {image.height} px")
 
 
 def resize_output(image: Image.Image, size: int | None = None) -> Image.Image:

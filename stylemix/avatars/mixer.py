@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, draw_avatar
-from stylemix.avatars.derived_styles import (
-    blend_style,
-    generator_style,
-    look_factor,
-    person_style,
-    profile_style,
-)
-from stylemix.avatars.inputs import (
-    OnError,
-    Source,
-    StyleArgument,
-    StyleSource,
-    as_path,
-    is_image_path,
-    is_several,
-    parse_seed,
-    short_name,
-)
+from stylemix.avatars.derived_styles import blend_style, look_factor, person_style, profile_style
+from stylemix.avatars.inputs import OnError, Source, StyleArgument, short_name
+from stylemix.avatars.reader import Reader
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
 from stylemix.images.read import load_image
-from stylemix.images.sources import ImageSource, Photo, list_images
-from stylemix.inversion.cache import LatentCache
+from stylemix.images.sources import ImageSource
 from stylemix.inversion.encoder import Encoder
-from stylemix.inversion.latent import Latent, load_latent
-from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
-from stylemix.inversion.projection import seed_latent
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.models.checkpoint import load_model
-from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
 from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress
 from stylemix.styles.named_directions import find_directions
-from stylemix.styles.style import Style, check_strength, find_style, format_of, load_style
+from stylemix.styles.style import Style, check_strength
 
 MIN_CELL = 192  # px of an image on a sheet
-BATCH = 8  # photos projected at once
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """A person to render: a name for labels and files, a latent, and the photo, if any."""
+    """A person to render: a name for labels and files, and a latent, a photo, or both.
+
+    A photo without a latent is projected when the latent is needed (`Mixer.latent`).
+    """
 
     name: str
-    latent: Latent
+    latent: Latent | None
     photo: AlignedPhoto | None = None
 
 
@@ -89,6 +70,7 @@ class Mixer:
         encoder: encoder for the start of projections; None for the model's shipped encoder.
         progress: progress of a projection: a function of (done, total, loss), or True for a bar.
         cache: store latents in the user's cache, and reuse those stored there.
+        fast: let the students of styles draw, where they have one.
     """
 
     def __init__(
@@ -101,17 +83,18 @@ class Mixer:
         encoder: Encoder | None = None,
         progress: Progress | bool = True,
         cache: bool = False,
+        fast: bool = False,
     ) -> None:
-        self.model, self.layers, self.face = model, layers, face
+        self.model, self.layers, self.fast = model, layers, fast
         self.layer_strengths = layer_strengths
-        self.settings, self.encoder = settings or ProjectionSettings(), encoder
-        self.progress = progress
-        self.cache = cache and encoder is None  # the files do not say which encoder they began with
+        self.settings = settings or ProjectionSettings()
+        self.reader = Reader(model, face, encoder, progress, cache)
         self.base, self.generator = model.fingerprint, model.generator
         self.device = model.generator.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
         self._masks: dict[tuple[Person, tuple[str, ...]], Tensor] = {}
+        self._latents: dict[Person, Latent] = {}
 
     def read(
         self,
@@ -123,14 +106,15 @@ class Mixer:
 
         So errors in any input are reported before the long computation. With `on_error`, errors
         of unusable photos in folders (`list_sources`) are passed to it and the photos skipped.
+        Photos that only students draw are not projected.
         """
-        contents = [self._read_style(item.what, on_error) for item in styles]
+        contents = [self.reader.style(item.what, on_error) for item in styles]
         named: list[tuple[str, Latent | AlignedPhoto]] = []
         known: dict[str, Latent | AlignedPhoto] = {}  # a source named twice is read once
         for source in sources:
             try:
                 read = known.get(source) if isinstance(source, str) else None
-                read = read or self._read_source(source)
+                read = read or self.reader.source(source)
                 named.append((short_name(source), read))
                 if isinstance(source, str):
                     known[source] = read
@@ -138,16 +122,12 @@ class Mixer:
                 if on_error is None or not isinstance(source, ImageSource):
                     raise
                 on_error(error)
-        latents = self._project([read for _, read in named], self.settings)
-        people = [
-            Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
-            for (name, read), latent in zip(named, latents, strict=True)
-        ]
+        people = self._people(named, bool(contents) and all(map(self._by_student, contents)))
         settings = self.settings
         if not (self.layers or self.layer_strengths):  # only the latent of a photo is used
             settings = replace(settings, refine_steps=0)
         images = [image for content in contents if isinstance(content, list) for image in content]
-        projected = iter(self._project(images, settings))
+        projected = iter(self.reader.project(images, settings))
         inputs = []
         for item, content in zip(styles, contents, strict=True):
             name = short_name(item.what)
@@ -158,104 +138,35 @@ class Mixer:
                 inputs.append(StyleInput(name, item.weight, latents=own))
         return people, inputs
 
-    def _project(
-        self, items: Sequence[Latent | AlignedPhoto], settings: ProjectionSettings
-    ) -> list[Latent]:
-        """Projects the photos among the items; returns the latents of all items."""
-        photos = list({id(item): item for item in items if isinstance(item, AlignedPhoto)}.values())
-        cache = LatentCache(self.model, settings) if self.cache else None
-        done: dict[int, Latent] = {}
-        if cache is not None:
-            known = {id(photo): cache.load(photo) for photo in photos}
-            done = {key: latent for key, latent in known.items() if latent is not None}
-            photos = [photo for photo in photos if id(photo) not in done]
-        for start in range(0, len(photos), BATCH):
-            batch = photos[start : start + BATCH]
-            latents = project_portraits(
-                batch, self.model, settings, self.progress, encoder=self.encoder
-            )[1]
-            for photo, latent in zip(batch, latents, strict=True):
-                done[id(photo)] = latent
-                if cache is not None:
-                    cache.save(photo, latent)
-        return [item if isinstance(item, Latent) else done[id(item)] for item in items]
+    def _people(
+        self, named: Sequence[tuple[str, Latent | AlignedPhoto]], only_photos: bool
+    ) -> list[Person]:
+        """The people of latents and photos; without latents of photos for `only_photos`."""
+        reads = [read for _, read in named]
+        latents: list[Latent | None] = [r if isinstance(r, Latent) else None for r in reads]
+        if not only_photos:
+            latents = list(self.reader.project(reads, self.settings))
+        return [
+            Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
+            for (name, read), latent in zip(named, latents, strict=True)
+        ]
 
-    def _read_source(self, source: Source) -> Latent | AlignedPhoto:
-        """Reads a source: a latent, or an aligned photo, which is still to be projected."""
-        if isinstance(source, Latent):
-            return source
-        if isinstance(source, str) and source.startswith("seed:"):
-            return self._sampled(source)
-        if isinstance(source, str | os.PathLike | ImageSource):
-            path = as_path(str(source), "--source")
-            if not is_image_path(path) and path.is_file():
-                return load_latent(path, self.model)
-            source = source if isinstance(source, ImageSource) else path
-        return read_portrait(source, self.model, self.face)
+    def _by_student(self, style: object) -> bool:
+        """Whether a style is drawn by its student."""
+        if not isinstance(style, Style) or style.student is None:
+            return False
+        return self.fast or style.is_student
 
-    def _sampled(self, what: str) -> Latent:
-        return Latent(seed_latent(self.generator, parse_seed(what))[0], self.base)
-
-    def _read_style(
-        self, what: StyleSource, on_error: OnError | None
-    ) -> Style | list[Latent | AlignedPhoto]:
-        """Reads a style, or latents and aligned photos, which are still to be projected."""
-        if isinstance(what, Style):
-            return what.check(self.model, short_name(what))
-        if isinstance(what, Latent):
-            return [what]
-        if not isinstance(what, str | os.PathLike):
-            return [self._read_look(what)]
-        what = str(what)
-        as_path(what, "--style")
-        path = find_style(what)
-        if what.startswith("seed:"):
-            return [self._sampled(what)]
-        if is_several(path):
-            return self._read_looks(list_images(path), on_error)
-        if is_image_path(path):
-            return [self._read_look(path)]
-        form = format_of(path) if path.exists() else STYLE
-        if form == STYLE:
-            return load_style(what, self.model)
-        if form == MODEL:
-            return self._difference(path)
-        try:
-            return [load_latent(path, self.model)]
-        except StylemixError as latent_error:
-            if form == LATENT:
-                raise
-            try:  # files of other programs do not declare their kind
-                return self._difference(path)
-            except StylemixError:
-                raise latent_error from None
-
-    def _difference(self, path: Path) -> Style:
-        other = load_model(path, self.device)
-        return generator_style(self.generator, self.base, other.generator, str(path))
-
-    def _read_look(self, photo: Photo) -> AlignedPhoto:
-        """Reads a photo as a style; `face` is used only if the photo has several faces."""
-        try:
-            return read_portrait(photo, self.model)
-        except StylemixError:
-            if self.face is None:
-                raise
-            return read_portrait(photo, self.model, self.face)
-
-    def _read_looks(
-        self, photos: list[ImageSource], on_error: OnError | None
-    ) -> list[Latent | AlignedPhoto]:
-        """Reads the photos of a folder; passes errors to `on_error` and skips their photos."""
-        usable: list[Latent | AlignedPhoto] = []
-        for number, photo in enumerate(photos, 1):
-            try:
-                usable.append(self._read_look(photo))
-            except StylemixError as error:
-                if on_error is None or (number == len(photos) and not usable):
-                    raise
-                on_error(error)
-        return usable
+    def latent(self, person: Person | Latent) -> Latent:
+        """The latent of a person, whose photo is projected if it was not."""
+        if isinstance(person, Latent):
+            return person
+        if person.latent is not None:
+            return person.latent
+        if person not in self._latents:
+            assert person.photo is not None
+            self._latents[person] = self.reader.project([person.photo], self.settings)[0]
+        return self._latents[person]
 
     def apply(
         self,
@@ -265,10 +176,10 @@ class Mixer:
         layers: str | None = None,
     ) -> AppliedStyle:
         """Applies a style to a person, at `layers` if given instead of the mixer's layers."""
-        latent = person.latent if isinstance(person, Person) else person
         layers = layers or self.layers
         toward, effect = None, style.style
         if effect is None:
+            latent = self.latent(person)
             ws = torch.stack([image.w for image in style.latents]).to(self.device)
             factor = None if layers or self.layer_strengths else look_factor(self.generator)
             if len(ws) > 1:
@@ -284,7 +195,8 @@ class Mixer:
             weight = strength * (1.0 if weight is None else weight)
         if self.layer_strengths and not layers:
             layers = "all"  # the strengths by layer define where a style acts
-        return AppliedStyle(effect, weight, layers, self.layer_strengths, toward)
+        by_student = self._by_student(effect)
+        return AppliedStyle(effect, weight, layers, self.layer_strengths, toward, by_student)
 
     def apply_all(
         self,
@@ -297,9 +209,15 @@ class Mixer:
         return [self.apply(style, person, strength, layers) for style in styles]
 
     def draw(self, person: Person | Latent, applied: Sequence[AppliedStyle] = ()) -> Tensor:
-        """The image [1, C, H, W] of a person in the sum of the styles."""
-        latent = person.latent if isinstance(person, Person) else person
+        """The model's image [1, C, H, W] of a person in the sum of the styles."""
+        latent = self.latent(person)
         return render(self.generator, latent.w[None].to(self.device), applied, latent.detail)
+
+    def plain(self, person: Person) -> Tensor:
+        """The image [1, C, H, W] of a person without styles: the photo where it has no latent."""
+        if person.latent is None and person.photo is not None:
+            return person.photo.image[None].to(self.device, self.generator.dtype)
+        return self.draw(person)
 
     def avatar(
         self,
@@ -310,7 +228,9 @@ class Mixer:
         """The avatar of a person in the sum of the styles, with options."""
         options = options or AvatarOptions()
         mask = self.mask(person, options.regions)
-        return draw_avatar(self.model, person.latent, applied, options, mask)
+        only_photo = person.latent is None and all(part.by_student for part in applied)
+        latent = None if only_photo and applied else self.latent(person)
+        return draw_avatar(self.model, latent, applied, options, mask, person.photo)
 
     def mask(self, person: Person, regions: tuple[str, ...]) -> Tensor | None:
         """The mask [1, 1, H, W] where styles act: the union of named regions and mask images."""
@@ -319,10 +239,13 @@ class Mixer:
         if (person, regions) not in self._masks:
             masks = []
             if named := [name for name in regions if name in REGIONS]:
-                masks.append(region_mask(named, self.draw(person), self.model.template))
+                masks.append(region_mask(named, self.plain(person), self.model.template))
             config = self.generator.config
-            size, matrix = (config.width, config.height), person.latent.matrix
-            photo_size = None if person.photo is None else person.photo.photo_size
+            size = (config.width, config.height)
+            matrix = person.latent.matrix if person.latent is not None else None
+            photo_size = None
+            if person.photo is not None:
+                matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
             for name in set(regions) - set(REGIONS):
                 painted = load_image(name, mode="RGBA")
                 masks.append(painted_mask(painted, size, matrix, photo_size, name))

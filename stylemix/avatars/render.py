@@ -30,6 +30,7 @@ class AppliedStyle:
     Attributes:
         shares: further factors of the strength, one for each layer (see `strengths`).
         toward: the residual of the style's photo, if it is applied as well.
+        by_student: its student redraws the image (see `drawing`), and the model does nothing.
     """
 
     style: Style
@@ -37,6 +38,7 @@ class AppliedStyle:
     layers: str | None = None
     shares: tuple[float, ...] | None = None
     toward: Residual | None = None
+    by_student: bool = False
 
     @property
     def amount(self) -> float:
@@ -162,6 +164,7 @@ def prepare(
     detail: Residual | None = None,
 ) -> Drawing:
     """The inputs of `render`: shifted ws [N, L, w_dim], and offsets and weights of all styles."""
+    ingredients = [item for item in ingredients if not item.by_student]
     network, w_avg = generator.synthesis, generator.mapping.w_avg
     indices = layer_indices(generator)
     offsets: dict[str, Tensor] = {}

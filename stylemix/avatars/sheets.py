@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
-from stylemix.avatars.finish import finish, resize_output
+from stylemix.avatars.finish import crop_photo, finish, resize_output
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
@@ -40,26 +40,35 @@ class SheetMaker:
         config = self.mixer.generator.config
         return self.size or max(config.height, config.width, MIN_CELL)
 
-    def show(self, person: Person, avatar: Avatar) -> Image.Image:
+    def show(
+        self, person: Person, avatar: Avatar, parts: Sequence[AppliedStyle] = ()
+    ) -> Image.Image:
         """The image of a cell: the photo in this look where nothing moves."""
         side = max(self.cell, *avatar.image.shape[2:])  # the sheet itself makes it smaller
-        return finish(self.mixer, person, avatar.image, side).image
+        return finish(self.mixer, person, avatar, parts, side).image
+
+    def plain(self, person: Person) -> Image.Image:
+        """The image of the first cell: the photo, or the model's image where there is none."""
+        if person.photo is not None:
+            return crop_photo(person.photo, self.cell)
+        return resize_output(to_pil(self.mixer.draw(person)), self.cell)
 
     def style_grid(self) -> Image.Image:
-        """A grid of people (rows) by their reconstruction and each style (columns)."""
+        """A grid of people (rows) by their photo and each style (columns)."""
         images, labels = [], []
+        first = "photo" if all(person.photo for person in self.people) else "without a style"
         for person in self.people:
-            images.append(resize_output(to_pil(self.mixer.draw(person)), self.cell))
+            images.append(self.plain(person))
             labels.append("")
             for item in self.styles:
                 parts = [self.mixer.apply(item, person, self.strength)]
                 avatar = self.mixer.avatar(person, parts, self.options)
-                images.append(self.show(person, avatar))
+                images.append(self.show(person, avatar, parts))
                 labels.append(describe(avatar, parts))
         return grid(
             images,
             columns=1 + len(self.styles),
-            column_labels=["reconstruction", *(item.label for item in self.styles)],
+            column_labels=[first, *(item.label for item in self.styles)],
             row_labels=[person.name for person in self.people],
             labels=None if self.options.min_identity is None else labels,
             cell=self.cell,
@@ -75,7 +84,7 @@ class SheetMaker:
             for item in self.styles:
                 parts = [self.mixer.apply(item, person, self.strength)]
                 for avatar in self.sweep(person, parts):
-                    images.append(self.show(person, avatar))
+                    images.append(self.show(person, avatar, parts))
                     labels.append(describe(avatar, parts))
                 rows.append(f"{person.name} {item.label}")
         return grid(images, columns=len(STEPS), row_labels=rows, labels=labels, cell=self.cell)
@@ -85,11 +94,13 @@ class SheetMaker:
         model, unlimited = self.mixer.model, replace(self.options, min_identity=None)
         full = self.mixer.avatar(person, parts, self.options).share
         shares = [step * full for step in STEPS]
-        images = [self.mixer.avatar(person, weaker(parts, s), unlimited).image for s in shares]
-        identities: list[float | None] = [None] * len(images)
+        avatars = [self.mixer.avatar(person, weaker(parts, s), unlimited) for s in shares]
+        identities: list[float | None] = [None] * len(avatars)
         if model.template.eyes is not None:
-            identities = list(map(likeness(model, images[0]), images))
-        return [Avatar(*fields) for fields in zip(images, shares, identities, strict=True)]
+            likeness_of = likeness(model, avatars[0].image)
+            identities = [likeness_of(avatar.image) for avatar in avatars]
+        rows = zip(avatars, shares, identities, strict=True)
+        return [replace(avatar, share=s, identity=kept) for avatar, s, kept in rows]
 
     def layer_grid(self) -> Image.Image:
         """A style at every range of layers: rows are the first resolution, columns the last."""
@@ -107,7 +118,8 @@ class SheetMaker:
                     continue
                 layers = f"{first}-{last}px"
                 parts = self.mixer.apply_all(self.styles, person, self.strength, layers)
-                images.append(self.show(person, self.mixer.avatar(person, parts, self.options)))
+                avatar = self.mixer.avatar(person, parts, self.options)
+                images.append(self.show(person, avatar, parts))
         return grid(
             images,
             columns=len(pixels),

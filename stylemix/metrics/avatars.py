@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from stylemix.faces.attributes import readings, smile_log_odds
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
@@ -48,9 +49,9 @@ class Avatars:
     """The images to evaluate.
 
     Attributes:
-        photos: aligned photos [N, C, H, W] in [-1, 1].
-        plain: their reconstructions.
-        styled: avatars in each of K styles, [K, N, C, H, W].
+        photos: aligned photos [N, C, H, W] in [-1, 1], of any size.
+        plain: their reconstructions, of the model's size.
+        styled: avatars in each of K styles, [K, N, C, H, W], of any size.
         looks: target looks of the styles, [K, S] of `StyleMeter`.
     """
 
@@ -72,7 +73,10 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
     """
     count, people = avatars.styled.shape[:2]
     flat = avatars.styled.flatten(0, 1)
-    rows = meter.describe(flat).unflatten(0, (count, people))
+    small = functional.interpolate(
+        flat, avatars.plain.shape[2:], mode="bilinear", antialias=True, align_corners=False
+    )
+    rows = meter.describe(small).unflatten(0, (count, people))
     plain = meter.describe(avatars.plain)
     # The last look stands for no style: that of the reconstructions.
     looks = torch.cat([avatars.looks.to(rows), plain.mean(dim=0, keepdim=True)])

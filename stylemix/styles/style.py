@@ -3,6 +3,7 @@
 A style has up to three parts, which can all be added and scaled. A *shift* is added to w; *offsets*
 are added in style space (StyleDomain, arXiv 2212.10229) and change a look with a few thousand
 values; *weights* are differences of the synthesis network's weights and carry a drawn style.
+Beside them, or alone, it may have a *student*, which redraws a photo without the model.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError, check_range
+from stylemix.faces.caricature import Shape
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
 from stylemix.models.container import STYLE, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
+from stylemix.networks.student import Student, StudentConfig
 
 VERSION = 1
 MAX_STRENGTH = 100.0
@@ -42,6 +45,8 @@ class Style:
         shift: added to w, [L, w_dim].
         offsets: added to the styles of a layer, {"b8.conv0": [C], ...}.
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
+        student: network that redraws a photo of a face in the style.
+        shape: what is exaggerated before the student draws.
         statistics: feature statistics of its images on the base, [S], for `style_distance`.
         info: name, licence, credit, consent, number of images, scores; JSON values.
     """
@@ -53,8 +58,15 @@ class Style:
     shift: Tensor | None = None
     offsets: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    student: Student | None = None
+    shape: Shape = field(default_factory=Shape)
     statistics: Tensor | None = None
     info: dict[str, Json] = field(default_factory=dict)
+
+    @property
+    def is_student(self) -> bool:
+        """Whether a student is all that it has, so that it fits every model of faces."""
+        return self.student is not None and self.shift is None and not self.offsets | self.weights
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a style file; see `save_style`."""
@@ -72,10 +84,19 @@ class Style:
             out["statistics"] = self.statistics
         out |= {f"offset.{key}": value for key, value in self.offsets.items()}
         out |= {f"weight.{key}": value for key, value in self.weights.items()}
+        if self.student is not None:
+            out |= {f"student.{key}": value for key, value in self.student.state_dict().items()}
         return out
 
     def check(self, model: Model, name: str = "style") -> Style:
         """Returns the style itself; raises StylemixError if it does not fit the model."""
+        if self.student is not None and model.template.eyes is None:
+            raise StylemixError(
+                f"{name}: got a style that redraws faces, and a model with the alignment template "
+                f"{model.template.name!r}; expected a model of faces; use another --model"
+            )
+        if self.is_student:
+            return self
         if self.base != model.fingerprint:
             raise StylemixError(
                 f"{name}: got a style of the base {self.base[:40]}; expected the base "
@@ -83,7 +104,7 @@ class Style:
             )
         shapes = _shapes(model.generator)
         for key, value in self.tensors().items():
-            if key == "statistics" and value.ndim == 1:
+            if (key == "statistics" and value.ndim == 1) or key.startswith("student."):
                 continue
             if shapes.get(key) != tuple(value.shape):
                 raise StylemixError(
@@ -120,6 +141,9 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
         "layers": style.layers,
         "info": style.info,
     }
+    if style.student is not None:
+        channels: list[Json] = list(style.student.config.channels)
+        header["student"] = {"channels": channels, "eyes": style.shape.eyes, "jaw": style.shape.jaw}
     tensors = {key: value.to(torch.float16) for key, value in style.tensors().items()}
     write(path, STYLE, VERSION, header, tensors)
 
@@ -207,8 +231,13 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
         )
     style = Style(base, float(strength), float(psi), layers)
     style.info = info if isinstance(info, dict) else {}
+    student = {name: value for name, value in tensors.items() if name.startswith("student.")}
+    if student:
+        style.student, style.shape = _read_student(config.get("student"), student, file)
     for name, value in tensors.items():
         kind, _, layer = name.partition(".")
+        if name in student:
+            continue
         if name not in ("shift", "statistics") and not (kind in ("offset", "weight") and layer):
             raise StylemixError(
                 f"{file}: got the unknown or damaged part {name[:60]!a}; expected shift, offsets, "
@@ -220,3 +249,28 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
         else:
             (style.offsets if kind == "offset" else style.weights)[layer] = values
     return style
+
+
+def _read_student(
+    config: object, tensors: Mapping[str, Tensor], file: Path
+) -> tuple[Student, Shape]:
+    config = config if isinstance(config, dict) else {}
+    channels = config.get("channels")
+    try:
+        if not isinstance(channels, list | tuple) or not 1 < len(channels) <= 8:
+            raise ValueError("channels")
+        if not all(type(count) is int and 0 < count <= 1024 for count in channels):
+            raise ValueError("channels")
+        student = Student(StudentConfig(tuple(channels)))
+        values = {
+            name.removeprefix("student."): to_float(value, name, str(file))
+            for name, value in tensors.items()
+        }
+        student.load_state_dict(values)
+        shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise StylemixError(
+            f"{file}: got a damaged student; expected a file of stylemix distill; get the file "
+            "again from its author"
+        ) from error
+    return student.eval().requires_grad_(False), shape

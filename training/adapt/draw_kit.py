@@ -133,15 +133,20 @@ def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
+def check_drawing(path: Path, drawing: tuple[int, int], photo: tuple[int, int]) -> None:
+    """Raises StylemixError for a drawing of another aspect ratio than its photo's, both in px."""
+    scale = drawing[0] / photo[0]
+    if abs(drawing[1] / scale - photo[1]) > MAX_DEVIATION * photo[1]:
+        raise StylemixError(
+            f"{path}: got a drawing of {drawing[0]} x {drawing[1]} px for a photo of "
+            f"{photo[0]} x {photo[1]} px; expected the same aspect ratio; export it uncropped"
+        )
+
+
 def _align_drawing(path: Path, photo: AlignedPhoto, model: Model) -> Tensor:
     """A drawing [1, C, H, W] cropped as the photo that it was made of."""
     drawing, config = load_image(path), model.generator.config
-    width, height = photo.photo_size
-    scale = drawing.width / width
-    if abs(drawing.height / scale - height) > MAX_DEVIATION * height:
-        raise StylemixError(
-            f"{path}: got a drawing of {drawing.width} x {drawing.height} px for a photo of "
-            f"{width} x {height} px; expected the same aspect ratio; export it uncropped"
-        )
+    check_drawing(path, drawing.size, photo.photo_size)
+    scale = drawing.width / photo.photo_size[0]
     matrix = photo.alignment.matrix @ np.diag([1 / scale, 1 / scale, 1.0])
     return to_tensor(warp(drawing, matrix, config.width), channels=config.img_channels)

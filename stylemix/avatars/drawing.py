@@ -1,0 +1,127 @@
+"""Drawn avatars: students redraw a photo, or the model's image where there is none.
+
+Students know faces of one size. So the canvas that they draw on is the photo in that size: the
+crop of the face, or the whole photo; the drawing is twice as large.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stylemix.avatars.lift import ColorMap, apply_planes
+from stylemix.avatars.render import AppliedStyle
+from stylemix.faces.caricature import exaggerate
+from stylemix.faces.landmarks import landmarks
+from stylemix.faces.templates import Template
+from stylemix.faces.warp import transform_points, warp
+from stylemix.images.sources import open_image
+from stylemix.images.tensors import as_rgb, to_tensor
+from stylemix.inversion.portraits import AlignedPhoto
+from stylemix.networks.student import SCALE, even_light, tone_curve
+from stylemix.styles.style import check_strength
+
+EYES_PX = 93.44  # distance of the eyes in what students draw: 256 px crops of faces128
+MAX_SIDE = 2048  # px of the whole photo as a canvas; smaller faces are drawn coarser
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What students draw: an image [1, 3, H, W] in [-1, 1] with a face.
+
+    Attributes:
+        curve: tone curve that evens out the face's light.
+        points: landmarks [68, 2] in px.
+    """
+
+    image: Tensor
+    curve: Tensor
+    points: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the drawing in px."""
+        return SCALE * self.image.shape[2], SCALE * self.image.shape[3]
+
+
+def canvas_side(template: Template) -> int:
+    """The px of an aligned crop in which eyes are as far apart as students know it."""
+    assert template.eyes is not None
+    left, right = template.eyes
+    return round(EYES_PX / math.dist(left, right))
+
+
+def image_canvas(image: Tensor, template: Template) -> Canvas:
+    """A canvas of an aligned image [1, C, H, H] of the model."""
+    side = canvas_side(template)
+    rgb = as_rgb(image).float().clamp(-1, 1)
+    larger = functional.interpolate(rgb, [side, side], mode="bicubic", antialias=True).clamp(-1, 1)
+    return Canvas(larger, tone_curve(larger), landmarks(larger, template)[0] * side)
+
+
+def photo_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
+    """A canvas of the crop of a photo, with all the details that it has."""
+    side = canvas_side(template)
+    zoom = side / photo.image.shape[2]
+    matrix = np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix
+    image = to_tensor(warp(open_image(photo.source), matrix, side))
+    return Canvas(image, tone_curve(image), landmarks(image, template)[0] * side)
+
+
+def whole_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
+    """A canvas of a whole photo, in the light of its face."""
+    face = photo_canvas(photo, template)
+    side, matrix = face.image.shape[2], photo.alignment.matrix
+    scale = float(np.hypot(*matrix[:2, 0])) * side / photo.image.shape[2]
+    whole = open_image(photo.source)
+    scale = min(scale, MAX_SIDE / max(whole.size))
+    whole = whole.resize((round(scale * whole.width), round(scale * whole.height)))
+    crop_px = face.points.numpy(force=True) * photo.image.shape[2] / side
+    inverse = np.linalg.inv(matrix).astype(np.float64)
+    points = scale * transform_points(inverse, crop_px)
+    return Canvas(to_tensor(whole), face.curve, torch.from_numpy(points).float())
+
+
+@torch.inference_mode()
+def draw_students(
+    canvas: Canvas,
+    parts: Sequence[AppliedStyle],
+    device: torch.device,
+    colors: ColorMap | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The drawing [1, 3, 2H, 2W] of a canvas, and the canvas in that size, both in [-1, 1].
+
+    Several styles are averaged with their strengths as weights. Where they sum to less than 1,
+    the rest is the photo, in the drawing's shape. `colors` are those of looks: they apply to the
+    drawing, so that a black and white look makes a drawing black and white.
+    """
+    for part in parts:
+        check_strength(part.amount)
+    drawings = [(part.style, max(part.amount, 0.0)) for part in parts]
+    total = sum(amount for _, amount in drawings)
+    share = min(total, 1.0)
+    image = canvas.image.to(device)
+    plain = out = _enlarged(image, canvas.size)
+    for number, (style, amount) in enumerate(drawings if total else ()):
+        assert style.student is not None
+        base, large = image, plain
+        if style.shape:
+            base = exaggerate(image, canvas.points, style.shape, share).clamp(-1, 1)
+            large = _enlarged(base, canvas.size)
+        drawn = style.student.to(device).draw(even_light(base, canvas.curve)).clamp(-1, 1)
+        drawn = large.lerp(drawn, share)
+        out = drawn * (amount / total) + (out if number else 0)
+    if colors is not None:
+        planes = functional.interpolate(colors.local[None].to(out), canvas.size, mode="bilinear")
+        out = apply_planes(planes, (out + 1) / 2).clamp(0, 1) * 2 - 1
+    return out, plain
+
+
+def _enlarged(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(image, size, mode="bicubic").clamp(-1, 1)

@@ -1,0 +1,149 @@
+"""Reads sources and styles for a mix: files, photos and latents, and projects photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from stylemix.avatars.derived_styles import generator_style
+from stylemix.avatars.inputs import (
+    OnError,
+    Source,
+    StyleSource,
+    as_path,
+    is_image_path,
+    is_several,
+    parse_seed,
+    short_name,
+)
+from stylemix.errors import StylemixError
+from stylemix.images.sources import ImageSource, Photo, list_images
+from stylemix.inversion.cache import LatentCache
+from stylemix.inversion.encoder import Encoder
+from stylemix.inversion.latent import Latent, load_latent
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
+from stylemix.inversion.projection import seed_latent
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.models.checkpoint import load_model
+from stylemix.models.container import LATENT, MODEL, STYLE
+from stylemix.models.model import Model
+from stylemix.progress import Progress
+from stylemix.styles.style import Style, find_style, format_of, load_style
+
+BATCH = 8  # photos projected at once
+
+
+class Reader:
+    """Reads what a mix is made of; the arguments are those of `Mixer`."""
+
+    def __init__(
+        self, model: Model, face: int | None, encoder: Encoder | None,
+        progress: Progress | bool, cache: bool,
+    ) -> None:  # fmt: skip
+        self.model, self.face, self.encoder = model, face, encoder
+        self.progress = progress
+        self.cache = cache and encoder is None  # the files do not say which encoder they began with
+
+    def project(
+        self, items: Sequence[Latent | AlignedPhoto], settings: ProjectionSettings
+    ) -> list[Latent]:
+        """Projects the photos among the items; returns the latents of all items."""
+        photos = list({id(item): item for item in items if isinstance(item, AlignedPhoto)}.values())
+        cache = LatentCache(self.model, settings) if self.cache else None
+        done: dict[int, Latent] = {}
+        if cache is not None:
+            known = {id(photo): cache.load(photo) for photo in photos}
+            done = {key: latent for key, latent in known.items() if latent is not None}
+            photos = [photo for photo in photos if id(photo) not in done]
+        for start in range(0, len(photos), BATCH):
+            batch = photos[start : start + BATCH]
+            latents = project_portraits(
+                batch, self.model, settings, self.progress, encoder=self.encoder
+            )[1]
+            for photo, latent in zip(batch, latents, strict=True):
+                done[id(photo)] = latent
+                if cache is not None:
+                    cache.save(photo, latent)
+        return [item if isinstance(item, Latent) else done[id(item)] for item in items]
+
+    def source(self, source: Source) -> Latent | AlignedPhoto:
+        """Reads a source: a latent, or an aligned photo, which is still to be projected."""
+        if isinstance(source, Latent):
+            return source
+        if isinstance(source, str) and source.startswith("seed:"):
+            return self._sampled(source)
+        if isinstance(source, str | os.PathLike | ImageSource):
+            path = as_path(str(source), "--source")
+            if not is_image_path(path) and path.is_file():
+                return load_latent(path, self.model)
+            source = source if isinstance(source, ImageSource) else path
+        return read_portrait(source, self.model, self.face)
+
+    def _sampled(self, what: str) -> Latent:
+        return Latent(
+            seed_latent(self.model.generator, parse_seed(what))[0], self.model.fingerprint
+        )
+
+    def style(
+        self, what: StyleSource, on_error: OnError | None
+    ) -> Style | list[Latent | AlignedPhoto]:
+        """Reads a style, or latents and aligned photos, which are still to be projected."""
+        if isinstance(what, Style):
+            return what.check(self.model, short_name(what))
+        if isinstance(what, Latent):
+            return [what]
+        if not isinstance(what, str | os.PathLike):
+            return [self._read_look(what)]
+        what = str(what)
+        as_path(what, "--style")
+        path = find_style(what)
+        if what.startswith("seed:"):
+            return [self._sampled(what)]
+        if is_several(path):
+            return self._read_looks(list_images(path), on_error)
+        if is_image_path(path):
+            return [self._read_look(path)]
+        form = format_of(path) if path.exists() else STYLE
+        if form == STYLE:
+            return load_style(what, self.model)
+        if form == MODEL:
+            return self._difference(path)
+        try:
+            return [load_latent(path, self.model)]
+        except StylemixError as latent_error:
+            if form == LATENT:
+                raise
+            try:  # files of other programs do not declare their kind
+                return self._difference(path)
+            except StylemixError:
+                raise latent_error from None
+
+    def _difference(self, path: Path) -> Style:
+        other = load_model(path, self.model.generator.device)
+        return generator_style(
+            self.model.generator, self.model.fingerprint, other.generator, str(path)
+        )
+
+    def _read_look(self, photo: Photo) -> AlignedPhoto:
+        """Reads a photo as a style; `face` is used only if the photo has several faces."""
+        try:
+            return read_portrait(photo, self.model)
+        except StylemixError:
+            if self.face is None:
+                raise
+            return read_portrait(photo, self.model, self.face)
+
+    def _read_looks(
+        self, photos: list[ImageSource], on_error: OnError | None
+    ) -> list[Latent | AlignedPhoto]:
+        """Reads the photos of a folder; passes errors to `on_error` and skips their photos."""
+        usable: list[Latent | AlignedPhoto] = []
+        for number, photo in enumerate(photos, 1):
+            try:
+                usable.append(self._read_look(photo))
+            except StylemixError as error:
+                if on_error is None or (number == len(photos) and not usable):
+                    raise
+                on_error(error)
+        return usable

@@ -1,0 +1,137 @@
+"""`stylemix distill`: a small network that redraws photos in a style."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+import torch
+
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError
+from stylemix.faces.caricature import Shape
+from stylemix.io.atomic import Json
+from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.progress import progress_bar
+from stylemix.styles.style import Style, check_style_path, load_style, save_style
+from stylemix.tools.options import device_option, model_option
+from stylemix.training.adapt.adapt import NOT_RECORDED, PRECISIONS, StyleCard
+from stylemix.training.adapt.distill import DistillSettings, learn_students
+from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
+from stylemix.version import __version__
+
+MAX_EXAMPLES = 256  # drawings whose statistics are stored
+
+
+@click.command("distill")
+@click.argument("style", required=False)
+@click.option("--output", required=True, type=click.Path(path_type=Path),
+              help="Style file to write: .safetensors, .stylemix or .pkl.")  # fmt: skip
+@click.option(
+    "--pairs", nargs=2, type=click.Path(path_type=Path), metavar="PHOTOS DRAWINGS",
+    help="Folders of photos and of their drawings with the same names, instead of STYLE.",
+)  # fmt: skip
+@click.option("--faces", type=click.IntRange(4, 20000), default=1000, show_default=True,
+              help="Faces that the model draws for the student of STYLE.")  # fmt: skip
+@click.option(
+    "--start", default="comic", show_default=True,
+    help="Style whose student is trained further, or none for a new one.",
+)  # fmt: skip
+@click.option("--kimg", type=click.FloatRange(0.001), default=8.0, show_default=True,
+              help="Training length in thousand parts of photos.")  # fmt: skip
+@click.option("--eyes", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="How much larger eyes are drawn, 0 to 1.")  # fmt: skip
+@click.option("--jaw", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="How much narrower the jaw is drawn, 0 to 1.")  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True,
+    help="Precision of training; bf16 is faster on processors that support it.",
+)  # fmt: skip
+@click.option("--name", help="Name of the style.  [default: name of the output file]")
+@click.option("--license", "licence", default="unknown", show_default=True,
+              help="Licence of the drawings.")  # fmt: skip
+@click.option("--credit", default="", help="Credit: author of the drawings.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@model_option
+@device_option
+def distill_command(
+    style: str | None,
+    output: Path,
+    pairs: tuple[Path, Path] | None,
+    faces: int,
+    start: str,
+    kimg: float,
+    eyes: float,
+    jaw: float,
+    precision: str,
+    name: str | None,
+    licence: str,
+    credit: str,
+    seed: int,
+    model: str,
+    device: str,
+) -> None:
+    """Train a student of a style: a small network that redraws a photo in one pass.
+
+    The student is added to a copy of STYLE, for stylemix mix --fast; from pairs it is a style of
+    its own. The same command resumes a training that was interrupted.
+
+    \b
+    Examples:
+      stylemix distill influencer.pkl --output influencer-fast.safetensors
+      stylemix distill --pairs photos/ drawings/ --output comic.safetensors --credit "A. Painter"
+    """
+    if (style is None) == (pairs is None):
+        raise StylemixError("got a style and --pairs, or neither; expected one of them; add one")
+    check_style_path(output)
+    started, network = time.monotonic(), load_model(model, find_device(device))
+    beginning = None if start == "none" else load_style(start).student
+    if start != "none" and beginning is None:
+        raise StylemixError(
+            f"got --start {start}, a style without a student; expected one that has it; name "
+            "another, or none"
+        )
+    if style is not None:
+        result = load_style(style, network)
+        with progress_bar("Drawing faces", "face", leave=False) as report:
+            photos, drawings = generated_pairs(network, result, faces, seed, report)
+    else:
+        assert pairs is not None
+        result = Style(network.fingerprint, info={**_card(output, name, licence, credit)})
+        with progress_bar("Reading pairs", "pair", leave=False) as report:
+            photos, drawings = photo_pairs(*pairs, report)
+    settings = DistillSettings(kimg=kimg, precision=precision, seed=seed)
+    state = output.with_name(output.name + ".state")
+    with progress_bar("Training") as report:
+        result.student = learn_students(
+            photos, [drawings], settings, beginning, state, network.generator.device, report
+        )[0]
+    result.shape = Shape(eyes, jaw)
+    if result.statistics is None:
+        result.statistics = _statistics(network, drawings)
+    about: dict[str, Json] = {"pairs": len(photos), "kimg": kimg, "seed": seed}
+    about |= {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
+    result.info = {**result.info, "student": about}
+    save_style(output, result)
+    state.unlink(missing_ok=True)
+    click.echo(f"Wrote {output} ({len(photos)} pairs, {os.path.getsize(output) / 1000:.0f} KB)")
+
+
+def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str, Json]:
+    card = StyleCard(name or output.stem, licence, credit, NOT_RECORDED).info()
+    return {"method": "student", **card}
+
+
+def _statistics(model: Model, drawings: torch.Tensor) -> torch.Tensor:
+    """The feature statistics of drawings [N, 3, H, W] in 0..255, in the size of the model."""
+    config = model.generator.config
+    some = drawings[:: max(1, len(drawings) // MAX_EXAMPLES)].float() / 127.5 - 1
+    small = torch.nn.functional.interpolate(
+        some, [config.height, config.width], mode="bilinear", antialias=True
+    )
+    small = small.mean(dim=1, keepdim=True) if config.img_channels == 1 else small
+    return StyleMeter(model).look(small.to(model.generator.device)).cpu()
