@@ -153,7 +153,7 @@ def mix(
         output_size: "photo", "crop" or px; None for the photo where the style moves nothing.
 
     >>> from stylemix.io.assets import ASSETS
-    >>> avatar = mix(ASSETS / "portrait.jpg", {"toon": 0.8}, preset="fast")
+    >>> avatar = mix(ASSETS / "portraits" / "collins.jpg", {"toon": 0.8}, preset="fast")
     >>> avatar.size, avatar.mode
     ((256, 256), 'RGB')
     """
@@ -190,7 +190,7 @@ def project(
         seed: random seed of the optimisation.
 
     >>> from stylemix.io.assets import ASSETS
-    >>> latent = project(ASSETS / "portrait.jpg", preset="fast")
+    >>> latent = project(ASSETS / "portraits" / "collins.jpg", preset="fast")
     >>> list(latent.w.shape), latent.image().size
     ([10, 128], (64, 64))
     """
@@ -281,7 +281,7 @@ def align(
     Raises StylemixError without a clear face, or with several (`face` selects, 1 the largest).
 
     >>> from stylemix.io.assets import ASSETS
-    >>> align(ASSETS / "portrait.jpg", size=128).size
+    >>> align(ASSETS / "portraits" / "collins.jpg", size=128).size
     (128, 128)
     """
     if model is not None:

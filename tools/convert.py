@@ -1,4 +1,4 @@
-"""`stylemix convert`: foreign model files to ours, and ours between .safetensors and .pkl."""
+"""`stylemix convert`: foreign model files to ours, ours to .safetensors and .pkl, and ONNX files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Literal
 
 import click
 
+from stylemix.errors import StylemixError
 from stylemix.faces.templates import TEMPLATES
 from stylemix.models.checkpoint import load_model, save_model
 from stylemix.models.model import Model, count_parameters
+from stylemix.styles.onnx_export import export_student
+from stylemix.styles.style import load_style
 
 FOREIGN_LICENCE = (
     "The weights remain under the licence of their authors, which may forbid commercial use; "
@@ -83,17 +86,27 @@ def convert_command(
     template: str | None,
     no_discriminator: bool,
 ) -> None:
-    """Convert the model file IN to OUT, a .safetensors or .pkl file.
+    """Convert the model file IN to OUT, a .safetensors or .pkl file; or a style to .onnx.
 
     IN is a model of stylemix, a network pickle of the NVIDIA PyTorch family (stylegan2-ada, or
     stylegan3 trained with --cfg=stylegan2) or a rosinality .pt checkpoint. No code of the file is
-    executed.
+    executed. The student of a style (stylemix distill) becomes an .onnx file, which needs the extra
+    onnx.
 
     \b
     Examples:
       stylemix convert ffhq.pkl ffhq.safetensors
       stylemix convert 550000.pt faces.safetensors --template ffhq --no-discriminator
+      stylemix convert comic comic.onnx
     """
+    if Path(target).suffix.lower() == ".onnx":
+        if template is not None or no_discriminator or dtype != "float16":
+            raise StylemixError(
+                "got an option for models and an ONNX file; expected none; leave it out"
+            )
+        export_student(target, load_style(source))
+        click.echo(f"{target}: {Path(target).stat().st_size / 1e6:.1f} MB")
+        return
     model = convert(source, target, dtype, template, keep_discriminator=not no_discriminator)
     for line in summary(model, target):
         click.echo(line)

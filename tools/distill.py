@@ -15,7 +15,6 @@ from stylemix.faces.caricature import Shape
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
-from stylemix.models.model import Model
 from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
@@ -112,7 +111,7 @@ def distill_command(
         )[0]
     result.shape = Shape(eyes, jaw)
     if result.statistics is None:
-        result.statistics = _statistics(network, drawings)
+        result.statistics = drawing_statistics(StyleMeter(network), drawings)
     about: dict[str, Json] = {"pairs": len(photos), "kimg": kimg, "seed": seed}
     about |= {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
     result.info = {**result.info, "student": about}
@@ -126,12 +125,12 @@ def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str
     return {"method": "student", **card}
 
 
-def _statistics(model: Model, drawings: torch.Tensor) -> torch.Tensor:
+def drawing_statistics(meter: StyleMeter, drawings: torch.Tensor) -> torch.Tensor:
     """The feature statistics of drawings [N, 3, H, W] in 0..255, in the size of the model."""
-    config = model.generator.config
+    config = meter.model.generator.config
     some = drawings[:: max(1, len(drawings) // MAX_EXAMPLES)].float() / 127.5 - 1
     small = torch.nn.functional.interpolate(
         some, [config.height, config.width], mode="bilinear", antialias=True
     )
     small = small.mean(dim=1, keepdim=True) if config.img_channels == 1 else small
-    return StyleMeter(model).look(small.to(model.generator.device)).cpu()
+    return meter.look(small.to(meter.model.generator.device)).cpu()

@@ -29,6 +29,8 @@ from stylemix.networks.student import Student, StudentConfig
 VERSION = 1
 MAX_STRENGTH = 100.0
 STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
+HANDS = ASSETS / "hands"  # styles of weights that new drawn styles start from
+SUFFIXES = (".pkl", ".safetensors")  # of shipped files
 
 
 @dataclass
@@ -181,21 +183,31 @@ def check_style_path(path: str | os.PathLike[str]) -> None:
 
 def shipped_styles() -> list[str]:
     """Names of the styles that come with the package."""
-    return sorted(file.stem for file in STYLES.glob("*.pkl"))
+    return sorted(_shipped(STYLES))
 
 
 def shipped_directions() -> list[str]:
     """Names of the directions that come with the package; they are stored as styles."""
-    return sorted(file.stem for file in DIRECTIONS.glob("*.pkl"))
+    return sorted(_shipped(DIRECTIONS))
+
+
+def shipped_hands() -> list[str]:
+    """Names of the drawn styles that come with the package to start others from."""
+    return sorted(_shipped(HANDS))
+
+
+def _shipped(folder: Path) -> dict[str, Path]:
+    """The shipped files of a folder by name."""
+    return {file.stem: file for file in folder.iterdir() if file.suffix in SUFFIXES}
 
 
 def find_style(path: str | os.PathLike[str]) -> Path:
-    """The file of a path, or of the name of a shipped style or direction."""
+    """The file of a path, or of the name of a shipped style, direction or hand."""
     file = Path(path).expanduser()
     if not file.exists() and file.name == str(path):
-        for folder in (STYLES, DIRECTIONS):
-            if (folder / f"{path}.pkl").is_file():
-                return folder / f"{path}.pkl"
+        for folder in (STYLES, DIRECTIONS, HANDS):
+            if str(path) in (known := _shipped(folder)):
+                return known[str(path)]
     return file
 
 
@@ -268,7 +280,7 @@ def _read_student(
         }
         student.load_state_dict(values)
         shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, StylemixError) as error:
         raise StylemixError(
             f"{file}: got a damaged student; expected a file of stylemix distill; get the file "
             "again from its author"

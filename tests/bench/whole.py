@@ -47,7 +47,9 @@ def run(device: str, quick: bool) -> Record:
         turns = {"first": device, "again": device, "cpu": "cpu"}
         for turn, where in turns.items():
             given = ["--device", where, "--output"]
-            project = command("project", ASSETS / "portrait.jpg", *steps, *given, folder / turn)
+            project = command(
+                "project", ASSETS / "portraits" / "collins.jpg", *steps, *given, folder / turn
+            )
             mix = ["mix", "--source", latent, "--style", STYLE]
             seconds[turn] = {
                 "device": where,

@@ -231,8 +231,8 @@ def _number(value: object) -> bool:
 
 def _styles() -> set[str]:
     assets = ROOT / "stylemix" / "assets"
-    folders = [assets / "styles", assets / "directions"]
-    return {file.stem for folder in folders for file in folder.glob("*.pkl")}
+    folders = [assets / "styles", assets / "directions", assets / "hands"]
+    return {file.stem for folder in folders for file in folder.iterdir()}
 
 
 def test_styles_in_examples_are_shipped():

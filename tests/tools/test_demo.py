@@ -1,58 +1,93 @@
-"""`stylemix demo`, on the shipped model, styles and portrait."""
-
-from dataclasses import replace
+"""`stylemix demo`, on the shipped model, styles and portraits."""
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.avatars import mixer
-from stylemix.avatars.finish import finish
-from stylemix.avatars.render import AppliedStyle, render
+from stylemix.avatars.avatar import AvatarOptions
+from stylemix.avatars.inputs import StyleArgument
+from stylemix.avatars.mixer import Mixer
 from stylemix.cli import main
-from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import load_style, shipped_styles
 from stylemix.tools import demo
 
+QUICK = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=1)
+DRAWN = ("comic", "illustration", "ink", "pencil", "pop", "toon")
 
-def test_the_labelled_image(tmp_path, monkeypatch):
-    quick = replace(ProjectionSettings(), w_steps=2, plus_steps=3, refine_steps=1)
-    monkeypatch.setattr(mixer, "ProjectionSettings", lambda: quick)
-    people = []
 
-    def seen(mixer, person, avatar, size):
-        people.append(person)
-        return finish(mixer, person, avatar, size)
-
-    monkeypatch.setattr(demo, "finish", seen)
+def test_the_labelled_sheet(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "preset_settings", lambda name: QUICK)
     output = tmp_path / "demo.png"
     result = CliRunner().invoke(main, ["demo", "--output", str(output)])
     assert result.exit_code == 0, result.output
-    assert len(people) == len(shipped_styles())
-    assert people[0].latent.detail is not None  # avatars show what refinement found
+    portraits = len(list(demo.PORTRAITS.iterdir()))
     with Image.open(output) as image:
-        columns = 2 + len(shipped_styles())
-        assert image.width > columns * 256
+        assert image.width > (1 + len(shipped_styles())) * 256
+        assert image.height > portraits * 256
         assert np.asarray(image).std() > 20
 
 
-def test_shipped_styles_match_their_names():
-    model = load_model("faces-64")
-    ws = seed_latent(model.generator, 3)
-    plain = render(model.generator, ws)[0]
+def test_a_photo_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "preset_settings", lambda name: QUICK)
+    output, source = tmp_path / "mine.png", demo.PORTRAITS / "obama.jpg"
+    result = CliRunner().invoke(main, ["demo", "--source", str(source), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    with Image.open(output) as image:
+        assert image.height < 2 * 256
 
-    def chroma(image):
-        return float((image - image.mean(dim=0)).abs().mean())
 
+@pytest.fixture(scope="module")
+def avatars():
+    mixer = Mixer(load_model("faces-64"), settings=QUICK, progress=False)
+    names = shipped_styles()
+    people, styles = mixer.read(
+        [str(demo.PORTRAITS / "hopper.jpg")], [StyleArgument(name) for name in names]
+    )
+    options = AvatarOptions()
     images = {
-        name: render(model.generator, ws, [AppliedStyle(load_style(name, model))])[0]
-        for name in shipped_styles()
+        style.name: mixer.avatar(people[0], [mixer.apply(style, people[0])], options).image[0]
+        for style in styles
     }
-    assert set(images) >= {"toon", "golden-hour", "noir"}
-    assert chroma(images["noir"]) < 0.25 * chroma(plain)
-    warm = images["golden-hour"][0].mean() - images["golden-hour"][2].mean()
+    return images | {"plain": mixer.plain(people[0])[0]}
+
+
+def chroma(image):
+    return float((image - image.mean(dim=0)).abs().mean())
+
+
+def flat(image):
+    """The share of neighbours along a row that are almost equal."""
+    return float((image[:, :, 1:] - image[:, :, :-1]).abs().amax(dim=0).lt(0.03).float().mean())
+
+
+def test_there_are_looks_and_drawings():
+    assert set(shipped_styles()) == {"golden-hour", "noir", "pastel", *DRAWN}
+    for name in shipped_styles():
+        style = load_style(name)
+        assert style.is_student == (name in DRAWN)
+        assert style.statistics is not None
+        assert style.info["name"] == name
+
+
+def test_shipped_looks_match_their_names(avatars):
+    plain = avatars["plain"]
+    assert chroma(avatars["noir"]) < 0.25 * chroma(plain)
+    warm = avatars["golden-hour"][0].mean() - avatars["golden-hour"][2].mean()
     assert warm > plain[0].mean() - plain[2].mean() + 0.1
-    # Flat colours of a drawing: neighbouring pixels are mostly equal.
-    assert float((images["toon"] - plain).square().mean()) > 0.02
+    assert avatars["pastel"].mean() > plain.mean() + 0.2  # bright
+    assert chroma(avatars["pastel"]) < chroma(plain)
+
+
+def test_shipped_drawings_match_their_names(avatars):
+    colors = {name: chroma(avatars[name]) for name in DRAWN}
+    assert max(colors["ink"], colors["pencil"]) < 0.1 < colors["comic"]
+    assert avatars["pencil"].mean() > 0.5  # mostly paper
+    black = {name: float(avatars[name].amax(dim=0).lt(-0.7).float().mean()) for name in DRAWN}
+    assert black["ink"] > 0.1
+    assert black["pencil"] < 0.05
+    red, _, blue = avatars["pop"].mean(dim=(1, 2))
+    assert red > blue + 0.3
+    assert min(flat(avatars["comic"]), flat(avatars["toon"])) > 0.5

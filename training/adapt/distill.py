@@ -122,7 +122,8 @@ class Distillation:
     def batch(self) -> tuple[Tensor, list[Tensor]]:
         """Parts of photos [N, 3, crop, crop] in even light, and of their drawings, twice as large.
 
-        The drawings are in 0..255. Mirrored at random; some photos get another light or lose their finest details.
+        The drawings are in 0..255. Parts are mirrored at random; some photos get another light or
+        lose their finest details.
         """
         s = self.settings
         chosen = torch.randint(0, len(self.photos), [s.batch])
@@ -162,7 +163,8 @@ class Distillation:
         loss.backward()
         nn.utils.clip_grad_norm_(self.lesson.parameters(), 1.0)
         self.adam.step()
-        weight = 1 - min(s.ema, 1 - 1 / (2 + 10 * t * steps))  # the first averages are short
+        done = t * steps
+        weight = 1 - min(s.ema, (1 + done) / (10 + done))  # the first averages are short
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.lesson.parameters(), strict=True)
             for averaged, current in pairs:

@@ -34,7 +34,7 @@ def pixels(image):
 
 def test_a_look_goes_onto_the_whole_photo(mixer, read):
     (person, _), (look, _) = read
-    avatar = mixer.draw(person, [mixer.apply(look, person)])
+    avatar = mixer.avatar(person, [mixer.apply(look, person)])
     done, photo = finish(mixer, person, avatar), load_image(PORTRAIT)
     assert done.image.size == photo.size
     assert done.how == "the photo in this look, 384 x 480 px"
@@ -46,17 +46,17 @@ def test_a_look_goes_onto_the_whole_photo(mixer, read):
 
 def test_sizes(mixer, read):
     (person, _), (_, noir) = read
-    avatar = mixer.draw(person, [mixer.apply(noir, person)])
-    natural = finish(mixer, person, avatar, "crop").image
+    avatar = mixer.avatar(person, [mixer.apply(noir, person)])
+    natural = finish(mixer, person, avatar, (), "crop").image
     assert natural.width == natural.height
     scale = np.hypot(*person.photo.alignment.matrix[:2, 0])
     assert abs(natural.width - 64 / scale) <= 1
-    assert finish(mixer, person, avatar, 300).image.size == (300, 300)
-    whole = finish(mixer, person, avatar, "photo").image
+    assert finish(mixer, person, avatar, (), 300).image.size == (300, 300)
+    whole = finish(mixer, person, avatar, (), "photo").image
     assert (pixels(whole) == pixels(finish(mixer, person, avatar).image)).all()
     # The crop of the whole photo and the crop by itself show the same.
     again = stylemix.align(whole, size=64)
-    own = finish(mixer, person, avatar, 64).image
+    own = finish(mixer, person, avatar, (), 64).image
     assert np.abs(pixels(again) - pixels(own)).mean() < 6
 
 
@@ -75,7 +75,7 @@ def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
 def test_the_same_style_on_a_photo_in_memory(mixer):
     photo = load_image(PORTRAIT)
     (person,), (look,) = mixer.read([photo], style_arguments("noir"))
-    done = finish(mixer, person, mixer.draw(person, [mixer.apply(look, person)]))
+    done = finish(mixer, person, mixer.avatar(person, [mixer.apply(look, person)]))
     assert done.image.size == photo.size
 
 

@@ -13,10 +13,13 @@ import torch
 from safetensors.torch import save_file
 
 from stylemix.errors import StylemixError
+from stylemix.faces.caricature import Shape
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.models.checkpoint import save_model
+from stylemix.models.container import STYLE, read, write
 from stylemix.models.model import Model
 from stylemix.networks.latents import flatten_styles
+from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles import style as module
 from stylemix.styles.style import Style, format_of, load_style, save_style, shipped_styles
 from tests.support.models import tiny_model
@@ -250,3 +253,38 @@ def test_header_is_plain_json(model, tmp_path):
     assert (metadata["format"], metadata["version"]) == ("stylemix-style", "1")
     assert json.loads(metadata["config"])["base"] == model.fingerprint
     assert header["shift"]["dtype"] == "F16"
+
+
+def test_a_student_is_saved_and_read(model, tmp_path):
+    torch.manual_seed(0)
+    student = Student(StudentConfig((8, 12, 16)))
+    style = Style("a", student=student, shape=Shape(0.25, 0.5), statistics=torch.rand(3))
+    for suffix in ("safetensors", "pkl", "stylemix"):
+        style.save(tmp_path / f"drawn.{suffix}")
+        again = load_style(tmp_path / f"drawn.{suffix}")
+        assert again.is_student
+        assert again.shape == Shape(0.25, 0.5)
+        assert again.student.config == StudentConfig((8, 12, 16))
+        for key, value in again.student.state_dict().items():
+            assert torch.equal(value, student.state_dict()[key].half().float())
+        assert not any(parameter.requires_grad for parameter in again.student.parameters())
+    style.shift = torch.zeros(1)
+    assert not style.is_student
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": "many"}, {"channels": [8]}, {"channels": [8, 12, 17]}, {"channels": [8, 1e9]},
+        {"eyes": 7}, {"jaw": "x"}, None,
+    ],
+)  # fmt: skip
+def test_a_damaged_student_is_refused(tmp_path, change):
+    student = Student(StudentConfig((8, 12, 16)))
+    Style("a", student=student).save(tmp_path / "a.safetensors")
+    content = read(tmp_path / "a.safetensors")
+    header = dict(content.header)
+    header["student"] = None if change is None else {**header["student"], **change}
+    write(tmp_path / "b.safetensors", STYLE, 1, header, content.tensors)
+    with pytest.raises(StylemixError, match="damaged student"):
+        load_style(tmp_path / "b.safetensors")

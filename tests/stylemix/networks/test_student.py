@@ -1,0 +1,105 @@
+"""Students: sizes, locality, and the tone curve that evens out the light."""
+
+import pytest
+import torch
+
+from stylemix.networks.student import (
+    BRIGHTEST,
+    DARKEST,
+    LUMA,
+    MIDDLE,
+    Student,
+    StudentConfig,
+    even_light,
+    tone_curve,
+)
+
+SMALL = StudentConfig((8, 12, 16))
+
+
+def luma(images):
+    return ((images + 1) / 2 * torch.tensor(LUMA).view(3, 1, 1)).sum(dim=1)
+
+
+def face(light=1.0, gamma=1.0, size=64):
+    """Smooth blobs of colour from almost black to almost white."""
+    rng = torch.Generator().manual_seed(3)
+    coarse = torch.rand([1, 3, 5, 5], generator=rng)
+    image = torch.nn.functional.interpolate(coarse, [size, size], mode="bicubic").clamp(0.02, 0.98)
+    return light * image**gamma * 2 - 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 50), (8, 9)])
+def test_drawings_have_twice_the_size(height, width):
+    torch.manual_seed(0)
+    assert Student(SMALL)(torch.rand([2, 3, height, width])).shape == (2, 3, 2 * height, 2 * width)
+
+
+def test_the_usual_student_is_small():
+    count = sum(parameter.numel() for parameter in Student().parameters())
+    assert 800_000 < count < 1_000_000
+
+
+def test_a_part_is_drawn_as_in_the_whole():
+    """Nothing depends on the whole image, so it learns from parts and draws whole photos."""
+    torch.manual_seed(0)
+    student = Student(SMALL).eval()
+    image = torch.rand([1, 3, 192, 192]) * 2 - 1
+    whole = student.draw(image)
+    part = student.draw(image[:, :, 32:160, 32:160])
+    # 64 px from the border of the part nothing of what lies beyond it is seen.
+    inside = whole[:, :, 64 + 120 : 64 + 136, 64 + 120 : 64 + 136]
+    torch.testing.assert_close(part[:, :, 120:136, 120:136], inside, atol=1e-5, rtol=1e-5)
+
+
+def test_even_light_spreads_the_luma():
+    dark = face(light=0.45, gamma=1.3)
+    lit = even_light(dark, tone_curve(dark))
+    values = luma(lit).flatten()
+    low, high = torch.quantile(values, torch.tensor([0.005, 0.99]))
+    assert float(low) == pytest.approx(DARKEST, abs=0.02)
+    assert float(high) == pytest.approx(BRIGHTEST, abs=0.03)
+    middle = luma(lit)[:, 12:52, 12:52].median()
+    assert float(middle) == pytest.approx(MIDDLE, abs=0.05)
+
+
+def test_even_light_keeps_hues():
+    grey = (face(light=0.9).mean(dim=1, keepdim=True) + 1) / 2
+    tint = torch.tensor([1.0, 0.8, 0.65]).view(3, 1, 1)
+    skin = grey * tint * 2 - 1
+    lit = (even_light(skin, tone_curve(skin)) + 1) / 2
+    mild = (luma(lit * 2 - 1) < 2.4 * luma(skin))[:, None] & (lit.amax(dim=1, keepdim=True) < 0.99)
+    assert float(mild.float().mean()) > 0.3  # a small gain, and no colour clipped
+    hues = lit / lit[:, :1]
+    assert float(((hues - tint).abs() * mild).max()) < 0.01
+
+
+def test_the_same_face_in_other_light_becomes_alike():
+    day, night = face(), face(light=0.6, gamma=1.2)
+    assert float((day - night).abs().mean()) > 0.3
+    day, night = (even_light(image, tone_curve(image)) for image in (day, night))
+    assert float((day - night).abs().mean()) < 0.08
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_an_even_image_stays_finite(value):
+    image = torch.full([1, 3, 32, 32], value)
+    assert even_light(image, tone_curve(image)).isfinite().all()
+
+
+def test_a_curve_of_another_crop_applies():
+    """So that a whole photo is drawn in the light of its face."""
+    torch.manual_seed(0)
+    student, image = Student(SMALL), face(light=0.5)
+    own = tone_curve(image)
+    torch.testing.assert_close(student(image), student(image, own))
+    other = student(image, tone_curve(face()))
+    assert float((student(image) - other).detach().abs().mean()) > 0.01
+
+
+def test_a_channels_last_student_draws_the_same():
+    torch.manual_seed(0)
+    student, image = Student(SMALL), face()
+    plain = student(image)
+    other = student.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(other(image), plain, atol=1e-5, rtol=1e-4)
