@@ -6,9 +6,8 @@ Args:
     photo: an image in any form: a path, a PIL image, a uint8 array [H, W, C], or a tensor [C, H, W]
         in [-1, 1].
     source: a photo, "seed:7", a `Latent` or a latent file.
-    styles: a shipped style, a style file, a photo or a folder of photos, a latent, a generator
-        file or "seed:7", optionally with a weight ("toon:0.8"); a `Style`; weights by name
-        ({"toon": 0.8}); or a list of these.
+    styles: a shipped style, a style file, a photo or folder of photos, a latent, a generator file
+        or "seed:7", perhaps with a weight ("toon:0.8"); a `Style`; weights by name; or a list.
     model: a shipped name, a file or a `Model`. To use a model several times, load it once with
         `load_model`: its methods are these functions.
     strength: strength of all styles, times their weights; None for the recommended strengths.
@@ -153,9 +152,9 @@ def mix(
         output_size: "photo", "crop" or px; None for the photo where the style moves nothing.
 
     >>> from stylemix.io.assets import ASSETS
-    >>> avatar = mix(ASSETS / "portraits" / "collins.jpg", {"toon": 0.8}, preset="fast")
+    >>> avatar = mix(ASSETS / "portraits" / "collins.jpg", {"toon": 0.8})
     >>> avatar.size, avatar.mode
-    ((256, 256), 'RGB')
+    ((512, 512), 'RGB')
     """
     network = use_model(model, device)
     options = AvatarOptions(min_identity, tuple(regions), keep_color)
@@ -165,9 +164,9 @@ def mix(
     settings, start = preset_settings(preset, budget), _start(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
     (person,), inputs = mixer.read([_single(source)], style_arguments(styles))
-    applied = mixer.apply_all(inputs, person, number)
-    avatar = mixer.avatar(person, applied, options)
-    return finish(mixer, person, avatar, applied, parse_output_size(output_size)).image
+    parts = mixer.apply_all(inputs, person, number)
+    avatar = mixer.avatar(person, parts, options)
+    return finish(mixer, person, avatar, parts, parse_output_size(output_size)).image
 
 
 def project(
@@ -328,7 +327,7 @@ def animate(
 
     >>> frames = list(animate("seed:1", "toon", seconds=0.2, hold=0, fps=10))
     >>> len(frames), frames[0].size
-    (4, (256, 256))
+    (4, (512, 512))
     """
     several = sources if isinstance(sources, list | tuple) else [sources]
     network, settings = use_model(model, device), preset_settings(preset, budget)

@@ -19,7 +19,7 @@ from stylemix.errors import StylemixError
 from stylemix.version import __version__
 
 COMMANDS = {
-    "demo": ("stylemix.tools.demo:demo_command", "Show every step on a shipped portrait."),
+    "demo": ("stylemix.tools.demo:demo_command", "Show portraits in every shipped style."),
     "mix": ("stylemix.tools.mix:mix_command", "Render a person in one or more styles."),
     "project": ("stylemix.tools.project:project_command", "Project photos to latents."),
     "edit": ("stylemix.tools.edit:edit_command", "Change a photo's expression, pose or light."),

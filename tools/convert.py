@@ -1,4 +1,4 @@
-"""`stylemix convert`: foreign model files to ours, ours to .safetensors and .pkl, and ONNX files."""
+"""`stylemix convert`: foreign model files to ours, ours to .safetensors or .pkl, ONNX files."""
 
 from __future__ import annotations
 

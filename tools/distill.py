@@ -15,6 +15,7 @@ from stylemix.faces.caricature import Shape
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.student import Student
 from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
@@ -88,20 +89,15 @@ def distill_command(
         raise StylemixError("got a style and --pairs, or neither; expected one of them; add one")
     check_style_path(output)
     started, network = time.monotonic(), load_model(model, find_device(device))
-    beginning = None if start == "none" else load_style(start).student
-    if start != "none" and beginning is None:
-        raise StylemixError(
-            f"got --start {start}, a style without a student; expected one that has it; name "
-            "another, or none"
-        )
+    beginning = _start(start)
     if style is not None:
         result = load_style(style, network)
-        with progress_bar("Drawing faces", "face", leave=False) as report:
+        with progress_bar("Drawing faces", "face", None, leave=False) as report:
             photos, drawings = generated_pairs(network, result, faces, seed, report)
     else:
         assert pairs is not None
         result = Style(network.fingerprint, info={**_card(output, name, licence, credit)})
-        with progress_bar("Reading pairs", "pair", leave=False) as report:
+        with progress_bar("Reading pairs", "pair", None, leave=False) as report:
             photos, drawings = photo_pairs(*pairs, report)
     settings = DistillSettings(kimg=kimg, precision=precision, seed=seed)
     state = output.with_name(output.name + ".state")
@@ -118,6 +114,19 @@ def distill_command(
     save_style(output, result)
     state.unlink(missing_ok=True)
     click.echo(f"Wrote {output} ({len(photos)} pairs, {os.path.getsize(output) / 1000:.0f} KB)")
+
+
+def _start(name: str) -> Student | None:
+    """The student of a style; None for "none"."""
+    if name == "none":
+        return None
+    student = load_style(name).student
+    if student is None:
+        raise StylemixError(
+            f"got --start {name}, a style without a student; expected one that has it; name "
+            "another, or none"
+        )
+    return student
 
 
 def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str, Json]:

@@ -17,6 +17,7 @@ from stylemix.faces.attributes import readings, smile_log_odds
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
 from stylemix.images.tensors import as_rgb
 from stylemix.io.atomic import Json
+from stylemix.metrics.attributes import kept_attributes
 from stylemix.metrics.identity_judge import judged_embedding
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
@@ -25,7 +26,10 @@ RESAMPLES = 1000  # bootstrap samples of the sources, for intervals
 CONFIDENCE = 0.95
 Record = dict[str, Json]
 # Metrics for which lower is better; for all others higher is better.
-LESS = ("mse", "feature distance", "pose moved", "landmarks moved", "seconds a photo")
+LESS = (
+    "mse", "feature distance", "pose moved", "landmarks moved", "skin color", "hair color",
+    "seconds a photo",
+)  # fmt: skip
 COLUMNS = {
     "MSE": ("reconstruction", "mse", 4),
     "PSNR": ("reconstruction", "psnr", 1),
@@ -68,7 +72,8 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
     photo is the nearest of all. "style accuracy" is 1 - d(avatar, look) / mean d(reconstructions,
     look), and "style found" whether the look is the nearest of all, no style included. "expression
     kept" is the overlap of expression probabilities, "pose moved" the change of yaw (see
-    `stylemix.faces.landmarks.yaw`), "landmarks moved" their mean displacement in eye distances.
+    `stylemix.faces.landmarks.yaw`), "landmarks moved" their mean displacement in eye distances;
+    the others are those of `attributes.kept_attributes`.
     Metrics of faces need a face template.
     """
     count, people = avatars.styled.shape[:2]
@@ -109,7 +114,8 @@ def _face_metrics(model: Model, photos: Tensor, flat: Tensor, count: int) -> dic
     probabilities = torch.cat([expressions(as_rgb(part), template) for part in flat.split(32)])
     probabilities = probabilities.unflatten(0, (count, people))
     overlap = torch.minimum(probabilities, expressions(as_rgb(photos), template)).sum(dim=2)
-    return {
+    kept = kept_attributes(photos, list(flat.unflatten(0, (count, people))), template)
+    return kept | {
         "identity": cosines[:, person, person],
         "identity found": (cosines.argmax(dim=2) == person).float(),
         "expression kept": overlap,

@@ -44,7 +44,7 @@ def export_student(path: str | os.PathLike[str], style: Style) -> None:
             "got a style without a student; expected one that has it; make it with stylemix distill"
         )
     try:
-        import onnxscript  # noqa: F401, PLC0415 (an extra)
+        import onnxscript  # noqa: F401 (an extra)
     except ImportError as error:
         raise StylemixError(
             "got no onnxscript; expected it for ONNX files; pip install 'stylemix[onnx]'"

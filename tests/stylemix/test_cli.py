@@ -53,7 +53,7 @@ def test_lists_commands_in_the_order_of_the_table():
     result = CliRunner().invoke(cli.main, ["--help"])
     listed = [line.split()[0] for line in result.output.split("Commands:\n")[1].splitlines()]
     assert result.exit_code == 0
-    first = "demo mix project edit video adapt evaluate-style generate"
+    first = "demo mix project edit video adapt distill evaluate-style generate"
     last = "align pack train sweep metrics convert info"
     assert " ".join(listed) == f"{first} {last}"
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from stylemix.avatars import mixer
+from stylemix.avatars import reader
 from stylemix.cli import main
 from stylemix.faces.alignment import align_photo
 from stylemix.images.read import load_image
@@ -196,7 +196,7 @@ def test_a_photo_is_projected_once_for_two_commands(model, photos, tmp_path, mon
     def refuse(*_, **__):
         raise AssertionError("projected again")
 
-    monkeypatch.setattr(mixer, "project_portraits", refuse)
+    monkeypatch.setattr(reader, "project_portraits", refuse)
     again = run(model, *source, "--style", "seed:2", "--output", tmp_path / "b.png")
     assert again.exit_code == 0, again.output
     assert (pixels(tmp_path / "a.png") == pixels(tmp_path / "b.png")).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import stylemix
+from stylemix.avatars.avatar import Avatar
 from stylemix.avatars.finish import finish, parse_output_size
 from stylemix.avatars.inputs import style_arguments
 from stylemix.avatars.mixer import Mixer
@@ -62,14 +63,15 @@ def test_sizes(mixer, read):
 
 def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
     (person, seed), (look, _) = read
-    other = mixer.generator.synthesis(sample_ws(mixer.generator, 1, 5), noise_mode="const")
+    ws = sample_ws(mixer.generator, 1, 5)
+    other = Avatar(mixer.generator.synthesis(ws, noise_mode="const"))
     done = finish(mixer, person, other)
     assert (done.image.size, done.how) == ((256, 256), "generated, 256 x 256 px")
-    avatar = mixer.draw(seed, [mixer.apply(look, seed)])
-    assert finish(mixer, seed, avatar, 100).image.size == (100, 100)
+    avatar = mixer.avatar(seed, [mixer.apply(look, seed)])
+    assert finish(mixer, seed, avatar, (), 100).image.size == (100, 100)
     for who, image, cause in ((person, other, "moves the face"), (seed, avatar, "no photo")):
         with pytest.raises(StylemixError, match=f"{cause}.*give a size in px"):
-            finish(mixer, who, image, "photo")
+            finish(mixer, who, image, (), "photo")
 
 
 def test_the_same_style_on_a_photo_in_memory(mixer):

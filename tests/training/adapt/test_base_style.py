@@ -73,6 +73,6 @@ def test_a_style_that_shifts_latents_cannot_be_a_start(model):
 
 
 def test_shipped_transfers_are_the_styles_of_weights(model):
-    assert "toon" in shipped_transfers(load_model("faces-64"))
+    assert "toon-head" in shipped_transfers(load_model("faces-64"))
     assert {"noir", "golden-hour"}.isdisjoint(shipped_transfers(load_model("faces-64")))
     assert shipped_transfers(model) == {}
