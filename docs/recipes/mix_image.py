@@ -1,8 +1,6 @@
 """The image of docs/mix.md: strengths, identities, regions, colours, layers.
 
-python docs/recipes/mix_image.py obama.latent.safetensors astronaut.latent.safetensors
-
-The latents are those of public-domain portraits, from `stylemix project`.
+python docs/recipes/mix_image.py stylemix/assets/portraits/{obama,collins}.jpg
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def fit(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def drawn_as(name: str) -> Callable[[Tensor], Tensor]:
     """A function that draws a face [1, 3, H, H] in a shipped style."""
     model_template = load_model("faces-64").template
-    part = AppliedStyle(load_style(name), by_student=True)
+    part = AppliedStyle(load_style(name))
 
     def draw(image: Tensor) -> Tensor:
         return draw_students(image_canvas(image, model_template), [part], image.device)[0]

@@ -122,7 +122,14 @@ class Mixer:
                 if on_error is None or not isinstance(source, ImageSource):
                     raise
                 on_error(error)
-        people = self._people(named, bool(contents) and all(map(self._by_student, contents)))
+        people = self._people(
+            named,
+            bool(contents)
+            and all(
+                isinstance(style, Style) and AppliedStyle(style, fast=self.fast).by_student
+                for style in contents
+            ),
+        )
         settings = self.settings
         if not (self.layers or self.layer_strengths):  # only the latent of a photo is used
             settings = replace(settings, refine_steps=0)
@@ -150,12 +157,6 @@ class Mixer:
             Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
             for (name, read), latent in zip(named, latents, strict=True)
         ]
-
-    def _by_student(self, style: object) -> bool:
-        """Whether a style is drawn by its student."""
-        if not isinstance(style, Style) or style.student is None:
-            return False
-        return self.fast or style.is_student
 
     def latent(self, person: Person | Latent) -> Latent:
         """The latent of a person, whose photo is projected if it was not."""
@@ -195,8 +196,7 @@ class Mixer:
             weight = strength * (1.0 if weight is None else weight)
         if self.layer_strengths and not layers:
             layers = "all"  # the strengths by layer define where a style acts
-        by_student = self._by_student(effect)
-        return AppliedStyle(effect, weight, layers, self.layer_strengths, toward, by_student)
+        return AppliedStyle(effect, weight, layers, self.layer_strengths, toward, self.fast)
 
     def apply_all(
         self,

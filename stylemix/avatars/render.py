@@ -30,7 +30,7 @@ class AppliedStyle:
     Attributes:
         shares: further factors of the strength, one for each layer (see `strengths`).
         toward: the residual of the style's photo, if it is applied as well.
-        by_student: its student redraws the image (see `drawing`), and the model does nothing.
+        fast: its student draws, if it has one.
     """
 
     style: Style
@@ -38,7 +38,12 @@ class AppliedStyle:
     layers: str | None = None
     shares: tuple[float, ...] | None = None
     toward: Residual | None = None
-    by_student: bool = False
+    fast: bool = False
+
+    @property
+    def by_student(self) -> bool:
+        """Whether its student redraws the image (see `drawing`), and the model does nothing."""
+        return self.style.student is not None and (self.fast or self.style.is_student)
 
     @property
     def amount(self) -> float:

@@ -100,7 +100,7 @@ def test_a_start_is_taken_from_a_style(pairs):
         (["noir", "--pairs", "a", "b"], "got a style and --pairs, or neither"),
         (["noir", "--start", "golden-hour"], "a style without a student"),
         (["nosuch", "--start", "none"], "got the style nosuch"),
-        (["--pairs", "photos", "empty", "--start", "none"], "no images"),
+        (["--pairs", "photos", "empty", "--start", "none"], "without images"),
         (["--pairs", "photos", "square", "--start", "none"], "expected the same aspect ratio"),
     ],
 )
