@@ -20,7 +20,7 @@ from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
 from stylemix.training.adapt.adapt import NOT_RECORDED, PRECISIONS, StyleCard
-from stylemix.training.adapt.distill import DistillSettings, learn_students
+from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
 from stylemix.version import __version__
 
@@ -102,9 +102,9 @@ def distill_command(
     settings = DistillSettings(kimg=kimg, precision=precision, seed=seed)
     state = output.with_name(output.name + ".state")
     with progress_bar("Training") as report:
-        result.student = learn_students(
-            photos, [drawings], settings, beginning, state, network.generator.device, report
-        )[0]
+        result.student = learn_student(
+            photos, drawings, settings, beginning, state, network.generator.device, report
+        )
     result.shape = Shape(eyes, jaw)
     if result.statistics is None:
         result.statistics = drawing_statistics(StyleMeter(network), drawings)

@@ -1,9 +1,11 @@
-"""Train the shipped drawn styles: students of all styles at once, which share what is alike.
+"""Train the painter of the shipped drawn styles, and write a style file for each hand.
 
-    python docs/recipes/drawn_pairs.py faces.zip --output pairs/
-    python docs/recipes/drawn_styles.py pairs/ --kimg 32 --output styles/
+    python docs/recipes/painted_pairs.py faces.zip --output pairs/
+    python docs/recipes/drawn_styles.py pairs/ --output styles/
 
-Stopped and started again it goes on from its last state.
+The painter is a student that learned to paint as Real-ESRGAN's model for drawings does; the hands
+(`stylemix.images.hands`) make a drawing of what it paints. Stopped and started again it goes on
+from its last state.
 """
 
 from __future__ import annotations
@@ -12,51 +14,53 @@ from pathlib import Path
 
 import click
 import torch
-from tqdm import tqdm
 
 from stylemix.faces.caricature import Shape
+from stylemix.images.hands import HANDS, draw_by_hand
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.student import Student
 from stylemix.progress import progress_bar
-from stylemix.styles.style import Style
-from stylemix.tools.distill import drawing_statistics
-from stylemix.training.adapt.distill import DistillSettings, learn_students
+from stylemix.styles.style import Style, load_style
+from stylemix.tools.distill import MAX_EXAMPLES, drawing_statistics
+from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.student_pairs import photo_pairs
 
-STYLES = ("illustration", "comic", "ink", "pop", "pencil", "toon")
-SHAPES = {"toon": Shape(eyes=0.6, jaw=0.5)}
+SHAPES = {"toon": Shape(eyes=0.6, jaw=0.4)}
 CREDIT = (
-    "stylemix; learned from photos of FairFace (Karkkainen and Joo, CC BY 4.0) that Real-ESRGAN's "
-    "model x4plus-anime (Wang et al., BSD-3-Clause) and filters had redrawn"
+    "stylemix; its painter learned from photos of FairFace (Karkkainen and Joo, CC BY 4.0) as "
+    "Real-ESRGAN's model x4plus-anime (Wang et al., BSD-3-Clause) repaints them"
 )
 
 
 @click.command()
 @click.argument("pairs", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--kimg", type=float, default=32, show_default=True)
+@click.option("--kimg", type=float, default=64, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
+@click.option("--painter", type=click.Path(exists=True), help="A style with a painter to use.")
 @click.option("--model", default="faces-64", show_default=True, help="For the statistics.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
-def main(pairs: Path, kimg: float, precision: str, model: str, output: Path) -> None:
-    """Train the students of all styles, and write a style file for each."""
+def main(
+    pairs: Path, kimg: float, precision: str, painter: str | None, model: str, output: Path
+) -> None:
+    """Train the painter, and write the styles."""
     output.mkdir(parents=True, exist_ok=True)
-    photos, drawings = torch.empty(0), []
-    for name in tqdm(STYLES, "Reading pairs"):
-        photos, drawn = photo_pairs(pairs / "photos", pairs / name)
-        drawings.append(drawn)
-    with progress_bar("Training") as report:
-        settings = DistillSettings(kimg=kimg, precision=precision)
-        state = output / "students.state"
-        students = learn_students(photos, drawings, settings, state_file=state, progress=report)
+    photos, paintings = photo_pairs(pairs / "photos", pairs / "paintings")
+    student: Student | None = None if painter is None else load_style(painter).student
+    if student is None:
+        settings, state = DistillSettings(kimg=kimg, precision=precision), output / "painter.state"
+        with progress_bar("Training") as report:
+            student = learn_student(photos, paintings, settings, None, state, progress=report)
     network = load_model(model)
-    for name, student, drawn in zip(STYLES, students, drawings, strict=True):
+    meter = StyleMeter(network)
+    some = paintings[:: max(1, len(paintings) // MAX_EXAMPLES)].float() / 127.5 - 1
+    for name in HANDS:
+        drawn = torch.cat([draw_by_hand(name, painting) for painting in some.split(1)])
         info = {"name": name, "method": "student", "pairs": len(photos), "kimg": kimg}
         info |= {"licence": "Apache-2.0", "credit": CREDIT, "consent": "drawings, no persons"}
-        statistics = drawing_statistics(StyleMeter(network), drawn)
-        shape = SHAPES.get(name, Shape())
-        style = Style(
-            network.fingerprint, student=student, shape=shape, statistics=statistics, info={**info}
-        )
+        style = Style(network.fingerprint, student=student, hand=name, info={**info})
+        style.shape = SHAPES.get(name, Shape())
+        style.statistics = drawing_statistics(meter, (drawn + 1) * 127.5)
         style.save(output / f"{name}.safetensors")
 
 

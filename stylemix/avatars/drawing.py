@@ -114,8 +114,8 @@ def draw_students(
         if style.shape:
             base = exaggerate(image, canvas.points, style.shape, share).clamp(-1, 1)
             large = _enlarged(base, canvas.size)
-        drawn = style.student.to(device).draw(even_light(base, canvas.curve)).clamp(-1, 1)
-        drawn = large.lerp(drawn, share)
+        style.student.to(device)
+        drawn = large.lerp(style.drawing(even_light(base, canvas.curve)), share)
         out = drawn * (amount / total) + (out if number else 0)
     if colors is not None:
         planes = functional.interpolate(colors.local[None].to(out), canvas.size, mode="bilinear")

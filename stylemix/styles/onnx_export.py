@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
+from stylemix.images.hands import draw_by_hand
 from stylemix.io.atomic import atomic_write
 from stylemix.networks.student import Student, even_light, tone_curve
 from stylemix.styles.style import Style
@@ -21,14 +22,14 @@ MAX_SIDE = 4096  # px of a photo that the file takes
 class _Drawing(nn.Module):
     """What the file computes: photos [N, 3, H, W] and tone curves [N, 3] to drawings."""
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student, hand: str) -> None:
         super().__init__()
-        self.student = student
+        self.student, self.hand = student, hand
 
     def forward(self, photo: Tensor, curve: Tensor) -> Tensor:
         even = even_light(photo, curve)
-        drawn: Tensor = self.student.head(self.student.trunk(even), even)
-        return drawn.clamp(-1, 1)
+        drawn = self.student.head(self.student.trunk(even), even).clamp(-1, 1)
+        return draw_by_hand(self.hand, drawn) if self.hand else drawn
 
 
 def export_student(path: str | os.PathLike[str], style: Style) -> None:
@@ -59,7 +60,7 @@ def export_student(path: str | os.PathLike[str], style: Style) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its own insides
         program = torch.onnx.export(
-            _Drawing(style.student).eval(),
+            _Drawing(style.student, style.hand).eval(),
             (photo, tone_curve(photo)),
             input_names=["photo", "curve"],
             output_names=["drawing"],

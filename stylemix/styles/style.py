@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError, check_range
 from stylemix.faces.caricature import Shape
+from stylemix.images.hands import HANDS, draw_by_hand
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
 from stylemix.models.container import STYLE, read, to_float, write
@@ -29,7 +30,7 @@ from stylemix.networks.student import Student, StudentConfig
 VERSION = 1
 MAX_STRENGTH = 100.0
 STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
-HANDS = ASSETS / "hands"  # styles of weights that new drawn styles start from
+STARTS = ASSETS / "starts"  # styles of weights that new drawn styles start from
 SUFFIXES = (".pkl", ".safetensors")  # of shipped files
 
 
@@ -49,6 +50,7 @@ class Style:
         weights: added to parameters of the synthesis network, {"b8.conv0.weight": [...], ...}.
         student: network that redraws a photo of a face in the style.
         shape: what is exaggerated before the student draws.
+        hand: the filter of `images.hands` that makes a drawing of what the student paints, if any.
         statistics: feature statistics of its images on the base, [S], for `style_distance`.
         info: name, licence, credit, consent, number of images, scores; JSON values.
     """
@@ -62,8 +64,15 @@ class Style:
     weights: dict[str, Tensor] = field(default_factory=dict)
     student: Student | None = None
     shape: Shape = field(default_factory=Shape)
+    hand: str = ""
     statistics: Tensor | None = None
     info: dict[str, Json] = field(default_factory=dict)
+
+    def drawing(self, images: Tensor) -> Tensor:
+        """What its student draws of images [N, 3, H, W] in even light, [N, 3, 2H, 2W]."""
+        assert self.student is not None
+        drawn = self.student.draw(images).clamp(-1, 1)
+        return draw_by_hand(self.hand, drawn) if self.hand else drawn
 
     @property
     def is_student(self) -> bool:
@@ -145,7 +154,10 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
     }
     if style.student is not None:
         channels: list[Json] = list(style.student.config.channels)
-        header["student"] = {"channels": channels, "eyes": style.shape.eyes, "jaw": style.shape.jaw}
+        header["student"] = {
+            "channels": channels, "hand": style.hand,
+            "eyes": style.shape.eyes, "jaw": style.shape.jaw,
+        }  # fmt: skip
     tensors = {key: value.to(torch.float16) for key, value in style.tensors().items()}
     write(path, STYLE, VERSION, header, tensors)
 
@@ -191,9 +203,9 @@ def shipped_directions() -> list[str]:
     return sorted(_shipped(DIRECTIONS))
 
 
-def shipped_hands() -> list[str]:
+def shipped_starts() -> list[str]:
     """Names of the drawn styles that come with the package to start others from."""
-    return sorted(_shipped(HANDS))
+    return sorted(_shipped(STARTS))
 
 
 def _shipped(folder: Path) -> dict[str, Path]:
@@ -202,10 +214,10 @@ def _shipped(folder: Path) -> dict[str, Path]:
 
 
 def find_style(path: str | os.PathLike[str]) -> Path:
-    """The file of a path, or of the name of a shipped style, direction or hand."""
+    """The file of a path, or of the name of a shipped style, direction or start."""
     file = Path(path).expanduser()
     if not file.exists() and file.name == str(path):
-        for folder in (STYLES, DIRECTIONS, HANDS):
+        for folder in (STYLES, DIRECTIONS, STARTS):
             if str(path) in (known := _shipped(folder)):
                 return known[str(path)]
     return file
@@ -245,7 +257,7 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     style.info = info if isinstance(info, dict) else {}
     student = {name: value for name, value in tensors.items() if name.startswith("student.")}
     if student:
-        style.student, style.shape = _read_student(config.get("student"), student, file)
+        _read_student(style, config.get("student"), student, file)
     for name, value in tensors.items():
         kind, _, layer = name.partition(".")
         if name in student:
@@ -263,26 +275,27 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     return style
 
 
-def _read_student(
-    config: object, tensors: Mapping[str, Tensor], file: Path
-) -> tuple[Student, Shape]:
+def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Gives a style the student, hand and shape of its file."""
     config = config if isinstance(config, dict) else {}
-    channels = config.get("channels")
+    channels, hand = config.get("channels"), config.get("hand", "")
     try:
         if not isinstance(channels, list | tuple) or not 1 < len(channels) <= 8:
             raise ValueError("channels")
         if not all(type(count) is int and 0 < count <= 1024 for count in channels):
             raise ValueError("channels")
+        if not isinstance(hand, str) or (hand and hand not in HANDS):
+            raise ValueError("hand")
         student = Student(StudentConfig(tuple(channels)))
         values = {
             name.removeprefix("student."): to_float(value, name, str(file))
             for name, value in tensors.items()
         }
         student.load_state_dict(values)
-        shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
+        style.shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
     except (ValueError, TypeError, RuntimeError, StylemixError) as error:
         raise StylemixError(
             f"{file}: got a damaged student; expected a file of stylemix distill; get the file "
             "again from its author"
         ) from error
-    return student.eval().requires_grad_(False), shape
+    style.student, style.hand = student.eval().requires_grad_(False), hand

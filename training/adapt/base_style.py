@@ -14,7 +14,7 @@ import torch
 from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
 from stylemix.models.model import Model
-from stylemix.styles.style import Style, load_style, shipped_hands
+from stylemix.styles.style import Style, load_style, shipped_starts
 
 
 @torch.no_grad()
@@ -54,6 +54,6 @@ def rebased(model: Model, started: Model, learned: Style, psi: float) -> Style:
 
 
 def shipped_transfers(model: Model) -> dict[str, Style]:
-    """Returns the shipped hands, by name; none for models other than the default."""
-    styles = {name: load_style(name) for name in shipped_hands()}
+    """Returns the shipped starts, by name; none for models other than the default."""
+    styles = {name: load_style(name) for name in shipped_starts()}
     return {name: style for name, style in styles.items() if style.base == model.fingerprint}

@@ -1,15 +1,15 @@
 """Students of drawn styles: small networks that redraw photos, learned from pairs.
 
 The pairs come from a generator and its style at the same latents, or from photos and their
-drawings by any means. Students of several styles can share what lies before their heads, which
-costs little more than one.
+drawings by any means.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -54,72 +54,39 @@ class DistillSettings:
     state_kimg: float = 4
 
 
-class _Lesson(nn.Module):
-    """Students that share a trunk, for photos and the drawings of each."""
-
-    def __init__(self, students: Sequence[Student]) -> None:
-        super().__init__()
-        self.trunk = students[0].trunk
-        self.heads = nn.ModuleList(student.head for student in students)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        features = self.trunk(images)
-        return [head(features, images) for head in self.heads]
-
-
 class Distillation:
-    """The students, their averages (EMA) and the optimizer.
+    """The student, its average (EMA) and the optimizer.
 
     Args:
         photos: [N, 3, 256, 256] in 0..255, uint8: faces as the template has them.
-        drawings: of each style, [N, 3, 512, 512] in 0..255, uint8.
+        drawings: [N, 3, 512, 512] in 0..255, uint8.
         start: a student to start from; None for fresh weights.
     """
 
     def __init__(
         self,
         photos: Tensor,
-        drawings: Sequence[Tensor],
+        drawings: Tensor,
         settings: DistillSettings,
         start: Student | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        if len(photos) < MIN_PAIRS or any(len(drawn) != len(photos) for drawn in drawings):
-            counts = ", ".join(str(len(drawn)) for drawn in drawings)
+        if len(photos) < MIN_PAIRS or len(drawings) != len(photos):
             raise StylemixError(
-                f"got {len(photos)} photos and {counts} drawings; expected as many of both, at "
-                f"least {MIN_PAIRS}; add pairs"
+                f"got {len(photos)} photos and {len(drawings)} drawings; expected as many of both, "
+                f"at least {MIN_PAIRS}; add pairs"
             )
         self.photos, self.drawings, self.settings = photos, drawings, settings
         self.device = torch.device(device)
-        self.config = start.config if start is not None else StudentConfig()
         with torch.random.fork_rng([]):
             torch.manual_seed(settings.seed)
-            self.lesson = self._build(len(drawings), start)
-            self.average = self._build(len(drawings), start)
-        self.average.load_state_dict(self.lesson.state_dict())
-        self.average.requires_grad_(False)
-        self.adam = torch.optim.Adam(self.lesson.parameters(), settings.lr, (0.9, 0.99))
+            student = Student(StudentConfig()) if start is None else copy.deepcopy(start)
+        student = student.to(self.device).requires_grad_(True)
+        self.student = student.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.student).requires_grad_(False).eval()
+        self.adam = torch.optim.Adam(self.student.parameters(), settings.lr, (0.9, 0.99))
 
-    def _build(self, count: int, start: Student | None) -> _Lesson:
-        students = [Student(self.config) for _ in range(count)]
-        if start is not None:
-            for student in students:
-                student.load_state_dict(start.state_dict())
-        lesson = _Lesson(students).to(self.device)
-        return lesson.to(memory_format=torch.channels_last)
-
-    def students(self) -> list[Student]:
-        """A student of each style, with averaged weights, on the CPU."""
-        out = []
-        for head in self.average.heads:
-            student = Student(self.config)
-            student.trunk.load_state_dict(self.average.trunk.state_dict())
-            student.head.load_state_dict(head.state_dict())
-            out.append(student.eval().requires_grad_(False))
-        return out
-
-    def batch(self) -> tuple[Tensor, list[Tensor]]:
+    def batch(self) -> tuple[Tensor, Tensor]:
         """Parts of photos [N, 3, crop, crop] in even light, and of their drawings, twice as large.
 
         The drawings are in 0..255. Parts are mirrored at random; some photos get another light or
@@ -142,38 +109,32 @@ class Distillation:
                 cut.append(one.flip(2) if flip else one)
             return torch.stack(cut)
 
-        targets = [
-            parts((drawn[i] for i in chosen), SCALE).to(self.device) for drawn in self.drawings
-        ]
-        return parts(iter(photos), 1), targets
+        drawings = parts((self.drawings[i] for i in chosen), SCALE)
+        return parts(iter(photos), 1), drawings.to(self.device)
 
     def step(self, t: float, steps: int) -> float:
-        """One step at progress t in [0, 1); returns the mean loss of the styles."""
+        """One step at progress t in [0, 1); returns the loss."""
         s = self.settings
         photos, targets = self.batch()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
-            drawn = self.lesson(photos.contiguous(memory_format=torch.channels_last))
-        losses = [
-            difference(one, _floats(target, one.dtype), s.edges)
-            for one, target in zip(drawn, targets, strict=True)
-        ]
-        loss = torch.stack(losses).float().mean()
+            drawn = self.student.draw(photos.contiguous(memory_format=torch.channels_last))
+        loss = difference(drawn, _floats(targets, drawn.dtype), s.edges).float()
         self.adam.param_groups[0]["lr"] = s.lr * hold_then_cosine(t, steps)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.lesson.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.adam.step()
         done = t * steps
         weight = 1 - min(s.ema, (1 + done) / (10 + done))  # the first averages are short
         with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.lesson.parameters(), strict=True)
+            pairs = zip(self.average.parameters(), self.student.parameters(), strict=True)
             for averaged, current in pairs:
                 averaged.lerp_(current, weight)
         return float(loss.detach())
 
     def save(self, path: Path, kind: dict[str, str], seen: int) -> None:
         """Writes a state that `load` resumes from."""
-        tensors = {f"now.{key}": value for key, value in self.lesson.state_dict().items()}
+        tensors = {f"now.{key}": value for key, value in self.student.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
         tensors |= adam_tensors(self.adam, "adam.")
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -189,7 +150,7 @@ class Distillation:
                     f"got a state {path} of other pairs or settings; expected the same; delete it "
                     "to start over"
                 )
-            self.lesson.load_state_dict(part(tensors, "now."))
+            self.student.load_state_dict(part(tensors, "now."))
             self.average.load_state_dict(part(tensors, "average."))
             load_adam(self.adam, part(tensors, "adam."))
             return seen
@@ -197,28 +158,26 @@ class Distillation:
             raise StylemixError(f"got a damaged state {path}; delete it to start over") from error
 
 
-def learn_students(
+def learn_student(
     photos: Tensor,
-    drawings: Sequence[Tensor],
+    drawings: Tensor,
     settings: DistillSettings | None = None,
     start: Student | None = None,
     state_file: Path | None = None,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
-) -> list[Student]:
-    """Students of one or several styles; the arguments are those of `Distillation`.
+) -> Student:
+    """Learns a student; the arguments are those of `Distillation`.
 
     With `state_file` the state is saved during training, and resumed from.
     """
     settings = settings or DistillSettings()
     work = Distillation(photos, drawings, settings, start, device)
-    checksum = int(photos.sum(dtype=torch.int64)) + sum(
-        int(drawn.sum(dtype=torch.int64)) for drawn in drawings
-    )
+    sums = [int(images.sum(dtype=torch.int64)) for images in (photos, drawings)]
     kind = {
         "format": FORMAT,
         "settings": json.dumps(asdict(replace(settings, state_kimg=0))),
-        "pairs": f"{len(photos)} {len(drawings)} {checksum}",
+        "pairs": f"{len(photos)} {sums}",
     }
     seen, steps = 0, math.ceil(settings.kimg * 1000 / settings.batch)
     if state_file is not None and state_file.exists():
@@ -234,7 +193,7 @@ def learn_students(
             work.save(state_file, kind, seen)
         if progress is not None:
             progress(step + 1, steps, loss)
-    return work.students()
+    return work.average.cpu()
 
 
 def difference(drawn: Tensor, target: Tensor, edges: float) -> Tensor:

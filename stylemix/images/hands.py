@@ -1,0 +1,124 @@
+"""Hands: filters that make drawings of painted images in even light.
+
+Lines are differences of Gaussians with a soft threshold (Winnemoeller, Kyprianidis, Olsen 2012,
+"XDoG"), planes are levels of lightness in CIE L*a*b*. Widths are in px of a face of 512 px.
+All are made of convolutions and pointwise functions, so they fit images of any size, and ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stylemix.images.filters import gaussian_blur
+from stylemix.images.lab import from_lab, to_lab
+
+WIDEN = 1.7  # ratio of the two Gaussians of a line
+NIGHT = (0.11, 0.07, 0.32)  # colours of `pop`, from dark to light
+POP = ((0.86, 0.10, 0.38), (1.0, 0.55, 0.20), (1.0, 0.92, 0.62))
+POP_BORDERS = (35.0, 55.0, 74.0)  # of lightness between them
+
+
+def draw_by_hand(name: str, painted: Tensor) -> Tensor:
+    """Drawings of painted images [N, 3, H, W] in [-1, 1] by one of `HANDS`, in the same form."""
+    lab = to_lab(painted)
+    return HANDS[name](lab[:, :1], lab[:, 1:]).clamp(0, 1) * 2 - 1
+
+
+def _illustration(light: Tensor, chroma: Tensor) -> Tensor:
+    """The painting's planes and edges, violet shadows and warm light."""
+    tone = 0.7 * _levels(_blur(light, 2.0), 19, 6) + 0.3 * light
+    lit = ((tone - 15) / 75).clamp(0, 1)
+    tint = (1 - lit) * _color(light, (12, -24)) + lit * _color(light, (2, 13))
+    return _rgb(tone * 0.9 + 12, chroma * 1.15 + tint)
+
+
+def _comic(light: Tensor, chroma: Tensor) -> Tensor:
+    """Hard planes, lively colours, black lines."""
+    planes = _rgb(_levels(_blur(light, 2.0), 21, 8) * 1.05 + 2, chroma * 1.45)
+    return planes * (0.05 + 0.95 * _paper(light, 1.6, 1.2))
+
+
+def _ink(light: Tensor, _chroma: Tensor) -> Tensor:
+    """Black on cream, with one grey wash."""
+    drawn = _paper(light, 1.9, 1.0, 2.2) * (1 - _below(_blur(light, 1.6), 34, 0.8))
+    wash = 1 - 0.17 * _below(_blur(light, 3.0), 52, 0.8)
+    cream, black = _color(light, (0.985, 0.96, 0.91)), _color(light, (0.06, 0.06, 0.10))
+    return black.lerp(cream * wash, drawn)
+
+
+def _pop(light: Tensor, _chroma: Tensor) -> Tensor:
+    """Four flat colours by lightness."""
+    smooth, image, darker = _blur(light, 2.6), _color(light, NIGHT), _color(light, NIGHT)
+    for values, border in zip(POP, POP_BORDERS, strict=True):
+        color = _color(light, values)
+        image = image + (color - darker) * (1 - _below(smooth, border, 0.7))
+        darker = color
+    return _color(light, NIGHT).lerp(image, _paper(light, 1.8, 1.5))
+
+
+def _pencil(light: Tensor, _chroma: Tensor) -> Tensor:
+    """Graphite on paper: edges by dodging, shading by lightness."""
+    grey = _blur(light, 0.7) / 100 + 0.02
+    dodged = (grey / _blur(grey, 7.0)).clamp(0, 1) ** 3.4
+    shade = 0.35 * ((45 - _blur(light, 2.5)) / 45).clamp(0, 1)
+    shade = shade + 0.10 * ((75 - _blur(light, 4.0)) / 75).clamp(0, 1)
+    value = dodged * (1 - shade) * (0.45 + 0.55 * _paper(light, 1.1, 1.1, 1.0))
+    graphite, sheet = _color(light, (0.17, 0.17, 0.20)), _color(light, (0.985, 0.975, 0.955))
+    return graphite.lerp(sheet, value.clamp(0, 1))
+
+
+def _toon(light: Tensor, chroma: Tensor) -> Tensor:
+    """Rosy, bright and flat, with brown lines."""
+    bright = _blur(light, 2.6) * 0.72 + 27
+    tone = 0.85 * _levels(bright, 19, 9) + 0.15 * bright
+    color = _rgb(tone.clamp(0, 98), _blur(chroma, 2.5) * 1.55 + _color(light, (4, 3)))
+    return _color(light, (0.27, 0.11, 0.14)).lerp(color, _paper(_blur(light, 1.2), 2.1, 1.6, 1.7))
+
+
+HANDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "illustration": _illustration,
+    "comic": _comic,
+    "ink": _ink,
+    "pop": _pop,
+    "pencil": _pencil,
+    "toon": _toon,
+}
+
+
+def _blur(planes: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur of planes [N, C, H, W]."""
+    radius = max(1, round(3 * sigma))
+    return gaussian_blur(functional.pad(planes, [radius] * 4, mode="replicate"), sigma, radius)
+
+
+def _levels(lightness: Tensor, step: float, hardness: float) -> Tensor:
+    """Lightness in steps, with soft borders."""
+    part = lightness / step
+    whole = part.floor()
+    edge = torch.tanh(hardness * (part - whole - 0.5))
+    limit = float(torch.tanh(torch.tensor(hardness / 2)))
+    return (whole + 0.5 + 0.5 * edge / limit) * step
+
+
+def _below(values: Tensor, border: float, softness: float) -> Tensor:
+    """1 where values are below a border, 0 above it."""
+    return torch.sigmoid((border - values) / softness)
+
+
+def _paper(lightness: Tensor, sigma: float, threshold: float, hardness: float = 1.6) -> Tensor:
+    """1 for paper, 0 for lines, of lightness [N, 1, H, W] in 0..100."""
+    difference = _blur(lightness, sigma) - _blur(lightness, WIDEN * sigma)
+    return _blur(1 - _below(difference, -threshold, 0.5 / hardness), 0.6)
+
+
+def _rgb(lightness: Tensor, chroma: Tensor) -> Tensor:
+    """Colours [N, 3, H, W] in 0..1 of L* [N, 1, H, W] and a*, b* [N, 2, H, W]."""
+    return (from_lab(torch.cat([lightness, chroma], dim=1)) + 1) / 2
+
+
+def _color(like: Tensor, values: tuple[float, ...]) -> Tensor:
+    return like.new_tensor(values).view(1, -1, 1, 1)

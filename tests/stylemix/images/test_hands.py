@@ -1,0 +1,63 @@
+"""Hands: what they make of a schematic face, and that each part is drawn as in the whole."""
+
+import numpy as np
+import pytest
+import torch
+
+from stylemix.images.hands import HANDS, NIGHT, POP, draw_by_hand
+
+
+def face():
+    """A painted face as far as filters care: a bright oval with dark eyes and mouth on blue."""
+    y, x = np.mgrid[0:512, 0:512] / 512
+    image = np.full([512, 512, 3], [0.1, 0.15, 0.45], np.float32)
+    image[((x - 0.5) / 0.33) ** 2 + ((y - 0.52) / 0.42) ** 2 < 1] = [0.85, 0.65, 0.55]
+    for cx, cy, rx, ry in (
+        (0.32, 0.3, 0.06, 0.03),
+        (0.68, 0.3, 0.06, 0.03),
+        (0.5, 0.7, 0.15, 0.03),
+    ):
+        image[((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1] = [0.15, 0.08, 0.08]
+    return torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    images = {name: draw_by_hand(name, face())[0] for name in HANDS}
+    return {name: ((image + 1) / 2).permute(1, 2, 0).numpy() for name, image in images.items()}
+
+
+def test_six_drawings(drawn):
+    for image in drawn.values():
+        assert image.shape == (512, 512, 3)
+        assert np.isfinite(image).all()
+    cheek, eye, wall = (slice(280, 300), slice(150, 170)), (154, 164), (20, 20)
+    assert (drawn["ink"][cheek] > 0.85).all()  # paper
+    assert (drawn["ink"][eye] < 0.2).all()
+    assert drawn["pencil"].max(axis=2).min() > 0.1
+    assert np.ptp(drawn["pencil"], axis=2).max() < 0.05  # grey
+    assert drawn["comic"][wall][2] > drawn["comic"][wall][0] + 0.3
+    colors = np.array([NIGHT, *POP])
+    nearest = np.abs(drawn["pop"][:, :, None] - colors).max(axis=3).min(axis=2)
+    assert (nearest < 0.05).mean() > 0.8  # flat, in four colours
+    edge = drawn["comic"][266, 75:95].mean(axis=1)  # where the face meets the wall
+    assert edge.min() < 0.25
+
+
+@pytest.mark.parametrize("name", list(HANDS))
+def test_a_part_is_drawn_as_in_the_whole(name):
+    image = face()
+    whole = draw_by_hand(name, image)[:, :, 200:300, 120:220]
+    part = draw_by_hand(name, image[:, :, 140:360, 60:280])[:, :, 60:160, 60:160]
+    torch.testing.assert_close(part, whole, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", list(HANDS))
+def test_colors_are_finite_and_in_range(name):
+    torch.manual_seed(0)
+    extremes = torch.stack([torch.full([3, 32, 32], v) for v in (-1.0, 0.0, 1.0)])
+    for images in (extremes, torch.rand([2, 3, 32, 32]) * 2 - 1):
+        drawn = draw_by_hand(name, images)
+        assert drawn.shape == images.shape
+        assert drawn.isfinite().all()
+        assert float(drawn.abs().max()) <= 1
