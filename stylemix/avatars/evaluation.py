@@ -63,8 +63,9 @@ class StyleEvaluation:
         device = self.model.generator.device
         if item.name in references:
             return self.meter.look(references[item.name].to(device))
-        if item.style is not None and item.style.statistics is not None:
-            return item.style.statistics.to(device)
+        style = item.style  # statistics mean something on their own base only
+        if style is not None and style.statistics is not None and style.base == self.mixer.base:
+            return style.statistics.to(device)
         raise StylemixError(
             f"got the style {item.name}, whose file has no statistics of its images; "
             f"expected its images; add --images {item.name}=PATH, or make it again with "

@@ -36,9 +36,9 @@ def export_student(path: str | os.PathLike[str], style: Style) -> None:
     """Writes the student of a style as an ONNX file.
 
     Its inputs are "photo" [1, 3, H, W] in [-1, 1], with sides that are multiples of 16 px, and
-    "curve" [1, 3], the face's `tone_curve`; its output is "drawing" [1, 3, 2H, 2W]. The shape that
-    the style exaggerates is not part of it. Raises StylemixError for a style without a student,
-    and where the package onnxscript is missing.
+    "curve" [1, 3], the face's `tone_curve`; its output is "drawing" [1, 3, 2H, 2W]. The style's
+    hand is part of it, a shape that it exaggerates is not. Raises StylemixError for a style without
+    a student, and where the package onnxscript is missing.
     """
     if style.student is None:
         raise StylemixError(
