@@ -147,9 +147,9 @@ def mix(
 
     Args:
         min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it.
-        regions: where styles act: "face", "hair", "background", or mask files, white there.
+        regions: where styles act: "face", "hair", "background", or mask files.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
-        output_size: "photo", "crop" or px; None for the photo where the style moves nothing.
+        output_size: "photo", "portrait", "crop" or px; None as `avatars.finish` has it.
 
     >>> from stylemix.io.assets import ASSETS
     >>> avatar = mix(ASSETS / "portraits" / "collins.jpg", {"toon": 0.8})

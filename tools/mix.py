@@ -103,9 +103,9 @@ def _sheet_options(command: Any) -> Any:
 )  # fmt: skip
 @click.option(
     "--output-size",
-    help="photo: the whole photo at its own resolution, in the look; crop: the face at that; or "
-    "the longer side in px, 16 to 4096.  [default: photo for looks, which move nothing; 256 for "
-    "the model's drawings, 512 for those of students]",
+    help="photo: the whole photo; portrait: head and shoulders; crop: the aligned face; or px of "
+    "that, 16 to 4096.  [default: photo for looks, which move nothing; portrait for what "
+    "students draw; else 256]",
 )
 @click.option("--fast", is_flag=True, help="Let the students of styles draw, where they have one.")
 @face_option

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,7 +29,10 @@ from stylemix.networks.student import SCALE, even_light, tone_curve
 from stylemix.styles.style import check_strength
 
 EYES_PX = 93.44  # distance of the eyes in what students draw: 256 px crops of faces128
-MAX_SIDE = 2048  # px of the whole photo as a canvas; smaller faces are drawn coarser
+MAX_SIDE = 1600  # px of a photo as a canvas; smaller faces are drawn coarser
+PORTRAIT, LOWER = 2.0, 0.55  # side of a portrait, and its middle from the top, in crops
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,38 @@ def photo_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
     return Canvas(image, tone_curve(image), landmarks(image, template)[0] * side)
 
 
-def whole_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
-    """A canvas of a whole photo, in the light of its face."""
+def box_canvas(photo: AlignedPhoto, template: Template, box: Box | None = None) -> Canvas:
+    """A canvas of a box of a photo, None for all of it, in the light of its face."""
     face = photo_canvas(photo, template)
     side, matrix = face.image.shape[2], photo.alignment.matrix
-    scale = float(np.hypot(*matrix[:2, 0])) * side / photo.image.shape[2]
-    whole = open_image(photo.source)
-    scale = min(scale, MAX_SIDE / max(whole.size))
-    whole = whole.resize((round(scale * whole.width), round(scale * whole.height)))
-    crop_px = face.points.numpy(force=True) * photo.image.shape[2] / side
+    image = open_image(photo.source)
+    left, top, right, bottom = box or (0, 0, *image.size)
+    scale = side / crop_px(photo)
+    scale = min(scale, MAX_SIDE / max(right - left, bottom - top))
+    size = (round(scale * (right - left)), round(scale * (bottom - top)))
+    points = face.points.numpy(force=True) * photo.image.shape[2] / side
     inverse = np.linalg.inv(matrix).astype(np.float64)
-    points = scale * transform_points(inverse, crop_px)
-    return Canvas(to_tensor(whole), face.curve, torch.from_numpy(points).float())
+    points = scale * (transform_points(inverse, points) - (left, top))
+    part = to_tensor(image.resize(size, Image.Resampling.LANCZOS, (left, top, right, bottom)))
+    return Canvas(part, face.curve, torch.from_numpy(points).float())
+
+
+def crop_px(photo: AlignedPhoto) -> int:
+    """The side of the aligned crop in px of the photo."""
+    scale = float(np.hypot(*photo.alignment.matrix[:2, 0]))  # crop px per photo px
+    return max(round(photo.image.shape[2] / scale), 1)
+
+
+def portrait_box(photo: AlignedPhoto) -> Box:
+    """The square of a photo, in px, with head and shoulders, as far as the photo has them."""
+    width, height = photo.photo_size
+    middle = photo.image.shape[2] / 2
+    inverse = np.linalg.inv(photo.alignment.matrix).astype(np.float64)
+    (x, y), crop = transform_points(inverse, np.array([[middle, middle]]))[0], crop_px(photo)
+    side = min(round(PORTRAIT * crop), width, height)
+    left = min(max(round(x - side / 2), 0), width - side)
+    top = min(max(round(y - (0.5 - LOWER) * crop - side / 2), 0), height - side)
+    return left, top, left + side, top + side
 
 
 @torch.inference_mode()

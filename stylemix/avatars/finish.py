@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, weaker
-from stylemix.avatars.drawing import draw_students, whole_canvas
+from stylemix.avatars.drawing import box_canvas, crop_px, draw_students, portrait_box
 from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle
@@ -27,7 +27,7 @@ from stylemix.inversion.portraits import AlignedPhoto
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
-OutputSize = Literal["photo", "crop"] | int | None
+OutputSize = Literal["photo", "portrait", "crop"] | int | None
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Finished:
 
 
 def parse_output_size(text: str | int | None) -> OutputSize:
-    """Reads "photo", "crop" or a number of px from 16 to 4096; None for the automatic choice."""
-    if text is None or text in ("photo", "crop"):
+    """Reads "photo", "portrait", "crop" or px from 16 to 4096; None for the automatic choice."""
+    if text is None or text in ("photo", "portrait", "crop"):
         return text  # type: ignore[return-value]
     try:
         size = int(text)
@@ -48,13 +48,14 @@ def parse_output_size(text: str | int | None) -> OutputSize:
         size = 0
     if not 16 <= size <= 4096:
         raise StylemixError(
-            f"got an output size of {text!r}; expected photo, crop or px from 16 to 4096; change it"
+            f"got an output size of {text!r}; expected photo, portrait, crop or px from 16 to "
+            "4096; change it"
         )
     return size
 
 
 def sheet_size(size: OutputSize) -> int | None:
-    """The size of a sheet's cell in px; StylemixError for "photo" and "crop"."""
+    """The size of a sheet's cell in px; StylemixError for a part of a photo by name."""
     if isinstance(size, str):
         raise StylemixError(f"got the output size {size} for a sheet; expected px; give a number")
     return size
@@ -69,11 +70,12 @@ def finish(
 ) -> Finished:
     """An avatar in the styles `applied` as it is written.
 
-    With a photo behind it and styles that move no landmark, the photo carries the look: whole and
-    at its own resolution by default and for "photo", the crop at the photo's resolution for
-    "crop", or at so many px. A drawing has twice the px that students see, or the size asked for;
-    for "photo" the whole photo is drawn. Else the model's image, enlarged. StylemixError for
-    "photo" and "crop" where there is no photo, or where the model moves the face.
+    With a photo behind it and styles that move no landmark, the photo carries the look: "photo"
+    (the default) is all of it, "portrait" a square with head and shoulders, "crop" the aligned
+    face, each at its own resolution, and a number the crop in so many px. What students draw of a
+    photo is the portrait by default, if no other style takes part. Else the model's image,
+    enlarged. StylemixError for a part of a photo where there is no photo, or where the model moves
+    the face.
     """
     if avatar.drawn:
         return _finish_drawing(mixer, person, avatar, applied, size)
@@ -91,11 +93,13 @@ def finish(
         return Finished(image, f"generated, {image.width} x {image.height} px")
     colors = fit_colors(person.photo.image[None], avatar.image)
     photo, matrix = open_image(person.photo.source), person.photo.alignment.matrix
-    if size is not None and size != "photo":
-        side = size if isinstance(size, int) else _crop_px(person.photo)
+    if size == "crop" or isinstance(size, int):
+        side = size if isinstance(size, int) else crop_px(person.photo)
         part = avatar.image.shape[2] / side  # model px for a px of the crop
         photo, matrix = crop_photo(person.photo, side), np.diag([part, part, 1.0])
     image = lift(photo, matrix, colors)
+    if size == "portrait":
+        image = image.crop(portrait_box(person.photo))
     return Finished(image, f"the photo in this look, {image.width} x {image.height} px")
 
 
@@ -105,12 +109,6 @@ def crop_photo(photo: AlignedPhoto, side: int) -> Image.Image:
     return warp(open_image(photo.source), np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix, side)
 
 
-def _crop_px(photo: AlignedPhoto) -> int:
-    """The side of the crop in px of the photo."""
-    scale = float(np.hypot(*photo.alignment.matrix[:2, 0]))  # crop px per photo px
-    return max(round(photo.image.shape[2] / scale), 1)
-
-
 def _finish_drawing(
     mixer: Mixer,
     person: Person,
@@ -118,25 +116,28 @@ def _finish_drawing(
     applied: Sequence[AppliedStyle],
     size: OutputSize,
 ) -> Finished:
-    if isinstance(size, str) and person.photo is None:
+    photo = person.photo
+    if isinstance(size, str) and photo is None:
         raise StylemixError(
             f"got no photo to draw on; expected one for the output size {size}; give a size in px"
         )
-    if size == "photo":
-        if any(not part.by_student for part in applied) or avatar.masked:
-            raise StylemixError(
-                "got other styles, regions or colours to keep beside a drawn style for the output "
-                "size photo; expected drawn styles alone; use crop, or a size in px"
-            )
-        assert person.photo is not None
-        canvas = whole_canvas(person.photo, mixer.model.template)
-        drawn, _ = draw_students(canvas, weaker(applied, avatar.share), mixer.device)
-        image = resize(to_pil(drawn), person.photo.photo_size)
+    alone = all(part.by_student for part in applied) and not avatar.masked
+    if size in ("photo", "portrait") and not alone:
+        raise StylemixError(
+            "got other styles, regions or colours to keep beside a drawn style for the output "
+            f"size {size}; expected drawn styles alone; use crop, or a size in px"
+        )
+    if photo is not None and alone and size in (None, "photo", "portrait"):
+        box = None if size == "photo" else portrait_box(photo)
+        canvas = box_canvas(photo, mixer.model.template, box)
+        image = to_pil(draw_students(canvas, weaker(applied, avatar.share), mixer.device)[0])
+        image = resize(image, photo.photo_size) if size == "photo" else image
     else:
-        assert size is None or isinstance(size, int) or person.photo is not None
-        side = _crop_px(person.photo) if size == "crop" and person.photo is not None else size
         image = to_pil(avatar.image)
-        image = resize(image, side) if isinstance(side, int) else image
+        if size == "crop" and photo is not None:
+            image = resize(image, crop_px(photo))
+        elif isinstance(size, int):
+            image = resize(image, size)
     return Finished(image, f"drawn, {image.width} x {image.height} px")
 
 

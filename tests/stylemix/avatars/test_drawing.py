@@ -10,7 +10,7 @@ from torch.nn import functional
 import stylemix
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
-from stylemix.avatars.drawing import canvas_side, photo_canvas, whole_canvas
+from stylemix.avatars.drawing import box_canvas, canvas_side, photo_canvas, portrait_box
 from stylemix.avatars.finish import crop_photo, finish
 from stylemix.avatars.inputs import style_arguments
 from stylemix.avatars.mixer import Mixer
@@ -79,7 +79,7 @@ def test_the_canvas_is_the_crop_at_the_students_size(mixer, no_projection):
 
 def test_the_whole_photo_has_the_face_where_it_is(mixer, no_projection):
     person, _, _ = draw(mixer, [BLUE])
-    whole = whole_canvas(person.photo, FACES128)
+    whole = box_canvas(person.photo, FACES128)
     eyes = [whole.points[part].mean(dim=0) for part in (LEFT_EYE, RIGHT_EYE)]
     assert float((eyes[1] - eyes[0]).norm()) == pytest.approx(90, abs=6)
     found = stylemix.align(PORTRAIT, size=256)
@@ -93,13 +93,35 @@ def test_the_whole_photo_has_the_face_where_it_is(mixer, no_projection):
     torch.testing.assert_close(whole.curve, photo_canvas(person.photo, FACES128).curve)
 
 
+def test_a_portrait_has_head_and_shoulders_within_the_photo(mixer, no_projection):
+    person, _, _ = draw(mixer, [BLUE])
+    photo = person.photo
+    left, top, right, bottom = portrait_box(photo)
+    assert 0 <= left < right <= photo.photo_size[0]
+    assert 0 <= top < bottom <= photo.photo_size[1]
+    corners = np.linalg.inv(photo.alignment.matrix) @ np.array([[0, 64], [0, 64], [1, 1]])
+    assert left <= corners[0, 0] + 2
+    assert right >= corners[0, 1] - 2
+    assert top <= corners[1, 0]
+    assert bottom >= corners[1, 1]
+    part = box_canvas(photo, FACES128, (left, top, right, bottom))
+    whole = box_canvas(photo, FACES128)
+    shift = (whole.points - part.points).mean(dim=0)
+    scale = whole.image.shape[3] / photo.photo_size[0]
+    assert shift.tolist() == pytest.approx([scale * left, scale * top], abs=1.5)
+
+
 def test_a_photo_is_drawn_without_projection(mixer, no_projection):
     person, applied, avatar = draw(mixer, [BLUE])
     assert avatar.drawn
     assert avatar.image.shape == (1, 3, 512, 512)
     assert (avatar.image[:, 2] == 1).all()
     done = finish(mixer, person, avatar, applied)
-    assert done.how == "drawn, 512 x 512 px"
+    left, top, right, bottom = portrait_box(person.photo)
+    assert right - left == bottom - top
+    scale = 2 * 256 / (64 / np.hypot(*person.photo.alignment.matrix[:2, 0]))
+    assert done.image.width == pytest.approx(scale * (right - left), abs=3)
+    assert done.how == f"drawn, {done.image.width} x {done.image.height} px"
     assert finish(mixer, person, avatar, applied, 300).image.size == (300, 300)
     whole = finish(mixer, person, avatar, applied, "photo")
     assert whole.image.size == person.photo.photo_size

@@ -83,8 +83,8 @@ def test_the_same_style_on_a_photo_in_memory(mixer):
 
 @pytest.mark.parametrize("wrong", ["huge", "15", "4097", 0, "3.5"])
 def test_other_sizes_are_refused(wrong):
-    with pytest.raises(StylemixError, match="expected photo, crop or px from 16 to 4096"):
+    with pytest.raises(StylemixError, match="expected photo, portrait, crop or px from 16 to 4096"):
         parse_output_size(wrong)
-    assert [parse_output_size(x) for x in (None, "photo", "crop", "300", 300)] == [
-        None, "photo", "crop", 300, 300,
+    assert [parse_output_size(x) for x in (None, "photo", "portrait", "crop", "300", 300)] == [
+        None, "photo", "portrait", "crop", 300, 300,
     ]  # fmt: skip
