@@ -21,7 +21,6 @@ from stylemix.styles.style import Style, load_style, shipped_styles
 
 DEFAULT = "faces-64"
 PORTRAITS = ASSETS / "portraits"
-CELL = 256  # px of an image on the sheet
 
 
 @click.command("demo")
@@ -63,7 +62,7 @@ def demo_command(
     mixer = Mixer(network, face=face, settings=preset_settings("fast"), cache=True)
     sources = [str(source)] if source else [str(path) for path in sorted(PORTRAITS.glob("*.jpg"))]
     people, styles = mixer.read(sources, [StyleArgument(name) for name in names])
-    sheet = SheetMaker(mixer, people, styles, size=CELL).style_grid()
+    sheet = SheetMaker(mixer, people, styles, size="portrait").style_grid()
     save_image(output, sheet, generated="composite")
     click.echo(f"Wrote {output} in {time.monotonic() - started:.0f} s")
 

@@ -10,7 +10,7 @@ import click
 from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
-from stylemix.avatars.finish import OutputSize, finish, parse_output_size, sheet_size
+from stylemix.avatars.finish import OutputSize, finish, parse_output_size
 from stylemix.avatars.inputs import StyleArgument, is_several, list_sources
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle
@@ -159,7 +159,7 @@ def mix_command(
     mixer = Mixer(network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast)
     people, inputs = mixer.read(listed, arguments, _report)
     if sheet is not None and people:
-        image = sheet(SheetMaker(mixer, people, inputs, number, options, sheet_size(size)))
+        image = sheet(SheetMaker(mixer, people, inputs, number, options, size))
         save_image(output, image, generated="composite")
         click.echo(f"Wrote {output}")
     elif people:

@@ -54,13 +54,6 @@ def parse_output_size(text: str | int | None) -> OutputSize:
     return size
 
 
-def sheet_size(size: OutputSize) -> int | None:
-    """The size of a sheet's cell in px; StylemixError for a part of a photo by name."""
-    if isinstance(size, str):
-        raise StylemixError(f"got the output size {size} for a sheet; expected px; give a number")
-    return size
-
-
 def finish(
     mixer: Mixer,
     person: Person,

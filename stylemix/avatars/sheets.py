@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
-from stylemix.avatars.finish import crop_photo, finish, resize_output
+from stylemix.avatars.drawing import portrait_box
+from stylemix.avatars.finish import MIN_OUTPUT, OutputSize, crop_photo, finish, resize_output
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
-from stylemix.images.tensors import to_pil
+from stylemix.images.sources import open_image
+from stylemix.images.tensors import resize, to_pil
+from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.networks.latents import layer_resolutions
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the strength in a strip
@@ -24,7 +27,11 @@ class SheetMaker:
     """Renders people in each style separately, all with the same options.
 
     Attributes:
-        size: longer side of an image in px; None for the model's, but at least 192 px.
+        size: longer side of an image in px; None for the model's, but at least 192 px; "portrait"
+            for photos with head and shoulders instead of the aligned face, in 256 px.
+
+    Raises:
+        StylemixError: for other sizes by name.
     """
 
     mixer: Mixer
@@ -32,23 +39,41 @@ class SheetMaker:
     styles: Sequence[StyleInput]
     strength: float | None = None
     options: AvatarOptions = field(default_factory=AvatarOptions)
-    size: int | None = None
+    size: OutputSize = None
+
+    def __post_init__(self) -> None:
+        if self.size in ("photo", "crop"):
+            raise StylemixError(
+                f"got the output size {self.size} for a sheet; expected portrait or px; change it"
+            )
 
     @property
     def cell(self) -> int:
         """The longer side of an image in px."""
         config = self.mixer.generator.config
-        return self.size or max(config.height, config.width, MIN_CELL)
+        if isinstance(self.size, int):
+            return self.size
+        return MIN_OUTPUT if self.size else max(config.height, config.width, MIN_CELL)
 
     def show(
         self, person: Person, avatar: Avatar, parts: Sequence[AppliedStyle] = ()
     ) -> Image.Image:
         """The image of a cell: the photo in this look where nothing moves."""
+        if self.size == "portrait" and person.photo is not None:
+            whole = finish(self.mixer, person, avatar, parts).image
+            return self.portrait(person.photo, whole)
         side = max(self.cell, *avatar.image.shape[2:])  # the sheet itself makes it smaller
         return finish(self.mixer, person, avatar, parts, side).image
 
+    def portrait(self, photo: AlignedPhoto, image: Image.Image) -> Image.Image:
+        """Head and shoulders of a photo, if the image is all of it, in the size of a cell."""
+        image = image.crop(portrait_box(photo)) if image.size == photo.photo_size else image
+        return resize(image, self.cell)
+
     def plain(self, person: Person) -> Image.Image:
         """The image of the first cell: the photo, or the model's image where there is none."""
+        if person.photo is not None and self.size == "portrait":
+            return self.portrait(person.photo, open_image(person.photo.source))
         if person.photo is not None:
             return crop_photo(person.photo, self.cell)
         return resize_output(to_pil(self.mixer.draw(person)), self.cell)

@@ -14,10 +14,12 @@ from stylemix.avatars.drawing import box_canvas, canvas_side, photo_canvas, port
 from stylemix.avatars.finish import crop_photo, finish
 from stylemix.avatars.inputs import style_arguments
 from stylemix.avatars.mixer import Mixer
+from stylemix.avatars.sheets import SheetMaker
 from stylemix.errors import StylemixError
 from stylemix.faces.caricature import Shape
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, landmarks
 from stylemix.faces.templates import FACES128, FFHQ
+from stylemix.images.read import load_image
 from stylemix.images.tensors import to_tensor
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.networks.student import Student, StudentConfig
@@ -225,6 +227,23 @@ def test_a_video_goes_from_the_photo_to_the_drawing(mixer):
     assert np.abs(frames[0] - photo).mean() < 6
     turning = read_animation(mixer, ["seed:1"], style_arguments([BLUE]), {"yaw": 1.0}, timing)
     assert next(turning.images()).size == (512, 512)
+
+
+def test_a_sheet_shows_heads_and_shoulders(mixer):
+    people, styles = mixer.read([str(PORTRAIT), "seed:1"], style_arguments([BLUE, "noir"]))
+    maker = SheetMaker(mixer, people, styles, size="portrait")
+    sheet = maker.style_grid()
+    assert sheet.width > 3 * 256
+    assert sheet.height > 2 * 256
+    photo = maker.plain(people[0])
+    expected = load_image(PORTRAIT).crop(portrait_box(people[0].photo)).resize((256, 256))
+    assert np.abs(np.asarray(photo).astype(float) - np.asarray(expected)).mean() < 3
+    avatar = mixer.avatar(people[0], [mixer.apply(styles[1], people[0])])
+    grey = np.asarray(maker.show(people[0], avatar)).astype(float)
+    alike = np.corrcoef(grey.mean(axis=2).ravel(), np.asarray(photo).mean(axis=2).ravel())[0, 1]
+    assert alike > 0.8  # the same places in the same look
+    with pytest.raises(StylemixError, match="expected portrait or px"):
+        SheetMaker(mixer, people, styles, size="photo")
 
 
 def test_other_models_of_faces_take_drawn_styles_and_no_others():
