@@ -134,8 +134,8 @@ def mix_command(
 
     \b
     Examples:
-      stylemix mix --source me.jpg --style influencer.pkl --output avatar.png
-      stylemix mix --source me.jpg --style toon --style golden-hour:0.5
+      stylemix mix --source me.jpg --style comic --output avatar.png
+      stylemix mix --source me.jpg --style influencer.pkl --style golden-hour:0.5
       stylemix mix --source me.jpg --style toon --min-identity 0.6 --region face
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
