@@ -35,7 +35,7 @@ from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
-from stylemix.avatars.finish import OutputSize, finish, parse_output_size, resize_output
+from stylemix.avatars.finish import OutputSize, finish, model_image, parse_output_size
 from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
 from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.avatars.strengths import parse_strength
@@ -237,7 +237,7 @@ def edit(
     mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
     applied = direction_styles(mixer, amounts)
     person = mixer.read([_single(source)], [])[0][0]
-    return resize_output(to_pil(mixer.draw(person, applied)), size)
+    return model_image(mixer.draw(person, applied), network.template, size)
 
 
 def generate(

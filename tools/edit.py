@@ -9,12 +9,11 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.finish import resize_output
+from stylemix.avatars.finish import model_image
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import find_device
 from stylemix.images.contact_sheet import grid
-from stylemix.images.tensors import to_pil
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
@@ -117,7 +116,7 @@ def edit_command(
     if strip:
         image = _strip(mixer, person, applied, list(amounts), size)
     else:
-        image = resize_output(to_pil(mixer.draw(person, applied)), size)
+        image = model_image(mixer.draw(person, applied), network.template, size)
     save_image(output, image, generated="composite")
     click.echo(f"Wrote {output}")
     change = (mixer.draw(person, applied) - mixer.draw(person)).abs().mean() / 2
@@ -139,7 +138,11 @@ def _strip(
     """A sheet of directions (rows), from minus to plus their strength (columns)."""
     rows = [[replace(part, strength=step * part.amount) for step in STEPS] for part in applied]
     return grid(
-        [to_pil(mixer.draw(person, [part])) for row in rows for part in row],
+        [
+            model_image(mixer.draw(person, [part]), mixer.model.template)
+            for row in rows
+            for part in row
+        ],
         columns=len(STEPS),
         column_labels=[f"{step:+g} x" if step else "0" for step in STEPS],
         row_labels=[f"{n} {part.amount:g}" for n, part in zip(names, applied, strict=True)],

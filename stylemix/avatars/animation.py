@@ -10,12 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.drawing import draw_students, image_canvas, photo_canvas
-from stylemix.avatars.finish import resize_output
+from stylemix.avatars.finish import model_image
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError, check_range
-from stylemix.images.tensors import to_pil
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.residual import Residual
@@ -112,7 +111,7 @@ class Animation:
     def images(self) -> Iterator[Image.Image]:
         """The images, with a longer side of `size` px."""
         return (
-            resize_output(to_pil(image), self.size)
+            model_image(image[None], self.mixer.model.template, self.size)
             for image in draw(self.mixer, self.keys, self.times, self.photo)
         )
 

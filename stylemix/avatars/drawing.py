@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.lift import ColorMap, apply_planes
 from stylemix.avatars.render import AppliedStyle
 from stylemix.faces.caricature import exaggerate
@@ -64,7 +65,7 @@ def canvas_side(template: Template) -> int:
 def image_canvas(image: Tensor, template: Template) -> Canvas:
     """A canvas of an aligned image [1, C, H, H] of the model."""
     side = canvas_side(template)
-    rgb = as_rgb(image).float().clamp(-1, 1)
+    rgb = as_rgb(enlarge(image, template)).float().clamp(-1, 1)
     larger = functional.interpolate(rgb, [side, side], mode="bicubic", antialias=True).clamp(-1, 1)
     return Canvas(larger, tone_curve(larger), landmarks(larger, template)[0] * side)
 

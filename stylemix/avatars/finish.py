@@ -12,13 +12,16 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, weaker
 from stylemix.avatars.drawing import box_canvas, crop_px, draw_students, portrait_box
+from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import Template
 from stylemix.faces.warp import warp
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import open_image
@@ -82,7 +85,7 @@ def finish(
                 f"got {cause}; expected a photo and a look for the output size {size}; give a size "
                 "in px"
             )
-        image = resize_output(to_pil(avatar.image), size)
+        image = model_image(avatar.image, mixer.model.template, size)
         return Finished(image, f"generated, {image.width} x {image.height} px")
     colors = fit_colors(person.photo.image[None], avatar.image)
     photo, matrix = open_image(person.photo.source), person.photo.alignment.matrix
@@ -134,6 +137,11 @@ def _finish_drawing(
     return Finished(image, f"drawn, {image.width} x {image.height} px")
 
 
-def resize_output(image: Image.Image, size: int | None = None) -> Image.Image:
-    """An image with a longer side of `size` px; None for its own, but at least 256 px."""
-    return resize(image, fit_size(image.size, size or max(*image.size, MIN_OUTPUT)))
+def model_image(image: Tensor, template: Template, size: int | None = None) -> Image.Image:
+    """A model's image [1, C, H, W] with a longer side of `size` px, by the finisher if larger.
+
+    None stands for its own size, but at least 256 px.
+    """
+    fits = size is not None and size <= max(image.shape[2:])
+    done = to_pil(image if fits else enlarge(image, template))
+    return resize(done, fit_size(done.size, size or max(*done.size, MIN_OUTPUT)))

@@ -9,13 +9,13 @@ from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
 from stylemix.avatars.drawing import portrait_box
-from stylemix.avatars.finish import MIN_OUTPUT, OutputSize, crop_photo, finish, resize_output
+from stylemix.avatars.finish import MIN_OUTPUT, OutputSize, crop_photo, finish, model_image
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
 from stylemix.images.sources import open_image
-from stylemix.images.tensors import resize, to_pil
+from stylemix.images.tensors import resize
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.networks.latents import layer_resolutions
 
@@ -76,7 +76,8 @@ class SheetMaker:
             return self.portrait(person.photo, open_image(person.photo.source))
         if person.photo is not None:
             return crop_photo(person.photo, self.cell)
-        return resize_output(to_pil(self.mixer.draw(person)), self.cell)
+        image = self.mixer.draw(person)
+        return model_image(image, self.mixer.model.template, self.cell)
 
     def style_grid(self) -> Image.Image:
         """A grid of people (rows) by their photo and each style (columns)."""

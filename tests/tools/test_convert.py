@@ -111,7 +111,7 @@ def test_a_round_trip_is_bitwise(tmp_path):
         ("faces-9999", "m.pkl", "expected a file or a shipped model"),
         (GOLDEN / "README.md", "m.pkl", "got a text file"),
         (GOLDEN / "ops.npz", "m.pkl", "got a latent file"),
-        (GOLDEN / "rosinality_32.pt", "m.onnx", "expected .safetensors or .pkl"),
+        (GOLDEN / "rosinality_32.pt", "m.bin", "expected .safetensors or .pkl"),
     ],
 )
 def test_refusals_are_one_line(tmp_path, source, target, message):
