@@ -1,6 +1,7 @@
 """The command line: its list of commands, and how it prints errors."""
 
 import errno
+import os
 import platform
 import subprocess
 import sys
@@ -161,3 +162,17 @@ def test_memory_is_kept():
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert cli.keep_memory() is False
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given, expected):
+    """It must be set before torch is imported, whose threads spin while they wait otherwise."""
+    code = (
+        "import sys, os, stylemix.cli; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", expected]
