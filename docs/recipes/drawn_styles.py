@@ -16,10 +16,10 @@ import click
 import torch
 
 from stylemix.faces.caricature import Shape
-from stylemix.images.hands import HANDS, draw_by_hand
+from stylemix.images.hands import HANDS
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
-from stylemix.networks.student import Student
+from stylemix.networks.student import Student, tone_curve
 from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, load_style
 from stylemix.tools.distill import MAX_EXAMPLES, drawing_statistics
@@ -53,13 +53,14 @@ def main(
             student = learn_student(photos, paintings, settings, None, state, progress=report)
     network = load_model(model)
     meter = StyleMeter(network)
-    some = paintings[:: max(1, len(paintings) // MAX_EXAMPLES)].float() / 127.5 - 1
+    some = photos[:: max(1, len(photos) // MAX_EXAMPLES)].float() / 127.5 - 1
     for name in HANDS:
-        drawn = torch.cat([draw_by_hand(name, painting) for painting in some.split(1)])
         info = {"name": name, "method": "student", "pairs": len(photos), "kimg": kimg}
         info |= {"licence": "Apache-2.0", "credit": CREDIT, "consent": "drawings, no persons"}
         style = Style(network.fingerprint, student=student, hand=name, info={**info})
         style.shape = SHAPES.get(name, Shape())
+        with torch.inference_mode():
+            drawn = torch.cat([style.drawing(one, tone_curve(one)) for one in some.split(1)])
         style.statistics = drawing_statistics(meter, (drawn + 1) * 127.5)
         style.save(output / f"{name}.safetensors")
 

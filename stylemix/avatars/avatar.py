@@ -138,7 +138,8 @@ def draw_avatar(
 
     if finish.min_identity is None:
         return Avatar(render_at(1.0), drawn=bool(drawings), masked=masked)
-    identity_of = likeness(model, plain.image)
+    # Of drawings at strength 0, which have another size than the model's image.
+    identity_of = likeness(model, render_at(0.0) if drawings else plain.image)
     share, identity = find_share(lambda s: identity_of(render_at(s)), finish.min_identity)
     return Avatar(render_at(share), share, identity, bool(drawings), masked)
 

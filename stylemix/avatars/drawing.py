@@ -26,7 +26,7 @@ from stylemix.faces.warp import transform_points, warp
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import as_rgb, to_tensor
 from stylemix.inversion.portraits import AlignedPhoto
-from stylemix.networks.student import SCALE, even_light, tone_curve
+from stylemix.networks.student import SCALE, tone_curve
 from stylemix.styles.style import check_strength
 
 EYES_PX = 93.44  # distance of the eyes in what students draw: 256 px crops of faces128
@@ -140,7 +140,7 @@ def draw_students(
             base = exaggerate(image, canvas.points, style.shape, share).clamp(-1, 1)
             large = _enlarged(base, canvas.size)
         style.student.to(device)
-        drawn = large.lerp(style.drawing(even_light(base, canvas.curve)), share)
+        drawn = large.lerp(style.drawing(base, canvas.curve), share)
         out = drawn * (amount / total) + (out if number else 0)
     if colors is not None:
         planes = functional.interpolate(colors.local[None].to(out), canvas.size, mode="bilinear")

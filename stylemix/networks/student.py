@@ -155,6 +155,12 @@ def tone_curve(crops: Tensor) -> Tensor:
     return torch.stack([low, span, exponent.clamp(*EXPONENTS)], dim=1)
 
 
+def soften_curve(curve: Tensor, share: float) -> Tensor:
+    """Tone curves [N, 3] that go only a share, 0 to 1, of the way."""
+    low, span, exponent = curve.unbind(1)
+    return torch.stack([share * low, 1 + share * (span - 1), exponent**share], dim=1)
+
+
 def even_light(images: Tensor, curve: Tensor) -> Tensor:
     """Images [N, 3, H, W] in [-1, 1] through tone curves [N, 3]; hues stay."""
     low, span, exponent = curve.to(images).view(-1, 3, 1, 1, 1).unbind(1)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
-from stylemix.images.hands import draw_by_hand
+from stylemix.images.hands import LIGHT, draw_by_hand
 from stylemix.io.atomic import atomic_write
-from stylemix.networks.student import Student, even_light, tone_curve
+from stylemix.networks.student import Student, even_light, soften_curve, tone_curve
 from stylemix.styles.style import Style
 
 MAX_SIDE = 4096  # px of a photo that the file takes
@@ -27,6 +27,7 @@ class _Drawing(nn.Module):
         self.student, self.hand = student, hand
 
     def forward(self, photo: Tensor, curve: Tensor) -> Tensor:
+        curve = soften_curve(curve, LIGHT[self.hand]) if self.hand else curve
         even = even_light(photo, curve)
         drawn = self.student.head(self.student.trunk(even), even).clamp(-1, 1)
         return draw_by_hand(self.hand, drawn) if self.hand else drawn

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError, check_range
 from stylemix.faces.caricature import Shape
-from stylemix.images.hands import HANDS, draw_by_hand
+from stylemix.images.hands import HANDS, LIGHT, draw_by_hand
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
 from stylemix.models.container import STYLE, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
-from stylemix.networks.student import Student, StudentConfig
+from stylemix.networks.student import Student, StudentConfig, soften_curve
 
 VERSION = 1
 MAX_STRENGTH = 100.0
@@ -68,10 +68,14 @@ class Style:
     statistics: Tensor | None = None
     info: dict[str, Json] = field(default_factory=dict)
 
-    def drawing(self, images: Tensor) -> Tensor:
-        """What its student draws of images [N, 3, H, W] in even light, [N, 3, 2H, 2W]."""
+    def drawing(self, images: Tensor, curve: Tensor) -> Tensor:
+        """What its student draws of images [N, 3, H, W] in [-1, 1], [N, 3, 2H, 2W].
+
+        `curve` [1, 3] is the `tone_curve` of their face.
+        """
         assert self.student is not None
-        drawn = self.student.draw(images).clamp(-1, 1)
+        curve = soften_curve(curve, LIGHT[self.hand]) if self.hand else curve
+        drawn = self.student(images, curve).clamp(-1, 1)
         return draw_by_hand(self.hand, drawn) if self.hand else drawn
 
     @property
