@@ -154,7 +154,7 @@ def mix(
     >>> from stylemix.io.assets import ASSETS
     >>> avatar = mix(ASSETS / "portraits" / "collins.jpg", {"toon": 0.8})
     >>> avatar.size, avatar.mode
-    ((512, 512), 'RGB')
+    ((1024, 1024), 'RGB')
     """
     network = use_model(model, device)
     options = AvatarOptions(min_identity, tuple(regions), keep_color)
