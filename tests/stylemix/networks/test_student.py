@@ -11,6 +11,7 @@ from stylemix.networks.student import (
     Student,
     StudentConfig,
     even_light,
+    soften_curve,
     tone_curve,
 )
 
@@ -103,3 +104,15 @@ def test_a_channels_last_student_draws_the_same():
     plain = student(image)
     other = student.to(memory_format=torch.channels_last)
     torch.testing.assert_close(other(image), plain, atol=1e-5, rtol=1e-4)
+
+
+def test_a_curve_goes_a_share_of_the_way():
+    dark = face(light=0.45, gamma=1.3)
+    curve = tone_curve(dark)
+    torch.testing.assert_close(soften_curve(curve, 1.0), curve)
+    middles = [float(luma(even_light(dark, soften_curve(curve, s))).median()) for s in (0, 0.5, 1)]
+    assert middles[0] < middles[1] < middles[2]
+    # At 0 only the ends of the range move, by the margins of DARKEST and BRIGHTEST.
+    untouched = even_light(dark, soften_curve(curve, 0.0))
+    moved = (luma(untouched) - luma(dark)).abs().max()
+    assert float(moved) < max(DARKEST, 1 - BRIGHTEST) + 0.01
