@@ -166,7 +166,10 @@ class _Plain:
         """What students draw on for the person in this image, and the colours of its looks."""
         template = self.model.template
         looks = image is not self.image
-        if self.photo is None or (looks and movement(self.image, image, template) > MAX_MOVEMENT):
+        moved = looks and (
+            image.shape[1] != 3 or movement(self.image, image, template) > MAX_MOVEMENT
+        )
+        if self.photo is None or moved:
             return image_canvas(image, template), None
         if self._photo_canvas is None:
             self._photo_canvas = photo_canvas(self.photo, template)
