@@ -61,7 +61,7 @@ def test_a_style_from_pairs(pairs):
     result = CliRunner().invoke(main, [*words, "--output", str(avatar)])
     assert result.exit_code == 0, result.output
     with Image.open(avatar) as image:
-        assert image.size == (512, 512)
+        assert image.size == (1024, 1024)
 
 
 def test_a_student_for_a_style_of_the_model(tmp_path):
