@@ -42,7 +42,7 @@ def run(device: str, quick: bool) -> Record:
     seconds: Record = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        latent = folder / "first" / "portrait.latent.safetensors"
+        latent = folder / "first" / "collins.latent.safetensors"
         # Twice on the device: the first time selects algorithms and loads libraries.
         turns = {"first": device, "again": device, "cpu": "cpu"}
         for turn, where in turns.items():
@@ -59,7 +59,7 @@ def run(device: str, quick: bool) -> Record:
         pictures = [np.asarray(Image.open(folder / f"{turn}.png")).astype(int) for turn in turns]
         reports = [json.loads((folder / turn / "report.json").read_text()) for turn in turns]
     difference = np.abs(pictures[1] - pictures[2])
-    errors = [report["portrait"]["mse"] for report in reports]
+    errors = [report["collins"]["mse"] for report in reports]
     differences = {
         "mix_most": int(difference.max()),
         "mix_mean": round(float(difference.mean()), 4),
