@@ -19,7 +19,13 @@ from stylemix.models.checkpoint import find_model, shipped_models
 from stylemix.models.container import MODEL, read
 from stylemix.models.header import parse_header
 from stylemix.ops import jit, toolchain
-from stylemix.styles.style import find_style, load_style, shipped_directions, shipped_styles
+from stylemix.styles.style import (
+    find_style,
+    load_style,
+    shipped_directions,
+    shipped_starts,
+    shipped_styles,
+)
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
 OPS = ("bias_act", "upfirdn2d", "epilogue", "conv2d_resample", "grid_sample")
@@ -40,6 +46,7 @@ def describe() -> list[tuple[str, str]]:
     lines += [(f"model {name}", _model(find_model(name))) for name in shipped_models()]
     lines += [(f"style {name}", _style(name)) for name in shipped_styles()]
     lines += [(f"direction {name}", _style(name)) for name in shipped_directions()]
+    lines += [(f"start {name}", _style(name)) for name in shipped_starts()]
     return lines
 
 
@@ -121,7 +128,8 @@ def _ninja() -> str:
 def _style(name: str) -> str:
     style = load_style(name)
     method = style.info.get("method", "?")
-    return f"{method}, {_size(find_style(name))}, for the base {style.base}"
+    base = "for every model of faces" if style.is_student else f"for the base {style.base}"
+    return f"{method}, {_size(find_style(name))}, {base}"
 
 
 def _cuda() -> str:

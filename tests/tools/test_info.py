@@ -59,6 +59,10 @@ def test_prints_the_size_and_colours_of_a_model(tmp_path):
 def test_lists_shipped_styles():
     styles = [label for label, _ in info.describe() if label.startswith("style ")]
     assert len(styles) >= 3
+    lines = dict(info.describe())
+    assert lines["style comic"].endswith("for every model of faces")
+    assert lines["style noir"].endswith(f"for the base {lines['model faces-64'].split()[-1]}")
+    assert lines["start toon-head"].startswith("transfer, ")
 
 
 def test_lists_directions_of_the_default_model():
