@@ -96,8 +96,9 @@ def test_the_strength_is_used(files):
         evaluate(files, "--style", files / "red.pkl", "--strength", strength)
         report = json.loads((files / "out" / "report.json").read_text())
         accuracies.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
-    assert accuracies[0] == pytest.approx(0, abs=1e-5)
-    assert accuracies[1] > 0.1
+    # At strength 0 the avatar is the photo, of which the reconstruction falls a little short.
+    assert accuracies[0] == pytest.approx(0, abs=0.05)
+    assert accuracies[1] > accuracies[0] + 0.1
 
 
 @pytest.mark.slow
