@@ -73,9 +73,7 @@ def image_canvas(image: Tensor, template: Template) -> Canvas:
 def photo_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
     """A canvas of the crop of a photo, with all the details that it has."""
     side = canvas_side(template)
-    zoom = side / photo.image.shape[2]
-    matrix = np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix
-    image = to_tensor(warp(open_image(photo.source), matrix, side))
+    image = to_tensor(crop_photo(photo, side))
     return Canvas(image, tone_curve(image), landmarks(image, template)[0] * side)
 
 
@@ -93,6 +91,12 @@ def box_canvas(photo: AlignedPhoto, template: Template, box: Box | None = None) 
     points = scale * (transform_points(inverse, points) - (left, top))
     part = to_tensor(image.resize(size, Image.Resampling.LANCZOS, (left, top, right, bottom)))
     return Canvas(part, face.curve, torch.from_numpy(points).float())
+
+
+def crop_photo(photo: AlignedPhoto, side: int) -> Image.Image:
+    """The aligned crop of a photo in `side` px, with all the details that the photo has."""
+    zoom = side / photo.image.shape[2]
+    return warp(open_image(photo.source), np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix, side)
 
 
 def crop_px(photo: AlignedPhoto) -> int:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.avatars.finish import MIN_OUTPUT, crop_photo, finish
+from stylemix.avatars.drawing import crop_photo
+from stylemix.avatars.finish import MIN_OUTPUT, finish
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle

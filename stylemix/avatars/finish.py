@@ -15,18 +15,22 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, weaker
-from stylemix.avatars.drawing import box_canvas, crop_px, draw_students, portrait_box
+from stylemix.avatars.drawing import (
+    box_canvas,
+    crop_photo,
+    crop_px,
+    draw_students,
+    portrait_box,
+)
 from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
-from stylemix.faces.warp import warp
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import resize, to_pil
-from stylemix.inversion.portraits import AlignedPhoto
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
@@ -97,12 +101,6 @@ def finish(
     if size == "portrait":
         image = image.crop(portrait_box(person.photo))
     return Finished(image, f"the photo in this look, {image.width} x {image.height} px")
-
-
-def crop_photo(photo: AlignedPhoto, side: int) -> Image.Image:
-    """The aligned crop of a photo in `side` px, with all the details that the photo has."""
-    zoom = side / photo.image.shape[2]
-    return warp(open_image(photo.source), np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix, side)
 
 
 def _finish_drawing(

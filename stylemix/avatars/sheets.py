@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, likeness, weaker
-from stylemix.avatars.drawing import portrait_box
-from stylemix.avatars.finish import MIN_OUTPUT, OutputSize, crop_photo, finish, model_image
+from stylemix.avatars.drawing import crop_photo, portrait_box
+from stylemix.avatars.finish import MIN_OUTPUT, OutputSize, finish, model_image
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError

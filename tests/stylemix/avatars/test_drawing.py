@@ -10,8 +10,14 @@ from torch.nn import functional
 import stylemix
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
-from stylemix.avatars.drawing import box_canvas, canvas_side, photo_canvas, portrait_box
-from stylemix.avatars.finish import crop_photo, finish
+from stylemix.avatars.drawing import (
+    box_canvas,
+    canvas_side,
+    crop_photo,
+    photo_canvas,
+    portrait_box,
+)
+from stylemix.avatars.finish import finish
 from stylemix.avatars.inputs import style_arguments
 from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.sheets import SheetMaker
