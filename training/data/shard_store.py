@@ -254,13 +254,17 @@ class ShardStore:
             raise OSError(f"{size} bytes, where {expected} were counted")
 
     def _make_room(self) -> None:
+        dates: dict[Path, float] = {}
         with suppress(OSError):
-            dates = {file: file.stat().st_mtime for file in self.folder.glob("*.tar")}
-            whole = sorted((f for f in dates if not f.name.startswith(".")), key=dates.__getitem__)
-            # Files with a leading dot are being written, or were when their process died.
-            stale = [f for f in dates.keys() - whole if dates[f] < time.time() - ABANDONED]
-            for file in whole[: -self.keep] + stale:
-                file.unlink(missing_ok=True)
+            for file in self.folder.glob("*.tar"):
+                with suppress(OSError):  # another thread or process has just removed it
+                    dates[file] = file.stat().st_mtime
+        whole = sorted((f for f in dates if not f.name.startswith(".")), key=dates.__getitem__)
+        # Files with a leading dot are being written, or were when their process died.
+        stale = [f for f in dates.keys() - whole if dates[f] < time.time() - ABANDONED]
+        for file in whole[: -self.keep] + stale:
+            with suppress(OSError):
+                file.unlink()
 
 
 def _hash(text: str) -> str:

@@ -59,6 +59,20 @@ def test_only_some_downloaded_shards_are_stored(tmp_path, cache):
     assert not (folder / ".dead.tmp.tar").exists()
 
 
+def test_room_is_made_beside_a_file_that_vanishes(tmp_path, cache):
+    """Another process removes a shard while its date is read: the others still make room."""
+    _, pipes = _pipes(tmp_path / "s", [3] * 30)
+    data = open_shards(*pipes)
+    (folder,) = (cache / "shards").iterdir()
+    (folder / "vanished.tar").symlink_to(folder / "nowhere")
+    order = data.indices_at(0, 90, SEED)
+    assert reds(data, order) == order
+    end = time.monotonic() + 20
+    while len(list(folder.glob("*.tar"))) > 3 * SPAN + 1 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert len(list(folder.glob("*.tar"))) <= 3 * SPAN + 1
+
+
 def test_the_next_shards_are_fetched_ahead(tmp_path, cache):
     log, pipes = _pipes(tmp_path / "s", [6] * 40)
     data = open_shards(*pipes)
