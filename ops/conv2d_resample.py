@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from stylemix.ops.convolution import conv2d, conv_transpose2d
 from stylemix.ops.upfirdn2d import Pair, _four, _size, upfirdn2d
 
 
@@ -95,7 +95,7 @@ def _conv(
 ) -> Tensor:
     if not flip_weight and w.shape[2:] != (1, 1):
         w = w.flip([2, 3])
-    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+    return conv2d(x, w, stride, padding, groups)
 
 
 def _conv_transposed(
@@ -115,5 +115,5 @@ def _conv_transposed(
     x0, x1, y0, y1 = around
     x0, x1, y0, y1 = x0 - (kw - 1), x1 - (kw - up), y0 - (kh - 1), y1 - (kh - up)
     crop = (max(min(-y0, -y1), 0), max(min(-x0, -x1), 0))
-    x = F.conv_transpose2d(x, w, stride=up, padding=crop, groups=groups)
+    x = conv_transpose2d(x, w, up, crop, groups)
     return x, (x0 + crop[1], x1 + crop[1], y0 + crop[0], y1 + crop[0])

@@ -183,14 +183,15 @@ def modulated_colors(x: Tensor, weight: Tensor, style: Tensor, groups: int = 1) 
     """
     n, c, h, w = x.shape
     pixels = x.permute(0, 2, 3, 1)
+    # Weights first: with them last the gradient of the weights takes six times as long on a CPU.
     if groups == 1:
         weights = (weight.flatten(1) * style.unsqueeze(1)).to(x.dtype)
-        y = pixels.reshape(n, h * w, c) @ weights.mT
+        y = weights @ pixels.reshape(n, h * w, c).mT
     else:
         parts = style.unflatten(1, (groups, 1, -1))
         weights = (weight.flatten(1).unflatten(0, (groups, -1)) * parts).to(x.dtype)
-        y = pixels.reshape(n, h * w, groups, -1).transpose(1, 2) @ weights.mT
-    return y.mT.reshape(n, weight.shape[0], h, w).contiguous()
+        y = weights @ pixels.reshape(n, h * w, groups, -1).permute(0, 2, 3, 1)
+    return y.reshape(n, weight.shape[0], h, w).contiguous()
 
 
 HAAR_SCALES = (1.0, 8.0, 8.0, 16.0)
