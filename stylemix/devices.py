@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from stylemix.errors import StylemixError
@@ -60,3 +62,20 @@ def slow_precision(precision: str, device: torch.device) -> str:
         "got --precision bf16 on a processor without known bf16 instructions, which takes many "
         "times as long as fp32; --precision auto continues the same run"
     )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Returns the free bytes of a device, None where they are unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        table = dict(line.split(":") for line in lines)
+        free = int(table["MemAvailable"].split()[0]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+        if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+            free = min(free, max(int(text) - used, 0))
+        return free
+    except (OSError, ValueError, KeyError):
+        return None

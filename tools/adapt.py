@@ -11,7 +11,7 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, check_style_path, save_style
-from stylemix.tools.options import device_option
+from stylemix.tools.options import batch_option, device_option
 from stylemix.training.adapt.adapt import (
     METHODS,
     NOT_RECORDED,
@@ -95,6 +95,7 @@ from stylemix.training.adapt.trainable import PARTS
 @click.option("--consent", default=NOT_RECORDED, show_default=True,
               help="Consent of the people in the images.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@batch_option
 @device_option
 def adapt_command(
     images: tuple[Path, ...],

@@ -20,6 +20,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.styles.named_directions import READINGS
 from stylemix.styles.style import check_style_path, combine, save_style
 from stylemix.tools.options import (
+    batch_option,
     cache_option,
     device_option,
     face_option,
@@ -74,6 +75,7 @@ def _reading_options(command: Any) -> Any:
 @face_option
 @projection_options
 @cache_option
+@batch_option
 @device_option
 def edit_command(
     source: str,

@@ -16,8 +16,8 @@ from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.generator import NOISE_MODES
-from stylemix.networks.sampling import sample_images
-from stylemix.tools.options import device_option, model_option, size_option
+from stylemix.networks.sampling import MOST, sample_images
+from stylemix.tools.options import batch_option, device_option, model_option, size_option
 
 MAX_SEEDS = 100_000
 MIN_CELL = 96  # px of an image on a grid
@@ -60,8 +60,7 @@ def parse_seeds(text: str) -> list[int]:
     "--output", type=click.Path(path_type=Path), default=None,
     help="Folder; an image file with --grid or for a single seed.  [default: out, out.png]",
 )  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True,
-              help="Images generated at once.")  # fmt: skip
+@batch_option
 @device_option
 def generate_command(
     model: str,
@@ -72,7 +71,6 @@ def generate_command(
     as_grid: bool,
     size: int | None,
     output: Path | None,
-    batch: int,
     device: str,
 ) -> None:
     """Generate new images from seeds.
@@ -95,8 +93,8 @@ def generate_command(
     native = generator.config.width, generator.config.height
     output_size = native if size is None else fit_size(native, size)
     tiles = []
-    for start in range(0, len(numbers), batch):
-        batch_seeds = numbers[start : start + batch]
+    for start in range(0, len(numbers), MOST):
+        batch_seeds = numbers[start : start + MOST]
         images = sample_images(generator, batch_seeds, psi, label, noise_mode)
         for seed, image in zip(batch_seeds, images, strict=True):
             resized = resize(to_pil(image), output_size)

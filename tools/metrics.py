@@ -19,10 +19,15 @@ from stylemix.metrics.extractors import Extractor, PictureSet, generator_feature
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
+from stylemix.tools.options import batch_option
 from stylemix.training.data.dataset import open_dataset
 
 MAX_COUNT = 1_000_000
+
+
+BATCH = 32  # images at most at once
 
 
 @dataclass
@@ -45,7 +50,6 @@ def measure(
     metrics: list[str],
     seeds: range,
     extractor: Extractor,
-    batch: int,
     psi: float,
     interval: bool,
     cache: Path | None,
@@ -55,15 +59,16 @@ def measure(
     sets = [name for name in metrics if name != "ppl"]
     if sets:
         start = time.monotonic()
+        batch = batch_size(generator, BATCH)
         real = cached_real_features(reals, extractor, cache, batch, show=True)
         middle = time.monotonic()
-        fake = generator_features(generator, seeds, extractor, batch, psi, reals, show=True)
+        fake = generator_features(generator, seeds, extractor, BATCH, psi, reals, show=True)
         report.seconds["features of real images"] = round(middle - start, 2)
         report.seconds["features of generated images"] = round(time.monotonic() - middle, 2)
     for name in sets:
         report.add(name, partial(compare, fake, real, [name], extractor.name, interval))
     if "ppl" in metrics:
-        report.add("ppl", partial(path_length, generator, seeds, batch, reals, True))
+        report.add("ppl", partial(path_length, generator, seeds, BATCH, reals, True))
     return report
 
 
@@ -108,8 +113,7 @@ def _digits(value: float) -> str:
     "--interval", is_flag=True, help="Also report a 95 % interval of the Frechet distance."
 )
 @click.option("--no-cache", is_flag=True, help="Do not cache the features of the real images.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True,
-              help="Images processed at once.")  # fmt: skip
+@batch_option
 @click.option(
     "--output", type=click.Path(path_type=Path), help="JSON file to write the metrics to."
 )
@@ -125,7 +129,6 @@ def metrics_command(
     weights: Path | None,
     interval: bool,
     no_cache: bool,
-    batch: int,
     output: Path | None,
     device: str,
 ) -> None:
@@ -155,9 +158,7 @@ def metrics_command(
     )
     seeds = range(seed, seed + (count or len(reals)))
     folder = None if no_cache else cache_folder("features")
-    report = measure(
-        loaded.generator, reals, chosen, seeds, extractor, batch, psi, interval, folder
-    )
+    report = measure(loaded.generator, reals, chosen, seeds, extractor, psi, interval, folder)
     click.echo(table(report))
     click.echo(
         f"{len(seeds):,} generated against {len(reals):,} real images, {config.size_text}. "

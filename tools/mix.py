@@ -23,6 +23,7 @@ from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    batch_option,
     cache_option,
     device_option,
     face_option,
@@ -111,6 +112,7 @@ def _sheet_options(command: Any) -> Any:
 @face_option
 @projection_options
 @cache_option
+@batch_option
 @device_option
 def mix_command(
     sources: tuple[str, ...],

@@ -13,6 +13,7 @@ import click
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.errors import StylemixError
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.networks.batches import use_batch
 
 Command = Callable[..., Any]
 
@@ -27,6 +28,11 @@ face_option = click.option(
     type=click.IntRange(1),
     help="Which face of a photo with several faces; 1 is the largest.",
 )
+batch_option = click.option(
+    "--batch", type=click.IntRange(1), expose_value=False,
+    callback=lambda context, _, size: context.with_resource(use_batch(size)),
+    help="Images generated or projected at once.  [default: as many as fit into memory]",
+)  # fmt: skip
 size_option = click.option(
     "--size", type=click.IntRange(16, 4096), help="Longer side of the output in px."
 )

@@ -23,6 +23,7 @@ from stylemix.io.atomic import write_json
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.tools.options import (
+    batch_option,
     device_option,
     face_option,
     model_option,
@@ -57,13 +58,7 @@ def describe(metrics: dict[str, float]) -> str:
 )
 @click.option("--again", is_flag=True, help="Project photos again whose latents exist.")
 @face_option
-@click.option(
-    "--batch",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Photos projected at once.",
-)
+@batch_option
 @device_option
 def project_command(
     photos: tuple[Path, ...],
@@ -74,7 +69,6 @@ def project_command(
     paste_back: bool,
     again: bool,
     face: int | None,
-    batch: int,
     device: str,
     **projection: Any,
 ) -> None:
@@ -102,7 +96,7 @@ def project_command(
     alone = len(photos) == 1 and photos[0].is_file()
     read = _Photos(sources, network, face, painted, paste_back, alone)
     report: dict[str, dict[str, float]] = {}
-    done = project_missing(read, network, settings, output, batch, start, again)
+    done = project_missing(read, network, settings, output, start, again)
     for name, latent, is_new in done:
         report[name] = latent.metrics
         text = describe(latent.metrics) if is_new else "already there"

@@ -16,6 +16,7 @@ from stylemix.images.video import check_video_path, save_video
 from stylemix.inversion.encoder import load_encoder
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    batch_option,
     cache_option,
     device_option,
     face_option,
@@ -81,6 +82,7 @@ from stylemix.tools.options import (
 @face_option
 @projection_options
 @cache_option
+@batch_option
 @device_option
 def video_command(
     sources: tuple[str, ...],

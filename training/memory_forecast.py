@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from stylemix.devices import free_memory
 from stylemix.training.config import ResolvedConfig
 from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step, Sums
@@ -64,23 +64,6 @@ def forecast(config: ResolvedConfig, c_dim: int, world: int, device: torch.devic
     size, group = config.part_size(world), config.mbstd_group
     smaller = max(int(size * max(share - weights, 0) / images) // group * group, group)
     return f"{line}: may not be enough; use --batch-gpu {smaller} or a smaller --channel-base"
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Returns the free bytes of a device, None where they are unknown."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        table = dict(line.split(":") for line in lines)
-        free = int(table["MemAvailable"].split()[0]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-        if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-            free = min(free, max(int(text) - used, 0))
-        return free
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 class _Shapes(StepRandom):

@@ -18,6 +18,7 @@ from stylemix.errors import StylemixError, check_range
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.residual import Residual
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import mix
 from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import check_strength
@@ -207,7 +208,7 @@ def draw(
         mixer.apply(style, key.person).by_student for key in keys for style in key.strengths
     )
     canvas = None if photo is None or not drawn else photo_canvas(photo, mixer.model.template)
-    for batch in _batches(frames):
+    for batch in _batches(frames, batch_size(mixer.model.generator, BATCH)):
         person, strengths = batch[0].person, batch[0].strengths
         applied = [mixer.apply(replace(style, weight=v), person) for style, v in strengths.items()]
         ws = torch.stack([frame.person.w.to(mixer.device) for frame in batch])
@@ -221,11 +222,11 @@ def draw(
             yield draw_students(base, students, mixer.device)[0][0]
 
 
-def _batches(frames: Iterator[Keyframe]) -> Iterator[list[Keyframe]]:
-    """Batches of successive frames that differ in w alone, so that they share weights."""
+def _batches(frames: Iterator[Keyframe], most: int) -> Iterator[list[Keyframe]]:
+    """Batches of up to `most` frames that differ in w alone, so that they share weights."""
     batch: list[Keyframe] = []
     for frame in frames:
-        if batch and (len(batch) == BATCH or not _share_weights(batch[0], frame)):
+        if batch and (len(batch) == most or not _share_weights(batch[0], frame)):
             yield batch
             batch = []
         batch.append(frame)

@@ -28,6 +28,7 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.progress import Progress
 from stylemix.styles.style import Style, find_style, format_of, load_style
 
@@ -56,8 +57,9 @@ class Reader:
             known = {id(photo): cache.load(photo) for photo in photos}
             done = {key: latent for key, latent in known.items() if latent is not None}
             photos = [photo for photo in photos if id(photo) not in done]
-        for start in range(0, len(photos), BATCH):
-            batch = photos[start : start + BATCH]
+        most = batch_size(self.model.generator, BATCH, gradients=True)
+        for start in range(0, len(photos), most):
+            batch = photos[start : start + most]
             latents = project_portraits(
                 batch, self.model, settings, self.progress, encoder=self.encoder
             )[1]

@@ -15,8 +15,10 @@ from stylemix.images.tensors import as_rgb
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 
-CHUNK = 16  # images evaluated at once without gradients
+CHUNK = 16  # images compared at once without gradients
+OWN_FEATURES_PX = 256  # largest images that are compared in the discriminator's features
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -24,7 +26,8 @@ class Similarity:
     """Distances between images and target images, in features, pixels and identity.
 
     Features are those of the model's own frozen discriminator, or of the shipped MobileNetV2 for a
-    model without a discriminator; identity needs a face template.
+    model without a discriminator or above `OWN_FEATURES_PX`, where a discriminator takes as long as
+    the generator; identity needs a face template.
     """
 
     def __init__(self, model: Model, targets: Tensor, settings: ProjectionSettings) -> None:
@@ -32,7 +35,8 @@ class Similarity:
         self.dtype = search_dtype(targets.device)
         has_face = model.template.kind != "none"
         # Copies in the search precision, so that weights are not converted at every step.
-        discriminator = model.discriminator
+        large = max(targets.shape[2:]) > OWN_FEATURES_PX
+        discriminator = None if large else model.discriminator
         self.discriminator = None if discriminator is None else frozen(discriminator, self.dtype)
         device = targets.device
         self.network = frozen(load_identity_network(device), self.dtype) if has_face else None
@@ -67,7 +71,7 @@ class Similarity:
     def nearest(self, images: Tensor) -> Tensor:
         """Index [N] of the image in [M, C, H, W] that is nearest to each target."""
         rows = []
-        for part in images.split(CHUNK):
+        for part in images.split(batch_size(self.model.generator, CHUNK)):
             maps, pixels = self._maps(part), pyramid(part)
             targets = [slice(i, i + 1) for i in range(len(self.targets))]
             rows.append(torch.stack([self._distance(maps, pixels, target) for target in targets]))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import map_latents
 
@@ -65,7 +66,9 @@ def _compute_prior(generator: Generator) -> LatentPrior:
         warnings.simplefilter("ignore")
         clusters, _ = kmeans2(points, points[: count - 1], minit="matrix")
     centres = torch.cat([w.mean(dim=0, keepdim=True), torch.from_numpy(clusters).to(w)])
-    images = torch.cat([draw_w(generator, part) for part in centres.split(CHUNK)])
+    images = torch.cat(
+        [draw_w(generator, part) for part in centres.split(batch_size(generator, CHUNK))]
+    )
     return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, images)
 
 

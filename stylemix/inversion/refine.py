@@ -8,6 +8,8 @@ and no features.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,6 +33,8 @@ ERROR_THRESHOLD = 0.12  # mean error of 3 x 3 px (images in [-1, 1]) above which
 # generator's own, and that share follows when the head turns.
 FEATURE_SHARE = 0.25  # of the features that are replaced where the photo is out of domain
 FEATURE_LEVEL = 2  # features are stored at the second-finest resolution
+RATE_INPUTS = 256  # inputs of a layer up to which weights have the full rate
+DIVERGED = 2.0  # times the lowest loss of a photo
 BETAS = (0.8, 0.95)  # of Adam: short averages, since there are few steps
 
 
@@ -65,19 +69,28 @@ def refine(
             mask = mask * (1 - region_mask(["face"], similarity.targets, model.template))
     mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
     free = features.clone().requires_grad_(True)
-    adam = torch.optim.Adam(
-        [
-            {"params": list(blocks.learned.values()), "lr": settings.refine_lr},
-            {"params": [free], "lr": settings.feature_lr},
-        ],
-        betas=BETAS,
-        fused=True,
-    )
+    groups = [
+        {"params": [value], "lr": settings.refine_lr * _relative_rate(value)}
+        for value in blocks.learned.values()
+    ]
+    groups.append({"params": [free], "lr": settings.feature_lr})
+    adam = torch.optim.Adam(groups, betas=BETAS, fused=True)
     local = settings.local_weight > 0
     masks = torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local])
     override = FeatureOverride(free, masks)
 
+    best = _Best([*blocks.learned.values(), free], len(ws))
+
     def losses_at(step: int, _t: float) -> Tensor:
+        losses = measured(step)
+        if best.diverged(losses):
+            best.restore()
+            adam.state.clear()
+            losses = measured(step)
+        best.keep(losses)
+        return losses
+
+    def measured(step: int) -> Tensor:
         # Every step has a neighbour: Adam reacts too late to a term that is added only sometimes.
         neighbour = 1 + step % NEIGHBOURS
         images = blocks.draw([0, neighbour] if local else [0], override)
@@ -86,9 +99,52 @@ def refine(
             losses = losses + settings.local_weight * _drift(images[:, 1], before[:, neighbour])
         return losses
 
-    optimise(adam, losses_at, stages, cosine, plateau=False)
+    optimise(adam, losses_at, stages, lambda t, n: best.rate * cosine(t, n), plateau=False)
+    with torch.no_grad():
+        best.keep(measured(0))
+    best.restore()
     free = free.detach()
     return [rounded(Residual(blocks.changes(i), free[i], mask[i])) for i in range(len(ws))]
+
+
+def _relative_rate(weight: Tensor) -> float:
+    """The rate of a weight [O, I, ...] relative to one of `RATE_INPUTS` inputs.
+
+    Adam changes every weight by about its rate, so the output of a layer changes by the rate times
+    its inputs, relative to the square root of their number, by which it is scaled.
+    """
+    inputs = weight.shape[1] if weight.ndim > 1 else 1
+    return min(1.0, math.sqrt(RATE_INPUTS / inputs))
+
+
+class _Best:
+    """The parameters of lowest loss of each photo, to return to when a loss rises far above it.
+
+    Parameters are stacked along their first dimension, photo by photo.
+    """
+
+    def __init__(self, parameters: list[Tensor], photos: int) -> None:
+        self.parameters = [value.detach().unflatten(0, (photos, -1)) for value in parameters]
+        self.values = [value.clone() for value in self.parameters]
+        self.losses = torch.full([photos], math.inf, device=parameters[0].device)
+        self.rate = 1.0
+
+    def diverged(self, losses: Tensor) -> bool:
+        """Whether a loss is not finite, or more than `DIVERGED` times the lowest of its photo."""
+        return bool((~(losses.detach() <= DIVERGED * self.losses)).any())
+
+    def keep(self, losses: Tensor) -> None:
+        """Keeps the parameters of the photos [N] whose losses are the lowest so far."""
+        for photo in torch.nonzero(losses.detach() < self.losses).flatten().tolist():
+            self.losses[photo] = losses[photo].detach()
+            for kept, current in zip(self.values, self.parameters, strict=True):
+                kept[photo].copy_(current[photo])
+
+    def restore(self) -> None:
+        """Restores the parameters of lowest loss, and halves the rates of the steps to come."""
+        self.rate /= 2
+        for kept, current in zip(self.values, self.parameters, strict=True):
+            current.copy_(kept)
 
 
 def tuned_parameters(network: SynthesisNetwork) -> dict[str, Tensor]:

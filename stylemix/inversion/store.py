@@ -24,8 +24,10 @@ from stylemix.inversion.latent import Latent, load_latent, save_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 
 MIN_TILE = 256  # px of an image on the side-by-side sheet
+BATCH = 8  # photos projected at once
 SUFFIX = ".latent.safetensors"
 
 
@@ -98,7 +100,6 @@ def project_missing(
     model: Model,
     settings: ProjectionSettings,
     folder: Path,
-    batch: int = 8,
     encoder: Encoder | None = None,
     again: bool = False,
 ) -> Iterator[tuple[str, Latent, bool]]:
@@ -112,7 +113,6 @@ def project_missing(
         model: the model to project into.
         settings: settings of the projection.
         folder: folder of the files.
-        batch: number of photos projected at once.
         encoder: encoder of `project`.
         again: whether to project photos again whose files exist.
 
@@ -120,6 +120,7 @@ def project_missing(
         The name and latent of each photo, and whether it is new.
     """
     pending: list[PhotoToProject] = []
+    most = batch_size(model.generator, BATCH, gradients=True)
     for photo in photos:
         path = folder / f"{photo.name}{SUFFIX}"
         done = None if again else find_done(path, photo.portrait, model, settings, photo.mask)
@@ -127,7 +128,7 @@ def project_missing(
             yield photo.name, done, False
             continue
         pending.append(photo)
-        if len(pending) == batch:
+        if len(pending) == most:
             yield from _project(pending, model, settings, folder, encoder)
             pending = []
     if pending:

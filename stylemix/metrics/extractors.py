@@ -20,6 +20,7 @@ from tqdm import tqdm
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.mobilenet import FEATURE_SIZE, load_feature_network
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import z_from_seed
 
@@ -181,6 +182,7 @@ def generator_features(
     Each image depends only on its seed; labels of a conditional generator are sampled from `reals`.
     """
     parts = []
+    batch = batch_size(generator, batch)
     for start in tqdm(range(0, len(seeds), batch), desc="Generated", disable=not show):
         part = seeds[start : start + batch]
         z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in part])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 
 SAMPLE_COUNT = 256  # generated faces that give the spread
@@ -40,7 +41,8 @@ class StyleMeter:
         parts = []
         for _ in range(0, count, CHUNK):
             ws = sample_ws(generator, min(CHUNK, count), rng)
-            parts.append(self._statistics(generator.synthesis(ws, noise_mode="const")))
+            for some in ws.split(batch_size(generator, CHUNK)):
+                parts.append(self._statistics(generator.synthesis(some, noise_mode="const")))
         stages = [torch.cat(stage) for stage in zip(*parts, strict=True)]
         self.scales = [stage.std(dim=0).clamp(min=1e-4) for stage in stages]
 

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import z_from_seed
+
+MOST = 16  # images generated at once
 
 
 @torch.no_grad()
@@ -33,7 +36,8 @@ def sample_images(
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
     ws = generator.mapping(z, _one_hot(generator, label, len(seeds)), truncation_psi=psi)
     if noise_mode != "random":
-        return generator.synthesis(ws, noise_mode=noise_mode)  # type: ignore[no-any-return]
+        parts = ws.split(batch_size(generator, MOST))
+        return torch.cat([generator.synthesis(part, noise_mode=noise_mode) for part in parts])
     images = []
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for seed, w in zip(seeds, ws.split(1), strict=True):

@@ -8,12 +8,15 @@ w, so most channels that correlate with a smile do not cause it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.attributes import readings
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import flatten_styles, nest_styles, sample_ws
 from stylemix.progress import Progress
@@ -103,9 +106,8 @@ def _slopes(
     rng = torch.Generator().manual_seed(seed)
     generator, names = model.generator, list[str]()
     gradients, values = [], []
-    for start in range(0, samples, BATCH):
+    for ws in _parts(generator, samples, rng, gradients=True):
         with torch.no_grad():
-            ws = sample_ws(generator, min(BATCH, samples - start), rng)
             styles = generator.synthesis.styles(ws)
         leaves = [style.requires_grad_(True) for style in flatten_styles(styles).values()]
         _, images = generator.synthesis.run(styles, noise_mode="const")
@@ -119,10 +121,21 @@ def _slopes(
         gradients.append(torch.stack(rows, dim=1).cpu())
         values.append(torch.stack(list(read.values()), dim=1).detach().cpu())
         if progress is not None:
-            progress(start + len(ws), samples)
+            progress(sum(map(len, values)), samples)
     spread = torch.cat(values).std(dim=0)
     scale = torch.cat(list(deviations.values())).cpu() / spread.clamp(min=1e-9)[:, None]
     return names, _typical(torch.cat(gradients).nan_to_num(0, 0, 0) * scale), spread
+
+
+def _parts(
+    generator: Generator, count: int, rng: torch.Generator, psi: float = 1.0, **kind: bool
+) -> Iterator[Tensor]:
+    """Sampled latents ws [N, L, w_dim], `count` in all, in parts that fit into the memory."""
+    most = batch_size(generator, BATCH, **kind)
+    for start in range(0, count, BATCH):
+        with torch.no_grad():
+            ws = sample_ws(generator, min(BATCH, count - start), rng, psi)
+        yield from ws.split(most)
 
 
 def _typical(slopes: Tensor) -> Tensor:
@@ -163,8 +176,7 @@ def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float
     """Half the difference of a reading between plus and minus the move, averaged over faces."""
     generator, rng = model.generator, torch.Generator().manual_seed(seed + 1)
     total = 0.0
-    for _ in range(0, SCALE_FACES, BATCH):
-        ws = sample_ws(generator, BATCH, rng, PSI)
+    for ws in _parts(generator, SCALE_FACES, rng, PSI):
         for sign in (1, -1):
             offset = {layer: sign * part for layer, part in move.items()}
             images = generator.synthesis(ws, noise_mode="const", styles_offset=nest_styles(offset))

@@ -17,6 +17,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.attributes import readings
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.progress import Progress
@@ -24,7 +25,7 @@ from stylemix.styles.style import Style
 
 SAMPLES = 4000  # generated faces that the directions are learned from
 COMPONENT_SAMPLES = 10_000  # latents for the principal components
-BATCH = 32  # images generated at once
+BATCH = 32  # images generated at most at once
 CHUNK = 1000  # latents mapped at once
 RIDGE = 0.1  # ridge penalty of the regression, times the mean variance of w
 MIN_SHARE = 0.1  # resolutions with a smaller share of a direction are left out
@@ -177,11 +178,12 @@ def _sample_readings(
         count = min(BATCH, samples - start)
         w = sample_ws(generator, count * len(groups), rng)[:, 0].unflatten(0, (count, -1))
         ws = torch.cat([w[:, [g] * len(rows)] for g, rows in enumerate(groups)], dim=1)
-        images = generator.synthesis(ws, noise_mode="const").clamp(-1, 1)
-        read = readings(images, model.template)
-        names = list(read)
         latents.append(w.double().cpu())
-        values.append(torch.stack(list(read.values()), dim=1).double().cpu())
+        for part in ws.split(batch_size(generator, BATCH)):
+            images = generator.synthesis(part, noise_mode="const").clamp(-1, 1)
+            read = readings(images, model.template)
+            names = list(read)
+            values.append(torch.stack(list(read.values()), dim=1).double().cpu())
         if progress is not None:
             progress(start + count, samples)
     return names, torch.cat(latents), torch.cat(values)

@@ -23,6 +23,7 @@ from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_p
 from stylemix.inversion.settings import LATENTS
 from stylemix.models.container import read_safetensors, write_safetensors
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.progress import Progress
 
@@ -114,7 +115,8 @@ def read_pairs(
         _align_drawing(drawing, photo, model)
         for (_, drawing), photo in zip(pairs, aligned, strict=True)
     ]
-    batches = [aligned[i : i + BATCH] for i in range(0, len(aligned), BATCH)]
+    most = batch_size(model.generator, BATCH, gradients=True)
+    batches = [aligned[i : i + most] for i in range(0, len(aligned), most)]
     latents = [
         one.w for part in batches for one in project_portraits(part, model, LATENTS, progress)[1]
     ]

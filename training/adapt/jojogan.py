@@ -18,6 +18,7 @@ from stylemix.inversion.refine import changes, tuned_parameters
 from stylemix.inversion.schedule import Stages, constant, optimise
 from stylemix.inversion.settings import LATENTS
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import mix, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
@@ -47,7 +48,8 @@ def learn_paired(
     generator = model.generator
     images = images.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
-    inverted = torch.cat([project(model, batch, settings).ws for batch in images.split(8)])
+    batches = images.split(batch_size(model.generator, 8, gradients=True))
+    inverted = torch.cat([project(model, batch, settings).ws for batch in batches])
     with torch.no_grad():
         targets = critic.features(images)
     network = copy.deepcopy(generator.synthesis)

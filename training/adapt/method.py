@@ -19,6 +19,7 @@ from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.styles.style import Style
 from stylemix.training.adapt.base_style import shipped_transfers, with_style
@@ -53,9 +54,10 @@ def domain_distance(model: Model, images: Tensor) -> float:
     It is 0 for faces of the model, below `FAR_THRESHOLD` for photos in any light, and above it
     for drawings.
     """
+    most = batch_size(model.generator, 16)
     faces = [
         model.generator.synthesis(ws, noise_mode="const")
-        for ws in sample_ws(model.generator, FACES, FACES_SEED).split(16)
+        for ws in sample_ws(model.generator, FACES, FACES_SEED).split(most)
     ]
     difference = style_statistics(torch.cat(faces)) - style_statistics(images.to(faces[0]))
     return float(difference.square().sum())

@@ -19,6 +19,7 @@ from stylemix.inversion.refine import changes
 from stylemix.inversion.schedule import Stages, optimise, warm_up_then_linear
 from stylemix.inversion.settings import LATENTS
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.trainable import style_weights
@@ -44,7 +45,8 @@ def learn_personal(
     network = copy.deepcopy(generator.synthesis)
     learned = style_weights(network, "all")
     batches = []
-    for batch in images.to(generator.device, generator.dtype).split(BATCH):
+    most = batch_size(generator, BATCH, gradients=True)
+    for batch in images.to(generator.device, generator.dtype).split(most):
         batches.append((project(model, batch, settings).ws, Similarity(model, batch, settings)))
     adam = torch.optim.Adam(learned.values(), lr=RATE)
 

@@ -10,6 +10,7 @@ from stylemix.faces.recognition import SAME_PERSON, embed, identity_distance
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.styles.style import Style
 
@@ -24,7 +25,8 @@ def score_style(model: Model, style: Style, images: Tensor, count: int = 64) -> 
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
     mean distance of face descriptors to the plain faces; below .6 two photos show one person.
     """
-    batches = sample_ws(model.generator, count, FACES_SEED, psi=0.8).split(16)
+    most = batch_size(model.generator, 16)
+    batches = sample_ws(model.generator, count, FACES_SEED, psi=0.8).split(most)
     plain = torch.cat([render(model.generator, ws) for ws in batches])
     styled = torch.cat([render(model.generator, ws, [AppliedStyle(style)]) for ws in batches])
     target = style_statistics(images.to(plain))

@@ -17,6 +17,7 @@ from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.tensors import as_rgb
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.networks.student import SCALE
 from stylemix.progress import Progress
@@ -67,7 +68,8 @@ def generated_pairs(
             f"{FACES128.name}; give photos and drawings with --pairs"
         )
     inputs, targets = [], []
-    for ws in sample_ws(model.generator, count, seed, PSI).split(BATCH):
+    most = batch_size(model.generator, BATCH)
+    for ws in sample_ws(model.generator, count, seed, PSI).split(most):
         inputs.append(_pixels(render(model.generator, ws), PHOTO))
         drawn = render(model.generator, ws, [AppliedStyle(style)])
         targets.append(_pixels(drawn, SCALE * PHOTO))

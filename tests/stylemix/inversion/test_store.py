@@ -9,6 +9,7 @@ from stylemix.inversion.latent import load_latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.store import SUFFIX, PhotoToProject, project_missing
+from stylemix.networks.batches import use_batch
 from tests.support.models import tiny_model
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
@@ -48,7 +49,8 @@ def test_photos_are_read_a_batch_at_a_time(model, photos, tmp_path):
             read.append(photo.name)
             yield photo
 
-    done = project_missing(lazily(), model, FEW, tmp_path, batch=1)
+    with use_batch(1):
+        done = project_missing(lazily(), model, FEW, tmp_path)
     assert next(done)[0] == "obama"
     assert read == ["obama"]
     assert [name for name, *_ in done] == ["astronaut"]
