@@ -21,11 +21,12 @@ from stylemix.models.header import VERSION, Header, header_of, parse_header
 from stylemix.models.model import Model, fingerprint
 from stylemix.models.nvidia import read_nvidia
 from stylemix.models.rosinality import read_rosinality
+from stylemix.models.tensorflow import read_tensorflow
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
 from stylemix.networks.shapes import expected_shapes
-from stylemix.safe_pickle.builders import PersistentObject
+from stylemix.safe_pickle.builders import PersistentObject, TensorFlowNetwork
 
 __all__ = [
     "Model",
@@ -42,7 +43,7 @@ AnyPath = str | os.PathLike[str]
 Network = TypeVar("Network", bound=nn.Module)
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
-_KNOWN = "a stylemix model, an NVIDIA PyTorch network pickle or a rosinality checkpoint"
+_KNOWN = "a stylemix model, an NVIDIA network pickle or a rosinality checkpoint"
 
 
 def save_model(
@@ -70,8 +71,9 @@ def save_model(
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     """Load a model from a file, or by a shipped name such as "faces-64".
 
-    Reads files of stylemix, NVIDIA PyTorch network pickles and rosinality checkpoints, detected by
-    their content. The networks are in fp32, in eval mode and without gradients.
+    Reads files of stylemix, network pickles of NVIDIA (PyTorch and TensorFlow) and rosinality
+    checkpoints, detected by their content. The networks are in fp32, in eval mode and without
+    gradients.
     """
     file = find_model(path)
     content = read(file)
@@ -129,6 +131,9 @@ def foreign_model(data: object, name: str) -> Model:
     """
     if isinstance(data, PersistentObject):  # a network pickled alone
         data = {"G_ema": data}
+    networks = data if isinstance(data, (tuple, list)) else (data,)
+    if networks and all(isinstance(network, TensorFlowNetwork) for network in networks):
+        return build_model(*read_tensorflow(networks, name), name)
     if not isinstance(data, dict):
         kind = type(data).__name__
         raise StylemixError(

@@ -1,0 +1,427 @@
+"""TensorFlow network pickles: the images of the original, by our networks and by definition."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from stylemix.cli import main
+from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
+from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.generator import Generator
+from tests.support import reference
+from tests.support.models import W_DIM, tiny_model
+from tests.support.toy_tensorflow import Network, networks_of, tensorflow_file
+
+GIB = 2**30
+FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+
+
+def images_and_logits(model):
+    """Truncated images with noise, and their logits if there is a discriminator."""
+    g, d = model.generator, model.discriminator
+    rng = torch.Generator().manual_seed(3)
+    z = torch.randn([2, g.z_dim], generator=rng)
+    c = torch.eye(g.c_dim)[:2] if g.c_dim else None
+    images = g(z, c, truncation_psi=0.7, truncation_cutoff=3, noise_mode="const")
+    return (images,) if d is None else (images, d(images, c))
+
+
+def with_discriminator(model, **changes):
+    """The model with another discriminator, of random weights."""
+    sizes = {
+        "img_resolution": model.generator.img_resolution, "channel_base": 256, "channel_max": 32,
+        "img_channels": model.generator.img_channels, "c_dim": model.generator.c_dim,
+        "mapping_layers": 0,
+    }  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        d = Discriminator(DiscriminatorConfig(**(sizes | changes))).eval().requires_grad_(False)
+    for name, parameter in d.named_parameters():
+        if name.endswith(".bias"):
+            parameter += 0.1
+    return Model(model.generator, d, model.template)
+
+
+def check(loaded, model):
+    """Compare images, logits and weights with those of the model that was written."""
+    for actual, expected in zip(images_and_logits(loaded), images_and_logits(model), strict=True):
+        assert torch.equal(actual, expected)
+    assert loaded.fingerprint == model.fingerprint
+    assert loaded.generator.config == model.generator.config
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("critic", ["skip", "resnet", "orig"])
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_images_and_logits_are_those_of_the_original(tmp_path, architecture, critic, classes):
+    model = tiny_model(architecture=architecture, classes=classes)
+    model = with_discriminator(model, architecture=critic)
+    loaded = load_model(tensorflow_file(tmp_path / "net.pkl", networks_of(model)))
+    check(loaded, model)
+    assert loaded.discriminator.config.architecture == critic
+    assert (loaded.origin, loaded.template) == ("tensorflow", NO_TEMPLATE)
+    assert loaded.card["source"] == "StyleGAN2 TensorFlow network pickle"
+    assert "discriminator" not in loaded.card
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_all_protocols_and_a_generator_alone(tmp_path, protocol):
+    model = tiny_model(resolution=8, discriminator=False)
+    file = tensorflow_file(tmp_path / "net.pkl", networks_of(model)[2], protocol)
+    loaded = load_model(file)
+    check(loaded, model)
+    assert loaded.discriminator is None
+
+
+def test_sizes_and_settings_come_from_the_file(tmp_path):
+    config = GeneratorConfig(
+        16, img_channels=1, z_dim=12, w_dim=20, mapping_layers=3, channel_base=512, channel_max=24,
+        conv_clamp=256, resample_filter=(1, 2, 1),
+    )  # fmt: skip
+    torch.manual_seed(2)
+    model = Model(Generator(config).eval().requires_grad_(False))
+    critic = {"mbstd_group_size": 2, "mbstd_num_channels": 4, "conv_clamp": None}
+    model = with_discriminator(model, channel_base=512, **critic)
+    loaded = load_model(tensorflow_file(tmp_path / "net.pkl", networks_of(model)))
+    check(loaded, model)
+    assert loaded.generator.config.channel_base == 512  # wider than these layers need
+    d = loaded.discriminator.config
+    assert (d.mbstd_group_size, d.mbstd_num_channels, d.channel_base) == (2, 4, 512)
+
+
+def test_single_block(tmp_path):
+    model = tiny_model(resolution=4)
+    check(load_model(tensorflow_file(tmp_path / "net.pkl", networks_of(model))), model)
+
+
+def variables_of(network):
+    """The variables of a generator by their whole names, in float64."""
+    out = {name: np.float64(value) for name, value in network.variables}
+    for key, part in network.components.items():
+        out |= {f"{key}/{name}": np.float64(value) for name, value in part.variables}
+    return out
+
+
+def dense(x, v, scope, lr=1.0):
+    weight = v[f"{scope}/weight"]
+    return x @ weight * lr / np.sqrt(len(weight)) + v[f"{scope}/bias"] * lr
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.2 * x) * np.sqrt(2)
+
+
+def modulated(x, w, v, scope, up=False, demodulate=True):
+    """TensorFlow's layer by definition: style + 1, [h, w, I, O] kernel, correlation."""
+    style = w @ v[f"{scope}/mod_weight"] / np.sqrt(len(w)) + v[f"{scope}/mod_bias"] + 1
+    kernel = v[f"{scope}/weight"]
+    kernel = kernel / np.sqrt(kernel[..., 0].size) * style[:, None]
+    if demodulate:
+        kernel = kernel / np.sqrt((kernel**2).sum(axis=(0, 1, 2)) + 1e-8)
+    pad = len(kernel) // 2
+    if up:  # on a larger plane of zeros, so that nothing is cut off between the two filters
+        x = np.pad(x, [(0, 0), (0, 0), (2, 2), (2, 2)])
+        x = reference.upfirdn2d(x, FILTER, (2, 2), padding=(2, 1, 2, 1), gain=4)[..., 3:-3, 3:-3]
+    else:
+        x = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)])
+    return reference.conv2d(x, kernel.transpose(3, 2, 0, 1))
+
+
+def layer(x, w, v, scope, noise, up=False):
+    x = modulated(x, w, v, scope, up) + v[f"{scope}/noise_strength"] * v[f"synthesis/noise{noise}"]
+    return leaky(x + v[f"{scope}/bias"][:, None, None])
+
+
+def colours(x, w, v, scope):
+    return modulated(x, w, v, scope, demodulate=False) + v[f"{scope}/bias"][:, None, None]
+
+
+def test_images_by_definition_in_float64(tmp_path):
+    model = tiny_model(resolution=8)
+    _, _, averaged = networks_of(model)
+    loaded = load_model(tensorflow_file(tmp_path / "net.pkl", averaged)).generator
+    v = variables_of(averaged)
+    z = np.random.RandomState(0).randn(1, W_DIM)
+    w = z / np.sqrt((z**2).mean() + 1e-8)
+    for i in range(2):
+        w = leaky(dense(w, v, f"mapping/Dense{i}", lr=0.01))
+    w = (v["dlatent_avg"] + 0.5 * (w - v["dlatent_avg"]))[0]
+    x = layer(v["synthesis/4x4/Const/const"], w, v, "synthesis/4x4/Conv", 0)
+    image = colours(x, w, v, "synthesis/4x4/ToRGB")
+    up = layer(x, w, v, "synthesis/8x8/Conv0_up", 1, up=True)
+    # The upsampling convolution alone, whose kernel is mirrored in the file.
+    ours = loaded.synthesis.b8.conv0
+    m = ours.modulation(ours.affine(torch.from_numpy(w).float()[None]), torch.float32)
+    actual = ours(torch.from_numpy(x).float(), m, "const").numpy()
+    np.testing.assert_allclose(actual, up, rtol=1e-5, atol=1e-5)
+    x = layer(up, w, v, "synthesis/8x8/Conv1", 2)
+    image = reference.upfirdn2d(image, FILTER, (2, 2), padding=(2, 1, 2, 1), gain=4)
+    image = image + colours(x, w, v, "synthesis/8x8/ToRGB")
+    drawn = loaded(torch.from_numpy(z), None, truncation_psi=0.5, noise_mode="const")
+    np.testing.assert_allclose(drawn.numpy(), image, rtol=1e-5, atol=1e-5)
+
+
+def test_another_learning_rate_of_the_mapping_is_the_same_network(tmp_path):
+    model = tiny_model(resolution=8, classes=2)
+    networks = networks_of(model)
+    for network in (networks[2], networks[2].components["mapping"], networks[1]):
+        network.static_kwargs["mapping_lrmul"] = 0.1
+        network.variables = [
+            (name, value / 10 if name.startswith(("Dense", "Mapping")) else value)
+            for name, value in network.variables
+        ]
+    loaded = load_model(tensorflow_file(tmp_path / "net.pkl", networks))
+    for actual, expected in zip(images_and_logits(loaded), images_and_logits(model), strict=True):
+        np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
+    del networks[1].static_kwargs["mapping_lrmul"]  # 0.1 is the default of a discriminator
+    again = load_model(tensorflow_file(tmp_path / "net.pkl", networks))
+    assert torch.equal(images_and_logits(again)[1], images_and_logits(loaded)[1])
+
+
+def test_layers_without_noise_get_none(tmp_path):
+    model = tiny_model(resolution=8, discriminator=False)
+    network = networks_of(model)[2]
+    part = network.components["synthesis"]
+    part.static_kwargs["use_noise"] = False
+    part.variables = [(name, value) for name, value in part.variables if "noise" not in name]
+    loaded = load_model(tensorflow_file(tmp_path / "net.pkl", network)).generator
+    assert float(loaded.synthesis.b8.conv0.noise_strength) == 0.0
+    ws = loaded.mapping(torch.ones(1, W_DIM))
+    expected = model.generator.synthesis(ws, noise_mode="none")
+    assert torch.equal(loaded.synthesis(ws, noise_mode="const"), expected)
+
+
+def test_counters_of_forks_are_ignored(tmp_path):
+    model = tiny_model(resolution=8)
+    networks = networks_of(model)
+    networks[2].variables += [("epochs", np.int64(3)), ("epochs_1", np.array(3.0))]
+    networks[2].static_kwargs |= {"resolution_w": 8, "resolution_h": 8}
+    check(load_model(tensorflow_file(tmp_path / "net.pkl", networks)), model)
+
+
+def change_argument(key, value):
+    def change(networks):
+        networks[2].static_kwargs[key] = value
+        for part in networks[2].components.values():
+            part.static_kwargs.pop(key, None)
+
+    return change
+
+
+def change_variable(name, value, part="synthesis"):
+    """Replace a variable by a value or what a function makes of it; None removes it."""
+
+    def change(networks):
+        network = networks[2].components[part] if part else networks[2]
+        variables = dict(network.variables)
+        variables[name] = value(variables[name]) if callable(value) else value
+        network.variables = [item for item in variables.items() if item[1] is not None]
+
+    return change
+
+
+def change_state(key, value, part=""):
+    def change(networks):
+        network = networks[2].components[part] if part else networks[2]
+        setattr(network, key, value(getattr(network, key)) if callable(value) else value)
+
+    return change
+
+
+ODD = {
+    "missing variable": (change_variable("8x8/Conv1/bias", None), "without the variable .*Conv1/b"),
+    "missing average": (change_variable("dlatent_avg", None, ""), "without the variable dlatent_a"),
+    "missing layer": (change_variable("Dense0/weight", None, "mapping"), "mapping/Dense0/weight"),
+    "missing colours": (change_variable("8x8/ToRGB/weight", None), "8x8/ToRGB/weight"),
+    "unknown variable": (change_variable("8x8/Attention/weight", np.ones(2)), "8x8/Attention"),
+    "a bias more": (change_variable("8x8/Conv1/bias", np.ones(33)), r"conv1.bias of shape \[33\]"),
+    "wide layer": (change_variable("8x8/Conv1/weight", np.ones((3, 3, 32, 40))), "8 px: 40"),
+    "kernel": (change_variable("8x8/Conv0_up/weight", lambda k: k[:2]), "conv0.weight of shape"),
+    "flat kernel": (change_variable("8x8/Conv0_up/weight", np.ones(3)), r"of shape \[3\]"),
+    "scalar style": (change_variable("8x8/Conv1/mod_bias", 1.0), r"mod_bias of shape \[\]"),
+    "empty constant": (change_variable("4x4/Const/const", np.ones((0, 4))), r"of shape \[0, 4\]"),
+    "two noises": (change_variable("8x8/Conv1/noise_strength", np.ones(2)), r"strength of shape"),
+    "no axes": (change_variable("8x8/Conv1/weight", np.ones(())), "weights with more axes"),
+    "integers": (change_variable("8x8/Conv1/bias", np.arange(32)), "integers in .*8x8/Conv1/bias"),
+    "not finite": (change_variable("8x8/Conv1/bias", np.full(8, np.nan)), "NaN or infinite"),
+    "not an array": (change_variable("8x8/Conv1/bias", [1.0]), "pairs of name and array"),
+    "text": (change_variable("8x8/Conv1/bias", "1"), "pairs of name and array"),
+    "long integer": (change_variable("8x8/Conv1/bias", 2**400), "pairs of name and array"),
+    "sizes": (change_variable("4096x4096/Conv1/bias", np.ones(3)), "16x16/Conv1/weight"),
+    "unknown argument": (change_argument("attention", True), "the unknown argument attention"),
+    "activation": (change_argument("nonlinearity", "relu"), "nonlinearity relu; expected lrelu"),
+    "latents": (change_argument("normalize_latents", 0), "normalize_latents 0; expected True"),
+    "contradiction": (change_argument("resolution", 64), "resolution 64 and weights of 8"),
+    "array": (change_argument("label_size", np.ones(3)), "label_size a ndarray and weights of 0"),
+    "design": (change_argument("architecture", "resnet"), "resnet and weights of skip"),
+    "other design": (change_argument("architecture", ["skip"]), "architecture a list"),
+    "clamp": (change_argument("conv_clamp", "256"), "conv_clamp"),
+    "filter": (change_argument("resample_kernel", [1, 3, {}]), "resample_filter"),
+    "rate": (change_argument("mapping_lrmul", float("nan")), "mapping_lrmul nan"),
+    "layers": (change_argument("mapping_layers", 10**9), "mapping_layers 1000000000 and weights"),
+    "labels": (change_argument("label_size", 10), "labels join z"),
+    "rectangle": (change_variable("8x4/Conv1/bias", np.ones(3)), "rectangular images"),
+    "old": (change_state("version", 3), "format version 3"),
+    "version": (change_state("version", [4]), "format version a list"),
+    "no variables": (change_state("variables", []), "variable dlatent_avg"),
+    "variables": (change_state("variables", {}), "unknown format"),
+    "arguments": (change_state("static_kwargs", [1]), "unknown format"),
+    "components": (change_state("components", {"synthesis": 3}), "unknown format"),
+    "entries": (change_state("variables", [("a", 1.0, 2.0)]), "pairs of name and array"),
+    "twice": (change_state("variables", lambda v: v + v[:1], "mapping"), "repeats .*Dense0/weight"),
+}
+
+
+def refusal(path):
+    """The one line that refuses a file, by the command line, with exit code 2."""
+    done = CliRunner().invoke(main, ["convert", str(path), str(path) + ".safetensors"])
+    assert done.exit_code == 2, done.output
+    assert done.output.startswith(f"Error: {path}: ")
+    assert done.output.count("\n") == 1
+    with pytest.raises(StylemixError):
+        load_model(path)
+    return done.output
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files_are_refused_in_one_line(tmp_path, name):
+    change, message = ODD[name]
+    networks = networks_of(tiny_model(resolution=8))
+    change(networks)
+    text = refusal(tensorflow_file(tmp_path / "net.pkl", networks))
+    with pytest.raises(StylemixError, match=message):
+        raise StylemixError(text)
+
+
+def test_other_designs_are_named(tmp_path):
+    def told(variables, components=None, home=""):
+        network = Network({"use_styles": True}, variables, components or {})
+        network.version = 3
+        return refusal(tensorflow_file(tmp_path / "net.pkl", (network,) * 3, home=home))
+
+    grown = {"lod": np.float32(0), "ToRGB_lod0/weight": np.ones((1, 1, 4, 3))}
+    mapping = Network({}, {"Dense0/weight": np.ones((4, 4))}, {})
+    text = told({}, {"mapping": mapping, "synthesis": Network({}, grown, {})})
+    assert "a TensorFlow network that is a StyleGAN1 generator; expected a StyleGAN2" in text
+    assert text.endswith("stylemix has no such network: choose a StyleGAN2 model\n")
+    assert "is a progressive GAN (ProGAN)" in told(grown)
+    assert "is a progressive GAN (ProGAN)" in told(grown, home="tfutil")
+    assert "is no StyleGAN2 generator" in told({"conv1/weight": np.ones(3)})
+    modulated_layers = grown | {"4x4/Conv/mod_weight": np.ones((4, 4))}
+    text = told({}, {"mapping": mapping, "synthesis": Network({}, modulated_layers, {})})
+    assert "grown progressively, as configs A to D" in text
+
+
+def test_numbers_of_networks(tmp_path):
+    networks = networks_of(tiny_model(resolution=8))
+    assert "as one of 2; expected G, D and Gs" in refusal(
+        tensorflow_file(tmp_path / "net.pkl", networks[1:])
+    )
+    assert "got a tuple, not networks" in refusal(tensorflow_file(tmp_path / "net.pkl", ()))
+    text = refusal(tensorflow_file(tmp_path / "net.pkl", {"Gs": networks[2]}))
+    assert "holds 'Gs'" in text
+
+
+def test_other_discriminators_are_left_out(tmp_path):
+    model = tiny_model(resolution=8)
+    for change in ("argument", "variable", "other"):
+        networks = networks_of(model)
+        if change == "argument":
+            networks[1].static_kwargs["spectral_norm"] = True
+        elif change == "variable":
+            networks[1].variables.append(("8x8/Attention/weight", np.ones((2, 2))))
+        else:
+            networks[1].variables = [("conv1/weight", np.ones(3))]
+        loaded = load_model(tensorflow_file(tmp_path / "net.pkl", networks))
+        assert loaded.discriminator is None
+        assert loaded.card["discriminator"].startswith("left out")
+        assert loaded.fingerprint == model.fingerprint
+
+
+def test_damaged_discriminators_are_refused(tmp_path):
+    networks = networks_of(tiny_model(resolution=8))
+    networks[1].variables = [item for item in networks[1].variables if item[0] != "Output/bias"]
+    assert "without the variable Output/bias" in refusal(
+        tensorflow_file(tmp_path / "net.pkl", networks)
+    )
+
+
+def test_files_that_would_grow_are_refused(tmp_path, monkeypatch):
+    networks = networks_of(tiny_model(resolution=8))
+    part = networks[2].components["synthesis"]
+    shared = dict(part.variables)["8x8/Conv1/weight"]
+    part.variables += [("16x16/Conv1/weight", shared)]
+    assert "repeats the variable 16x16/Conv1/weight" in refusal(
+        tensorflow_file(tmp_path / "net.pkl", networks)
+    )
+    endless = copy.copy(networks[2])
+    endless.components = {"mapping": endless, "synthesis": endless}
+    endless.variables = []
+    assert "of too many parts" in refusal(tensorflow_file(tmp_path / "net.pkl", endless))
+    monkeypatch.setattr("stylemix.models.tensorflow_network.MAX_VARIABLES", 50)
+    many = Network({}, {f"a{i}": np.float32(i) for i in range(51)}, {})
+    assert "of too many parts" in refusal(tensorflow_file(tmp_path / "net.pkl", many))
+
+
+def test_networks_without_a_state(tmp_path):
+    path = tmp_path / "net.pkl"
+    path.write_bytes(b"\x80\x02cdnnlib.tflib.network\nNetwork\n)\x81.")
+    assert "no StyleGAN2 generator" in refusal(path)
+    path.write_bytes(b"\x80\x02cdnnlib.tflib.network\nNetwork\n)\x81]b.")
+    assert "state of an object to something other" in refusal(path)
+    path.write_bytes(b"\x80\x02cdnnlib.tflib.tfutil\nrun\n)R.")
+    assert "it asks for dnnlib.tflib.tfutil.run" in refusal(path)
+
+
+def test_commands_read_them(tmp_path):
+    model = tiny_model(resolution=8)
+    file = tensorflow_file(tmp_path / "net.pkl", networks_of(model))
+    done = CliRunner().invoke(main, ["convert", file, str(tmp_path / "out.safetensors")])
+    assert done.exit_code == 0, done.output
+    assert "StyleGAN2 TensorFlow network pickle. The weights remain under" in done.output
+    converted = load_model(tmp_path / "out.safetensors")
+    assert (converted.origin, converted.fingerprint) == ("tensorflow", model.fingerprint)
+    for name in (file, str(tmp_path / "out.safetensors")):
+        image = tmp_path / "out.png"
+        done = CliRunner().invoke(
+            main, ["generate", "--model", name, "--seeds", "1", "--output", str(image)]
+        )
+        assert done.exit_code == 0, done.output
+        assert image.exists()
+        image.unlink()
+
+
+# A fresh process, since only its peak can be asked for; loading is all that it does.
+MEASURE = """
+import re, sys
+from pathlib import Path
+Path("/proc/self/clear_refs").write_text("5")  # forgets the peak, which a child inherits
+from stylemix.models.checkpoint import load_model
+model = load_model(sys.argv[1])
+assert sum(p.numel() for p in model.generator.parameters()) == 30_370_060
+assert sum(p.numel() for p in model.discriminator.parameters()) == 29_012_513
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told in other units there")
+def test_config_f_at_1024_px_is_read_in_2_gib(tmp_path):
+    g = Generator(GeneratorConfig(1024)).requires_grad_(False)
+    model = Model(g, Discriminator(DiscriminatorConfig(1024)).requires_grad_(False))
+    file = tensorflow_file(tmp_path / "net.pkl", networks_of(model))
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURE, file], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).resolve().parents[3], timeout=300,
+    )  # fmt: skip
+    assert int(result.stdout) < 2 * GIB
