@@ -88,10 +88,10 @@ def convert_command(
 ) -> None:
     """Convert the model file IN to OUT, a .safetensors or .pkl file; or a style to .onnx.
 
-    IN is a model of stylemix, a network pickle of the NVIDIA PyTorch family (stylegan2-ada, or
-    stylegan3 trained with --cfg=stylegan2) or a rosinality .pt checkpoint. No code of the file is
-    executed. The student of a style (stylemix distill) becomes an .onnx file, which needs the extra
-    onnx.
+    IN is a model of stylemix, a network pickle of NVIDIA (stylegan2-ada, stylegan3 trained with
+    --cfg=stylegan2, or the TensorFlow versions of StyleGAN2 and stylegan2-ada) or a rosinality .pt
+    checkpoint. No code of the file is executed. The student of a style (stylemix distill) becomes
+    an .onnx file, which needs the extra onnx.
 
     \b
     Examples:

@@ -131,8 +131,9 @@ def foreign_model(data: object, name: str) -> Model:
     """
     if isinstance(data, PersistentObject):  # a network pickled alone
         data = {"G_ema": data}
-    networks = data if isinstance(data, (tuple, list)) else (data,)
-    if networks and all(isinstance(network, TensorFlowNetwork) for network in networks):
+    parts = data if isinstance(data, (tuple, list)) else [data]
+    networks = [part for part in parts if isinstance(part, TensorFlowNetwork)]
+    if networks and len(networks) == len(parts):
         return build_model(*read_tensorflow(networks, name), name)
     if not isinstance(data, dict):
         kind = type(data).__name__

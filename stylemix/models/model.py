@@ -23,7 +23,8 @@ FINGERPRINT_DIGITS = 16
 class Model:
     """A generator, an optional discriminator, its face template, model card and origin.
 
-    `origin` is "stylemix", "nvidia" or "rosinality"; `card` has the model's sources and licence.
+    `origin` is "stylemix", "nvidia", "tensorflow" or "rosinality"; `card` has the model's sources
+    and licence.
     """
 
     generator: Generator

@@ -61,12 +61,16 @@ def read_tensorflow(
         "source": "StyleGAN2 TensorFlow network pickle",
         "licence": "that of its authors; not covered by the licence of stylemix",
     }
-    critic = _read_discriminator(collect(networks[1], name)) if len(networks) == 3 else None
-    if len(networks) == 3 and critic is None:
-        card["discriminator"] = "left out: not a StyleGAN2 discriminator"
-    discriminator, weights = critic or (None, {})
+    discriminator: DiscriminatorConfig | None = None
+    if len(networks) == 3:
+        critic = _read_discriminator(collect(networks[1], name))
+        if critic is None:
+            card["discriminator"] = "left out: not a StyleGAN2 discriminator"
+        else:
+            discriminator = critic[0]
+            tensors |= critic[1]
     template = template_for(config.img_resolution, "tensorflow")
-    return Header(config, discriminator, template, card, None, "tensorflow"), tensors | weights
+    return Header(config, discriminator, template, card, None, "tensorflow"), tensors
 
 
 def _read_discriminator(network: Network) -> tuple[DiscriminatorConfig, dict[str, Tensor]] | None:
@@ -151,10 +155,12 @@ def _common_sizes(
     arguments = network.arguments
     base, widest = channel_rule(table, network.file)
     given, limit = arguments.get("fmap_base"), arguments.get("fmap_max")
-    if type(given) is int and type(limit) is int:
-        # The same widths, and those of blocks that may be added; the argument counts from 2 px.
-        if all(min(2 * given // r, limit) == channels for r, channels in table.items()):
-            base, widest = 2 * given, limit
+    if (
+        type(given) is int
+        and type(limit) is int
+        and all(min(2 * given // r, limit) == channels for r, channels in table.items())
+    ):
+        base, widest = 2 * given, limit  # also right for blocks that are added; given for 2 px
     architecture = arguments.get("architecture", default)
     if len(table) > 1:
         kinds = {"resnet": "8x8/Skip/weight", "skip": f"4x4/{colours}/weight"}
@@ -211,7 +217,7 @@ def _mapping_names(network: Network, layers: int, theirs: str, default: float) -
     names: Names = {}
     for i in range(layers):
         for leaf, layout in (("weight", _dense), ("bias", _plain)):
-            convert = layout if factor == 1 else partial(_scaled, layout, factor)
+            convert: Layout = layout if factor == 1 else partial(_scaled, layout, factor)
             names[f"mapping.fc{i}.{leaf}"] = (f"{theirs}{i}/{leaf}", convert)
     return names
 

@@ -19,18 +19,18 @@ MAX_VARIABLES = 5000  # a 1024 px generator has about 170
 
 Array = NDArray[Any]
 
-FIXED = {  # arguments with the only value that stylemix computes
+_FIXED = {  # arguments with the only value that stylemix computes
     "nonlinearity": "lrelu",
     "mapping_nonlinearity": "lrelu",
     "normalize_latents": True,
 }
-READ = {  # arguments whose values are used, or must agree with the weights
+_READ = {  # arguments whose values are used, or must agree with the weights
     "architecture", "conv_clamp", "dlatent_size", "fmap_base", "fmap_decay", "fmap_max", "fmap_min",
     "label_size", "latent_size", "mapping_fmaps", "mapping_layers", "mapping_lrmul",
     "mbstd_group_size", "mbstd_num_features", "num_channels", "resample_kernel", "resolution",
     "resolution_h", "resolution_w", "use_noise",
 }  # fmt: skip
-UNUSED = {  # arguments of training, of truncation and of the precision of the features
+_UNUSED = {  # arguments of training, of truncation and of the precision of the features
     "dlatent_avg_beta", "dtype", "func_name", "fused_modconv", "mapping_func", "num_fp16_res",
     "randomize_noise", "style_mixing_prob", "synthesis_func", "truncation_cutoff",
     "truncation_psi",
@@ -96,7 +96,8 @@ def collect(root: TensorFlowNetwork, file: str) -> Network:
     file of endless weights.
     """
     network = Network(file, version=root.values.get("version"))
-    waiting, seen = [("", root)], set()
+    waiting = [("", root)]
+    seen: set[int] = set()  # identities of arrays
     for prefix, part in waiting:
         arguments = part.values.get("static_kwargs", {})
         components = part.values.get("components", {})
@@ -156,7 +157,7 @@ def check_generator(network: Network) -> None:
 
 def unknown_arguments(network: Network) -> list[str]:
     """Return the names of arguments whose meaning is unknown."""
-    return sorted(set(network.arguments) - READ - UNUSED - set(FIXED))
+    return sorted(set(network.arguments) - _READ - _UNUSED - set(_FIXED))
 
 
 def check_arguments(network: Network) -> None:
@@ -164,7 +165,7 @@ def check_arguments(network: Network) -> None:
     for key in unknown_arguments(network):
         got = f"with the unknown argument {shown(key)}"
         raise network.refusal(got, "those of StyleGAN2 and stylegan2-ada", _DIFFERENT)
-    for key, expected in FIXED.items():
+    for key, expected in _FIXED.items():
         value = network.arguments.get(key, expected)
         if type(value) is not type(expected) or value != expected:
             raise network.refusal(f"with {key} {shown(value)}", str(expected), _DIFFERENT)

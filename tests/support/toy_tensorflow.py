@@ -110,7 +110,7 @@ def _synthesis(model: Model) -> Variables:
     variables: Variables = {}
     number = 0
     for name, block in model.generator.synthesis.blocks().items():
-        scope = "{0}x{0}".format(name[1:])
+        scope = f"{name[1:]}x{name[1:]}"
         if name == "b4":
             variables["4x4/Const/const"] = _numbers(block.const)[None]
         else:

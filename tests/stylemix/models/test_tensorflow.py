@@ -1,6 +1,7 @@
 """TensorFlow network pickles: the images of the original, by our networks and by definition."""
 
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -298,9 +299,7 @@ def test_odd_files_are_refused_in_one_line(tmp_path, name):
     change, message = ODD[name]
     networks = networks_of(tiny_model(resolution=8))
     change(networks)
-    text = refusal(tensorflow_file(tmp_path / "net.pkl", networks))
-    with pytest.raises(StylemixError, match=message):
-        raise StylemixError(text)
+    assert re.search(message, refusal(tensorflow_file(tmp_path / "net.pkl", networks)))
 
 
 def test_other_designs_are_named(tmp_path):
