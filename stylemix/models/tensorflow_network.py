@@ -169,3 +169,6 @@ def check_arguments(network: Network) -> None:
         value = network.arguments.get(key, expected)
         if type(value) is not type(expected) or value != expected:
             raise network.refusal(f"with {key} {shown(value)}", str(expected), _DIFFERENT)
+    noise = network.arguments.get("use_noise", True)
+    if type(noise) is not bool:
+        raise network.refusal(f"with use_noise {shown(noise)}", "True or False")

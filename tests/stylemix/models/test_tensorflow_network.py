@@ -66,6 +66,7 @@ ODD = {
     "unknown argument": (change_argument("attention", True), "the unknown argument attention"),
     "activation": (change_argument("nonlinearity", "relu"), "nonlinearity relu; expected lrelu"),
     "latents": (change_argument("normalize_latents", 0), "normalize_latents 0; expected True"),
+    "noise": (change_argument("use_noise", "no"), "use_noise no; expected True or False"),
     "contradiction": (change_argument("resolution", 64), "resolution 64 and weights of 8"),
     "array": (change_argument("label_size", np.ones(3)), "label_size a ndarray and weights of 0"),
     "design": (change_argument("architecture", "resnet"), "resnet and weights of skip"),
