@@ -283,7 +283,7 @@ def _builders() -> dict[tuple[str, str], Trusted]:
         "dnnlib.util.EasyDict": mapping,
         "dnnlib.EasyDict": mapping,
         "dnnlib.tflib.network.Network": network,
-        "tfutil.Network": network,  # of progressive GANs, refused by name when it is known
+        "tfutil.Network": network,  # of progressive GANs, which are refused by name
         "argparse.Namespace": Trusted("namespace", lambda arguments, context: Namespace()),
         "_codecs.encode": raw,
         "copyreg._reconstructor": Trusted("object", _old_style),
