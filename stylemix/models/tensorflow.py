@@ -191,15 +191,16 @@ def _plain(value: Array) -> Array:
 
 
 def _dense(value: Array) -> Array:
-    return value.T
+    return np.transpose(value)
 
 
 def _kernel(value: Array) -> Array:
-    return value.transpose(3, 2, 0, 1)
+    return np.transpose(value, (3, 2, 0, 1))
 
 
 def _mirrored(value: Array) -> Array:
-    return value[::-1, ::-1].copy().transpose(3, 2, 0, 1)  # torch has no negative strides
+    mirrored = value[::-1, ::-1].copy()  # torch has no negative strides
+    return np.transpose(mirrored, (3, 2, 0, 1))
 
 
 def _scaled(layout: Layout, factor: float, value: Array) -> Array:

@@ -125,9 +125,8 @@ def collect(root: TensorFlowNetwork, file: str) -> Network:
 def _entry(entry: object, network: Network) -> tuple[str, Array]:
     if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str):
         name, value = entry
-        if isinstance(value, float):  # a NumPy scalar is read as a number of Python
-            value = np.array(value)
-        elif type(value) is int and abs(value) < 2**63:
+        # A NumPy scalar is read as a number of Python.
+        if isinstance(value, float) or (type(value) is int and abs(value) < 2**63):
             value = np.array(value)
         if isinstance(value, np.ndarray):
             return name, value
