@@ -10,12 +10,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stylemix.api import DEFAULT_MODEL, AnyModel, use_model
 from stylemix.errors import StylemixError
 from stylemix.images.sources import Photo
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
+from stylemix.networks.labels import Label
 from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress, report_to
 from stylemix.styles.style import Style, check_strength, load_style
@@ -132,6 +133,8 @@ def adapt(
     settings: AdaptSettings | None = None,
     *,
     model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     card: StyleCard | None = None,
     strength: float = 1.0,
     layers: str | None = None,
@@ -147,6 +150,8 @@ def adapt(
             folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
+        template: alignment of photos: "faces128", "ffhq", "none" or a file; None for the model's.
+        label: class of a conditional model that the style is learned for; None for all of them.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
@@ -157,7 +162,7 @@ def adapt(
     """
     settings, card, clock = settings or AdaptSettings(), card or StyleCard(), time.monotonic()
     check_strength(strength)
-    base = use_model(model, device)
+    base = use_model(model, device, template, label)
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
     sources = images if isinstance(images, list | tuple) else [images]
