@@ -29,6 +29,7 @@ Unusable input raises StylemixError with one line.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
@@ -91,7 +92,8 @@ def mix(
     The other arguments are described at the top of `stylemix.api`.
 
     Args:
-        min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it.
+        min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it. It has no
+            effect, with a warning, on a model without a face template.
         regions: where styles act: "face", "hair", "background", or mask files.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
         output_size: "photo", "portrait", "crop" or px; None as `avatars.finish` has it.
@@ -104,6 +106,8 @@ def mix(
     network = use_model(model, device, template, label)
     options = AvatarOptions(min_identity, tuple(regions), keep_color)
     options.check(network)
+    if min_identity is not None and network.template.eyes is None:
+        warnings.warn("min_identity has no effect on a model without a face", stacklevel=2)
     written, side = str("" if strength is None else strength), network.generator.img_resolution
     number, by_layer = parse_strength(written, side) if written else (None, None)
     settings, start = preset_settings(preset, budget), _start(encoder, network)

@@ -63,7 +63,8 @@ def _sheet_options(command: Any) -> Any:
 @click.command("mix")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N (or seed:N@CLASS), or a folder or zip of photos; can be repeated.",
+    help="Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; can be "
+    "repeated.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True, required=True,

@@ -29,8 +29,8 @@ from stylemix.tools.options import (
 @click.command("video")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N (or seed:N@CLASS), or a folder or zip of photos; repeat to go from person to "
-    "person.",
+    help="Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; repeat to go "
+    "from person to person.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True,

@@ -35,7 +35,7 @@ class LatentCache:
             return None
         with suppress(StylemixError, OSError):
             latent = load_latent(path, self.model)
-            if latent.template == self.model.template:
+            if latent.template in (None, self.model.template):
                 path.touch()  # the ones that are used stay
                 return latent
         return None

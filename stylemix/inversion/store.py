@@ -72,7 +72,9 @@ def find_done(
         latent = load_latent(path, model)
     except StylemixError:
         return None  # of another model, or truncated: it is projected again
-    if latent.photo is None or ":" not in latent.photo or latent.template != model.template:
+    if latent.photo is None or ":" not in latent.photo:
+        return None
+    if latent.template not in (None, model.template):
         return None
     salt = latent.photo.partition(":")[0]
     same = latent.photo == mark_of(portrait, model, settings, mask, salt)

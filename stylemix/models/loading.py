@@ -45,5 +45,8 @@ def adjust(model: SomeModel, template: Template | None, label: Label | None) -> 
     """Returns a model with the same networks, another template (None: its own), and at a label."""
     if template is None and label is None:
         return model
-    generator = at_label(model.generator, label)
-    return replace(model, generator=generator, template=template or model.template)
+    generator, discriminator = at_label(model.generator, label), model.discriminator
+    if discriminator is not None and discriminator.c_dim:
+        discriminator = at_label(discriminator, label)
+    chosen = template or model.template
+    return replace(model, generator=generator, discriminator=discriminator, template=chosen)

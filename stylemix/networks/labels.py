@@ -1,4 +1,4 @@
-"""Labels of conditional generators: classes and vectors, and a generator at one label.
+"""Labels of conditional networks: classes and vectors, and a network at one label.
 
 At one label a conditional generator is one without labels, so whatever works with a generator
 (priors, projections, directions, styles) needs no label of its own.
@@ -56,6 +56,14 @@ def _count(number: int) -> str:
     return "1 value" if number == 1 else f"{number} values"
 
 
+def label_batch(network: nn.Module, count: int) -> Tensor | None:
+    """Returns the labels [N, c_dim] that a network needs: None at a label, zeros for no class."""
+    mapping = getattr(network, "mapping", None)
+    if mapping is None or not mapping.c_dim or mapping.label is not None:
+        return None
+    return torch.zeros([count, mapping.c_dim], device=mapping.embed.weight.device)
+
+
 def class_of(values: Sequence[float]) -> int | None:
     """Returns the class whose value is 1 while the others are 0; None for other labels."""
     chosen = [i for i, value in enumerate(values) if value]
@@ -69,22 +77,23 @@ def describe_label(values: Sequence[float]) -> str:
     return f"label {text}" if number is None else f"class {number}"
 
 
-def at_label(generator: Network, label: Label | None) -> Network:
-    """Returns a generator that shares all weights and maps every z at one label.
+def at_label(network: Network, label: Label | None) -> Network:
+    """Returns a generator or discriminator that shares all weights and is at one label.
 
-    A call with labels still uses those. Without a label the generator itself is returned.
+    A call with labels still uses those. Without a label the network itself is returned.
 
     Args:
-        generator: a generator with labels.
+        network: a network with labels.
         label: the number of a class, or the values [c_dim].
     """
     if label is None:
-        return generator
-    mapping = generator.mapping
+        return network
+    values = label_values(label, int(network.c_dim))  # type: ignore[arg-type]
+    mapping = network.mapping
     assert isinstance(mapping, MappingNetwork)
-    fixed, view = copy.copy(mapping), copy.copy(generator)
-    fixed.label = torch.tensor(label_values(label, mapping.c_dim))
-    view._modules = dict(generator._modules)  # so that only the view has the other mapping
+    fixed, view = copy.copy(mapping), copy.copy(network)
+    fixed.label = torch.tensor(values)
+    view._modules = dict(network._modules)  # so that only the view has the other mapping
     view.mapping = fixed
     return view
 
