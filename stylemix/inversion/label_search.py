@@ -12,8 +12,8 @@ from stylemix.models.model import Model
 from stylemix.networks.latents import sample_ws
 
 MAX_CANDIDATES = 32  # images of each class
-MAX_PIXELS = 2**24  # of all candidates, unless one of each class has more
-SAMPLES = 1000  # mapped latents whose mean is a class's first candidate
+MAX_PIXELS = 2**22  # of all candidates, unless one of each class has more
+SAMPLES = 200  # mapped latents whose mean is a class's first candidate
 SPREAD = 0.7  # truncation of the others towards that mean
 CHUNK = 4  # images generated at once
 
