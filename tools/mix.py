@@ -149,9 +149,8 @@ def mix_command(
         check_folder(output)
     arguments, listed = [StyleArgument.parse(text) for text in styles], list_sources(sources)
     network = choice.load()
-    number, by_layer = None, None
-    if strength is not None:
-        number, by_layer = parse_strength(strength, network.generator.img_resolution)
+    side = network.generator.img_resolution
+    number, by_layer = (None, None) if strength is None else parse_strength(strength, side)
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
     start = None if encoder is None else load_encoder(encoder, network)

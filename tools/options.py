@@ -24,6 +24,9 @@ TEMPLATE_NAMES = (
     "faces128 (close-up), ffhq (with hair and shoulders), none (anything but faces) or a file"
 )
 
+model_option = click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Model file or shipped name."
+)
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."
 )
@@ -40,13 +43,7 @@ LABEL = (
         help="Label of a conditional model, a value for each of its classes.",
     ),
 )  # fmt: skip
-MODEL = (
-    click.option(
-        "--model", default=DEFAULT_MODEL, show_default=True, help="Model file or shipped name."
-    ),
-    *LABEL,
-    device_option,
-)
+MODEL = (model_option, *LABEL, device_option)
 
 
 def _box(_context: click.Context, _option: click.Parameter, text: str | None) -> Box | None:

@@ -141,7 +141,8 @@ def test_a_photo_is_mixed_edited_and_filmed(photo, tmp_path):
         "video", "--source", path, "--source", "seed:1@2", *box, "--seconds", 0.2, "--fps", 10,
         "--output", tmp_path / "video.webp",
     )  # fmt: skip
-    assert Image.open(tmp_path / "video.webp").n_frames > 2
+    with Image.open(tmp_path / "video.webp") as video:
+        assert video.n_frames > 2
 
 
 @pytest.mark.slow

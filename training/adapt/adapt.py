@@ -150,7 +150,7 @@ def adapt(
             folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
-        template: alignment of photos: "faces128", "ffhq", "none" or a file; None for the model's.
+        template: alignment of the images, as for `stylemix.mix`.
         label: class of a conditional model that the style is learned for; None for all of them.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
@@ -177,8 +177,7 @@ def adapt(
         if on_plan is not None:
             on_plan(plan)
         style, record = _learn(plan, base, dataset, settings, state, progress)
-        examples, method = some_of(dataset), plan.method
-        count = len(dataset) - len(dataset.broken)
+        examples, method, count = some_of(dataset), plan.method, len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
@@ -187,9 +186,11 @@ def adapt(
     style.strength = strength
     scores = score_style(base, style, examples)
     style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
-    style.info = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
-    style.info |= {"seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}"}
-    style.info |= {"scores": dict(scores), **record}
+    style.info = {
+        "method": method, "pictures": count, **card.info(), "seed": settings.seed,
+        "seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}",
+        "scores": dict(scores), **record,
+    }  # fmt: skip
     return style
 
 
