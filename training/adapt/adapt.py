@@ -186,12 +186,14 @@ def adapt(
     style.strength = strength
     scores = score_style(base, style, examples)
     style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
-    style.info = {
-        "method": method, "pictures": count, **card.info(), "seed": settings.seed,
-        "seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}",
-        "scores": dict(scores), **record,
-    }  # fmt: skip
+    about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
+    style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
+
+
+def _signature(started: float) -> dict[str, Json]:
+    """The seconds since `time.monotonic()` was `started`, and the tool."""
+    return {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
 
 
 def _learn_pairs(

@@ -94,8 +94,8 @@ class Transfer:
 
     def _score(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         d = self.discriminator
-        images = self.pipe(images, self.settings.augment_p)
-        return d(images, label_batch(d, len(images)), dtype=dtype).float()  # type: ignore[no-any-return]
+        images, c = self.pipe(images, self.settings.augment_p), label_batch(d, len(images))
+        return d(images, c, dtype=dtype).float()  # type: ignore[no-any-return]
 
     def _latents(self, count: int) -> Tensor:
         """Returns latents [N, L, w_dim]; half of the batches use style mixing."""

@@ -275,7 +275,8 @@ def test_a_subject_is_cropped_around_its_box(box, size, left_top_side):
     corners = transform_points(np.linalg.inv(crop.matrix), [[0, 0], size])
     assert np.allclose(corners, [[left, top], [left + scale * size[0], top + scale * size[1]]])
     middle = np.asarray(crop.crop)[size[1] // 2, size[0] // 2].astype(float)
-    x, y = transform_points(np.linalg.inv(crop.matrix), [[size[0] // 2 + 0.5, size[1] // 2 + 0.5]])[0]
+    centre = [[size[0] // 2 + 0.5, size[1] // 2 + 0.5]]
+    x, y = transform_points(np.linalg.inv(crop.matrix), centre)[0]
     assert np.abs(middle[:2] + 0.5 - (x, y)).max() < 1
 
 

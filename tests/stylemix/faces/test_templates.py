@@ -18,8 +18,8 @@ def test_names_and_templates():
 @pytest.mark.parametrize("within", [False, True])
 def test_a_file_has_a_template_or_that_of_a_crop(tmp_path, within):
     path = tmp_path / "wide.json"
-    plain = WIDE.to_json()
-    path.write_text(json.dumps({"format": "stylemix-align", "template": plain} if within else plain))
+    data = WIDE.to_json()
+    path.write_text(json.dumps({"format": "stylemix-align", "template": data} if within else data))
     assert find_template(path) == find_template(str(path)) == WIDE
 
 
