@@ -150,8 +150,7 @@ def adapt(
             folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
-        template: alignment of the images, as for `stylemix.mix`.
-        label: class of a conditional model that the style is learned for; None for all of them.
+        template, label: as for `stylemix.mix`; without a label the style is learned on all classes.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
