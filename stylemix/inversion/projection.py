@@ -201,8 +201,9 @@ def _project_by_class(
         values = [value for part in parts for value in getattr(part, name)]
         return [values[i] for i in back]
 
-    images = (torch.stack(joined(name)) for name in ("ws", "image", "image_start"))
-    return Projection(*images, *(joined(name) for name in ("details", "metrics", "labels")))
+    ws, image, first = (torch.stack(joined(name)) for name in ("ws", "image", "image_start"))
+    details, metrics, labels = (joined(name) for name in ("details", "metrics", "labels"))
+    return Projection(ws, image, first, details, metrics, labels)
 
 
 def _render(model: Model, ws: Tensor, detail: Residual | None) -> Tensor:
