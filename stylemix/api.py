@@ -51,13 +51,7 @@ from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import project_portraits, read_portrait
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
-from stylemix.models.loading import (
-    DEFAULT_MODEL,
-    AnyModel,
-    AnyTemplate,
-    StrPath,
-    use_model,
-)
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model
 from stylemix.networks.labels import Label
 from stylemix.networks.sampling import sample_images

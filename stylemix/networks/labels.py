@@ -33,9 +33,7 @@ def label_values(label: Label, c_dim: int) -> tuple[float, ...]:
     got = f"class {label}" if isinstance(label, int) else f"a label of {_count(len(label))}"
     option = "--class" if isinstance(label, int) else "--label"
     if not c_dim:
-        raise StylemixError(
-            f"got {got} for a model without classes; expected none; omit {option}"
-        )
+        raise StylemixError(f"got {got} for a model without classes; expected none; omit {option}")
     if isinstance(label, int):
         if not 0 <= label < c_dim:
             raise StylemixError(
