@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from stylemix.api import Model, align, animate, edit, generate, load_model, mix, project
     from stylemix.errors import StylemixError
     from stylemix.inversion.latent import Latent
+    from stylemix.models.blend import blend
     from stylemix.models.checkpoint import load_discriminator, load_generator
     from stylemix.styles.style import Style
     from stylemix.training.adapt.adapt import adapt
+    from stylemix.training.snapshots import average_snapshots
 
 __all__ = [
     "Latent",
@@ -31,6 +33,8 @@ __all__ = [
     "adapt",
     "align",
     "animate",
+    "average_snapshots",
+    "blend",
     "edit",
     "generate",
     "load_discriminator",
@@ -45,6 +49,8 @@ _MODULES = {
     "Style": "stylemix.styles.style",
     "StylemixError": "stylemix.errors",
     "adapt": "stylemix.training.adapt.adapt",
+    "average_snapshots": "stylemix.training.snapshots",
+    "blend": "stylemix.models.blend",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
 }

@@ -28,7 +28,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -75,10 +75,6 @@ class Model(NetworkModel):
         """Loads a model by shipped name or file, ours or another program's, on a device."""
         loaded = checkpoint.load_model(path, find_device(device))
         return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
-
-    def save(self, path: StrPath, dtype: Literal["float16", "float32"] = "float16") -> None:
-        """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
-        checkpoint.save_model(path, self, dtype)
 
     def to(self, device: str | torch.device) -> Model:
         """Moves the networks to a device; returns the model itself."""

@@ -189,7 +189,7 @@ def _to_w(value: object, file: Path) -> Tensor:
 
 def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
     """Check that a latent belongs to a model, and repeat a single w for every layer."""
-    if latent.base is not None and latent.base != model.fingerprint:
+    if latent.base is not None and not model.reads(latent.base):
         raise StylemixError(
             f"{file}: got a latent of the model {latent.base[:40]}; expected the model "
             f"{model.fingerprint}; project the photo again with this model, or use the other model"

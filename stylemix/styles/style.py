@@ -112,7 +112,7 @@ class Style:
             )
         if self.is_student:
             return self
-        if self.base != model.fingerprint:
+        if not model.reads(self.base):
             raise StylemixError(
                 f"{name}: got a style of the base {self.base[:40]}; expected the base "
                 f"{model.fingerprint}; make it again with stylemix adapt, or name its own --model"
