@@ -77,31 +77,51 @@ def blend(
     first, name = _load(models[0], target)
     config = first.generator.config
     recipe = Recipe.of(config, len(models), swap, ramp, reverse, weights, mapping)
-    sums: dict[str, Tensor] = {}
-    parents: list[Parent] = []
+    total, parents = _Sum(recipe, first.generator.device), list[Parent]()
     with report_to(progress, "Blending", "model") as report:
         for number, item in enumerate(models):
             model, other = (first, name) if number == 0 else _load(item, target)
             _check_sizes(config, name, model.generator.config, other, mapping)
-            for key, value in model.generator.state_dict().items():
-                share = recipe.shares(key)[number]
-                if share:
-                    term = share * value.to(first.generator.device, torch.float64)
-                    sums[key] = sums[key] + term if key in sums else term
+            total.add(number, model.generator)
             parents.append(Parent.of(model, other, first.generator))
             if report is not None:
                 report(number + 1, len(models))
     generator = copy.deepcopy(first.generator)
-    generator.load_state_dict({key: value.float() for key, value in sums.items()})
+    generator.load_state_dict(total.state())
     origins = [parent.origin for parent in parents if parent.origin != "stylemix"]
-    bases = (first.fingerprint, *first.latents_of) if mapping == "first" else ()
     return replace(
         first,
         generator=generator,
         card=_card(parents, recipe),
         origin=origins[0] if origins else "stylemix",  # whose licence binds the blend, too
-        latents_of=bases,
+        latents_of=(first.fingerprint, *first.latents_of) if mapping == "first" else (),
     )
+
+
+class _Sum:
+    """The weighted sum of generators, in float64, of which one is in memory at a time."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.sums: dict[str, Tensor] = {}
+        self.signs: dict[str, Tensor] = {}
+
+    def add(self, number: int, generator: Generator) -> None:
+        """Adds the generator of a number with its shares."""
+        for key, value in generator.state_dict().items():
+            shares = self.recipe.shares(key)
+            if not shares[number]:
+                continue
+            term = shares[number] * value.to(self.device, torch.float64)
+            if key.endswith("noise_strength"):  # magnitudes, since the signs have no meaning
+                if number == _leader(shares):
+                    self.signs[key] = torch.where(term < 0, -1.0, 1.0)
+                term = term.abs()
+            self.sums[key] = self.sums[key] + term if key in self.sums else term
+
+    def state(self) -> dict[str, Tensor]:
+        """The state of the blended generator."""
+        return {k: (self.signs.get(k, 1) * value).float() for k, value in self.sums.items()}
 
 
 def unrelated(model: Model) -> bool:
@@ -171,7 +191,7 @@ class Recipe:
             return self.weights if self.mapping == "average" else _one_of(0, self.count)
         shares = self._synthesis_shares(rest) if self.swaps else self.weights
         if rest.endswith("noise_const"):  # an average of noise would be weaker noise
-            return _one_of(shares.index(max(shares)), self.count)
+            return _one_of(_leader(shares), self.count)
         return shares
 
     def _synthesis_shares(self, name: str) -> tuple[float, ...]:
@@ -197,6 +217,11 @@ class Recipe:
 def _position(px: int, first: bool) -> int:
     """The number of the first or second layer of a resolution: 4 px has one, the others two."""
     return 2 * int(math.log2(px // 4)) - int(first)
+
+
+def _leader(shares: Sequence[float]) -> int:
+    """The number of the model with the greatest share, the first of equal ones."""
+    return shares.index(max(shares))
 
 
 def _one_of(number: int, count: int) -> tuple[float, ...]:
@@ -299,9 +324,7 @@ class Parent:
 def _card(parents: Sequence[Parent], recipe: Recipe) -> dict[str, Json]:
     """The card of a blend: sources, licences, recipe, and the cards of all its ancestors."""
     licences = list(dict.fromkeys(parent.licence for parent in parents))
-    sources = dict.fromkeys(
-        str(parent.card.get("source", parent.name)) for parent in parents
-    )
+    sources = dict.fromkeys(str(parent.card.get("source", parent.name)) for parent in parents)
     records: list[Json] = []
     for record in (record for parent in parents for record in parent.records()):
         if record not in records:
