@@ -28,7 +28,7 @@ from stylemix.progress import Progress, report_to
 from stylemix.version import __version__
 
 AnyModel = str | os.PathLike[str] | Model
-Mapping = Literal["first", "average"]
+MappingChoice = Literal["first", "average"]
 
 # Sizes of the synthesis network, and those of the mapping network, which may differ where only that
 # of the first model is used. A clamp of the features is no size: that of the first model holds.
@@ -36,6 +36,7 @@ SYNTHESIS_SIZES = (
     "img_resolution", "base", "img_channels", "w_dim", "architecture", "head", "resample_filter",
 )  # fmt: skip
 MAPPING_SIZES = ("z_dim", "c_dim", "mapping_layers")
+MAX_WEIGHT_DISTANCE = 1.0  # relative; beyond it two generators share no training
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def blend(
     ramp: float = 0.0,
     reverse: bool = False,
     weights: Sequence[float] | None = None,
-    mapping: Mapping = "first",
+    mapping: MappingChoice = "first",
     device: str = "auto",
     progress: Progress | bool = False,
 ) -> Model:
@@ -125,14 +126,23 @@ class _Sum:
 
 
 def unrelated(model: Model) -> bool:
-    """Whether a blend has parents that were not trained from one another, by its card.
-
-    Independent networks differ by about 1.4 of the norm of their weights.
-    """
+    """Whether a blend has parents that were not trained from one another, by its card."""
     recipe = model.card.get("blend")
     distances = recipe.get("distances") if isinstance(recipe, dict) else None
     assert isinstance(distances, list)
-    return any(isinstance(distance, float) and distance > 1 for distance in distances)
+    return any(isinstance(d, float) and d > MAX_WEIGHT_DISTANCE for d in distances)
+
+
+def weight_distance(first: Generator, other: Generator) -> float:
+    """The difference of two synthesis networks, relative to the norm of the first one's weights.
+
+    It is about 1.4 for independent networks.
+    """
+    theirs = other.synthesis.get_parameter
+    pairs = [(p, theirs(name).to(p)) for name, p in first.synthesis.named_parameters()]
+    change = sum(float((b - a).square().sum()) for a, b in pairs)
+    norm = sum(float(a.square().sum()) for a, _ in pairs)
+    return math.sqrt(change / norm)
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ class Recipe:
     ramp: float
     reverse: bool
     weights: tuple[float, ...]
-    mapping: Mapping
+    mapping: MappingChoice
 
     @classmethod
     def of(
@@ -164,7 +174,7 @@ class Recipe:
         ramp: float,
         reverse: bool,
         weights: Sequence[float] | None,
-        mapping: Mapping,
+        mapping: MappingChoice,
     ) -> Recipe:
         """Checks and returns a recipe; the arguments are those of `blend`."""
         if mapping not in ("first", "average"):
@@ -267,7 +277,7 @@ def _load(item: AnyModel, device: torch.device) -> tuple[Model, str]:
 
 
 def _check_sizes(
-    config: GeneratorConfig, name: str, other: GeneratorConfig, other_name: str, mapping: Mapping
+    config: GeneratorConfig, name: str, other: GeneratorConfig, other_name: str, mapping: MappingChoice
 ) -> None:
     """Raises StylemixError with the first size of a generator that is not that of the first."""
     for size in SYNTHESIS_SIZES + (MAPPING_SIZES if mapping == "average" else ()):
@@ -299,11 +309,7 @@ class Parent:
     @classmethod
     def of(cls, model: Model, name: str, first: Generator) -> Parent:
         """The record of a model, with the difference of its weights relative to their norm."""
-        theirs = model.generator.synthesis.get_parameter
-        pairs = [(p, theirs(k).to(p)) for k, p in first.synthesis.named_parameters()]
-        change = sum(float((b - a).square().sum()) for a, b in pairs)
-        norm = sum(float(a.square().sum()) for a, _ in pairs)
-        distance = round(math.sqrt(change / norm), 3)
+        distance = round(weight_distance(first, model.generator), 3)
         return cls(name, model.fingerprint, model.origin, model.card, distance)
 
     @property

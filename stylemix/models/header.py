@@ -53,7 +53,7 @@ class Header:
 def header_of(model: Model) -> dict[str, Json]:
     """Return the header of a model as plain JSON values."""
     discriminator = model.discriminator
-    header = {
+    header: dict[str, Json] = {
         "generator": _sizes(model.generator.config),
         "discriminator": None if discriminator is None else _sizes(discriminator.config),
         "template": _plain(model.template.to_json()),
