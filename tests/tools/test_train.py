@@ -306,7 +306,7 @@ def test_a_run_and_its_continuation(pictures, tmp_path):
     assert model.card["kimg"] == 0.016
     result = _invoke(*arguments, "--kimg", "0.024")
     assert result.exit_code == 0, result.output
-    model = load_model(tmp_path / "snapshot-000000.safetensors")
+    model = load_model(tmp_path / "snapshot-000000_024.safetensors")
     assert model.card["kimg"] == 0.024
     assert model.card["data"] == pictures.name
 
