@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from stylemix.errors import StylemixError
     from stylemix.inversion.latent import Latent
     from stylemix.model import Model, load_model
+    from stylemix.models.blend import blend
     from stylemix.models.checkpoint import load_discriminator, load_generator
     from stylemix.styles.style import Style
     from stylemix.training.adapt.adapt import adapt
+    from stylemix.training.snapshots import average_snapshots
 
 __all__ = [
     "Latent",
@@ -32,6 +34,8 @@ __all__ = [
     "adapt",
     "align",
     "animate",
+    "average_snapshots",
+    "blend",
     "edit",
     "generate",
     "load_discriminator",
@@ -47,6 +51,8 @@ _MODULES = {
     "Style": "stylemix.styles.style",
     "StylemixError": "stylemix.errors",
     "adapt": "stylemix.training.adapt.adapt",
+    "average_snapshots": "stylemix.training.snapshots",
+    "blend": "stylemix.models.blend",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
     "load_model": "stylemix.model",

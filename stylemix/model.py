@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,7 +13,6 @@ from stylemix.avatars.inputs import Several, Source, Styles
 from stylemix.devices import find_device
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import Latent
-from stylemix.models import checkpoint
 from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model as NetworkModel
 from stylemix.networks.labels import Label
@@ -39,10 +38,6 @@ class Model(NetworkModel):
         """Loads a model by shipped name or file, ours or another program's; see `use_model`."""
         loaded = use_model(path, device, template, label)
         return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
-
-    def save(self, path: StrPath, dtype: Literal["float16", "float32"] = "float16") -> None:
-        """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
-        checkpoint.save_model(path, self, dtype)
 
     def to(self, device: str | torch.device) -> Model:
         """Moves the networks to a device; returns the model itself."""

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import find_template
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.train_options import SectionedCommand, config_options

@@ -158,13 +158,15 @@ def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
     """Return the label of a header; None without one."""
     if value is None:
         return None
-    numbers = value if isinstance(value, list) else [None]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+    items = value if isinstance(value, list) else [None]
+    real = [x for x in items if isinstance(x, int | float) and not isinstance(x, bool)]
+    numbers = [float(x) for x in real if math.isfinite(x)]
+    if len(numbers) < len(items):
         raise StylemixError(
             f"{file}: got the label {str(value)[:40]!a}; expected a list of numbers; project the "
             "photo again"
         )
-    return tuple(float(number) for number in numbers)
+    return tuple(numbers)
 
 
 def _pick(data: object, file: Path) -> object:
@@ -208,7 +210,7 @@ def _to_w(value: object, file: Path) -> Tensor:
 
 def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
     """Check that a latent belongs to a model, and repeat a single w for every layer."""
-    if latent.base is not None and latent.base != model.fingerprint:
+    if latent.base is not None and not model.reads(latent.base):
         raise StylemixError(
             f"{file}: got a latent of the model {latent.base[:40]}; expected the model "
             f"{model.fingerprint}; project the photo again with this model, or use the other model"

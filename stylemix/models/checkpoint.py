@@ -54,10 +54,7 @@ def save_model(
     Half precision halves the file size and preserves the fingerprint. Raises StylemixError for
     another extension, and for weights that are not finite in `dtype`.
     """
-    if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
-        raise StylemixError(
-            f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
-        )
+    check_model_path(path)
     networks = {"G.": model.generator, "D.": model.discriminator}
     tensors = {
         prefix + key: value.to(_DTYPES[dtype])
@@ -66,6 +63,14 @@ def save_model(
         for key, value in network.state_dict().items()
     }
     write(path, MODEL, VERSION, header_of(model), tensors)
+
+
+def check_model_path(path: AnyPath) -> None:
+    """Raise StylemixError unless a file name ends like that of a model."""
+    if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
+        raise StylemixError(
+            f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
+        )
 
 
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
@@ -185,7 +190,9 @@ def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Mod
             f"{name}: got weights with fingerprint {actual}; expected {header.fingerprint[:40]} by "
             "its header; the file was changed: get it again from its author"
         )
-    return Model(generator, discriminator, header.template, header.card, header.origin)
+    return Model(
+        generator, discriminator, header.template, header.card, header.origin, header.latents_of
+    )
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def _reading(model: Model, name: str, progress: Progress | None) -> Style:
     shipped = find_style(name)
     if shipped.is_file():
         style = load_style(shipped)
-        if style.base == model.fingerprint:
+        if model.reads(style.base):
             return style.check(model, name)
     folder = _folder(model)
     if folder is not None and (folder / f"{name}.pkl").is_file():

@@ -150,12 +150,13 @@ def adapt(
             folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
-        template, label: as for `stylemix.mix`; without a label the style is learned on all classes.
+        template: as for `stylemix.mix`.
+        label: as for `stylemix.mix`; without one the style is learned on all classes.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
         state: file that a stopped transfer resumes from; removed when it is done.
-        device: "cpu", "cuda", "cuda:1" or "auto", for a model given by name or file.
+        device: as for `stylemix.mix`.
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
     """
@@ -182,8 +183,7 @@ def adapt(
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
-    style.strength = strength
-    scores = score_style(base, style, examples)
+    style.strength, scores = strength, score_style(base, style, examples)
     style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}

@@ -292,7 +292,9 @@ def test_a_subject_longer_than_the_photo_is_mirrored():
     "box", [(0, 0, 201, 10), (-1, 0, 10, 10), (0, 0, 0, 10), (0, 110, 10, 11), (0, 0, 9, np.nan)]
 )
 def test_a_box_outside_the_photo_is_one_line(box):
-    with pytest.raises(StylemixError, match="for me.jpg of 200 x 120 px; expected left, top") as no:
+    with pytest.raises(
+        StylemixError, match=r"for me.jpg of 200 x 120 px; expected left, top"
+    ) as no:
         crop_subject(_ramp(200, 120), 32, 32, box, "me.jpg")
     assert "\n" not in str(no.value)
 

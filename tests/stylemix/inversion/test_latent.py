@@ -66,7 +66,7 @@ def test_an_odd_label_in_a_file_is_one_line(tmp_path, w, label):
     config = json.dumps({"base": None, "label": label})
     metadata = {"format": "stylemix-latent", "version": "1", "config": config}
     save_file({"w": w}, path, metadata)
-    with pytest.raises(StylemixError, match="got the label .* expected a list of numbers") as no:
+    with pytest.raises(StylemixError, match=r"got the label .* expected a list of numbers") as no:
         load_latent(path)
     assert "\n" not in str(no.value)
 

@@ -16,5 +16,5 @@ def test_a_template_is_a_name_or_the_points_of_a_file(tmp_path):
     assert CropSettings(template=str(path)).template == wide
     path.write_text(json.dumps(FFHQ.to_json()))
     assert CropSettings(template=str(path)).template == "ffhq"
-    with pytest.raises(StylemixError, match="got template 'none' for faces.*use --crop centre"):
+    with pytest.raises(StylemixError, match=r"got template 'none' for faces.*use --crop centre"):
         CropSettings(template="none")
