@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 from stylemix.version import __version__
 
 if TYPE_CHECKING:
-    from stylemix.api import Model, align, animate, edit, generate, load_model, mix, project
+    from stylemix.api import align, animate, edit, generate, mix, project
     from stylemix.errors import StylemixError
     from stylemix.inversion.latent import Latent
+    from stylemix.model import Model, load_model
+    from stylemix.models.blend import blend
     from stylemix.models.checkpoint import load_discriminator, load_generator
     from stylemix.styles.style import Style
     from stylemix.training.adapt.adapt import adapt
+    from stylemix.training.snapshots import average_snapshots
 
 __all__ = [
     "Latent",
@@ -31,6 +34,8 @@ __all__ = [
     "adapt",
     "align",
     "animate",
+    "average_snapshots",
+    "blend",
     "edit",
     "generate",
     "load_discriminator",
@@ -42,11 +47,15 @@ __all__ = [
 
 _MODULES = {
     "Latent": "stylemix.inversion.latent",
+    "Model": "stylemix.model",
     "Style": "stylemix.styles.style",
     "StylemixError": "stylemix.errors",
     "adapt": "stylemix.training.adapt.adapt",
+    "average_snapshots": "stylemix.training.snapshots",
+    "blend": "stylemix.models.blend",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
+    "load_model": "stylemix.model",
 }
 
 # In a source tree ops/, training/ and tools/ lie beside this folder, not in it. Looking there

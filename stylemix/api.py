@@ -5,15 +5,19 @@ These arguments mean the same in every function:
 Args:
     photo: an image in any form: a path, a PIL image, a uint8 array [H, W, C], or a tensor [C, H, W]
         in [-1, 1].
-    source: a photo, "seed:7", a `Latent` or a latent file.
+    source: a photo, "seed:7", "seed:7@2" (class 2), a `Latent` or a latent file.
     styles: a shipped style, a style file, a photo or folder of photos, a latent, a generator file
         or "seed:7", perhaps with a weight ("toon:0.8"); a `Style`; weights by name; or a list.
     model: a shipped name, a file or a `Model`. To use a model several times, load it once with
         `load_model`: its methods are these functions.
+    template: alignment of photos: "faces128", "ffhq", "none" or a file; None for the model's.
+    label: class of a conditional model, or its values; None to search that of each photo.
     strength: strength of all styles, times their weights; None for the recommended strengths.
     layers: layers where styles act: "coarse", "middle", "fine", "16-64px"; None: as recommended.
     size: longer side of the result in px; None for the model's, but at least 256.
     face: which face of a photo with several faces, 1 for the largest.
+    box: left, top, width and height in px of a photo's subject, where there is no face template;
+        None for the centre.
     preset: preset of the projection: "fast", "balanced", "best", or `ProjectionSettings`.
     budget: time of the projection in seconds.
     encoder: file of an encoder for the initial latents; None for the model's shipped encoder.
@@ -25,12 +29,11 @@ Unusable input raises StylemixError with one line.
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
@@ -39,88 +42,22 @@ from stylemix.avatars.finish import OutputSize, finish, model_image, parse_outpu
 from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
 from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.avatars.strengths import parse_strength
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import align_photo
-from stylemix.faces.templates import TEMPLATES
+from stylemix.faces.alignment import Box, align_photo
+from stylemix.faces.templates import find_template
 from stylemix.images.sources import Photo, open_image
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import project_portraits, read_portrait
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
-from stylemix.models import checkpoint
-from stylemix.models.model import Model as NetworkModel
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
+from stylemix.models.model import Model
+from stylemix.networks.labels import Label
 from stylemix.networks.sampling import sample_images
 from stylemix.progress import Progress
 
-DEFAULT_MODEL = "faces-64"
 BATCH = 16  # images generated at once
-
-StrPath = str | os.PathLike[str]
-AnyModel = StrPath | NetworkModel
-
-
-class Model(NetworkModel):
-    """A model with the functions of this module as methods, so that it is loaded only once.
-
-    >>> import stylemix
-    >>> model = stylemix.load_model("faces-64")
-    >>> [image.size for image in model.generate(seeds=[1, 2])]
-    [(64, 64), (64, 64)]
-    """
-
-    @classmethod
-    def load(cls, path: StrPath = DEFAULT_MODEL, device: str = "auto") -> Model:
-        """Loads a model by shipped name or file, ours or another program's, on a device."""
-        loaded = checkpoint.load_model(path, find_device(device))
-        return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
-
-    def save(self, path: StrPath, dtype: Literal["float16", "float32"] = "float16") -> None:
-        """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
-        checkpoint.save_model(path, self, dtype)
-
-    def to(self, device: str | torch.device) -> Model:
-        """Moves the networks to a device; returns the model itself."""
-        target = find_device(str(device))
-        self.generator.to(target)
-        if self.discriminator is not None:
-            self.discriminator.to(target)
-        return self
-
-    def mix(self, source: Source, styles: Styles, **options: Any) -> Image.Image:
-        """`stylemix.mix` with this model."""
-        return mix(source, styles, model=self, **options)
-
-    def project(self, photo: Photo, **options: Any) -> Latent:
-        """`stylemix.project` with this model."""
-        return project(photo, model=self, **options)
-
-    def edit(self, source: Source, **options: Any) -> Image.Image:
-        """`stylemix.edit` with this model."""
-        return edit(source, model=self, **options)
-
-    def generate(self, seeds: Sequence[int], **options: Any) -> list[Image.Image]:
-        """`stylemix.generate` with this model."""
-        return generate(seeds, model=self, **options)
-
-    def align(self, photo: Photo, **options: Any) -> Image.Image:
-        """`stylemix.align` with this model's template and size."""
-        return align(photo, model=self, **options)
-
-    def animate(self, sources: Source | Several, **options: Any) -> Iterator[Image.Image]:
-        """`stylemix.animate` with this model."""
-        return animate(sources, model=self, **options)
-
-
-def load_model(path: StrPath = DEFAULT_MODEL, device: str = "auto") -> Model:
-    """Loads a model by shipped name or file; no code of the file is executed."""
-    return Model.load(path, device)
-
-
-def use_model(model: AnyModel, device: str = "auto") -> NetworkModel:
-    """Loads a model by name or file; a loaded model is returned as it is, on its device."""
-    return model if isinstance(model, NetworkModel) else load_model(model, device)
 
 
 def mix(
@@ -128,6 +65,8 @@ def mix(
     styles: Styles,
     *,
     model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     strength: float | str | None = None,
     layers: str | None = None,
     min_identity: float | None = None,
@@ -135,6 +74,7 @@ def mix(
     keep_color: float = 0.0,
     output_size: OutputSize = None,
     face: int | None = None,
+    box: Box | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
     encoder: StrPath | None = None,
@@ -146,7 +86,8 @@ def mix(
     The other arguments are described at the top of `stylemix.api`.
 
     Args:
-        min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it.
+        min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it. It has no
+            effect, with a warning, on a model without a face template.
         regions: where styles act: "face", "hair", "background", or mask files.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
         output_size: "photo", "portrait", "crop" or px; None as `avatars.finish` has it.
@@ -156,13 +97,15 @@ def mix(
     >>> avatar.size, avatar.mode
     ((1024, 1024), 'RGB')
     """
-    network = use_model(model, device)
+    network = use_model(model, device, template, label)
     options = AvatarOptions(min_identity, tuple(regions), keep_color)
     options.check(network)
+    if min_identity is not None and network.template.eyes is None:
+        warnings.warn("min_identity has no effect on a model without a face", stacklevel=2)
     written, side = str("" if strength is None else strength), network.generator.img_resolution
     number, by_layer = parse_strength(written, side) if written else (None, None)
     settings, start = preset_settings(preset, budget), _start(encoder, network)
-    mixer = Mixer(network, layers, face, by_layer, settings, start, progress)
+    mixer = Mixer(network, layers, face, by_layer, settings, start, progress, box=box)
     (person,), inputs = mixer.read([_single(source)], style_arguments(styles))
     parts = mixer.apply_all(inputs, person, number)
     avatar = mixer.avatar(person, parts, options)
@@ -173,10 +116,13 @@ def project(
     photo: Photo,
     *,
     model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
     seed: int = 0,
     face: int | None = None,
+    box: Box | None = None,
     encoder: StrPath | None = None,
     device: str = "auto",
     progress: Progress | bool = False,
@@ -193,9 +139,9 @@ def project(
     >>> list(latent.w.shape), latent.image().size
     ([10, 128], (64, 64))
     """
-    network = use_model(model, device)
+    network = use_model(model, device, template, label)
     start, settings = _start(encoder, network), preset_settings(preset, budget, seed)
-    aligned = [read_portrait(_single(photo), network, face)]
+    aligned = [read_portrait(_single(photo), network, face, box)]
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
@@ -209,9 +155,12 @@ def edit(
     light: float | None = None,
     directions: Mapping[str, float] | None = None,
     model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     layers: str | None = None,
     size: int | None = None,
     face: int | None = None,
+    box: Box | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
     encoder: StrPath | None = None,
@@ -233,8 +182,10 @@ def edit(
     """
     readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
     amounts = {k: v for k, v in {**readings, **(directions or {})}.items() if v is not None}
-    network, settings = use_model(model, device), preset_settings(preset, budget)
-    mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
+    network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
+    mixer = Mixer(
+        network, layers, face, None, settings, _start(encoder, network), progress, box=box
+    )
     applied = direction_styles(mixer, amounts)
     person = mixer.read([_single(source)], [])[0][0]
     return model_image(mixer.draw(person, applied), network.template, size)
@@ -245,7 +196,7 @@ def generate(
     *,
     psi: float = 0.7,
     model: AnyModel = DEFAULT_MODEL,
-    label: int | None = None,
+    label: Label | None = None,
     noise_mode: str = "const",
     device: str = "auto",
 ) -> list[Image.Image]:
@@ -254,15 +205,15 @@ def generate(
     Args:
         seeds: integers from 0 to 2**32 - 1.
         psi: truncation, 1 for full variation, 0 for the average image.
-        label: class of a conditional model.
+        label: class of a conditional model, or its values.
         noise_mode: "const", "random" or "none".
 
     >>> [image.size for image in generate(range(2), psi=0.7)]
     [(64, 64), (64, 64)]
     """
-    generator, numbers = use_model(model, device).generator, list(seeds)
+    generator, numbers = use_model(model, device, label=label).generator, list(seeds)
     batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
-    results = (sample_images(generator, batch, psi, label, noise_mode) for batch in batches)
+    results = (sample_images(generator, batch, psi, noise_mode=noise_mode) for batch in batches)
     return [to_pil(image) for images in results for image in images]
 
 
@@ -270,13 +221,14 @@ def align(
     photo: Photo,
     *,
     model: AnyModel | None = None,
-    template: str = "faces128",
-    size: int = 256,
+    template: AnyTemplate | None = None,
+    size: int | None = None,
     face: int | None = None,
+    box: Box | None = None,
 ) -> Image.Image:
     """Crops the face of a photo, aligned to a template, as a square of `size` px.
 
-    With `model` its template and size are used; else `template` is "faces128", "ffhq" or "none".
+    The template and the size are those of `model` unless given; without a model "faces128" and 256.
     Raises StylemixError without a clear face, or with several (`face` selects, 1 the largest).
 
     >>> from stylemix.io.assets import ASSETS
@@ -284,10 +236,12 @@ def align(
     (128, 128)
     """
     if model is not None:
-        return read_portrait(_single(photo), use_model(model), face).alignment.crop
-    if template not in TEMPLATES:
-        raise StylemixError(f"got template {template!r}; expected one of {', '.join(TEMPLATES)}")
-    return align_photo(open_image(_single(photo)), TEMPLATES[template], size, face).crop
+        network = use_model(model, template=template)
+        if size is None:
+            return read_portrait(_single(photo), network, face, box).alignment.crop
+        template = network.template
+    chosen = find_template("faces128" if template is None else template)
+    return align_photo(open_image(_single(photo)), chosen, size or 256, face, box=box).crop
 
 
 def animate(
@@ -304,7 +258,10 @@ def animate(
     layers: str | None = None,
     size: int | None = None,
     model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     face: int | None = None,
+    box: Box | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
     encoder: StrPath | None = None,
@@ -330,8 +287,10 @@ def animate(
     (4, (512, 512))
     """
     several = sources if isinstance(sources, list | tuple) else [sources]
-    network, settings = use_model(model, device), preset_settings(preset, budget)
-    mixer = Mixer(network, layers, face, None, settings, _start(encoder, network), progress)
+    network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
+    mixer = Mixer(
+        network, layers, face, None, settings, _start(encoder, network), progress, box=box
+    )
     arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
     people = [_single(source) for source in several]
     animation = read_animation(mixer, people, arguments, directions or {}, timing, strength, size)
@@ -339,7 +298,7 @@ def animate(
     return (image for image, count in pairs for image in repeat(image, count))
 
 
-def _start(encoder: StrPath | None, model: NetworkModel) -> Encoder | None:
+def _start(encoder: StrPath | None, model: Model) -> Encoder | None:
     return None if encoder is None else load_encoder(encoder, model)
 
 

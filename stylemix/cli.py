@@ -51,6 +51,7 @@ COMMANDS = {
         "Choose training options by held-out images.",
     ),
     "metrics": ("stylemix.tools.metrics:metrics_command", "Compare generated and real images."),
+    "blend": ("stylemix.tools.blend:blend_command", "Blend models, or snapshots of a run."),
     "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
     "info": ("stylemix.tools.info:info_command", "Show versions, devices and shipped files."),
 }

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import click
 
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, check_style_path, save_style
-from stylemix.tools.options import batch_option, device_option
+from stylemix.tools.options import ModelChoice, batch_option, photo_model_options
 from stylemix.training.adapt.adapt import (
     METHODS,
     NOT_RECORDED,
@@ -41,9 +39,7 @@ from stylemix.training.adapt.trainable import PARTS
     metavar="N",
     help="Write N faces to draw on; adapt learns from the folder when they are drawn.",
 )
-@click.option(
-    "--model", default="faces-64", show_default=True, help="Base model: a file or shipped name."
-)
+@photo_model_options
 @click.option(
     "--method", type=click.Choice(METHODS), default="auto", show_default=True,
     help="look: light, colours and make-up, from a few photos; transfer: a drawn style, from many "
@@ -96,13 +92,12 @@ from stylemix.training.adapt.trainable import PARTS
               help="Consent of the people in the images.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @batch_option
-@device_option
 def adapt_command(
     images: tuple[Path, ...],
     output: Path,
     pairs: bool,
     draw_kit: int | None,
-    model: str,
+    choice: ModelChoice,
     method: str,
     learn: str | None,
     start: str | None,
@@ -118,7 +113,6 @@ def adapt_command(
     credit: str,
     consent: str,
     seed: int,
-    device: str,
 ) -> None:
     """Make a style file from images of a style: files, folders or zips.
 
@@ -134,7 +128,7 @@ def adapt_command(
     if bool(images) == (draw_kit is not None):
         raise StylemixError("got images and --draw-kit, or neither; expected one of them; add one")
     if draw_kit is not None:
-        write_kit(load_model(model, find_device(device)), output, draw_kit, seed)
+        write_kit(choice.load(photos=False), output, draw_kit, seed)
         click.echo(f"Wrote {draw_kit} faces to draw on to {output}")
         return
     check_style_path(output)
@@ -144,12 +138,11 @@ def adapt_command(
         AdaptSettings(
             "pairs" if pairs else method, learn, start, align, steps, sparse, kimg, precision, seed
         ),
-        model=model,
+        model=choice.load(),
         card=StyleCard(name or output.stem, licence, credit, consent),
         strength=strength,
         layers=layers,
         state=state,
-        device=device,
         progress=True,
         on_plan=lambda plan: click.echo(plan, err=True),
     )

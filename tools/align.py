@@ -12,13 +12,14 @@ from PIL import Image
 
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Alignment, align_photo, cut_face
+from stylemix.faces.alignment import Alignment, Box, align_photo, cut_face
 from stylemix.faces.detector import FaceDetector, load_detector
-from stylemix.faces.templates import TEMPLATES, Template
+from stylemix.faces.templates import FACES128, Template, find_template
 from stylemix.images.sources import ImageSource, list_images
 from stylemix.images.write import check_image_path, save_image
 from stylemix.io.atomic import Json, write_json
 from stylemix.models.checkpoint import load_model
+from stylemix.tools.options import TEMPLATE_NAMES, subject_options
 
 DEFAULT_SIZE = 256
 # An output with one of these suffixes is a file; formats that cannot be written are refused.
@@ -27,12 +28,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 
 @dataclass(frozen=True)
 class Target:
-    """The target of crops: template, side in px, and which face (None: the only face)."""
+    """The target of crops: template, side in px, and which face (None: the only one) or box."""
 
     template: Template
     size: int
     face: int | None = None
     all_faces: bool = False
+    box: Box | None = None
 
 
 def align_image(
@@ -41,7 +43,7 @@ def align_image(
     """The crop of a photo; with `all_faces`, the crops of all clear faces, largest first."""
     template, size = target.template, target.size
     if not target.all_faces or template.kind == "none":
-        return [align_photo(image, template, size, target.face, name, detector)]
+        return [align_photo(image, template, size, target.face, name, detector, target.box)]
     faces = [face for face in detector.detect(image) if face.clear]
     if not faces:
         return [align_photo(image, template, size, None, name, detector)]  # raises the error
@@ -80,16 +82,17 @@ def save_alignment(
 
 
 def _choose_target(
-    template: str | None, size: int | None, model: str | None, face: int | None, all_faces: bool
-) -> Target:
-    chosen, pixels = TEMPLATES["faces128"], DEFAULT_SIZE
+    template: str | None, size: int | None, model: str | None, face: int | None, all_faces: bool,
+    box: Box | None,
+) -> Target:  # fmt: skip
+    chosen, pixels = FACES128, DEFAULT_SIZE
     if model is not None:
         loaded = load_model(model)
         sizes = loaded.generator.config
         chosen, pixels = loaded.template, min(sizes.height, sizes.width)
     if template is not None:
-        chosen = TEMPLATES[template]
-    return Target(chosen, size or pixels, face, all_faces)
+        chosen = find_template(template)
+    return Target(chosen, size or pixels, face, all_faces, box)
 
 
 class _Names:
@@ -142,10 +145,7 @@ def _align_one(source: ImageSource, target: Target, detector: FaceDetector, name
 )
 @click.option(
     "--template",
-    type=click.Choice(list(TEMPLATES)),
-    help="Alignment of the face: faces128 (close-up, for the shipped models), ffhq (with hair and "
-    "shoulders, for NVIDIA's face models), none (centre crop, no face detection).  [default: the "
-    "model's, or faces128]",
+    help=f"Alignment: {TEMPLATE_NAMES}.  [default: the model's, or faces128]",
 )
 @click.option(
     "--size",
@@ -153,11 +153,7 @@ def _align_one(source: ImageSource, target: Target, detector: FaceDetector, name
     help=f"Side of the crop in px.  [default: the model's, or {DEFAULT_SIZE}]",
 )
 @click.option("--model", help="Use the template and size of this model: a shipped name or a file.")
-@click.option(
-    "--face",
-    type=click.IntRange(1),
-    help="Which face of a photo with several faces; 1 is the largest.",
-)
+@subject_options
 @click.option("--all-faces", is_flag=True, help="Crop every face, to NAME.face1.aligned.png, ...")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def align_command(
@@ -167,6 +163,7 @@ def align_command(
     size: int | None,
     model: str | None,
     face: int | None,
+    box: Box | None,
     all_faces: bool,
     device: str,
 ) -> None:
@@ -188,7 +185,7 @@ def align_command(
         raise click.UsageError("got --face and --all-faces; expected one of them; leave one out")
     sources = list_images(photos)
     names = _Names(output, single=len(sources) == 1 and not all_faces)
-    target = _choose_target(template, size, model, face, all_faces)
+    target = _choose_target(template, size, model, face, all_faces, box)
     detector = load_detector(str(find_device(device)))
     failed = 0
     for source in sources:

@@ -9,11 +9,12 @@ from typing import Literal
 import click
 
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import TEMPLATES
-from stylemix.models.checkpoint import load_model, save_model
+from stylemix.models.checkpoint import save_model
+from stylemix.models.loading import use_model
 from stylemix.models.model import Model, count_parameters
 from stylemix.styles.onnx_export import export_student
 from stylemix.styles.style import load_style
+from stylemix.tools.options import TEMPLATE_NAMES
 
 FOREIGN_LICENCE = (
     "The weights remain under the licence of their authors, which may forbid commercial use; "
@@ -34,12 +35,10 @@ def convert(
         source: a file, or the name of a shipped model.
         target: a file name ending in .safetensors or .pkl.
         dtype: precision of the stored weights; the fingerprint is the same for both.
-        template: face template of the model; None keeps that of the file, or guesses it.
+        template: alignment of photos by name or file; None keeps that of the file, or guesses it.
         keep_discriminator: False leaves it out, for a smaller file that cannot be trained further.
     """
-    model = load_model(source)
-    if template is not None:
-        model = replace(model, template=TEMPLATES[template])
+    model = use_model(source, "cpu", template)
     if not keep_discriminator:
         model = replace(model, discriminator=None)
     save_model(target, model, dtype)
@@ -75,8 +74,8 @@ def summary(model: Model, target: str) -> list[str]:
 )
 @click.option(
     "--template",
-    type=click.Choice(sorted(TEMPLATES)),
-    help="Face template of the model.  [default: that of IN, or guessed from the resolution]",
+    help=f"Alignment of photos for the model: {TEMPLATE_NAMES}.  [default: that of IN, or guessed "
+    "from the resolution]",
 )
 @click.option("--no-discriminator", is_flag=True, help="Leave the discriminator out.")
 def convert_command(
@@ -88,10 +87,10 @@ def convert_command(
 ) -> None:
     """Convert the model file IN to OUT, a .safetensors or .pkl file; or a style to .onnx.
 
-    IN is a model of stylemix, a network pickle of the NVIDIA PyTorch family (stylegan2-ada, or
-    stylegan3 trained with --cfg=stylegan2) or a rosinality .pt checkpoint. No code of the file is
-    executed. The student of a style (stylemix distill) becomes an .onnx file, which needs the extra
-    onnx.
+    IN is a model of stylemix, a network pickle of NVIDIA (stylegan2-ada, stylegan3 trained with
+    --cfg=stylegan2, or the TensorFlow versions of StyleGAN2 and stylegan2-ada) or a rosinality .pt
+    checkpoint. No code of the file is executed. The student of a style (stylemix distill) becomes
+    an .onnx file, which needs the extra onnx.
 
     \b
     Examples:

@@ -12,23 +12,22 @@ from PIL import Image
 from stylemix.avatars.finish import model_image
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
-from stylemix.devices import find_device
+from stylemix.faces.alignment import Box
 from stylemix.images.contact_sheet import grid
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
-from stylemix.models.checkpoint import load_model
 from stylemix.styles.named_directions import READINGS
 from stylemix.styles.style import check_style_path, combine, save_style
 from stylemix.tools.options import (
+    ModelChoice,
     batch_option,
     cache_option,
-    device_option,
-    face_option,
-    model_option,
+    photo_model_options,
     projection_options,
     projection_settings,
     size_option,
     strengths_of,
+    subject_options,
 )
 
 MIN_CHANGE = 0.004  # mean absolute change, in parts of the range, that one can see
@@ -62,7 +61,7 @@ def _reading_options(command: Any) -> Any:
     help="Write a sheet with a row for each direction, from minus to plus its strength.",
 )
 @click.option("--layers", help="Layers where directions act, as for mix.  [default: by direction]")
-@model_option
+@photo_model_options
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("edited.png"), show_default=True,
     help="Image file to write.",
@@ -72,24 +71,23 @@ def _reading_options(command: Any) -> Any:
     help="Also save the edit as a style file.",
 )  # fmt: skip
 @size_option
-@face_option
+@subject_options
 @projection_options
 @cache_option
 @batch_option
-@device_option
 def edit_command(
     source: str,
     directions: tuple[str, ...],
     strip: bool,
     layers: str | None,
-    model: str,
+    choice: ModelChoice,
     output: Path,
     style_file: Path | None,
     size: int | None,
     face: int | None,
+    box: Box | None,
     encoder: Path | None,
     no_cache: bool,
-    device: str,
     **options: Any,
 ) -> None:
     """Change expression, pose or light of a photo, a latent or seed:N.
@@ -110,9 +108,9 @@ def edit_command(
     settings = projection_settings(**options)
     if style_file is not None:
         check_style_path(style_file)
-    network = load_model(model, find_device(device))
+    network = choice.load()
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache)
+    mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     applied = direction_styles(mixer, amounts)
     (person,), _ = mixer.read([source], [])
     if strip:

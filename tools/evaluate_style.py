@@ -12,7 +12,6 @@ from torch import Tensor
 from stylemix.avatars.evaluation import StyleEvaluation
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import MIN_CELL
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import grid
 from stylemix.images.sources import list_images, unique_names
@@ -23,8 +22,8 @@ from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import PhotoToProject, project_missing
 from stylemix.io.atomic import Json, write_json, write_text
 from stylemix.metrics.avatars import Record, table
-from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
+from stylemix.tools.options import ModelChoice, photo_model_options
 from stylemix.training.adapt.method import read_pictures, some_of
 
 PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
@@ -50,24 +49,22 @@ PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 @click.option(
     "--strength", type=float, help="Strength of all styles.  [default: as each style recommends]"
 )
-@click.option("--model", default="faces-64", show_default=True, help="Model file or shipped name.")
+@photo_model_options
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("evaluation"), show_default=True,
     help="Folder for metrics, table, contact sheets and latents.",
 )  # fmt: skip
 @click.option("--rows", type=click.IntRange(1), default=8, show_default=True,
               help="Number of people on a contact sheet.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def evaluate_style_command(
     sources: tuple[Path, ...],
     styles: tuple[str, ...],
     images: tuple[str, ...],
     projections: tuple[str, ...],
     strength: float | None,
-    model: str,
+    choice: ModelChoice,
     output: Path,
     rows: int,
-    device: str,
 ) -> None:
     """Measure how well avatars preserve identity and match the style.
 
@@ -81,7 +78,7 @@ def evaluate_style_command(
       stylemix evaluate-style --source photos.zip --style noir --method balanced --method pti
     """
     check_folder(output)
-    network = load_model(model, find_device(device))
+    network = choice.load()
     arguments = [StyleArgument.parse(text) for text in styles]
     people = _read_people(sources, network)
     evaluation = StyleEvaluation(network, arguments, strength, _references(images, network))

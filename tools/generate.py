@@ -8,16 +8,19 @@ from pathlib import Path
 
 import click
 
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import fit_size, grid
 from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
-from stylemix.models.checkpoint import load_model
 from stylemix.networks.generator import NOISE_MODES
 from stylemix.networks.sampling import MOST, sample_images
-from stylemix.tools.options import batch_option, device_option, model_option, size_option
+from stylemix.tools.options import (
+    ModelChoice,
+    batch_option,
+    model_options,
+    size_option,
+)
 
 MAX_SEEDS = 100_000
 MIN_CELL = 96  # px of an image on a grid
@@ -41,7 +44,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 @click.command("generate")
-@model_option
+@model_options
 @click.option("--seeds", default="0-15", show_default=True, help="Seeds, as in 1,5,8-10.")
 @click.option(
     "--truncation", "psi", type=float, default=0.7, show_default=True,
@@ -51,7 +54,6 @@ def parse_seeds(text: str) -> list[int]:
     "--noise-mode", type=click.Choice(NOISE_MODES), default="const", show_default=True,
     help="Noise of each layer: random for new noise, const for the stored maps, or none.",
 )  # fmt: skip
-@click.option("--class", "label", type=click.IntRange(0), help="Class of a conditional model.")
 @click.option(
     "--grid", "as_grid", is_flag=True, help="Write a single image with a grid of all images."
 )
@@ -61,17 +63,14 @@ def parse_seeds(text: str) -> list[int]:
     help="Folder; an image file with --grid or for a single seed.  [default: out, out.png]",
 )  # fmt: skip
 @batch_option
-@device_option
 def generate_command(
-    model: str,
+    choice: ModelChoice,
     seeds: str,
     psi: float,
     noise_mode: str,
-    label: int | None,
     as_grid: bool,
     size: int | None,
     output: Path | None,
-    device: str,
 ) -> None:
     """Generate new images from seeds.
 
@@ -89,13 +88,13 @@ def generate_command(
         check_image_path(target)
     else:
         check_folder(target)
-    generator = load_model(model, find_device(device)).generator
+    generator = choice.load(photos=False).generator
     native = generator.config.width, generator.config.height
     output_size = native if size is None else fit_size(native, size)
     tiles = []
     for start in range(0, len(numbers), MOST):
         batch_seeds = numbers[start : start + MOST]
-        images = sample_images(generator, batch_seeds, psi, label, noise_mode)
+        images = sample_images(generator, batch_seeds, psi, noise_mode=noise_mode)
         for seed, image in zip(batch_seeds, images, strict=True):
             resized = resize(to_pil(image), output_size)
             if as_grid:

@@ -16,20 +16,19 @@ from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Box
 from stylemix.images.sources import unique_names
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
-from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    ModelChoice,
     batch_option,
     cache_option,
-    device_option,
-    face_option,
-    model_option,
+    photo_model_options,
     projection_options,
     projection_settings,
+    subject_options,
 )
 
 
@@ -65,14 +64,15 @@ def _sheet_options(command: Any) -> Any:
 @click.command("mix")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N, or a folder or zip of photos; can be repeated.",
+    help="Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; can be "
+    "repeated.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True, required=True,
     help="Style file or shipped style, photo, folder of photos, latent file, generator file or "
     "seed:N, optionally followed by :WEIGHT; repeated styles are added.",
 )  # fmt: skip
-@model_option
+@photo_model_options
 @click.option(
     "--strength",
     help="Strength of all styles, times the WEIGHT of each: a number, or a number for each band or "
@@ -109,15 +109,14 @@ def _sheet_options(command: Any) -> Any:
     "students draw; else 256]",
 )
 @click.option("--fast", is_flag=True, help="Let the students of styles draw, where they have one.")
-@face_option
+@subject_options
 @projection_options
 @cache_option
 @batch_option
-@device_option
 def mix_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],
-    model: str,
+    choice: ModelChoice,
     strength: str | None,
     layers: str | None,
     min_identity: float | None,
@@ -126,10 +125,10 @@ def mix_command(
     output: Path | None,
     output_size: str | None,
     face: int | None,
+    box: Box | None,
     encoder: Path | None,
     no_cache: bool,
     fast: bool,
-    device: str,
     **others: Any,
 ) -> None:
     """Give a person the look of one or more styles: a personalised avatar.
@@ -151,14 +150,15 @@ def mix_command(
     else:
         check_folder(output)
     arguments, listed = [StyleArgument.parse(text) for text in styles], list_sources(sources)
-    network = load_model(model, find_device(device))
-    number, by_layer = None, None
-    if strength is not None:
-        number, by_layer = parse_strength(strength, network.generator.img_resolution)
+    network = choice.load()
+    side = network.generator.img_resolution
+    number, by_layer = (None, None) if strength is None else parse_strength(strength, side)
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast)
+    mixer = Mixer(
+        network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast, box=box
+    )
     people, inputs = mixer.read(listed, arguments, _report)
     if sheet is not None and people:
         image = sheet(SheetMaker(mixer, people, inputs, number, options, size))

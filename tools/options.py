@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import reduce, wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,66 @@ import click
 
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Box
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.models.loading import DEFAULT_MODEL, use_model
+from stylemix.models.model import Model
 from stylemix.networks.batches import use_batch
+from stylemix.networks.labels import Label
 
 Command = Callable[..., Any]
 
+TEMPLATE_NAMES = (
+    "faces128 (close-up), ffhq (with hair and shoulders), none (anything but faces) or a file"
+)
+
 model_option = click.option(
-    "--model", default="faces-64", show_default=True, help="Model file or shipped name."
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Model file or shipped name."
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto."
 )
-face_option = click.option(
-    "--face",
-    type=click.IntRange(1),
-    help="Which face of a photo with several faces; 1 is the largest.",
+template_option = click.option(
+    "--template", help=f"Alignment of photos: {TEMPLATE_NAMES}.  [default: the model's]"
 )
+LABEL = (
+    click.option(
+        "--class", "number", type=click.IntRange(0), metavar="N",
+        help="Class of a conditional model.  [default: for photos the nearest class]",
+    ),
+    click.option(
+        "--label", "values", metavar="V1,V2,...",
+        help="Label of a conditional model, a value for each of its classes.",
+    ),
+)  # fmt: skip
+MODEL = (model_option, *LABEL, device_option)
+
+
+def _box(_context: click.Context, _option: click.Parameter, text: str | None) -> Box | None:
+    if text is None:
+        return None
+    try:
+        left, top, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise StylemixError(
+            f"got --box {text[:40]}; expected left, top, width and height in px, as in "
+            "10,20,300,200; change it"
+        ) from None
+    return left, top, width, height
+
+
+SUBJECT = (
+    click.option(
+        "--face",
+        type=click.IntRange(1),
+        help="Which face of a photo with several faces; 1 is the largest.",
+    ),
+    click.option(
+        "--box", callback=_box, metavar="X,Y,W,H",
+        help="The subject of a photo without a face, in px: left, top, width and height.  "
+        "[default: the centre of the photo]",
+    ),
+)  # fmt: skip
 batch_option = click.option(
     "--batch", type=click.IntRange(1), expose_value=False,
     callback=lambda context, _, size: context.with_resource(use_batch(size)),
@@ -73,6 +117,72 @@ PROJECTION = (
 )  # fmt: skip
 
 
+def _wrap(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    return reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model of a command by its options, which is loaded after the other inputs are checked."""
+
+    name: str
+    device: str
+    template: str | None = None
+    label: Label | None = None
+
+    def load(self, photos: bool = True) -> Model:
+        """The model; for `photos` a line says if there is no face to align and to compare."""
+        model = use_model(self.name, self.device, self.template, self.label)
+        if photos and model.template.eyes is None:
+            click.echo(
+                f"Note: the template {model.template.name} has no face: photos are cropped, and "
+                "identity is neither measured nor kept",
+                err=True,
+            )
+        return model
+
+
+def model_options(command: Command) -> Command:
+    """Adds --model, --class, --label and --device, which become the argument `choice`.
+
+    Raises StylemixError for a class and a label, and for a label that is not numbers.
+    """
+
+    @wraps(command)
+    def run(
+        *, model: str, number: int | None, values: str | None, device: str, **others: Any
+    ) -> Any:
+        label = label_argument(number, values)
+        choice = ModelChoice(model, device, others.pop("template", None), label)
+        return command(choice=choice, **others)
+
+    return _wrap(run, MODEL)
+
+
+def photo_model_options(command: Command) -> Command:
+    """Adds `model_options` and --template."""
+    return template_option(model_options(command))
+
+
+def subject_options(command: Command) -> Command:
+    """Adds --face and --box, which choose the subject of a photo."""
+    return _wrap(command, SUBJECT)
+
+
+def label_argument(number: int | None, values: str | None) -> Label | None:
+    """The label of --class and --label, one of which may be given."""
+    if values is None:
+        return number
+    if number is not None:
+        raise StylemixError("got --class and --label; expected one of them; leave one out")
+    try:
+        return [float(part) for part in values.split(",")]
+    except ValueError:
+        raise StylemixError(
+            f"got --label {values[:40]}; expected numbers, as in 0,1,0; change it"
+        ) from None
+
+
 def strengths_of(directions: Sequence[str]) -> dict[str, float]:
     """Parses options such as NAME:STRENGTH to strengths by name; 1 without a strength."""
     items = [StyleArgument.parse(text) for text in directions]
@@ -81,7 +191,7 @@ def strengths_of(directions: Sequence[str]) -> dict[str, float]:
 
 def projection_options(command: Command) -> Command:
     """Adds the options of a projection, whose values are arguments of `projection_settings`."""
-    return reduce(lambda wrapped, option: option(wrapped), reversed(PROJECTION), command)
+    return _wrap(command, PROJECTION)
 
 
 def projection_settings(

@@ -52,10 +52,9 @@ def _show(report: Report) -> None:
 )
 @click.option(
     "--template",
-    type=click.Choice(["faces128", "ffhq"]),
     default="faces128",
     show_default=True,
-    help="Alignment of faces: faces128 (close-up) or ffhq (with hair and shoulders).",
+    help="Alignment of faces: faces128 (close-up), ffhq (with hair and shoulders) or a file.",
 )
 @click.option(
     "--faces",

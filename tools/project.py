@@ -10,39 +10,43 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Box
 from stylemix.faces.regions import painted_mask
 from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource, list_images, unique_names
 from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.store import SUFFIX, PhotoToProject, own_share, project_missing
 from stylemix.io.atomic import write_json
-from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
+from stylemix.networks.labels import describe_label
 from stylemix.tools.options import (
+    ModelChoice,
     batch_option,
-    device_option,
-    face_option,
-    model_option,
+    photo_model_options,
     projection_options,
     projection_settings,
+    subject_options,
 )
 
 
-def describe(metrics: dict[str, float]) -> str:
-    """The metrics of a projection as text."""
+def describe(latent: Latent) -> str:
+    """The metrics of a projection, and the label of a conditional model, as text."""
+    metrics = latent.metrics
     text = f"MSE {metrics['mse']:.4f}"
     if "identity" in metrics:
         text += f", identity {metrics['identity']:.3f}"
+    if latent.label is not None:
+        text += f", {describe_label(latent.label)}"
     return text
 
 
 @click.command("project")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@model_option
+@photo_model_options
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("out"), show_default=True,
     help="Folder for the results.",
@@ -57,19 +61,18 @@ def describe(metrics: dict[str, float]) -> str:
     "--paste-back", is_flag=True, help="Also write the whole photo with the reconstructed face."
 )
 @click.option("--again", is_flag=True, help="Project photos again whose latents exist.")
-@face_option
 @batch_option
-@device_option
+@subject_options
 def project_command(
     photos: tuple[Path, ...],
-    model: str,
+    choice: ModelChoice,
     output: Path,
     mask: Path | None,
     encoder: Path | None,
     paste_back: bool,
     again: bool,
     face: int | None,
-    device: str,
+    box: Box | None,
     **projection: Any,
 ) -> None:
     """Project photos into the latent space of a model: files, folders or zips.
@@ -89,17 +92,17 @@ def project_command(
         raise StylemixError(
             f"got --method {settings.method} with a mask; expected --method hybrid; leave one out"
         )
-    network = load_model(model, find_device(device))
+    network = choice.load()
     start = None if encoder is None else load_encoder(encoder, network)
     painted = None if mask is None else load_image(mask, mode="RGBA")
     sources = list_images(photos)
     alone = len(photos) == 1 and photos[0].is_file()
-    read = _Photos(sources, network, face, painted, paste_back, alone)
+    read = _Photos(sources, network, face, box, painted, paste_back, alone)
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)
     for name, latent, is_new in done:
         report[name] = latent.metrics
-        text = describe(latent.metrics) if is_new else "already there"
+        text = describe(latent) if is_new else "already there"
         click.echo(f"{output / (name + SUFFIX)}: {text}")
     if report:
         whole = len(read.share) == len(sources)
@@ -118,6 +121,7 @@ class _Photos:
     sources: list[ImageSource]
     model: Model
     face: int | None
+    box: Box | None
     painted: Image.Image | None
     paste_back: bool
     alone: bool
@@ -131,7 +135,7 @@ class _Photos:
         for i in self.share:
             source, mask = self.sources[i], None
             try:
-                portrait = read_portrait(source, self.model, self.face)
+                portrait = read_portrait(source, self.model, self.face, self.box)
             except StylemixError as error:
                 if self.alone:
                     raise

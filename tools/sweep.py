@@ -12,8 +12,9 @@ from click.core import ParameterSource
 
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import find_template
 from stylemix.io.journal import WorkFile, open_work
-from stylemix.tools.train import TEMPLATES
+from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
@@ -70,8 +71,8 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     show_default=True, help="Folder of the sweep.",
 )  # fmt: skip
 @click.option(
-    "--template", type=click.Choice(list(TEMPLATES)), default="none", show_default=True,
-    help="Alignment template of the faces, as for train.",
+    "--template", default="none", show_default=True,
+    help=f"Alignment of the images, as for train: {TEMPLATE_NAMES}.",
 )  # fmt: skip
 @click.option("--data-name", default=None, help="Name of the data in the model cards.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -190,7 +191,7 @@ class Runner:
         data: paths of the images.
         plan: plan of the sweep.
         device: name of the device.
-        template: name of the alignment.
+        template: name or file of the alignment.
         name: name of the data for the model cards.
     """
 
@@ -198,7 +199,7 @@ class Runner:
         self, data: Sequence[str], plan: Plan, device: str, template: str, name: str
     ) -> None:
         self.data, self.plan, self.base, self.name = data, plan, plan.base, name
-        self.device, self.template = find_device(device), TEMPLATES[template]
+        self.device, self.template = find_device(device), find_template(template)
         self.opened: dict[bool, PixelDataset] = {}
         self.held_out = open_dataset(
             [str(self.base.metrics_data)], self.base.size, self.base.channels, False,

@@ -14,7 +14,8 @@ import torch
 
 from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
+from stylemix.faces.templates import find_template
+from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import open_dataset
@@ -23,7 +24,6 @@ from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 from stylemix.training.session import TrainingData
 
-TEMPLATES = {"none": NO_TEMPLATE, "faces128": FACES128, "ffhq": FFHQ}
 STOPPED = 128 + signal.SIGINT
 
 
@@ -43,10 +43,9 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
 )
 @click.option(
     "--template",
-    type=click.Choice(list(TEMPLATES)),
     default="none",
     show_default=True,
-    help="Alignment template of the faces, stored in the model.",
+    help=f"Alignment of the images, stored in the model: {TEMPLATE_NAMES}.",
 )
 @click.option("--data-name", default=None, help="Name of the data in the model card.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -119,10 +118,10 @@ def run(
         data: paths of the images.
         folder: run folder.
         device: name of the device.
-        template: name of the alignment.
+        template: name or file of the alignment.
         name: name of the data for the model card.
     """
-    where = find_device(local_device(device))
+    alignment, where = find_template(template), find_device(local_device(device))
     ranks = join(where, config.timeout)
     dataset = open_dataset(data, config.size, config.channels, config.mirror, config.conditional)
     held_out = None
@@ -136,7 +135,7 @@ def run(
         if slow := slow_precision(config.precision, where):
             click.echo(slow, err=True)
     try:
-        training_data = TrainingData(dataset, TEMPLATES[template], name, held_out)
+        training_data = TrainingData(dataset, alignment, name, held_out)
         outcome = train(config, training_data, folder, where, ranks)
     except torch.OutOfMemoryError as error:
         resolved = config.resolve(ranks.world, where.type)

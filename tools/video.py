@@ -11,28 +11,27 @@ from tqdm import tqdm
 from stylemix.avatars.animation import EASINGS, Timing, read_animation
 from stylemix.avatars.inputs import StyleArgument, list_sources
 from stylemix.avatars.mixer import Mixer
-from stylemix.devices import find_device
+from stylemix.faces.alignment import Box
 from stylemix.images.video import check_video_path, save_video
 from stylemix.inversion.encoder import load_encoder
-from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    ModelChoice,
     batch_option,
     cache_option,
-    device_option,
-    face_option,
-    model_option,
+    photo_model_options,
     projection_options,
     projection_settings,
     size_option,
     strengths_of,
+    subject_options,
 )
 
 
 @click.command("video")
 @click.option(
     "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N, or a folder or zip of photos; repeat to go from person to "
-    "person.",
+    help="Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; repeat to go "
+    "from person to person.",
 )  # fmt: skip
 @click.option(
     "--style", "styles", multiple=True,
@@ -78,12 +77,11 @@ from stylemix.tools.options import (
     help="Layers where styles and directions act, as for mix.  [default: by style or direction]",
 )
 @size_option
-@model_option
-@face_option
+@photo_model_options
+@subject_options
 @projection_options
 @cache_option
 @batch_option
-@device_option
 def video_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],
@@ -97,11 +95,11 @@ def video_command(
     strength: float | None,
     layers: str | None,
     size: int | None,
-    model: str,
+    choice: ModelChoice,
     face: int | None,
+    box: Box | None,
     encoder: Path | None,
     no_cache: bool,
-    device: str,
     **projection: Any,
 ) -> None:
     """Make a video that changes the person, the style or the pose.
@@ -122,9 +120,9 @@ def video_command(
         Timing(seconds, hold, fps, not once, easing),
     )
     listed, arguments = list_sources(sources), [StyleArgument.parse(text) for text in styles]
-    network = load_model(model, find_device(device))
+    network = choice.load()
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache)
+    mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     amounts = strengths_of(directions)
     animation = read_animation(mixer, listed, arguments, amounts, timing, strength, size)
     total = len(animation.times)

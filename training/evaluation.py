@@ -18,6 +18,7 @@ from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import check_metrics, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
+from stylemix.training.snapshots import list_snapshots
 from stylemix.training.state import TrainState
 
 FEATURES = "mobilenet"
@@ -87,7 +88,7 @@ def keep_best(folder: Path, state: TrainState, snapshot: Path, metrics: dict[str
 
 def prune(folder: Path, keep: int) -> list[Path]:
     """Removes all but the last `keep` snapshots (0 for none), never best.safetensors."""
-    files = sorted(folder.glob("snapshot-*.safetensors"))
+    files = list_snapshots(folder)
     old: Sequence[Path] = files[:-keep] if keep else []
     for path in old:
         os.unlink(path)

@@ -23,6 +23,7 @@ from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig
 from stylemix.training.session import TrainingData
+from stylemix.training.snapshots import snapshot_name
 from stylemix.training.state import Counters, TrainState
 
 Stats = dict[str, list[Tensor]]
@@ -136,20 +137,15 @@ def save_reals(folder: Path, images: Tensor) -> None:
     _save_grid(folder / "reals.png", images, generated=False)
 
 
-def snapshot_name(cur_nimg: int) -> str:
-    """Returns the number of a snapshot: whole kimg."""
-    return f"{cur_nimg // 1000:06d}"
-
-
 def save_snapshot(
     folder: Path, state: TrainState, config: ResolvedConfig, data: TrainingData
 ) -> Path:
-    """Writes fakes-KIMG.png from fixed latents, and snapshot-KIMG.safetensors.
+    """Writes fakes-KIMG.png from fixed latents, and snapshot-KIMG.safetensors; see `snapshot_name`.
 
     With labels in the data, the grid cycles through the distinct labels.
     """
     counters = state.counters
-    name = snapshot_name(counters.cur_nimg)
+    name = snapshot_name(folder, counters.cur_nimg)
     generator = state.generator_ema
     device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(config.seed)

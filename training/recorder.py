@@ -17,6 +17,7 @@ from stylemix.training import log
 from stylemix.training.distributed import Ranks
 from stylemix.training.evaluation import Evaluation, keep_best, prune
 from stylemix.training.session import TrainingData, go_back
+from stylemix.training.snapshots import list_snapshots
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Run, save_state
 
@@ -201,7 +202,7 @@ class Recorder:
 
     def last(self) -> Path:
         """Returns the last snapshot of the run; writes one where there is none yet."""
-        files = sorted(self.folder.glob("snapshot-*.safetensors"))
+        files = list_snapshots(self.folder)
         if not files and self.ranks.lead:
             self.snapshot()
         return files[-1] if files else self.snapshot_path

@@ -29,7 +29,8 @@ class AvatarOptions:
     """Options of an avatar besides its styles.
 
     Attributes:
-        min_identity: minimum identity to preserve; None for no limit.
+        min_identity: minimum identity to preserve; None for no limit. It has no effect on models
+            without a face template.
         regions: where the styles act: names of `regions.REGIONS`, or mask images; empty for all.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
     """
@@ -50,12 +51,11 @@ class AvatarOptions:
                     f"got the region {name[:60]!a}; expected {', '.join(REGIONS)} or an image "
                     "with the region in white; change --region"
                 )
-        needs = self.min_identity is not None or self.keep_color or set(self.regions) & set(REGIONS)
-        if needs and model.template.eyes is None:
+        if (self.keep_color or set(self.regions) & set(REGIONS)) and model.template.eyes is None:
             raise StylemixError(
                 f"got a model with the alignment template {model.template.name!r}, which is not "
-                "for faces; expected a face template; leave out --min-identity, "
-                "--keep-color and regions by name"
+                "for faces; expected a face template; leave out --keep-color and regions by name, "
+                "or set --template"
             )
 
 
@@ -106,7 +106,8 @@ def draw_avatar(
     """Renders a person in a sum of styles, within `mask` [1, 1, H, W] (see `region_mask`).
 
     With `finish.min_identity` all strengths are lowered together until the image preserves this
-    identity of the person's reconstruction; otherwise identity is not measured. What students draw
+    identity of the person's reconstruction; otherwise, and for a model without a face template,
+    identity is not measured. What students draw
     starts from the photo, if there is one and the other styles move nothing; a person whose styles
     are all drawn needs no latent then.
     """
@@ -136,7 +137,7 @@ def draw_avatar(
         drawn = keep(drawn, original)
         return drawn if mask is None else original.lerp(drawn, fit_mask(mask, drawn))
 
-    if finish.min_identity is None:
+    if finish.min_identity is None or model.template.eyes is None:
         return Avatar(render_at(1.0), drawn=bool(drawings), masked=masked)
     # Of drawings at strength 0, which have another size than the model's image.
     identity_of = likeness(model, render_at(0.0) if drawings else plain.image)

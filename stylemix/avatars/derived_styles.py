@@ -7,13 +7,13 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.inversion.latent import Latent
+from stylemix.models.blend import MAX_WEIGHT_DISTANCE, weight_distance
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import bands
 from stylemix.styles.style import Style
 
 # Default interpolation factor of each band, from a person's latent to that of another image.
 LOOK_FACTORS = {"coarse": 0.0, "middle": 0.35, "fine": 1.0}
-MAX_WEIGHT_DISTANCE = 1.0  # relative; beyond it two generators share no training
 
 
 def blend_style(base: str, source: Tensor, other: Tensor, factor: Tensor | None) -> Style:
@@ -66,9 +66,7 @@ def generator_style(base: Generator, fingerprint: str, other: Generator, name: s
         )
     ours = dict(base.synthesis.named_parameters())
     weights = {key: value - ours[key] for key, value in other.synthesis.named_parameters()}
-    change = sum(float(value.square().sum()) for value in weights.values())
-    norm = sum(float(value.square().sum()) for value in ours.values())
-    distance = (change / norm) ** 0.5
+    distance = weight_distance(base, other)
     if distance > MAX_WEIGHT_DISTANCE:
         raise StylemixError(
             f"{name}: got a generator unrelated to the base (weights differ by {distance:.1f} of "

@@ -97,9 +97,12 @@ def is_image_path(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS
 
 
-def parse_seed(what: str) -> int:
-    """The seed of "seed:7"; raises StylemixError for other strings."""
-    match = re.fullmatch(r"seed:(\d{1,10})", what)
+def parse_seed(what: str) -> tuple[int, int | None]:
+    """The seed and class of "seed:7" and "seed:7@2"; raises StylemixError for other strings."""
+    match = re.fullmatch(r"seed:(\d{1,10})(?:@(\d{1,5}))?", what)
     if match is None:
-        raise StylemixError(f"got {what[:40]!r}; expected seed: and a number, as in seed:7")
-    return int(match[1])
+        raise StylemixError(
+            f"got {what[:40]!r}; expected seed: and a number, as in seed:7, or with a class, as in "
+            "seed:7@2"
+        )
+    return int(match[1]), None if match[2] is None else int(match[2])

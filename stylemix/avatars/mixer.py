@@ -14,6 +14,7 @@ from stylemix.avatars.inputs import OnError, Source, StyleArgument, short_name
 from stylemix.avatars.reader import Reader
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Box
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
 from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource
@@ -71,6 +72,7 @@ class Mixer:
         progress: progress of a projection: a function of (done, total, loss), or True for a bar.
         cache: store latents in the user's cache, and reuse those stored there.
         fast: let the students of styles draw, where they have one.
+        box: the subject of the sources' photos, for a model without a face template.
     """
 
     def __init__(
@@ -84,11 +86,12 @@ class Mixer:
         progress: Progress | bool = True,
         cache: bool = False,
         fast: bool = False,
+        box: Box | None = None,
     ) -> None:
         self.model, self.layers, self.fast = model, layers, fast
         self.layer_strengths = layer_strengths
         self.settings = settings or ProjectionSettings()
-        self.reader = Reader(model, face, encoder, progress, cache)
+        self.reader = Reader(model, face, box, encoder, progress, cache)
         self.base, self.generator = model.fingerprint, model.generator
         self.device = model.generator.device
         if layers is not None:

@@ -18,6 +18,7 @@ from stylemix.avatars.inputs import (
     short_name,
 )
 from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Box
 from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.inversion.cache import LatentCache
 from stylemix.inversion.encoder import Encoder
@@ -29,6 +30,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
+from stylemix.networks.labels import at_label, label_of
 from stylemix.progress import Progress
 from stylemix.styles.style import Style, find_style, format_of, load_style
 
@@ -39,10 +41,10 @@ class Reader:
     """Reads what a mix is made of; the arguments are those of `Mixer`."""
 
     def __init__(
-        self, model: Model, face: int | None, encoder: Encoder | None,
+        self, model: Model, face: int | None, box: Box | None, encoder: Encoder | None,
         progress: Progress | bool, cache: bool,
     ) -> None:  # fmt: skip
-        self.model, self.face, self.encoder = model, face, encoder
+        self.model, self.face, self.box, self.encoder = model, face, box, encoder
         self.progress = progress
         self.cache = cache and encoder is None  # the files do not say which encoder they began with
 
@@ -80,12 +82,19 @@ class Reader:
             if not is_image_path(path) and path.is_file():
                 return load_latent(path, self.model)
             source = source if isinstance(source, ImageSource) else path
-        return read_portrait(source, self.model, self.face)
+        return read_portrait(source, self.model, self.face, self.box)
 
     def _sampled(self, what: str) -> Latent:
-        return Latent(
-            seed_latent(self.model.generator, parse_seed(what))[0], self.model.fingerprint
-        )
+        seed, number = parse_seed(what)
+        generator = self.model.generator
+        if number is None and generator.needs_label:
+            raise StylemixError(
+                f"got {what} for a model of {generator.c_dim} classes; expected its class; write "
+                f"{what}@N (0 to {generator.c_dim - 1}), or pass --class or --label for all"
+            )
+        generator = at_label(generator, number)
+        label = label_of(generator.mapping)
+        return Latent(seed_latent(generator, seed)[0], self.model.fingerprint, label=label)
 
     def style(
         self, what: StyleSource, on_error: OnError | None

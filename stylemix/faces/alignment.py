@@ -14,7 +14,15 @@ from PIL import Image
 from stylemix.errors import StylemixError
 from stylemix.faces.detector import Face, FaceDetector, load_detector
 from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, TEMPLATES, Template, template_for
-from stylemix.faces.warp import centre_matrix, paste_back, similarity, transform_points, warp
+from stylemix.faces.warp import (
+    centre_matrix,
+    crop_rectangle,
+    paste_back,
+    similarity,
+    transform_points,
+    warp,
+)
+from stylemix.images.tensors import resize
 
 __all__ = [
     "DOMINANT_AREA",
@@ -35,6 +43,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+Box = tuple[float, float, float, float]  # left, top, width and height in px of the upright photo
 
 MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop
 DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is chosen
@@ -87,17 +96,61 @@ def align_photo(
     face: int | None = None,
     name: str = "photo",
     detector: FaceDetector | None = None,
+    box: Box | None = None,
 ) -> Alignment:
     """Detect the face of a photo (or face number `face`, from 1, largest first) and crop it.
 
-    Raises StylemixError if there is no face, if several faces are of similar size, or if the face
-    is too small.
+    The template "none" crops the centre, or the subject in `box`. Raises StylemixError if there is
+    no face, if several faces are of similar size, if the face is too small, and for a box with a
+    template of faces.
     """
+    if box is not None:
+        if template.kind != "none":
+            raise StylemixError(
+                f"got a box for a model of faces (template {template.name}); expected none; choose "
+                "with --face, or use --template none"
+            )
+        return crop_subject(image, size, size, box, name)
     if template.kind == "none":
         matrix = centre_matrix(*image.size, size)
         return Alignment(warp(image, matrix, size), matrix, np.zeros((0, 2)), 1.0)
     faces = (detector or load_detector()).detect(image)
     return cut_face(image, choose_face(faces, face, name, image.size), template, size, name)
+
+
+def crop_subject(
+    image: Image.Image, width: int, height: int, box: Box | None = None, name: str = "photo"
+) -> Alignment:
+    """Crop the subject of a photo of any mode, or its centre, to `width` x `height` px.
+
+    The crop is the smallest of that aspect ratio around the box, moved into the photo as far as it
+    fits, and mirrored beyond it. Raises StylemixError for a box that is not in the photo.
+    """
+    rectangle: Box = (0, 0, *image.size)
+    if box is not None:
+        rectangle = _around(box, width / height, image.size, name)
+    crop, (left, top) = crop_rectangle(image, rectangle)
+    scale = max(width / crop.width, height / crop.height)  # `resize` crops what is left over
+    x, y = (width - scale * crop.width) / 2, (height - scale * crop.height) / 2
+    matrix = np.array([[scale, 0, x - scale * left], [0, scale, y - scale * top], [0, 0, 1]])
+    return Alignment(resize(crop, (width, height)), matrix, np.zeros((0, 2)), 1.0)
+
+
+def _around(box: Box, aspect: float, photo_size: tuple[int, int], name: str) -> Box:
+    """Return the rectangle of an aspect ratio (width over height) around a box of a photo."""
+    x, y, across, down = box
+    width, height = photo_size
+    if not (0 <= x < x + across <= width and 0 <= y < y + down <= height):
+        raise StylemixError(
+            f"got the box {','.join(f'{value:g}' for value in box)} for {name} of {width} x "
+            f"{height} px; expected left, top, width and height inside it; change --box"
+        )
+    sides = max(across, down * aspect), max(down, across / aspect)
+    corner = [x + (across - sides[0]) / 2, y + (down - sides[1]) / 2]
+    for axis, (side, limit) in enumerate(zip(sides, photo_size, strict=True)):
+        if side <= limit:
+            corner[axis] = min(max(corner[axis], 0), limit - side)
+    return (corner[0], corner[1], *sides)
 
 
 def cut_face(

@@ -46,7 +46,7 @@ def _light(images: Tensor, template: Template) -> Tensor:
     if template.eyes is None:
         raise StylemixError(
             f"got template {template.name!r} without eyes; expected one for faces; "
-            "choose faces128 or ffhq with --template"
+            "use a model of faces, or say --template faces128 or ffhq if it is one"
         )
     (x0, y0), (x1, _) = template.eyes
     size, eye_distance = images.shape[3], x1 - x0

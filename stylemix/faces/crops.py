@@ -22,7 +22,7 @@ def crop_box(template: Template, eyes: Eyes) -> tuple[float, float, float]:
     if template.eyes is None:
         raise StylemixError(
             f"got alignment template {template.name!r}, which has no eye positions; expected "
-            "one for faces; choose faces128 or ffhq with --template"
+            "one for faces; use a model of faces, or say --template faces128 or ffhq if it is one"
         )
     (x0, y0), (x1, y1) = template.eyes
     (left, top), (right, _) = eyes

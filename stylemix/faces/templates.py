@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -71,6 +74,7 @@ FACES128 = Template(
 FFHQ = Template("ffhq", "ffhq")
 NO_TEMPLATE = Template("none", "none")
 TEMPLATES = {template.name: template for template in (FACES128, FFHQ, NO_TEMPLATE)}
+MAX_FILE_BYTES = 1_000_000
 # The side of an FFHQ crop is twice the larger of 2 eye distances and 1.8 eye-to-mouth distances.
 # These are mean eye positions in such crops of 223 upright adult faces (standard deviation 0.003).
 FFHQ_EYES: tuple[Point, Point] = ((0.376, 0.474), (0.624, 0.474))
@@ -81,3 +85,35 @@ def template_for(resolution: int, origin: str) -> Template:
     if origin == "stylemix":
         return FACES128
     return FFHQ if resolution >= 256 else NO_TEMPLATE
+
+
+def find_template(name: str | os.PathLike[str] | Template) -> Template:
+    """Returns a template by its name or its JSON file, of a template or of `stylemix align`.
+
+    Raises StylemixError for an unknown name and for a file without a template.
+    """
+    if isinstance(name, Template):
+        return name
+    if str(name) in TEMPLATES:
+        return TEMPLATES[str(name)]
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise StylemixError(
+            f"got template {str(name)[:60]!r}; expected {', '.join(TEMPLATES)} or a JSON file; "
+            "check the name"
+        )
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError("too large")
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise StylemixError(
+            f"{path}: got a file that is not readable JSON; expected a template; see docs/align.md"
+        ) from error
+    template = _parse(data.get("template", data) if isinstance(data, dict) else None)
+    if template is None:
+        raise StylemixError(
+            f"{path}: got JSON without a template; expected a name, a kind (points, ffhq or none) "
+            "and points; see docs/align.md"
+        )
+    return template

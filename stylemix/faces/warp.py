@@ -41,6 +41,25 @@ def centre_matrix(width: int, height: int, size: int) -> Array:
     return np.array([[scale, 0, -x * scale], [0, scale, -y * scale], [0, 0, 1]])
 
 
+def crop_rectangle(
+    image: Image.Image, rectangle: tuple[float, float, float, float]
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Crop x, y, width and height of a photo of any mode, padded by mirroring beyond the photo.
+
+    Returns the crop and its left top corner in the photo; sides are rounded to pixels.
+    """
+    x, y = round(rectangle[0]), round(rectangle[1])
+    right, bottom = x + max(1, round(rectangle[2])), y + max(1, round(rectangle[3]))
+    inside = image.crop((max(x, 0), max(y, 0), min(right, image.width), min(bottom, image.height)))
+    across = (max(-x, 0), max(right - image.width, 0))
+    down = (max(-y, 0), max(bottom - image.height, 0))
+    if not any((*across, *down)):
+        return inside, (x, y)
+    pixels = np.asarray(inside)
+    pads = (down, across) if pixels.ndim == 2 else (down, across, (0, 0))
+    return Image.fromarray(np.pad(pixels, pads, mode="symmetric")), (x, y)
+
+
 def transform_points(matrix: Array, points: Array) -> Array:
     """Transform points [K, 2] by an affine matrix [3, 3]."""
     moved: Array = np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]

@@ -17,12 +17,13 @@ from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.io.cache import cache_folder
 from stylemix.models.model import Model
+from stylemix.networks.labels import label_of
 
 MAX_FILES = 200  # about 1 MB each
 
 
 class LatentCache:
-    """Latents by what their projection depends on: the aligned pixels, the model, the settings."""
+    """Latents by what their projection depends on: pixels, model, label, template and settings."""
 
     def __init__(self, model: Model, settings: ProjectionSettings) -> None:
         self.model, self.settings, self.folder = model, settings, cache_folder("latents")
@@ -34,8 +35,9 @@ class LatentCache:
             return None
         with suppress(StylemixError, OSError):
             latent = load_latent(path, self.model)
-            path.touch()  # the ones that are used stay
-            return latent
+            if latent.template in (None, self.model.template):
+                path.touch()  # the ones that are used stay
+                return latent
         return None
 
     def save(self, photo: AlignedPhoto, latent: Latent) -> None:
@@ -55,6 +57,8 @@ class LatentCache:
         if self.folder is None:
             return None
         about = f"{self.model.fingerprint} {sorted(asdict(self.settings).items())}"
+        if (label := label_of(self.model.generator.mapping)) is not None:
+            about += f" {label}"
         digest = hashlib.blake2b(about.encode(), digest_size=16)
         digest.update(photo.image.cpu().float().contiguous().numpy().tobytes())
         digest.update(photo.alignment.matrix.tobytes())

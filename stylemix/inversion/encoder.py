@@ -68,7 +68,7 @@ def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
     content = read(file).expect(ENCODER)
     header = content.header
     config = header if isinstance(header, dict) else {}
-    if config.get("base") != model.fingerprint:
+    if not model.reads(str(config.get("base"))):
         raise StylemixError(
             f"{file}: got an encoder of the model {str(config.get('base'))[:40]}; expected the "
             f"model {model.fingerprint}; leave it out, or train an encoder for this model"

@@ -5,6 +5,7 @@ Files of other projectors are read as well.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ class Latent:
         metrics: errors of the reconstruction.
         detail: residual of the refinement, beyond w.
         photo: salted hash of the photo's aligned pixels and the settings, to skip finished photos.
+        label: label of the prior that it was projected or generated with, of a conditional model.
         model: the model that `image` renders with; not stored in the file.
     """
 
@@ -51,6 +53,7 @@ class Latent:
     metrics: dict[str, float] = field(default_factory=dict)
     detail: Residual | None = None
     photo: str | None = None
+    label: tuple[float, ...] | None = None
     model: Model | None = field(default=None, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -98,6 +101,8 @@ def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
     }
     if latent.photo is not None:
         header["photo"] = latent.photo
+    if latent.label is not None:  # older readers ignore it: w alone makes the image
+        header["label"] = list(latent.label)
     # Older readers refuse this version, where they would silently ignore the residual.
     version = VERSION if latent.detail is None else VERSION_WITH_RESIDUAL
     write(path, LATENT, version, header, tensors)
@@ -145,7 +150,23 @@ def _parse_own(content: Content, file: Path) -> Latent:
         },
         read_detail(others, str(file)) if others else None,
         photo if isinstance(photo, str) else None,
+        _to_label(config.get("label"), file),
     )
+
+
+def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
+    """Return the label of a header; None without one."""
+    if value is None:
+        return None
+    items = value if isinstance(value, list) else [None]
+    real = [x for x in items if isinstance(x, int | float) and not isinstance(x, bool)]
+    numbers = [float(x) for x in real if math.isfinite(x)]
+    if len(numbers) < len(items):
+        raise StylemixError(
+            f"{file}: got the label {str(value)[:40]!a}; expected a list of numbers; project the "
+            "photo again"
+        )
+    return tuple(numbers)
 
 
 def _pick(data: object, file: Path) -> object:
@@ -189,7 +210,7 @@ def _to_w(value: object, file: Path) -> Tensor:
 
 def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
     """Check that a latent belongs to a model, and repeat a single w for every layer."""
-    if latent.base is not None and latent.base != model.fingerprint:
+    if latent.base is not None and not model.reads(latent.base):
         raise StylemixError(
             f"{file}: got a latent of the model {latent.base[:40]}; expected the model "
             f"{model.fingerprint}; project the photo again with this model, or use the other model"
@@ -201,6 +222,11 @@ def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
         raise StylemixError(
             f"{file}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
             f"model of {model.generator.config.size_text}; project the photo with this model"
+        )
+    if latent.label is not None and len(latent.label) != model.generator.c_dim:
+        raise StylemixError(
+            f"{file}: got a label of {len(latent.label)} values; expected {model.generator.c_dim} "
+            "for this model; project the photo with this model"
         )
     if latent.detail is not None:
         latent.detail.check(model.generator, str(file))

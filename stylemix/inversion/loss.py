@@ -70,12 +70,17 @@ class Similarity:
     @torch.no_grad()
     def nearest(self, images: Tensor) -> Tensor:
         """Index [N] of the image in [M, C, H, W] that is nearest to each target."""
+        return self.distances(images).argmin(dim=1)
+
+    @torch.no_grad()
+    def distances(self, images: Tensor) -> Tensor:
+        """Distances [N, M] in appearance of each target to each image in [M, C, H, W]."""
         rows = []
         for part in images.split(batch_size(self.model.generator, CHUNK)):
             maps, pixels = self._maps(part), pyramid(part)
             targets = [slice(i, i + 1) for i in range(len(self.targets))]
             rows.append(torch.stack([self._distance(maps, pixels, target) for target in targets]))
-        return torch.cat(rows, dim=1).argmin(dim=1)
+        return torch.cat(rows, dim=1)
 
     def person(self, images: Tensor) -> Tensor:
         """Weighted squared distance [N] of face descriptors; zero without a face template."""

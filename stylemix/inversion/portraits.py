@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from stylemix.faces.alignment import Alignment, align_photo
+from stylemix.faces.alignment import Alignment, Box, align_photo, crop_subject
 from stylemix.images.sources import ImageSource, Photo, open_image
-from stylemix.images.tensors import resize, to_tensor
+from stylemix.images.tensors import to_tensor
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.projection import Projection, project
@@ -37,11 +35,14 @@ class AlignedPhoto:
     source: Photo = ""
 
 
-def read_portrait(photo: Photo, model: Model, face: int | None = None) -> AlignedPhoto:
-    """Reads a photo in any form and aligns its face to the model.
+def read_portrait(
+    photo: Photo, model: Model, face: int | None = None, box: Box | None = None
+) -> AlignedPhoto:
+    """Reads a photo in any form and aligns its face, or crops its subject, to the model.
 
     `face` selects one of several faces, 1 for the largest. For a model without a face template,
-    the photo is centre-cropped. Raises StylemixError if the photo has no usable face.
+    the photo is cropped around `box` (x, y, width and height in px), or at its centre. Raises
+    StylemixError if the photo has no usable face, or for a box that does not fit.
     """
     config = model.generator.config
     name = str(photo) if isinstance(photo, str | os.PathLike | ImageSource) else "image"
@@ -50,19 +51,11 @@ def read_portrait(photo: Photo, model: Model, face: int | None = None) -> Aligne
     )  # faces are cut from RGB
     photo_image = open_image(photo, mode="RGBA" if transparent else "RGB")
     if transparent or config.height != config.width:
-        alignment = _centre_crop(photo_image, config.width, config.height)
+        alignment = crop_subject(photo_image, config.width, config.height, box, name)
     else:
-        alignment = align_photo(photo_image, model.template, config.height, face, name)
+        alignment = align_photo(photo_image, model.template, config.height, face, name, box=box)
     image = to_tensor(alignment.crop, channels=config.img_channels)[0]
     return AlignedPhoto(name, image, alignment, photo_image.size, photo)
-
-
-def _centre_crop(image: Image.Image, width: int, height: int) -> Alignment:
-    """The centre crop of a photo of any mode, scaled to `width` x `height` px."""
-    scale = max(width / image.width, height / image.height)
-    x, y = (width - scale * image.width) / 2, (height - scale * image.height) / 2
-    matrix = np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]])
-    return Alignment(resize(image, (width, height)), matrix, np.zeros((0, 2)), 1.0)
 
 
 def project_portraits(
@@ -85,12 +78,15 @@ def project_portraits(
         started = time.perf_counter()
         projection = project(model, images, settings, report, mask, encoder)
         seconds = (time.perf_counter() - started) / len(portraits)
-    rows = zip(projection.ws, portraits, projection.metrics, projection.details, strict=True)
+    about = model.fingerprint
+    rows = zip(
+        projection.ws, portraits, projection.metrics, projection.details, projection.labels,
+        strict=True,
+    )  # fmt: skip
     latents = []
-    for ws, portrait, errors, detail in rows:
+    for ws, portrait, errors, detail, own in rows:
         metrics = errors | {"seconds": seconds}
-        matrix = portrait.alignment.matrix
-        latents.append(
-            Latent(ws, model.fingerprint, matrix, model.template, metrics, detail, model=model)
-        )
+        latent = Latent(ws, about, portrait.alignment.matrix, model.template, metrics, detail)
+        latent.label, latent.model = own, model
+        latents.append(latent)
     return projection, latents

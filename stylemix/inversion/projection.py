@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.inversion.baselines import search_published
 from stylemix.inversion.encoder import Encoder, shipped_encoder
+from stylemix.inversion.label_search import nearest_classes
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.refine import refine
@@ -24,8 +26,10 @@ from stylemix.inversion.residual import Residual
 from stylemix.inversion.schedule import Stages, hold_then_cosine, optimise
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import tuned_blocks
+from stylemix.models.loading import adjust
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
+from stylemix.networks.labels import label_of
 from stylemix.networks.latents import map_latents, z_from_seed
 from stylemix.progress import Progress
 
@@ -38,7 +42,8 @@ class Projection:
     """Latents ws [N, L, w_dim] of photos, their images, and the images of the start.
 
     `details` has the residual of each photo, or None. `metrics` has mean squared errors (images in
-    [-1, 1]) and, for faces, identity cosines, of the start and of the result.
+    [-1, 1]) and, for faces, identity cosines, of the start and of the result. `labels` has the
+    label of each photo, None without labels.
     """
 
     ws: Tensor
@@ -46,6 +51,7 @@ class Projection:
     image_start: Tensor
     details: list[Residual | None]
     metrics: list[dict[str, float]]
+    labels: list[tuple[float, ...] | None]
 
 
 class _Search:
@@ -137,6 +143,8 @@ def project(
 ) -> Projection:
     """Projects a batch of aligned photos into the latent space of a model.
 
+    For a conditional model that is not at a label, the class of each photo is searched first.
+
     Args:
         model: the model to project into.
         targets: aligned images [N, C, H, W] in [-1, 1] at the model's size.
@@ -154,6 +162,8 @@ def project(
             f"got images of shape {list(targets.shape)}; "
             f"expected [N, {', '.join(map(str, expected))}]; align them to the model"
         )
+    if generator.needs_label:
+        return _project_by_class(model, targets, settings, progress, mask, encoder)
     similarity = Similarity(model, targets.to(generator.device, generator.dtype), settings)
     if settings.method == "hybrid":
         start, ws, details = _hybrid(model, similarity, settings, progress, mask, encoder)
@@ -164,7 +174,36 @@ def project(
         image = torch.cat([_render(model, row, d) for row, d in zip(ws, details, strict=True)])
     rows = zip(similarity.measure(first), similarity.measure(image), strict=True)
     metrics = [b | {f"{key} start": value for key, value in a.items()} for a, b in rows]
-    return Projection(ws, image, first, details, metrics)
+    labels = [label_of(generator.mapping)] * len(ws)
+    return Projection(ws, image, first, details, metrics, labels)
+
+
+def _project_by_class(
+    model: Model,
+    targets: Tensor,
+    settings: ProjectionSettings,
+    progress: Progress | None,
+    mask: Tensor | None,
+    encoder: Encoder | None,
+) -> Projection:
+    """Projects each photo at the class that is nearest to it, all photos of a class together."""
+    classes = nearest_classes(model, targets, settings)
+    order = sorted(range(len(classes)), key=classes.__getitem__)
+    parts = []
+    for number in sorted(set(classes)):
+        rows = [i for i in order if classes[i] == number]
+        masks = None if mask is None else mask[rows]
+        at_class = adjust(model, None, number)
+        parts.append(project(at_class, targets[rows], settings, progress, masks, encoder))
+    back = sorted(range(len(order)), key=order.__getitem__)
+
+    def joined(name: str) -> list[Any]:
+        values = [value for part in parts for value in getattr(part, name)]
+        return [values[i] for i in back]
+
+    ws, image, first = (torch.stack(joined(name)) for name in ("ws", "image", "image_start"))
+    details, metrics, labels = (joined(name) for name in ("details", "metrics", "labels"))
+    return Projection(ws, image, first, details, metrics, labels)
 
 
 def _render(model: Model, ws: Tensor, detail: Residual | None) -> Tensor:

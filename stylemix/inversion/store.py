@@ -25,6 +25,7 @@ from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
+from stylemix.networks.labels import label_of
 
 MIN_TILE = 256  # px of an image on the side-by-side sheet
 BATCH = 8  # photos projected at once
@@ -44,13 +45,15 @@ def mark_of(
     mask: Tensor | None = None,
     salt: str | None = None,
 ) -> str:
-    """A mark "salt:hash" of the inputs of a projection: the face's pixels, model and settings.
+    """A mark "salt:hash" of the inputs of a projection: the pixels, model, label and settings.
 
     The salt is random unless given, so that two files do not reveal that their photo is the same.
     """
     salt = salt or secrets.token_hex(8)
     digest = hashlib.blake2b(key=salt.encode(), digest_size=16)
     digest.update(f"{model.fingerprint} {sorted(asdict(settings).items())}".encode())
+    if (label := label_of(model.generator.mapping)) is not None:
+        digest.update(f" {label}".encode())
     for tensor in (portrait.image, mask):
         if tensor is not None:
             digest.update(tensor.cpu().float().numpy().tobytes())
@@ -72,6 +75,8 @@ def find_done(
     except StylemixError:
         return None  # of another model, or truncated: it is projected again
     if latent.photo is None or ":" not in latent.photo:
+        return None
+    if latent.template not in (None, model.template):
         return None
     salt = latent.photo.partition(":")[0]
     same = latent.photo == mark_of(portrait, model, settings, mask, salt)

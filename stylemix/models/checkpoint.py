@@ -21,11 +21,12 @@ from stylemix.models.header import VERSION, Header, header_of, parse_header
 from stylemix.models.model import Model, fingerprint
 from stylemix.models.nvidia import read_nvidia
 from stylemix.models.rosinality import read_rosinality
+from stylemix.models.tensorflow import read_tensorflow
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
 from stylemix.networks.shapes import expected_shapes
-from stylemix.safe_pickle.builders import PersistentObject
+from stylemix.safe_pickle.builders import PersistentObject, TensorFlowNetwork
 
 __all__ = [
     "Model",
@@ -42,7 +43,7 @@ AnyPath = str | os.PathLike[str]
 Network = TypeVar("Network", bound=nn.Module)
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
-_KNOWN = "a stylemix model, an NVIDIA PyTorch network pickle or a rosinality checkpoint"
+_KNOWN = "a stylemix model, an NVIDIA network pickle or a rosinality checkpoint"
 
 
 def save_model(
@@ -53,10 +54,7 @@ def save_model(
     Half precision halves the file size and preserves the fingerprint. Raises StylemixError for
     another extension, and for weights that are not finite in `dtype`.
     """
-    if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
-        raise StylemixError(
-            f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
-        )
+    check_model_path(path)
     networks = {"G.": model.generator, "D.": model.discriminator}
     tensors = {
         prefix + key: value.to(_DTYPES[dtype])
@@ -67,11 +65,20 @@ def save_model(
     write(path, MODEL, VERSION, header_of(model), tensors)
 
 
+def check_model_path(path: AnyPath) -> None:
+    """Raise StylemixError unless a file name ends like that of a model."""
+    if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
+        raise StylemixError(
+            f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
+        )
+
+
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     """Load a model from a file, or by a shipped name such as "faces-64".
 
-    Reads files of stylemix, NVIDIA PyTorch network pickles and rosinality checkpoints, detected by
-    their content. The networks are in fp32, in eval mode and without gradients.
+    Reads files of stylemix, network pickles of NVIDIA (PyTorch and TensorFlow) and rosinality
+    checkpoints, detected by their content. The networks are in fp32, in eval mode and without
+    gradients.
     """
     file = find_model(path)
     content = read(file)
@@ -129,6 +136,10 @@ def foreign_model(data: object, name: str) -> Model:
     """
     if isinstance(data, PersistentObject):  # a network pickled alone
         data = {"G_ema": data}
+    parts = data if isinstance(data, (tuple, list)) else [data]
+    networks = [part for part in parts if isinstance(part, TensorFlowNetwork)]
+    if networks and len(networks) == len(parts):
+        return build_model(*read_tensorflow(networks, name), name)
     if not isinstance(data, dict):
         kind = type(data).__name__
         raise StylemixError(
@@ -179,7 +190,9 @@ def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Mod
             f"{name}: got weights with fingerprint {actual}; expected {header.fingerprint[:40]} by "
             "its header; the file was changed: get it again from its author"
         )
-    return Model(generator, discriminator, header.template, header.card, header.origin)
+    return Model(
+        generator, discriminator, header.template, header.card, header.origin, header.latents_of
+    )
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -48,7 +48,7 @@ _FORMATS = {
         "use one of stylemix, an NVIDIA network pickle or a rosinality checkpoint",
     ),
     STYLE: _Format(
-        "a style", ("1",), "pass it as --style, with its base as --model", "use stylemix adapt"
+        "a style", ("1", "2"), "pass it as --style, with its base as --model", "use stylemix adapt"
     ),
     LATENT: _Format(
         "a latent", ("1", "2"), "pass it as --source or --style", "use stylemix project"
@@ -116,12 +116,13 @@ class Content:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors by name; StylemixError if a pickle has anything but floating-point arrays."""
+        """Tensors by name; StylemixError if a pickle has anything but arrays of floats or int16."""
         if self.kind == "safetensors":
             return read_safetensors(self.file)[1]
         arrays = self._arrays if isinstance(self._arrays, dict) else {"tensors": self._arrays}
         for key, value in arrays.items():
-            if type(key) is not str or type(value) is not np.ndarray or value.dtype.kind != "f":
+            array = value if type(key) is str and type(value) is np.ndarray else None
+            if array is None or (array.dtype.kind != "f" and array.dtype != np.int16):
                 # The text of a key that is not str could be endless: it may refer to itself.
                 part = key[:60] if type(key) is str else type(key).__name__
                 raise StylemixError(

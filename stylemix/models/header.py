@@ -31,6 +31,7 @@ LIMITS = {
     "mbstd_num_channels": (1, 64),
 }
 MAX_FILTER_TAPS = 32
+MAX_ANCESTORS = 1000  # of a blend
 DEFAULT_BASE = (4, 4)  # height and width of the coarsest block in files without `base`
 
 Config = TypeVar("Config", GeneratorConfig, DiscriminatorConfig)
@@ -46,12 +47,13 @@ class Header:
     card: dict[str, Json]
     fingerprint: str | None
     origin: str
+    latents_of: tuple[str, ...] = ()
 
 
 def header_of(model: Model) -> dict[str, Json]:
     """Return the header of a model as plain JSON values."""
     discriminator = model.discriminator
-    return {
+    header: dict[str, Json] = {
         "generator": _sizes(model.generator.config),
         "discriminator": None if discriminator is None else _sizes(discriminator.config),
         "template": _plain(model.template.to_json()),
@@ -59,6 +61,9 @@ def header_of(model: Model) -> dict[str, Json]:
         "fingerprint": model.fingerprint,
         "origin": model.origin,
     }
+    if model.latents_of:  # absent in most files, as in those of older versions
+        header["latents_of"] = _plain(model.latents_of)
+    return header
 
 
 def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
@@ -91,6 +96,11 @@ def parse_header(data: object, name: str) -> Header:
     fingerprint, origin = data.get("fingerprint"), data.get("origin")
     if not isinstance(fingerprint, str) or not isinstance(origin, str):
         raise _invalid(name, "fingerprint or origin", "no text")
+    bases = data.get("latents_of", [])
+    if not isinstance(bases, list) or len(bases) > MAX_ANCESTORS:
+        raise _invalid(name, "latents_of", _text_of(bases))
+    if not all(isinstance(base, str) for base in bases):
+        raise _invalid(name, "latents_of", "no text")
     return Header(
         generator=parse_config(GeneratorConfig, data.get("generator"), name),
         discriminator=None if sizes is None else parse_config(DiscriminatorConfig, sizes, name),
@@ -98,6 +108,7 @@ def parse_header(data: object, name: str) -> Header:
         card=card if isinstance(card, dict) else {},
         fingerprint=fingerprint,
         origin=origin,
+        latents_of=tuple(bases),
     )
 
 

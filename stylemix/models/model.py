@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +25,9 @@ FINGERPRINT_DIGITS = 16
 class Model:
     """A generator, an optional discriminator, its face template, model card and origin.
 
-    `origin` is "stylemix", "nvidia" or "rosinality"; `card` has the model's sources and licence.
+    `origin` is "stylemix", "nvidia", "tensorflow" or "rosinality"; `card` has the model's sources
+    and licence; `latents_of` has the fingerprints of other models with the same latent space (see
+    `blend`).
     """
 
     generator: Generator
@@ -31,6 +35,7 @@ class Model:
     template: Template = NO_TEMPLATE
     card: dict[str, Json] = field(default_factory=dict)
     origin: str = "stylemix"
+    latents_of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_template(self.template, self.generator.config)
@@ -39,6 +44,18 @@ class Model:
     def fingerprint(self) -> str:
         """The fingerprint of the generator's weights, 16 hex digits."""
         return fingerprint(self.generator)
+
+    def reads(self, base: str) -> bool:
+        """Whether latents and styles of the model with the fingerprint `base` fit this one."""
+        return base in self.latents_of or base == self.fingerprint
+
+    def save(
+        self, path: str | os.PathLike[str], dtype: Literal["float16", "float32"] = "float16"
+    ) -> None:
+        """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
+        from stylemix.models.checkpoint import save_model  # which imports this module
+
+        save_model(path, self, dtype)
 
 
 def check_template(template: Template, config: GeneratorConfig) -> None:

@@ -327,6 +327,11 @@ class Generator(nn.Module):
         """The precision of the weights."""
         return self.mapping.w_avg.dtype
 
+    @property
+    def needs_label(self) -> bool:
+        """Whether latents can be mapped with a label only (see `labels.at_label`)."""
+        return self.c_dim > 0 and self.mapping.label is None
+
     def forward(
         self,
         z: Tensor,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from stylemix.errors import StylemixError
 
@@ -40,11 +41,10 @@ def z_from_seed(seed: int, z_dim: int) -> Tensor:
 def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
     """Map z [N, z_dim] to ws [N, L, w_dim], truncated by `psi`.
 
-    A conditional generator gets the zero label, for no class.
+    Raises StylemixError for a conditional generator that is not at a label (`labels.at_label`).
     """
     z = z.to(generator.device, generator.dtype)
-    c = torch.zeros([len(z), generator.c_dim], device=z.device) if generator.c_dim else None
-    return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
+    return generator.mapping(z, None, truncation_psi=psi)  # type: ignore[no-any-return]
 
 
 def sample_ws(
@@ -52,10 +52,17 @@ def sample_ws(
 ) -> Tensor:
     """Sample ws [count, L, w_dim] from Gaussian z, truncated by `psi`.
 
-    The same integer `seed` gives the same latents; a torch.Generator continues from its state.
+    The same integer `seed` gives the same latents; a torch.Generator continues from its state. The
+    latents of a conditional generator that is not at a label are of random classes.
     """
     rng = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
-    return map_latents(generator, torch.randn([count, generator.z_dim], generator=rng), psi)
+    z = torch.randn([count, generator.z_dim], generator=rng)
+    if not generator.needs_label:
+        return map_latents(generator, z, psi)
+    classes = torch.randint(generator.c_dim, [count], generator=rng)
+    c = one_hot(classes, generator.c_dim).to(generator.device, generator.dtype)
+    z = z.to(generator.device, generator.dtype)
+    return generator.mapping(z, c, truncation_psi=psi)  # type: ignore[no-any-return]
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:

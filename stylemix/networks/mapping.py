@@ -11,7 +11,13 @@ from stylemix.networks.layers import FullyConnected, normalize_2nd_moment
 
 
 class MappingNetwork(nn.Module):
-    """Maps latents z, and labels c, to intermediate latents w."""
+    """Maps latents z, and labels c, to intermediate latents w.
+
+    Attributes:
+        label: the label [c_dim] of calls without labels; None where they need one.
+    """
+
+    label: Tensor | None = None
 
     def __init__(
         self, z_dim: int, c_dim: int, w_dim: int, num_layers: int, num_ws: int | None = None
@@ -48,8 +54,10 @@ class MappingNetwork(nn.Module):
                 raise StylemixError(f"got z of shape {got}; expected [N, {self.z_dim}]")
             parts.append(normalize_2nd_moment(z.float()))
         if self.c_dim > 0:
-            if c is None or c.ndim != 2 or c.shape[1] != self.c_dim:
-                got = None if c is None else tuple(c.shape)
+            if c is None:
+                c = self._own_label(1 if z is None else len(z))
+            if c.ndim != 2 or c.shape[1] != self.c_dim:
+                got = tuple(c.shape)
                 raise StylemixError(f"got label of shape {got}; expected [N, {self.c_dim}]")
             parts.append(normalize_2nd_moment(self.embed(c.float())))
         x = torch.cat(parts, dim=1)
@@ -59,3 +67,12 @@ class MappingNetwork(nn.Module):
             return x
         ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)
         return truncate(ws, self.w_avg, truncation_psi, truncation_cutoff)
+
+    def _own_label(self, count: int) -> Tensor:
+        """Returns the network's label for all of a batch, [N, c_dim]."""
+        if self.label is None:
+            raise StylemixError(
+                f"got no label for a model of {self.c_dim} classes; expected one; pass --class N "
+                f"(0 to {self.c_dim - 1}), or --label with {self.c_dim} values"
+            )
+        return self.label.to(self.embed.weight.device).expand(count, -1)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
-from stylemix.networks.latents import z_from_seed
+from stylemix.networks.labels import Label, at_label
+from stylemix.networks.latents import map_latents, z_from_seed
 
 MOST = 16  # images generated at once
 
@@ -20,7 +20,7 @@ def sample_images(
     generator: Generator,
     seeds: Sequence[int],
     psi: float = 1.0,
-    label: int | None = None,
+    label: Label | None = None,
     noise_mode: str = "const",
 ) -> Tensor:
     """Generate images [N, C, H, W] in about [-1, 1]; each depends on its seed alone.
@@ -29,12 +29,13 @@ def sample_images(
         generator: the generator.
         seeds: 0 to 2**32 - 1 each.
         psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948).
-        label: class number of a conditional generator; StylemixError for an invalid one.
+        label: class or label of a conditional generator; StylemixError for an invalid one, and
+            for none where the generator is not at a label.
         noise_mode: "const", "random" or "none".
     """
     device = generator.device
-    z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float().to(device)
-    ws = generator.mapping(z, _one_hot(generator, label, len(seeds)), truncation_psi=psi)
+    z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float()
+    ws = map_latents(at_label(generator, label), z, psi)
     if noise_mode != "random":
         parts = ws.split(batch_size(generator, MOST))
         return torch.cat([generator.synthesis(part, noise_mode=noise_mode) for part in parts])
@@ -44,21 +45,3 @@ def sample_images(
             torch.manual_seed(seed)
             images.append(generator.synthesis(w, noise_mode="random"))
     return torch.cat(images)
-
-
-def _one_hot(generator: Generator, label: int | None, count: int) -> Tensor | None:
-    """Return one-hot labels [N, c_dim]; None for an unconditional generator."""
-    if not generator.c_dim:
-        if label is not None:
-            raise StylemixError(
-                f"got class {label} for a model without classes; expected none; omit --class"
-            )
-        return None
-    if label is None or not 0 <= label < generator.c_dim:
-        raise StylemixError(
-            f"got class {label}; expected 0 to {generator.c_dim - 1} for this model; "
-            "pass one with --class"
-        )
-    c = torch.zeros([count, generator.c_dim], device=generator.device)
-    c[:, label] = 1
-    return c

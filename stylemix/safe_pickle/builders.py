@@ -45,9 +45,13 @@ class Namespace(Settable):
     def set_state(self, state: object, context: Context) -> object:
         """Fill the dict."""
         if not isinstance(state, dict):
-            context.refuse("it sets the state of a Namespace to something other than attributes")
+            context.refuse("it sets the state of an object to something other than attributes")
         self.values.update({str(name): value for name, value in state.items()})
         return self
+
+
+class TensorFlowNetwork(Namespace):
+    """The state of a network of a TensorFlow pickle: arguments, variables and components."""
 
 
 @dataclass(frozen=True)
@@ -232,14 +236,11 @@ def _persistent_object(arguments: Arguments, context: Context) -> PersistentObje
 def _old_style(arguments: Arguments, context: Context) -> object:
     """Build an object as protocols 0 and 1 do, from (class, base class, content of the base)."""
     kind = arguments[0] if arguments else None
-    if not isinstance(kind, Trusted) or kind.name not in ("dict", "namespace") or not kind.build:
+    known = ("dict", "namespace", "network")
+    if not isinstance(kind, Trusted) or kind.name not in known or not kind.build:
         context.refuse("it makes an object of an unknown class")
     content = arguments[2] if len(arguments) > 2 else None
     return kind.build((content,) if isinstance(content, dict) and content else (), context)
-
-
-def _no_arguments(arguments: Arguments, context: Context) -> Namespace:
-    return Namespace()
 
 
 _STORAGES = {
@@ -276,11 +277,14 @@ def _builders() -> dict[tuple[str, str], Trusted]:
         "multiarray.scalar": Trusted("number", _numpy_scalar),
         "numeric._frombuffer": Trusted("array", _array_from_buffer),
     }
+    network = Trusted("network", lambda arguments, context: TensorFlowNetwork())
     names = {
         "collections.OrderedDict": mapping,
         "dnnlib.util.EasyDict": mapping,
         "dnnlib.EasyDict": mapping,
-        "argparse.Namespace": Trusted("namespace", _no_arguments),
+        "dnnlib.tflib.network.Network": network,
+        "tfutil.Network": network,  # of progressive GANs, which are refused by name
+        "argparse.Namespace": Trusted("namespace", lambda arguments, context: Namespace()),
         "_codecs.encode": raw,
         "copyreg._reconstructor": Trusted("object", _old_style),
         "copy_reg._reconstructor": Trusted("object", _old_style),

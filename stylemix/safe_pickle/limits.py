@@ -65,11 +65,6 @@ def refusal_of(module: str, name: str) -> str:
     """Return the reason to refuse a global, with the kind of file where it is known."""
     full = f"{module}.{name}"
     shown = ascii(full if len(full) <= 80 else full[:77] + "...")[1:-1]
-    if module.startswith("dnnlib.tflib"):
-        return (
-            f"it is a TensorFlow-era network pickle ({shown}), which only TensorFlow can load: "
-            "convert it to the NVIDIA PyTorch format first"
-        )
     if module.startswith(("dill", "cloudpickle")):
         return f"it was written with {module.split('.')[0]} and asks for {shown}"
     if module.startswith("torch.nn.") or module.split(".")[0] in ("__main__", "model", "models"):

@@ -143,6 +143,8 @@ class PickleMachine:
             (result,) = self._stack
         except DAMAGE_ERRORS as error:
             raise damaged(self.context.name) from error
+        finally:
+            self._actions.clear()  # they refer to this machine, which would keep the file in memory
         return result
 
     def _next_opcode(self) -> int:

@@ -31,7 +31,8 @@ def load(path: str | os.PathLike[str]) -> object:
     """Load a pickle or a file of `torch.save` as plain data.
 
     Mappings are returned as dicts, tensors as torch tensors, arrays as numpy arrays, network
-    modules as `PersistentObject`. Raises StylemixError for anything else; no code is run.
+    modules as `PersistentObject` or `TensorFlowNetwork`. Raises StylemixError for anything else;
+    no code is run.
     """
     file = Path(path)
     kind = sniff(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from stylemix.errors import StylemixError
 from stylemix.io.cache import cache_folder
 from stylemix.models.model import Model
+from stylemix.networks.labels import label_of
 from stylemix.progress import Progress, progress_bar
 from stylemix.styles.channel_directions import channel_style, reading_channels
 from stylemix.styles.directions import (
@@ -70,10 +72,15 @@ def _nth(model: Model, kind: str, number: int) -> Direction:
 
 
 def _reading(model: Model, name: str, progress: Progress | None) -> Style:
+    if model.template.eyes is None:
+        raise StylemixError(
+            f"got {name} for a model without a face template; expected one, since faces are read; "
+            "say which with --template if it generates faces, or else use --direction sefa-N"
+        )
     shipped = find_style(name)
     if shipped.is_file():
         style = load_style(shipped)
-        if style.base == model.fingerprint:
+        if model.reads(style.base):
             return style.check(model, name)
     folder = _folder(model)
     if folder is not None and (folder / f"{name}.pkl").is_file():
@@ -89,6 +96,10 @@ def _reading(model: Model, name: str, progress: Progress | None) -> Style:
 
 
 def _folder(model: Model) -> Path | None:
-    """The cache folder of a model's directions; None without a home folder."""
+    """The cache folder of a model's directions by template and label; None without a home."""
     folder = cache_folder("directions")
-    return None if folder is None else folder / model.fingerprint
+    if folder is None:
+        return None
+    about = f"{model.template.to_json()} {label_of(model.generator.mapping)}"
+    digest = hashlib.blake2b(about.encode(), digest_size=4).hexdigest()
+    return folder / f"{model.fingerprint}-{digest}"

@@ -26,8 +26,10 @@ from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
 from stylemix.networks.student import Student, StudentConfig, soften_curve
+from stylemix.styles.sparse import INDICES, VALUES, pack_offsets, unpack_offsets
 
 VERSION = 1
+VERSION_WITH_SPARSE = 2  # readers of version 1 refuse it
 MAX_STRENGTH = 100.0
 STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
 STARTS = ASSETS / "starts"  # styles of weights that new drawn styles start from
@@ -112,7 +114,7 @@ class Style:
             )
         if self.is_student:
             return self
-        if self.base != model.fingerprint:
+        if not model.reads(self.base):
             raise StylemixError(
                 f"{name}: got a style of the base {self.base[:40]}; expected the base "
                 f"{model.fingerprint}; make it again with stylemix adapt, or name its own --model"
@@ -146,7 +148,10 @@ def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
 
 
 def save_style(path: str | os.PathLike[str], style: Style) -> None:
-    """Writes a style in half precision: `.pkl` of plain containers and arrays, else safetensors."""
+    """Writes a style in half precision: `.pkl` of plain containers and arrays, else safetensors.
+
+    Offsets that are zero in most channels are stored without the zeros.
+    """
     check_style_path(path)
     check_strength(style.strength)
     header: dict[str, Json] = {
@@ -163,7 +168,13 @@ def save_style(path: str | os.PathLike[str], style: Style) -> None:
             "eyes": style.shape.eyes, "jaw": style.shape.jaw,
         }  # fmt: skip
     tensors = {key: value.to(torch.float16) for key, value in style.tensors().items()}
-    write(path, STYLE, VERSION, header, tensors)
+    packed = pack_offsets({layer: tensors[f"offset.{layer}"] for layer in style.offsets})
+    if packed is None:
+        write(path, STYLE, VERSION, header, tensors)
+        return
+    header["sparse"], sparse = packed
+    dense = {key: value for key, value in tensors.items() if not key.startswith("offset.")}
+    write(path, STYLE, VERSION_WITH_SPARSE, header, dense | sparse)
 
 
 def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
@@ -262,9 +273,12 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     student = {name: value for name, value in tensors.items() if name.startswith("student.")}
     if student:
         _read_student(style, config.get("student"), student, file)
+    sparse = {name: value for name, value in tensors.items() if name in (VALUES, INDICES)}
+    if sparse:
+        style.offsets = unpack_offsets(config.get("sparse"), sparse, str(file))
     for name, value in tensors.items():
         kind, _, layer = name.partition(".")
-        if name in student:
+        if name in student or name in sparse:
             continue
         if name not in ("shift", "statistics") and not (kind in ("offset", "weight") and layer):
             raise StylemixError(

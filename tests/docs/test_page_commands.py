@@ -19,16 +19,18 @@ from torch.distributed.run import get_args_parser
 from stylemix.cli import main
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.inversion.projection import seed_latent
+from stylemix.models.blend import blend
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import find_style
 from tests.docs.test_pages import DOCS, ROOT, blocks
+from tests.support.models import trained_on
 from tests.support.toy_launcher import run_launcher
 from tests.support.toy_shards import write_shards
 from tests.training.curation.test_pack import texture
 
 PAGES = (
     "train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video", "mix", "edit",
-    "project",
+    "project", "blend",
 )  # fmt: skip
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
 MODEL = ROOT / "stylemix" / "assets" / "faces-64.safetensors"
@@ -48,6 +50,7 @@ TOY = {
     "project": ["--budget", ".2", "--device", "cpu"],
     "mix": ["--output-size", "32", "--device", "cpu"],
     "edit": ["--size", "32", "--device", "cpu"],
+    "blend": ["--device", "cpu"],
     "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],
 }
 # What is not run as it stands, and why.
@@ -110,6 +113,8 @@ def stand_ins(tmp_path_factory):
     shutil.copy(folder / "me.latent.safetensors", folder / "latents")
     shutil.copy(PORTRAITS / "obama.jpg", folder / "me.jpg")
     (folder / "photos" / "two_people.jpg").unlink()  # which of the two is asked of the user
+    trained_on(model, 0.01).save(folder / "toon.safetensors")
+    blend([model, trained_on(model, 0.01)]).save(folder / "blend.safetensors")
     shutil.copy(find_style("golden-hour"), folder / "influencer.pkl")
     shutil.copy(find_style("smile"), folder / "cheerful.pkl")
     return folder
@@ -160,6 +165,10 @@ def _run(words, folder):
         model = folder / words[words.index("--model") + 1]
         model.parent.mkdir(parents=True)
         shutil.copy(MODEL, model)
+    if words[0] == "blend":
+        (folder / "runs" / "faces").mkdir(parents=True)
+        for kimg in (200, 400):
+            shutil.copy(MODEL, folder / "runs" / "faces" / f"snapshot-000{kimg}.safetensors")
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     if words[0] == "train":

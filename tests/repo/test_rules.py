@@ -32,7 +32,7 @@ LEVELS = {
         {"errors", "progress", "version"}, {"devices", "io", "networks"},
         {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
         {"avatars"},
-        {"api", "cli"}, {"", "__main__"},
+        {"api", "cli"}, {"model"}, {"", "__main__"},
     ],
     "training": [{"augment", "data", "curation"}, {""}, {"sweep", "adapt"}],
 }  # fmt: skip

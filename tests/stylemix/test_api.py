@@ -12,6 +12,7 @@ from PIL import Image
 
 import stylemix
 from stylemix import api
+from stylemix import model as model_module
 from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.read import load_image
@@ -19,6 +20,7 @@ from stylemix.images.tensors import to_tensor
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import save_style
 from tests.support.models import saved, tiny_model, trained_on
+from tests.support.shapes import shapes_model
 
 PORTRAIT = Path(__file__).parents[1] / "data" / "portraits" / "obama.jpg"
 FEW = ProjectionSettings(w_steps=2, plus_steps=2, refine_steps=1)
@@ -41,7 +43,7 @@ def pixels(image):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", [api, stylemix])
+@pytest.mark.parametrize("module", [api, model_module, stylemix])
 def test_examples_run(module):
     failures, count = doctest.testmod(module)
     assert count
@@ -190,3 +192,41 @@ def test_a_look_is_the_whole_photo():
     latent_only = ProjectionSettings(w_steps=10, plus_steps=0, refine_steps=0)
     assert faces.mix(photo, "noir", preset=latent_only).size == photo.size
     assert faces.mix(photo, "noir", preset=latent_only, output_size=100).size == (100, 100)
+
+
+def test_labels_of_a_conditional_model():
+    model = shapes_model()
+    discs, by_values = model_images(model, 0), model_images(model, [1, 0, 0])
+    assert (discs == by_values).all()
+    assert np.abs(discs - model_images(model, 2)).mean() > 5
+    across = stylemix.mix("seed:1@0", "seed:1@2", model=model, layers="all")
+    other = stylemix.mix("seed:1", [], model=model, label=2)
+    assert np.abs(pixels(across) - pixels(other)).max() <= 2
+    frames = stylemix.animate(["seed:1@0", "seed:1@2"], model=model, seconds=0.2, hold=0, fps=10)
+    assert (pixels(next(frames)) == pixels(stylemix.mix("seed:1@0", [], model=model))).all()
+    with pytest.raises(stylemix.StylemixError, match="got seed:1 for a model of 3 classes"):
+        stylemix.edit("seed:1", directions={"sefa-0": 1}, model=model)
+    with pytest.raises(stylemix.StylemixError, match="got a label of 2 values; expected 3"):
+        stylemix.generate([1], model=model, label=[0, 1])
+
+
+def model_images(model, label):
+    return pixels(stylemix.generate([1], model=model, label=label)[0])
+
+
+def test_identity_of_what_has_no_face_is_a_warning(model, style):
+    with pytest.warns(UserWarning, match="min_identity has no effect"):
+        avatar = stylemix.mix("seed:1", style, model=model, template="none", min_identity=0.9)
+    assert (pixels(avatar) == pixels(model.mix("seed:1", style, template="none"))).all()
+
+
+def test_a_box_is_the_subject(model):
+    image = load_image(PORTRAIT)
+    inside = image.crop((10, 20, 74, 84))
+    crop = stylemix.align(image, template="none", size=64, box=(10, 20, 64, 64))
+    assert (pixels(crop) == pixels(inside)).all()
+    small = stylemix.align(image, model=model, template="none", box=(10, 20, 64, 64))
+    assert small.size == (32, 32)
+    latent = model.project(image, template="none", box=(10, 20, 64, 64), preset=FEW)
+    assert "identity" not in latent.metrics
+    assert np.allclose(latent.matrix, [[0.5, 0, -5], [0, 0.5, -10], [0, 0, 1]])

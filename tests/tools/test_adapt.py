@@ -139,12 +139,15 @@ def test_learn_selects_the_trained_parameters(files, few):
 
 @pytest.mark.slow
 def test_sparse_keeps_a_share_of_the_offsets(files, few):
-    counts = []
+    counts, sizes = [], []
     for sparse in (1, 0.25):
         output = files / f"sparse-{sparse}.pkl"
         assert adapt(files, "--output", output, *LOOK, "--sparse", sparse).exit_code == 0
         counts.append(nonzero_values(load_style(output, tiny_model_in(files)))["offsets"])
+        sizes.append(output.stat().st_size)
     assert counts[1] == pytest.approx(counts[0] / 4, abs=3)
+    # A value takes 2 bytes, and its position 2 more.
+    assert sizes[1] < sizes[0] - (2 * counts[0] - 4 * counts[1])
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path):
         ([OBAMA, "--face", "2"], "got --face 2 for obama.jpg; expected 1 to 1"),
         ([OBAMA, "--face", "1", "--all-faces"], "leave one out"),
         ([OBAMA, "--device", "toaster"], "got device 'toaster'; expected cpu"),
-        ([OBAMA, "--template", "cats"], "'cats' is not one of"),
+        ([OBAMA, "--template", "cats"], "got template 'cats'; expected faces128, ffhq, none or"),
         ([OBAMA, "--model", "nosuch"], "nosuch"),
     ],
 )

@@ -194,8 +194,6 @@ def test_states_by_the_clock(pictures, tmp_path):
 @pytest.mark.slow
 def test_snapshots_and_metrics(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
-    # Snapshots are named by whole kimg; a thousand times the count keeps them apart.
-    monkeypatch.setattr("stylemix.training.log.snapshot_name", lambda nimg: f"{nimg:06d}")
     settings = {"kimg": 0.032, "snapshot_kimg": 0.016}
     result = _train(
         pictures, tmp_path / "run", **settings, metrics="kid", metrics_count=5,
@@ -203,7 +201,7 @@ def test_snapshots_and_metrics(pictures, tmp_path, monkeypatch):
     )  # fmt: skip
     figures = [line["KID-MobileNetV2"] for line in _lines(tmp_path / "run", "metrics.jsonl")]
     assert len(figures) == 2
-    assert _snapshot(tmp_path / "run").name == "snapshot-000032.safetensors"
+    assert _snapshot(tmp_path / "run").name == "snapshot-000000_032.safetensors"
     assert (tmp_path / "run" / "best.safetensors").exists()
     assert result.stderr.count("(the best so far)") >= 1
     one = tmp_path / "one.png"
@@ -308,7 +306,7 @@ def test_a_run_and_its_continuation(pictures, tmp_path):
     assert model.card["kimg"] == 0.016
     result = _invoke(*arguments, "--kimg", "0.024")
     assert result.exit_code == 0, result.output
-    model = load_model(tmp_path / "snapshot-000000.safetensors")
+    model = load_model(tmp_path / "snapshot-000000_024.safetensors")
     assert model.card["kimg"] == 0.024
     assert model.card["data"] == pictures.name
 

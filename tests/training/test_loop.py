@@ -75,7 +75,9 @@ def test_snapshots_come_at_their_kimg(tiny, dataset, tmp_path):
     config = replace(tiny, kimg=3.2, batch=64, snapshot_kimg=1, tick_kimg=10, path_length_weight=0)
     run(config, dataset, tmp_path)
     names = [path.name for path in sorted(tmp_path.glob("snapshot-*"))]
-    assert names == [f"snapshot-00000{i}.safetensors" for i in (1, 2, 3)]
+    assert names == [f"snapshot-00000{i}.safetensors" for i in (1, 2, 3, "3_200")]
+    kimgs = [load_model(tmp_path / name).card["kimg"] for name in names]
+    assert kimgs == [1.024, 2.048, 3.072, 3.2]
 
 
 @pytest.mark.parametrize(

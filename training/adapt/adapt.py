@@ -10,12 +10,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stylemix.api import DEFAULT_MODEL, AnyModel, use_model
 from stylemix.errors import StylemixError
 from stylemix.images.sources import Photo
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
+from stylemix.networks.labels import Label
 from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress, report_to
 from stylemix.styles.style import Style, check_strength, load_style
@@ -132,6 +133,8 @@ def adapt(
     settings: AdaptSettings | None = None,
     *,
     model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     card: StyleCard | None = None,
     strength: float = 1.0,
     layers: str | None = None,
@@ -147,17 +150,19 @@ def adapt(
             folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
+        template: as for `stylemix.mix`.
+        label: as for `stylemix.mix`; without one the style is learned on all classes.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
         state: file that a stopped transfer resumes from; removed when it is done.
-        device: "cpu", "cuda", "cuda:1" or "auto", for a model given by name or file.
+        device: as for `stylemix.mix`.
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
     """
     settings, card, clock = settings or AdaptSettings(), card or StyleCard(), time.monotonic()
     check_strength(strength)
-    base = use_model(model, device)
+    base = use_model(model, device, template, label)
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
     sources = images if isinstance(images, list | tuple) else [images]
@@ -172,20 +177,22 @@ def adapt(
         if on_plan is not None:
             on_plan(plan)
         style, record = _learn(plan, base, dataset, settings, state, progress)
-        examples, method = some_of(dataset), plan.method
-        count = len(dataset) - len(dataset.broken)
+        examples, method, count = some_of(dataset), plan.method, len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
-    style.strength = strength
-    scores = score_style(base, style, examples)
+    style.strength, scores = strength, score_style(base, style, examples)
     style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
-    style.info = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
-    style.info |= {"seconds": round(time.monotonic() - clock), "tool": f"stylemix {__version__}"}
-    style.info |= {"scores": dict(scores), **record}
+    about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
+    style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
+
+
+def _signature(started: float) -> dict[str, Json]:
+    """The seconds since `time.monotonic()` was `started`, and the tool."""
+    return {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
 
 
 def _learn_pairs(

@@ -18,6 +18,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.models.container import Damaged, read_safetensors, write_safetensors
 from stylemix.models.model import Model
+from stylemix.networks.labels import label_batch, label_of
 from stylemix.networks.latents import mix, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
@@ -93,8 +94,7 @@ class Transfer:
 
     def _score(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         d = self.discriminator
-        c = torch.zeros([len(images), d.c_dim], device=images.device) if d.c_dim else None
-        images = self.pipe(images, self.settings.augment_p)
+        images, c = self.pipe(images, self.settings.augment_p), label_batch(d, len(images))
         return d(images, c, dtype=dtype).float()  # type: ignore[no-any-return]
 
     def _latents(self, count: int) -> Tensor:
@@ -207,7 +207,7 @@ def learn_transfer(
     kind = {
         "format": FORMAT,
         "settings": json.dumps(asdict(replace(settings, kimg=0, state_kimg=0))),
-        "base": model.fingerprint,
+        "base": " ".join([model.fingerprint, *map(str, label_of(model.generator.mapping) or ())]),
         "data": f"{dataset.fingerprint()} {'faces' if dataset.prepare else 'whole'}",
     }
     total, batch, seen = round(settings.kimg * 1000), settings.batch, 0

@@ -19,6 +19,7 @@ from stylemix.inversion.refine import changes
 from stylemix.inversion.schedule import Stages, hold_then_cosine, optimise
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
+from stylemix.networks.labels import label_batch
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.trainable import style_weights
@@ -135,8 +136,7 @@ class _Critic:
 
     def _score(self, images: Tensor) -> Tensor:
         assert self.network is not None
-        c_dim = self.network.c_dim
-        c = torch.zeros([len(images), c_dim], device=images.device) if c_dim else None
+        c = label_batch(self.network, len(images))
         score: Tensor = self.network(self.pipe(images, self.settings.augment_p), c)
         return score
 

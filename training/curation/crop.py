@@ -14,7 +14,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.alignment import MIN_EYE_DISTANCE, align_face
 from stylemix.faces.detector import Face, load_detector
 from stylemix.faces.recognition import CHIP_SIZE, DLIB_CHIP, load_identity_network
-from stylemix.faces.templates import TEMPLATES, Template
+from stylemix.faces.templates import TEMPLATES, Template, find_template
 from stylemix.images.color_modes import to_rgb
 from stylemix.images.sources import ImageSource
 from stylemix.images.tensors import resize
@@ -38,7 +38,7 @@ class CropSettings:
         size: width and height in px.
         crop: "faces" aligns faces, "centre" crops the centre to the aspect ratio of `size`,
             "none" accepts images of this aspect ratio only.
-        template: alignment template: "faces128" or "ffhq".
+        template: alignment of faces: "faces128", "ffhq", a template or its file.
         faces: "all" clear faces of a photo or the "largest".
         filter: resampling filter, one of `FILTERS`.
         channels: "grey", "rgb" or "rgba".
@@ -48,7 +48,7 @@ class CropSettings:
 
     size: tuple[int, int] = (256, 256)
     crop: str = "faces"
-    template: str = "faces128"
+    template: str | Template = "faces128"
     faces: str = "all"
     filter: str = "lanczos"
     channels: str = "rgb"
@@ -57,13 +57,22 @@ class CropSettings:
 
     def __post_init__(self) -> None:
         choices = {
-            "crop": CROPS, "template": ("faces128", "ffhq"), "faces": FACES, "filter": FILTERS,
-            "channels": tuple(MODES), "format": FORMATS,
+            "crop": CROPS, "faces": FACES, "filter": FILTERS, "channels": tuple(MODES),
+            "format": FORMATS,
         }  # fmt: skip
         for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise StylemixError(f"got {name} {value!r}; expected one of {', '.join(allowed)}")
+        template = find_template(self.template)
+        if template.eyes is None:
+            raise StylemixError(
+                f"got template {template.name!r} for faces; expected one with eyes; use --crop "
+                "centre for images of anything else"
+            )
+        # Of a file its points are the setting, not its path.
+        known = TEMPLATES.get(template.name) == template
+        object.__setattr__(self, "template", template.name if known else template)
         width, height = self.size
         if not all(SIZES[0] <= side <= SIZES[1] for side in self.size):
             raise StylemixError(
@@ -175,7 +184,7 @@ def _cut_face(photo: Image.Image, face: Face, settings: CropSettings) -> tuple[I
 
     So the requested filter does all of the resizing, up to a factor of four.
     """
-    template, size = TEMPLATES[settings.template], settings.size[0]
+    template, size = find_template(settings.template), settings.size[0]
     probe = align_face(photo, face.points, template, SIZES[0]).matrix
     side = float(SIZES[0] / np.hypot(*probe[:2, 0]))
     pixels = max(min(round(side), _MAX_OVERSAMPLING * size), SIZES[0])

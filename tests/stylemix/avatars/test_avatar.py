@@ -11,7 +11,8 @@ from stylemix.faces.regions import region_mask
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.lab import to_lab
 from stylemix.inversion.latent import Latent
-from tests.support.models import tiny_model, ws_of
+from stylemix.styles.style import Style
+from tests.support.models import W_DIM, tiny_model, ws_of
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +126,23 @@ def test_options_out_of_range_are_one_line(model, finish, message):
 
 def test_face_options_need_a_face_template(tmp_path):
     model = tiny_model(template=NO_TEMPLATE)
-    for finish in (
-        AvatarOptions(min_identity=0.5),
-        AvatarOptions(keep_color=0.5),
-        AvatarOptions(regions=("hair",)),
-    ):
+    for finish in (AvatarOptions(keep_color=0.5), AvatarOptions(regions=("hair",))):
         with pytest.raises(StylemixError, match="which is not for faces"):
             finish.check(model)
     (tmp_path / "mask.png").touch()
     AvatarOptions(regions=(str(tmp_path / "mask.png"),)).check(model)
+
+
+def test_no_identity_is_kept_without_a_face():
+    model = tiny_model(template=NO_TEMPLATE)
+    person = Latent(ws_of(model)[0])
+    shift = Style(model.fingerprint, shift=torch.ones([model.generator.num_ws, W_DIM]))
+    limited, free = (
+        draw_avatar(model, person, [AppliedStyle(shift)], AvatarOptions(least))
+        for least in (0.99, None)
+    )
+    assert torch.equal(limited.image, free.image)
+    assert (limited.share, limited.identity) == (1.0, None)
 
 
 def test_description_of_an_avatar(parts):

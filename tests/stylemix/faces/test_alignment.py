@@ -7,7 +7,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import align_face, align_photo, choose_face, cut_face, face_matrix
+from stylemix.faces.alignment import (
+    align_face,
+    align_photo,
+    choose_face,
+    crop_subject,
+    cut_face,
+    face_matrix,
+)
 from stylemix.faces.detector import Face, load_detector
 from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, Template, template_for
 from stylemix.faces.warp import paste_back, similarity, transform_points, warp
@@ -242,3 +249,56 @@ def test_paste_back_outside_the_photo_changes_nothing():
     away = np.array([[1, 0, 5000], [0, 1, 5000], [0, 0, 1]], dtype=float)
     pasted = paste_back(image, Image.new("RGB", (64, 64)), away)
     assert np.array_equal(np.asarray(pasted), np.asarray(image))
+
+
+def _ramp(width: int, height: int) -> Image.Image:
+    """An image whose red is x and whose green is y, in px."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x, y, 0 * x], axis=2).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "left_top_side"),
+    [
+        ((50, 40, 60, 60), (30, 30), (50, 40, 2)),  # a square
+        ((50, 40, 60, 20), (30, 30), (50, 20, 2)),  # of the longer side, around the middle
+        ((0, 0, 20, 60), (30, 30), (0, 0, 2)),  # moved into the photo
+        ((170, 60, 30, 60), (30, 30), (140, 60, 2)),
+        ((50, 40, 60, 30), (40, 20), (50, 40, 1.5)),  # of the model's aspect ratio
+        (None, (30, 30), (40, 0, 4)),  # the centre
+    ],
+)
+def test_a_subject_is_cropped_around_its_box(box, size, left_top_side):
+    crop = crop_subject(_ramp(200, 120), *size, box)
+    left, top, scale = left_top_side
+    assert crop.crop.size == size
+    corners = transform_points(np.linalg.inv(crop.matrix), [[0, 0], size])
+    assert np.allclose(corners, [[left, top], [left + scale * size[0], top + scale * size[1]]])
+    middle = np.asarray(crop.crop)[size[1] // 2, size[0] // 2].astype(float)
+    centre = [[size[0] // 2 + 0.5, size[1] // 2 + 0.5]]
+    x, y = transform_points(np.linalg.inv(crop.matrix), centre)[0]
+    assert np.abs(middle[:2] + 0.5 - (x, y)).max() < 1
+
+
+def test_a_subject_longer_than_the_photo_is_mirrored():
+    alignment = align_photo(_ramp(200, 120), NO_TEMPLATE, 40, box=(10, 30, 160, 60))
+    rows = np.asarray(alignment.crop)[:, 20, 1].astype(float)
+    assert np.allclose(transform_points(alignment.matrix, [[10, -20]]), [[0, 0]])
+    assert np.abs(rows[:5] - rows[9:4:-1]).max() < 3  # rows 0 to 4 mirror those from 0 px on
+    assert np.abs(rows[5] - 2) < 2
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 201, 10), (-1, 0, 10, 10), (0, 0, 0, 10), (0, 110, 10, 11), (0, 0, 9, np.nan)]
+)
+def test_a_box_outside_the_photo_is_one_line(box):
+    with pytest.raises(
+        StylemixError, match=r"for me.jpg of 200 x 120 px; expected left, top"
+    ) as no:
+        crop_subject(_ramp(200, 120), 32, 32, box, "me.jpg")
+    assert "\n" not in str(no.value)
+
+
+def test_faces_have_no_box():
+    with pytest.raises(StylemixError, match="got a box for a model of faces"):
+        align_photo(photo("obama"), FACES128, 64, box=(0, 0, 10, 10))

@@ -14,6 +14,7 @@ from stylemix.inversion.cache import LatentCache
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
+from stylemix.models.loading import use_model
 from tests.support.models import tiny_model, trained_on, ws_of
 
 SETTINGS = ProjectionSettings()
@@ -51,6 +52,15 @@ def test_other_photos_settings_and_models_are_not(model, latent, folder):
     assert LatentCache(model, SETTINGS).load(photo_of(1, np.diag([2.0, 2, 1]))) is None
     assert LatentCache(model, replace(SETTINGS, seed=1)).load(photo_of(1)) is None
     assert LatentCache(trained_on(tiny_model()), SETTINGS).load(photo_of(1)) is None
+
+
+def test_another_label_or_template_is_another_projection(folder):
+    model = tiny_model(classes=2)
+    latent = Latent(ws_of(model)[0], model.fingerprint, template=model.template)
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    assert LatentCache(model, SETTINGS).load(photo_of(1)) is not None
+    assert LatentCache(use_model(model, label=1), SETTINGS).load(photo_of(1)) is None
+    assert LatentCache(use_model(model, template="none"), SETTINGS).load(photo_of(1)) is None
 
 
 def test_nobody_else_reads_them_and_names_say_nothing(model, latent, folder):

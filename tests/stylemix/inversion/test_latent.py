@@ -17,6 +17,7 @@ from stylemix.io import npz
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
+from tests.support.models import tiny_model, ws_of
 
 
 @pytest.fixture
@@ -45,6 +46,29 @@ def test_round_trip(tmp_path, model, w):
     with safe_open(path, "pt") as handle:
         assert handle.metadata()["format"] == "stylemix-latent"
         assert set(json.loads(handle.metadata()["config"])) == {"base", "template", "metrics"}
+
+
+def test_the_label_of_a_conditional_model(tmp_path, w):
+    model, path = tiny_model(classes=3), tmp_path / "me.latent.safetensors"
+    latent = Latent(ws_of(model)[0], model.fingerprint, label=(0, 0.5, 1))
+    save_latent(path, latent)
+    assert load_latent(path, model).label == (0, 0.5, 1)
+    with safe_open(path, "pt") as handle:
+        assert handle.metadata()["version"] == "1"  # readers that know no labels read it, too
+    save_latent(path, replace(latent, label=(1, 0)))
+    with pytest.raises(StylemixError, match="got a label of 2 values; expected 3 for this model"):
+        load_latent(path, model)
+
+
+@pytest.mark.parametrize("label", ["3", [True], [None], {"a": 1}, [[1.0]]])
+def test_an_odd_label_in_a_file_is_one_line(tmp_path, w, label):
+    path = tmp_path / "a.safetensors"
+    config = json.dumps({"base": None, "label": label})
+    metadata = {"format": "stylemix-latent", "version": "1", "config": config}
+    save_file({"w": w}, path, metadata)
+    with pytest.raises(StylemixError, match=r"got the label .* expected a list of numbers") as no:
+        load_latent(path)
+    assert "\n" not in str(no.value)
 
 
 def test_a_latent_of_another_model_is_refused(tmp_path, model, w):

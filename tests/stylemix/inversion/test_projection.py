@@ -13,12 +13,14 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion import prior as prior_module
+from stylemix.inversion import projection as projection_module
 from stylemix.inversion import schedule as pace_module
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.projection import project, seed_latent
 from stylemix.inversion.settings import LATENTS, PRESETS, ProjectionSettings
+from stylemix.models.loading import adjust
 from stylemix.networks.latents import map_latents
 from tests.support.models import tiny_model, ws_of
 
@@ -252,3 +254,20 @@ def test_seed_latent(model):
     assert not torch.allclose(ws, seed_latent(model.generator, 8))
     with pytest.raises(StylemixError, match="got seed -1"):
         seed_latent(model.generator, -1)
+
+
+def test_photos_of_several_classes_are_projected_at_theirs(monkeypatch):
+    model = tiny_model(classes=3)
+    targets = torch.rand([3, 3, 32, 32], generator=torch.Generator().manual_seed(2)) * 2 - 1
+    found = [2, 0, 2]
+    monkeypatch.setattr(projection_module, "nearest_classes", lambda *_: found)
+    few = ProjectionSettings(w_steps=2, plus_steps=2, refine_steps=1)
+    mask = torch.zeros([3, 1, 32, 32])
+    together = project(model, targets, few, mask=mask)
+    assert together.labels == [(0, 0, 1), (1, 0, 0), (0, 0, 1)]
+    for number, rows in ((0, [1]), (2, [0, 2])):
+        alone = project(adjust(model, None, number), targets[rows], few, mask=mask[rows])
+        for name in ("ws", "image", "image_start"):
+            assert torch.equal(getattr(together, name)[rows], getattr(alone, name))
+        assert [together.metrics[i] for i in rows] == alone.metrics
+        assert alone.labels == [together.labels[i] for i in rows]

@@ -211,13 +211,6 @@ def test_modules_that_repeat_without_end_are_refused(monkeypatch):
         foreign_model({"G_ema": module}, "x.pkl")
 
 
-def test_tensorflow_pickles_are_named(tmp_path):
-    path = tmp_path / "tf.pkl"
-    path.write_bytes(b"\x80\x02cdnnlib.tflib.network\nNetwork\n)\x81.")
-    with pytest.raises(StylemixError, match="TensorFlow-era network pickle"):
-        load_model(path)
-
-
 def test_channel_rule():
     assert channel_rule({4: 512, 8: 512, 256: 64}, "x") == (16384, 512)
     assert channel_rule({4: 24, 32: 24}, "x") == (768, 24)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, safe_open, save_file
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.models.checkpoint import load_model, save_model
-from stylemix.models.header import header_of, parse_config
+from stylemix.models.header import header_of, parse_config, parse_header
 from stylemix.networks.config import GeneratorConfig
 from tests.support.models import saved, tiny_model, ws_of
 
@@ -69,6 +69,27 @@ def test_an_odd_base_is_one_line(base):
         parse_config(GeneratorConfig, {"img_resolution": 16, "base": base}, "m.pkl")
     assert str(caught.value).startswith("m.pkl: got ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pkl"])
+def test_models_with_the_same_latents_are_written_where_there_are_any(tmp_path, suffix):
+    path = tmp_path / f"m.{suffix}"
+    for bases in ((), ("0123456789abcdef", "x")):
+        model = replace(tiny_model(resolution=16), latents_of=bases)
+        assert header_of(model).get("latents_of") == (list(bases) or None)
+        save_model(path, model)
+        loaded = load_model(path)
+        assert loaded.latents_of == bases
+        assert [loaded.reads(base) for base in ("x", "y", loaded.fingerprint)] == [
+            bool(bases), False, True,
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bases", ["x", [1], {"x": 1}, ["x"] * 1001])
+def test_odd_models_with_the_same_latents_are_one_line(bases):
+    header = {**header_of(tiny_model(resolution=16)), "latents_of": bases}
+    with pytest.raises(StylemixError, match="for latents_of; expected"):
+        parse_header(header, "a.pkl")
 
 
 def test_faces_need_a_square_model():

@@ -7,6 +7,7 @@ from stylemix.errors import StylemixError
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
+from stylemix.networks.labels import at_label
 from stylemix.networks.latents import (
     bands,
     flatten_styles,
@@ -19,6 +20,7 @@ from stylemix.networks.latents import (
     truncate,
     z_from_seed,
 )
+from tests.support.models import tiny_model
 
 
 @pytest.fixture
@@ -180,3 +182,16 @@ def test_mix_preserves_gradients(w):
     mix(w, other, (1,)).sum().backward()
     assert other.grad[1].eq(1).all()
     assert not other.grad[0].any()
+
+
+def test_latents_without_a_label_are_of_all_classes():
+    generator = tiny_model(classes=3).generator
+    ws = sample_ws(generator, 64, 5)
+    z = torch.randn([64, generator.z_dim], generator=torch.Generator().manual_seed(5))
+    own = torch.stack([generator.mapping(z, c.expand(64, -1)) for c in torch.eye(3)])
+    same = (own == ws).flatten(2).all(dim=2)
+    assert (same.sum(dim=0) == 1).all()
+    assert (same.sum(dim=1) > 10).all()
+    assert torch.equal(sample_ws(generator, 64, 5), ws)
+    at_one = sample_ws(at_label(generator, 1), 64, 5)
+    assert torch.equal(at_one, own[1])

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import gc
 import pickle
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 import tests.support.hostile_files as hostile
 from stylemix.errors import StylemixError
 from stylemix.safe_pickle import reader
-from stylemix.safe_pickle.builders import Namespace, PersistentObject
+from stylemix.safe_pickle.builders import Namespace, PersistentObject, TensorFlowNetwork
+from stylemix.safe_pickle.machine import PickleMachine
 from stylemix.safe_pickle.reader import load, loads, write_pickle
+from tests.support.toy_tensorflow import Network, tensorflow_file
 
 PLAIN = {
     "empty": [None, True, False, (), [], {}],
@@ -175,3 +178,28 @@ def test_enormous_files_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(b"x" * 200, protocol=4))
     with pytest.raises(StylemixError, match="larger than"):
         load(tmp_path / "a.pkl")
+
+
+def test_a_file_is_not_kept_in_memory(tmp_path):
+    # A machine that referred to itself would keep the whole file until the next full collection.
+    path = tmp_path / "array.pkl"
+    path.write_bytes(pickle.dumps(ARRAYS["large"], 4))
+    gc.collect()
+    gc.disable()
+    try:
+        check(load(path), ARRAYS["large"])
+        assert not [thing for thing in gc.get_objects() if type(thing) is PickleMachine]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_tensorflow_networks_are_their_state(tmp_path, protocol):
+    inner = Network({"resolution": 8}, {"a": np.float32(2), "b": np.ones((2, 3), np.float32)}, {})
+    file = tensorflow_file(tmp_path / "net.pkl", (Network({}, {}, {"part": inner}),), protocol)
+    (network,) = load(file)
+    assert isinstance(network, TensorFlowNetwork)
+    state = network.values["components"]["part"].values
+    assert state["static_kwargs"] == {"resolution": 8}
+    assert state["version"] == 4
+    check(state["variables"], [("a", 2.0), ("b", np.ones((2, 3), np.float32))])

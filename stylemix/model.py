@@ -1,0 +1,89 @@
+"""A model with the functions of the Python interface as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from stylemix.api import align, animate, edit, generate, mix, project
+from stylemix.avatars.inputs import Several, Source, Styles
+from stylemix.devices import find_device
+from stylemix.images.sources import Photo
+from stylemix.inversion.latent import Latent
+from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, StrPath, use_model
+from stylemix.models.model import Model as NetworkModel
+from stylemix.networks.labels import Label
+
+
+class Model(NetworkModel):
+    """A model with the functions of `stylemix.api` as methods, so that it is loaded only once.
+
+    >>> import stylemix
+    >>> model = stylemix.load_model("faces-64")
+    >>> [image.size for image in model.generate(seeds=[1, 2])]
+    [(64, 64), (64, 64)]
+    """
+
+    @classmethod
+    def load(
+        cls,
+        path: StrPath = DEFAULT_MODEL,
+        device: str = "auto",
+        template: AnyTemplate | None = None,
+        label: Label | None = None,
+    ) -> Model:
+        """Loads a model by shipped name or file, ours or another program's; see `use_model`."""
+        loaded = use_model(path, device, template, label)
+        return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
+
+    def to(self, device: str | torch.device) -> Model:
+        """Moves the networks to a device; returns the model itself."""
+        target = find_device(str(device))
+        self.generator.to(target)
+        if self.discriminator is not None:
+            self.discriminator.to(target)
+        return self
+
+    def mix(self, source: Source, styles: Styles, **options: Any) -> Image.Image:
+        """`stylemix.mix` with this model."""
+        return mix(source, styles, model=self, **options)
+
+    def project(self, photo: Photo, **options: Any) -> Latent:
+        """`stylemix.project` with this model."""
+        return project(photo, model=self, **options)
+
+    def edit(self, source: Source, **options: Any) -> Image.Image:
+        """`stylemix.edit` with this model."""
+        return edit(source, model=self, **options)
+
+    def generate(self, seeds: Sequence[int], **options: Any) -> list[Image.Image]:
+        """`stylemix.generate` with this model."""
+        return generate(seeds, model=self, **options)
+
+    def align(self, photo: Photo, **options: Any) -> Image.Image:
+        """`stylemix.align` with this model's template and size."""
+        return align(photo, model=self, **options)
+
+    def animate(self, sources: Source | Several, **options: Any) -> Iterator[Image.Image]:
+        """`stylemix.animate` with this model."""
+        return animate(sources, model=self, **options)
+
+
+def load_model(
+    path: StrPath = DEFAULT_MODEL,
+    device: str = "auto",
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
+) -> Model:
+    """Loads a model by shipped name or file; no code of the file is executed.
+
+    Args:
+        path: a shipped name or a file.
+        device: "cpu", "cuda", "cuda:1" or "auto".
+        template: alignment of photos, by name or file; None for the model's own.
+        label: the class or label of all latents, of a conditional model.
+    """
+    return Model.load(path, device, template, label)
