@@ -211,4 +211,11 @@ def projection_settings(
             f"got --method {method} with steps or a budget; expected these for hybrid only, since "
             "published methods have fixed steps; leave them out"
         )
-    return replace(PRESETS[preset], method=method, budget=budget, seed=seed, **given)
+    return replace(
+        PRESETS[preset],
+        method=method,
+        budget=budget,
+        seed=seed,
+        fewer_when_large=not given,
+        **given,
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from stylemix.errors import StylemixError
 
 METHODS = ("hybrid", "w", "w+", "pti")
+FULL_STEPS_PX = 256  # a step takes about four times as long at twice the resolution
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class ProjectionSettings:
         plus_steps: steps in W+; with 0, refinement starts from W.
         refine_steps: refinement steps, on weights and features.
         budget: seconds per photo; the steps then only divide the time among the stages.
+        fewer_when_large: steps are divided by the resolution over `FULL_STEPS_PX` px, above it.
     """
 
     method: str = "hybrid"
@@ -40,6 +42,15 @@ class ProjectionSettings:
     local_weight: float = 0.1  # of the locality term (PTI), in refinement
     seed: int = 0
     budget: float | None = None
+    fewer_when_large: bool = True
+
+    def at(self, resolution: int) -> ProjectionSettings:
+        """The settings for a model of a resolution in px."""
+        if not self.fewer_when_large or resolution <= FULL_STEPS_PX:
+            return self
+        counts = {name: getattr(self, name) for name in ("w_steps", "plus_steps", "refine_steps")}
+        fewer = {k: -(-count * FULL_STEPS_PX // resolution) for k, count in counts.items()}
+        return replace(self, **fewer)
 
 
 PRESETS = {

@@ -17,6 +17,7 @@ from stylemix.networks.layers import Conv2d
 
 FIRST_TUNED_PX = 16  # coarser blocks control pose and shape, and stay fixed to preserve editing
 MIN_TUNED_BLOCKS = 2  # also in a model with fewer blocks from `FIRST_TUNED_PX` on
+LAST_TUNED_PX = 256  # 3 x 3 convolutions above it stay: they take half of the time
 NOT_TUNED = ("noise_strength", "const")
 
 
@@ -59,15 +60,19 @@ class TunedBlocks:
     def _widen(self, name: str) -> dict[str, Tensor]:
         """Repeats the weights of a block for all photos; returns the parameters to optimise."""
         block, learned = self.network.get_submodule(name), dict[str, Tensor]()
+        large = int(name[1:]) > LAST_TUNED_PX
         for module in block.modules():
             if isinstance(module, SynthesisLayer | ToRGB | Conv2d):
                 module.groups = self.photos
         for key, parameter in list(block.named_parameters()):
             if not key.endswith(NOT_TUNED):
+                fixed = large and parameter.shape[2:] == (3, 3)
                 parent, _, last = key.rpartition(".")
-                repeated = nn.Parameter(parameter.repeat(self.photos, *[1] * (parameter.ndim - 1)))
+                repeated = parameter.repeat(self.photos, *[1] * (parameter.ndim - 1))
+                repeated = nn.Parameter(repeated, requires_grad=not fixed)
                 setattr(block.get_submodule(parent), last, repeated)
-                learned[f"{name}.{key}"] = repeated
+                if not fixed:
+                    learned[f"{name}.{key}"] = repeated
         return learned
 
     def _styles(self, rows: list[int]) -> Styles:

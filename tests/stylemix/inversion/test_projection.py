@@ -271,3 +271,30 @@ def test_photos_of_several_classes_are_projected_at_theirs(monkeypatch):
             assert torch.equal(getattr(together, name)[rows], getattr(alone, name))
         assert [together.metrics[i] for i in rows] == alone.metrics
         assert alone.labels == [together.labels[i] for i in rows]
+
+
+def test_large_models_take_fewer_steps():
+    settings = ProjectionSettings(w_steps=60, plus_steps=101, refine_steps=100)
+    assert settings.at(256) == settings
+    large = settings.at(1024)
+    assert (large.w_steps, large.plus_steps, large.refine_steps) == (15, 26, 25)
+    exact = replace(settings, fewer_when_large=False)
+    assert exact.at(1024) == exact
+
+
+def test_a_large_model_is_projected_with_fewer_steps(monkeypatch):
+    monkeypatch.setattr("stylemix.inversion.settings.FULL_STEPS_PX", 8)
+    model = tiny_model(resolution=32)
+    calls: list[int] = []
+    settings = ProjectionSettings(w_steps=4, plus_steps=8, refine_steps=4)
+    image = model.generator(torch.randn(1, 16), noise_mode="const")
+    project(model, image, settings, lambda _step, steps, _loss: calls.append(steps))
+    assert set(calls) == {1 + 2 + 1}
+
+
+def test_a_large_model_is_compared_in_shipped_features(monkeypatch):
+    model = tiny_model(resolution=32)
+    images = torch.zeros([1, 3, 32, 32])
+    assert Similarity(model, images, ProjectionSettings()).discriminator is not None
+    monkeypatch.setattr("stylemix.inversion.loss.OWN_FEATURES_PX", 16)
+    assert Similarity(model, images, ProjectionSettings()).discriminator is None

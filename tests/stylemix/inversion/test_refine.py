@@ -9,7 +9,7 @@ from torch import Tensor
 from stylemix.avatars.render import render
 from stylemix.inversion import projection
 from stylemix.inversion.projection import project
-from stylemix.inversion.refine import FEATURE_SHARE, unknown
+from stylemix.inversion.refine import FEATURE_SHARE, RATE_INPUTS, _Best, _relative_rate, unknown
 from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.networks.latents import map_latents
@@ -103,3 +103,40 @@ def test_other_latents_keep_their_images_while_a_photo_is_refined(model, images)
         return float((before - after).square().mean())
 
     assert drift(0.1) < 0.6 * drift(0.0)
+
+
+def test_rates_fall_with_the_width_of_a_layer():
+    """The change of an output stays the same: rate times square root of the inputs."""
+    assert _relative_rate(torch.zeros(8, RATE_INPUTS, 3, 3)) == 1
+    assert _relative_rate(torch.zeros(8, 4 * RATE_INPUTS, 3, 3)) == 0.5
+    assert _relative_rate(torch.zeros(8, 9 * RATE_INPUTS)) == pytest.approx(1 / 3)
+    assert _relative_rate(torch.zeros(512)) == 1  # biases
+
+
+def test_the_best_parameters_of_each_photo_are_kept():
+    weights = torch.tensor([[1.0], [2.0], [3.0], [4.0]], requires_grad=True)  # two photos, two rows
+    best = _Best([weights], photos=2)
+    best.keep(torch.tensor([5.0, 7.0]))
+    with torch.no_grad():
+        weights += 10
+    best.keep(torch.tensor([6.0, 4.0]))  # only the second photo improved
+    assert best.losses.tolist() == [5.0, 4.0]
+    with torch.no_grad():
+        weights += 100
+    assert not best.diverged(torch.tensor([9.9, 7.9]))
+    assert best.diverged(torch.tensor([9.9, 8.1]))
+    assert best.diverged(torch.tensor([torch.nan, 1.0]))
+    best.restore()
+    assert weights.flatten().tolist() == [1, 2, 13, 14]
+    assert best.rate == 0.5
+
+
+@pytest.mark.parametrize("rate", [0.006, 3.0])
+def test_a_refinement_ends_no_worse_than_it_began(model, images, rate):
+    """A rate that is 500 times too high diverges at once; what it did is undone."""
+    plain = project(model, images, FEW)
+    settings = replace(FEW, refine_steps=6, refine_lr=rate)
+    losses: list[float] = []
+    result = project(model, images, settings, lambda _step, _steps, loss: losses.append(loss))
+    assert (errors(result.image, images) < 1.05 * errors(plain.image, images)).all()
+    assert max(losses[5:]) < 10 * losses[5]

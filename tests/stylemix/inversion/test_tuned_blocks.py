@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stylemix.inversion import tuned_blocks as tuned_blocks_module
 from stylemix.inversion.tuned_blocks import TunedBlocks, tuned_blocks
 from stylemix.models.model import Model
 from stylemix.networks.generator import FeatureOverride, SynthesisNetwork
@@ -25,6 +26,14 @@ def prepared(model: Model, photos: int = 3, rows: int = 2) -> tuple[SynthesisNet
 )
 def test_coarse_blocks_are_not_tuned(resolution, names):
     assert tuned_blocks(tiny_model(resolution=resolution).generator.synthesis) == names
+
+
+def test_large_convolutions_are_not_tuned(monkeypatch):
+    monkeypatch.setattr(tuned_blocks_module, "LAST_TUNED_PX", 16)
+    network, ws = prepared(tiny_model(resolution=32))
+    learned = set(TunedBlocks(network, ws, torch.float32).learned)
+    assert {"b16.conv1.weight", "b32.conv1.affine.weight", "b32.torgb.weight"} <= learned
+    assert not {"b32.conv0.weight", "b32.conv1.weight"} & learned
 
 
 @pytest.mark.parametrize("head", ["rgb", "haar"])
