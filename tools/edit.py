@@ -108,7 +108,7 @@ def edit_command(
     settings = projection_settings(**options)
     if style_file is not None:
         check_style_path(style_file)
-    network = choice.load()
+    network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     applied = direction_styles(mixer, amounts)

@@ -14,11 +14,16 @@ import click
 import torch
 
 from stylemix import __version__
+from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.models.checkpoint import find_model, shipped_models
+from stylemix.inversion.forecast import duration, forecast_image, forecast_projection
+from stylemix.inversion.settings import PRESETS
+from stylemix.models.checkpoint import find_model, load_model, shipped_models
 from stylemix.models.container import MODEL, read
 from stylemix.models.header import parse_header
+from stylemix.networks.batches import image_bytes
 from stylemix.ops import jit, toolchain
+from stylemix.styles.directions import face_count
 from stylemix.styles.style import (
     find_style,
     load_style,
@@ -26,10 +31,13 @@ from stylemix.styles.style import (
     shipped_starts,
     shipped_styles,
 )
+from stylemix.tools.options import device_option
+from stylemix.training.adapt.look_loss import LookSettings
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
 OPS = ("bias_act", "upfirdn2d", "epilogue", "conv2d_resample", "grid_sample")
 GIB = 2**30
+LOOK_COST = 5  # images' time of a face in a step of `adapt`: with and without style, gradients
 
 
 def describe() -> list[tuple[str, str]]:
@@ -156,10 +164,45 @@ def _size(file: Path) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
+def describe_model(name: str, device: str) -> list[tuple[str, str]]:
+    """Return (label, text) lines about a model: its sizes, and what its tasks take here."""
+    model = load_model(name, find_device(device))
+    sizes, generator = model.generator.config, model.generator
+    millions = sum(value.numel() for value in generator.parameters()) / 1e6
+    networks = "generator and discriminator" if model.discriminator else "generator"
+    licence = model.card.get("licence", "not recorded")
+    image = forecast_image(model)
+    lines = [
+        ("model", f"{sizes.size_text}, {sizes.colours}, {networks}, {millions:.1f} M weights"),
+        ("origin", f"{model.origin}, licence: {licence}, fingerprint {model.fingerprint}"),
+        ("template", model.template.name),
+        ("classes", str(sizes.c_dim or "none")),
+        ("generate", f"{image} an image"),
+    ]
+    for preset, settings in PRESETS.items():
+        text = f"{forecast_projection(model, settings)} a photo"
+        lines.append((f"project {preset}", text))
+    lines.append(("mix, edit", f"about {duration(image.seconds)} an image after a projection"))
+    if model.template.eyes is not None:
+        count = face_count(generator)
+        text = f"about {duration(count * image.seconds)}, once, for directions such as smile"
+        lines.append(("edit", f"{text} (kept in the cache)"))
+    look = LookSettings()
+    seconds = look.steps * look.batch * LOOK_COST * image.seconds
+    batch = look.batch * image_bytes(generator, gradients=True) / GIB
+    lines.append(("adapt", f"about {duration(seconds)}, {batch + 1:.1f} GiB for a look"))
+    return lines
+
+
 @click.command()
+@click.argument("model", required=False)
+@device_option
 @click.option("--build", is_flag=True, help="Compile the ops now, and print the time it took.")
-def info_command(build: bool) -> None:
+def info_command(model: str | None, device: str, build: bool) -> None:
     """Show versions, devices, op backends and the shipped models and styles.
+
+    With MODEL, a shipped name or a file, show its sizes, and the time and the memory that its
+    tasks are expected to take on this machine.
 
     Please include this in a bug report. With --build the ops are compiled for this machine now,
     instead of at their first use.
@@ -168,11 +211,12 @@ def info_command(build: bool) -> None:
     Examples:
       stylemix info
       stylemix info --build
+      stylemix info network.pkl
     """
     if build:
         for label, text in build_ops():
             click.echo(f"{label}  {text}")
-    lines = describe()
+    lines = describe() if model is None else describe_model(model, device)
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         click.echo(f"{label:<{width}}  {text}")

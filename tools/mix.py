@@ -150,7 +150,7 @@ def mix_command(
     else:
         check_folder(output)
     arguments, listed = [StyleArgument.parse(text) for text in styles], list_sources(sources)
-    network = choice.load()
+    network = choice.load(settings=settings)
     side = network.generator.img_resolution
     number, by_layer = (None, None) if strength is None else parse_strength(strength, side)
     options = AvatarOptions(min_identity, regions, keep_color)

@@ -11,13 +11,18 @@ from typing import Any
 import click
 
 from stylemix.avatars.inputs import StyleArgument
+from stylemix.devices import free_memory
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
+from stylemix.inversion.forecast import forecast_projection
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.models.loading import DEFAULT_MODEL, use_model
 from stylemix.models.model import Model
 from stylemix.networks.batches import use_batch
 from stylemix.networks.labels import Label
+
+LARGE_PX = 128  # resolution below which nothing takes long
+LONG = 60.0  # seconds that are worth a line
 
 Command = Callable[..., Any]
 
@@ -130,8 +135,11 @@ class ModelChoice:
     template: str | None = None
     label: Label | None = None
 
-    def load(self, photos: bool = True) -> Model:
-        """The model; for `photos` a line says if there is no face to align and to compare."""
+    def load(self, photos: bool = True, settings: ProjectionSettings | None = None) -> Model:
+        """The model; for `photos` a line says if there is no face to align and to compare.
+
+        A line says, too, if a projection with `settings` takes over a minute, or half the memory.
+        """
         model = use_model(self.name, self.device, self.template, self.label)
         if photos and model.template.eyes is None:
             click.echo(
@@ -139,7 +147,21 @@ class ModelChoice:
                 "identity is neither measured nor kept",
                 err=True,
             )
+        if settings is not None:
+            _warn_if_large(model, settings)
         return model
+
+
+def _warn_if_large(model: Model, settings: ProjectionSettings) -> None:
+    if model.generator.img_resolution < LARGE_PX:
+        return
+    expected, free = forecast_projection(model, settings), free_memory(model.generator.device)
+    if expected.seconds > LONG or (free is not None and expected.bytes > free / 2):
+        click.echo(
+            f"Note: projecting a photo takes {expected} on this machine; --preset fast and "
+            "--budget SECONDS take less",
+            err=True,
+        )
 
 
 def model_options(command: Command) -> Command:

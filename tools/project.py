@@ -92,7 +92,7 @@ def project_command(
         raise StylemixError(
             f"got --method {settings.method} with a mask; expected --method hybrid; leave one out"
         )
-    network = choice.load()
+    network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     painted = None if mask is None else load_image(mask, mode="RGBA")
     sources = list_images(photos)

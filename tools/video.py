@@ -120,7 +120,7 @@ def video_command(
         Timing(seconds, hold, fps, not once, easing),
     )
     listed, arguments = list_sources(sources), [StyleArgument.parse(text) for text in styles]
-    network = choice.load()
+    network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     amounts = strengths_of(directions)

@@ -61,7 +61,7 @@ def _compute_prior(generator: Generator) -> LatentPrior:
     # Eigenvalues are clamped: near-zero directions would otherwise dominate the penalty.
     whiten = vectors * values.clamp(min=values.max() * 1e-3).rsqrt()
     points = w[:2000].double().cpu().numpy()
-    count = STARTS if generator.img_resolution <= 256 else STARTS // 4
+    count = start_count(generator)
     with warnings.catch_warnings():  # an empty cluster keeps its initial centre, which is fine
         warnings.simplefilter("ignore")
         clusters, _ = kmeans2(points, points[: count - 1], minit="matrix")
@@ -70,6 +70,11 @@ def _compute_prior(generator: Generator) -> LatentPrior:
         [draw_w(generator, part) for part in centres.split(batch_size(generator, CHUNK))]
     )
     return LatentPrior(std, v.mean(dim=0), whiten.to(w), centres, images)
+
+
+def start_count(generator: Generator) -> int:
+    """The number of starting latents of a generator."""
+    return STARTS if generator.img_resolution <= 256 else STARTS // 4
 
 
 def draw_w(generator: Generator, w: Tensor) -> Tensor:

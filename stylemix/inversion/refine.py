@@ -22,6 +22,7 @@ from stylemix.inversion.schedule import Stages, cosine, optimise
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import TunedBlocks
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
 from stylemix.networks.latents import map_latents
 
@@ -60,32 +61,25 @@ def refine(
     blocks = TunedBlocks(
         model.generator.synthesis, torch.cat([ws[:, None], near], dim=1), similarity.dtype
     )
-    with torch.no_grad():
-        before = blocks.draw(list(range(1 + NEIGHBOURS)))
+    before = _initial(blocks, batch_size(model.generator, 1 + NEIGHBOURS))
     features = blocks.features(model.generator.config.resolutions[-FEATURE_LEVEL:][0])
     if mask is None:
-        mask = FEATURE_SHARE * unknown(before[:, 0], similarity.targets)
-        if model.template.eyes is not None:  # replaced features of a face cannot be edited
-            mask = mask * (1 - region_mask(["face"], similarity.targets, model.template))
+        mask = _estimated(model, before[:, 0], similarity.targets)
     mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
     free = features.clone().requires_grad_(True)
-    groups = [
-        {"params": [value], "lr": settings.refine_lr * _relative_rate(value)}
-        for value in blocks.learned.values()
-    ]
-    groups.append({"params": [free], "lr": settings.feature_lr})
-    adam = torch.optim.Adam(groups, betas=BETAS, fused=True)
+    learned = list(blocks.learned.values())
+    rates = [settings.refine_lr * _relative_rate(value) for value in learned]
+    groups = zip([*learned, free], [*rates, settings.feature_lr], strict=True)
+    adam = torch.optim.Adam([{"params": [v], "lr": r} for v, r in groups], betas=BETAS, fused=True)
     local = settings.local_weight > 0
     masks = torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local])
     override = FeatureOverride(free, masks)
-
-    best = _Best([*blocks.learned.values(), free], len(ws))
+    best = _Best([*learned, free], len(ws))
 
     def losses_at(step: int, _t: float) -> Tensor:
         losses = measured(step)
         if best.diverged(losses):
-            best.restore()
-            adam.state.clear()
+            best.restore(adam)
             losses = measured(step)
         best.keep(losses)
         return losses
@@ -102,9 +96,25 @@ def refine(
     optimise(adam, losses_at, stages, lambda t, n: best.rate * cosine(t, n), plateau=False)
     with torch.no_grad():
         best.keep(measured(0))
-    best.restore()
-    free = free.detach()
-    return [rounded(Residual(blocks.changes(i), free[i], mask[i])) for i in range(len(ws))]
+    best.restore(adam)
+    values = free.detach()
+    return [rounded(Residual(blocks.changes(i), values[i], mask[i])) for i in range(len(ws))]
+
+
+@torch.no_grad()
+def _initial(blocks: TunedBlocks, batch: int) -> Tensor:
+    """The images [N, 1 + NEIGHBOURS, C, H, W] of all rows, `batch` of them at once."""
+    rows = list(range(1 + NEIGHBOURS))
+    parts = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    return torch.cat([blocks.draw(part) for part in parts], dim=1)
+
+
+def _estimated(model: Model, images: Tensor, targets: Tensor) -> Tensor:
+    """The mask [N, 1, H, W] of features that replace the generator's, from the error of images."""
+    mask = FEATURE_SHARE * unknown(images, targets)
+    if model.template.eyes is not None:  # replaced features of a face cannot be edited
+        mask = mask * (1 - region_mask(["face"], targets, model.template))
+    return mask
 
 
 def _relative_rate(weight: Tensor) -> float:
@@ -140,8 +150,9 @@ class _Best:
             for kept, current in zip(self.values, self.parameters, strict=True):
                 kept[photo].copy_(current[photo])
 
-    def restore(self) -> None:
-        """Restores the parameters of lowest loss, and halves the rates of the steps to come."""
+    def restore(self, adam: torch.optim.Optimizer) -> None:
+        """Restores the parameters of lowest loss; later steps begin anew, with half the rates."""
+        adam.state.clear()
         self.rate /= 2
         for kept, current in zip(self.values, self.parameters, strict=True):
             current.copy_(kept)

@@ -24,6 +24,7 @@ from stylemix.progress import Progress
 from stylemix.styles.style import Style
 
 SAMPLES = 4000  # generated faces that the directions are learned from
+FULL_SAMPLES_PX = 128  # resolution up to which all of them are generated
 COMPONENT_SAMPLES = 10_000  # latents for the principal components
 BATCH = 32  # images generated at most at once
 CHUNK = 1000  # latents mapped at once
@@ -108,8 +109,13 @@ def principal_directions(generator: Generator, count: int = 10) -> list[Directio
     ]
 
 
+def face_count(generator: Generator) -> int:
+    """The number of faces that directions are learned from: fewer where an image takes long."""
+    return min(SAMPLES, SAMPLES * FULL_SAMPLES_PX // generator.img_resolution)
+
+
 def read_directions(
-    model: Model, samples: int = SAMPLES, seed: int = 0, progress: Progress | None = None
+    model: Model, samples: int | None = None, seed: int = 0, progress: Progress | None = None
 ) -> list[Direction]:
     """Directions of all `readings`, each in the resolutions that control it.
 
@@ -121,10 +127,11 @@ def read_directions(
 
     Args:
         model: a model with a face template.
-        samples: number of generated faces; a tenth is held out.
+        samples: number of generated faces, of which a tenth is held out; None for `face_count`.
         seed: seed of their latents.
         progress: called with (done, samples).
     """
+    samples = face_count(model.generator) if samples is None else samples
     names, w, y = _sample_readings(model, samples, seed, progress)
     fitted = len(w) - max(len(w) // 10, 1)
     centred = (w - w[:fitted].mean(dim=0)).flatten(1)

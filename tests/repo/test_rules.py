@@ -29,7 +29,7 @@ LAYERS = ["ops", "stylemix", "training", "tools"]
 # Inside a layer: folders, and the modules beside them, import strictly lower levels.
 LEVELS = {
     "stylemix": [
-        {"errors", "progress", "version"}, {"devices", "io", "networks"},
+        {"errors", "progress", "version"}, {"devices"}, {"io", "networks"},
         {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
         {"avatars"},
         {"api", "cli"}, {"model"}, {"", "__main__"},

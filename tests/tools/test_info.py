@@ -177,3 +177,21 @@ def test_build_for_cuda_on_request(toy, monkeypatch):
     assert code == 2
     assert lines[-1].startswith("Error: cannot compile the cuda ops: torch ")
     assert jit.status("cpu").state == "loaded"
+
+
+def test_what_a_model_takes_here(tmp_path):
+    saved(tiny_model(resolution=16, classes=3), tmp_path / "m.safetensors")
+    code, lines = _run(str(tmp_path / "m.safetensors"))
+    assert code == 0
+    table = {line[:18].strip(): line[18:].strip() for line in lines}
+    assert table["model"].startswith("16 px, RGB, generator and discriminator, 0.")
+    assert table["classes"] == "3"
+    assert table["project balanced"].startswith("about ")
+    assert table["project balanced"].endswith(" GiB a photo")
+
+
+def test_a_model_that_is_not_there():
+    code, lines = _run("nosuch")
+    assert code == 2
+    assert len(lines) == 1
+    assert "nosuch" in lines[0]

@@ -126,7 +126,7 @@ def test_the_best_parameters_of_each_photo_are_kept():
     assert not best.diverged(torch.tensor([9.9, 7.9]))
     assert best.diverged(torch.tensor([9.9, 8.1]))
     assert best.diverged(torch.tensor([torch.nan, 1.0]))
-    best.restore()
+    best.restore(torch.optim.Adam([weights]))
     assert weights.flatten().tolist() == [1, 2, 13, 14]
     assert best.rate == 0.5
 

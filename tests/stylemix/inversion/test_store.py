@@ -51,6 +51,6 @@ def test_photos_are_read_a_batch_at_a_time(model, photos, tmp_path):
 
     with use_batch(1):
         done = project_missing(lazily(), model, FEW, tmp_path)
-    assert next(done)[0] == "obama"
-    assert read == ["obama"]
-    assert [name for name, *_ in done] == ["astronaut"]
+        assert next(done)[0] == "obama"
+        assert read == ["obama"]
+        assert [name for name, *_ in done] == ["astronaut"]
