@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -206,3 +207,77 @@ def test_a_photo_is_projected_once_for_two_commands(model, photos, tmp_path, mon
             ["mix", "--model", model, *map(str, source), "--style", "seed:2", "--no-cache"],
             catch_exceptions=False,
         )
+
+
+@pytest.fixture
+def crowd(tmp_path, monkeypatch):
+    """A folder with five photos, and a reader that projects two at once."""
+    folder = tmp_path / "crowd"
+    folder.mkdir()
+    with Image.open(PORTRAITS / "obama.jpg") as image:
+        for number in range(5):
+            image.point(lambda value, k=number: value * (20 - k) // 20).save(folder / f"{number}.png")
+    monkeypatch.setattr(reader, "BATCH", 2)
+    monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def count_batches(monkeypatch, on_batch):
+    """Replaces the projection by latents of zeros; `on_batch` gets the number of each batch."""
+    sizes = []
+
+    def projected(portraits, model, settings, progress, encoder):
+        del settings, progress, encoder
+        sizes.append(len(portraits))
+        on_batch(len(sizes))
+        ws = torch.zeros([model.generator.num_ws, model.generator.w_dim])
+        return None, [Latent(ws, model.fingerprint) for _ in portraits]
+
+    monkeypatch.setattr(reader, "project_portraits", projected)
+    return sizes
+
+
+def test_an_interruption_loses_one_batch(model, crowd, tmp_path, monkeypatch):
+    def interrupt(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "avatars"
+    arguments = ["--source", crowd, "--style", "seed:2:0", "--output", out]
+    sizes = count_batches(monkeypatch, interrupt)
+    result = run(model, *arguments)
+    assert result.exit_code == 130
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
+    assert sizes == [2, 2]
+    sizes = count_batches(monkeypatch, lambda _: None)
+    assert run(model, *arguments).exit_code == 0
+    assert len(list(out.iterdir())) == 5
+    assert sizes == [2, 1]  # those of the first batch are kept
+
+
+def test_batches_are_full_where_photos_are_unusable_or_kept(model, crowd, tmp_path, monkeypatch):
+    for name in ("1", "3"):
+        Image.new("RGB", (200, 200), "gray").save(crowd / f"{name}.png")
+    sizes = count_batches(monkeypatch, lambda _: None)
+    out = tmp_path / "avatars"
+    result = run(model, "--source", crowd, "--style", "seed:2:0", "--output", out, "--no-cache")
+    assert result.exit_code == 2
+    assert sizes == [2, 1]
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "2.png", "4.png"]
+
+
+@pytest.mark.parametrize(
+    ("source", "style", "message"),
+    [
+        ("missing.jpg", "seed:2", "missing.jpg: got no such file"),
+        ("seed:x", "seed:2", "got 'seed:x'; expected seed: and a number"),
+        ("seed:1", "missing.pkl", "got the style missing.pkl; expected a file or a shipped style"),
+        ("seed:1", "nior", "got the style nior; expected a file or a shipped style"),
+    ],
+)
+def test_bad_names_are_reported_before_the_model_is_loaded(source, style, message):
+    result = CliRunner().invoke(
+        main, ["mix", "--model", "broken.pkl", "--source", source, "--style", style]
+    )
+    assert result.exit_code == 2
+    assert message in result.stderr
