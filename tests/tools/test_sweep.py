@@ -15,6 +15,7 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import FFHQ
 from stylemix.io.journal import open_work
 from stylemix.models.checkpoint import load_model
 from stylemix.tools import sweep
@@ -130,7 +131,7 @@ def test_the_printed_command_trains(pictures, toy, tmp_path):
     assert command[command.index("--template") + 1] == "ffhq"
     assert command[command.index("--data-name") + 1] == "Toys"
     config, dataset, template, data = toy[0]
-    assert (data, template, len(dataset)) == ("Toys", sweep.TEMPLATES["ffhq"], 20)
+    assert (data, template, len(dataset)) == ("Toys", FFHQ, 20)
     assert config.snapshot_kimg == pytest.approx(0.016 / 5)
     assert (config.metrics, config.keep_snapshots) == ("fd", 1)
 

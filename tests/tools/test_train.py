@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -292,47 +291,6 @@ def test_dry_run_prints_the_settings(pictures, tmp_path):
     result = _invoke(pictures, "--dry-run", "--resolution", 256, "--gpus", 4, "--lr", "0:1,2:0")
     settings = json.loads(result.output)
     assert (settings["batch"], settings["lr"]) == (64, "0:1,2:0")
-
-
-def test_dry_run_checks_the_data(pictures, tmp_path):
-    """Missing images, missing images to compare with, and broken labels."""
-    folder = shutil.copytree(pictures, tmp_path / "labelled")
-    (folder / "dataset.json").write_text('{"labels": [["1.png", "cat"]]}')
-    for words, expected in (
-        (["nosuch.zip"], "nosuch.zip: got no such file or folder"),
-        ([pictures, "--metrics", "fd", "--metrics-data", "noval"], "noval: got no such file"),
-        ([folder, "--conditional"], "got no label for 9 of 10 images"),
-    ):
-        result = _invoke(*words, "--dry-run")
-        assert result.exit_code == 2
-        assert expected in result.output
-        assert result.output.count("\n") == 1
-
-
-def test_a_finished_run_says_that_nothing_is_trained(pictures, tmp_path):
-    tiny = TINY | {"path_length_weight": 0, "augment": "none"}
-    first = _train(pictures, tmp_path, **tiny).output
-    assert "Wrote " in first
-    for kimg in (0.016, 0.008):
-        output = _train(pictures, tmp_path, **tiny | {"kimg": kimg}).output
-        expected = f"Nothing to train: the run in {tmp_path} has 0.016 kimg already; a higher"
-        assert expected in output
-        assert f"Last snapshot: {tmp_path / 'snapshot-'}" in output
-        assert "Wrote" not in output
-
-
-def test_the_template_of_packed_faces_is_kept(pictures, tmp_path):
-    """That of pack.json, unless another one is given."""
-    data = shutil.copytree(pictures, tmp_path / "packed")
-    settings = {"crop": "faces", "template": "ffhq"}
-    (data / "pack.json").write_text(json.dumps({"settings": settings}))
-    tiny = TINY | {"path_length_weight": 0, "augment": "none", "kimg": 0.004}
-    for template, expected in ((None, "ffhq"), ("faces128", "faces128"), ("none", "none")):
-        more = {} if template is None else {"template": template}
-        folder = tmp_path / f"run-{expected}"
-        output = _train(data, folder, **tiny, **more).output
-        assert load_model(next(folder.glob("snapshot-*"))).template.name == expected
-        assert (f"faces aligned by {expected}" in output) == (expected != "none")
 
 
 @pytest.mark.slow

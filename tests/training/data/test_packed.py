@@ -36,7 +36,8 @@ def test_other_data_has_no_template(tmp_path):
     load_image(ASSETS / "portraits" / "collins.jpg").resize((16, 16)).save(tmp_path / "1.png")
     assert packed_template([tmp_path]) == NO_TEMPLATE
     assert packed_template([tmp_path / "1.png"]) == NO_TEMPLATE
-    assert packed_template([tmp_path / "shards-{000..003}.tar", tmp_path / "missing"]) == NO_TEMPLATE
+    shards = tmp_path / "shards-{000..003}.tar"
+    assert packed_template([shards, tmp_path / "missing"]) == NO_TEMPLATE
     for text in ("[", "[]", "{}", '{"settings": 3}', '{"settings": {"crop": "faces"}}',
                  '{"settings": {"crop": "faces", "template": ["ffhq"]}}'):  # fmt: skip
         (tmp_path / "pack.json").write_text(text)
