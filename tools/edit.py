@@ -10,6 +10,7 @@ import click
 from PIL import Image
 
 from stylemix.avatars.finish import model_image
+from stylemix.avatars.inputs import check_source
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
 from stylemix.faces.alignment import Box
@@ -101,6 +102,7 @@ def edit_command(
       stylemix edit photo.jpg --direction smile-channels:1
       stylemix edit photo.jpg --direction sefa-0:3 --direction channel-b8.conv0-172:6 --strip
     """
+    check_source(source)
     check_image_path(output)
     readings = {name: options.pop(name) for name in READINGS}
     amounts = {name: value for name, value in readings.items() if value is not None}

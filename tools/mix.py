@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
 from stylemix.avatars.finish import OutputSize, finish, parse_output_size
-from stylemix.avatars.inputs import StyleArgument, is_several, list_sources
+from stylemix.avatars.inputs import is_several, list_sources, parse_styles
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle
 from stylemix.avatars.sheets import SheetMaker
@@ -145,11 +146,8 @@ def mix_command(
     settings = projection_settings(**others)
     single = sheet is not None or (len(sources) == 1 and not is_several(sources[0]))
     output = output or Path("out.png" if single else "out")
-    if single:
-        check_image_path(output)
-    else:
-        check_folder(output)
-    arguments, listed = [StyleArgument.parse(text) for text in styles], list_sources(sources)
+    (check_image_path if single else check_folder)(output)
+    arguments, listed = parse_styles(styles), list_sources(sources)
     network = choice.load(settings=settings)
     side = network.generator.img_resolution
     number, by_layer = (None, None) if strength is None else parse_strength(strength, side)
@@ -159,18 +157,27 @@ def mix_command(
     mixer = Mixer(
         network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast, box=box
     )
-    people, inputs = mixer.read(listed, arguments, _report)
-    if sheet is not None and people:
-        image = sheet(SheetMaker(mixer, people, inputs, number, options, size))
-        save_image(output, image, generated="composite")
-        click.echo(f"Wrote {output}")
-    elif people:
-        paths = [output] if single else _paths(output, people)
-        for person, path in zip(people, paths, strict=True):
+    people, inputs = mixer.read_lazily(listed, arguments, _report)
+    if sheet is not None:
+        together = list(people)
+        done = len(together)
+        if together:
+            image = sheet(SheetMaker(mixer, together, inputs, number, options, size))
+            save_image(output, image, generated="composite")
+            click.echo(f"Wrote {output}")
+    else:
+        done = 0
+        for person, name in _named(people):
+            path = output if single else output / f"{name}.png"
             _write(mixer, person, mixer.apply_all(inputs, person, number), options, size, path)
-    if failed := len(listed) - len(people):
+            done += 1
+    _check_all(done, len(listed))
+
+
+def _check_all(done: int, count: int) -> None:
+    if done < count:
         raise StylemixError(
-            f"got no avatar from {failed} of {len(listed)} sources; expected a face in each; see "
+            f"got no avatar from {count - done} of {count} sources; expected a face in each; see "
             "the errors above"
         )
 
@@ -209,5 +216,7 @@ def _report(error: StylemixError) -> None:
     click.echo(f"Error: {error}", err=True)
 
 
-def _paths(folder: Path, people: Sequence[Person]) -> list[Path]:
-    return [folder / f"{name}.png" for name in unique_names(person.name for person in people)]
+def _named(people: Iterable[Person]) -> Iterator[tuple[Person, str]]:
+    """People with names of files, one after the other, as they are projected."""
+    people, again = tee(people)
+    return zip(people, unique_names(person.name for person in again), strict=True)

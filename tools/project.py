@@ -131,7 +131,7 @@ class _Photos:
         self.share = own_share(self.sources)
 
     def __iter__(self) -> Iterator[PhotoToProject]:
-        names = unique_names(source.stem for source in self.sources)
+        names = list(unique_names(source.stem for source in self.sources))
         for i in self.share:
             source, mask = self.sources[i], None
             try:

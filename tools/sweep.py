@@ -19,6 +19,8 @@ from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
+from stylemix.training.data.packed import packed_template
+from stylemix.training.data.shards import SHARD_END
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.session import TrainingData
@@ -71,8 +73,9 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     show_default=True, help="Folder of the sweep.",
 )  # fmt: skip
 @click.option(
-    "--template", default="none", show_default=True,
-    help=f"Alignment of the images, as for train: {TEMPLATE_NAMES}.",
+    "--template",
+    help=f"Alignment of the images, as for train: {TEMPLATE_NAMES}.  [default: as `pack` recorded "
+    "it, else none]",
 )  # fmt: skip
 @click.option("--data-name", default=None, help="Name of the data in the model cards.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -85,7 +88,7 @@ def sweep_command(
     startup: int,
     no_prune: bool,
     output: Path,
-    template: str,
+    template: str | None,
     data_name: str | None,
     device: str,
     **settings: Any,
@@ -107,7 +110,7 @@ def sweep_command(
     runner = Runner(data, plan, device, template, name)
     first = asdict(base.resolve(1, runner.device.type))
     command = ["stylemix", "train", *data, "--output", str(output / "best")]
-    command += ["--template", template] if template != "none" else []
+    command += ["--template", template] if template else []
     command += ["--data-name", data_name] if data_name else []
     with open_work(output / WORK_FILE) as work:
         _check_same(work, plan, runner, output)
@@ -196,10 +199,11 @@ class Runner:
     """
 
     def __init__(
-        self, data: Sequence[str], plan: Plan, device: str, template: str, name: str
+        self, data: Sequence[str], plan: Plan, device: str, template: str | None, name: str
     ) -> None:
         self.data, self.plan, self.base, self.name = data, plan, plan.base, name
-        self.device, self.template = find_device(device), find_template(template)
+        self.device = find_device(device)
+        self.template = packed_template(data) if template is None else find_template(template)
         self.opened: dict[bool, PixelDataset] = {}
         self.held_out = open_dataset(
             [str(self.base.metrics_data)], self.base.size, self.base.channels, False,
@@ -207,6 +211,12 @@ class Runner:
         )  # fmt: skip
         if Evaluation.of(self.base, self.held_out) is None:
             raise StylemixError("got --metrics none; expected a metric to compare; leave it out")
+        training = set(self.dataset(False).checksums())
+        if training.issuperset(set(self.held_out.checksums()) - {SHARD_END}):
+            raise StylemixError(
+                f"got --held-out {self.base.metrics_data}, whose images are all among those to "
+                "train on, by their content; expected images that no trial sees; choose others"
+            )
 
     def dataset(self, mirror: bool) -> PixelDataset:
         """Returns the images, which are opened once."""

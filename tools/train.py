@@ -14,11 +14,13 @@ import torch
 
 from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import find_template
+from stylemix.faces.templates import NO_TEMPLATE, find_template
 from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
+from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
+from stylemix.training.data.packed import packed_template
 from stylemix.training.distributed import is_rank, join, launch, local_device
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
@@ -43,9 +45,8 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
 )
 @click.option(
     "--template",
-    default="none",
-    show_default=True,
-    help=f"Alignment of the images, stored in the model: {TEMPLATE_NAMES}.",
+    help=f"Alignment of the images, stored in the model: {TEMPLATE_NAMES}.  [default: as `pack` "
+    "recorded it, else none]",
 )
 @click.option("--data-name", default=None, help="Name of the data in the model card.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
@@ -56,7 +57,9 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
     show_default=True,
     help="Processes on this machine, one per GPU; several machines: see the cluster page.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the settings as JSON and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check the data, print the settings as JSON and stop."
+)
 @click.option(
     "--presets", is_flag=True, is_eager=True, expose_value=False, callback=_show_presets,
     help="Print the table of presets and stop.",
@@ -65,7 +68,7 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
 def train_command(
     data: tuple[str, ...],
     output: Path | None,
-    template: str,
+    template: str | None,
     data_name: str | None,
     device: str,
     gpus: int,
@@ -85,6 +88,7 @@ def train_command(
     config = TrainConfig(**settings)
     if dry_run:
         kind = find_device(device).type
+        _open(config, data)
         click.echo(json.dumps(asdict(config.resolve(gpus, kind)), indent=2))
         return
     if gpus > 1 and not is_rank():
@@ -98,7 +102,10 @@ def train_command(
         return
     if outcome.stopped:
         click.echo(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
-    click.echo(f"Wrote {outcome.snapshot}")
+    if outcome.idle:
+        had = f"the run in {folder} has {outcome.kimg:g} kimg already"
+        click.echo(f"Nothing to train: {had}; a higher --kimg continues it")
+    click.echo(f"{'Last snapshot:' if outcome.idle else 'Wrote'} {outcome.snapshot}")
     if outcome.interrupted:
         sys.exit(STOPPED)
 
@@ -108,7 +115,7 @@ def run(
     data: tuple[str, ...],
     folder: Path,
     device: str,
-    template: str,
+    template: str | None,
     name: str,
 ) -> TrainResult | None:
     """Trains as one rank of a run; returns None on ranks other than 0.
@@ -118,20 +125,17 @@ def run(
         data: paths of the images.
         folder: run folder.
         device: name of the device.
-        template: name or file of the alignment.
+        template: name or file of the alignment; None for the one that `pack` recorded.
         name: name of the data for the model card.
     """
-    alignment, where = find_template(template), find_device(local_device(device))
+    alignment = packed_template(data) if template is None else find_template(template)
+    where = find_device(local_device(device))
     ranks = join(where, config.timeout)
-    dataset = open_dataset(data, config.size, config.channels, config.mirror, config.conditional)
-    held_out = None
-    if config.metrics_data:
-        held_out = open_dataset(
-            [config.metrics_data], config.size, config.channels, False, config.conditional
-        )
+    dataset, held_out = _open(config, data)
     if ranks.lead:
         shown = f", {ranks.world} processes" if ranks.world > 1 else ""
-        click.echo(f"{len(dataset)} images, run folder {folder}{shown}")
+        faces = f", faces aligned by {alignment.name}" if alignment != NO_TEMPLATE else ""
+        click.echo(f"{len(dataset)} images{faces}, run folder {folder}{shown}")
         if slow := slow_precision(config.precision, where):
             click.echo(slow, err=True)
     try:
@@ -147,3 +151,12 @@ def run(
         ) from error
     ranks.close()
     return outcome if ranks.lead else None
+
+
+def _open(config: TrainConfig, data: tuple[str, ...]) -> tuple[PixelDataset, PixelDataset | None]:
+    """The training images, and those that metrics compare with, if they are others."""
+    images = open_dataset(data, config.size, config.channels, config.mirror, config.conditional)
+    if not config.metrics_data:
+        return images, None
+    others = [config.metrics_data]
+    return images, open_dataset(others, config.size, config.channels, False, config.conditional)

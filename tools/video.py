@@ -9,7 +9,7 @@ import click
 from tqdm import tqdm
 
 from stylemix.avatars.animation import EASINGS, Timing, read_animation
-from stylemix.avatars.inputs import StyleArgument, list_sources
+from stylemix.avatars.inputs import list_sources, parse_styles
 from stylemix.avatars.mixer import Mixer
 from stylemix.faces.alignment import Box
 from stylemix.images.video import check_video_path, save_video
@@ -119,7 +119,7 @@ def video_command(
         projection_settings(**projection),
         Timing(seconds, hold, fps, not once, easing),
     )
-    listed, arguments = list_sources(sources), [StyleArgument.parse(text) for text in styles]
+    listed, arguments = list_sources(sources), parse_styles(styles)
     network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)

@@ -53,7 +53,7 @@ class Heartbeat:
             self._send(ranks.store)
             for rank in range(ranks.world):  # waits for the first heartbeat of all ranks
                 if rank != ranks.rank:
-                    self._note(rank, json.loads(ranks.store.get(str(rank))))
+                    self._note(rank, _first_message(ranks, rank))
             self._thread = threading.Thread(target=self._run, args=[ranks.store], daemon=True)
             self._thread.start()
 
@@ -90,6 +90,21 @@ class Heartbeat:
         silent.sort(key=lambda rank: self.seen[rank].beat_at)
         return "; ".join(self._name(rank) for rank in silent)
 
+    def stuck(self) -> str:
+        """Returns the live ranks that neither advance nor wait for others; "" where none is.
+
+        A collective may time out before `_judge` takes a rank for hanging: its timeout is the same,
+        and began when the collective did. `missing` has watched for `PATIENCE` before.
+        """
+        late = [
+            rank
+            for rank, seen in self.seen.items()
+            if _since(seen.step_at) > PATIENCE * INTERVAL
+            and "waiting" not in str(seen.message["doing"])
+        ]
+        late.sort(key=lambda rank: self.seen[rank].step_at)
+        return "; ".join(self._name(rank) for rank in late)
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Converts the error of a broken collective into a StylemixError with the lost rank."""
@@ -101,7 +116,8 @@ class Heartbeat:
                 isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text
             ):
                 raise
-            lost = self.missing() or f"a rank; all still live ({text.splitlines()[0][:160]})"
+            lost = self.missing() or self.stuck()
+            lost = lost or f"a rank; all still live ({text.splitlines()[0][:160]})"
             raise StylemixError(
                 f"rank {self.ranks.rank} lost {lost}; under torchrun with --max-restarts all start "
                 "again and resume from the last state, else run the same command again"
@@ -163,6 +179,19 @@ class Heartbeat:
             f"{_since(seen.beat_at):.0f} s ago, in {message['doing']} for "
             f"{_since(seen.step_at):.0f} s"
         )
+
+
+def _first_message(ranks: Ranks, rank: int) -> dict[str, object]:
+    """The first heartbeat of another rank; StylemixError where none comes."""
+    assert ranks.store is not None
+    try:
+        message: dict[str, object] = json.loads(ranks.store.get(str(rank)))
+    except RuntimeError as error:
+        raise StylemixError(
+            f"rank {ranks.rank} lost rank {rank} before its first heartbeat; expected all ranks to "
+            "start; see its own messages, and run the same command again"
+        ) from error
+    return message
 
 
 def _since(moment: float) -> float:

@@ -39,6 +39,7 @@ class TrainResult:
     """The end of a run: its last snapshot and metrics; `stopped` is the reason to stop early.
 
     `interrupted`: a signal arrived, even if the run ended for another reason at the same time.
+    `idle`: nothing was trained, since the run was as long before.
     """
 
     snapshot: Path
@@ -46,6 +47,7 @@ class TrainResult:
     stopped: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    idle: bool = False
 
 
 def train(
@@ -76,7 +78,10 @@ def train(
         raise StylemixError(f"got {len(dataset)} images; expected at least 2 to train on")
     evaluation = Evaluation.of(asked, data.held_out or dataset)
     folder.mkdir(parents=True, exist_ok=True)
-    state, run = begin(asked, dataset.fingerprint(), dataset.c_dim, folder, device, ranks)
+    heartbeat, fingerprint = Heartbeat(ranks, asked.timeout), dataset.fingerprint()
+    heartbeat.at("waiting for the first rank" if ranks.rank else "starting")
+    with heartbeat.watching():
+        state, run = begin(asked, fingerprint, dataset.c_dim, folder, device, ranks)
     config = run.config
     check_template(data.template, config.generator(dataset.c_dim))
     if progress and ranks.lead:
@@ -84,12 +89,12 @@ def train(
     batch, total = config.batch, round(config.kimg * 1000)
     console = Console(state, config.kimg, ranks.lead, progress)
     recorder = Recorder(folder, state, run, ranks, data, evaluation, console)
-    heartbeat = Heartbeat(ranks, config.timeout)
     step = Step(state, config, recorder.stats, ranks, dataset.labels, heartbeat)
     parts = parts_of(ranks.rank, ranks.world, batch, config.part_size(ranks.world))
     loader = Loader(dataset, config.seed, batch, parts[0].start, parts[-1].stop, config.workers)
     images = loader.read(state.counters.cur_nimg)
     started, stop_reason = time.monotonic() - state.counters.seconds, ""
+    idle = state.counters.cur_nimg >= total
 
     with _stop_signals() as stop, heartbeat.watching():
         while state.counters.cur_nimg < total and not stop_reason:
@@ -142,7 +147,7 @@ def train(
     heartbeat.close()
     console.close()
     kimg, interrupted = state.counters.cur_nimg / 1000, bool(stop) or stop_reason == STOPPED
-    return TrainResult(recorder.last(), kimg, stop_reason, recorder.metrics, interrupted)
+    return TrainResult(recorder.last(), kimg, stop_reason, recorder.metrics, interrupted, idle)
 
 
 def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:

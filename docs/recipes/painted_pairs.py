@@ -111,7 +111,7 @@ def main(
 ) -> None:
     """Paint aligned faces: a folder of photos, and one of paintings."""
     sources = list_images(images)
-    names = unique_names(source.stem for source in sources)
+    names = list(unique_names(source.stem for source in sources))
     painting = Painter(painter or _painter_folder())
     chosen = np.random.default_rng(seed).permutation(len(sources))[:count]
     for index in tqdm(chosen, unit="face"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -64,18 +65,24 @@ class Avatar:
     """An avatar.
 
     Attributes:
-        image: [1, C, H, W], of the model's size, or of a drawing's for styles with students.
+        draw: returns the image. It is drawn at the first call, since a drawing of the whole photo
+            or of a portrait (`finish`) does not need that of the crop.
         share: of the strength that was applied.
         identity: of the person, if it was measured.
         drawn: whether students drew it.
         masked: whether it keeps colours of the person, or regions without a style.
     """
 
-    image: Tensor
+    draw: Callable[[], Tensor]
     share: float = 1.0
     identity: float | None = None
     drawn: bool = False
     masked: bool = False
+
+    @property
+    def image(self) -> Tensor:
+        """The image [1, C, H, W], of the model's size, or of a drawing's for students."""
+        return self.draw()
 
 
 def weaker(parts: Sequence[AppliedStyle], share: float) -> list[AppliedStyle]:
@@ -128,6 +135,7 @@ def draw_avatar(
             return image
         return keep_colors(image, original, fit_mask(face, image), fit_mask(skin, image), amount)
 
+    @torch.no_grad()  # it may be called later
     def render_at(share: float) -> Tensor:
         if not drawings:
             return keep(plain.render(weaker(rendered, share), mask), plain.image)
@@ -138,11 +146,11 @@ def draw_avatar(
         return drawn if mask is None else original.lerp(drawn, fit_mask(mask, drawn))
 
     if finish.min_identity is None or model.template.eyes is None:
-        return Avatar(render_at(1.0), drawn=bool(drawings), masked=masked)
+        return Avatar(cache(partial(render_at, 1.0)), drawn=bool(drawings), masked=masked)
     # Of drawings at strength 0, which have another size than the model's image.
     identity_of = likeness(model, render_at(0.0) if drawings else plain.image)
     share, identity = find_share(lambda s: identity_of(render_at(s)), finish.min_identity)
-    return Avatar(render_at(share), share, identity, bool(drawings), masked)
+    return Avatar(cache(partial(render_at, share)), share, identity, bool(drawings), masked)
 
 
 class _Plain:

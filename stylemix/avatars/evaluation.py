@@ -54,7 +54,7 @@ class StyleEvaluation:
     ) -> None:
         self.model, self.strength, self.mixer = model, strength, Mixer(model)
         self.styles = self.mixer.read([], styles)[1]
-        self.names = unique_names(style.name for style in self.styles)
+        self.names = list(unique_names(style.name for style in self.styles))
         self.meter = StyleMeter(model)
         self.looks = torch.stack([self._look(style, references or {}) for style in self.styles])
         has_face = model.template.eyes is not None

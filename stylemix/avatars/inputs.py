@@ -11,7 +11,7 @@ from pathlib import Path
 from stylemix.errors import StylemixError
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
-from stylemix.styles.style import Style, check_strength
+from stylemix.styles.style import Style, check_strength, check_style
 
 Source = Photo | Latent  # a string may also name a latent file, or be "seed:7"
 StyleSource = Source | Style  # a string may also name a style, a folder or a generator file
@@ -22,11 +22,39 @@ LATENT_SUFFIX = ".latent.safetensors"
 
 
 def list_sources(sources: Sequence[str]) -> list[Source]:
-    """Expands folders and zips among the sources to their latent files, or else their images."""
+    """Expands folders and zips among the sources to their latent files, or else their images.
+
+    Raises StylemixError for a missing file, before anything is loaded.
+    """
     expanded: list[Source] = []
     for source in sources:
+        check_source(source)
         expanded += _list_folder(Path(source).expanduser()) if is_several(source) else [source]
     return expanded
+
+
+def check_source(source: str) -> None:
+    """Raises StylemixError for a source that is neither "seed:7" nor the name of a file."""
+    if source.startswith("seed:"):
+        parse_seed(source)
+    elif not as_path(source, "--source").exists():
+        raise StylemixError(
+            f"{source}: got no such file; expected a photo, a latent file, a folder or zip of "
+            "photos, or seed:N; check the name"
+        )
+
+
+def parse_styles(texts: Sequence[str]) -> list[StyleArgument]:
+    """Parses "STYLE" or "STYLE:WEIGHT"; StylemixError for a missing file or an unknown name."""
+    arguments = [StyleArgument.parse(text) for text in texts]
+    for argument in arguments:
+        what = str(argument.what)
+        as_path(what, "--style")
+        if what.startswith("seed:"):
+            parse_seed(what)
+        else:
+            check_style(what)
+    return arguments
 
 
 def is_several(what: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,34 +105,47 @@ class Mixer:
         styles: Sequence[StyleArgument],
         on_error: OnError | None = None,
     ) -> tuple[list[Person], list[StyleInput]]:
-        """Reads all files and faces first, and projects all photos together last.
+        """Reads styles and people, and projects their photos; see `read_lazily`."""
+        people, inputs = self.read_lazily(sources, styles, on_error)
+        return list(people), inputs
 
-        So errors in any input are reported before the long computation. With `on_error`, errors
-        of unusable photos in folders (`list_sources`) are passed to it and the photos skipped.
-        Photos that only students draw are not projected.
+    def read_lazily(
+        self,
+        sources: Sequence[Source],
+        styles: Sequence[StyleArgument],
+        on_error: OnError | None = None,
+    ) -> tuple[Iterator[Person], list[StyleInput]]:
+        """Reads styles, and returns an iterator that reads and projects people in batches.
+
+        Styles and the sources that were named one by one are read first, so that their errors are
+        reported before the long computation. With `on_error`, errors of unusable photos in folders
+        (`list_sources`) are passed to it and the photos skipped. Photos that only students draw
+        are not projected.
         """
         contents = [self.reader.style(item.what, on_error) for item in styles]
-        named: list[tuple[str, Latent | AlignedPhoto]] = []
-        known: dict[str, Latent | AlignedPhoto] = {}  # a source named twice is read once
-        for source in sources:
-            try:
-                read = known.get(source) if isinstance(source, str) else None
-                read = read or self.reader.source(source)
-                named.append((short_name(source), read))
-                if isinstance(source, str):
-                    known[source] = read
-            except StylemixError as error:
-                if on_error is None or not isinstance(source, ImageSource):
-                    raise
-                on_error(error)
-        people = self._people(
-            named,
-            bool(contents)
-            and all(
-                isinstance(style, Style) and AppliedStyle(style, fast=self.fast).by_student
-                for style in contents
-            ),
+        only_photos = bool(contents) and all(
+            isinstance(style, Style) and AppliedStyle(style, fast=self.fast).by_student
+            for style in contents
         )
+        known: dict[str, Latent | AlignedPhoto] = {}  # a source named twice is read once
+        reads: list[Latent | AlignedPhoto | ImageSource] = []
+        for source in sources:
+            if isinstance(source, ImageSource):
+                reads.append(source)
+                continue
+            read = known.get(source) if isinstance(source, str) else None
+            reads.append(read or self.reader.source(source))
+            if isinstance(source, str):
+                known[source] = reads[-1]  # type: ignore[assignment]
+        inputs = self._project_styles(styles, contents)
+        named = zip(map(short_name, sources), reads, strict=True)
+        return self._people(named, only_photos, on_error), inputs
+
+    def _project_styles(
+        self,
+        styles: Sequence[StyleArgument],
+        contents: Sequence[Style | list[Latent | AlignedPhoto]],
+    ) -> list[StyleInput]:
         settings = self.settings
         if not (self.layers or self.layer_strengths):  # only the latent of a photo is used
             settings = replace(settings, refine_steps=0)
@@ -146,20 +159,44 @@ class Mixer:
             else:
                 own = tuple(next(projected) for _ in content)
                 inputs.append(StyleInput(name, item.weight, latents=own))
-        return people, inputs
+        return inputs
 
     def _people(
-        self, named: Sequence[tuple[str, Latent | AlignedPhoto]], only_photos: bool
-    ) -> list[Person]:
-        """The people of latents and photos; without latents of photos for `only_photos`."""
-        reads = [read for _, read in named]
-        latents: list[Latent | None] = [r if isinstance(r, Latent) else None for r in reads]
-        if not only_photos:
-            latents = list(self.reader.project(reads, self.settings))
-        return [
-            Person(name, latent, read if isinstance(read, AlignedPhoto) else None)
-            for (name, read), latent in zip(named, latents, strict=True)
-        ]
+        self,
+        named: Iterable[tuple[str, Latent | AlignedPhoto | ImageSource]],
+        only_photos: bool,
+        on_error: OnError | None,
+    ) -> Iterator[Person]:
+        """Yields people in order; with `only_photos`, without latents of their photos.
+
+        Photos are read until a batch of them is to be projected, so that batches are full although
+        the latents of some photos are kept and others are unusable.
+        """
+        waiting: list[Person] = []
+        for name, source in named:
+            try:
+                read = self.reader.source(source)
+            except StylemixError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+                continue
+            photo = read if isinstance(read, AlignedPhoto) else None
+            if photo is not None and only_photos:
+                yield Person(name, None, photo)
+                continue
+            latent = self.reader.kept(read, self.settings)
+            waiting.append(Person(name, latent, photo))
+            missing = sum(person.latent is None for person in waiting)
+            if missing in (0, self.reader.batch):
+                yield from self._with_latents(waiting)
+                waiting = []
+        yield from self._with_latents(waiting)
+
+    def _with_latents(self, people: Sequence[Person]) -> list[Person]:
+        reads = [person.latent or person.photo for person in people]
+        latents = self.reader.project([read for read in reads if read is not None], self.settings)
+        return [replace(person, latent=w) for person, w in zip(people, latents, strict=True)]
 
     def latent(self, person: Person | Latent) -> Latent:
         """The latent of a person, whose photo is projected if it was not."""

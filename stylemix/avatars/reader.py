@@ -48,6 +48,17 @@ class Reader:
         self.progress = progress
         self.cache = cache and encoder is None  # the files do not say which encoder they began with
 
+    @property
+    def batch(self) -> int:
+        """The number of photos that are projected at once."""
+        return BATCH
+
+    def kept(self, item: Latent | AlignedPhoto, settings: ProjectionSettings) -> Latent | None:
+        """The latent of an item, None for a photo that is still to be projected."""
+        if isinstance(item, Latent):
+            return item
+        return LatentCache(self.model, settings).load(item) if self.cache else None
+
     def project(
         self, items: Sequence[Latent | AlignedPhoto], settings: ProjectionSettings
     ) -> list[Latent]:
@@ -71,9 +82,12 @@ class Reader:
                     cache.save(photo, latent)
         return [item if isinstance(item, Latent) else done[id(item)] for item in items]
 
-    def source(self, source: Source) -> Latent | AlignedPhoto:
-        """Reads a source: a latent, or an aligned photo, which is still to be projected."""
-        if isinstance(source, Latent):
+    def source(self, source: Source | AlignedPhoto) -> Latent | AlignedPhoto:
+        """Reads a source: a latent, or an aligned photo, which is still to be projected.
+
+        What has been read is returned as it is.
+        """
+        if isinstance(source, Latent | AlignedPhoto):
             return source
         if isinstance(source, str) and source.startswith("seed:"):
             return self._sampled(source)

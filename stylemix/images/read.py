@@ -9,6 +9,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,6 +24,8 @@ MIN_SIDE = 16
 
 # No decoder that starts another program (EPS) or accepts arbitrary bytes (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
+# Pillow's modules that decode them; `Image.init()` would import thirty others.
+_PLUGINS = ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif", "Jpeg2K")
 _RAW_EXTENSIONS = {".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image"
@@ -119,8 +123,15 @@ def _quiet_decoder() -> Iterator[None]:
                     cast(list[object], warnings.filters).remove(_quiet.pop())
 
 
+@cache
+def _load_plugins() -> None:
+    for name in _PLUGINS:
+        with suppress(ImportError):  # Pillow without AVIF
+            import_module(f"PIL.{name}ImagePlugin")
+
+
 def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
-    Image.init()
+    _load_plugins()
     try:
         return Image.open(stream, formats=[kind for kind in _FORMATS if kind in Image.OPEN])
     except Image.DecompressionBombError as error:

@@ -307,14 +307,12 @@ def _read_member(path: Path, member: str) -> bytes:
     return data
 
 
-def unique_names(names: Iterable[str]) -> list[str]:
+def unique_names(names: Iterable[str]) -> Iterator[str]:
     """Append numbers to repeated names, so that no output overwrites another."""
     seen: set[str] = set()
-    out = []
     for name in names:
         unique, number = name, 2
         while unique.casefold() in seen:
             unique, number = f"{name}-{number}", number + 1
         seen.add(unique.casefold())
-        out.append(unique)
-    return out
+        yield unique

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 from typing import Literal
-from xml.sax.saxutils import quoteattr
 
 from PIL import Image, PngImagePlugin
 from torch import Tensor
@@ -36,6 +35,7 @@ SOURCE_TYPE_KEY = "IPTC DigitalSourceType"
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
+_COMPRESSION = 4  # of PNG: half the time of zlib's default, 6, for 5 % more bytes
 
 
 def check_image_path(path: str | os.PathLike[str]) -> str:
@@ -84,7 +84,8 @@ def save_image(
     marks = provenance_marks(generated)
     with atomic_write(path) as temporary:
         if kind == "PNG":
-            output.save(temporary, kind, pnginfo=png_text(marks))
+            text = png_text(marks)
+            output.save(temporary, kind, pnginfo=text, compress_level=_COMPRESSION)
         elif kind == "JPEG":
             xmp = {"xmp": xmp_packet(marks)} if marks else {}
             output.save(temporary, kind, quality=_QUALITY, subsampling=0, **xmp)
@@ -115,6 +116,8 @@ def xmp_packet(marks: dict[str, str]) -> bytes:
     """Return the marks as an XMP packet (ISO 16684-1); empty without marks."""
     if not marks:
         return b""
+    from xml.sax.saxutils import quoteattr  # imports urllib
+
     source_type, software = (quoteattr(value) for value in marks.values())
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'

@@ -21,6 +21,8 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DARKEST, BRIGHTEST = 0.04, 0.96  # luma that the darkest and brightest hundredth of a photo get
 FACE = (0.2, 0.8)  # rows and columns of a crop that are mostly face, in parts of its side
 MIDDLE = 0.58  # luma that the median of the face gets
+MAX_GAIN = 2.5  # of colours in dark places
+STRONG = 1.1  # chroma in parts of the luma whose gain is 1; that of skin is below half of its luma
 EXPONENTS = (0.55, 1.3)  # of the tone curve, so that no light makes noise or night of a face
 FINE = 16  # channels at the photo's own size
 SCALE = 2  # px of a drawing for a px of the photo
@@ -162,15 +164,21 @@ def soften_curve(curve: Tensor, share: float) -> Tensor:
 
 
 def even_light(images: Tensor, curve: Tensor) -> Tensor:
-    """Images [N, 3, H, W] in [-1, 1] through tone curves [N, 3]; hues stay."""
+    """Images [N, 3, H, W] in [-1, 1] through tone curves [N, 3]; hues stay.
+
+    Colours as strong as those of skin become lighter with their luma, up to `MAX_GAIN`: beyond it
+    they are noise. Stronger ones do so only as far as the whole photo is too dark: else a dark blue
+    wall becomes a bright blue one. The rest of the light is added as grey.
+    """
     low, span, exponent = curve.to(images).view(-1, 3, 1, 1, 1).unbind(1)
     luma = _luma(images)
     part = ((luma - low) / span).clamp(1e-4, 1.15)
     target = DARKEST + (BRIGHTEST - DARKEST) * part**exponent
     rgb = (images + 1) / 2
-    gain = target / luma.clamp(min=0.02)
-    # Beyond a gain of 2.5 the light is added as grey: the colours of dark places are noise.
-    mild = gain.clamp(max=2.5)
+    chroma = (rgb - luma).abs().amax(dim=1, keepdim=True)
+    exposure = BRIGHTEST / (low + span).clamp(min=0.02)
+    most = (STRONG * luma / chroma.clamp(min=1e-3)).maximum(exposure).clamp(1.0, MAX_GAIN)
+    mild = (target / luma.clamp(min=0.02)).minimum(most)
     return (rgb * mild + (target - luma * mild)).clamp(0, 1) * 2 - 1
 
 

@@ -238,6 +238,17 @@ def find_style(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+def check_style(path: str | os.PathLike[str]) -> Path:
+    """The file of `find_style`; raises StylemixError if it is missing."""
+    file = find_style(path)
+    if not file.exists():
+        names = ", ".join(shipped_styles()) or "none"
+        raise StylemixError(
+            f"got the style {path}; expected a file or a shipped style ({names}); check the name"
+        )
+    return file
+
+
 def format_of(path: str | os.PathLike[str]) -> str:
     """The format of a file: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
     return read(find_style(path)).format
@@ -245,12 +256,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Style:
     """Reads a style file or a shipped style by name; with `model`, checked against it."""
-    file = find_style(path)
-    if not file.exists():
-        names = ", ".join(shipped_styles()) or "none"
-        raise StylemixError(
-            f"got the style {path}; expected a file or a shipped style ({names}); check the name"
-        )
+    file = check_style(path)
     content = read(file).expect(STYLE)
     style = _build(content.header, content.tensors, file)
     return style if model is None else style.check(model, str(file))

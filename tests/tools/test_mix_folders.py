@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.avatars import reader
 from stylemix.cli import main
 from stylemix.faces.alignment import align_photo
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.inversion.latent import Latent, save_latent
 from tests.support.models import saved, tiny_model, ws_of
@@ -206,3 +208,83 @@ def test_a_photo_is_projected_once_for_two_commands(model, photos, tmp_path, mon
             ["mix", "--model", model, *map(str, source), "--style", "seed:2", "--no-cache"],
             catch_exceptions=False,
         )
+
+
+@pytest.fixture(scope="module")
+def faceless(tmp_path_factory):
+    """A model of any images, which no detector needs to look at."""
+    model = tiny_model(template=NO_TEMPLATE)
+    return saved(model, tmp_path_factory.mktemp("model") / "base.safetensors")
+
+
+@pytest.fixture
+def crowd(tmp_path, monkeypatch):
+    """A folder with five images, and a reader that projects two at once."""
+    folder = tmp_path / "crowd"
+    folder.mkdir()
+    for number in range(5):
+        Image.new("RGB", (32, 32), (50 * number, 90, 40)).save(folder / f"{number}.png")
+    monkeypatch.setattr(reader, "BATCH", 2)
+    monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def count_batches(monkeypatch, on_batch):
+    """Replaces the projection by latents of zeros; `on_batch` gets the number of each batch."""
+    sizes = []
+
+    def projected(portraits, model, settings, progress, encoder):
+        del settings, progress, encoder
+        sizes.append(len(portraits))
+        on_batch(len(sizes))
+        ws = torch.zeros([model.generator.num_ws, model.generator.w_dim])
+        return None, [Latent(ws, model.fingerprint) for _ in portraits]
+
+    monkeypatch.setattr(reader, "project_portraits", projected)
+    return sizes
+
+
+def test_an_interruption_loses_one_batch(faceless, crowd, tmp_path, monkeypatch):
+    def interrupt(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "avatars"
+    arguments = ["--source", crowd, "--style", "seed:2:0", "--output", out]
+    sizes = count_batches(monkeypatch, interrupt)
+    result = run(faceless, *arguments)
+    assert result.exit_code == 130
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png"]
+    assert sizes == [2, 2]
+    sizes = count_batches(monkeypatch, lambda _: None)
+    assert run(faceless, *arguments).exit_code == 0
+    assert len(list(out.iterdir())) == 5
+    assert sizes == [2, 1]  # those of the first batch are kept
+
+
+def test_batches_are_full_where_photos_are_unusable(faceless, crowd, tmp_path, monkeypatch):
+    for name in ("1", "3"):
+        (crowd / f"{name}.png").write_text("not an image")
+    sizes = count_batches(monkeypatch, lambda _: None)
+    out = tmp_path / "avatars"
+    result = run(faceless, "--source", crowd, "--style", "seed:2:0", "--output", out, "--no-cache")
+    assert result.exit_code == 2
+    assert sizes == [2, 1]
+    assert sorted(path.name for path in out.iterdir()) == ["0.png", "2.png", "4.png"]
+
+
+@pytest.mark.parametrize(
+    ("source", "style", "message"),
+    [
+        ("missing.jpg", "seed:2", "missing.jpg: got no such file"),
+        ("seed:x", "seed:2", "got 'seed:x'; expected seed: and a number"),
+        ("seed:1", "missing.pkl", "got the style missing.pkl; expected a file or a shipped style"),
+        ("seed:1", "nior", "got the style nior; expected a file or a shipped style"),
+    ],
+)
+def test_bad_names_are_reported_before_the_model_is_loaded(source, style, message):
+    result = CliRunner().invoke(
+        main, ["mix", "--model", "broken.pkl", "--source", source, "--style", style]
+    )
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import FFHQ
 from stylemix.io.journal import open_work
 from stylemix.models.checkpoint import load_model
 from stylemix.tools import sweep
@@ -33,8 +35,19 @@ TINY = {
 VARY = ("--vary", "lr=0.0001..0.1:log", "--vary", "augment_pipe=blit,bg")
 
 
+def held_out(folder):
+    """A folder beside that of a sweep, with images that no trial trains on."""
+    held = folder.with_name(f"{folder.name} held out")
+    if not held.exists():
+        held.mkdir()
+        for number in range(4):
+            Image.new("RGB", (16, 16), (60 * number, 40, 200)).save(held / f"{number}.png")
+    return held
+
+
 def invoke(pictures, folder, *more, **settings):
-    command = ["sweep", pictures, "--held-out", pictures, "--output", folder, *VARY]
+    held = held_out(folder)
+    command = ["sweep", pictures, "--held-out", held, "--output", folder, *VARY]
     for name, value in (TINY | settings).items():
         command += [f"--{name.replace('_', '-')}", value]
     command += more
@@ -114,11 +127,11 @@ def test_the_printed_command_trains(pictures, toy, tmp_path):
     assert {name: settings[name] for name in TINY if name in settings} | {
         "kimg": 0.016, "augment": "none",
     } == {k: v for k, v in TINY.items() if k != "device"} | {"kimg": 0.016}  # fmt: skip
-    assert settings["metrics_data"] == str(pictures)
+    assert settings["metrics_data"] == str(held_out(tmp_path))
     assert command[command.index("--template") + 1] == "ffhq"
     assert command[command.index("--data-name") + 1] == "Toys"
     config, dataset, template, data = toy[0]
-    assert (data, template, len(dataset)) == ("Toys", sweep.TEMPLATES["ffhq"], 20)
+    assert (data, template, len(dataset)) == ("Toys", FFHQ, 20)
     assert config.snapshot_kimg == pytest.approx(0.016 / 5)
     assert (config.metrics, config.keep_snapshots) == ("fd", 1)
 
@@ -164,7 +177,7 @@ def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
         (("--seed", 3), "--seed 3; expected 0"),
         (("--kimg", 8), "--kimg 8.0; expected 0.016"),
         (("--metrics", "kid"), "--metrics kid; expected fd"),
-        (("--held-out", pictures / "1.png"), "--held-out "),
+        (("--held-out", held_out(tmp_path) / "1.png"), "--held-out "),
     ):
         result = invoke(pictures, tmp_path, "--trials", 1, *more)
         assert result.exit_code == 2
@@ -198,6 +211,20 @@ def test_errors_are_one_line(words, expected, pictures, toy, tmp_path):
     assert result.output.count("\n") == 1
 
 
+def test_held_out_images_that_are_trained_on_are_refused(pictures, toy, tmp_path):
+    """By their content: a copy, a zip of them, and some of them."""
+    copy = shutil.copytree(pictures, tmp_path / "copy")
+    packed = shutil.make_archive(tmp_path / "packed", "zip", pictures)
+    for held in (pictures, copy, packed, pictures / "1.png"):
+        result = invoke(pictures, tmp_path / "run", "--held-out", held)
+        assert result.exit_code == 2
+        expected = f"Error: got --held-out {held}, whose images are all among those to train on"
+        assert result.output.startswith(expected)
+        assert result.output.count("\n") == 1
+    Image.new("RGB", (16, 16)).save(copy / "another.png")
+    assert invoke(pictures, tmp_path / "run", "--held-out", copy, "--trials", 1).exit_code == 0
+
+
 def test_all_trials_failed(pictures, toy, tmp_path, monkeypatch):
     def never(*arguments, **words):
         raise StylemixError("7 losses were not finite")
@@ -228,16 +255,19 @@ def test_without_a_package(package, pictures, toy, tmp_path, monkeypatch):
     assert result.output == expected
 
 
-def test_arguments_give_the_same_settings():
+def test_arguments_give_the_same_settings(pictures, tmp_path, monkeypatch):
     """Each option other than those of a short run, through the command line and back."""
     given = {
         "preset": "laptop", "resolution": "16x8", "mirror": True, "lr": "0:0.001,5:0.0005",
         "r1_gamma": 2.0, "augment_p": 0.25, "loss": "minimax", "mapping_layers": 3,
-        "metrics": "fd,kid", "metrics_data": "my images/val.zip", "early_stop": 2,
+        "metrics": "fd,kid", "metrics_data": "the val", "early_stop": 2,
     }  # fmt: skip
+    for name in ("images", "the val"):
+        (tmp_path / name).symlink_to(pictures)
+    monkeypatch.chdir(tmp_path)
     config = TrainConfig(**given, kimg=5, snapshot_kimg=1, keep_snapshots=1)
     options = arguments(config)
     assert not {"--kimg", "--snapshot-kimg", "--keep-snapshots"} & set(options)
-    result = CliRunner().invoke(main, ["train", "data.zip", "--dry-run", *options])
+    result = CliRunner().invoke(main, ["train", "images", "--dry-run", *options])
     whole = asdict(replace(config, kimg=None, snapshot_kimg=200, keep_snapshots=0).resolve())
     assert json.loads(result.output) == json.loads(json.dumps(whole))

@@ -283,12 +283,12 @@ def test_presets_are_printed():
     assert result.output == TABLE + "\n"
 
 
-def test_dry_run_prints_the_settings(tmp_path):
-    result = _invoke("nosuch.zip", "--dry-run", "--device", "cpu", "--output", tmp_path / "run")
+def test_dry_run_prints_the_settings(pictures, tmp_path):
+    result = _invoke(pictures, "--dry-run", "--device", "cpu", "--output", tmp_path / "run")
     assert result.exit_code == 0
     assert json.loads(result.output) == asdict(TrainConfig().resolve())
     assert list(tmp_path.iterdir()) == []
-    result = _invoke("nosuch.zip", "--dry-run", "--resolution", 256, "--gpus", 4, "--lr", "0:1,2:0")
+    result = _invoke(pictures, "--dry-run", "--resolution", 256, "--gpus", 4, "--lr", "0:1,2:0")
     settings = json.loads(result.output)
     assert (settings["batch"], settings["lr"]) == (64, "0:1,2:0")
 

@@ -167,3 +167,27 @@ def test_a_broken_collective_names_the_rank(quick, store):
     with pytest.raises(RuntimeError, match="shapes"), beat.watching():
         raise RuntimeError("shapes do not match")  # our own bugs keep their traceback
     beat.close()
+
+
+def test_a_rank_that_hangs_is_named_when_the_collective_times_out_first(quick):
+    """It still beats, and the timeout of the collective is the same as that of the heartbeat."""
+
+    class Hanging(Script):
+        def get(self, key):
+            message = json.loads(super().get(key))
+            return json.dumps(message | {"doing": DOING[key]})
+
+    DOING = {"1": "waiting for the others in Dmain", "2": "reading images"}
+    script = Hanging(_every(1), _every(1))
+    beat = Heartbeat(Ranks(0, 3, script), 60)
+    script.broke.set()
+    text = r"rank 0 lost rank 2 \(host host2, process 72\), .* in reading images for \d+ s; under"
+    with pytest.raises(StylemixError, match=text), beat.watching():
+        raise RuntimeError("[gloo/unbound_buffer.cc:78] Timed out waiting 6000ms for recv")
+    beat.close()
+
+
+def test_a_rank_that_dies_before_its_first_heartbeat_is_named(store):
+    store.set_timeout(timedelta(seconds=0.1))
+    with pytest.raises(StylemixError, match="rank 0 lost rank 1 before its first heartbeat"):
+        Heartbeat(Ranks(0, 2, store), 60)

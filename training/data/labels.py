@@ -49,6 +49,11 @@ def parse_labels(text: bytes, where: str) -> tuple[dict[str, object], int | None
     """Parses a dataset.json: the label of each name, and the number of classes if it is given."""
     try:
         document = json.loads(text)
+        if isinstance(document, dict) and document.get("labels", ()) is None:
+            raise StylemixError(
+                f"{where}: got a dataset without labels; expected one for each image; pack it "
+                "again with --labels, or leave out --conditional"
+            )
         table = {str(name): value for name, value in document["labels"]}
         classes = document.get("classes")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

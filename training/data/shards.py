@@ -26,6 +26,7 @@ from stylemix.training.data.shard_store import Shard, ShardStore, expand, is_rem
 
 SPAN = 8  # shards whose images are shuffled together
 READERS = 4  # shards indexed at a time
+SHARD_END = (0, 0)  # among the checksums of images
 
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]  # [N, 3]: offset, size, CRC-32
 
@@ -107,7 +108,7 @@ class ShardDataset(PixelDataset):
         start = 0
         for end in self._ends:
             yield from map(tuple, self._places[start:end, 1:].tolist())
-            yield 0, 0
+            yield SHARD_END
             start = end
 
     def indices_at(self, position: int, batch: int, seed: int) -> list[int]:

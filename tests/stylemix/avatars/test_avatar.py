@@ -146,8 +146,8 @@ def test_no_identity_is_kept_without_a_face():
 
 
 def test_description_of_an_avatar(parts):
-    avatar = Avatar(torch.zeros(1, 3, 4, 4), 0.5, 0.623)
+    avatar = Avatar(lambda: torch.zeros(1, 3, 4, 4), 0.5, 0.623)
     assert describe(avatar, parts) == "strength 0.40, identity 0.62"
     assert describe(avatar, 2 * parts) == "strength x 0.50, identity 0.62"
     shares = [AppliedStyle(parts[0].style, 1.0, shares=(0.5,) * 10)]
-    assert describe(Avatar(avatar.image), shares) == "strength x 1.00"
+    assert describe(Avatar(avatar.draw), shares) == "strength x 1.00"

@@ -64,7 +64,7 @@ def test_sizes(mixer, read):
 def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
     (person, seed), (look, _) = read
     ws = sample_ws(mixer.generator, 1, 5)
-    other = Avatar(mixer.generator.synthesis(ws, noise_mode="const"))
+    other = Avatar(lambda: mixer.generator.synthesis(ws, noise_mode="const"))
     done = finish(mixer, person, other)
     assert (done.image.size, done.how) == ((256, 256), "generated, 256 x 256 px")
     avatar = mixer.avatar(seed, [mixer.apply(look, seed)])

@@ -110,5 +110,5 @@ def test_projecting_gives_latents_with_metadata(capsys):
 
 
 def test_unique_names():
-    assert unique_names(["a", "b"]) == ["a", "b"]
-    assert unique_names(["me", "Me", "me-2", "me"]) == ["me", "Me-2", "me-2-2", "me-3"]
+    assert list(unique_names(["a", "b"])) == ["a", "b"]
+    assert list(unique_names(["me", "Me", "me-2", "me"])) == ["me", "Me-2", "me-2-2", "me-3"]

@@ -1,5 +1,7 @@
 """Students: sizes, locality, and the tone curve that evens out the light."""
 
+import math
+
 import pytest
 import torch
 
@@ -73,6 +75,37 @@ def test_even_light_keeps_hues():
     assert float(mild.float().mean()) > 0.3  # a small gain, and no colour clipped
     hues = lit / lit[:, :1]
     assert float(((hues - tint).abs() * mild).max()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("color", "gain"),
+    [
+        ((0.05, 0.08, 0.25), 1.0),  # a dark blue wall stays as blue as it is
+        ((0.10, 0.03, 0.02), 1.09),
+        ((0.20, 0.12, 0.06), 1.95),  # brown hair: chroma is .56 of luma
+        ((0.20, 0.16, 0.13), 2.0),  # skin in little light becomes lighter with its luma
+    ],
+)
+def test_strong_colors_of_dark_places_stay(color, gain):
+    """A curve that doubles the luma, and what becomes of the distance to grey."""
+    image = torch.tensor(color).view(1, 3, 1, 1).expand(-1, -1, 4, 4) * 2 - 1
+    light = float(luma(image)[0, 0, 0])
+    exponent = math.log((2 * light - DARKEST) / (BRIGHTEST - DARKEST)) / math.log(light)
+    lit = even_light(image, torch.tensor([[0.0, 1.0, exponent]]))
+    assert float(luma(lit)[0, 0, 0]) == pytest.approx(2 * light, abs=1e-4)
+    before, after = ((x - luma(x * 2 - 1)[:, None]) for x in ((image + 1) / 2, (lit + 1) / 2))
+    torch.testing.assert_close(after, gain * before, atol=1e-3, rtol=5e-3)
+
+
+def test_strong_colors_of_a_dark_photo_become_lighter():
+    """Where its brightest places are dark, too, as in a dark room: its light is doubled."""
+    image = torch.tensor((0.05, 0.08, 0.25)).view(1, 3, 1, 1) * 2 - 1
+    lit = even_light(image, torch.tensor([[0.0, BRIGHTEST / 2, 1.0]]))
+    light = float(luma(image))
+    expected = DARKEST + (BRIGHTEST - DARKEST) * light / (BRIGHTEST / 2)
+    assert float(luma(lit)) == pytest.approx(expected, abs=1e-4)
+    before, after = ((x + 1) / 2 - luma(x)[:, None] for x in (image, lit))
+    torch.testing.assert_close(after, 2 * before)
 
 
 def test_the_same_face_in_other_light_becomes_alike():

@@ -103,7 +103,7 @@ NAN = float("nan")
     [
         (None, r"pictures: got no dataset\.json"),
         ("{", "got no table of labels"),
-        ('{"labels": null}', "got no table of labels"),
+        ('{"labels": null}', "got a dataset without labels; .* leave out --conditional"),
         ("[1]", "got no table of labels"),
         ('{"labels": [["0.png", 1]]}', "got no label for 9 of 10 images, the first is 1.png"),
         ('{"labels": [], "classes": "3"}', "got '3' classes"),
