@@ -88,7 +88,7 @@ def drag_command(
     check_points(pairs, network.generator.config)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache)
-    done = nearest(read_drag(mixer, source, pairs, mask, max_steps), True, max_steps)
+    done = nearest(read_drag(mixer, source, pairs, mask, max_steps), max_steps, True)
     save_image(output, done.image(size), generated="composite")
     click.echo(f"Wrote {output}")
     latent_file = output.with_name(output.stem + LATENT_SUFFIX)

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -93,19 +94,25 @@ class DragStep:
 
 
 def drag(
-    source: Source, points: Points, *, progress: Progress | bool = False, **options: object
+    source: Source,
+    points: Points,
+    *,
+    steps: int = STEPS,
+    progress: Progress | bool = False,
+    **options: Any,
 ) -> DragStep:
     """Drags handles of a photo or latent to their targets; returns the step that came nearest.
 
-    It stops as soon as all handles have arrived. The options are those of `drag_steps`.
+    It stops as soon as all handles have arrived. The options are those of `drag_steps`; progress
+    is that of the projection, then that of the drag.
 
     >>> import stylemix
     >>> done = stylemix.drag("seed:3", [((32, 52), (32, 56))], steps=2)
     >>> done.step, done.image().size
     (2, (256, 256))
     """
-    steps = drag_steps(source, points, progress=progress, **options)  # type: ignore[arg-type]
-    return nearest(steps, progress)
+    made = drag_steps(source, points, steps=steps, progress=progress, **options)
+    return nearest(made, steps, progress)
 
 
 def drag_steps(
@@ -157,10 +164,8 @@ def read_drag(
     return _Drag(mixer.model, mixer.latent(person), points, area).run(steps)
 
 
-def nearest(
-    steps: Iterator[DragStep], progress: Progress | bool = False, total: int = STEPS
-) -> DragStep:
-    """Goes through the steps of a drag; returns the one whose handles are nearest to their targets.
+def nearest(steps: Iterator[DragStep], total: int, progress: Progress | bool) -> DragStep:
+    """Goes through the at most `total` steps of a drag; returns the one that came nearest.
 
     The distance of the farthest handle counts; it is reported as the loss of the progress.
     """
@@ -226,9 +231,9 @@ class _Drag:
         self.blocks = sum(resolution <= size for resolution in config.resolutions)
         self.scale = config.block_size(size)[1] / config.width  # px of the features per px
         self.start = latent.w[None].to(device, generator.dtype)
-        # The features of the person, without those of the photo, which do not move.
+        # Without noise and features of a photo, which stay in place and would hold the handles.
         self.drawing = prepare(generator, self.start, (), latent.detail)
-        self.drawing.override = None
+        self.drawing.noise, self.drawing.override = "none", None
         layers = bands(generator.img_resolution)
         self.rows = [*layers["coarse"], *layers["middle"]] or [0]
         self.axes = principal_axes(generator)

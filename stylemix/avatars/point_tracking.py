@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PATCH_RADIUS = 1.0  # px, of what is compared around a point
+PATCH_RADIUS = 1.5  # px, of what is compared around a point
 PATCH_SPACING = 0.5
-SEARCH_RADIUS = 1.5  # px around the last position where a point is looked for
+SEARCH_RADIUS = 1.0  # px around the last position where a point is looked for
 SEARCH_SPACING = 0.125
 
 

@@ -47,7 +47,7 @@ def test_a_handle_moves_to_its_target(model):
 
 
 def test_the_first_step_is_the_image_as_it_is_and_fine_layers_stay(model):
-    first, *_, last = drag_steps("seed:1", [(HANDLE, (14, 16))], model=model, steps=3)
+    first, *_, last = drag_steps("seed:1", [(HANDLE, (20, 16))], model=model, steps=3)
     assert last.step == 3
     plain = Latent(first.latent.w, model=model).image()
     assert first.image(32).tobytes() == plain.tobytes()

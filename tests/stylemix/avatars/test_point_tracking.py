@@ -27,12 +27,12 @@ def test_samples_are_the_pixels_at_their_centres_and_bilinear_between():
     assert sample(features, points)[:, 0].tolist() == pytest.approx([0, 11, 0.5, 4, 0], abs=1e-5)
 
 
-@pytest.mark.parametrize("moved", [(0, 0), (1, 0), (0, -1), (-1, 1)])
+@pytest.mark.parametrize("moved", [(0, 0), (1, 0), (0, -1), (-0.5, 0.5)])
 def test_a_translation_of_the_map_is_found_exactly(moved):
     features = smooth_map()
     points = torch.tensor([[9.25, 12.5], [15.0, 8.0]], dtype=torch.float64)
-    shifted = features.roll((moved[1], moved[0]), dims=(1, 2))
-    found = track(shifted, patches(features, points), points)
+    # Wherever the map is sampled `moved` back, it is the map that moved.
+    found = track(features, patches(features, points + torch.tensor(moved)), points)
     assert (found - points).tolist() == [list(moved)] * 2
 
 
@@ -58,7 +58,7 @@ def test_the_loss_is_zero_where_the_content_has_arrived():
     points = torch.tensor([[9.0, 12.0]], dtype=torch.float64)
     wanted, ahead = patches(features, points), points + torch.tensor([1.0, 0.0])
     assert float(motion_loss(features.roll(1, dims=2), wanted, ahead)) == pytest.approx(0, abs=1e-9)
-    assert float(motion_loss(features, wanted, ahead)) > 0.1
+    assert float(motion_loss(features, wanted, ahead)) > 0.05
 
 
 def test_the_gradient_of_the_loss_is_that_of_finite_differences():
