@@ -46,8 +46,10 @@ FEATURE_PX = 128  # of the features that are tracked, or half of the model's res
 # In px of the features:
 STEP = 0.25  # that a handle is asked to move at once
 ARRIVED = 0.25  # distance from its target at which a handle has arrived
-RATE = 0.03  # of Adam, in standard deviations of the latents
-MASK_WEIGHT = 20.0  # of changes outside of the mask, as in the paper
+RATE = 0.015  # of a step, root mean square in standard deviations of the latents
+MOMENTUM = 0.8
+MASK_WEIGHT = 20.0  # of changes of the features outside of the mask, as in the paper
+REST_WEIGHT = 0.1  # of those elsewhere, so that colours and identity drift less
 SAMPLES = 4000  # mapped latents for the principal axes
 
 Point = tuple[float, float]
@@ -249,10 +251,10 @@ class _Drag:
             self.spread = plain.std(dim=(1, 2), keepdim=True) + 1e-3 * plain.std()
             self.first = plain / self.spread
             self.wanted = patches(self.first, self.positions)
-        self.fixed = None
+        self.hold = torch.full_like(self.first[:1], REST_WEIGHT)
         if mask is not None:
             area = functional.interpolate(mask, self.first.shape[1:], mode="area")
-            self.fixed = 1 - area[0].to(self.first)
+            self.hold += MASK_WEIGHT * (1 - area[0].to(self.first))
 
     def ws(self) -> Tensor:
         """The latents [1, L, w_dim] of the current code."""
@@ -265,7 +267,7 @@ class _Drag:
 
     def run(self, steps: int) -> Iterator[DragStep]:
         """Yields the image before the drag, and each of the steps."""
-        adam = torch.optim.Adam([self.code], lr=RATE)
+        mean: Tensor | None = None
         for number in range(steps + 1):
             features = self._plain_features() / self.spread
             if number:
@@ -278,11 +280,11 @@ class _Drag:
             length = torch.linalg.vector_norm(ahead, dim=1, keepdim=True)
             ahead = ahead * (STEP / length.clamp(min=STEP))
             loss = motion_loss(features, self.wanted, self.positions + ahead)
-            if self.fixed is not None:
-                loss = loss + MASK_WEIGHT * ((features - self.first).abs() * self.fixed).mean()
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
+            loss = loss + ((features - self.first).abs() * self.hold).mean()
+            (gradient,) = torch.autograd.grad(loss, self.code)
+            mean = gradient if mean is None else mean.lerp(gradient, 1 - MOMENTUM)
+            with torch.no_grad():
+                self.code -= RATE * mean / mean.square().mean().sqrt()
 
     def _state(self, number: int) -> DragStep:
         w = self.ws()[0].detach().clone()

@@ -1,5 +1,8 @@
 """Drags: handles move, the rest is kept, and what cannot be done is said in one line."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,14 +10,18 @@ from PIL import Image
 
 import stylemix
 from stylemix.avatars.drag import drag, drag_steps, principal_axes
+from stylemix.avatars.finisher import enlarge
 from stylemix.errors import StylemixError
+from stylemix.faces.landmarks import landmarks
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.latent import Latent
+from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.residual import Residual
 from stylemix.networks.latents import sample_ws
 from tests.support.models import tiny_model, ws_of
 
 HANDLE = (12.0, 16.0)
+RECIPE = Path(__file__).resolve().parents[3] / "docs" / "recipes" / "drag_table.py"
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +127,30 @@ def test_what_cannot_be_dragged(model, points, mask, message):
 def test_the_public_names():
     assert stylemix.drag is drag
     assert stylemix.drag_steps is drag_steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "name"),
+    [(103, "nose to the left"), (112, "corners of the mouth out and up")],
+)
+def test_handles_land_within_2_px_of_64(seed, name):
+    # Judged by the matches of another network's features in the enlarged images.
+    table = runpy.run_path(str(RECIPE))
+    model = stylemix.load_model("faces-64")
+    ids, moves = table["DRAGS"][name]
+    ws = seed_latent(model.generator, seed)
+    with torch.no_grad():
+        before = model.generator.synthesis(ws, noise_mode="const")
+        large = enlarge(before, model.template).clone()
+        handles = landmarks(large, model.template)[0, list(ids)] * 64
+    targets = handles + torch.tensor(moves)
+    pairs = list(zip(handles.tolist(), targets.tolist(), strict=True))
+    done = drag(f"seed:{seed}", pairs, model=model)
+    assert done.arrived
+    with torch.no_grad():
+        after = model.generator.synthesis(done.latent.w[None], noise_mode="const")
+        found = table["find"](large, enlarge(after, model.template).clone(), handles)
+        still = table["find"](large, large, handles)
+    assert torch.linalg.vector_norm(found - targets, dim=1).max() <= 2
+    assert torch.linalg.vector_norm(still - handles, dim=1).max() == 0
