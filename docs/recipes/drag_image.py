@@ -20,7 +20,7 @@ from stylemix.images.tensors import to_tensor
 from stylemix.images.write import save_image
 from stylemix.models.checkpoint import load_model
 
-SIDE = 256
+SIDE = 208
 SHOWN = ("corners of the mouth out and up", "nose to the left", "eyes up", "jaw wider")
 
 

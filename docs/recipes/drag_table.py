@@ -106,7 +106,7 @@ def main(seeds: int, mask: str | None, warp: bool) -> None:
         image = model.generator.synthesis(ws, noise_mode="const").detach()
         large = enlarge(image, model.template).clone()
         rest = 1 - region_mask(["face"], image, model.template)
-        for name in list(DRAGS)[seed % 2 :: 2]:  # every other drag of each face, in turn
+        for name in list(DRAGS)[seed % 4 :: 4]:  # two drags of each face, in turn
             ids, moves = DRAGS[name]
             points = landmarks(large, model.template)[0, list(ids)].detach() * 64
             move = torch.tensor(moves, dtype=torch.float32)

@@ -49,7 +49,7 @@ ARRIVED = 0.25  # distance from its target at which a handle has arrived
 RATE = 0.015  # of a step, root mean square in standard deviations of the latents
 MOMENTUM = 0.8
 MASK_WEIGHT = 20.0  # of changes of the features outside of the mask, as in the paper
-REST_WEIGHT = 0.1  # of those elsewhere, so that colours and identity drift less
+REST_WEIGHT = 0.4  # of those elsewhere, so that colours and identity drift less
 SAMPLES = 4000  # mapped latents for the principal axes
 
 Point = tuple[float, float]
