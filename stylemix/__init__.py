@@ -16,6 +16,7 @@ from stylemix.version import __version__
 
 if TYPE_CHECKING:
     from stylemix.api import align, animate, edit, generate, mix, project
+    from stylemix.avatars.drag import drag, drag_steps
     from stylemix.errors import StylemixError
     from stylemix.inversion.latent import Latent
     from stylemix.model import Model, load_model
@@ -36,6 +37,8 @@ __all__ = [
     "animate",
     "average_snapshots",
     "blend",
+    "drag",
+    "drag_steps",
     "edit",
     "generate",
     "load_discriminator",
@@ -53,6 +56,8 @@ _MODULES = {
     "adapt": "stylemix.training.adapt.adapt",
     "average_snapshots": "stylemix.training.snapshots",
     "blend": "stylemix.models.blend",
+    "drag": "stylemix.avatars.drag",
+    "drag_steps": "stylemix.avatars.drag",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
     "load_model": "stylemix.model",

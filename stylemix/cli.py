@@ -29,6 +29,7 @@ COMMANDS = {
     "mix": ("stylemix.tools.mix:mix_command", "Render a person in one or more styles."),
     "project": ("stylemix.tools.project:project_command", "Project photos to latents."),
     "edit": ("stylemix.tools.edit:edit_command", "Change a photo's expression, pose or light."),
+    "drag": ("stylemix.tools.drag:drag_command", "Drag points of a face to other places."),
     "video": (
         "stylemix.tools.video:video_command",
         "Make a video that changes person, style or pose.",

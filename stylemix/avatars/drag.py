@@ -1,0 +1,303 @@
+"""Dragging: points of an image are pulled to other places, and the face follows.
+
+DragGAN (arXiv 2305.10973): each step moves the latent so that the features around each handle come
+a little nearer to its target (motion supervision), then finds the handles again (point tracking).
+Two things differ. The latent moves along the principal axes of the model's latents, in standard
+deviations, so that one step size fits every model; and the features around a handle are compared
+with those of the first image, not with those of the step before.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from stylemix.avatars.finish import model_image
+from stylemix.avatars.inputs import Source
+from stylemix.avatars.mixer import Mixer, Person
+from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
+from stylemix.avatars.render import prepare, render
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError, check_range
+from stylemix.faces.regions import painted_mask
+from stylemix.images.sources import open_image
+from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.latent import Latent
+from stylemix.inversion.settings import ProjectionSettings, preset_settings
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
+from stylemix.networks.config import GeneratorConfig
+from stylemix.networks.generator import Generator
+from stylemix.networks.latents import bands, sample_ws
+from stylemix.progress import Progress, report_to
+
+STEPS = 200
+MAX_STEPS = 2000
+MAX_POINTS = 16
+FEATURE_PX = 128  # of the features that are tracked, or half of the model's resolution if smaller
+# In px of the features:
+STEP = 0.25  # that a handle is asked to move at once
+ARRIVED = 0.25  # distance from its target at which a handle has arrived
+RATE = 0.015  # of a step, root mean square in standard deviations of the latents
+MOMENTUM = 0.8
+MASK_WEIGHT = 20.0  # of changes of the features outside of the mask, as in the paper
+REST_WEIGHT = 0.4  # of those elsewhere, so that colours and identity drift less
+SAMPLES = 4000  # mapped latents for the principal axes
+
+Point = tuple[float, float]
+Points = Sequence[tuple[Point, Point]]  # pairs of a handle and its target
+MaskSource = str | os.PathLike[str] | Image.Image
+
+
+@dataclass(frozen=True)
+class DragStep:
+    """A step of a drag.
+
+    Attributes:
+        step: its number; 0 is the image before the drag.
+        latent: the latent, for `mix`, `edit`, `animate` and further drags.
+        positions: where the handles are, as (x, y) in px of the model's image.
+        targets: where they shall go.
+        tolerance: the distance in px at which a handle has arrived.
+        model: the model that `image` renders with.
+    """
+
+    step: int
+    latent: Latent
+    positions: tuple[Point, ...]
+    targets: tuple[Point, ...]
+    tolerance: float
+    model: Model
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """The distance of each handle from its target, in px of the model's image."""
+        return tuple(math.dist(a, b) for a, b in zip(self.positions, self.targets, strict=True))
+
+    @property
+    def arrived(self) -> bool:
+        """Whether all handles have arrived."""
+        return max(self.distances) <= self.tolerance
+
+    def image(self, size: int | None = None) -> Image.Image:
+        """The image, with a longer side of `size` px; None for the model's, but at least 256."""
+        generator = self.model.generator
+        ws = self.latent.w[None].to(generator.device, generator.dtype)
+        image = render(generator, ws, (), self.latent.detail)
+        return model_image(image, self.model.template, size)
+
+
+def drag(
+    source: Source,
+    points: Points,
+    *,
+    steps: int = STEPS,
+    progress: Progress | bool = False,
+    **options: Any,
+) -> DragStep:
+    """Drags handles of a photo or latent to their targets; returns the step that came nearest.
+
+    It stops as soon as all handles have arrived. The options are those of `drag_steps`; progress
+    is that of the projection, then that of the drag.
+
+    >>> import stylemix
+    >>> done = stylemix.drag("seed:3", [((32, 52), (32, 56))], steps=2)
+    >>> done.step, done.image().size
+    (2, (256, 256))
+    """
+    made = drag_steps(source, points, steps=steps, progress=progress, **options)
+    return nearest(made, steps, progress)
+
+
+def drag_steps(
+    source: Source,
+    points: Points,
+    *,
+    mask: MaskSource | None = None,
+    steps: int = STEPS,
+    model: str | os.PathLike[str] | Model = "faces-64",
+    face: int | None = None,
+    preset: str | ProjectionSettings = "balanced",
+    budget: float | None = None,
+    encoder: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+) -> Iterator[DragStep]:
+    """The steps of a drag, one by one, beginning with the image as it is; stop whenever you like.
+
+    The other arguments are described at the top of `stylemix.api`.
+
+    Args:
+        source: what to drag.
+        points: pairs of a handle and its target, each (x, y) in px of the model's image, with 0, 0
+            at its upper left corner.
+        mask: what may change: an image, white where it may; or "face", "skin", "hair" or
+            "background". None for everything.
+        steps: most steps.
+        progress: of the projection of a photo.
+    """
+    network = model if isinstance(model, Model) else load_model(model, find_device(device))
+    check_points(points, network.generator.config)
+    start = None if encoder is None else load_encoder(encoder, network)
+    settings = preset_settings(preset, budget)
+    mixer = Mixer(network, None, face, None, settings, start, progress)
+    return read_drag(mixer, source, points, mask, steps)
+
+
+def read_drag(
+    mixer: Mixer, source: Source, points: Points, mask: MaskSource | None, steps: int = STEPS
+) -> Iterator[DragStep]:
+    """The steps of a drag of a source that a mixer reads; the arguments are those of `drag_steps`.
+
+    All of them are checked before the first step.
+    """
+    check_range("--steps", steps, 1, MAX_STEPS)
+    check_points(points, mixer.generator.config)
+    (person,), _ = mixer.read([source], [])
+    area = None if mask is None else _read_mask(mixer, person, mask, points)
+    return _Drag(mixer.model, mixer.latent(person), points, area).run(steps)
+
+
+def nearest(steps: Iterator[DragStep], total: int, progress: Progress | bool) -> DragStep:
+    """Goes through the at most `total` steps of a drag; returns the one that came nearest.
+
+    The distance of the farthest handle counts; it is reported as the loss of the progress.
+    """
+    best = next(steps)
+    with report_to(progress, "Dragging") as report:
+        for step in steps:
+            if max(step.distances) < max(best.distances):
+                best = step
+            if report is not None:
+                report(step.step, total, max(step.distances))
+    return best
+
+
+def check_points(points: Points, config: GeneratorConfig) -> None:
+    """Raises StylemixError for no points, too many, or those outside of the image."""
+    size = f"the model's image of {config.width} x {config.height} px"
+    if not 1 <= len(points) <= MAX_POINTS:
+        raise StylemixError(
+            f"got {len(points)} points; expected 1 to {MAX_POINTS}, each as X,Y:X,Y in px of "
+            f"{size}; change --point"
+        )
+    for pair in points:
+        for x, y in pair:
+            if not (0 <= x <= config.width and 0 <= y <= config.height):  # NaN is refused, too
+                raise StylemixError(
+                    f"got the point {x:g},{y:g}; expected one within {size}; change --point"
+                )
+
+
+def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -> Tensor:
+    """The mask [1, 1, H, W]; StylemixError if a handle lies where nothing may change."""
+    if isinstance(mask, Image.Image):
+        config, matrix, photo_size = mixer.generator.config, mixer.latent(person).matrix, None
+        if person.photo is not None:
+            matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
+        size = config.width, config.height
+        rgba = open_image(mask, mode="RGBA")
+        area = painted_mask(rgba, size, matrix, photo_size, "--mask").to(mixer.device)
+    else:
+        found = mixer.mask(person, (str(mask),))
+        assert found is not None
+        area = found
+    handles = torch.tensor([handle for handle, _ in points]).to(area)
+    for (x, y), share in zip(handles.tolist(), sample(area[0], handles)[:, 0], strict=True):
+        if share < 0.5:
+            raise StylemixError(
+                f"got the handle {x:g},{y:g} outside of the mask; expected it where the mask is "
+                "white, since nothing else may move; change --mask or --point"
+            )
+    return area
+
+
+class _Drag:
+    """The latent of a person in motion, and the handles in its features."""
+
+    def __init__(
+        self, model: Model, latent: Latent, points: Points, mask: Tensor | None
+    ) -> None:
+        self.model, self.latent = model, latent
+        generator = model.generator
+        config, device = generator.config, generator.device
+        size = min(FEATURE_PX, max(generator.img_resolution // 2, 4))
+        self.blocks = sum(resolution <= size for resolution in config.resolutions)
+        self.scale = config.block_size(size)[1] / config.width  # px of the features per px
+        self.start = latent.w[None].to(device, generator.dtype)
+        # Without noise and features of a photo, which stay in place and would hold the handles.
+        self.drawing = prepare(generator, self.start, (), latent.detail)
+        self.drawing.noise, self.drawing.override = "none", None
+        layers = bands(generator.img_resolution)
+        self.rows = [*layers["coarse"], *layers["middle"]] or [0]
+        self.axes = principal_axes(generator)
+        self.code = torch.zeros([len(self.rows), generator.w_dim]).to(self.start)
+        self.code.requires_grad_(True)
+        handles, targets = zip(*points, strict=True)
+        self.positions = torch.tensor(handles).to(self.start) * self.scale
+        self.targets = torch.tensor(targets).to(self.start) * self.scale
+        self.goal = tuple((float(x), float(y)) for x, y in targets)
+        with torch.no_grad():
+            plain = self._plain_features()
+            # Each channel counts the same.
+            self.spread = plain.std(dim=(1, 2), keepdim=True) + 1e-3 * plain.std()
+            self.first = plain / self.spread
+            self.wanted = patches(self.first, self.positions)
+        self.hold = torch.full_like(self.first[:1], REST_WEIGHT)
+        if mask is not None:
+            area = functional.interpolate(mask, self.first.shape[1:], mode="area")
+            self.hold += MASK_WEIGHT * (1 - area[0].to(self.first))
+
+    def ws(self) -> Tensor:
+        """The latents [1, L, w_dim] of the current code."""
+        rows = torch.tensor(self.rows, device=self.start.device)
+        return self.start.index_add(1, rows, (self.code @ self.axes)[None])
+
+    def _plain_features(self) -> Tensor:
+        self.drawing.ws = self.ws()
+        return self.drawing.run(stop=self.blocks)[0][0].to(self.start)
+
+    def run(self, steps: int) -> Iterator[DragStep]:
+        """Yields the image before the drag, and each of the steps."""
+        mean: Tensor | None = None
+        for number in range(steps + 1):
+            features = self._plain_features() / self.spread
+            if number:
+                self.positions = track(features.detach(), self.wanted, self.positions)
+            state = self._state(number)
+            yield state
+            if state.arrived or number == steps:
+                return
+            ahead = self.targets - self.positions
+            length = torch.linalg.vector_norm(ahead, dim=1, keepdim=True)
+            ahead = ahead * (STEP / length.clamp(min=STEP))
+            loss = motion_loss(features, self.wanted, self.positions + ahead)
+            loss = loss + ((features - self.first).abs() * self.hold).mean()
+            (gradient,) = torch.autograd.grad(loss, self.code)
+            mean = gradient if mean is None else mean.lerp(gradient, 1 - MOMENTUM)
+            with torch.no_grad():
+                self.code -= RATE * mean / mean.square().mean().sqrt()
+
+    def _state(self, number: int) -> DragStep:
+        w = self.ws()[0].detach().clone()
+        base = self.latent.base or self.model.fingerprint
+        moved = replace(self.latent, w=w, base=base, metrics={}, photo=None, model=self.model)
+        positions = tuple((x, y) for x, y in (self.positions / self.scale).tolist())
+        tolerance = ARRIVED / self.scale
+        return DragStep(number, moved, positions, self.goal, tolerance, self.model)
+
+
+def principal_axes(generator: Generator) -> Tensor:
+    """The principal axes [w_dim, w_dim] of mapped latents, each one standard deviation long."""
+    w = sample_ws(generator, SAMPLES, 0)[:, 0].double().cpu()
+    values, vectors = torch.linalg.eigh(torch.cov(w.t()))
+    axes = values.clamp(min=0).sqrt()[:, None] * vectors.t()
+    return axes.to(generator.device, generator.dtype)

@@ -1,0 +1,115 @@
+"""`stylemix drag`: pull points of a face to other places."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stylemix.avatars.drag import MAX_STEPS, STEPS, Point, check_points, nearest, read_drag
+from stylemix.avatars.inputs import LATENT_SUFFIX
+from stylemix.avatars.mixer import Mixer
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError
+from stylemix.images.write import check_image_path, save_image
+from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.latent import save_latent
+from stylemix.models.checkpoint import load_model
+from stylemix.tools.options import (
+    cache_option,
+    device_option,
+    face_option,
+    model_option,
+    projection_options,
+    projection_settings,
+    size_option,
+)
+
+NUMBER = r"\s*(-?\d{1,6}(?:\.\d{0,9})?)\s*"
+POINT = re.compile(f"{NUMBER},{NUMBER}:{NUMBER},{NUMBER}")
+
+
+@click.command("drag")
+@click.argument("source")
+@click.option(
+    "--point", "points", multiple=True, required=True,
+    help="A handle and its target as X,Y:X,Y, in px of the model's image from its upper left "
+    "corner; can be repeated.",
+)  # fmt: skip
+@click.option(
+    "--mask",
+    help="What may change: an image, white where it may; or face, skin, hair or background.  "
+    "[default: everything]",
+)
+@click.option(
+    "--max-steps", type=click.IntRange(1, MAX_STEPS), default=STEPS, show_default=True,
+    help="Most steps; fewer are made if all handles arrive.",
+)  # fmt: skip
+@model_option
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("dragged.png"), show_default=True,
+    help="Image file to write; the latent file is written beside it.",
+)  # fmt: skip
+@size_option
+@face_option
+@projection_options
+@cache_option
+@device_option
+def drag_command(
+    source: str,
+    points: tuple[str, ...],
+    mask: str | None,
+    max_steps: int,
+    model: str,
+    output: Path,
+    size: int | None,
+    face: int | None,
+    encoder: Path | None,
+    no_cache: bool,
+    device: str,
+    **options: Any,
+) -> None:
+    """Drag points of a photo, a latent or seed:N to other places.
+
+    Writes the image, and the latent file beside it, with which mix, edit and video go on.
+
+    \b
+    Examples:
+      stylemix drag seed:3 --point 30,40:36,40
+      stylemix drag photo.jpg --point 22,46:20,43 --point 42,46:44,43 --mask face
+      stylemix drag me.latent.safetensors --point 32,60:32,56 --output chin.png
+    """
+    check_image_path(output)
+    pairs = [parse_point(text) for text in points]
+    settings = projection_settings(**options)
+    network = load_model(model, find_device(device))
+    check_points(pairs, network.generator.config)
+    start = None if encoder is None else load_encoder(encoder, network)
+    mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache)
+    done = nearest(read_drag(mixer, source, pairs, mask, max_steps), max_steps, True)
+    save_image(output, done.image(size), generated="composite")
+    click.echo(f"Wrote {output}")
+    latent_file = output.with_name(output.stem + LATENT_SUFFIX)
+    save_latent(latent_file, done.latent)
+    click.echo(f"Wrote {latent_file}")
+    for text, distance in zip(points, done.distances, strict=True):
+        if distance > done.tolerance:
+            click.echo(
+                f"Note: the handle of {text} stopped {distance:.1f} px from its target, which this "
+                "model may be unable to show; try a nearer target, or a larger mask",
+                err=True,
+            )
+
+
+def parse_point(text: str) -> tuple[Point, Point]:
+    """A handle and its target from X,Y:X,Y; StylemixError for any other text."""
+    match = POINT.fullmatch(text)
+    if match is None:
+        raise StylemixError(
+            f"got the point {text[:40]!a}; expected a handle and its target as X,Y:X,Y, as in "
+            "30,40:36,40; change --point"
+        )
+    x0, y0, x1, y1 = (float(number) for number in match.groups())
+    return (x0, y0), (x1, y1)
