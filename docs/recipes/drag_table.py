@@ -126,7 +126,9 @@ def main(seeds: int, mask: str | None, warp: bool) -> None:
             same = float((first * last).sum())
             drags[name].append([max(done.distances), done.step, seconds, same, change])
     handles["all"], drags["all"] = sum(handles.values(), []), sum(drags.values(), [])
-    click.echo("| drag | distance | within 2 px | landmarks | tracked | steps | s | identity | rest |")
+    click.echo(
+        "| drag | distance | within 2 px | landmarks | tracked | steps | s | identity | rest |"
+    )
     click.echo("| --- " * 9 + "|")
     for name, cells in handles.items():
         within = 100 * sum(found <= 2 for found, _ in cells) / len(cells)

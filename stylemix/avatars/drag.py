@@ -223,9 +223,7 @@ def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -
 class _Drag:
     """The latent of a person in motion, and the handles in its features."""
 
-    def __init__(
-        self, model: Model, latent: Latent, points: Points, mask: Tensor | None
-    ) -> None:
+    def __init__(self, model: Model, latent: Latent, points: Points, mask: Tensor | None) -> None:
         self.model, self.latent = model, latent
         generator = model.generator
         config, device = generator.config, generator.device
