@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from stylemix.api import align, animate, edit, generate, mix, project
+from stylemix.avatars.drag import DragStep, Points, drag
 from stylemix.avatars.inputs import Several, Source, Styles
 from stylemix.devices import find_device
 from stylemix.images.sources import Photo
@@ -58,6 +59,10 @@ class Model(NetworkModel):
     def edit(self, source: Source, **options: Any) -> Image.Image:
         """`stylemix.edit` with this model."""
         return edit(source, model=self, **options)
+
+    def drag(self, source: Source, points: Points, **options: Any) -> DragStep:
+        """`stylemix.drag` with this model."""
+        return drag(source, points, model=self, **options)
 
     def generate(self, seeds: Sequence[int], **options: Any) -> list[Image.Image]:
         """`stylemix.generate` with this model."""

@@ -11,20 +11,19 @@ import click
 from stylemix.avatars.drag import MAX_STEPS, STEPS, Point, check_points, nearest, read_drag
 from stylemix.avatars.inputs import LATENT_SUFFIX
 from stylemix.avatars.mixer import Mixer
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
+from stylemix.faces.alignment import Box
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import save_latent
-from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import (
+    ModelChoice,
     cache_option,
-    device_option,
-    face_option,
-    model_option,
+    photo_model_options,
     projection_options,
     projection_settings,
     size_option,
+    subject_options,
 )
 
 NUMBER = r"\s*(-?\d{1,6}(?:\.\d{0,9})?)\s*"
@@ -47,28 +46,27 @@ POINT = re.compile(f"{NUMBER},{NUMBER}:{NUMBER},{NUMBER}")
     "--max-steps", type=click.IntRange(1, MAX_STEPS), default=STEPS, show_default=True,
     help="Most steps; fewer are made if all handles arrive.",
 )  # fmt: skip
-@model_option
+@photo_model_options
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("dragged.png"), show_default=True,
     help="Image file to write; the latent file is written beside it.",
 )  # fmt: skip
 @size_option
-@face_option
+@subject_options
 @projection_options
 @cache_option
-@device_option
 def drag_command(
     source: str,
     points: tuple[str, ...],
     mask: str | None,
     max_steps: int,
-    model: str,
+    choice: ModelChoice,
     output: Path,
     size: int | None,
     face: int | None,
+    box: Box | None,
     encoder: Path | None,
     no_cache: bool,
-    device: str,
     **options: Any,
 ) -> None:
     """Drag points of a photo, a latent or seed:N to other places.
@@ -84,10 +82,10 @@ def drag_command(
     check_image_path(output)
     pairs = [parse_point(text) for text in points]
     settings = projection_settings(**options)
-    network = load_model(model, find_device(device))
+    network = choice.load()
     check_points(pairs, network.generator.config)
     start = None if encoder is None else load_encoder(encoder, network)
-    mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache)
+    mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache, box=box)
     done = nearest(read_drag(mixer, source, pairs, mask, max_steps), max_steps, True)
     save_image(output, done.image(size), generated="composite")
     click.echo(f"Wrote {output}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 from statistics import median
 
 import click
@@ -49,9 +50,12 @@ WARP = 6.0  # px of 64, deviation of the Gaussian of a warp
 def find(before: Tensor, after: Tensor, points: Tensor) -> Tensor:
     """Where the content at points [K, 2] of an image [1, 3, H, H] is in another; in px of 64."""
     maps = [
-        [functional.normalize(m - m.mean(dim=(2, 3), keepdim=True))[0] for m in feature_maps(image, STAGES)]
+        [
+            functional.normalize(one - one.mean(dim=(2, 3), keepdim=True))[0]
+            for one in feature_maps(image, STAGES)
+        ]
         for image in (before, after)
-    ]  # fmt: skip
+    ]
     patch = disc(PATCH, 1.0, points)
     weight = torch.exp(-patch.square().sum(dim=1) / (2 * (PATCH / 1.5) ** 2))
     moves = disc(RADIUS, 0.5, points)
@@ -125,7 +129,8 @@ def main(seeds: int, mask: str | None, warp: bool) -> None:
             handles[name] += distances(model, large, landed, ids, move)
             same = float((first * last).sum())
             drags[name].append([max(done.distances), done.step, seconds, same, change])
-    handles["all"], drags["all"] = sum(handles.values(), []), sum(drags.values(), [])
+    handles["all"] = list(chain.from_iterable(handles.values()))
+    drags["all"] = list(chain.from_iterable(drags.values()))
     click.echo(
         "| drag | distance | within 2 px | landmarks | tracked | steps | s | identity | rest |"
     )

@@ -10,7 +10,6 @@ with those of the first image, not with those of the step before.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,17 +24,18 @@ from stylemix.avatars.inputs import Source
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError, check_range
+from stylemix.faces.alignment import Box
 from stylemix.faces.regions import painted_mask
 from stylemix.images.sources import open_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
-from stylemix.models.checkpoint import load_model
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
+from stylemix.networks.labels import Label
 from stylemix.networks.latents import bands, sample_ws
 from stylemix.progress import Progress, report_to
 
@@ -54,7 +54,7 @@ SAMPLES = 4000  # mapped latents for the principal axes
 
 Point = tuple[float, float]
 Points = Sequence[tuple[Point, Point]]  # pairs of a handle and its target
-MaskSource = str | os.PathLike[str] | Image.Image
+MaskSource = StrPath | Image.Image
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def drag(
 
     >>> import stylemix
     >>> done = stylemix.drag("seed:3", [((32, 52), (32, 56))], steps=2)
-    >>> done.step, done.image().size
-    (2, (256, 256))
+    >>> len(done.positions), done.image().size
+    (1, (256, 256))
     """
     made = drag_steps(source, points, steps=steps, progress=progress, **options)
     return nearest(made, steps, progress)
@@ -123,11 +123,14 @@ def drag_steps(
     *,
     mask: MaskSource | None = None,
     steps: int = STEPS,
-    model: str | os.PathLike[str] | Model = "faces-64",
+    model: AnyModel = DEFAULT_MODEL,
+    template: AnyTemplate | None = None,
+    label: Label | None = None,
     face: int | None = None,
+    box: Box | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
-    encoder: str | os.PathLike[str] | None = None,
+    encoder: StrPath | None = None,
     device: str = "auto",
     progress: Progress | bool = False,
 ) -> Iterator[DragStep]:
@@ -144,11 +147,11 @@ def drag_steps(
         steps: most steps.
         progress: of the projection of a photo.
     """
-    network = model if isinstance(model, Model) else load_model(model, find_device(device))
+    network = use_model(model, device, template, label)
     check_points(points, network.generator.config)
     start = None if encoder is None else load_encoder(encoder, network)
     settings = preset_settings(preset, budget)
-    mixer = Mixer(network, None, face, None, settings, start, progress)
+    mixer = Mixer(network, None, face, None, settings, start, progress, box=box)
     return read_drag(mixer, source, points, mask, steps)
 
 
@@ -297,5 +300,5 @@ def principal_axes(generator: Generator) -> Tensor:
     """The principal axes [w_dim, w_dim] of mapped latents, each one standard deviation long."""
     w = sample_ws(generator, SAMPLES, 0)[:, 0].double().cpu()
     values, vectors = torch.linalg.eigh(torch.cov(w.t()))
-    axes = values.clamp(min=0).sqrt()[:, None] * vectors.t()
+    axes: Tensor = values.clamp(min=0).sqrt()[:, None] * vectors.t()
     return axes.to(generator.device, generator.dtype)

@@ -30,7 +30,7 @@ from tests.training.curation.test_pack import texture
 
 PAGES = (
     "train", "sweep", "data", "cluster", "pack", "metrics", "augment", "video", "mix", "edit",
-    "project", "blend",
+    "project", "blend", "drag",
 )  # fmt: skip
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
 MODEL = ROOT / "stylemix" / "assets" / "faces-64.safetensors"
@@ -51,6 +51,7 @@ TOY = {
     "mix": ["--output-size", "32", "--device", "cpu"],
     "edit": ["--size", "32", "--device", "cpu"],
     "blend": ["--device", "cpu"],
+    "drag": ["--size", "32", "--device", "cpu", "--max-steps", "3"],
     "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],
 }
 # What is not run as it stands, and why.
@@ -143,7 +144,7 @@ def _toy(words):
         more += ["--metrics-count", "8"] if "--metrics" in words else []
     if words[0] == "pack" and "1024" in words:
         more += ["--size", "64"]
-    if words[0] in ("video", "mix", "edit"):  # a photo may have a weight behind it
+    if words[0] in ("video", "mix", "edit", "drag"):  # a photo may have a weight behind it
         words = [re.sub(r"^(\w+)\.jpg", lambda m: f"seed:{len(m[1])}", word) for word in words]
         words = ["people" if word == "photos/" else word for word in words]
     return [word for word in words if word != "--build"] + more
