@@ -188,7 +188,7 @@ class Mixer:
             latent = self.reader.kept(read, self.settings)
             waiting.append(Person(name, latent, photo))
             missing = sum(person.latent is None for person in waiting)
-            if missing in (0, self.reader.batch):
+            if missing == 0 or missing >= self.reader.batch:
                 yield from self._with_latents(waiting)
                 waiting = []
         yield from self._with_latents(waiting)

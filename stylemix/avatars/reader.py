@@ -50,8 +50,8 @@ class Reader:
 
     @property
     def batch(self) -> int:
-        """The number of photos that are projected at once."""
-        return BATCH
+        """The number of photos that are projected at once: as many as there is memory for."""
+        return batch_size(self.model.generator, BATCH, gradients=True)
 
     def kept(self, item: Latent | AlignedPhoto, settings: ProjectionSettings) -> Latent | None:
         """The latent of an item, None for a photo that is still to be projected."""
@@ -70,7 +70,7 @@ class Reader:
             known = {id(photo): cache.load(photo) for photo in photos}
             done = {key: latent for key, latent in known.items() if latent is not None}
             photos = [photo for photo in photos if id(photo) not in done]
-        most = batch_size(self.model.generator, BATCH, gradients=True)
+        most = self.batch
         for start in range(0, len(photos), most):
             batch = photos[start : start + most]
             latents = project_portraits(

@@ -1,5 +1,7 @@
 """`stylemix mix` from the command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +175,11 @@ def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, message)
     assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not Path("out.png").exists()
+
+
+@pytest.mark.slow
+def test_a_kept_latent_needs_no_scipy():
+    """Its import takes a quarter of a second."""
+    code = "import sys, stylemix.tools.mix; print({'scipy', 'optuna', 'onnx'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr

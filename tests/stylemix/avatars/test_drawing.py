@@ -260,3 +260,14 @@ def test_other_models_of_faces_take_drawn_styles_and_no_others():
     model.template = stylemix.faces.templates.NO_TEMPLATE
     with pytest.raises(StylemixError, match="expected a model of faces"):
         BLUE.check(model)
+
+
+def test_a_portrait_is_drawn_once(mixer, monkeypatch):
+    """The drawing of the crop, which is not written, is left out."""
+    person, applied, avatar = draw(mixer, [BLUE])
+
+    def not_needed(*arguments):
+        raise AssertionError("the crop is drawn, too")
+
+    monkeypatch.setattr("stylemix.avatars.avatar.draw_students", not_needed)
+    assert finish(mixer, person, avatar, applied).how.startswith("drawn")
