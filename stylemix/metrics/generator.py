@@ -26,6 +26,7 @@ from stylemix.metrics.extractors import (
 )
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.path_length import mean_path_length, path_lengths
+from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 
 METRICS = ("fd", "kid", "pr", "dc", "ppl")
@@ -119,5 +120,6 @@ def path_length(
     show: bool = False,
 ) -> dict[str, float]:
     """Return the perceptual path length over one path per seed, by name."""
+    batch = batch_size(generator, batch)
     lengths = path_lengths(generator, seeds, batch=batch, reals=reals, show=show)
     return {"PPL-MobileNetV2": mean_path_length(lengths)}

@@ -17,7 +17,6 @@ from stylemix.images.tensors import as_rgb
 from stylemix.metrics.distances import Array
 from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labels
 from stylemix.metrics.mobilenet import load_feature_network
-from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 
 EPSILON = 1e-4  # the step, in fractions of the distance between both w
@@ -56,7 +55,6 @@ def path_lengths(
     label from `reals`.
     """
     lengths = []
-    batch = batch_size(generator, batch)
     for start in tqdm(range(0, len(seeds), batch), desc="Paths", disable=not show):
         part = seeds[start : start + batch]
         ends = [np.random.RandomState(seed).randn(2, generator.z_dim) for seed in part]
