@@ -48,8 +48,10 @@ STEP = 0.25  # that a handle is asked to move at once
 ARRIVED = 0.25  # distance from its target at which a handle has arrived
 RATE = 0.015  # of a step, root mean square in standard deviations of the latents
 MOMENTUM = 0.8
+TINY = 1e-12  # instead of a deviation or gradient of 0, where the image is all alike
 MASK_WEIGHT = 20.0  # of changes of the features outside of the mask, as in the paper
 REST_WEIGHT = 0.4  # of those elsewhere, so that colours and identity drift less
+MIN_SHARE = 0.2  # of the mask at a handle, which may lie on its soft edge
 SAMPLES = 4000  # mapped latents for the principal axes
 
 Point = tuple[float, float]
@@ -215,7 +217,7 @@ def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -
         area = found
     handles = torch.tensor([handle for handle, _ in points]).to(area)
     for (x, y), share in zip(handles.tolist(), sample(area[0], handles)[:, 0], strict=True):
-        if share < 0.5:
+        if share < MIN_SHARE:
             raise StylemixError(
                 f"got the handle {x:g},{y:g} outside of the mask; expected it where the mask is "
                 "white, since nothing else may move; change --mask or --point"
@@ -249,7 +251,8 @@ class _Drag:
         with torch.no_grad():
             plain = self._plain_features()
             # Each channel counts the same.
-            self.spread = plain.std(dim=(1, 2), keepdim=True) + 1e-3 * plain.std()
+            spread = plain.std(dim=(1, 2), keepdim=True) + 1e-3 * plain.std()
+            self.spread = spread.clamp(min=TINY)
             self.first = plain / self.spread
             self.wanted = patches(self.first, self.positions)
         self.hold = torch.full_like(self.first[:1], REST_WEIGHT)
@@ -270,7 +273,8 @@ class _Drag:
         """Yields the image before the drag, and each of the steps."""
         mean: Tensor | None = None
         for number in range(steps + 1):
-            features = self._plain_features() / self.spread
+            with torch.enable_grad():  # the caller's mode is that of a generator's body
+                features = self._plain_features() / self.spread
             if number:
                 self.positions = track(features.detach(), self.wanted, self.positions)
             state = self._state(number)
@@ -280,12 +284,13 @@ class _Drag:
             ahead = self.targets - self.positions
             length = torch.linalg.vector_norm(ahead, dim=1, keepdim=True)
             ahead = ahead * (STEP / length.clamp(min=STEP))
-            loss = motion_loss(features, self.wanted, self.positions + ahead)
-            loss = loss + ((features - self.first).abs() * self.hold).mean()
+            with torch.enable_grad():
+                loss = motion_loss(features, self.wanted, self.positions + ahead)
+                loss = loss + ((features - self.first).abs() * self.hold).mean()
             (gradient,) = torch.autograd.grad(loss, self.code)
             mean = gradient if mean is None else mean.lerp(gradient, 1 - MOMENTUM)
             with torch.no_grad():
-                self.code -= RATE * mean / mean.square().mean().sqrt()
+                self.code -= RATE * mean / mean.square().mean().sqrt().clamp(min=TINY)
 
     def _state(self, number: int) -> DragStep:
         w = self.ws()[0].detach().clone()

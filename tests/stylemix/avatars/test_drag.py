@@ -68,6 +68,22 @@ def test_it_stops_when_the_caller_stops(model):
     steps.close()
 
 
+def test_it_goes_on_in_a_caller_without_gradients(model):
+    with torch.no_grad():
+        last = list(drag_steps("seed:1", [(HANDLE, (20, 16))], model=model, steps=2))[-1]
+    assert last.step == 2
+    assert last.distances[0] < 8
+
+
+def test_an_image_that_is_all_alike_stays_as_it_is():
+    flat = tiny_model(template=NO_TEMPLATE)
+    for parameter in flat.generator.synthesis.parameters():
+        parameter.zero_()
+    first, *_, last = drag_steps("seed:1", [(HANDLE, (20, 16))], model=flat, steps=2)
+    assert torch.isfinite(last.latent.w).all()
+    assert (last.latent.w == first.latent.w).all()
+
+
 def test_progress_reports_the_distance_of_the_farthest_handle(model):
     calls = []
     done = drag(
@@ -124,15 +140,18 @@ def test_what_cannot_be_dragged(model, points, mask, message):
         drag("seed:1", points, mask=mask, model=model)
 
 
-def test_the_public_names():
+def test_the_public_names(model):
     assert stylemix.drag is drag
     assert stylemix.drag_steps is drag_steps
+    own = stylemix.Model(model.generator, template=model.template)
+    done = own.drag("seed:1", [(HANDLE, HANDLE)])
+    assert (done.step, done.arrived) == (0, True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "name"),
-    [(103, "nose to the left"), (112, "corners of the mouth out and up")],
+    [(103, "nose to the left"), (107, "corners of the mouth out and up")],
 )
 def test_handles_land_within_2_px_of_64(seed, name):
     # Judged by the matches of another network's features in the enlarged images.
