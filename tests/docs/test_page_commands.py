@@ -23,7 +23,7 @@ from stylemix.models.blend import blend
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import find_style
 from tests.docs.test_pages import DOCS, ROOT, blocks
-from tests.support.models import trained_on
+from tests.support.models import tiny_model, trained_on
 from tests.support.toy_launcher import run_launcher
 from tests.support.toy_shards import write_shards
 from tests.training.curation.test_pack import texture
@@ -98,7 +98,7 @@ def stand_ins(tmp_path_factory):
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
             for i in range(8):
                 stream = io.BytesIO()
-                texture(i, (160, 160)).save(stream, "png")
+                texture(10 * len(name) + i, (160, 160)).save(stream, "png")  # other ones in val.zip
                 archive.writestr(f"{i}.png", stream.getvalue())
     (folder / "shared").mkdir()
     shutil.copy(folder / "faces.zip", folder / "shared")
@@ -115,6 +115,7 @@ def stand_ins(tmp_path_factory):
     shutil.copy(PORTRAITS / "obama.jpg", folder / "me.jpg")
     (folder / "photos" / "two_people.jpg").unlink()  # which of the two is asked of the user
     trained_on(model, 0.01).save(folder / "toon.safetensors")
+    tiny_model(resolution=64, classes=4).save(folder / "pets.pkl")
     blend([model, trained_on(model, 0.01)]).save(folder / "blend.safetensors")
     shutil.copy(find_style("golden-hour"), folder / "influencer.pkl")
     shutil.copy(find_style("smile"), folder / "cheerful.pkl")
@@ -145,7 +146,8 @@ def _toy(words):
     if words[0] == "pack" and "1024" in words:
         more += ["--size", "64"]
     if words[0] in ("video", "mix", "edit", "drag"):  # a photo may have a weight behind it
-        words = [re.sub(r"^(\w+)\.jpg", lambda m: f"seed:{len(m[1])}", word) for word in words]
+        label = "@0" if "pets.pkl" in words else ""  # a seed has no class that could be searched
+        words = [re.sub(r"^(\w+)\.jpg", lambda m: f"seed:{len(m[1])}{label}", x) for x in words]
         words = ["people" if word == "photos/" else word for word in words]
     return [word for word in words if word != "--build"] + more
 
