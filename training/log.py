@@ -118,6 +118,7 @@ class Board:
         if self.writer is not None:
             pixels = np.asarray(Image.open(path).convert("RGB"))
             self.writer.add_image("fakes", pixels, cur_nimg, dataformats="HWC")
+            self.writer.flush()
 
 
 def drop_lines_after(path: Path, kimg: float) -> None:

@@ -298,7 +298,7 @@ def test_a_run_and_its_continuation(pictures, tmp_path):
     arguments = [pictures, *_arguments(TINY), "--output", tmp_path, "--template", "faces128"]
     result = _invoke(*arguments, "--data-name", "noise")
     assert result.exit_code == 0, result.output
-    assert f"10 images, run folder {tmp_path}" in result.output
+    assert f"10 images, faces aligned by faces128, run folder {tmp_path}" in result.output
     assert f"Wrote {tmp_path / 'snapshot-000000.safetensors'}" in result.output
     model = load_model(tmp_path / "snapshot-000000.safetensors")
     assert model.template == FACES128
