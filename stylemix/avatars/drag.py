@@ -49,8 +49,8 @@ ARRIVED = 0.25  # distance from its target at which a handle has arrived
 RATE = 0.015  # of a step, root mean square in standard deviations of the latents
 MOMENTUM = 0.8
 TINY = 1e-12  # instead of a deviation or gradient of 0, where the image is all alike
-MASK_WEIGHT = 20.0  # of changes of the features outside of the mask, as in the paper
-REST_WEIGHT = 0.4  # of those elsewhere, so that colours and identity drift less
+MASK_WEIGHT = 1.0  # of changes outside of the mask; more, and few handles arrive
+REST_WEIGHT = 0.4  # of changes anywhere, so that colours and identity drift less
 MIN_SHARE = 0.2  # of the mask at a handle, which may lie on its soft edge
 SAMPLES = 4000  # mapped latents for the principal axes
 

@@ -101,7 +101,7 @@ def test_a_mask_keeps_what_is_outside(model):
         change = np.abs(pair[1] - pair[0]).mean(axis=(0, 2))
         changes.append((change[20:].mean(), change[:16].mean()))
     (free_outside, _), (kept_outside, kept_inside) = changes
-    assert kept_outside < 0.5 * free_outside
+    assert kept_outside < 0.7 * free_outside
     assert kept_inside > 0
 
 
