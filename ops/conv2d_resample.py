@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from stylemix.ops.convolution import conv2d, conv_transpose2d
+from stylemix.ops.convolution import convolve
 from stylemix.ops.upfirdn2d import Pair, _four, _size, upfirdn2d
 
 
@@ -95,7 +95,7 @@ def _conv(
 ) -> Tensor:
     if not flip_weight and w.shape[2:] != (1, 1):
         w = w.flip([2, 3])
-    return conv2d(x, w, stride, padding, groups)
+    return convolve(x, w, stride, padding, groups)
 
 
 def _conv_transposed(
@@ -115,5 +115,5 @@ def _conv_transposed(
     x0, x1, y0, y1 = around
     x0, x1, y0, y1 = x0 - (kw - 1), x1 - (kw - up), y0 - (kh - 1), y1 - (kh - up)
     crop = (max(min(-y0, -y1), 0), max(min(-x0, -x1), 0))
-    x = conv_transpose2d(x, w, up, crop, groups)
+    x = convolve(x, w, up, crop, groups, transposed=True)
     return x, (x0 + crop[1], x1 + crop[1], y0 + crop[0], y1 + crop[0])

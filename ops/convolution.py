@@ -15,24 +15,23 @@ from stylemix.ops import architectures
 LARGE = 2**17
 
 
-def conv2d(
-    x: Tensor, w: Tensor, stride: int = 1, padding: tuple[int, int] = (0, 0), groups: int = 1
+def convolve(
+    x: Tensor,
+    w: Tensor,
+    stride: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+    transposed: bool = False,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d` of x [N, I, H, W] and w [O, I // groups, kh, kw]."""
-    if groups == 1 and _slow_gradient(x, w):
-        y: Tensor = _Convolution.apply(x, w, stride, padding, False)
-        return y
-    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+    """`torch.nn.functional.conv2d` or, if `transposed`, `conv_transpose2d`, without a bias.
 
-
-def conv_transpose2d(
-    x: Tensor, w: Tensor, stride: int = 1, padding: tuple[int, int] = (0, 0), groups: int = 1
-) -> Tensor:
-    """`torch.nn.functional.conv_transpose2d` of x [N, I, H, W] and w [I, O // groups, kh, kw]."""
+    Maps x [N, I, H, W] with w [O, I // groups, kh, kw], or transposed [I, O // groups, kh, kw].
+    """
     if groups == 1 and _slow_gradient(x, w):
-        y: Tensor = _Convolution.apply(x, w, stride, padding, True)
+        y: Tensor = _Convolution.apply(x, w, stride, padding, transposed)
         return y
-    return F.conv_transpose2d(x, w, stride=stride, padding=padding, groups=groups)
+    apply = F.conv_transpose2d if transposed else F.conv2d
+    return apply(x, w, stride=stride, padding=padding, groups=groups)
 
 
 def _slow_gradient(x: Tensor, w: Tensor) -> bool:

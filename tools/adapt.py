@@ -9,7 +9,7 @@ import click
 
 from stylemix.errors import StylemixError
 from stylemix.styles.style import Style, check_style_path, save_style
-from stylemix.tools.options import ModelChoice, batch_option, photo_model_options
+from stylemix.tools.options import ModelChoice, photo_model_options
 from stylemix.training.adapt.adapt import (
     METHODS,
     NOT_RECORDED,
@@ -91,7 +91,6 @@ from stylemix.training.adapt.trainable import PARTS
 @click.option("--consent", default=NOT_RECORDED, show_default=True,
               help="Consent of the people in the images.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
-@batch_option
 def adapt_command(
     images: tuple[Path, ...],
     output: Path,

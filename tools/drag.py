@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from stylemix.avatars.drag import MAX_STEPS, STEPS, Point, check_points, nearest, read_drag
-from stylemix.avatars.inputs import LATENT_SUFFIX
+from stylemix.avatars.inputs import LATENT_SUFFIX, check_source
 from stylemix.avatars.mixer import Mixer
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
@@ -82,7 +82,8 @@ def drag_command(
     check_image_path(output)
     pairs = [parse_point(text) for text in points]
     settings = projection_settings(**options)
-    network = choice.load()
+    check_source(source)
+    network = choice.load(settings=settings)
     check_points(pairs, network.generator.config)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache, box=box)

@@ -21,7 +21,6 @@ from stylemix.styles.named_directions import READINGS
 from stylemix.styles.style import check_style_path, combine, save_style
 from stylemix.tools.options import (
     ModelChoice,
-    batch_option,
     cache_option,
     photo_model_options,
     projection_options,
@@ -75,7 +74,6 @@ def _reading_options(command: Any) -> Any:
 @subject_options
 @projection_options
 @cache_option
-@batch_option
 def edit_command(
     source: str,
     directions: tuple[str, ...],

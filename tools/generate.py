@@ -17,7 +17,6 @@ from stylemix.networks.generator import NOISE_MODES
 from stylemix.networks.sampling import MOST, sample_images
 from stylemix.tools.options import (
     ModelChoice,
-    batch_option,
     model_options,
     size_option,
 )
@@ -62,7 +61,6 @@ def parse_seeds(text: str) -> list[int]:
     "--output", type=click.Path(path_type=Path), default=None,
     help="Folder; an image file with --grid or for a single seed.  [default: out, out.png]",
 )  # fmt: skip
-@batch_option
 def generate_command(
     choice: ModelChoice,
     seeds: str,

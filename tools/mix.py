@@ -24,7 +24,6 @@ from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.tools.options import (
     ModelChoice,
-    batch_option,
     cache_option,
     photo_model_options,
     projection_options,
@@ -113,7 +112,6 @@ def _sheet_options(command: Any) -> Any:
 @subject_options
 @projection_options
 @cache_option
-@batch_option
 def mix_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],

@@ -39,6 +39,11 @@ device_option = click.option(
 template_option = click.option(
     "--template", help=f"Alignment of photos: {TEMPLATE_NAMES}.  [default: the model's]"
 )
+batch_option = click.option(
+    "--batch", type=click.IntRange(1), expose_value=False,
+    callback=lambda context, _, size: context.with_resource(use_batch(size)),
+    help="Images generated or projected at once.  [default: as many as fit into memory]",
+)  # fmt: skip
 LABEL = (
     click.option(
         "--class", "number", type=click.IntRange(0), metavar="N",
@@ -49,7 +54,7 @@ LABEL = (
         help="Label of a conditional model, a value for each of its classes.",
     ),
 )  # fmt: skip
-MODEL = (model_option, *LABEL, device_option)
+MODEL = (model_option, *LABEL, batch_option, device_option)
 
 
 def _box(_context: click.Context, _option: click.Parameter, text: str | None) -> Box | None:
@@ -76,11 +81,6 @@ SUBJECT = (
         help="The subject of a photo without a face, in px: left, top, width and height.  "
         "[default: the centre of the photo]",
     ),
-)  # fmt: skip
-batch_option = click.option(
-    "--batch", type=click.IntRange(1), expose_value=False,
-    callback=lambda context, _, size: context.with_resource(use_batch(size)),
-    help="Images generated or projected at once.  [default: as many as fit into memory]",
 )  # fmt: skip
 size_option = click.option(
     "--size", type=click.IntRange(16, 4096), help="Longer side of the output in px."
@@ -147,7 +147,7 @@ class ModelChoice:
                 "identity is neither measured nor kept",
                 err=True,
             )
-        if settings is not None:
+        if settings is not None and settings.method == "hybrid":
             _warn_if_large(model, settings)
         return model
 
@@ -165,7 +165,7 @@ def _warn_if_large(model: Model, settings: ProjectionSettings) -> None:
 
 
 def model_options(command: Command) -> Command:
-    """Adds --model, --class, --label and --device, which become the argument `choice`.
+    """Adds --batch, and --model, --class, --label and --device: the argument `choice`.
 
     Raises StylemixError for a class and a label, and for a label that is not numbers.
     """

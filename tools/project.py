@@ -25,7 +25,6 @@ from stylemix.models.model import Model
 from stylemix.networks.labels import describe_label
 from stylemix.tools.options import (
     ModelChoice,
-    batch_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -61,7 +60,6 @@ def describe(latent: Latent) -> str:
     "--paste-back", is_flag=True, help="Also write the whole photo with the reconstructed face."
 )
 @click.option("--again", is_flag=True, help="Project photos again whose latents exist.")
-@batch_option
 @subject_options
 def project_command(
     photos: tuple[Path, ...],

@@ -16,7 +16,6 @@ from stylemix.images.video import check_video_path, save_video
 from stylemix.inversion.encoder import load_encoder
 from stylemix.tools.options import (
     ModelChoice,
-    batch_option,
     cache_option,
     photo_model_options,
     projection_options,
@@ -81,7 +80,6 @@ from stylemix.tools.options import (
 @subject_options
 @projection_options
 @cache_option
-@batch_option
 def video_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],

@@ -2,9 +2,10 @@
 
 DragGAN (arXiv 2305.10973): each step moves the latent so that the features around each handle come
 a little nearer to its target (motion supervision), then finds the handles again (point tracking).
-Two things differ. The latent moves along the principal axes of the model's latents, in standard
-deviations, so that one step size fits every model; and the features around a handle are compared
-with those of the first image, not with those of the step before.
+Three things differ. The latent moves along the principal axes of the model's latents, in standard
+deviations, so that one step size fits every model; by steps along the gradient of a fixed length,
+instead of Adam's; and the features around a handle are compared with those of the first image, not
+with those of the step before.
 """
 
 from __future__ import annotations

@@ -1,15 +1,19 @@
 """Convolutions with weight gradients in default order: values and both derivatives."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from stylemix.ops import convolution
-from stylemix.ops.convolution import conv2d, conv_transpose2d
+from stylemix.ops.convolution import convolve
+
+conv_transpose2d = partial(convolve, transposed=True)
 
 CASES = {
-    "same": (conv2d, F.conv2d, 1, (1, 1), [6, 5, 3, 3]),
-    "stride": (conv2d, F.conv2d, 2, (0, 0), [6, 5, 3, 3]),
+    "same": (convolve, F.conv2d, 1, (1, 1), [6, 5, 3, 3]),
+    "stride": (convolve, F.conv2d, 2, (0, 0), [6, 5, 3, 3]),
     "transposed": (conv_transpose2d, F.conv_transpose2d, 2, (1, 0), [5, 6, 3, 3]),
 }
 
@@ -68,7 +72,7 @@ def test_where_it_is_used(monkeypatch):
     x, w = _inputs([6, 5, 3, 3], torch.float32)
 
     def used(x, w):
-        return "_Convolution" in type(conv2d(x, w, padding=(1, 1)).grad_fn).__name__
+        return "_Convolution" in type(convolve(x, w, padding=(1, 1)).grad_fn).__name__
 
     assert used(x, w)
     assert not used(x, w.detach())  # nothing learns the weights
@@ -83,6 +87,6 @@ def test_where_it_is_used(monkeypatch):
 
 def test_needs_only_what_is_asked():
     x, w = _inputs([6, 5, 3, 3], torch.float32)
-    conv2d(x.detach(), w, padding=(1, 1)).sum().backward()
+    convolve(x.detach(), w, padding=(1, 1)).sum().backward()
     assert x.grad is None
     assert w.grad.shape == w.shape
