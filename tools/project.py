@@ -90,10 +90,10 @@ def project_command(
         raise StylemixError(
             f"got --method {settings.method} with a mask; expected --method hybrid; leave one out"
         )
-    network = choice.load(settings=settings)
-    start = None if encoder is None else load_encoder(encoder, network)
     painted = None if mask is None else load_image(mask, mode="RGBA")
     sources = list_images(photos)
+    network = choice.load(settings=settings)
+    start = None if encoder is None else load_encoder(encoder, network)
     alone = len(photos) == 1 and photos[0].is_file()
     read = _Photos(sources, network, face, box, painted, paste_back, alone)
     report: dict[str, dict[str, float]] = {}
