@@ -55,6 +55,11 @@ def use(backend: str) -> Iterator[None]:
         _forced = before
 
 
+def is_compiled(kind: str) -> bool:
+    """Whether calls on a device type use the native ops, as far as is known without a build."""
+    return _forced != "torch" and kind in jit.KINDS and jit.status(kind).where is not None
+
+
 def _available(kind: str) -> bool:
     if torch.compiler.is_compiling():  # a build cannot be traced, so uses only loaded libraries
         return _ready.get(kind, False)

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 
 from stylemix.devices import free_memory
 from stylemix.networks.generator import Generator
+from stylemix.ops.backend import is_compiled
 
 SHARE = 0.25  # of the free memory that a batch may take
 MOST_BYTES = 2**30  # that a batch takes, however much is free: larger ones are no faster
 FLOAT = 4  # bytes
 # Measured from 64 to 1024 px, in tensors of a block's size after its last convolution:
 LIVE = 6  # of the finest block, at once, while an image is generated
-SAVED = 6  # of all blocks, that the gradients of an image need
+SAVED = 6  # of all blocks, that the gradients of an image need with the compiled ops
+SAVED_PLAIN = 10  # and with the plain ones, which keep the steps of an activation
 
 _chosen: int | None = None
 
@@ -47,4 +49,5 @@ def image_bytes(generator: Generator, gradients: bool = False) -> int:
     config = generator.config
     sizes = [(side, *config.block_size(side)) for side in config.resolutions]
     features = [config.channels(side) * height * width for side, height, width in sizes]
-    return FLOAT * (LIVE * max(features) + (SAVED * sum(features) if gradients else 0))
+    saved = SAVED if is_compiled(generator.device.type) else SAVED_PLAIN
+    return FLOAT * (LIVE * max(features) + (saved * sum(features) if gradients else 0))
