@@ -159,7 +159,7 @@ def lift(photo: Image.Image, matrix: NDArray[np.float64], colors: ColorMap) -> I
     """
     flat = colors.whole.tolist()
     rows = [[*flat[3 * i : 3 * i + 3], 255 * flat[9 + i]] for i in range(3)]
-    out = photo.convert("RGB", [value for row in rows for value in row])
+    out = photo.convert("RGB", tuple(value for row in rows for value in row))
     left, top, right, bottom = _bounds(matrix, colors.local.shape[2], photo.size)
     if right <= left or bottom <= top:
         return out

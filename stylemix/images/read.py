@@ -23,12 +23,12 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
 
 # No decoder that starts another program (EPS) or accepts arbitrary bytes (TGA).
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
 # Pillow's modules that decode them; `Image.init()` would import thirty others.
 _PLUGINS = ("Jpeg", "Png", "WebP", "Gif", "Bmp", "Tiff", "Ppm", "Avif", "Jpeg2K")
 _RAW_EXTENSIONS = {".arw", ".cr2", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF image"
+_EXPECTED = "expected a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC image"
 _SAVE_AS = "save it as JPEG or PNG first"
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
@@ -130,8 +130,21 @@ def _load_plugins() -> None:
             import_module(f"PIL.{name}ImagePlugin")
 
 
+@cache
+def _load_heif() -> bool:
+    """Teach Pillow to read HEIC; whether the package for it is here."""
+    try:
+        from pillow_heif import register_heif_opener  # an extra
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
 def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
     _load_plugins()
+    if _is_heic(head):
+        _load_heif()
     try:
         return Image.open(stream, formats=[kind for kind in _FORMATS if kind in Image.OPEN])
     except Image.DecompressionBombError as error:
@@ -188,14 +201,26 @@ def _is_raw(head: bytes, name: str) -> bool:
     return tiff_like and Path(name).suffix.lower() in _RAW_EXTENSIONS
 
 
+def _brand(head: bytes) -> bytes:
+    """Return the four letters of an ISO media file's kind, nothing for other files."""
+    return head[8:12] if head[4:8] == b"ftyp" else b""
+
+
+def _is_heic(head: bytes) -> bool:
+    return _brand(head) in _HEIC_BRANDS
+
+
 def _recognise(head: bytes) -> tuple[str, str]:
     """Return the kind of an unreadable image by its first bytes, and the advice for it."""
     again = "copy or download it again"
-    brand = head[8:12] if head[4:8] == b"ftyp" else b""
-    if brand in _HEIC_BRANDS:
+    brand = _brand(head)
+    if _is_heic(head):
+        if _load_heif():
+            return "a damaged or truncated HEIC photo", again
         return (
-            "a HEIC photo, as iPhones take",
-            "export it as JPEG (on the phone: Settings > Camera > Formats > Most Compatible)",
+            "a HEIC photo, as iPhones take, and no package that reads it",
+            "pip install 'stylemix[heic]', or export it as JPEG (on the phone: Settings > Camera "
+            "> Formats > Most Compatible)",
         )
     if brand.startswith(b"avi"):
         return "an AVIF image that this Pillow cannot read", f"update Pillow or {_SAVE_AS}"

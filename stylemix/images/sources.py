@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.read import check_size, load_image, plain_image, read_image
 from stylemix.images.tensors import to_pil
 
-# HEIC is listed so that reading it raises an error with advice.
+# HEIC is listed also where no package reads it, so that an error says which one does.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
     | {".tif", ".tiff", ".avif", ".jp2", ".heic", ".heif"}

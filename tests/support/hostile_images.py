@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -64,6 +65,13 @@ def cut(data: bytes) -> bytes:
 def heic() -> bytes:
     """Return the first bytes of an iPhone's photo."""
     return struct.pack(">I", 24) + b"ftypheic" + b"\0\0\0\0mif1heic" + b"\0" * 64
+
+
+def heif(package: ModuleType, image: Image.Image, **options: object) -> bytes:
+    """Return an image as an iPhone stores it, encoded by pillow_heif."""
+    stream = io.BytesIO()
+    package.from_pillow(image).save(stream, quality=-1, chroma=444, **options)
+    return stream.getvalue()
 
 
 def swapped_profile() -> bytes:

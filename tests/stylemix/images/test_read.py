@@ -13,6 +13,7 @@ import tests.support.hostile_images as hostile
 from stylemix.errors import StylemixError
 from stylemix.images import read
 from stylemix.images.read import load_image
+from stylemix.images.sources import list_images
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -284,3 +285,35 @@ def test_modes(tmp_path, mode):
     expected = {"L": 203, "RGB": (233, 193, 173), "RGBA": (200, 100, 50, 102)}[mode]
     image = load_image(tmp_path / "a.png", mode=mode)
     assert (image.mode, image.getpixel((3, 3)), image.info) == (mode, expected, {})
+
+
+def _heif(image: Image.Image, **options: object) -> bytes:
+    package = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    return hostile.heif(package, image, **options)
+
+
+@pytest.mark.parametrize("orientation", SIDES)
+def test_heic_is_upright(tmp_path, orientation):
+    """A phone stores the pixels as its sensor has them, and how it was held."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(_quarters())
+    expected = _load(tmp_path, hostile.encoded(stored, "PNG", exif=exif.tobytes()), "photo.png")
+    image = _load(tmp_path, _heif(stored, exif=exif.tobytes()), "photo.heic")
+    assert image.size == expected.size
+    for xy in ((4, 4), (image.width - 5, 4), (4, image.height - 5)):
+        assert _near(image, xy, expected.getpixel(xy), by=6)
+
+
+def test_heic_with_a_profile(tmp_path):
+    """Red and green exchanged by the profile; phones have Display P3."""
+    stored = Image.fromarray(_quarters())
+    image = _load(tmp_path, _heif(stored, icc_profile=hostile.swapped_profile()), "a.heic")
+    assert _near(image, (4, 4), GREEN, by=12)
+    assert _near(image, (60, 4), RED, by=12)
+
+
+def test_heic_in_a_folder_of_photos(tmp_path):
+    (tmp_path / "me.HEIC").write_bytes(_heif(Image.fromarray(_quarters())))
+    (source,) = list_images(tmp_path)
+    assert source.open().size == (64, 32)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -37,7 +38,6 @@ BROKEN = {
     ),
     "9,500 x 9,500": (hostile.huge_png(9_500, 9_500), "got a damaged or truncated PNG"),
     "0 x 0": (hostile.huge_png(0, 0), "got a"),
-    "HEIC": (hostile.heic(), "got a HEIC photo.*export it as JPEG"),
     "PDF": (b"%PDF-1.7 ...", "got a PDF"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "got PostScript"),
     "video": (b"\0\0\0\x18ftypmp42" + b"\0" * 50, "got a video"),
@@ -65,6 +65,31 @@ def test_broken_files_are_refused_in_one_line(tmp_path, case):
     assert re.fullmatch(r"[^;]+: got [^;]+; expected [^;]+; [^;]+", text)
     assert text.count("me.jpg") == 1
     assert text.isprintable()
+
+
+def test_heic_without_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    read._load_heif.cache_clear()
+    monkeypatch.setattr(Image, "OPEN", {k: v for k, v in Image.OPEN.items() if k != "HEIF"})
+    try:
+        with pytest.raises(StylemixError, match=r"HEIC photo.*pip install 'stylemix\[heic\]'"):
+            _load(tmp_path, hostile.heic(), "me.heic")
+    finally:
+        read._load_heif.cache_clear()
+
+
+@pytest.mark.parametrize("count", [76, 200, 0.5, 0.98])
+def test_damaged_heic(tmp_path, count):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    data = hostile.heif(pillow_heif, hostile.noise())
+    if count == 76:
+        data = hostile.heic()
+    elif isinstance(count, int):
+        data = data[:count]
+    else:
+        data = data[: int(len(data) * count)]
+    with pytest.raises(StylemixError, match="got a damaged or truncated"):
+        _load(tmp_path, data, "me.heic")
 
 
 def test_paths_that_are_no_file(tmp_path):
