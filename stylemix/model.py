@@ -12,14 +12,19 @@ from stylemix.api import align, animate, edit, generate, mix, project
 from stylemix.avatars.drag import DragStep, Points, drag
 from stylemix.avatars.inputs import Several, Source, Styles
 from stylemix.devices import find_device
+from stylemix.images.html import card
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import Latent
+from stylemix.models.header import header_of
+from stylemix.models.hub import MODEL_EXAMPLE, MODEL_FILE, Pretrained, Shared, pretrained_file
 from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model as NetworkModel
 from stylemix.networks.labels import Label
 
+SHOWN, SHOWN_PX = 4, 256  # images of a model in notebooks, fewer above that resolution
 
-class Model(NetworkModel):
+
+class Model(NetworkModel, Shared):
     """A model with the functions of `stylemix.api` as methods, so that it is loaded only once.
 
     >>> import stylemix
@@ -39,6 +44,30 @@ class Model(NetworkModel):
         """Loads a model by shipped name or file, ours or another program's; see `use_model`."""
         loaded = use_model(path, device, template, label)
         return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
+
+    def _repr_html_(self) -> str:
+        """Images of its first seeds, its sizes and its card, for notebooks."""
+        config = self.generator.config
+        count = max(1, min(SHOWN, SHOWN * SHOWN_PX // config.img_resolution))
+        label = 0 if self.generator.needs_label else None
+        images = generate(range(count), model=self, psi=0.7, label=label)
+        sizes = {"image": config.size_text, "z": config.z_dim, "w": config.w_dim}
+        facts = {"template": self.template.name, "fingerprint": self.fingerprint, **self.card}
+        return card("model", {**sizes, **facts}, images)
+
+    @classmethod
+    def from_pretrained(cls, name: StrPath, **options: Any) -> Model:
+        """Loads a model of a folder, of the Hugging Face Hub (OWNER/NAME), or as `load` does.
+
+        The options are those of `load`.
+        """
+        return cls.load(pretrained_file(name), **options)
+
+    def pretrained(self) -> Pretrained:
+        """What `save_pretrained` writes and `push_to_hub` uploads: weights, sizes and the card."""
+        header, task = header_of(self), "unconditional-image-generation"
+        sizes = {key: header[key] for key in ("generator", "fingerprint", "origin")}
+        return Pretrained(MODEL_FILE, self.save, sizes, self.card, task, MODEL_EXAMPLE)
 
     def to(self, device: str | torch.device) -> Model:
         """Moves the networks to a device; returns the model itself."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
+from stylemix.images.html import card
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
 from stylemix.io.npz import read_npy, read_npz
@@ -64,6 +65,11 @@ class Latent:
     def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Latent:
         """Reads a latent file, ours or another program's; see `load_latent`."""
         return load_latent(path, model)
+
+    def _repr_html_(self) -> str:
+        """Its image and its figures, for notebooks."""
+        rows = {"w": list(self.w.shape), "model": self.base, "label": self.label, **self.metrics}
+        return card("latent", rows, [] if self.model is None else [self.image()])
 
     @torch.no_grad()
     def image(self, model: Model | None = None) -> Image.Image:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS
+from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import MODEL, read, to_float, write
 from stylemix.models.header import VERSION, Header, header_of, parse_header
 from stylemix.models.model import Model, fingerprint
@@ -116,7 +117,9 @@ def shipped_models() -> list[str]:
 
 
 def find_model(path: AnyPath) -> Path:
-    """Return the file of a path or of the name of a shipped model."""
+    """Return the file of a path, of the name of a shipped model or of an address; see `fetch`."""
+    if is_address(path):
+        return fetch(str(path))
     file = Path(path).expanduser()
     shipped = ASSETS / f"{path}.safetensors"
     if file.exists() or Path(path).suffix or file.name != str(path):

@@ -19,9 +19,12 @@ from torch import Tensor
 from stylemix.errors import StylemixError, check_range
 from stylemix.faces.caricature import Shape
 from stylemix.images.hands import HANDS, LIGHT, draw_by_hand
+from stylemix.images.html import card
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
+from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import STYLE, read, to_float, write
+from stylemix.models.hub import STYLE_EXAMPLE, STYLE_FILE, Pretrained, Shared, pretrained_file
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
@@ -37,7 +40,7 @@ SUFFIXES = (".pkl", ".safetensors")  # of shipped files
 
 
 @dataclass
-class Style:
+class Style(Shared):
     """A style for the model with the fingerprint `base`.
 
     Attributes:
@@ -80,6 +83,13 @@ class Style:
         drawn = self.student(images, curve).clamp(-1, 1)
         return draw_by_hand(self.hand, drawn) if self.hand else drawn
 
+    def _repr_html_(self) -> str:
+        """What it is made of and what its file says about it, for notebooks."""
+        parts = {name.partition(".")[0] for name in self.tensors()}
+        made_of = ", ".join(sorted(parts - {"statistics"}))
+        rows = {"made of": made_of, "strength": self.strength, "layers": self.layers, **self.info}
+        return card(f"style {self.info.get('name', '')}", rows)
+
     @property
     def is_student(self) -> bool:
         """Whether a student is all that it has, so that it fits every model of faces."""
@@ -93,6 +103,20 @@ class Style:
     def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Style:
         """Reads a style file or a shipped style; see `load_style`."""
         return load_style(path, model)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], model: Model | None = None) -> Style:
+        """Reads a style of a folder, of the Hugging Face Hub (OWNER/NAME), or as `load` does."""
+        return cls.load(pretrained_file(name, STYLE_FILE), model)
+
+    def pretrained(self) -> Pretrained:
+        """What `save_pretrained` writes and `push_to_hub` uploads: the style and its card."""
+        config: dict[str, Json] = {
+            "base": self.base,
+            "strength": self.strength,
+            "layers": self.layers,
+        }
+        return Pretrained(STYLE_FILE, self.save, config, self.info, "image-to-image", STYLE_EXAMPLE)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of all parts, by their names in the file."""
@@ -229,7 +253,9 @@ def _shipped(folder: Path) -> dict[str, Path]:
 
 
 def find_style(path: str | os.PathLike[str]) -> Path:
-    """The file of a path, or of the name of a shipped style, direction or start."""
+    """The file of a path, of a shipped style, direction or start, or of an address (`fetch`)."""
+    if is_address(path):
+        return fetch(str(path))
     file = Path(path).expanduser()
     if not file.exists() and file.name == str(path):
         for folder in (STYLES, DIRECTIONS, STARTS):
@@ -304,13 +330,12 @@ def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], f
     config = config if isinstance(config, dict) else {}
     channels, hand = config.get("channels"), config.get("hand", "")
     try:
-        if not isinstance(channels, list | tuple) or not 1 < len(channels) <= 8:
-            raise ValueError("channels")
-        if not all(type(count) is int and 0 < count <= 1024 for count in channels):
+        counts = channels if isinstance(channels, list | tuple) else ()
+        if not 1 < len(counts) <= 8 or not all(type(n) is int and 0 < n <= 1024 for n in counts):
             raise ValueError("channels")
         if not isinstance(hand, str) or (hand and hand not in HANDS):
             raise ValueError("hand")
-        student = Student(StudentConfig(tuple(channels)))
+        student = Student(StudentConfig(tuple(counts)))
         values = {
             name.removeprefix("student."): to_float(value, name, str(file))
             for name, value in tensors.items()
