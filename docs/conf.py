@@ -3,7 +3,10 @@
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import figures
 
 from stylemix import __version__
 
@@ -20,3 +23,8 @@ exclude_patterns = ["_build", "recipes"]
 html_theme = "furo"
 html_title = f"stylemix {version}"
 html_show_sourcelink = False
+
+
+def setup(app):
+    """Make the figures that the pages show, before they are read."""
+    app.connect("builder-inited", lambda _: [figures.make(page) for page in figures.PAGES])
