@@ -15,8 +15,11 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from stylemix.errors import StylemixError
+from stylemix import messages
+from stylemix.errors import StylemixError, did_you_mean
+from stylemix.global_options import own_defaults, with_global_options
 from stylemix.version import __version__
 
 # Threads of PyTorch that wait for others sleep, instead of taking the processor from whatever else
@@ -58,12 +61,16 @@ COMMANDS = {
 }
 
 USER_ERROR = 2
+STOPPED = "Stopped."
 INTERRUPTED = 130  # what shells report after Ctrl-C: 128 + SIGINT
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3) in glibc
 
 
 class _OneLineError(click.ClickException):
     exit_code = USER_ERROR
+
+    def show(self, file: object = None) -> None:
+        messages.show_error(self.message)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -84,6 +91,15 @@ def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+def _source(error: click.UsageError) -> str:
+    """Where a wrong value comes from, if not from the command line."""
+    if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
+        source = error.ctx.get_parameter_source(str(error.param.name))
+        if source is ParameterSource.DEFAULT_MAP:
+            return " (in the file of options)"
+    return ""
+
+
 @contextmanager
 def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
     """Print errors of users and their machines as one line; bugs keep their traceback."""
@@ -96,10 +112,11 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
     except click.UsageError as error:
         where = error.ctx or ctx
         path = where.command_path if where is not None else "stylemix"
-        text = _one_line(error.format_message()).rstrip(".")
+        text = _one_line(error.format_message()).rstrip(".") + _source(error)
         raise _OneLineError(f"{text}; see '{path} --help'") from error
     except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
+        messages.problem(STOPPED)
+        messages.current().finish(STOPPED)
         raise click.exceptions.Exit(INTERRUPTED) from None
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_out_of_memory(error):
@@ -124,7 +141,7 @@ class LazyGroup(click.Group):
             return None
         module, function = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), function)
-        return command
+        return with_global_options(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, without importing them."""
@@ -142,10 +159,37 @@ class LazyGroup(click.Group):
         with _plain_errors(parent):
             return super().make_context(info_name, args, parent, **extra)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and the user's own defaults of its options."""
+        if ctx.resilient_parsing:  # a shell completes a line
+            return super().resolve_command(ctx, args)
+        said, (name, *words) = messages.current(), args
+        said.command = name
+        # The options are parsed later; errors until then have the form that was asked for.
+        words = words[: words.index("--")] if "--" in words else words
+        said.json, said.verbose = "--json" in words, "--verbose" in words
+        if name not in COMMANDS:
+            ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
+        found = super().resolve_command(ctx, args)
+        assert found[1] is not None
+        ctx.default_map = {name: own_defaults(found[1], name, list(COMMANDS))}
+        return found
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
-        with _plain_errors(ctx):
-            result: object = super().invoke(ctx)
+        """Run the command; with --json print its line, whether it succeeds or fails."""
+        with messages.session() as said:
+            try:
+                with _plain_errors(ctx):
+                    result: object = super().invoke(ctx)
+            except _OneLineError as error:
+                said.finish(error.message)
+                raise
+            except SystemExit:  # a training that was stopped
+                said.finish()
+                raise
+            said.finish()
             return result
 
 
@@ -176,7 +220,7 @@ def main() -> None:
     \b
     Examples:
       stylemix demo --output demo.png
-      stylemix mix --source me.jpg --style STYLE --output avatar.png
+      stylemix mix me.jpg toon --output avatar.png
       stylemix COMMAND --help
     """
     keep_memory()

@@ -59,7 +59,7 @@ def named_directions(
 
 def find_directions(model: Model, names: Sequence[str]) -> dict[str, Style]:
     """`named_directions` with a progress bar while directions of a new model are learned."""
-    with progress_bar("Learning directions", disable=None, leave=False) as progress:
+    with progress_bar("Learning directions", leave=False) as progress:
         return named_directions(model, names, progress)
 
 
