@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from stylemix import messages
+from stylemix.completion import read_table, stand_in
 from stylemix.errors import StylemixError, did_you_mean
 from stylemix.global_options import own_defaults, with_global_options
 from stylemix.version import __version__
@@ -57,7 +58,12 @@ COMMANDS = {
     "metrics": ("stylemix.tools.metrics:metrics_command", "Compare generated and real images."),
     "blend": ("stylemix.tools.blend:blend_command", "Blend models, or snapshots of a run."),
     "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
-    "info": ("stylemix.tools.info:info_command", "Show versions, devices and shipped files."),
+    "inspect": ("stylemix.tools.inspect:inspect_command", "Say what files are."),
+    "doctor": ("stylemix.tools.doctor:doctor_command", "Check the installation."),
+    "completion": (
+        "stylemix.tools.completion:completion_command",
+        "Print the script that completes lines in a shell.",
+    ),
 }
 
 USER_ERROR = 2
@@ -139,6 +145,8 @@ class LazyGroup(click.Group):
         """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
+        if ctx is not None and ctx.resilient_parsing and cmd_name in (table := read_table()):
+            return stand_in(cmd_name, table[cmd_name])
         module, function = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), function)
         return with_global_options(command)

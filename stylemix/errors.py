@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class StylemixError(Exception):
@@ -27,6 +29,21 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     by_letters = {other.casefold(): other for other in names}
     near = get_close_matches(name.casefold(), by_letters, n=1, cutoff=0.6)
     return f"; did you mean {by_letters[near[0]]}?" if near else ""
+
+
+def similar_file(path: str | os.PathLike[str]) -> str:
+    """`did_you_mean` for a file that is not there: the nearest name in its folder."""
+    file = Path(path).expanduser()
+    try:
+        names = [other.name for other in file.parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    near = did_you_mean(file.name, names)
+    return (
+        near
+        if not near or file.parent == Path()
+        else near.replace("did you mean ", f"did you mean {file.parent}{os.sep}")
+    )
 
 
 def check_range(name: str, value: float, low: float, high: float, note: str = "") -> None:

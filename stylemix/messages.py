@@ -84,6 +84,13 @@ def say(text: str) -> None:
         _print(text, sys.stdout)
 
 
+def say_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Prints (label, text) rows as aligned lines of a result."""
+    width = max((len(label) for label, _ in rows), default=0)
+    for label, text in rows:
+        say(f"{label:<{width}}  {text}")
+
+
 def result(**values: Any) -> None:
     """Adds values to the result of --json: numbers, texts, paths, lists and dicts of them."""
     if _current.command:

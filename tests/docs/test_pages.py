@@ -23,12 +23,15 @@ from stylemix.training.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
-# Where each command is explained; `info` has no options of its own.
-PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | {
+# Where each command is explained.
+ON_OTHER_PAGES = {
     "demo": "quickstart.md",
-    "info": "install.md",
+    "inspect": "command-line.md",
+    "completion": "command-line.md",
+    "doctor": "install.md",
 }
-WITH_A_TABLE = [name for name in cli.COMMANDS if name not in ("demo", "info")]
+PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | ON_OTHER_PAGES
+WITH_A_TABLE = [name for name in cli.COMMANDS if name not in ON_OTHER_PAGES]
 # Options whose default is not click's own, since another setting or a dataclass decides.
 DEFAULTS: dict[tuple[str, str], object] = {
     ("adapt", "--steps"): LookSettings().steps,
@@ -45,7 +48,7 @@ OF_STYLEGAN2 = {
 }  # fmt: skip
 OF_TORCHRUN = {flag for action in get_args_parser()._actions for flag in action.option_strings}
 OF_OTHERS = {"--slow", "--logdir"} | OF_STYLEGAN2 | OF_TORCHRUN  # of pytest, of TensorBoard
-ENDS = {"&&", "||", ";", "|", ">"}
+ENDS = {"&&", "||", ";", "|", ">", ">>"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 

@@ -24,7 +24,7 @@ THIRD_PARTY = {
     "training": EVERYWHERE,
     "tools": EVERYWHERE | {"click"},
 }
-OF_CLICK = ["stylemix.cli", "stylemix.global_options"]  # beside the commands
+OF_CLICK = ["stylemix.cli", "stylemix.completion", "stylemix.global_options"]  # beside the commands
 # Each of these imports only those before it.
 LAYERS = ["ops", "stylemix", "training", "tools"]
 # Inside a layer: folders, and the modules beside them, import strictly lower levels.
@@ -34,7 +34,7 @@ LEVELS = {
         {"io", "networks"},
         {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
         {"avatars"},
-        {"api", "global_options"}, {"cli", "model"}, {"", "__main__"},
+        {"api", "completion", "global_options"}, {"cli", "model"}, {"", "__main__"},
     ],
     "training": [{"augment", "data", "curation"}, {""}, {"sweep", "adapt"}],
 }  # fmt: skip
@@ -335,7 +335,10 @@ def test_every_command_has_a_help_text_with_an_example(name):
     assert f"Usage: stylemix {name}" in result.output
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in {"convert", "info"}])
+NO_DEVICE = {"completion", "convert", "doctor"}
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in NO_DEVICE])
 def test_every_command_that_computes_takes_a_device(name):
     command = cli.main.get_command(None, name)
     option = next(option for option in command.params if "--device" in option.opts)
