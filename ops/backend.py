@@ -76,6 +76,6 @@ def select(op: str, x: Tensor, fallback: Op) -> Op | Callable[..., Tensor]:
     if _forced == "native":
         raise RuntimeError(
             f"got {op} of {x.dtype} on {x.device} with backend 'native' forced; there is none: "
-            "see `stylemix info`, or use 'torch'"
+            "see `stylemix doctor`, or use 'torch'"
         )
     return fallback

@@ -15,8 +15,12 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from stylemix.errors import StylemixError
+from stylemix import messages
+from stylemix.completion import read_table, stand_in
+from stylemix.errors import StylemixError, did_you_mean
+from stylemix.global_options import own_defaults, with_global_options
 from stylemix.version import __version__
 
 # Threads of PyTorch that wait for others sleep, instead of taking the processor from whatever else
@@ -54,16 +58,25 @@ COMMANDS = {
     "metrics": ("stylemix.tools.metrics:metrics_command", "Compare generated and real images."),
     "blend": ("stylemix.tools.blend:blend_command", "Blend models, or snapshots of a run."),
     "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
-    "info": ("stylemix.tools.info:info_command", "Show versions, devices and shipped files."),
+    "inspect": ("stylemix.tools.inspect:inspect_command", "Say what files are."),
+    "doctor": ("stylemix.tools.doctor:doctor_command", "Check the installation."),
+    "completion": (
+        "stylemix.tools.completion:completion_command",
+        "Print the script that completes lines in a shell.",
+    ),
 }
 
 USER_ERROR = 2
+STOPPED = "Stopped."
 INTERRUPTED = 130  # what shells report after Ctrl-C: 128 + SIGINT
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3) in glibc
 
 
 class _OneLineError(click.ClickException):
     exit_code = USER_ERROR
+
+    def show(self, file: object = None) -> None:
+        messages.show_error(self.message)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -84,6 +97,15 @@ def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+def _source(error: click.UsageError) -> str:
+    """Where a wrong value comes from, if not from the command line."""
+    if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
+        source = error.ctx.get_parameter_source(str(error.param.name))
+        if source is ParameterSource.DEFAULT_MAP:
+            return " (in the file of options)"
+    return ""
+
+
 @contextmanager
 def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
     """Print errors of users and their machines as one line; bugs keep their traceback."""
@@ -96,10 +118,11 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
     except click.UsageError as error:
         where = error.ctx or ctx
         path = where.command_path if where is not None else "stylemix"
-        text = _one_line(error.format_message()).rstrip(".")
+        text = _one_line(error.format_message()).rstrip(".") + _source(error)
         raise _OneLineError(f"{text}; see '{path} --help'") from error
     except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
+        messages.problem(STOPPED)
+        messages.current().finish(STOPPED)
         raise click.exceptions.Exit(INTERRUPTED) from None
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_out_of_memory(error):
@@ -122,9 +145,11 @@ class LazyGroup(click.Group):
         """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
+        if ctx is not None and ctx.resilient_parsing and cmd_name in (table := read_table()):
+            return stand_in(cmd_name, table[cmd_name])
         module, function = COMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), function)
-        return command
+        return with_global_options(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, without importing them."""
@@ -142,10 +167,37 @@ class LazyGroup(click.Group):
         with _plain_errors(parent):
             return super().make_context(info_name, args, parent, **extra)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and the user's own defaults of its options."""
+        if ctx.resilient_parsing:  # a shell completes a line
+            return super().resolve_command(ctx, args)
+        said, (name, *words) = messages.current(), args
+        said.command = name
+        # The options are parsed later; errors until then have the form that was asked for.
+        words = words[: words.index("--")] if "--" in words else words
+        said.json, said.verbose = "--json" in words, "--verbose" in words
+        if name not in COMMANDS:
+            ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
+        found = super().resolve_command(ctx, args)
+        assert found[1] is not None
+        ctx.default_map = {name: own_defaults(found[1], name, list(COMMANDS))}
+        return found
+
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
-        with _plain_errors(ctx):
-            result: object = super().invoke(ctx)
+        """Run the command; with --json print its line, whether it succeeds or fails."""
+        with messages.session() as said:
+            try:
+                with _plain_errors(ctx):
+                    result: object = super().invoke(ctx)
+            except _OneLineError as error:
+                said.finish(error.message)
+                raise
+            except SystemExit:  # a training that was stopped
+                said.finish()
+                raise
+            said.finish()
             return result
 
 
@@ -176,7 +228,7 @@ def main() -> None:
     \b
     Examples:
       stylemix demo --output demo.png
-      stylemix mix --source me.jpg --style STYLE --output avatar.png
+      stylemix mix me.jpg toon --output avatar.png
       stylemix COMMAND --help
     """
     keep_memory()

@@ -1,4 +1,10 @@
-"""The exception for problems that a user can solve, and the check of a range."""
+"""The exception for problems that a user can solve, the check of a range, and suggestions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 
 class StylemixError(Exception):
@@ -8,9 +14,36 @@ class StylemixError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        # File names may contain control codes, and bytes that terminals cannot print.
-        super().__init__("".join(letter if letter.isprintable() else "?" for letter in line))
+        super().__init__(printable(" ".join(message.split())))
+
+
+def printable(line: str) -> str:
+    """A line without control codes and broken letters, which file names may contain."""
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message with the name nearest to a mistyped one; "" if none is near."""
+    from difflib import get_close_matches  # only errors need it
+
+    by_letters = {other.casefold(): other for other in names}
+    near = get_close_matches(name.casefold(), by_letters, n=1, cutoff=0.6)
+    return f"; did you mean {by_letters[near[0]]}?" if near else ""
+
+
+def similar_file(path: str | os.PathLike[str]) -> str:
+    """`did_you_mean` for a file that is not there: the nearest name in its folder."""
+    file = Path(path).expanduser()
+    try:
+        names = [other.name for other in file.parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    near = did_you_mean(file.name, names)
+    return (
+        near
+        if not near or file.parent == Path()
+        else near.replace("did you mean ", f"did you mean {file.parent}{os.sep}")
+    )
 
 
 def check_range(name: str, value: float, low: float, high: float, note: str = "") -> None:

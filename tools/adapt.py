@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from stylemix.errors import StylemixError
+from stylemix.messages import note, result, wrote
 from stylemix.styles.style import Style, check_style_path, save_style
 from stylemix.tools.options import ModelChoice, photo_model_options
+from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.adapt import (
     METHODS,
     NOT_RECORDED,
@@ -128,9 +130,10 @@ def adapt_command(
         raise StylemixError("got images and --draw-kit, or neither; expected one of them; add one")
     if draw_kit is not None:
         write_kit(choice.load(photos=False), output, draw_kit, seed)
-        click.echo(f"Wrote {draw_kit} faces to draw on to {output}")
+        wrote(output, f"{draw_kit} faces to draw on", faces=draw_kit)
         return
     check_style_path(output)
+    output = output_file(output, [*images, choice.name, start or ""])
     state = output.with_name(output.name + ".state")
     style = adapt(
         images,
@@ -143,11 +146,12 @@ def adapt_command(
         layers=layers,
         state=state,
         progress=True,
-        on_plan=lambda plan: click.echo(plan, err=True),
+        on_plan=lambda plan: note(str(plan)),
     )
     save_style(output, style)
     state.unlink(missing_ok=True)
-    click.echo(f"Wrote {output} ({_describe(output, style)})")
+    wrote(output, _describe(output, style), bytes=output.stat().st_size)
+    result(**style.info)
 
 
 def _describe(output: Path, style: Style) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from stylemix.faces.templates import FACES128, Template, find_template
 from stylemix.images.sources import ImageSource, list_images
 from stylemix.images.write import check_image_path, save_image
 from stylemix.io.atomic import Json, write_json
+from stylemix.messages import problem, result, wrote
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import TEMPLATE_NAMES, subject_options
+from stylemix.tools.outputs import output_file, output_in
 
 DEFAULT_SIZE = 256
 # An output with one of these suffixes is a file; formats that cannot be written are refused.
@@ -77,8 +79,7 @@ def save_alignment(
 ) -> None:
     """Write the crop to `path`, and its matrix beside it as NAME.align.json."""
     save_image(path, alignment.crop, generated=False)
-    stem = path.stem.removesuffix(".aligned")
-    write_json(path.with_name(f"{stem}.align.json"), describe(alignment, target, photo_size))
+    write_json(_json_beside(path)[0], describe(alignment, target, photo_size))
 
 
 def _choose_target(
@@ -98,10 +99,10 @@ def _choose_target(
 class _Names:
     """Unique file names for the crops."""
 
-    def __init__(self, output: str | None, single: bool) -> None:
+    def __init__(self, output: str | None, single: bool, inputs: Sequence[str]) -> None:
         path = Path(output or ".")
         self.file = path if path.suffix.lower() in SUFFIXES and not path.is_dir() else None
-        self.folder = path
+        self.folder, self.inputs = path, inputs
         if self.file is not None:
             check_image_path(path)
             if not single:
@@ -109,10 +110,11 @@ class _Names:
                     f"got several photos or faces for a single file {path}; expected a folder; "
                     "pass --output a name without extension"
                 )
+            self.file = output_file(path, inputs, _json_beside)
         self.seen: set[str] = set()
 
-    def paths(self, source: ImageSource, count: int) -> Iterator[Path]:
-        """Yield one path for each of the `count` crops of a photo."""
+    def paths(self, source: ImageSource, crops: Sequence[Image.Image]) -> Iterator[Path]:
+        """Yield one path for each of the crops of a photo."""
         if self.file is not None:
             yield self.file
             return
@@ -120,19 +122,26 @@ class _Names:
         while stem.casefold() in self.seen:
             stem, number = f"{source.stem}-{number}", number + 1
         self.seen.add(stem.casefold())
-        for index in range(count):
-            face = f".face{index + 1}" if count > 1 else ""
-            yield self.folder / f"{stem}{face}.aligned.png"
+        for index, crop in enumerate(crops):
+            face = f".face{index + 1}" if len(crops) > 1 else ""
+            asked = self.folder / f"{stem}{face}.aligned.png"
+            yield output_in(asked, crop, self.inputs, _json_beside)
+
+
+def _json_beside(path: Path) -> list[Path]:
+    """The file with the transform of the crop `path`."""
+    return [path.with_name(f"{path.stem.removesuffix('.aligned')}.align.json")]
 
 
 def _align_one(source: ImageSource, target: Target, detector: FaceDetector, names: _Names) -> None:
     """Crop the faces of a photo, write the crops and print their paths."""
     image = source.open()
     crops = align_image(image, target, detector, source.name)
-    for crop, path in zip(crops, names.paths(source, len(crops)), strict=True):
+    for crop, path in zip(crops, names.paths(source, [crop.crop for crop in crops]), strict=True):
         save_alignment(path, crop, target, image.size)
-        scale = 1 / np.hypot(*crop.matrix[:2, 0])
-        click.echo(f"{source.name} -> {path} ({scale * target.size:.0f} px per side in the photo)")
+        side = target.size / float(np.hypot(*crop.matrix[:2, 0]))
+        about = f"of {source.name}, {side:.0f} px per side in the photo"
+        wrote(path, about, photo=str(source), side=side, score=crop.score)
 
 
 @click.command()
@@ -184,7 +193,7 @@ def align_command(
     if face is not None and all_faces:
         raise click.UsageError("got --face and --all-faces; expected one of them; leave one out")
     sources = list_images(photos)
-    names = _Names(output, single=len(sources) == 1 and not all_faces)
+    names = _Names(output, len(sources) == 1 and not all_faces, photos)
     target = _choose_target(template, size, model, face, all_faces, box)
     detector = load_detector(str(find_device(device)))
     failed = 0
@@ -195,7 +204,8 @@ def align_command(
             if len(sources) == 1:
                 raise
             failed += 1
-            click.echo(f"Error: {error}", err=True)
+            problem(f"Error: {error}")
+    result(photos=len(sources), failed=failed, size=target.size, template=target.template.name)
     if failed:
         raise StylemixError(
             f"got no crop from {failed} of {len(sources)} photos; see the errors above; "

@@ -9,10 +9,12 @@ import click
 from click.core import ParameterSource
 
 from stylemix.errors import StylemixError
+from stylemix.messages import note, say
 from stylemix.models.blend import blend, unrelated
 from stylemix.models.checkpoint import check_model_path, save_model
-from stylemix.tools.convert import summary
+from stylemix.tools.convert import tell_model
 from stylemix.tools.options import device_option
+from stylemix.tools.outputs import output_file
 from stylemix.training.snapshots import LAST, average_snapshots
 
 OF_MODELS = ("swap", "ramp", "reverse", "weights", "mapping")
@@ -76,6 +78,7 @@ def blend_command(
       stylemix blend runs/faces --half-life 20 --output average.safetensors
     """
     check_model_path(output)
+    output = output_file(output, models)
     is_run = len(models) == 1 and Path(models[0]).is_dir()
     _check_options(is_run)
     if is_run:
@@ -88,13 +91,10 @@ def blend_command(
             mapping=mapping, device=device, progress=True,
         )  # fmt: skip
     save_model(output, model, dtype)
-    for line in [*summary(model, str(output)), f"licence {model.card['licence']}"]:
-        click.echo(line)
+    tell_model(model, output)
+    say(f"licence {model.card['licence']}")
     if unrelated(model):
-        click.echo(
-            "The models were not trained from one another: their blend draws nothing sensible.",
-            err=True,
-        )
+        note("The models were not trained from one another: their blend draws nothing sensible.")
 
 
 def _check_options(is_run: bool) -> None:

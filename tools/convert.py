@@ -9,12 +9,14 @@ from typing import Literal
 import click
 
 from stylemix.errors import StylemixError
+from stylemix.messages import result, say, wrote
 from stylemix.models.checkpoint import save_model
 from stylemix.models.loading import use_model
 from stylemix.models.model import Model, count_parameters
 from stylemix.styles.onnx_export import export_student
 from stylemix.styles.style import load_style
 from stylemix.tools.options import TEMPLATE_NAMES
+from stylemix.tools.outputs import output_file
 
 FOREIGN_LICENCE = (
     "The weights remain under the licence of their authors, which may forbid commercial use; "
@@ -24,7 +26,7 @@ FOREIGN_LICENCE = (
 
 def convert(
     source: str,
-    target: str,
+    target: str | Path,
     dtype: Literal["float16", "float32"] = "float16",
     template: str | None = None,
     keep_discriminator: bool = True,
@@ -45,26 +47,35 @@ def convert(
     return model
 
 
-def summary(model: Model, target: str) -> list[str]:
-    """Return the lines that describe a written model file."""
-    config = model.generator.config
+def tell_model(model: Model, target: Path) -> None:
+    """Says what is in a model file that was written."""
+    config, discriminator = model.generator.config, model.discriminator
     labels = f", {config.c_dim} labels" if config.c_dim else ""
+    wrote(target, f"{target.stat().st_size / 1e6:.1f} MB", bytes=target.stat().st_size)
     lines = [
-        f"{target}: {Path(target).stat().st_size / 1e6:.1f} MB",
         f"size {config.size_text}, {config.colours}{labels}, architecture {config.architecture}",
         f"generator {count_parameters(model.generator):,} parameters",
     ]
-    if model.discriminator is not None:
-        lines.append(f"discriminator {count_parameters(model.discriminator):,} parameters")
+    if discriminator is not None:
+        lines.append(f"discriminator {count_parameters(discriminator):,} parameters")
     lines += [f"fingerprint {model.fingerprint}", f"template {model.template.name}"]
     if model.origin != "stylemix":
         lines.append(f"from {model.card.get('source', model.origin)}. {FOREIGN_LICENCE}")
-    return lines
+    for line in lines:
+        say(line)
+    result(
+        width=config.width, height=config.height, channels=config.img_channels,
+        classes=config.c_dim, architecture=config.architecture, fingerprint=model.fingerprint,
+        template=model.template.name, origin=model.origin,
+        generator_parameters=count_parameters(model.generator),
+        discriminator_parameters=discriminator and count_parameters(discriminator),
+        licence=model.card.get("licence"),
+    )  # fmt: skip
 
 
 @click.command("convert")
 @click.argument("source", metavar="IN")
-@click.argument("target", metavar="OUT", type=click.Path(dir_okay=False))
+@click.argument("target", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
@@ -80,7 +91,7 @@ def summary(model: Model, target: str) -> list[str]:
 @click.option("--no-discriminator", is_flag=True, help="Leave the discriminator out.")
 def convert_command(
     source: str,
-    target: str,
+    target: Path,
     dtype: Literal["float16", "float32"],
     template: str | None,
     no_discriminator: bool,
@@ -98,14 +109,15 @@ def convert_command(
       stylemix convert 550000.pt faces.safetensors --template ffhq --no-discriminator
       stylemix convert comic comic.onnx
     """
-    if Path(target).suffix.lower() == ".onnx":
+    target = output_file(target, [source])
+    if target.suffix.lower() == ".onnx":
         if template is not None or no_discriminator or dtype != "float16":
             raise StylemixError(
                 "got an option for models and an ONNX file; expected none; leave it out"
             )
         export_student(target, load_style(source))
-        click.echo(f"{target}: {Path(target).stat().st_size / 1e6:.1f} MB")
+        size = target.stat().st_size
+        wrote(target, f"{size / 1e6:.1f} MB", bytes=size)
         return
-    model = convert(source, target, dtype, template, keep_discriminator=not no_discriminator)
-    for line in summary(model, target):
-        click.echo(line)
+    keep = not no_discriminator
+    tell_model(convert(source, target, dtype, template, keep_discriminator=keep), target)

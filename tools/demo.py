@@ -15,19 +15,22 @@ from stylemix.errors import StylemixError
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.settings import preset_settings
 from stylemix.io.assets import ASSETS
+from stylemix.messages import result, wrote
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, load_style, shipped_styles
+from stylemix.tools.outputs import output_file
 
 DEFAULT = "faces-64"
 PORTRAITS = ASSETS / "portraits"
 
 
 @click.command("demo")
+@click.argument("photo", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
-    help="A photo to use instead of the shipped portraits.",
+    help="A photo to use instead of the shipped portraits, as PHOTO.",
 )
 @click.option(
     "--face",
@@ -41,17 +44,26 @@ PORTRAITS = ASSETS / "portraits"
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def demo_command(
-    source: Path | None, face: int | None, model: str, output: Path, device: str
+    photo: Path | None,
+    source: Path | None,
+    face: int | None,
+    model: str,
+    output: Path,
+    device: str,
 ) -> None:
     """Show shipped portraits, or a photo, in every shipped style.
 
     \b
     Examples:
       stylemix demo
-      stylemix demo --source me.jpg --output me-in-styles.png
+      stylemix demo me.jpg --output me-in-styles.png
     """
     started = time.monotonic()
+    if photo is not None and source is not None:
+        raise StylemixError("got a photo and --source; expected one of them; leave one out")
+    source = source or photo
     check_image_path(output)
+    output = output_file(output, [source] if source else [])
     network = load_model(model, find_device(device))
     names = [name for name in shipped_styles() if fits(load_style(name), network)]
     if not names:
@@ -64,7 +76,8 @@ def demo_command(
     people, styles = mixer.read(sources, [StyleArgument(name) for name in names])
     sheet = SheetMaker(mixer, people, styles, size="portrait").style_grid()
     save_image(output, sheet, generated="composite")
-    click.echo(f"Wrote {output} in {time.monotonic() - started:.0f} s")
+    wrote(output, f"{time.monotonic() - started:.0f} s")
+    result(people=[person.name for person in people], styles=names)
 
 
 def fits(style: Style, model: Model) -> bool:

@@ -13,12 +13,14 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.faces.caricature import Shape
 from stylemix.io.atomic import Json
+from stylemix.messages import result, wrote
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.student import Student
 from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
+from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.adapt import NOT_RECORDED, PRECISIONS, StyleCard
 from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
@@ -88,32 +90,35 @@ def distill_command(
     if (style is None) == (pairs is None):
         raise StylemixError("got a style and --pairs, or neither; expected one of them; add one")
     check_style_path(output)
+    output = output_file(output, [*([style] if style else pairs or ()), model, start])
     started, network = time.monotonic(), load_model(model, find_device(device))
     beginning = _start(start)
     if style is not None:
-        result = load_style(style, network)
-        with progress_bar("Drawing faces", "face", None, leave=False) as report:
-            photos, drawings = generated_pairs(network, result, faces, seed, report)
+        learned = load_style(style, network)
+        with progress_bar("Drawing faces", "face", leave=False) as report:
+            photos, drawings = generated_pairs(network, learned, faces, seed, report)
     else:
         assert pairs is not None
-        result = Style(network.fingerprint, info={**_card(output, name, licence, credit)})
-        with progress_bar("Reading pairs", "pair", None, leave=False) as report:
+        learned = Style(network.fingerprint, info={**_card(output, name, licence, credit)})
+        with progress_bar("Reading pairs", "pair", leave=False) as report:
             photos, drawings = photo_pairs(*pairs, report)
     settings = DistillSettings(kimg=kimg, precision=precision, seed=seed)
     state = output.with_name(output.name + ".state")
     with progress_bar("Training") as report:
-        result.student = learn_student(
+        learned.student = learn_student(
             photos, drawings, settings, beginning, state, network.generator.device, report
         )
-    result.shape = Shape(eyes, jaw)
-    if result.statistics is None:
-        result.statistics = drawing_statistics(StyleMeter(network), drawings)
+    learned.shape = Shape(eyes, jaw)
+    if learned.statistics is None:
+        learned.statistics = drawing_statistics(StyleMeter(network), drawings)
     about: dict[str, Json] = {"pairs": len(photos), "kimg": kimg, "seed": seed}
     about |= {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
-    result.info = {**result.info, "student": about}
-    save_style(output, result)
+    learned.info = {**learned.info, "student": about}
+    save_style(output, learned)
     state.unlink(missing_ok=True)
-    click.echo(f"Wrote {output} ({len(photos)} pairs, {os.path.getsize(output) / 1000:.0f} KB)")
+    size = os.path.getsize(output)
+    wrote(output, f"{len(photos)} pairs, {size / 1000:.0f} KB", bytes=size)
+    result(pairs=len(photos), kimg=kimg, base=network.fingerprint)
 
 
 def _start(name: str) -> Student | None:

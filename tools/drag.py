@@ -16,6 +16,7 @@ from stylemix.faces.alignment import Box
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import save_latent
+from stylemix.messages import note, result, wrote
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
@@ -25,6 +26,7 @@ from stylemix.tools.options import (
     size_option,
     subject_options,
 )
+from stylemix.tools.outputs import output_file
 
 NUMBER = r"\s*(-?\d{1,6}(?:\.\d{0,9})?)\s*"
 POINT = re.compile(f"{NUMBER},{NUMBER}:{NUMBER},{NUMBER}")
@@ -80,6 +82,7 @@ def drag_command(
       stylemix drag me.latent.safetensors --point 32,60:32,56 --output chin.png
     """
     check_image_path(output)
+    output = output_file(output, [source], lambda path: [_latent_file(path)])
     pairs = [parse_point(text) for text in points]
     settings = projection_settings(**options)
     check_source(source)
@@ -89,17 +92,21 @@ def drag_command(
     mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache, box=box)
     done = nearest(read_drag(mixer, source, pairs, mask, max_steps), max_steps, True)
     save_image(output, done.image(size), generated="composite")
-    click.echo(f"Wrote {output}")
-    latent_file = output.with_name(output.stem + LATENT_SUFFIX)
+    wrote(output)
+    latent_file = _latent_file(output)
     save_latent(latent_file, done.latent)
-    click.echo(f"Wrote {latent_file}")
+    wrote(latent_file)
+    result(distances=list(done.distances), tolerance=done.tolerance)
     for text, distance in zip(points, done.distances, strict=True):
         if distance > done.tolerance:
-            click.echo(
+            note(
                 f"Note: the handle of {text} stopped {distance:.1f} px from its target, which this "
-                "model may be unable to show; try a nearer target, or a larger mask",
-                err=True,
+                "model may be unable to show; try a nearer target, or a larger mask"
             )
+
+
+def _latent_file(image: Path) -> Path:
+    return image.with_name(image.stem + LATENT_SUFFIX)
 
 
 def parse_point(text: str) -> tuple[Point, Point]:

@@ -17,6 +17,7 @@ from stylemix.faces.alignment import Box
 from stylemix.images.contact_sheet import grid
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
+from stylemix.messages import note, result, wrote
 from stylemix.styles.named_directions import READINGS
 from stylemix.styles.style import check_style_path, combine, save_style
 from stylemix.tools.options import (
@@ -29,6 +30,7 @@ from stylemix.tools.options import (
     strengths_of,
     subject_options,
 )
+from stylemix.tools.outputs import output_file
 
 MIN_CHANGE = 0.004  # mean absolute change, in parts of the range, that one can see
 STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # shares of the strength in a strip
@@ -102,12 +104,15 @@ def edit_command(
     """
     check_source(source)
     check_image_path(output)
+    inputs = [source, *directions, choice.name]
+    output = output_file(output, inputs)
     readings = {name: options.pop(name) for name in READINGS}
     amounts = {name: value for name, value in readings.items() if value is not None}
     amounts |= strengths_of(directions)
     settings = projection_settings(**options)
     if style_file is not None:
         check_style_path(style_file)
+        style_file = output_file(style_file, inputs)
     network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
@@ -118,14 +123,15 @@ def edit_command(
     else:
         image = model_image(mixer.draw(person, applied), network.template, size)
     save_image(output, image, generated="composite")
-    click.echo(f"Wrote {output}")
+    wrote(output)
     change = (mixer.draw(person, applied) - mixer.draw(person)).abs().mean() / 2
     if change < MIN_CHANGE:
-        click.echo("Note: this edit changes almost nothing; raise its strength", err=True)
+        note("Note: this edit changes almost nothing; raise its strength")
+    result(strengths=amounts, change=float(change))
     if style_file is not None:
         total = combine(mixer.base, [(part.style, part.amount) for part in applied])
         save_style(style_file, total)
-        click.echo(f"Wrote {style_file}")
+        wrote(style_file)
 
 
 def _strip(

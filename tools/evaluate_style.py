@@ -21,23 +21,22 @@ from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import PhotoToProject, project_missing
 from stylemix.io.atomic import Json, write_json, write_text
+from stylemix.messages import note, problem, result, say, wrote_all
 from stylemix.metrics.avatars import Record, table
 from stylemix.models.model import Model
 from stylemix.tools.options import ModelChoice, photo_model_options
+from stylemix.tools.outputs import output_file
+from stylemix.tools.positional import SourcesAndStyles, source_and_styles
 from stylemix.training.adapt.method import read_pictures, some_of
 
 PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 
 
-@click.command("evaluate-style")
-@click.option(
-    "--source", "sources", multiple=True, required=True, type=click.Path(path_type=Path),
-    help="Photos: files, folders or zips; can be repeated.",
-)  # fmt: skip
-@click.option(
-    "--style", "styles", multiple=True, required=True,
-    help="Style file or shipped style, optionally followed by :WEIGHT; can be repeated.",
-)  # fmt: skip
+@click.command("evaluate-style", cls=SourcesAndStyles)
+@source_and_styles(
+    "Photos: files, folders or zips; can be repeated.",
+    "Style file or shipped style, optionally followed by :WEIGHT; can be repeated.",
+)
 @click.option(
     "--images", multiple=True,
     help="NAME=PATH: images of a style whose file has no statistics of its images.",
@@ -57,7 +56,7 @@ PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 @click.option("--rows", type=click.IntRange(1), default=8, show_default=True,
               help="Number of people on a contact sheet.")  # fmt: skip
 def evaluate_style_command(
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     styles: tuple[str, ...],
     images: tuple[str, ...],
     projections: tuple[str, ...],
@@ -74,40 +73,54 @@ def evaluate_style_command(
 
     \b
     Examples:
-      stylemix evaluate-style --source photos/ --style noir --style golden-hour
-      stylemix evaluate-style --source photos.zip --style noir --method balanced --method pti
+      stylemix evaluate-style photos/ noir golden-hour
+      stylemix evaluate-style photos.zip noir --method balanced --method pti
     """
     check_folder(output)
+    folders = {method: method.replace("+", "-plus") for method in projections}
+    report_file, beside = _files(output, list(folders.values()))
     network = choice.load()
     arguments = [StyleArgument.parse(text) for text in styles]
     people = _read_people(sources, network)
     evaluation = StyleEvaluation(network, arguments, strength, _references(images, network))
     report: dict[str, Record] = {}
-    for method in dict.fromkeys(projections):
-        folder = output / method.replace("+", "-plus")
-        done = project_missing(people, network, _settings(method), folder)
+    for method, folder in folders.items():
+        done = project_missing(people, network, _settings(method), output / folder)
         latents = {name: latent for name, latent, _ in done}
         report[method], images_by_person = evaluation.measure(
             [person.portrait for person in people], [latents[person.name] for person in people]
         )
-        click.echo(f"{method}: {len(people)} photos in {len(arguments)} styles")
+        note(f"{method}: {len(people)} photos in {len(arguments)} styles")
         names = [person.name for person in people]
-        sheet = folder.with_name(f"{folder.name}.png")
-        _save_sheet(sheet, images_by_person[:rows], names, evaluation.names)
-    about: Json = {
+        _save_sheet(beside[folder], images_by_person[:rows], names, evaluation.names)
+    about: dict[str, Json] = {
         "model": network.fingerprint,
         "photos": len(people),
         "styles": list(evaluation.names),
         "peak memory MB": _peak_memory(),
         "methods": dict(report),
     }
-    write_json(output / "report.json", about)
+    write_json(report_file, about)
     text = table(report)
-    write_text(output / "table.md", text)
-    click.echo(text, nl=False)
+    write_text(beside["table"], text)
+    say(text.rstrip("\n"))
+    wrote_all([report_file, *beside.values()], f"{report_file}, table and sheets beside it")
+    result(**about)
 
 
-def _read_people(sources: tuple[Path, ...], model: Model) -> list[PhotoToProject]:
+def _files(output: Path, methods: list[str]) -> tuple[Path, dict[str, Path]]:
+    """The report, and by name the table and the sheets, all new or all with the same number."""
+
+    def beside(report: Path) -> dict[str, Path]:
+        number = report.stem.removeprefix("report")
+        ends = {"table": ".md"} | dict.fromkeys(methods, ".png")
+        return {name: output / f"{name}{number}{end}" for name, end in ends.items()}
+
+    report = output_file(output / "report.json", beside=lambda path: [*beside(path).values()])
+    return report, beside(report)
+
+
+def _read_people(sources: tuple[str, ...], model: Model) -> list[PhotoToProject]:
     """Reads and aligns the photos; unusable photos are reported on standard error."""
     listed = list_images(sources)
     names = unique_names(source.stem for source in listed)
@@ -116,7 +129,7 @@ def _read_people(sources: tuple[Path, ...], model: Model) -> list[PhotoToProject
         try:
             people.append(PhotoToProject(name, read_portrait(source, model)))
         except StylemixError as error:
-            click.echo(f"Left out: {error}", err=True)
+            problem(f"Left out: {error}")
     if not people:
         raise StylemixError("got no photo that can be used; see the reasons above")
     return people

@@ -13,13 +13,11 @@ from stylemix.images.contact_sheet import fit_size, grid
 from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
+from stylemix.messages import result, wrote_all
 from stylemix.networks.generator import NOISE_MODES
 from stylemix.networks.sampling import MOST, sample_images
-from stylemix.tools.options import (
-    ModelChoice,
-    model_options,
-    size_option,
-)
+from stylemix.tools.options import ModelChoice, model_options, size_option
+from stylemix.tools.outputs import output_file, output_in
 
 MAX_SEEDS = 100_000
 MIN_CELL = 96  # px of an image on a grid
@@ -84,12 +82,13 @@ def generate_command(
     to_file = as_grid or (len(numbers) == 1 and target.suffix.lower() in EXTENSIONS)
     if to_file:
         check_image_path(target)
+        target = output_file(target)
     else:
         check_folder(target)
     generator = choice.load(photos=False).generator
     native = generator.config.width, generator.config.height
     output_size = native if size is None else fit_size(native, size)
-    tiles = []
+    tiles, files, renamed = [], list[Path](), 0
     for start in range(0, len(numbers), MOST):
         batch_seeds = numbers[start : start + MOST]
         images = sample_images(generator, batch_seeds, psi, noise_mode=noise_mode)
@@ -97,9 +96,15 @@ def generate_command(
             resized = resize(to_pil(image), output_size)
             if as_grid:
                 tiles.append(resized)
-            else:
-                save_image(target if to_file else target / f"seed{seed:04d}.png", resized)
+                continue
+            asked = target / f"seed{seed:04d}.png"
+            path = target if to_file else output_in(asked, resized)
+            renamed += path not in (target, asked)
+            save_image(path, resized)
+            files.append(path)
     if as_grid:
         save_image(target, grid(tiles, cell=size or max(*native, MIN_CELL), gap=4))
-    count = f"{len(numbers)} images" if len(numbers) > 1 else "1 image"
-    click.echo(f"Wrote {count} to {target}")
+        files = [target]
+    about = f"; {renamed} of that name are kept, the new ones are numbered" if renamed else ""
+    wrote_all(files, f"{len(numbers)} image{'s' * (len(numbers) > 1)} to {target}{about}")
+    result(seeds=numbers, truncation=psi, size=output_size)

@@ -15,6 +15,7 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json
 from stylemix.io.cache import cache_folder
+from stylemix.messages import result, say, wrote
 from stylemix.metrics.extractors import Extractor, PictureSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
@@ -22,11 +23,14 @@ from stylemix.models.checkpoint import load_model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.tools.options import batch_option
+from stylemix.tools.outputs import output_file
 from stylemix.training.data.dataset import open_dataset
 
 MAX_COUNT = 1_000_000
-
-
+ADVICE = (
+    "Compare only metrics of the same numbers of images, data and features: a Frechet distance of "
+    "fewer images is larger."
+)
 BATCH = 32  # images at most at once
 
 
@@ -87,7 +91,8 @@ def _digits(value: float) -> str:
 
 @click.command("metrics")
 @click.argument("model")
-@click.option("--data", required=True, help="Real images: folder, zip or shards.")
+@click.argument("images", metavar="[DATA]", required=False)
+@click.option("--data", help="Real images: folder, zip or shards; as DATA.")
 @click.option(
     "--metrics", "names", default="fd", show_default=True,
     help=f"Metrics, separated by commas: {', '.join(METRICS)}.",
@@ -120,7 +125,8 @@ def _digits(value: float) -> str:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
 def metrics_command(
     model: str,
-    data: str,
+    images: str | None,
+    data: str | None,
     names: str,
     count: int | None,
     seed: int,
@@ -136,8 +142,8 @@ def metrics_command(
 
     \b
     Examples:
-      stylemix metrics faces-64 --data held-out.zip
-      stylemix metrics model.pkl --data held-out.zip --metrics fd,kid,pr,dc,ppl --output scores.json
+      stylemix metrics faces-64 held-out.zip
+      stylemix metrics model.pkl held-out.zip --metrics fd,kid,pr,dc,ppl --output scores.json
     """
     chosen = list(dict.fromkeys(names.replace(" ", "").split(",")))
     check_metrics(chosen)
@@ -149,6 +155,10 @@ def metrics_command(
         )
     if not math.isfinite(psi):
         raise StylemixError(f"got --truncation {psi}; expected a finite number; use 1")
+    if (data is None) == (images is None):
+        raise StylemixError("got DATA and --data, or neither; expected real images once; name them")
+    data = data or str(images)
+    output = output and output_file(output, [data, model])
     where = find_device(device)
     extractor = load_extractor(features, where, weights)
     loaded = load_model(model, where)
@@ -159,15 +169,16 @@ def metrics_command(
     seeds = range(seed, seed + (count or len(reals)))
     folder = None if no_cache else cache_folder("features")
     report = measure(loaded.generator, reals, chosen, seeds, extractor, psi, interval, folder)
-    click.echo(table(report))
-    click.echo(
-        f"{len(seeds):,} generated against {len(reals):,} real images, {config.size_text}. "
-        "Compare only metrics of the same numbers of images, data and features: a Frechet distance "
-        "of fewer images is larger."
+    say(table(report))
+    say(
+        f"{len(seeds):,} generated against {len(reals):,} real images, {config.size_text}. {ADVICE}"
     )
+    about: dict[str, Json] = {
+        "model": loaded.fingerprint, "data": reals.fingerprint(), "generated": len(seeds),
+        "real": len(reals), "features": extractor.name, "truncation": psi, "seed": seed,
+        "scores": report.scores, "seconds": report.seconds,
+    }  # fmt: skip
+    result(**about)
     if output is not None:
-        about: dict[str, Json] = {
-            "model": loaded.fingerprint, "data": reals.fingerprint(), "generated": len(seeds),
-            "real": len(reals), "features": extractor.name, "truncation": psi, "seed": seed,
-        }  # fmt: skip
-        write_json(output, about | {"scores": report.scores, "seconds": report.seconds})
+        write_json(output, about)
+        wrote(output)

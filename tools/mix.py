@@ -13,8 +13,7 @@ from PIL import Image
 from stylemix.avatars.avatar import AvatarOptions, describe
 from stylemix.avatars.finish import OutputSize, finish, parse_output_size
 from stylemix.avatars.inputs import is_several, list_sources, parse_styles
-from stylemix.avatars.mixer import Mixer, Person
-from stylemix.avatars.render import AppliedStyle
+from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
 from stylemix.errors import StylemixError
@@ -22,6 +21,8 @@ from stylemix.faces.alignment import Box
 from stylemix.images.sources import unique_names
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
+from stylemix.messages import note, problem, wrote
+from stylemix.models.model import Model
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
@@ -30,6 +31,18 @@ from stylemix.tools.options import (
     projection_settings,
     subject_options,
 )
+from stylemix.tools.outputs import kept, output_file, output_in
+from stylemix.tools.positional import SourcesAndStyles, source_and_styles
+
+
+class Task(NamedTuple):
+    """What is drawn of each person."""
+
+    mixer: Mixer
+    looks: Sequence[StyleInput]
+    strength: float | None
+    options: AvatarOptions
+    size: OutputSize
 
 
 class Sheet(NamedTuple):
@@ -61,17 +74,12 @@ def _sheet_options(command: Any) -> Any:
     return command
 
 
-@click.command("mix")
-@click.option(
-    "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; can be "
-    "repeated.",
-)  # fmt: skip
-@click.option(
-    "--style", "styles", multiple=True, required=True,
-    help="Style file or shipped style, photo, folder of photos, latent file, generator file or "
+@click.command("mix", cls=SourcesAndStyles)
+@source_and_styles(
+    "Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; can be repeated.",
+    "Style file or shipped style, photo, folder of photos, latent file, generator file or "
     "seed:N, optionally followed by :WEIGHT; repeated styles are added.",
-)  # fmt: skip
+)
 @photo_model_options
 @click.option(
     "--strength",
@@ -132,11 +140,14 @@ def mix_command(
 ) -> None:
     """Give a person the look of one or more styles: a personalised avatar.
 
+    The first word is the source and the others are styles, in place of --source and --style; with
+    --source all words are styles.
+
     \b
     Examples:
-      stylemix mix --source me.jpg --style comic --output avatar.png
-      stylemix mix --source me.jpg --style influencer.pkl --style golden-hour:0.5
-      stylemix mix --source me.jpg --style toon --min-identity 0.6 --region face
+      stylemix mix me.jpg comic --output avatar.png
+      stylemix mix me.jpg influencer.pkl golden-hour:0.5
+      stylemix mix me.jpg toon --min-identity 0.6 --region face
       stylemix mix --source me.jpg --source you.jpg --style toon --style noir --grid
     """
     size = parse_output_size(output_size)
@@ -146,30 +157,27 @@ def mix_command(
     output = output or Path("out.png" if single else "out")
     (check_image_path if single else check_folder)(output)
     arguments, listed = parse_styles(styles), list_sources(sources)
+    inputs = [*sources, *(str(argument.what) for argument in arguments)]
+    output = output_file(output, inputs) if single else output
     network = choice.load(settings=settings)
-    side = network.generator.img_resolution
-    number, by_layer = (None, None) if strength is None else parse_strength(strength, side)
+    number, by_layer = _strengths(strength, network)
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(
         network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast, box=box
     )
-    people, inputs = mixer.read_lazily(listed, arguments, _report)
+    people, looks = mixer.read_lazily(listed, arguments, _report)
+    task = Task(mixer, looks, number, options, size)
     if sheet is not None:
-        together = list(people)
-        done = len(together)
-        if together:
-            image = sheet(SheetMaker(mixer, together, inputs, number, options, size))
-            save_image(output, image, generated="composite")
-            click.echo(f"Wrote {output}")
+        done = _write_sheet(task, people, sheet, output)
     else:
-        done = 0
-        for person, name in _named(people):
-            path = output if single else output / f"{name}.png"
-            _write(mixer, person, mixer.apply_all(inputs, person, number), options, size, path)
-            done += 1
+        done = _write_avatars(task, people, output, single, inputs)
     _check_all(done, len(listed))
+
+
+def _strengths(text: str | None, model: Model) -> tuple[float | None, tuple[float, ...] | None]:
+    return (None, None) if text is None else parse_strength(text, model.generator.img_resolution)
 
 
 def _check_all(done: int, count: int) -> None:
@@ -189,29 +197,55 @@ def _selected_sheet(flags: dict[str, bool]) -> Callable[[SheetMaker], Image.Imag
     return SHEETS[names[0]].draw if names else None
 
 
-def _write(
-    mixer: Mixer,
-    person: Person,
-    applied: Sequence[AppliedStyle],
-    options: AvatarOptions,
-    size: OutputSize,
-    path: Path,
-) -> None:
-    avatar = mixer.avatar(person, applied, options)
-    done = finish(mixer, person, avatar, applied, size)
+def _write_sheet(
+    task: Task, people: Iterator[Person], draw: Callable[[SheetMaker], Image.Image], path: Path
+) -> int:
+    """Writes the sheet of all people, if there are any; returns their number."""
+    together = list(people)
+    if together:
+        maker = SheetMaker(task.mixer, together, *task[1:])
+        save_image(path, draw(maker), generated="composite")
+        wrote(path, people=[person.name for person in together])
+    return len(together)
+
+
+def _write_avatars(
+    task: Task, people: Iterator[Person], output: Path, single: bool, inputs: Sequence[str]
+) -> int:
+    """Writes an avatar of each person as soon as it is drawn; returns their number."""
+    done = 0
+    for person, name in _named(people):
+        _write(task, person, output if single else output / f"{name}.png", not single, inputs)
+        done += 1
+    return done
+
+
+def _write(task: Task, person: Person, asked: Path, in_folder: bool, inputs: Sequence[str]) -> None:
+    mixer = task.mixer
+    applied = mixer.apply_all(task.looks, person, task.strength)
+    avatar = mixer.avatar(person, applied, task.options)
+    done = finish(mixer, person, avatar, applied, task.size)
+    path = output_in(asked, done.image, inputs) if in_folder else asked
     save_image(path, done.image, generated="composite")
-    measured = "" if avatar.identity is None else f"; {describe(avatar, applied)}"
-    click.echo(f"Wrote {path} ({done.how}{measured})")
+    measured = "" if avatar.identity is None else describe(avatar, applied)
+    styles = [
+        {"name": look.name, "strength": part.amount}
+        for look, part in zip(task.looks, applied, strict=True)
+    ]
+    wrote(
+        path, "; ".join(filter(None, (done.how, measured, kept(path, asked)))), person=person.name,
+        size=done.image.size, how=done.how, identity=avatar.identity, share=avatar.share,
+        styles=styles,
+    )  # fmt: skip
     if avatar.share < MIN_SHARE:
-        click.echo(
+        note(
             f"Note: {person.name} keeps that identity only with {avatar.share:.0%} of the style; "
-            "for more of it lower --min-identity",
-            err=True,
+            "for more of it lower --min-identity"
         )
 
 
 def _report(error: StylemixError) -> None:
-    click.echo(f"Error: {error}", err=True)
+    problem(f"Error: {error}")
 
 
 def _named(people: Iterable[Person]) -> Iterator[tuple[Person, str]]:

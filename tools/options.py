@@ -16,6 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.inversion.forecast import forecast_projection
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
+from stylemix.messages import detail, note, result
 from stylemix.models.loading import DEFAULT_MODEL, use_model
 from stylemix.models.model import Model
 from stylemix.networks.batches import use_batch
@@ -141,11 +142,13 @@ class ModelChoice:
         A line says, too, if a projection with `settings` takes over a minute, or half the memory.
         """
         model = use_model(self.name, self.device, self.template, self.label)
+        sizes = model.generator.config.size_text
+        detail(f"Model {self.name}: {sizes}, {model.fingerprint}, on {model.generator.device}")
+        result(model=model.fingerprint)
         if photos and model.template.eyes is None:
-            click.echo(
+            note(
                 f"Note: the template {model.template.name} has no face: photos are cropped, and "
-                "identity is neither measured nor kept",
-                err=True,
+                "identity is neither measured nor kept"
             )
         if settings is not None and settings.method == "hybrid":
             _warn_if_large(model, settings)
@@ -157,10 +160,9 @@ def _warn_if_large(model: Model, settings: ProjectionSettings) -> None:
         return
     expected, free = forecast_projection(model, settings), free_memory(model.generator.device)
     if expected.seconds > LONG or (free is not None and expected.bytes > free / 2):
-        click.echo(
+        note(
             f"Note: projecting a photo takes {expected} on this machine; --preset fast and "
-            "--budget SECONDS take less",
-            err=True,
+            "--budget SECONDS take less"
         )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from stylemix.devices import find_device
+from stylemix.messages import problem, result, say, wrote
+from stylemix.tools.outputs import output_file
+from stylemix.training.curation.archive import is_zip_name
 from stylemix.training.curation.crop import (
     CROPS,
     FACES,
@@ -24,10 +29,11 @@ MAX_LISTED = 10  # broken files printed by name; the report names all
 def _show(report: Report) -> None:
     broken = [item for item in report.left_out if item.reason == "broken"]
     for item in broken[:MAX_LISTED]:
-        click.echo(f"Left out: {item.file}: {item.detail}", err=True)
+        problem(f"Left out: {item.file}: {item.detail}")
     if len(broken) > MAX_LISTED:
-        click.echo(f"Left out: {len(broken) - MAX_LISTED} more that cannot be read", err=True)
-    click.echo(report.table())
+        problem(f"Left out: {len(broken) - MAX_LISTED} more that cannot be read")
+    say(report.table())
+    result(photos=report.photos, kept=len(report.kept), left_out=report.counts)
 
 
 @click.command()
@@ -167,10 +173,11 @@ def pack_command(
       stylemix pack pets.zip --crop centre --size 128x96 --labels folders --output pets-128.zip
       stylemix pack photos/ --dry-run --output faces.zip
     """
+    target = output_file(Path(output), photos) if is_zip_name(Path(output)) else Path(output)
     crops = {name: settings.pop(name) for name in CropSettings.__annotations__ if name in settings}
     report = pack(
         photos,
-        output,
+        target,
         CropSettings(size=parse_size(size), **crops),  # type: ignore[arg-type]
         KeepSettings(**settings),  # type: ignore[arg-type]
         labels=labels,
@@ -181,6 +188,6 @@ def pack_command(
     )
     _show(report)
     if dry_run:
-        click.echo(f"Nothing packed; the same command without --dry-run resumes from {output}.work")
+        say(f"Nothing packed; the same command without --dry-run resumes from {target}.work")
     else:
-        click.echo(f"Wrote {output}")
+        wrote(target)

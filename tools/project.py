@@ -21,6 +21,7 @@ from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.store import SUFFIX, PhotoToProject, own_share, project_missing
 from stylemix.io.atomic import write_json
+from stylemix.messages import note, problem, result, wrote
 from stylemix.models.model import Model
 from stylemix.networks.labels import describe_label
 from stylemix.tools.options import (
@@ -98,10 +99,16 @@ def project_command(
     read = _Photos(sources, network, face, box, painted, paste_back, alone)
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)
+    latents = []
     for name, latent, is_new in done:
         report[name] = latent.metrics
-        text = describe(latent) if is_new else "already there"
-        click.echo(f"{output / (name + SUFFIX)}: {text}")
+        path = output / (name + SUFFIX)
+        latents.append({"path": path, "new": is_new, **latent.metrics})
+        if is_new:
+            wrote(path, describe(latent), **latent.metrics)
+        else:
+            note(f"{path}: already there")
+    result(latents=latents)
     if report:
         whole = len(read.share) == len(sources)
         write_json(output / ("report.json" if whole else f"report-{read.share[0]}.json"), report)
@@ -138,7 +145,7 @@ class _Photos:
                 if self.alone:
                     raise
                 self.failed += 1
-                click.echo(f"Error: {error}", err=True)
+                problem(f"Error: {error}")
                 continue
             if self.painted is not None:
                 config, matrix = self.model.generator.config, portrait.alignment.matrix

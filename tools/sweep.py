@@ -14,6 +14,7 @@ from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import find_template
 from stylemix.io.journal import WorkFile, open_work
+from stylemix.messages import note, result, say, wrote_all
 from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
@@ -47,10 +48,7 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
 @click.command(
     "sweep",
     cls=SectionedCommand,
-    context_settings={
-        "max_content_width": 100,
-        "default_map": {"metrics": "fd", "keep_snapshots": 1},
-    },
+    context_settings={"max_content_width": 100},
 )
 @click.argument("data", nargs=-1, required=True)
 @click.option("--held-out", required=True, help="Images for the metrics that no trial trains on.")
@@ -79,7 +77,7 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
 )  # fmt: skip
 @click.option("--data-name", default=None, help="Name of the data in the model cards.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
-@config_options
+@config_options(metrics="fd", keep_snapshots=1)
 def sweep_command(
     data: tuple[str, ...],
     held_out: str,
@@ -115,21 +113,21 @@ def sweep_command(
     with open_work(output / WORK_FILE) as work:
         _check_same(work, plan, runner, output)
         for done in sweep(plan, output, work, runner, first):
-            click.echo(_progress(done, trials), err=True)
+            note(_progress(done, trials))
             write_report(output, plan, done, command)
         done = done_trials(work)
     best = write_report(output, plan, done, command)
-    click.echo(table(plan, done))
+    say(table(plan, done))
+    result(trials=[asdict(trial) for trial in done], best=best, importance=importance(plan, done))
     if not best:
         raise StylemixError(
             f"got no metric of {len(done)} trials; expected one; see the reasons above"
         )
     shares = ", ".join(f"{name} {share:.2f}" for name, share in importance(plan, done).items())
-    click.echo(f"\nImportance: {shares}" if shares else "")
-    click.echo(
-        f"Wrote {output / 'sweep.csv'}, sweep.png and best.json; to train with the best settings:"
-    )
-    click.echo(best["command"])
+    say(f"\nImportance: {shares}" if shares else "")
+    files = [output / name for name in ("sweep.csv", "sweep.png", "best.json")]
+    wrote_all(files, f"{files[0]}, sweep.png and best.json; to train with the best settings:")
+    say(str(best["command"]))
 
 
 def _need_packages() -> None:
@@ -230,6 +228,6 @@ class Runner:
         """Trains one trial, see `loop.train`."""
         names = [vary.name for vary in self.plan.space]
         values = ", ".join(f"{name} {shown(getattr(config, name))}" for name in names)
-        click.echo(f"{folder.name} of {self.plan.trials}: {values}", err=True)
+        note(f"{folder.name} of {self.plan.trials}: {values}")
         data = TrainingData(self.dataset(config.mirror), self.template, self.name, self.held_out)
         return train(config, data, folder, self.device, on_metrics=on_metrics)

@@ -12,9 +12,11 @@ from typing import Any
 import click
 import torch
 
+from stylemix import messages
 from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, find_template
+from stylemix.messages import note, result, say, wrote
 from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
@@ -31,7 +33,7 @@ STOPPED = 128 + signal.SIGINT
 
 def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
     if show:
-        click.echo(TABLE)
+        say(TABLE)
         ctx.exit()
 
 
@@ -64,7 +66,7 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
     "--presets", is_flag=True, is_eager=True, expose_value=False, callback=_show_presets,
     help="Print the table of presets and stop.",
 )  # fmt: skip
-@config_options
+@config_options()
 def train_command(
     data: tuple[str, ...],
     output: Path | None,
@@ -89,7 +91,9 @@ def train_command(
     if dry_run:
         kind = find_device(device).type
         _open(config, data)
-        click.echo(json.dumps(asdict(config.resolve(gpus, kind)), indent=2))
+        resolved = asdict(config.resolve(gpus, kind))
+        say(json.dumps(resolved, indent=2))
+        result(settings=resolved)
         return
     if gpus > 1 and not is_rank():
         # Raised here once, instead of by every process after every restart.
@@ -99,13 +103,20 @@ def train_command(
     folder = output or Path("runs") / f"{stem}-{config.resolution}"
     outcome = run(config, data, folder, device, template, data_name or stem)
     if outcome is None:
+        messages.current().json = False  # rank 0 prints the line
         return
     if outcome.stopped:
-        click.echo(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
+        say(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
     if outcome.idle:
         had = f"the run in {folder} has {outcome.kimg:g} kimg already"
-        click.echo(f"Nothing to train: {had}; a higher --kimg continues it")
-    click.echo(f"{'Last snapshot:' if outcome.idle else 'Wrote'} {outcome.snapshot}")
+        say(f"Nothing to train: {had}; a higher --kimg continues it")
+        say(f"Last snapshot: {outcome.snapshot}")
+    else:
+        wrote(outcome.snapshot)
+    result(
+        folder=folder, snapshot=outcome.snapshot, kimg=outcome.kimg, stopped=outcome.stopped,
+        metrics=outcome.metrics, idle=outcome.idle, interrupted=outcome.interrupted,
+    )  # fmt: skip
     if outcome.interrupted:
         sys.exit(STOPPED)
 
@@ -135,9 +146,9 @@ def run(
     if ranks.lead:
         shown = f", {ranks.world} processes" if ranks.world > 1 else ""
         faces = f", faces aligned by {alignment.name}" if alignment != NO_TEMPLATE else ""
-        click.echo(f"{len(dataset)} images{faces}, run folder {folder}{shown}")
+        say(f"{len(dataset)} images{faces}, run folder {folder}{shown}")
         if slow := slow_precision(config.precision, where):
-            click.echo(slow, err=True)
+            note(slow)
     try:
         training_data = TrainingData(dataset, alignment, name, held_out)
         outcome = train(config, training_data, folder, where, ranks)

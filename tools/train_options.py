@@ -10,22 +10,28 @@ import click
 
 from stylemix.training.settings import SETTINGS, Setting, Settings
 
+Command = Callable[..., Any]
 
-def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds one option for each setting."""
-    for field in reversed(fields(Settings)):
-        described = SETTINGS[field.name]
-        flag = "--" + field.name.replace("_", "-")
-        if described.kind is bool:
-            option = click.option(flag, is_flag=True, help=described.help)
-        else:
-            shown = field.default is not None
-            option = click.option(
-                flag, type=_type(described), default=field.default, show_default=shown,
-                help=described.help,
-            )  # fmt: skip
-        command = option(command)
-    return command
+
+def config_options(**others: Any) -> Callable[[Command], Command]:
+    """Adds one option for each setting; `others` are defaults that differ from the settings'."""
+
+    def add(command: Command) -> Command:
+        for field in reversed(fields(Settings)):
+            described = SETTINGS[field.name]
+            flag = "--" + field.name.replace("_", "-")
+            if described.kind is bool:
+                option = click.option(flag, is_flag=True, help=described.help)
+            else:
+                default = others.get(field.name, field.default)
+                option = click.option(
+                    flag, type=_type(described), default=default,
+                    show_default=default is not None, help=described.help,
+                )  # fmt: skip
+            command = option(command)
+        return command
+
+    return add
 
 
 def _type(described: Setting) -> Any:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from stylemix.avatars.animation import EASINGS, Timing, read_animation
 from stylemix.avatars.inputs import list_sources, parse_styles
@@ -14,6 +13,8 @@ from stylemix.avatars.mixer import Mixer
 from stylemix.faces.alignment import Box
 from stylemix.images.video import check_video_path, save_video
 from stylemix.inversion.encoder import load_encoder
+from stylemix.messages import result, wrote
+from stylemix.progress import track
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
@@ -24,18 +25,16 @@ from stylemix.tools.options import (
     strengths_of,
     subject_options,
 )
+from stylemix.tools.outputs import output_file
+from stylemix.tools.positional import SourcesAndAnyStyles, source_and_styles
 
 
-@click.command("video")
-@click.option(
-    "--source", "sources", multiple=True, required=True,
-    help="Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; repeat to go "
-    "from person to person.",
-)  # fmt: skip
-@click.option(
-    "--style", "styles", multiple=True,
-    help="Style, as for mix, optionally followed by :WEIGHT; repeat to go from style to style.",
-)  # fmt: skip
+@click.command("video", cls=SourcesAndAnyStyles)
+@source_and_styles(
+    "Photo, latent file, seed:N or seed:N@CLASS, or a folder or zip of photos; repeat to go from "
+    "person to person.",
+    "Style, as for mix, optionally followed by :WEIGHT; repeat to go from style to style.",
+)
 @click.option(
     "--direction", "directions", multiple=True,
     help="Direction as NAME:STRENGTH, as for edit, between minus and plus the strength; repeated "
@@ -108,9 +107,9 @@ def video_command(
 
     \b
     Examples:
-      stylemix video --source me.jpg --style toon --output avatar.webp
+      stylemix video me.jpg toon --output avatar.webp
       stylemix video --source me.jpg --source you.jpg --style noir --output us.mp4
-      stylemix video --source me.jpg --style toon --direction yaw:2 --output turning.gif
+      stylemix video me.jpg toon --direction yaw:2 --output turning.gif
     """
     check_video_path(output, fps)
     settings, timing = (
@@ -118,13 +117,15 @@ def video_command(
         Timing(seconds, hold, fps, not once, easing),
     )
     listed, arguments = list_sources(sources), parse_styles(styles)
+    output = output_file(output, [*sources, *(str(argument.what) for argument in arguments)])
     network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     amounts = strengths_of(directions)
     animation = read_animation(mixer, listed, arguments, amounts, timing, strength, size)
     total = len(animation.times)
-    images = tqdm(animation.images(), "Rendering", total, unit="frame", disable=None, leave=False)
+    images = track(animation.images(), "Rendering", total, "frame", leave=False)
     save_video(output, images, animation.lengths, fps, repeat=not once)
     frames = sum(animation.lengths)
-    click.echo(f"Wrote {output} ({frames} frames, {frames / fps:.3g} s)")
+    wrote(output, f"{frames} frames, {frames / fps:.3g} s", frames=frames, duration=frames / fps)
+    result(sources=len(listed), styles=list(styles), directions=amounts)

@@ -16,6 +16,7 @@ import torch
 
 from stylemix.devices import repeat_shapes
 from stylemix.errors import StylemixError
+from stylemix.messages import note
 from stylemix.models.model import check_template
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.loader import Loader
@@ -85,7 +86,7 @@ def train(
     config = run.config
     check_template(data.template, config.generator(dataset.c_dim))
     if progress and ranks.lead:
-        print(forecast(config, dataset.c_dim, ranks.world, device), file=sys.stderr)
+        note(forecast(config, dataset.c_dim, ranks.world, device))
     batch, total = config.batch, round(config.kimg * 1000)
     console = Console(state, config.kimg, ranks.lead, progress)
     recorder = Recorder(folder, state, run, ranks, data, evaluation, console)

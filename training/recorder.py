@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_json
+from stylemix.progress import is_quiet, on_terminal
 from stylemix.training import log
 from stylemix.training.distributed import Ranks
 from stylemix.training.evaluation import Evaluation, keep_best, prune
@@ -33,17 +34,18 @@ class Console:
     """
 
     def __init__(self, state: TrainState, kimg: float, lead: bool, progress: bool) -> None:
-        self.state, self.kimg, self.lead, self.verbose = state, kimg, lead, lead and progress
+        self.state, self.kimg, self.lead = state, kimg, lead
+        self.verbose = lead and progress and not is_quiet()
         self.bar = tqdm(
             total=kimg, initial=state.counters.cur_nimg / 1000, unit="kimg",
-            disable=not (self.verbose and sys.stderr.isatty()),
+            disable=not (self.verbose and on_terminal()),
             bar_format="{desc}{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg "
             "[{elapsed}<{remaining}]{postfix}",
         )  # fmt: skip
 
     def say(self, text: str) -> None:
         """Prints a message above the bar, unless it is empty."""
-        if text and self.lead:
+        if text and self.lead and not is_quiet():
             tqdm.write(f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}", file=sys.stderr)
 
     def advance(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
+from stylemix.messages import note, problem
 from stylemix.metrics.extractors import PictureSet
 from stylemix.models.checkpoint import load_model
 from stylemix.models.container import Damaged
@@ -110,10 +110,10 @@ def last_state(
             tensors, header = read_state(path, asked, data)
         except Damaged as error:
             damaged = error
-            print(f"Skipped: {error}", file=sys.stderr)
+            problem(f"Skipped: {error}")
             continue
         if damaged:
-            print(f"Resuming from {path}", file=sys.stderr)
+            note(f"Resuming from {path}")
         return tensors, header
     if damaged is not None:
         raise StylemixError(f"{damaged}; there is no other state; delete it to start over")
@@ -212,4 +212,4 @@ def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
             f"discriminator {len(result.copied)} copied, {len(result.widened)} widened, "
             f"{len(result.fresh)} fresh"
         )
-    print(f"From {source}: {'; '.join(counts)}", file=sys.stderr, flush=True)
+    note(f"From {source}: {'; '.join(counts)}")

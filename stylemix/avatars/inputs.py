@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, similar_file
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
 from stylemix.styles.style import Style, check_strength, check_style
@@ -40,7 +40,7 @@ def check_source(source: str) -> None:
     elif not as_path(source, "--source").exists():
         raise StylemixError(
             f"{source}: got no such file; expected a photo, a latent file, a folder or zip of "
-            "photos, or seed:N; check the name"
+            f"photos, or seed:N; check the name{similar_file(source)}"
         )
 
 

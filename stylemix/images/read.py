@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, similar_file
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
 
 MAX_PIXELS = 100_000_000
@@ -256,7 +256,8 @@ def _recognise_text(head: bytes) -> tuple[str, str]:
 
 def _cannot_open(path: Path, error: Exception) -> StylemixError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return StylemixError(f"{path}: got no such file; expected an image; check the name")
+        near = similar_file(path)
+        return StylemixError(f"{path}: got no such file; expected an image; check the name{near}")
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
         return StylemixError(
             f"{path}: got no permission to read it; expected a readable image; "

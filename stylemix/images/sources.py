@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, similar_file
 from stylemix.images.read import check_size, load_image, plain_image, read_image
 from stylemix.images.tensors import to_pil
 
@@ -208,7 +208,9 @@ def _list_path(path: Path) -> list[ImageSource]:
             f"{path}: got {reason!r}; expected a readable image, folder or zip; "
             "check its permissions"
         ) from error
-    raise StylemixError(f"{path}: got no such file or folder; expected images; check the name")
+    raise StylemixError(
+        f"{path}: got no such file or folder; expected images; check the name{similar_file(path)}"
+    )
 
 
 def _list_folder(folder: Path) -> list[ImageSource]:

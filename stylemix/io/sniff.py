@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, similar_file
 
 Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle"]
 
@@ -62,7 +62,8 @@ def sniff(path: str | os.PathLike[str]) -> Kind:
             head = handle.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise StylemixError(
-            f"{path}: no such file; expected a model, style or latent file; check the name"
+            f"{path}: no such file; expected a model, style or latent file; check the "
+            f"name{similar_file(path)}"
         ) from error
     except OSError as error:
         raise StylemixError(

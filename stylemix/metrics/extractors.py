@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import as_rgb
@@ -23,6 +22,7 @@ from stylemix.metrics.mobilenet import FEATURE_SIZE, load_feature_network
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import z_from_seed
+from stylemix.progress import track
 
 INCEPTION = "Inception"  # distances are named FID and KID only with its published weights
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -159,9 +159,10 @@ def real_features(
     show: bool = False,
 ) -> NDArray[np.float32]:
     """Return features [N, K] of the images `indices` of a dataset."""
+    starts = range(0, len(indices), batch)
     parts = [
         features_of(dataset.batch(indices[start : start + batch])[0] / 127.5 - 1, extractor)
-        for start in tqdm(range(0, len(indices), batch), desc="Real", disable=not show)
+        for start in track(starts, "Real", len(starts), show=show)
     ]
     features: NDArray[np.float32] = np.concatenate(parts)
     return features
@@ -183,7 +184,8 @@ def generator_features(
     """
     parts = []
     batch = batch_size(generator, batch)
-    for start in tqdm(range(0, len(seeds), batch), desc="Generated", disable=not show):
+    starts = range(0, len(seeds), batch)
+    for start in track(starts, "Generated", len(starts), show=show):
         part = seeds[start : start + batch]
         z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in part])
         ws = map_with_labels(generator, z, part, reals, psi)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors.numpy import save_file
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
+from stylemix.messages import note
 from stylemix.metrics.extractors import Extractor, PictureSet, real_features
 
 Floats = NDArray[np.float32]
@@ -77,7 +77,7 @@ def _read(path: Path, key: str) -> Floats | None:
     except (OSError, SafetensorError):
         metadata, features = {}, np.zeros(0, np.float32)
     if metadata != {"key": key, "sha256": _digest(features)}:
-        print(f"{path}: got damaged features; computing them again", file=sys.stderr)
+        note(f"{path}: got damaged features; computing them again")
         return None
     return features
 
@@ -89,7 +89,7 @@ def _write(path: Path, key: str, features: Floats) -> None:
             metadata = {"key": key, "sha256": _digest(features)}
             save_file({"features": features}, temporary, metadata)
     except StylemixError as error:  # the cache is optional
-        print(f"Features of the images are not cached: {error}", file=sys.stderr)
+        note(f"Features of the images are not cached: {error}")
 
 
 def _digest(features: Floats) -> str:

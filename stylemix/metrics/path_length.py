@@ -11,13 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.distances import Array
 from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labels
 from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.networks.generator import Generator
+from stylemix.progress import track
 
 EPSILON = 1e-4  # the step, in fractions of the distance between both w
 TRIM = 1  # per cent of lengths that are excluded at either end
@@ -55,7 +55,8 @@ def path_lengths(
     label from `reals`.
     """
     lengths = []
-    for start in tqdm(range(0, len(seeds), batch), desc="Paths", disable=not show):
+    starts = range(0, len(seeds), batch)
+    for start in track(starts, "Paths", len(starts), show=show):
         part = seeds[start : start + batch]
         ends = [np.random.RandomState(seed).randn(2, generator.z_dim) for seed in part]
         first, second = (

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import MODEL, read, to_float, write
@@ -127,8 +127,9 @@ def find_model(path: AnyPath) -> Path:
     if shipped.is_file() and read(shipped).format == MODEL:
         return shipped
     names = ", ".join(shipped_models()) or "none"
+    near = did_you_mean(str(path), shipped_models()) or similar_file(path)
     raise StylemixError(
-        f"got the model {path}; expected a file or a shipped model ({names}); check the name"
+        f"got the model {path}; expected a file or a shipped model ({names}); check the name{near}"
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, did_you_mean
 from stylemix.io.cache import cache_folder
 from stylemix.models.model import Model
 from stylemix.networks.labels import label_of
@@ -52,14 +52,14 @@ def named_directions(
             raise StylemixError(
                 f"got the direction {name[:60]!a}; expected {', '.join(READINGS)} (or with "
                 "-channels after it), sefa-N, pca-N, channel-LAYER-N or a style file; check "
-                "the name"
+                f"the name{did_you_mean(name, [*READINGS, *CHANNELS])}"
             )
     return styles
 
 
 def find_directions(model: Model, names: Sequence[str]) -> dict[str, Style]:
     """`named_directions` with a progress bar while directions of a new model are learned."""
-    with progress_bar("Learning directions", disable=None, leave=False) as progress:
+    with progress_bar("Learning directions", leave=False) as progress:
         return named_directions(model, names, progress)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError, check_range
+from stylemix.errors import StylemixError, check_range, did_you_mean, similar_file
 from stylemix.faces.caricature import Shape
 from stylemix.images.hands import HANDS, LIGHT, draw_by_hand
 from stylemix.images.html import card
@@ -269,8 +269,11 @@ def check_style(path: str | os.PathLike[str]) -> Path:
     file = find_style(path)
     if not file.exists():
         names = ", ".join(shipped_styles()) or "none"
+        known = [*shipped_styles(), *shipped_directions(), *shipped_starts()]
+        near = did_you_mean(str(path), known) or similar_file(file)
         raise StylemixError(
-            f"got the style {path}; expected a file or a shipped style ({names}); check the name"
+            f"got the style {path}; expected a file or a shipped style ({names}); check the "
+            f"name{near}"
         )
     return file
 

@@ -15,6 +15,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from stylemix import cli
+from stylemix.global_options import GLOBAL_OPTIONS
 from stylemix.training.adapt.finetune import TransferSettings
 from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.config import TrainConfig
@@ -22,12 +23,15 @@ from stylemix.training.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
-# Where each command is explained; `info` has no options of its own.
-PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | {
+# Where each command is explained.
+ON_OTHER_PAGES = {
     "demo": "quickstart.md",
-    "info": "install.md",
+    "inspect": "command-line.md",
+    "completion": "command-line.md",
+    "doctor": "install.md",
 }
-WITH_A_TABLE = [name for name in cli.COMMANDS if name not in ("demo", "info")]
+PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | ON_OTHER_PAGES
+WITH_A_TABLE = [name for name in cli.COMMANDS if name not in ON_OTHER_PAGES]
 # Options whose default is not click's own, since another setting or a dataclass decides.
 DEFAULTS: dict[tuple[str, str], object] = {
     ("adapt", "--steps"): LookSettings().steps,
@@ -35,6 +39,7 @@ DEFAULTS: dict[tuple[str, str], object] = {
     ("train", "--output"): None,
     ("train", "--data-name"): None,
 }
+GLOBAL = {flag for option in GLOBAL_OPTIONS for flag in option.opts}
 OPTION_ROWS = {"--w-dim": "--z-dim`, `--w-dim"}  # two options that share a row
 OF_STYLEGAN2 = {
     "--outdir", "--data", "--cfg", "--gamma", "--cond", "--snap", "--aug", "--p", "--target",
@@ -43,7 +48,7 @@ OF_STYLEGAN2 = {
 }  # fmt: skip
 OF_TORCHRUN = {flag for action in get_args_parser()._actions for flag in action.option_strings}
 OF_OTHERS = {"--slow", "--logdir"} | OF_STYLEGAN2 | OF_TORCHRUN  # of pytest, of TensorBoard
-ENDS = {"&&", "||", ";", "|", ">"}
+ENDS = {"&&", "||", ";", "|", ">", ">>"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
@@ -128,9 +133,13 @@ def options(name: str) -> dict[str, click.Option]:
 
 
 def explained(name: str) -> dict[str, click.Option]:
-    """Return the options that the page of a command tells about: `sweep` leaves train's to it."""
+    """Return the options that the page of a command tells about: `sweep` leaves train's to it.
+
+    What every command has is on a page of its own.
+    """
     shared = {"--" + field.name.replace("_", "-") for field in fields(TrainConfig)}
-    return {f: o for f, o in options(name).items() if name != "sweep" or f not in shared}
+    elsewhere = GLOBAL | shared if name == "sweep" else GLOBAL
+    return {flag: option for flag, option in options(name).items() if flag not in elsewhere}
 
 
 def problem(words: list[str], inline: bool) -> str | None:
@@ -183,6 +192,13 @@ def test_every_option_is_on_the_page_of_its_command(name):
     mentioned = set(FLAG.findall(code))
     missing = [flag for flag in explained(name) if flag.startswith("--") and flag not in mentioned]
     assert not missing, f"{page.name} says nothing about {', '.join(missing)}"
+
+
+def test_what_every_command_has_is_in_one_table():
+    rows = (DOCS / "command-line.md").read_text(encoding="utf-8").splitlines()
+    assert [f for f in GLOBAL if not any(row.startswith(f"| `{f}`") for row in rows)] == []
+    for name in cli.COMMANDS:
+        assert set(options(name)) >= GLOBAL
 
 
 def test_no_page_names_an_option_that_does_not_exist():

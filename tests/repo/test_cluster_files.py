@@ -102,7 +102,7 @@ def test_a_slurm_job_resumes_after_a_requeue(here):
     assert "stopped by a signal" in output
     assert "2 processes" in output
     calls = (here / "calls").read_text().splitlines()
-    assert calls == ["stylemix info --build", f"scontrol requeue {job}"]
+    assert calls == ["stylemix doctor --build", f"scontrol requeue {job}"]
     seen = _images_seen(run)
     assert seen > 0
 
@@ -110,7 +110,7 @@ def test_a_slurm_job_resumes_after_a_requeue(here):
     output = run_launcher([*command, "--kimg", str(kimg)], here, variables)
     assert "Wrote run/snapshot" in output
     assert _images_seen(run) >= seen + 16
-    assert (here / "calls").read_text().splitlines()[2:] == ["stylemix info --build"]
+    assert (here / "calls").read_text().splitlines()[2:] == ["stylemix doctor --build"]
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,6 @@ def test_the_pods_command_trains(manifest, here):
     output = run_launcher([*container["command"], *toy], here, variables)
     assert "2 processes" in output
     assert _images_seen(here / "run") == 32
-    assert (here / "calls").read_text() == "stylemix info --build\n"
+    assert (here / "calls").read_text() == "stylemix doctor --build\n"
     lines = (here / "run" / "stats.jsonl").read_text().splitlines()
     assert [json.loads(line)["Progress/kimg"] for line in lines] == [0.016, 0.032]

@@ -1,8 +1,10 @@
 """Errors: one printable line, and values out of a range."""
 
+from pathlib import Path
+
 import pytest
 
-from stylemix.errors import StylemixError, check_range
+from stylemix.errors import StylemixError, check_range, did_you_mean, similar_file
 
 
 def test_a_message_is_one_printable_line():
@@ -19,3 +21,17 @@ def test_values_out_of_range_are_refused(value):
 @pytest.mark.parametrize("value", [0, 1, 0.5, -0.0])
 def test_both_ends_of_a_range_belong_to_it(value):
     check_range("--share", value, 0, 1)
+
+
+def test_the_nearest_name_is_suggested(tmp_path, monkeypatch):
+    names = ["toon", "noir", "Golden-Hour"]
+    assert did_you_mean("tooon", names) == "; did you mean toon?"
+    assert did_you_mean("golden-our", names) == "; did you mean Golden-Hour?"
+    assert did_you_mean("mountain", names) == ""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "anna.jpg").touch()
+    assert similar_file("photo") == "; did you mean photos?"
+    near = Path("photos", "anna.jpg")
+    assert similar_file("photos/ana.jpg") == f"; did you mean {near}?"
+    assert similar_file("nowhere/ana.jpg") == similar_file("\0") == ""

@@ -16,4 +16,4 @@ def expect_native(op: str, device: torch.device) -> None:
     """Fails where the compiled ops are missing; skips where PyTorch is too old for them."""
     skip_if_torch_is_old()
     if "native" not in backends(op, device.type):
-        pytest.fail(f"no native ops for {device.type}: see stylemix info")
+        pytest.fail(f"no native ops for {device.type}: see stylemix doctor")

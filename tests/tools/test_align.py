@@ -34,7 +34,7 @@ def test_writes_crop_and_matrix(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = align(OBAMA)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("obama.jpg -> obama.aligned.png (")
+    assert done.stdout.startswith("Wrote obama.aligned.png (of obama.jpg, ")
     assert done.stdout.count("\n") == 1
     assert names(tmp_path) == ["obama.align.json", "obama.aligned.png"]
     data = json.loads((tmp_path / "obama.align.json").read_text())

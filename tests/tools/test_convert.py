@@ -25,7 +25,7 @@ def test_an_nvidia_pickle_becomes_a_model_file(tmp_path):
     result = run(GOLDEN / "uncond_32_skip_resnet.pkl", target)
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0] == f"{target}: {target.stat().st_size / 1e6:.1f} MB"
+    assert lines[0] == f"Wrote {target} ({target.stat().st_size / 1e6:.1f} MB)"
     assert lines[1] == "size 32 px, RGB, architecture skip"
     assert lines[2].startswith("generator ")
     assert lines[3].startswith("discriminator ")

@@ -26,7 +26,8 @@ def files(tmp_path, monkeypatch):
 
 
 def run(files, *arguments, command="edit"):
-    words = [command, "--model", str(files / "base.safetensors"), *map(str, arguments)]
+    model = str(files / "base.safetensors")
+    words = [command, "--model", model, "--overwrite", *map(str, arguments)]
     return CliRunner().invoke(main, words)
 
 

@@ -42,7 +42,7 @@ def features(monkeypatch, tmp_path):
 
 def call(files, *options, features="cheap_features:hues"):
     arguments = ["metrics", str(files / "m.safetensors"), "--data", str(files / "reals")]
-    arguments += ["--features", features, "--device", "cpu", *map(str, options)]
+    arguments += ["--features", features, "--device", "cpu", "--overwrite", *map(str, options)]
     return CliRunner().invoke(main, arguments)
 
 

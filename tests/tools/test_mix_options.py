@@ -35,7 +35,8 @@ def files(tmp_path_factory):
 
 
 def run(files, *arguments):
-    command = ["mix", "--model", str(files / "base.safetensors"), *map(str, arguments)]
+    model = str(files / "base.safetensors")
+    command = ["mix", "--model", model, "--overwrite", *map(str, arguments)]
     return CliRunner().invoke(main, command)
 
 

@@ -29,7 +29,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [*map(str, arguments)])
+    result = CliRunner().invoke(main, [*map(str, arguments), "--overwrite"])
     assert result.exit_code == code, result.output
     return result
 

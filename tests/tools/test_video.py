@@ -34,7 +34,8 @@ def files(tmp_path_factory):
 
 
 def run(files, *arguments, command="video"):
-    words = [command, "--model", str(files / "base.safetensors"), *map(str, arguments)]
+    model = str(files / "base.safetensors")
+    words = [command, "--model", model, "--overwrite", *map(str, arguments)]
     return CliRunner().invoke(main, words)
 
 

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -17,11 +16,11 @@ from dataclasses import asdict, dataclass
 
 import PIL
 import torch
-from tqdm import tqdm
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource
 from stylemix.io.journal import WorkFile
+from stylemix.progress import progress_bar
 from stylemix.training.curation.crop import Crop, CropSettings, Measures, Refusal, cut_photo
 from stylemix.training.curation.select import Candidate, LeftOut
 from stylemix.version import __version__
@@ -67,16 +66,14 @@ def cut_all(
         if work.get(keys[name]) is None:
             todo.setdefault(keys[name], source)
     done = len(sources) - len(todo)
-    interval = 0.5 if sys.stderr.isatty() else 30  # seconds; a log file needs fewer lines
-    with tqdm(
-        total=len(sources), initial=done, unit="photo", mininterval=interval, disable=not show
-    ) as bar:
+    with progress_bar("Cropping", "photo", show) as progress:
         for key, results in _run(todo, job, workers):
             crops = [result for result in results if isinstance(result, Crop)]
             refused = [asdict(result) for result in results if isinstance(result, Refusal)]
             value = {"crops": [asdict(crop.measures) for crop in crops], "refused": refused}
             work.put(key, value, [crop.data for crop in crops])
-            bar.update()
+            done += 1
+            progress(done, len(sources))
     candidates = []
     for name, key in keys.items():
         value = work.get(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import resize
 from stylemix.io.cache import Checksum
+from stylemix.messages import problem
 from stylemix.training.data.fingerprints import fingerprint_of
 from stylemix.training.data.sampler import indices_at
 
@@ -152,7 +152,7 @@ class PixelDataset(ABC):
                 f"check the data; the last one: {error}"
             ) from error
         if new:
-            print(f"Left out: {error}", file=sys.stderr)
+            problem(f"Left out: {error}")
 
 
 def fit(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from stylemix.images.sources import ImageSource
 from stylemix.io.cache import (
     MIN_FILE_AGE,
@@ -21,6 +19,7 @@ from stylemix.io.cache import (
     save_table,
     stamp_of,
 )
+from stylemix.progress import track
 
 READERS = 8  # files read at a time; on a network file system latency dominates
 SHOW_AFTER = 2.0  # seconds
@@ -73,7 +72,7 @@ def _read_all(sources: Sequence[ImageSource]) -> list[Checksum]:
     pool = ThreadPoolExecutor(READERS)
     try:
         results = pool.map(_checksum, sources)
-        return list(tqdm(results, "Reading", len(sources), delay=SHOW_AFTER, leave=False))
+        return list(track(results, "Reading", len(sources), "file", leave=False, after=SHOW_AFTER))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Generator
@@ -13,6 +12,7 @@ from threading import Thread
 import torch
 from torch import Tensor
 
+from stylemix.messages import problem
 from stylemix.training.data.base import PixelDataset
 
 WORKERS = 3
@@ -101,10 +101,7 @@ def _result(future: Future[Batch], dataset: PixelDataset) -> Batch:
     while not wait([future], timeout=STALL_SECONDS).done:
         waited += STALL_SECONDS
         names = [dataset.name(index) for index in sorted(set(dataset.reading.copy().values()))]
-        print(
-            f"Waiting for images for {waited:g} seconds, reading {', '.join(names) or 'none'}",
-            file=sys.stderr,
-        )
+        problem(f"Waiting for images for {waited:g} seconds, reading {', '.join(names) or 'none'}")
     return future.result()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,13 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from stylemix.errors import StylemixError
 from stylemix.images.read import read_image
 from stylemix.images.sources import has_pictures
 from stylemix.io.cache import Checksum
+from stylemix.messages import problem
+from stylemix.progress import track
 from stylemix.training.data.base import MODES, PixelDataset
 from stylemix.training.data.fingerprints import SHOW_AFTER
 from stylemix.training.data.labels import label_vectors
@@ -134,7 +134,7 @@ class ShardDataset(PixelDataset):
     def _leave_out_shard(self, shard: Shard) -> None:
         cause = f"a damaged shard ({shard.damage})" if shard.damage else "a shard without images"
         self.broken.append(f"{shard.url}: got {cause}; expected a whole one; copy it again")
-        print(f"Left out: {self.broken[-1]}", file=sys.stderr)
+        problem(f"Left out: {self.broken[-1]}")
 
     def _check_labels(self, values: Sequence[object]) -> None:
         missing = [index for index, value in enumerate(values) if value is None]
@@ -151,6 +151,6 @@ def _read_indices(store: ShardStore, urls: Sequence[str]) -> Iterator[Shard]:
     pool = ThreadPoolExecutor(READERS)
     try:
         shards = pool.map(store.index, urls)
-        yield from tqdm(shards, "Counting shards", len(urls), delay=SHOW_AFTER, leave=False)
+        yield from track(shards, "Counting", len(urls), "shard", leave=False, after=SHOW_AFTER)
     finally:
         pool.shutdown(cancel_futures=True)

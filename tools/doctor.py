@@ -1,47 +1,49 @@
-"""`stylemix info`: versions, devices, op backends, and the shipped models and styles."""
+"""`stylemix doctor`: versions, devices, op backends, extras, and whether the core works."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 import warnings
 from importlib import metadata
-from pathlib import Path
 from subprocess import CalledProcessError
 
 import click
 import torch
+from PIL import features
 
 from stylemix import __version__
-from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.inversion.forecast import duration, forecast_image, forecast_projection
-from stylemix.inversion.settings import PRESETS
-from stylemix.models.checkpoint import find_model, load_model, shipped_models
-from stylemix.models.container import MODEL, read
-from stylemix.models.header import parse_header
-from stylemix.networks.batches import image_bytes
+from stylemix.faces.detector import load_detector
+from stylemix.messages import result, say, say_table
+from stylemix.models.checkpoint import load_model
+from stylemix.models.loading import DEFAULT_MODEL
+from stylemix.networks.sampling import sample_images
 from stylemix.ops import jit, toolchain
-from stylemix.styles.directions import face_count
-from stylemix.styles.style import (
-    find_style,
-    load_style,
-    shipped_directions,
-    shipped_starts,
-    shipped_styles,
-)
-from stylemix.tools.options import device_option
-from stylemix.training.adapt.look_loss import LookSettings
+from stylemix.options_file import find_options_file
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
 OPS = ("bias_act", "upfirdn2d", "epilogue", "conv2d_resample", "grid_sample")
 GIB = 2**30
-LOOK_COST = 5  # images' time of a face in a step of `adapt`: with and without style, gradients
+# What the extras are for that are not only for development.
+PURPOSES = {
+    "app": "the app in the browser",
+    "export": "exported models",
+    "fid": "FID with the published features",
+    "heic": "HEIC photos, as iPhones make them",
+    "hub": "models of the Hugging Face Hub",
+    "onnx": "ONNX files",
+    "shards": "training data in shards",
+    "sweep": "choosing training options",
+    "tensorboard": "watching a training run",
+    "video": "videos as MP4",
+}
 
 
 def describe() -> list[tuple[str, str]]:
-    """Return (label, text) lines about the software, the devices and the shipped files."""
+    """Return (label, text) lines about the software, the devices and what is missing."""
     lines = [("stylemix", __version__)]
     lines.append(("python", f"{platform.python_version()} on {platform.platform(terse=True)}"))
     lines += [(name, metadata.version(name)) for name in PACKAGES]
@@ -51,11 +53,54 @@ def describe() -> list[tuple[str, str]]:
     lines += [(f"op {name}", _op(name, statuses)) for name in OPS]
     lines += [(f"{kind} ops", _explain(status)) for kind, status in statuses.items()]
     lines += [("c++", _tool("cpu")), ("nvcc", _tool("cuda")), ("ninja", _ninja())]
-    lines += [(f"model {name}", _model(find_model(name))) for name in shipped_models()]
-    lines += [(f"style {name}", _style(name)) for name in shipped_styles()]
-    lines += [(f"direction {name}", _style(name)) for name in shipped_directions()]
-    lines += [(f"start {name}", _style(name)) for name in shipped_starts()]
+    avif = "read" if features.check("avif") else "missing: pip install --upgrade pillow"
+    lines.append(("avif images", avif))
+    lines.append(("defaults", str(find_options_file() or "no stylemix.toml")))
+    lines += [(f"extra {name}", _extra(name, packages)) for name, packages in extras().items()]
     return lines
+
+
+def extras() -> dict[str, list[str]]:
+    """The extras of the installed package that users choose, each with the packages it brings."""
+    brought: dict[str, list[str]] = {}
+    try:
+        requirements = metadata.requires("stylemix") or []
+    except metadata.PackageNotFoundError:  # a checkout that is run in place
+        requirements = []
+    for requirement in requirements:
+        match = re.match(r"([\w.-]+).*extra *== *['\"]([\w-]+)['\"]", requirement)
+        if match is not None and match[2] in PURPOSES:
+            brought.setdefault(match[2], []).append(match[1])
+    return brought
+
+
+def _extra(name: str, packages: list[str]) -> str:
+    """The versions of the packages of an extra, or how to get those that are missing."""
+    missing = []
+    versions = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if not missing:
+        return ", ".join(versions)
+    return f"missing {', '.join(missing)}, for {PURPOSES[name]}: pip install 'stylemix[{name}]'"
+
+
+def check_core() -> str:
+    """Generates an image on the CPU; StylemixError if the installation cannot do so."""
+    start = time.monotonic()
+    try:
+        generator = load_model(DEFAULT_MODEL).generator
+        sample_images(generator, [0], 0.7)
+        load_detector("cpu")
+    except Exception as error:  # whatever is broken in PyTorch or in the shipped files
+        raise StylemixError(
+            f"got {type(error).__name__} when generating an image ({error}); expected a complete "
+            "installation; install stylemix again"
+        ) from error
+    return f"an image of {DEFAULT_MODEL} was generated in {time.monotonic() - start:.1f} s"
 
 
 def build_ops() -> list[tuple[str, str]]:
@@ -111,7 +156,7 @@ def _explain(status: jit.Status) -> str:
     if status.where is not None:
         return f"{status.state}: {status.where}{note}"
     if status.state == "not built" and (not note or status.reason.startswith("ignores")):
-        return f"compiled at first use, or now by stylemix info --build{note}"
+        return f"compiled at first use, or now by stylemix doctor --build{note}"
     return f"none: {status.reason}"
 
 
@@ -133,13 +178,6 @@ def _ninja() -> str:
         return f"none: {error}"
 
 
-def _style(name: str) -> str:
-    style = load_style(name)
-    method = style.info.get("method", "?")
-    base = "for every model of faces" if style.is_student else f"for the base {style.base}"
-    return f"{method}, {_size(find_style(name))}, {base}"
-
-
 def _cuda() -> str:
     if not torch.cuda.is_available():
         built = torch.version.cuda
@@ -151,72 +189,26 @@ def _cuda() -> str:
     return f"{torch.version.cuda}: {'; '.join(names)}"
 
 
-def _model(file: Path) -> str:
-    header = parse_header(read(file).expect(MODEL).header, str(file))
-    networks = "generator and discriminator" if header.discriminator else "generator"
-    sizes = header.generator
-    colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
-    return f"{sizes.size_text}{colours}, {networks}, {_size(file)}, {header.fingerprint}"
-
-
-def _size(file: Path) -> str:
-    size = file.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
-
-
-def describe_model(name: str, device: str) -> list[tuple[str, str]]:
-    """Return (label, text) lines about a model: its sizes, and what its tasks take here."""
-    model = load_model(name, find_device(device))
-    sizes, generator = model.generator.config, model.generator
-    millions = sum(value.numel() for value in generator.parameters()) / 1e6
-    networks = "generator and discriminator" if model.discriminator else "generator"
-    licence = model.card.get("licence", "not recorded")
-    image = forecast_image(model)
-    lines = [
-        ("model", f"{sizes.size_text}, {sizes.colours}, {networks}, {millions:.1f} M weights"),
-        ("origin", f"{model.origin}, licence: {licence}, fingerprint {model.fingerprint}"),
-        ("template", model.template.name),
-        ("classes", str(sizes.c_dim or "none")),
-        ("generate", f"{image} an image"),
-    ]
-    for preset, settings in PRESETS.items():
-        text = f"{forecast_projection(model, settings)} a photo"
-        lines.append((f"project {preset}", text))
-    lines.append(("mix, edit", f"about {duration(image.seconds)} an image after a projection"))
-    if model.template.eyes is not None:
-        count = face_count(generator)
-        text = f"about {duration(count * image.seconds)}, once, for directions such as smile"
-        lines.append(("edit", f"{text} (kept in the cache)"))
-    look = LookSettings()
-    seconds = look.steps * look.batch * LOOK_COST * image.seconds
-    batch = look.batch * image_bytes(generator, gradients=True) / GIB
-    lines.append(("adapt", f"about {duration(seconds)}, {batch + 1:.1f} GiB for a look"))
-    return lines
-
-
-@click.command()
-@click.argument("model", required=False)
-@device_option
+@click.command("doctor")
 @click.option("--build", is_flag=True, help="Compile the ops now, and print the time it took.")
-def info_command(model: str | None, device: str, build: bool) -> None:
-    """Show versions, devices, op backends and the shipped models and styles.
+def doctor_command(build: bool) -> None:
+    """Check the installation: versions, devices, compiled ops, and what is missing.
 
-    With MODEL, a shipped name or a file, show its sizes, and the time and the memory that its
-    tasks are expected to take on this machine.
+    Each line that begins with "missing" ends with the command that gets it; everything else works
+    without it. The exit code is 0 unless no image can be generated.
 
     Please include this in a bug report. With --build the ops are compiled for this machine now,
     instead of at their first use.
 
     \b
     Examples:
-      stylemix info
-      stylemix info --build
-      stylemix info network.pkl
+      stylemix doctor
+      stylemix doctor --build
     """
     if build:
         for label, text in build_ops():
-            click.echo(f"{label}  {text}")
-    lines = describe() if model is None else describe_model(model, device)
-    width = max(len(label) for label, _ in lines)
-    for label, text in lines:
-        click.echo(f"{label:<{width}}  {text}")
+            say(f"{label}  {text}")
+    lines = describe()
+    say_table(lines)
+    result(**dict(lines))
+    say_table([("works", check_core())])

@@ -1,4 +1,4 @@
-"""`stylemix info`: the lines for a bug report, and compiling the ops on request."""
+"""`stylemix doctor`: the lines for a bug report, and compiling the ops on request."""
 
 import platform
 
@@ -8,11 +8,8 @@ import torch
 from click.testing import CliRunner
 
 from stylemix import __version__, cli
-from stylemix.faces.templates import NO_TEMPLATE
-from stylemix.models.checkpoint import shipped_models
 from stylemix.ops import jit, toolchain
-from stylemix.tools import info
-from tests.support.models import saved, tiny_model
+from stylemix.tools import doctor
 from tests.support.toy_ops import Toy
 
 
@@ -23,13 +20,13 @@ def toy(tmp_path, monkeypatch):
 
 
 def _run(*arguments):
-    result = CliRunner().invoke(cli.main, ["info", *arguments], prog_name="stylemix")
+    result = CliRunner().invoke(cli.main, ["doctor", *arguments], prog_name="stylemix")
     lines = result.output.splitlines()
     return result.exit_code, [line for line in lines if not line.startswith("stylemix: compiling")]
 
 
 def _lines():
-    return dict(info.describe())
+    return dict(doctor.describe())
 
 
 def test_names_versions_and_devices():
@@ -41,44 +38,43 @@ def test_names_versions_and_devices():
     assert torch.cuda.is_available() == ("GiB" in lines["cuda"])
 
 
-def test_lists_shipped_models_with_their_resolution():
-    lines = _lines()
-    for name in shipped_models():
-        assert " px, generator" in lines[f"model {name}"]
-    assert "faces-64" in shipped_models()
-    assert lines["model faces-64"].startswith("64 px, generator and discriminator, ")
-
-
-def test_prints_the_size_and_colours_of_a_model(tmp_path):
-    model = tiny_model(resolution=16, base=(3, 5), channels=4, template=NO_TEMPLATE)
-    saved(model, tmp_path / "m.safetensors")
-    line = info._model(tmp_path / "m.safetensors")
-    assert line.startswith("20x12 px (width x height), RGBA, generator and discriminator, ")
-
-
-def test_lists_shipped_styles():
-    styles = [label for label, _ in info.describe() if label.startswith("style ")]
-    assert len(styles) >= 3
-    lines = dict(info.describe())
-    assert lines["style comic"].endswith("for every model of faces")
-    assert lines["style noir"].endswith(f"for the base {lines['model faces-64'].split()[-1]}")
-    assert lines["start toon-head"].startswith("transfer, ")
-
-
-def test_lists_directions_of_the_default_model():
-    lines = dict(info.describe())
-    directions = {label: text for label, text in lines.items() if label.startswith("direction ")}
-    readings = ("light", "mouth", "pitch", "smile", "yaw")
-    names = [name for reading in readings for name in (reading, f"{reading}-channels")]
-    assert sorted(directions) == [f"direction {name}" for name in names]
-    base = lines["model faces-64"].split()[-1]
-    assert all(text.endswith(f"for the base {base}") for text in directions.values())
-
-
 def test_command_prints_one_line_each(toy):
     code, lines = _run()
     assert code == 0
-    assert len(lines) == len(info.describe())
+    assert len(lines) == len(doctor.describe()) + 1
+    assert lines[-1].startswith("works  an image of faces-64 was generated in ")
+
+
+def test_a_broken_core_is_an_error(toy, monkeypatch):
+    def fail(*_):
+        raise OSError("no kernel")
+
+    monkeypatch.setattr(doctor, "sample_images", fail)
+    code, lines = _run()
+    assert code == 2
+    assert lines[-1].startswith("Error: got OSError when generating an image (no kernel); expected")
+
+
+def test_missing_extras_say_how_to_get_them(monkeypatch):
+    wanted = [
+        "torch>=2.4", "av>=14; extra == 'video'", "no-such-package>=1; extra == \"hub\"",
+        "ruff>=0.12; extra == 'lint'",
+    ]  # fmt: skip
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: wanted)
+    assert doctor.extras() == {"video": ["av"], "hub": ["no-such-package"]}
+    line = doctor._extra("hub", ["no-such-package"])
+    assert line == (
+        "missing no-such-package, for models of the Hugging Face Hub: pip install 'stylemix[hub]'"
+    )
+    assert doctor._extra("x", ["numpy"]) == f"numpy {np.__version__}"
+
+
+def test_a_checkout_without_metadata_has_no_extras(monkeypatch):
+    def missing(_):
+        raise doctor.metadata.PackageNotFoundError("stylemix")
+
+    monkeypatch.setattr(doctor.metadata, "requires", missing)
+    assert doctor.extras() == {}
 
 
 def test_names_the_compilers(toy):
@@ -103,7 +99,7 @@ def test_prints_the_backends_and_reasons(toy, monkeypatch):
     assert toy.runs() == 0
     assert lines["op bias_act"] == lines["op upfirdn2d"] == "cpu: native, once it is compiled"
     assert lines["op grid_sample"] == "torch"
-    assert lines["cpu ops"] == "compiled at first use, or now by stylemix info --build"
+    assert lines["cpu ops"] == "compiled at first use, or now by stylemix doctor --build"
     path = jit.library("cpu")
     lines = _lines()
     assert lines["op bias_act"] == "cpu: native"
@@ -128,7 +124,9 @@ def test_prints_why_a_library_beside_the_sources_is_ignored(toy):
     toy.forget()
     toy.write("value.h", "#define VALUE 2\n")
     reason = "(ignores _native_cpu.so: it was built from other sources)"
-    assert _lines()["cpu ops"] == f"compiled at first use, or now by stylemix info --build {reason}"
+    assert (
+        _lines()["cpu ops"] == f"compiled at first use, or now by stylemix doctor --build {reason}"
+    )
 
 
 @pytest.mark.skipif(bool(torch.version.cuda), reason="needs a PyTorch without CUDA")
@@ -177,21 +175,3 @@ def test_build_for_cuda_on_request(toy, monkeypatch):
     assert code == 2
     assert lines[-1].startswith("Error: cannot compile the cuda ops: torch ")
     assert jit.status("cpu").state == "loaded"
-
-
-def test_what_a_model_takes_here(tmp_path):
-    saved(tiny_model(resolution=16, classes=3), tmp_path / "m.safetensors")
-    code, lines = _run(str(tmp_path / "m.safetensors"))
-    assert code == 0
-    table = {line[:18].strip(): line[18:].strip() for line in lines}
-    assert table["model"].startswith("16 px, RGB, generator and discriminator, 0.")
-    assert table["classes"] == "3"
-    assert table["project balanced"].startswith("about ")
-    assert table["project balanced"].endswith(" GiB a photo")
-
-
-def test_a_model_that_is_not_there():
-    code, lines = _run("nosuch")
-    assert code == 2
-    assert len(lines) == 1
-    assert "nosuch" in lines[0]

@@ -1,0 +1,81 @@
+"""What commands say: text, or one line of JSON."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stylemix import __version__, messages
+from stylemix.messages import detail, note, problem, result, say, session, wrote, wrote_all
+
+
+def _say_all():
+    say("table\nof two lines")
+    wrote(Path("a.png"), "64 px", identity=np.float32(0.5))
+    wrote_all(["b.png", "c.png"], "2 images to out")
+    note("Note: one face")
+    problem("Error: no face")
+    detail("Model x")
+    result(folder=Path("out"), loss=float("nan"), sizes=(1, 2), by_name={"x": np.int64(3)})
+
+
+def test_results_go_to_standard_output_and_the_rest_to_standard_error(capsys):
+    with session("probe"):
+        _say_all()
+    out, err = capsys.readouterr()
+    assert out == "table\nof two lines\nWrote a.png (64 px)\nWrote 2 images to out\n"
+    assert err == "Note: one face\nError: no face\n"
+
+
+def test_quiet_leaves_results_and_errors(capsys):
+    with session("probe") as said:
+        said.quiet = True
+        _say_all()
+    assert capsys.readouterr() == ("table\nof two lines\n", "Error: no face\n")
+
+
+def test_verbose_adds_details(capsys):
+    with session("probe") as said:
+        said.verbose = True
+        _say_all()
+    assert capsys.readouterr().err.endswith("Model x\n")
+
+
+def test_json_is_one_line_with_everything(capsys):
+    with session("probe") as said:
+        said.json = True
+        _say_all()
+        said.finish()
+        said.finish("got a; expected b")
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first.pop("seconds") >= 0
+    assert first == {
+        "command": "probe",
+        "version": __version__,
+        "written": [{"path": "a.png", "identity": 0.5}, {"path": "b.png"}, {"path": "c.png"}],
+        "notes": ["Note: one face", "Error: no face"],
+        "result": {"folder": "out", "loss": None, "sizes": [1, 2], "by_name": {"x": 3}},
+    }
+    assert second["error"] == "got a; expected b"
+
+
+def test_without_a_command_nothing_is_collected(capsys):
+    note("Note: from Python")
+    result(loss=1)
+    wrote("a.png")
+    assert capsys.readouterr().err == "Note: from Python\n"
+    assert (messages.current().notes, messages.current().result) == ([], {})
+    assert messages.current().written == []
+
+
+@pytest.mark.parametrize("name", ["\u7167\u7247.jpg", "caf\udce9.jpg", "a\x1b[31mb\n.jpg"])
+def test_any_file_name_can_be_printed(name, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", stream)
+    wrote(name)
+    stream.flush()
+    text = stream.buffer.getvalue()
+    assert text.startswith(b"Wrote ")
+    assert b"\x1b" not in text

@@ -1,0 +1,104 @@
+"""Commands never replace an input, and an earlier result only with --overwrite."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from stylemix.cli import main
+from stylemix.models.checkpoint import save_model
+from tests.support.models import tiny_model
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def model(here):
+    tiny_model().save(here / "tiny.pkl")
+    return "tiny.pkl"
+
+
+def _run(*words, code=0):
+    done = CliRunner().invoke(main, [*map(str, words)], prog_name="stylemix")
+    assert done.exit_code == code, done.output
+    return done
+
+
+def _pixels(path):
+    with Image.open(path) as image:
+        return image.tobytes()
+
+
+def test_an_image_that_exists_is_kept_and_the_note_comes_first(model):
+    Path("faces.png").write_text("mine")
+    words = ["generate", "--model", model, "--seeds", "1", "--output", "faces.png"]
+    done = _run(*words)
+    assert done.stderr == (
+        "Note: faces.png exists and is kept; this writes faces-2.png; --overwrite replaces it\n"
+    )
+    assert done.stdout == "Wrote 1 image to faces-2.png\n"
+    assert Path("faces.png").read_text() == "mine"
+    assert json.loads(_run(*words, "--json").stdout)["written"] == [{"path": "faces-3.png"}]
+    assert _run(*words, "--overwrite").stdout == "Wrote 1 image to faces.png\n"
+    assert _pixels("faces.png") == _pixels("faces-2.png")
+
+
+def test_files_that_belong_together_get_one_number(model):
+    Path("chin.latent.safetensors").write_text("mine")
+    words = ["drag", "seed:1", "--point", "8,8:9,8", "--max-steps", "1", "--model", model]
+    done = _run(*words, "--output", "chin.png")
+    assert "Wrote chin-2.png" in done.stdout
+    assert "Wrote chin-2.latent.safetensors" in done.stdout
+    assert not Path("chin.png").exists()
+    assert Path("chin.latent.safetensors").read_text() == "mine"
+
+
+def test_in_a_folder_the_same_images_stay_and_others_are_numbered(model):
+    words = ["generate", "--model", model, "--output", "out", "--seeds"]
+    assert _run(*words, "0-1").stdout == "Wrote 2 images to out\n"
+    Path("out/seed0001.png").unlink()
+    assert _run(*words, "0-1").stdout == "Wrote 2 images to out\n"  # goes on
+    assert sorted(path.name for path in Path("out").iterdir()) == ["seed0000.png", "seed0001.png"]
+    done = _run(*words, "1-2", "--truncation", "1")
+    assert done.stdout == (
+        "Wrote 2 images to out; 1 of that name are kept, the new ones are numbered\n"
+    )
+    names = ["seed0000.png", "seed0001-2.png", "seed0001.png", "seed0002.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == names
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_an_input_is_never_replaced(model, more):
+    Image.new("RGB", (64, 64)).save("me.jpg")
+    before = Path("me.jpg").read_bytes()
+    save_model("other.pkl", tiny_model())
+    for words in (
+        ["align", "me.jpg", "--template", "none", "--output", "me.jpg"],
+        ["mix", "me.jpg", "seed:1", "--model", model, "--output", "me.jpg"],
+        ["edit", "me.jpg", "--smile", "1", "--model", model, "--output", "./me.jpg"],
+        ["convert", model, model],
+        ["blend", model, "other.pkl", "--output", "other.pkl"],
+        ["adapt", "me.jpg", "--output", model, "--model", model],
+    ):
+        done = _run(*words, *more, code=2)
+        assert "which is an input, too" in done.stderr, words
+    assert Path("me.jpg").read_bytes() == before
+
+
+def test_a_photo_in_a_folder_of_sources_is_never_replaced(model):
+    Path("photos").mkdir()
+    Image.new("RGB", (64, 64)).save("photos/me.png")
+    before = Path("photos/me.png").read_bytes()
+    words = ["align", "photos", "--template", "none", "--output", "photos/me.png"]
+    assert "which is an input, too" in _run(*words, "--overwrite", code=2).stderr
+    words = ["mix", "photos", "seed:1", "--model", model, "--template", "none", "--w-steps", "1"]
+    words += ["--steps", "1", "--refine-steps", "1", "--output", "photos"]
+    assert "Wrote photos/me-2.png (" in _run(*words).stdout
+    assert "which is an input, too" in _run(*words, "--overwrite", code=2).stderr
+    assert Path("photos/me.png").read_bytes() == before

@@ -1,0 +1,307 @@
+"""`stylemix inspect`: what files are, and what a model takes on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from stylemix.devices import find_device
+from stylemix.errors import StylemixError, did_you_mean, similar_file
+from stylemix.faces.detector import load_detector
+from stylemix.images.marks import read_marks
+from stylemix.images.read import load_image
+from stylemix.images.sources import EXTENSIONS, list_images, read_beside
+from stylemix.inversion.forecast import duration, forecast_image, forecast_projection
+from stylemix.inversion.latent import load_latent
+from stylemix.inversion.settings import PRESETS
+from stylemix.inversion.store import SUFFIX
+from stylemix.io.assets import ASSETS
+from stylemix.messages import result, say, say_table
+from stylemix.models.checkpoint import find_model, load_model, shipped_models
+from stylemix.models.container import ENCODER, LATENT, MODEL, STYLE, read, read_safetensors
+from stylemix.models.header import parse_header
+from stylemix.networks.batches import image_bytes
+from stylemix.styles.directions import face_count
+from stylemix.styles.style import (
+    find_style,
+    load_style,
+    shipped_directions,
+    shipped_starts,
+    shipped_styles,
+)
+from stylemix.tools.options import device_option
+from stylemix.training.adapt.draw_kit import FORMAT as KIT
+from stylemix.training.adapt.draw_kit import is_kit
+from stylemix.training.adapt.look_loss import LookSettings
+from stylemix.training.data.packed import packed_template
+from stylemix.training.data.shard_store import expand
+from stylemix.training.data.shards import is_shards
+from stylemix.training.snapshots import list_snapshots
+from stylemix.training.state_files import FORMAT as STATE
+from stylemix.training.state_files import state_files
+
+GIB = 2**30
+LOOK_COST = 5  # images' time of a face in a step of `adapt`: with and without style, gradients
+MAX_SIZES = 50  # images of a dataset whose size is read
+Lines = list[tuple[str, str]]
+
+
+def describe(name: str, device: str = "auto") -> Lines:
+    """(label, text) lines about a file, a folder or a shipped name; the first says what it is.
+
+    Raises StylemixError for what is missing, damaged or of no known kind. No code of a file runs.
+    """
+    path = _find(name)
+    if path.is_dir():
+        return _folder(path)
+    if is_shards(name):
+        return [("dataset", f"{len(expand([name]))} shards")]
+    suffix = path.suffix.lower()
+    if suffix in EXTENSIONS:
+        return _image(path, device)
+    if suffix == ".zip":
+        return _dataset(path)
+    return _weights(path, device)
+
+
+def _find(name: str) -> Path:
+    """The file of a path, or of a shipped model, style, direction or start."""
+    path = Path(name).expanduser()
+    if path.exists() or is_shards(name):
+        return path
+    for found in (find_style(name), ASSETS / f"{name}.safetensors"):
+        if found.exists():
+            return found
+    known = [label.split()[1] for label, _ in shipped()]
+    raise StylemixError(
+        f"got {name}; expected a file, a folder, or the name of a shipped model or style; check "
+        f"the name{did_you_mean(name, known) or similar_file(name)}"
+    )
+
+
+def _weights(path: Path, device: str) -> Lines:
+    content = read(path)
+    kinds: dict[str, Callable[[], Lines]] = {
+        MODEL: lambda: _model(path, device),
+        STYLE: lambda: _style(path),
+        LATENT: lambda: _latent(path),
+        ENCODER: lambda: _encoder(path),
+        STATE: lambda: _state(path),
+        KIT: lambda: [("drawing kit", f"{_size(path)}; name its folder for stylemix adapt")],
+    }
+    if content.format in kinds:
+        return kinds[content.format]()
+    if content.kind in ("npz", "npy"):
+        return _latent(path)
+    if content.foreign is None:
+        raise StylemixError(
+            f"{path}: got weights of the format {content.format or 'unknown'!a}; expected a model, "
+            "style, latent, encoder or training state; see the program that wrote it"
+        )
+    try:
+        return _model(path, device)
+    except StylemixError as error:  # a latent of another projector, perhaps
+        try:
+            return _latent(path)
+        except StylemixError:
+            raise error from None
+
+
+def _model(path: Path, device: str) -> Lines:
+    """The sizes of a model, and what its tasks are expected to take here."""
+    model = load_model(path, find_device(device))
+    sizes, generator = model.generator.config, model.generator
+    millions = sum(value.numel() for value in generator.parameters()) / 1e6
+    networks = "generator and discriminator" if model.discriminator else "generator"
+    licence = model.card.get("licence", "not recorded")
+    image = forecast_image(model)
+    lines = [
+        ("model", f"{sizes.size_text}, {sizes.colours}, {networks}, {millions:.1f} M weights"),
+        ("origin", f"{model.origin}, licence: {licence}, fingerprint {model.fingerprint}"),
+        ("template", model.template.name),
+        ("classes", str(sizes.c_dim or "none")),
+        ("generate", f"{image} an image"),
+    ]
+    for preset, settings in PRESETS.items():
+        text = f"{forecast_projection(model, settings)} a photo"
+        lines.append((f"project {preset}", text))
+    lines.append(("mix, edit", f"about {duration(image.seconds)} an image after a projection"))
+    if model.template.eyes is not None:
+        count = face_count(generator)
+        text = f"about {duration(count * image.seconds)}, once, for edits such as smile"
+        lines.append(("directions", f"{text} (kept in the cache)"))
+    look = LookSettings()
+    seconds = look.steps * look.batch * LOOK_COST * image.seconds
+    batch = look.batch * image_bytes(generator, gradients=True) / GIB
+    lines.append(("adapt", f"about {duration(seconds)}, {batch + 1:.1f} GiB for a look"))
+    return lines
+
+
+def _style(path: Path) -> Lines:
+    style, info = load_style(path), load_style(path).info
+    has = [("a shift of w", style.shift is not None), ("offsets", bool(style.offsets)),
+           ("weights", bool(style.weights)), ("a student", style.student is not None)]  # fmt: skip
+    parts = ", ".join(name for name, there in has if there) or "nothing"
+    base = "every model of faces" if style.is_student else f"the base {style.base}"
+    lines = [
+        ("style", f"{info.get('name', path.stem)}, for {base}, {_size(path)}"),
+        ("made by", f"{info.get('method', '?')} from {info.get('pictures', '?')} images"),
+        ("parts", parts),
+        ("recommended", f"strength {style.strength:g}, layers {style.layers}"),
+    ]
+    for key in ("licence", "credit", "consent", "scores"):
+        if info.get(key):
+            value = info[key]
+            text = value if isinstance(value, str) else json.dumps(value)
+            lines.append((key, text[:200]))
+    return lines
+
+
+def _latent(path: Path) -> Lines:
+    latent = load_latent(path)
+    layers, width = latent.w.shape
+    more = "with" if latent.detail is not None else "without"
+    lines = [
+        ("latent", f"w of {layers} x {width}, {more} refinement, {_size(path)}"),
+        ("model", latent.base or "not recorded"),
+    ]
+    if latent.template is not None:
+        lines.append(("template", latent.template.name))
+    values = [f"{name} {value:.4g}" for name, value in latent.metrics.items()]
+    return [*lines, ("metrics", ", ".join(values))] if values else lines
+
+
+def _encoder(path: Path) -> Lines:
+    header = read(path).expect(ENCODER).header
+    base = header.get("base") if isinstance(header, dict) else "?"
+    return [("encoder", f"{_size(path)}, for the model {str(base)[:40]}")]
+
+
+def _state(path: Path) -> Lines:
+    header, tensors = read_safetensors(path)
+    try:
+        counters, config = json.loads(header["counters"]), json.loads(header["config"])
+        kimg, target = counters["cur_nimg"] / 1000, config["kimg"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StylemixError(
+            f"{path}: got a damaged training state; expected one of stylemix train; delete it"
+        ) from error
+    text = f"{kimg:g} of {target:g} kimg, {len(tensors)} tensors, {_size(path)}"
+    return [("training state", text), ("resume", "stylemix train with the options of the run")]
+
+
+def _image(path: Path, device: str) -> Lines:
+    image = load_image(path)
+    marks = read_marks(path)
+    kind = path.suffix.lower().lstrip(".")
+    lines = [("image", f"{image.width} x {image.height} px, {kind}, {_size(path)}")]
+    faces = load_detector(str(find_device(device))).detect(image)
+    for number, face in enumerate(faces, 1):
+        left, top, right, bottom = (round(float(value)) for value in face.box)
+        clear = "" if face.clear else ", unclear"
+        where = f"{right - left} x {bottom - top} px at {left},{top}"
+        lines.append((f"face {number}", f"{where}, score {face.score:.2f}{clear}"))
+    if not faces:
+        lines.append(("faces", "none found"))
+    lines.append(("marks", ", ".join(marks.values()) or "none of generated images"))
+    return lines
+
+
+def _folder(path: Path) -> Lines:
+    snapshots, states = list_snapshots(path), state_files(path)
+    if snapshots or states:
+        text = f"{len(snapshots)} snapshots, {len(states)} states"
+        return [("training run", text), *([("last", str(snapshots[-1]))] if snapshots else [])]
+    if is_kit(path):
+        return [("drawing kit", "faces to draw on, for stylemix adapt")]
+    latents = sorted(path.rglob(f"*{SUFFIX}"))
+    if latents:
+        return [("latents", f"{len(latents)} of stylemix project, for stylemix mix")]
+    return _dataset(path)
+
+
+def _dataset(path: Path) -> Lines:
+    """The number of images in a folder or zip, their sizes, labels and alignment."""
+    sources = list_images(path)
+    sizes = Counter()  # type: Counter[str]
+    for source in sources[:: max(1, len(sources) // MAX_SIZES)]:
+        try:
+            image = source.open()
+            sizes[f"{image.width}x{image.height}"] += 1
+        except StylemixError:
+            sizes["unreadable"] += 1
+    common = ", ".join(name for name, _ in sizes.most_common(3))
+    more = f" and {len(sizes) - 3} other sizes" if len(sizes) > 3 else ""
+    labelled = "yes" if read_beside(path, "dataset.json") is not None else "none"
+    return [
+        ("dataset", f"{len(sources):,} images"),
+        ("sizes", f"{common}{more} (px, of {sum(sizes.values())} images)"),
+        ("labels", labelled),
+        ("template", packed_template([path]).name),
+    ]
+
+
+def shipped() -> Lines:
+    """(label, text) lines about the models and styles that come with the package."""
+    lines = [(f"model {name}", _model_line(find_model(name))) for name in shipped_models()]
+    groups = {"style": shipped_styles, "direction": shipped_directions, "start": shipped_starts}
+    for kind, names in groups.items():
+        lines += [(f"{kind} {name}", _style_line(name)) for name in names()]
+    return lines
+
+
+def _style_line(name: str) -> str:
+    style = load_style(name)
+    method = style.info.get("method", "?")
+    base = "for every model of faces" if style.is_student else f"for the base {style.base}"
+    return f"{method}, {_size(find_style(name))}, {base}"
+
+
+def _model_line(file: Path) -> str:
+    header = parse_header(read(file).expect(MODEL).header, str(file))
+    networks = "generator and discriminator" if header.discriminator else "generator"
+    sizes = header.generator
+    colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
+    return f"{sizes.size_text}{colours}, {networks}, {_size(file)}, {header.fingerprint}"
+
+
+def _size(file: Path) -> str:
+    size = file.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+@click.command("inspect")
+@click.argument("names", nargs=-1, metavar="[FILE]...")
+@device_option
+def inspect_command(names: tuple[str, ...], device: str) -> None:
+    """Say what each FILE is: a model, style, latent, dataset, image, encoder or training state.
+
+    FILE may be a folder or a shipped name, too. Of a model it also shows the time and the memory
+    that its tasks are expected to take on this machine; of an image the faces in it, and whether
+    it is marked as generated. Without FILE it lists the shipped models and styles. No code of a
+    file is executed.
+
+    \b
+    Examples:
+      stylemix inspect
+      stylemix inspect faces-64 comic
+      stylemix inspect network.pkl
+      stylemix inspect me.jpg me.latent.safetensors photos/
+    """
+    if not names:
+        lines = shipped()
+        say_table(lines)
+        result(**dict(lines))
+        return
+    described = {}
+    for number, name in enumerate(names):
+        lines = describe(name, device)
+        described[name] = {"kind": lines[0][0], **dict(lines)}
+        if len(names) > 1:
+            say(("\n" if number else "") + f"{name}:")
+        say_table(lines)
+    result(files=described)

@@ -1,0 +1,62 @@
+"""Where commands write: never over an input, and over an earlier result with --overwrite only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from stylemix.global_options import may_overwrite
+from stylemix.io.outputs import AnyPath, Beside, check_not_input, free_path
+from stylemix.messages import note
+
+
+def output_file(path: Path, inputs: Iterable[AnyPath] = (), beside: Beside = lambda _: ()) -> Path:
+    """The file for the output `path`, chosen before the work: NAME-2.EXT if there is one already.
+
+    A note says so. `beside` returns further files that are written with an output. Raises
+    StylemixError for an output that is an input, even with --overwrite.
+    """
+    inputs = list(inputs)
+    if may_overwrite():
+        for file in (path, *beside(path)):
+            check_not_input(file, inputs)
+        return path
+    check_not_input(path, [name for name in inputs if not Path(name).expanduser().is_dir()])
+    free = free_path(path, beside)
+    if free != path:
+        note(f"Note: {path} exists and is kept; this writes {free}; --overwrite replaces it")
+    return free
+
+
+def output_in(
+    path: Path,
+    image: Image.Image,
+    inputs: Iterable[AnyPath] = (),
+    beside: Beside = lambda _: (),
+) -> Path:
+    """The file for one of many images in a folder; the caller says where it is NAME-2.EXT.
+
+    A file with the very same image is written again, so that the same command ends with the same
+    files after it was interrupted.
+    """
+    if not may_overwrite():
+        return free_path(path, beside, lambda other: _shows(other, image))
+    check_not_input(path, inputs)
+    return path
+
+
+def _shows(path: Path, image: Image.Image) -> bool:
+    """Whether a file has the pixels of an image."""
+    try:
+        with Image.open(path) as there:
+            same = (there.size, there.mode) == (image.size, image.mode)
+            return same and there.tobytes() == image.tobytes()
+    except (OSError, ValueError):
+        return False
+
+
+def kept(path: Path, asked: Path) -> str:
+    """Which file was kept, for the line about a file written instead; "" if it is the one asked."""
+    return "" if path == asked else f"{asked.name} is kept"
