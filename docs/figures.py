@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def make(page: Path) -> None:
     with _workplace() as folder:
         for language, text in blocks(page):
             if language == "python":
-                exec(compile(text, str(page), "exec"), {"__name__": "figure"})
+                subprocess.run([sys.executable, "-c", text], check=True)
                 continue
             for line in re.sub(r"\\\n\s*", " ", text).splitlines():
                 words = shlex.split(line, comments=True)

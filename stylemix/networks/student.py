@@ -34,6 +34,14 @@ class StudentConfig:
 
     channels: tuple[int, ...] = (32, 64, 96, 96)
 
+    @classmethod
+    def parse(cls, channels: object) -> StudentConfig:
+        """The config of a file; raises ValueError for anything but 2 to 8 counts up to 1024."""
+        counts = channels if isinstance(channels, list | tuple) else ()
+        if not 1 < len(counts) <= 8 or not all(type(n) is int and 0 < n <= 1024 for n in counts):
+            raise ValueError(f"got channels {channels!r:.80}")
+        return cls(tuple(counts))
+
     @property
     def multiple(self) -> int:
         """The network pads images to a multiple of so many px."""

@@ -331,14 +331,11 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
 def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], file: Path) -> None:
     """Gives a style the student, hand and shape of its file."""
     config = config if isinstance(config, dict) else {}
-    channels, hand = config.get("channels"), config.get("hand", "")
+    hand = config.get("hand", "")
     try:
-        counts = channels if isinstance(channels, list | tuple) else ()
-        if not 1 < len(counts) <= 8 or not all(type(n) is int and 0 < n <= 1024 for n in counts):
-            raise ValueError("channels")
         if not isinstance(hand, str) or (hand and hand not in HANDS):
             raise ValueError("hand")
-        student = Student(StudentConfig(tuple(counts)))
+        student = Student(StudentConfig.parse(config.get("channels")))
         values = {
             name.removeprefix("student."): to_float(value, name, str(file))
             for name, value in tensors.items()

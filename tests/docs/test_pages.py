@@ -292,6 +292,9 @@ def test_links_lead_somewhere(page):
     for link in links(page):
         if re.match(r"[a-z]+:", link):
             continue
+        if link.startswith("_figures/"):  # made with the pages, which fail where one is missing
+            assert f'"{page.name}"' in (DOCS / "figures.py").read_text(encoding="utf-8")
+            continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
         if not target.exists():
