@@ -290,10 +290,7 @@ def links(page: Path) -> list[str]:
 def test_links_lead_somewhere(page):
     wrong = []
     for link in links(page):
-        if re.match(r"[a-z]+:", link):
-            continue
-        if link.startswith("_figures/"):  # made with the pages, which fail where one is missing
-            assert f'"{page.name}"' in (DOCS / "figures.py").read_text(encoding="utf-8")
+        if re.match(r"[a-z]+:|_figures/", link):  # Sphinx fails for a figure that is not made
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
