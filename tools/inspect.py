@@ -20,9 +20,10 @@ from stylemix.inversion.latent import load_latent
 from stylemix.inversion.settings import PRESETS
 from stylemix.inversion.store import SUFFIX
 from stylemix.io.assets import ASSETS
+from stylemix.io.tensor_files import read_tensors
 from stylemix.messages import result, say, say_table
 from stylemix.models.checkpoint import find_model, load_model, shipped_models
-from stylemix.models.container import ENCODER, LATENT, MODEL, STYLE, read, read_safetensors
+from stylemix.models.container import ENCODER, LATENT, MODEL, STYLE, read
 from stylemix.models.header import parse_header
 from stylemix.networks.batches import image_bytes
 from stylemix.styles.directions import face_count
@@ -182,7 +183,7 @@ def _encoder(path: Path) -> Lines:
 
 
 def _state(path: Path) -> Lines:
-    header, tensors = read_safetensors(path)
+    header, tensors = read_tensors(path)
     try:
         counters, config = json.loads(header["counters"]), json.loads(header["config"])
         kimg, target = counters["cur_nimg"] / 1000, config["kimg"]

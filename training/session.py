@@ -14,10 +14,10 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
+from stylemix.io.tensor_files import Damaged
 from stylemix.messages import note, problem
 from stylemix.metrics.extractors import PictureSet
 from stylemix.models.checkpoint import load_model
-from stylemix.models.container import Damaged
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig, TrainConfig, continued
 from stylemix.training.data.base import PixelDataset

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.models.container import Damaged, read_safetensors, write_safetensors
+from stylemix.io.tensor_files import Damaged, read_tensors
+from stylemix.models.container import write_safetensors
 from stylemix.training.config import ResolvedConfig, TrainConfig, changed
 from stylemix.training.state import TrainState
 
@@ -64,7 +65,7 @@ def read_state(
     Raises Damaged for a wrong checksum or format, StylemixError for a state of another run.
     """
     try:
-        header, tensors = read_safetensors(path)
+        header, tensors = read_tensors(path)
         if checksum(header, tensors) != header["sha256"]:
             raise ValueError("its checksum is wrong")
         _check(path, header, asked, data)

@@ -20,8 +20,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from stylemix.images.sources import list_images
+from stylemix.io.tensor_files import read_tensors
 from stylemix.metrics.mobilenet import load_feature_network
-from stylemix.models.container import read_safetensors, write_safetensors
+from stylemix.models.container import write_safetensors
 from stylemix.networks.student import SCALE, Student
 from stylemix.training.adapt.distill import difference
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
@@ -156,7 +157,7 @@ class Finisher:
 
     def load(self, path: Path) -> int:
         """Resumes from a state; the step to go on with."""
-        header, tensors = read_safetensors(path)
+        header, tensors = read_tensors(path)
         for prefix, network in self.parts().items():
             network.load_state_dict(part(tensors, prefix))
         load_adam(self.adam, part(tensors, "adam."))

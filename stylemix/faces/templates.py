@@ -58,7 +58,7 @@ def _parse(data: object) -> Template | None:
         return None
     try:
         values = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     # Eyes first, all in or near the crop, at most the five points of the detector.
     if values.ndim != 2 or values.shape[1] != 2 or not 2 <= len(values) <= 5:

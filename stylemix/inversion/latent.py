@@ -5,7 +5,6 @@ Files of other projectors are read as well.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.models.container import LATENT, Content, read, to_float, write
-from stylemix.models.header import parse_template
+from stylemix.models.header import finite, parse_template
 from stylemix.models.model import Model
 
 VERSION = 1
@@ -149,15 +148,24 @@ def _parse_own(content: Content, file: Path) -> Latent:
         base if isinstance(base, str) else None,
         None if matrix is None else matrix.double().numpy(),
         None if template is None else parse_template(template, str(file)),
-        {
-            str(key): float(value)
-            for key, value in (metrics if isinstance(metrics, dict) else {}).items()
-            if isinstance(value, (int, float))
-        },
+        _to_metrics(metrics, file),
         read_detail(others, str(file)) if others else None,
         photo if isinstance(photo, str) else None,
         _to_label(config.get("label"), file),
     )
+
+
+def _to_metrics(metrics: object, file: Path) -> dict[str, float]:
+    """Return the metrics of a header, without values of other types than numbers."""
+    items = metrics.items() if isinstance(metrics, dict) else ()
+    numbers = {str(key): finite(v) for key, v in items if isinstance(v, int | float)}
+    found = {key: number for key, number in numbers.items() if number is not None}
+    if len(found) < len(numbers):
+        raise StylemixError(
+            f"{file}: got a metric that is not a finite number; expected those that stylemix "
+            "writes; project the photo again"
+        )
+    return found
 
 
 def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
@@ -165,8 +173,7 @@ def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
     if value is None:
         return None
     items = value if isinstance(value, list) else [None]
-    real = [x for x in items if isinstance(x, int | float) and not isinstance(x, bool)]
-    numbers = [float(x) for x in real if math.isfinite(x)]
+    numbers = [number for x in items if (number := finite(x)) is not None]
     if len(numbers) < len(items):
         raise StylemixError(
             f"{file}: got the label {str(value)[:40]!a}; expected a list of numbers; project the "
@@ -206,6 +213,8 @@ def _to_w(value: object, file: Path) -> Tensor:
         raise StylemixError(
             f"{file}: got {value.shape[0]} latents; expected one; save each to its own file"
         )
+    if not value.numel():
+        raise StylemixError(f"{file}: got no w values; expected [layers, w_dim]; choose another")
     w = to_float(value, "w", str(file)).reshape(-1, value.shape[-1])
     if not 0 < w.shape[0] <= MAX_LAYERS or not 0 < w.shape[1] <= MAX_W_DIM:
         raise StylemixError(

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import io
 import os
+import tokenize
 import zipfile
 from math import prod
-from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import read_file
 from stylemix.io.sniff import ZIP_ERRORS
 
-MAX_BYTES = 2**28  # a W+ code of 18 x 512 floats takes 36 kB
+MAX_BYTES = 2**26  # a W+ code of 18 x 512 floats takes 36 kB
+MAX_DIMENSIONS = 32  # those of numpy
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_HEADER = 10_000  # characters, numpy's own default
 
 Array = NDArray[np.generic]
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the arrays of a `.npz` by name; StylemixError for objects, damage or over 256 MB."""
+    """Read the arrays of a `.npz` by name; StylemixError for objects, damage or over 64 MB."""
     arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -31,6 +34,11 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
                 raise StylemixError(
                     f"{path}: got arrays of more than {MAX_BYTES >> 20} MB; expected latents; "
                     "choose another file"
+                )
+            if any(member.compress_type not in _COMPRESSIONS for member in members):
+                raise StylemixError(
+                    f"{path}: got arrays compressed by bzip2 or LZMA; expected those of numpy, "
+                    "stored or deflated; save it again with numpy.savez"
                 )
             for member in members:
                 name = member.filename.removesuffix(".npy")
@@ -41,14 +49,14 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def read_npy(path: str | os.PathLike[str]) -> Array:
-    """Read the array of a `.npy`; StylemixError for objects, damage or over 256 MB."""
-    file = Path(path)
-    if file.stat().st_size > MAX_BYTES:
+    """Read the array of a `.npy`; StylemixError for objects, damage or over 64 MB."""
+    data = read_file(path)
+    if len(data) > MAX_BYTES:
         raise StylemixError(
             f"{path}: got an array of more than {MAX_BYTES >> 20} MB; expected latents; "
             "choose another file"
         )
-    return _array(file.read_bytes(), str(path))
+    return _array(data, str(path))
 
 
 def _array(data: bytes, name: str) -> Array:
@@ -59,15 +67,19 @@ def _array(data: bytes, name: str) -> Array:
         if version != (1, 0):
             read = npy_format.read_array_header_2_0
         shape, fortran, dtype = read(stream, max_header_size=_MAX_HEADER)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (
+        ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError,
+    ) as error:  # fmt: skip
         raise _damaged(name) from error
     if dtype.kind not in "biuf":
         raise StylemixError(
             f"{name}: refused, it holds an array of {dtype.kind!a} objects; nothing in it was run; "
             "expected a numeric array; get the file again from its author"
         )
-    content = data[stream.tell() :]
-    if any(size < 0 for size in shape) or prod(shape) * dtype.itemsize != len(content):
+    content = memoryview(data)[stream.tell() :]
+    if len(shape) > MAX_DIMENSIONS or not all(type(size) is int and size > 0 for size in shape):
+        raise _damaged(name)
+    if prod(shape) * dtype.itemsize != len(content):
         raise _damaged(name)
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 

@@ -11,15 +11,17 @@ import re
 import struct
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Literal
 
 from stylemix.errors import StylemixError, similar_file
+from stylemix.io.files import open_file
+from stylemix.io.tensor_files import MAX_HEADER_BYTES
 
 Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle"]
 
 HEAD_BYTES = 512
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+MAX_DIRECTORY_BYTES = 16 * 2**20  # of a zip with weights, which has some thousand members
+_END_RECORD_BYTES = 22 + 65535  # of a zip: the record itself and the longest comment
 _MAGIC_NUMBER = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # at the start of every torch stream
 
 # Pickle protocol 0 is text: containers, quoted strings and names, one per line.
@@ -53,12 +55,9 @@ _OTHER_MAGIC = {
 
 def sniff(path: str | os.PathLike[str]) -> Kind:
     """Return the type of a file; StylemixError for a missing, empty or unsupported file."""
-    file = Path(path)
     try:
-        size = file.stat().st_size
-        if file.is_dir():
-            raise StylemixError(f"{path}: got a folder; expected a file; name one of its files")
-        with file.open("rb") as handle:
+        with open_file(path) as handle:
+            size = os.fstat(handle.fileno()).st_size
             head = handle.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise StylemixError(
@@ -118,6 +117,11 @@ def _check_header(path: str | os.PathLike[str], length: int, size: int) -> None:
 
 def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
     try:
+        if directory_bytes(path) > MAX_DIRECTORY_BYTES:
+            raise StylemixError(
+                f"{path}: got a zip with far more members than any model has; expected a model, "
+                "style or latent file; give the other file"
+            )
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except ZIP_ERRORS as error:
@@ -132,6 +136,21 @@ def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
     raise StylemixError(
         f"{path}: got a zip archive; expected a model, style or latent file; unpack it first"
     )
+
+
+def directory_bytes(path: str | os.PathLike[str]) -> int:
+    """The size in bytes of a zip's directory, of which Python makes objects ten times as large.
+
+    Raises BadZipFile for a file without one.
+    """
+    with open_file(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(max(0, size - _END_RECORD_BYTES))
+        end = stream.read()
+    at = end.rfind(b"PK\5\6")
+    if at < 0:
+        raise zipfile.BadZipFile("no directory")
+    return int.from_bytes(end[at + 12 : at + 16], "little")  # 4 GiB stands for more
 
 
 def _refuse_known(path: str | os.PathLike[str], head: bytes) -> None:

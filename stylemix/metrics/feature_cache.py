@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
+from stylemix.io.tensor_files import Damaged, read_tensors
 from stylemix.messages import note
 from stylemix.metrics.extractors import Extractor, PictureSet, real_features
 
@@ -71,10 +71,9 @@ def _read(path: Path, key: str) -> Floats | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="np") as handle:
-            metadata = handle.metadata() or {}
-            features: Floats = handle.get_tensor("features")
-    except (OSError, SafetensorError):
+        metadata, tensors = read_tensors(path)
+        features: Floats = tensors["features"].numpy()
+    except (Damaged, KeyError):
         metadata, features = {}, np.zeros(0, np.float32)
     if metadata != {"key": key, "sha256": _digest(features)}:
         note(f"{path}: got damaged features; computing them again")

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, atomic_write
 from stylemix.io.sniff import Kind, sniff
+from stylemix.io.tensor_files import read_header, read_tensors
 from stylemix.safe_pickle.reader import load, write_pickle
 
 AnyPath = str | os.PathLike[str]
@@ -64,10 +62,6 @@ _FORMATS = {
 MAX_JSON_BYTES = 10_000_000
 MAX_JSON_NODES = 100_000
 MAX_JSON_DEPTH = 32
-
-
-class Damaged(StylemixError):
-    """A truncated or damaged file."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,7 @@ class Content:
     def tensors(self) -> dict[str, Tensor]:
         """Tensors by name; StylemixError if a pickle has anything but arrays of floats or int16."""
         if self.kind == "safetensors":
-            return read_safetensors(self.file)[1]
+            return read_tensors(self.file)[1]
         arrays = self._arrays if isinstance(self._arrays, dict) else {"tensors": self._arrays}
         for key, value in arrays.items():
             array = value if type(key) is str and type(value) is np.ndarray else None
@@ -140,18 +134,17 @@ def read(path: AnyPath) -> Content:
     file = Path(path)
     kind = sniff(file)
     if kind == "safetensors":
-        with _opened(file) as handle:
-            metadata = handle.metadata() or {}
-        form, version = metadata.get("format", ""), metadata.get("version", "")
-        return Content(file, kind, form, version, None, metadata.get("config"))
+        metadata = read_header(file).metadata
+        stated = metadata.get("format", ""), metadata.get("version", "")
+        return Content(file, kind, *stated, None, metadata.get("config"))
     if kind in ("npz", "npy"):
         return Content(file, kind)
     data = load(file)
     form = data.get("format") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(form, str) or form not in _FORMATS:
         return Content(file, kind, foreign=data)
-    version = data.get("version")
-    text = str(version) if type(version) is int else ""
+    number = data.get("version")
+    text = str(number) if type(number) is int else ""
     return Content(file, kind, form, text, None, data.get("config"), data.get("tensors"))
 
 
@@ -187,31 +180,12 @@ def _stored(key: str, value: Tensor) -> Tensor:
     return copy
 
 
-def read_safetensors(path: AnyPath) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Read metadata and tensors of a safetensors file of any format; Damaged if it is damaged."""
-    with _opened(path) as handle:
-        tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-        return dict(handle.metadata() or {}), tensors
-
-
 def write_safetensors(
     path: AnyPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
 ) -> None:
     """Write a safetensors file of any format, atomically."""
     with atomic_write(path) as temporary:
         save_file(dict(tensors), temporary, metadata)
-
-
-@contextmanager
-def _opened(path: AnyPath) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as handle:
-            yield handle
-    except (SafetensorError, OSError) as error:
-        raise Damaged(
-            f"{path}: got a truncated or damaged safetensors file ({str(error)[:80]}); "
-            "expected a complete one; download or copy it again"
-        ) from error
 
 
 def to_float(value: Tensor, key: str, name: str) -> Tensor:

@@ -158,12 +158,12 @@ def _size(key: str, value: object, name: str) -> object:
         if isinstance(value, (list, tuple)) and all(type(side) is int for side in value):
             return tuple(value)
     elif key == "conv_clamp":
-        if value is None or (_is_number(value) and float(str(value)) > 0):
+        if value is None or (finite(value) or 0) > 0:
             return value
     elif key == "resample_filter":
         if isinstance(value, (list, tuple)) and 0 < len(value) <= MAX_FILTER_TAPS:
             taps = tuple(value)
-            if all(_is_number(tap) for tap in taps) and sum(taps) != 0:
+            if all(finite(tap) is not None for tap in taps) and sum(taps) != 0:
                 return taps
     elif isinstance(value, str):
         return value
@@ -176,8 +176,15 @@ def _text_of(value: object) -> str:
     return ascii(value)[:40] if plain else f"a {type(value).__name__}"
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(float(str(value)))
+def finite(value: object) -> float | None:
+    """A number of a header as a float; None for anything else, and where it is not finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _invalid(

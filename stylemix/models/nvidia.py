@@ -102,6 +102,8 @@ def _unsupported(name: str, got: str, expected: str) -> StylemixError:
 def _generator_config(modules: Modules, weights: dict[str, Tensor], name: str) -> GeneratorConfig:
     size = _integer(modules, "", "img_resolution", name)
     blocks = _resolutions(size)
+    if not blocks or size != blocks[-1]:
+        raise _unsupported(name, f"a resolution of {size!r:.20} px", "4, 8, 16 ... 1024 px")
     table = {r: _channels(weights, f"synthesis.b{r}.conv1.weight", name) for r in blocks}
     base, widest = _rule(modules, "synthesis", table, name)
     layers = _integer(modules, "mapping", "num_layers", name)

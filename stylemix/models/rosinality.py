@@ -41,7 +41,11 @@ _SYNTHESIS_LEAVES = {
 
 def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weights]:
     """Return header and tensors of a checkpoint: the averaged generator, and d if present."""
-    source = next(_tensors(data[key]) for key in ("g_ema", "g", "state_dict") if data.get(key))
+    source = next(
+        _tensors(data[key])
+        for key in ("g_ema", "g", "state_dict")
+        if isinstance(data.get(key), dict)
+    )
     discriminator = None
     try:
         config, weights = _generator(source, name)

@@ -14,6 +14,7 @@ import numpy as np
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
+from stylemix.io.files import open_file, read_file
 from stylemix.io.sniff import sniff
 from stylemix.safe_pickle.builders import Namespace, PersistentObject
 from stylemix.safe_pickle.limits import Context
@@ -41,13 +42,13 @@ def load(path: str | os.PathLike[str]) -> object:
     if size > MAX_FILE_BYTES:
         context.refuse(f"it is larger than {MAX_FILE_BYTES >> 30} GB")
     if kind == "torch-zip":
-        with file.open("rb") as handle:
+        with open_file(file) as handle:
             return read_torch_zip(handle, context)
     if kind not in ("pickle", "torch-stream"):
         raise StylemixError(
             f"{path}: got a {kind} file; expected a pickle; use a .pkl, .pt or .pth file"
         )
-    data = memoryview(file.read_bytes())
+    data = memoryview(read_file(file))
     if kind == "torch-stream":
         return read_torch_stream(data, context)
     return PickleMachine(data, context, TABLE).run()

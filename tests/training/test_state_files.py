@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from stylemix.errors import StylemixError
-from stylemix.models.container import Damaged
+from stylemix.io.tensor_files import Damaged
 from stylemix.training.session import last_state
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Run, read_state, save_state, state_files

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from stylemix.errors import StylemixError
 from stylemix.inversion.schedule import hold_then_cosine
-from stylemix.models.container import Damaged, read_safetensors, write_safetensors
+from stylemix.io.tensor_files import Damaged, read_tensors
+from stylemix.models.container import write_safetensors
 from stylemix.networks.student import SCALE, Student, StudentConfig, even_light, tone_curve
 from stylemix.progress import Progress
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
@@ -143,7 +144,7 @@ class Distillation:
     def load(self, path: Path, kind: dict[str, str]) -> int:
         """Resumes from a state of the same settings and pairs; returns the parts seen."""
         try:
-            header, tensors = read_safetensors(path)
+            header, tensors = read_tensors(path)
             seen = int(header.pop("cur_nimg", "0"))
             if header != kind:
                 raise StylemixError(

@@ -21,7 +21,8 @@ from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS
-from stylemix.models.container import read_safetensors, write_safetensors
+from stylemix.io.tensor_files import read_tensors
+from stylemix.models.container import write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
@@ -69,7 +70,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
     Faces that are still as the kit had them are left out. Raises StylemixError for a kit of
     another model, and for one without drawings.
     """
-    header, tensors = read_safetensors(folder / FILE)
+    header, tensors = read_tensors(folder / FILE)
     if header.get("format") != FORMAT or header.get("base") != model.fingerprint:
         raise StylemixError(
             f"{folder}: got a kit of the model {str(header.get('base'))[:40]}; expected one of "

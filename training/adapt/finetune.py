@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.models.container import Damaged, read_safetensors, write_safetensors
+from stylemix.io.tensor_files import Damaged, read_tensors
+from stylemix.models.container import write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.labels import label_batch, label_of
 from stylemix.networks.latents import mix, sample_ws
@@ -170,7 +171,7 @@ class Transfer:
     def load(self, path: Path, kind: dict[str, str]) -> int:
         """Resumes from a state of the same settings, base and images; returns the images seen."""
         try:
-            header, tensors = read_safetensors(path)
+            header, tensors = read_tensors(path)
             cur_nimg = header.pop("cur_nimg", "0")
             if header != kind:
                 raise StylemixError(

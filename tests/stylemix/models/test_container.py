@@ -8,15 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from stylemix.errors import StylemixError
+from stylemix.io.tensor_files import Damaged, read_tensors
 from stylemix.models import container
 from stylemix.models.container import (
     ENCODER,
     LATENT,
     MODEL,
     STYLE,
-    Damaged,
     read,
-    read_safetensors,
     to_float,
     write,
     write_safetensors,
@@ -60,7 +59,7 @@ def test_the_error_for_another_format_has_advice(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_newer_version_is_refused_before_its_header_is_read(tmp_path, suffix, monkeypatch):
     write(tmp_path / f"a{suffix}", LATENT, 3, {}, {})
-    for parse in ("parse_json", "copy_json", "read_safetensors"):
+    for parse in ("parse_json", "copy_json", "read_tensors"):
         monkeypatch.setattr(container, parse, None)
     with pytest.raises(
         StylemixError, match="got version '3' of the latent format; expected 1 or 2; a newer"
@@ -128,13 +127,13 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
 def test_safetensors_of_any_format(tmp_path):
     path = tmp_path / "a.state"
     write_safetensors(path, {"format": "a state", "seen": "5"}, {"a": torch.tensor([1, 2])})
-    metadata, tensors = read_safetensors(path)
+    metadata, tensors = read_tensors(path)
     assert metadata == {"format": "a state", "seen": "5"}
     assert tensors["a"].tolist() == [1, 2]
     path.write_bytes(path.read_bytes()[:-1])
     for file in (path, tmp_path / "none.state"):
         with pytest.raises(Damaged, match="truncated or damaged"):
-            read_safetensors(file)
+            read_tensors(file)
     save_file({"a": torch.ones(1)}, tmp_path / "bare.safetensors")
-    assert read_safetensors(tmp_path / "bare.safetensors")[0] == {}
+    assert read_tensors(tmp_path / "bare.safetensors")[0] == {}
     assert read(tmp_path / "bare.safetensors").format == ""

@@ -1,0 +1,46 @@
+"""The door through which files are opened: regular files only, and nothing that would wait."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from stylemix.errors import StylemixError
+
+# A pipe without a writer would be waited for; Windows has neither such pipes nor the flag.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a regular file for reading; OSError for one that is missing or may not be read.
+
+    Raises StylemixError for a folder, a pipe, a socket and a device, links to them included: these
+    may never end, or never begin.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            raise StylemixError(f"{path}: got a folder; expected a file; name one of its files")
+        if not stat.S_ISREG(kind):
+            raise StylemixError(f"{path}: got a device or pipe; expected a file; name one")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file; errors as of `open_file`."""
+    with open_file(path) as stream:
+        return stream.read()
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path leads to a regular file, which can be opened without waiting."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
