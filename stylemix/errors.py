@@ -35,8 +35,8 @@ def similar_file(path: str | os.PathLike[str]) -> str:
     """`did_you_mean` for a file that is not there: the nearest name in its folder."""
     file = Path(path).expanduser()
     try:
-        names = [other.name for other in file.parent.iterdir()]
-    except (OSError, ValueError):
+        names = [other.name for other in file.parent.iterdir() if other.exists()]
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
         return ""
     near = did_you_mean(file.name, names)
     return (

@@ -24,7 +24,7 @@ MIN_CELL = 96  # px of an image on a grid
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Parses seeds such as "0-15", "3" or "1,5,8-10"."""
+    """Parses seeds such as "0-15", "3" or "1,5,8-10"; a seed that is named twice counts once."""
     seeds: list[int] = []
     for part in text.replace(" ", "").split(","):
         match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
@@ -37,7 +37,7 @@ def parse_seeds(text: str) -> list[int]:
                 "smaller number first"
             )
         seeds += range(first, last + 1)
-    return seeds
+    return list(dict.fromkeys(seeds))
 
 
 @click.command("generate")

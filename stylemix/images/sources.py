@@ -17,6 +17,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.read import check_size, load_image, plain_image, read_image
 from stylemix.images.tensors import to_pil
+from stylemix.io.files import open_file, read_file
 
 # HEIC is listed also where no package reads it, so that an error says which one does.
 EXTENSIONS = frozenset(
@@ -56,7 +57,7 @@ class ImageSource:
             info = _open_zip(self.path).getinfo(self.member)
             return info.file_size, info.CRC
         size = crc = 0
-        with self.path.open("rb") as stream:
+        with open_file(self.path) as stream:
             while block := stream.read(2**20):
                 size, crc = size + len(block), zlib.crc32(block, crc)
         return size, crc
@@ -156,7 +157,7 @@ def read_beside(path: StrPath, name: str) -> bytes | None:
     path = Path(path)
     try:
         if path.is_dir():
-            return (path / name).read_bytes() if (path / name).exists() else None
+            return read_file(path / name) if (path / name).exists() else None
         if not _is_zip(path) or name not in _open_zip(path).namelist():
             return None
     except OSError as error:

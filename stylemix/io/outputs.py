@@ -34,8 +34,8 @@ def is_input(path: Path, inputs: Iterable[AnyPath]) -> bool:
     """Whether a file is one of the inputs, or one of the images or latents in a folder of them."""
     if not path.exists():
         return False
-    target = path.resolve()
-    given = [Path(name).expanduser().resolve() for name in inputs if str(name)]
+    target = Path(os.path.realpath(path))
+    given = [Path(os.path.realpath(Path(name).expanduser())) for name in inputs if str(name)]
     kind = guess_type(path.name, strict=False)[0] or ""
     readable = kind.startswith("image/") or path.name.endswith(ENDINGS)
     return target in given or (readable and any(folder in target.parents for folder in given))

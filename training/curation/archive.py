@@ -48,7 +48,7 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
                 info.create_system, info.external_attr = _UNIX, _MODE << 16
                 archive.writestr(info, data)
         return
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp")
     try:

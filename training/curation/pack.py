@@ -90,11 +90,15 @@ def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str,
     paths = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
     named: dict[str, ImageSource] = {}
     for path in map(Path, paths):
-        if path.resolve() == output.resolve():
+        if os.path.realpath(path) == os.path.realpath(output):
             raise StylemixError(f"{output}: got it as input and output; choose another --output")
         for source in list_images(path):
             within = path.is_dir() or source.member is not None
-            name = f"{path.resolve().name}/{source.name}" if within and paths[1:] else source.name
+            name = (
+                f"{os.path.basename(os.path.realpath(path))}/{source.name}"
+                if within and paths[1:]
+                else source.name
+            )
             # Names that are not valid UTF-8 cannot be written into JSON.
             name = plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             number = 2

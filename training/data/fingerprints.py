@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource
 from stylemix.io.cache import (
     MIN_FILE_AGE,
@@ -80,5 +81,5 @@ def _read_all(sources: Sequence[ImageSource]) -> list[Checksum]:
 def _checksum(source: ImageSource) -> Checksum:
     try:
         return source.checksum()
-    except OSError:
+    except (OSError, StylemixError):  # StylemixError: a pipe or device
         return UNREADABLE
