@@ -137,8 +137,7 @@ def adapt_command(
         wrote(output, f"{draw_kit} faces to draw on", faces=draw_kit)
         return
     check_style_path(output)
-    inputs = [*images, choice.name, start or ""]
-    output = output_file(output, inputs, lambda path: [_sheet_of(path)])
+    output = output_file(output, [*images, choice.name, start or ""], _beside)
     state = output.with_name(output.name + ".state")
     model = choice.load()
     style = adapt(
@@ -166,6 +165,10 @@ def _tell(output: Path, style: Style, model: Model) -> None:
     wrote(_sheet_of(output), "faces without and with the style")
     say(visibility(style.info["scores"]))  # type: ignore[arg-type]
     result(**style.info)
+
+
+def _beside(output: Path) -> list[Path]:
+    return [_sheet_of(output)]
 
 
 def _sheet_of(output: Path) -> Path:
