@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from types import TracebackType
 
 ERASE = "\x1b[K"  # clears the rest of the line
+_silent = False
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Leaves all messages out while the block runs."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
 
 
 class Line:
@@ -23,7 +36,8 @@ class Line:
         """Takes the expected seconds (`about`) and the seconds before the first message."""
         self.doing, self.about, self.after = doing, about, after
         self.start, self.shown = monotonic(), -1
-        self.stream = sys.stderr if os.environ.get("LOCAL_RANK", "0") == "0" else None
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
+        self.stream = sys.stderr if first and not _silent else None
         dumb = os.environ.get("TERM") == "dumb"
         self.rewrites = self.stream is not None and self.stream.isatty() and not dumb
 

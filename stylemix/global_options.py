@@ -39,6 +39,10 @@ def _be_quiet(context: click.Context) -> None:
     if said.verbose:
         context.fail("got --quiet and --verbose; expected one of them")
     said.quiet = True
+    # Only now, since it imports torch, as the command that is quiet has done already.
+    from stylemix.ops.progress import silenced
+
+    context.with_resource(silenced())
 
 
 def _be_verbose(context: click.Context) -> None:

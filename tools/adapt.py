@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from stylemix.errors import StylemixError
-from stylemix.messages import note, result, wrote
+from stylemix.images.write import save_image
+from stylemix.messages import note, result, say, wrote
+from stylemix.models.model import Model
 from stylemix.styles.style import Style, check_style_path, save_style
 from stylemix.tools.options import ModelChoice, photo_model_options
 from stylemix.tools.outputs import output_file
@@ -21,6 +23,7 @@ from stylemix.training.adapt.adapt import (
     adapt,
 )
 from stylemix.training.adapt.draw_kit import write_kit
+from stylemix.training.adapt.preview import preview_sheet, visibility
 from stylemix.training.adapt.trainable import PARTS
 
 
@@ -117,7 +120,8 @@ def adapt_command(
 ) -> None:
     """Make a style file from images of a style: files, folders or zips.
 
-    The same command resumes a transfer that was interrupted. The file contains no images.
+    Beside the file NAME.preview.jpg shows generated faces without and with the style. The same
+    command resumes a transfer that was interrupted. The file contains no images.
 
     \b
     Examples:
@@ -133,14 +137,15 @@ def adapt_command(
         wrote(output, f"{draw_kit} faces to draw on", faces=draw_kit)
         return
     check_style_path(output)
-    output = output_file(output, [*images, choice.name, start or ""])
+    output = output_file(output, [*images, choice.name, start or ""], _beside)
     state = output.with_name(output.name + ".state")
+    model = choice.load()
     style = adapt(
         images,
         AdaptSettings(
             "pairs" if pairs else method, learn, start, align, steps, sparse, kimg, precision, seed
         ),
-        model=choice.load(),
+        model=model,
         card=StyleCard(name or output.stem, licence, credit, consent),
         strength=strength,
         layers=layers,
@@ -150,8 +155,25 @@ def adapt_command(
     )
     save_style(output, style)
     state.unlink(missing_ok=True)
+    _tell(output, style, model)
+
+
+def _tell(output: Path, style: Style, model: Model) -> None:
+    """Says what the style file is like, and writes the preview beside it."""
     wrote(output, _describe(output, style), bytes=output.stat().st_size)
+    save_image(_sheet_of(output), preview_sheet(model, style))
+    wrote(_sheet_of(output), "faces without and with the style")
+    say(visibility(style.info["scores"]))  # type: ignore[arg-type]
     result(**style.info)
+
+
+def _beside(output: Path) -> list[Path]:
+    return [_sheet_of(output)]
+
+
+def _sheet_of(output: Path) -> Path:
+    """The preview beside a style file."""
+    return output.with_name(f"{output.stem}.preview.jpg")
 
 
 def _describe(output: Path, style: Style) -> str:

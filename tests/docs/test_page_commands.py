@@ -46,7 +46,8 @@ TOY = {
     "generate": ["--seeds", "0-3", "--device", "cpu"],
     "metrics": ["--count", "8", "--batch", "4", "--device", "cpu"],
     "sweep": [*TRAIN, *SMALL, "--resolution", "8", "--trials", "2", "--metrics", "kid"],
-    "info": [],
+    "inspect": ["--device", "cpu"],
+    "doctor": [],
     "project": ["--budget", ".2", "--device", "cpu"],
     "mix": ["--output-size", "32", "--device", "cpu"],
     "edit": ["--size", "32", "--device", "cpu"],
@@ -65,7 +66,7 @@ CHANGED = {
     "photo.jpg": "a seed, too",
     "look.jpg": "a seed, too",
     "photos/": "a folder of latents, for the same reason",
-    "--build": "compiles for half a minute; test_info.py runs it",
+    "--build": "compiles for half a minute; test_doctor.py runs it",
 }
 NOT_OURS = {
     "pip": "installs from the network",

@@ -206,3 +206,12 @@ def _wait_for(condition):
             return
         time.sleep(0.02)
     raise AssertionError("waited for a minute")
+
+
+def test_silenced_lines_print_nothing(capsys):
+    with progress.silenced(), progress.Line("building") as line:
+        line.tick()
+    assert capsys.readouterr().err == ""
+    with progress.Line("building") as line:
+        line.tick()
+    assert "building" in capsys.readouterr().err

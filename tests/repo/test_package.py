@@ -1,6 +1,7 @@
 """Built and installed files equal those of the tree: wheel, sdist, editable, in place."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -113,7 +114,9 @@ def test_core_dependencies_are_the_agreed_eight(wheel):
     required = [line.split()[1] for line in lines if line.startswith("Requires-Dist:")]
     extras = [line for line in lines if line.startswith("Requires-Dist:") and "extra ==" in line]
     core = {name.split(">")[0] for name in required[: len(required) - len(extras)]}
+    core.remove("tomli")  # what Python has itself from 3.11 on
     assert core == {"torch", "numpy", "scipy", "pillow", "click", "ninja", "safetensors", "tqdm"}
+    assert any(re.fullmatch(r"Requires-Dist: tomli>=2; python_version < .3\.11.", x) for x in lines)
 
 
 def test_an_unpacked_wheel_imports_from_itself(wheel, tmp_path):

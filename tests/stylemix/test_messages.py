@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,11 @@ def test_any_file_name_can_be_printed(name, monkeypatch):
     text = stream.buffer.getvalue()
     assert text.startswith(b"Wrote ")
     assert b"\x1b" not in text
+
+
+def test_commands_print_through_this_module_alone():
+    """So that --json has one line on standard output, and --quiet is quiet."""
+    files = sorted((Path(__file__).resolve().parents[2] / "tools").rglob("*.py"))
+    assert len(files) > 20
+    pattern = re.compile(r"(?<![\w.])(print|click\.s?echo)\(")
+    assert [file.name for file in files if pattern.search(file.read_text(encoding="utf-8"))] == []

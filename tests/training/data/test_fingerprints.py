@@ -9,6 +9,7 @@ import zipfile
 import pytest
 from PIL import Image
 
+from stylemix import progress
 from stylemix.images.sources import ImageSource
 from stylemix.training.data import fingerprints
 from stylemix.training.data.dataset import ImageDataset
@@ -151,5 +152,6 @@ def test_progress_is_shown_where_it_takes_long(folder, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     shutil.rmtree(os.environ["STYLEMIX_CACHE"])
     monkeypatch.setattr(fingerprints, "SHOW_AFTER", 0)
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
     assert _print(folder)
     assert "Reading: " in capsys.readouterr().err

@@ -198,12 +198,12 @@ def test_a_stall_names_the_picture(folder, monkeypatch):
     data = _slow(folder, index)
     messages = []
 
-    def show(line, file):
+    def show(line):
         messages.append(line)
         if line.endswith(f"seconds, reading {folder}/{index:02d}.png"):
             data.gate.set()
 
-    monkeypatch.setattr(loader, "print", show, raising=False)
+    monkeypatch.setattr(loader, "problem", show)
     assert len(_take(Loader(data, SEED, BATCH, workers=1), 0, 1)) == 1
     assert data.gate.is_set()
     assert messages[0].startswith("Waiting for images for 0.02 seconds, reading ")
