@@ -9,9 +9,13 @@ import ctypes
 import errno
 import os
 import platform
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import pairwise
+from types import FrameType
 from typing import Any
 
 import click
@@ -68,8 +72,31 @@ COMMANDS = {
 
 USER_ERROR = 2
 STOPPED = "Stopped."
-INTERRUPTED = 130  # what shells report after Ctrl-C: 128 + SIGINT
+INTERRUPTED, TERMINATED = 130, 143  # what shells report: 128 + SIGINT, 128 + SIGTERM
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3) in glibc
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: one line, and no half-written file."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def stop_on_sigterm() -> None:
+    """Lets SIGTERM stop a command as Ctrl-C does, unless somebody else handles it."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+        if hasattr(os, "register_at_fork"):  # workers are ended by it, and have nothing to say
+            os.register_at_fork(after_in_child=_end_on_sigterm)
+
+
+def _end_on_sigterm() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _OneLineError(click.ClickException):
@@ -120,10 +147,11 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         path = where.command_path if where is not None else "stylemix"
         text = _one_line(error.format_message()).rstrip(".") + _source(error)
         raise _OneLineError(f"{text}; see '{path} --help'") from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         messages.problem(STOPPED)
         messages.current().finish(STOPPED)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
+        raise click.exceptions.Exit(code) from None
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_out_of_memory(error):
             text = "got out of memory; expected room for one batch; "
@@ -180,6 +208,8 @@ class LazyGroup(click.Group):
         said.json, said.verbose = "--json" in words, "--verbose" in words
         if name not in COMMANDS:
             ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
+        if "--output=" in words or ("--output", "") in pairwise(words):
+            ctx.fail("got an empty --output; expected the name of a file or folder")
         found = super().resolve_command(ctx, args)
         assert found[1] is not None
         ctx.default_map = {name: own_defaults(found[1], name, list(COMMANDS))}
@@ -232,3 +262,4 @@ def main() -> None:
       stylemix COMMAND --help
     """
     keep_memory()
+    stop_on_sigterm()

@@ -3,13 +3,16 @@
 import errno
 import os
 import platform
+import signal
 import subprocess
 import sys
+import time
 from types import ModuleType
 
 import click
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from stylemix import __version__, cli
 from stylemix.errors import StylemixError
@@ -125,6 +128,37 @@ def test_ctrl_c_prints_stopped_and_exits_with_130(monkeypatch):
     result = _run(monkeypatch, KeyboardInterrupt())
     assert result.exit_code == 130
     assert result.stderr == "Stopped.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+)
+def test_signals_stop_a_command_with_one_line(tmp_path, number, code):
+    """And leave whole images only; the same command goes on to the end."""
+    words = [sys.executable, "-m", "stylemix", "generate", "--output", "out", "--seeds", "0-3999"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+                          stdout=subprocess.DEVNULL) as process:  # fmt: skip
+        while not list(tmp_path.glob("out/*.png")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == code
+    assert said.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in said
+    files = list((tmp_path / "out").iterdir())
+    assert {path.suffix for path in files} == {".png"}
+    assert not [path for path in files if path.name.startswith(".")]
+    for path in files:
+        Image.open(path).load()
+
+
+def test_an_empty_output():
+    for words in (["--output", ""], ["--output="]):
+        result = CliRunner().invoke(cli.main, ["generate", *words], prog_name="stylemix")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: got an empty --output; expected the name")
 
 
 def test_a_closed_pipe_is_quiet(monkeypatch):

@@ -18,6 +18,7 @@ from tests.support.models import saved, tiny_model
 def test_seeds():
     assert parse_seeds("3") == [3]
     assert parse_seeds("1, 5,8-10") == [1, 5, 8, 9, 10]
+    assert parse_seeds("0-3,2-4,0") == [0, 1, 2, 3, 4]
     for text in ("", "a", "5-3", "1,,2", "0-999999999"):
         with pytest.raises(StylemixError, match="got seeds"):
             parse_seeds(text)

@@ -94,11 +94,8 @@ def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str,
             raise StylemixError(f"{output}: got it as input and output; choose another --output")
         for source in list_images(path):
             within = path.is_dir() or source.member is not None
-            name = (
-                f"{os.path.basename(os.path.realpath(path))}/{source.name}"
-                if within and paths[1:]
-                else source.name
-            )
+            folder = os.path.basename(os.path.realpath(path)) if within and paths[1:] else ""
+            name = f"{folder}/{source.name}" if folder else source.name
             # Names that are not valid UTF-8 cannot be written into JSON.
             name = plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             number = 2
