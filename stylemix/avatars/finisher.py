@@ -26,6 +26,7 @@ class Finisher(nn.Module):
         self.student.load_state_dict(weights)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Returns enlarged images, clipped to [-1, 1]."""
         half = functional.interpolate(images, scale_factor=TIMES / SCALE, mode="bicubic")
         plain = functional.interpolate(half, scale_factor=float(SCALE), mode="bicubic")
         out: Tensor = plain + self.student.draw(half)

@@ -12,7 +12,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -34,6 +33,7 @@ from stylemix.networks.student import BRIGHTEST, DARKEST, EXPONENTS, FACE, MIDDL
 from stylemix.progress import Progress
 from stylemix.styles.style import Style, load_style
 
+SOURCE = Path(__file__).parent / "page"
 PAGE = ("index.html", "page.css", "page.js", "runtime.js", "faces.js", "drawing.js", "latents.js")
 # The scripts of onnxruntime-web for each kind of processor, and the binary that they load.
 RUNTIMES = {"wasm": "ort-wasm-simd-threaded", "webgpu": "ort-wasm-simd-threaded.asyncify"}
@@ -68,7 +68,7 @@ def write_page(
         runtime: folder of the npm package onnxruntime-web.
         styles: drawn styles (students) to choose from, by name or file.
         model: whose faces are mixed: square, without classes.
-        progress: a function of (done, total, loss).
+        progress: a function of (done, total).
 
     Raises StylemixError for a missing runtime, a style without a student, and such a model.
     """
@@ -85,7 +85,7 @@ def write_page(
         data, written[name] = onnx_bytes(graph, {"name": name}, PRECISION)
         write_text(page / "models" / f"{name}.js", _script({name: data}))
         if progress is not None:
-            progress(number + 1, len(graphs), None)
+            progress(number + 1, len(graphs))
     for name, text in scripts.items():
         write_text(page / "runtime" / name, text)
     name = "model" if isinstance(model, Model) else Path(model).stem
@@ -94,7 +94,7 @@ def write_page(
         page / "models" / "page.js", f"globalThis.stylemix = {{ page: {settings}, files: {{}} }};\n"
     )
     for file in PAGE:
-        write_bytes(page / file, files("stylemix.export").joinpath("page", file).read_bytes())
+        write_bytes(page / file, (SOURCE / file).read_bytes())
     return written
 
 

@@ -73,7 +73,7 @@ class Synthesis(nn.Module):
     def __init__(self, generator: Generator, styles: Sequence[AppliedStyle] = ()) -> None:
         super().__init__()
         network = generator.synthesis
-        probe = network.b4.const.new_zeros([1, network.num_ws, network.config.w_dim])
+        probe = generator.mapping.w_avg.new_zeros([1, network.num_ws, network.config.w_dim])
         zero, one = (prepare(generator, ws, styles) for ws in (probe, probe + 1))
         self.register_buffer("shift", zero.ws)
         self.register_buffer("keep", one.ws - zero.ws)
@@ -140,7 +140,7 @@ def offset_layers(generator: Generator) -> dict[str, int]:
 
 def join_offsets(generator: Generator, offsets: dict[str, Tensors]) -> Tensor:
     """Offsets by block and layer, {"b8": {"conv0": [C]}}, as a row [1, S]; the others are 0."""
-    like = generator.synthesis.b4.const
+    like = generator.mapping.w_avg
     rows = []
     for name, channels in offset_layers(generator).items():
         block, _, layer = name.partition(".")

@@ -165,9 +165,9 @@
     return suppress(boxes, scores, 0.7).map((i) => square(boxes[i]));
   };
 
-  // The five points of a box, averaged over moved and mirrored boxes: [[x, y], ...].
-  const locate = async (levels, box) => {
-    const moved = JITTER.map((offset) => regress(box, offset));
+  // The five points of a box, averaged over mirrored and, in photos, moved boxes: [[x, y], ...].
+  const locate = async (levels, box, live) => {
+    const moved = (live ? JITTER.slice(0, 1) : JITTER).map((offset) => regress(box, offset));
     const sums = Array.from({ length: 5 }, () => [0, 0]);
     for (const mirrored of [false, true]) {
       const { points } = await evaluate("locate", levels, moved, 48, mirrored);
@@ -181,16 +181,16 @@
         }
       });
     }
-    return sums.map((pair) => pair.map((value) => value / (2 * JITTER.length)));
+    return sums.map((pair) => pair.map((value) => value / (2 * moved.length)));
   };
 
   // The best of some square boxes that show a face, by the last network; null if none does.
-  const output = async (levels, boxes) => {
+  const output = async (levels, boxes, live = false) => {
     const { scores, offsets } = await evaluate("locate", levels, boxes, 48);
     const faces = boxes.map((box, i) => ({ square: box, box: regress(box, offsets[i]), score: scores[i] }))
       .filter((face) => face.score > THRESHOLDS[2]);
     const largest = faces.sort((a, b) => area(b.box) - area(a.box))[0];
-    return largest ? { ...largest, points: await locate(levels, largest.square) } : null;
+    return largest ? { ...largest, points: await locate(levels, largest.square, live) } : null;
   };
 
   // The largest face of an image, {box, score, points}, or null.
@@ -206,5 +206,5 @@
   };
 
   // The same face in the next image of a video, or null if it is not there.
-  stylemix.followFace = (image, face) => output(pyramid(image), [square(face.box)]);
+  stylemix.followFace = (image, face) => output(pyramid(image), [square(face.box)], true);
 }

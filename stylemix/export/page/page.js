@@ -14,6 +14,7 @@
     byId("status").classList.toggle("error", isError);
   };
   const failed = (error) => say(error?.message || String(error), true);
+  const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
   const percent = (id) => Number(byId(id).value) / 100;
 
   // Puts a video frame or photo of width x height px on the source canvas.
@@ -146,8 +147,8 @@
 
   const seed = (id) => Math.min(Math.max(Math.trunc(Number(byId(id).value)) || 0, 0), 2 ** 32 - 1);
 
-  let mixing = false, again = false;
-  // Renders A, B and their mixture; while it does, further changes wait for one more run.
+  let mixing = false, again = false, shown = "", ends = [];
+  // Renders the mixture, and A and B where they are new; changes meanwhile wait for one more run.
   const mix = async () => {
     again = true;
     if (mixing) return;
@@ -155,12 +156,18 @@
     try {
       while (again) {
         again = false;
-        const started = performance.now();
-        const [a, b] = await stylemix.mapSeeds([seed("seed-a"), seed("seed-b")], percent("psi"));
+        const started = performance.now(), seeds = [seed("seed-a"), seed("seed-b")];
+        const wanted = [...seeds, percent("psi")].join();
+        const fresh = wanted !== shown;
+        if (fresh) ends = await stylemix.mapSeeds(seeds, percent("psi"));
         const amounts = { coarse: percent("coarse"), middle: percent("middle"), fine: percent("fine") };
-        const image = await stylemix.render([a, stylemix.mixLatents(a, b, amounts), b]);
-        ["face-a", "face-mixed", "face-b"].forEach((id, number) => showFace(id, image, number));
-        byId("mix-time").textContent = `${Math.round(performance.now() - started)} ms`;
+        const mixed = stylemix.mixLatents(...ends, amounts);
+        const image = await stylemix.render(fresh ? [mixed, ...ends] : [mixed]);
+        const targets = fresh ? ["face-mixed", "face-a", "face-b"] : ["face-mixed"];
+        targets.forEach((id, number) => showFace(id, image, number));
+        shown = wanted;
+        const faces = count(targets.length, "face");
+        byId("mix-time").textContent = `${faces} in ${Math.round(performance.now() - started)} ms`;
       }
     } finally {
       mixing = false;
@@ -172,7 +179,6 @@
     const threads = stylemix.backend === "wasm" ? `, ${count(ort.env.wasm.numThreads, "thread")}` : "";
     say(`Ready: computing on ${name}${threads}`);
   };
-  const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
   const start = async () => {
     for (const { name, file } of page.styles) byId("style").add(new Option(name, file));
@@ -180,8 +186,10 @@
       .map(({ name, licence, credit }) => `${name}: ${licence} (${credit})`).join(". ");
     const backend = await stylemix.startRuntime();
     byId("detail").value = backend === "webgpu" ? "256" : "160";
+    for (const name of ["mapping", "synthesis", "propose", "refine", "locate"]) {
+      await stylemix.network(name);
+    }
     await mix();
-    await stylemix.network("propose");
     document.querySelectorAll(":disabled").forEach((control) => { control.disabled = false; });
     ready();
   };
