@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -77,10 +78,9 @@ def export_command(
             "--page for a page"
         )
     assert output is not None
-    click.echo("Exporting, which takes up to a minute ...", err=True)
-    result = export_model(
-        names[0], output, part=part, precision=precision, strength=strength, model=model
-    )
+    options: dict[str, Any] = {"part": part, "precision": precision, "strength": strength}
+    with progress_bar("Exporting", "file", None, leave=False) as report:
+        result = export_model(names[0], output, model=model, progress=report, **options)
     click.echo(
         f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {result.part}, "
         f"{', '.join(result.inputs)} to {', '.join(result.outputs)}"

@@ -17,6 +17,7 @@ from stylemix.models.checkpoint import shipped_models
 from stylemix.models.container import STYLE
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, use_model
 from stylemix.models.model import Model
+from stylemix.progress import Progress
 from stylemix.styles.style import Style, find_style, format_of, load_style, shipped_styles
 from stylemix.version import __version__
 
@@ -42,6 +43,7 @@ def export_model(
     precision: str = "fp32",
     strength: float | None = None,
     model: AnyModel = DEFAULT_MODEL,
+    progress: Progress | None = None,
 ) -> Exported:
     """Writes a network as an .onnx file, or as a .pt2 file of torch.export.
 
@@ -53,6 +55,7 @@ def export_model(
         precision: of the stored weights: "fp32", "fp16" or "int8".
         strength: of a style; None for the recommended one.
         model: base of a style.
+        progress: a function of (done, total).
 
     Raises StylemixError for a file that differs too much from PyTorch's result, and for arguments
     that do not fit each other.
@@ -82,6 +85,8 @@ def export_model(
         facts |= {"model licence": str(network.card.get("licence", "unknown"))}
         facts |= describe(name, style or network)
     facts |= {"part": part, **graph.facts}
+    if progress is not None:
+        progress(0, 1)
     if Path(path).suffix.lower() == ".onnx":
         deviation = write_onnx(path, graph, facts, precision)
     else:

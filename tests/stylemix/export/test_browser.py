@@ -20,7 +20,7 @@ from stylemix.export import browser, files
 from stylemix.export.browser import PAGE, SOURCE, page_graphs, page_settings, write_page
 from stylemix.faces.alignment import align_photo
 from stylemix.faces.detector import load_detector
-from stylemix.faces.templates import FACES128
+from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.images.tensors import to_tensor
 from stylemix.io.assets import ASSETS
 from stylemix.models.loading import use_model
@@ -32,7 +32,8 @@ from tests.support.models import tiny_model
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNTIME = Path(os.environ.get("ONNXRUNTIME_WEB", ROOT / "node_modules" / "onnxruntime-web"))
-READY = "document.getElementById('status').textContent.startsWith('Ready')"
+STATUS = "document.getElementById('status').textContent"
+READY = f"{STATUS}.startsWith('Ready')"
 FRAMES = "Number(document.getElementById('rate').dataset.frames)"
 needs_runtime = pytest.mark.skipif(
     not RUNTIME.is_dir(), reason="npm install onnxruntime-web, or ONNXRUNTIME_WEB names its folder"
@@ -69,9 +70,8 @@ def test_the_folder_holds_all_that_the_page_names(tmp_path, monkeypatch):
     assert (page / "models" / "locate.js").read_text() == line
     assert (page / "runtime" / "ort.webgpu.min.js").read_text() == "// ort.webgpu.min.js"
     settings = (page / "models" / "page.js").read_text()
-    settings = json.loads(
-        settings.removeprefix("globalThis.stylemix = { page: ")[: -len(", files: {} };\n")]
-    )
+    settings = settings.removeprefix("globalThis.stylemix = { page: ")
+    settings = json.loads(settings.removesuffix(", files: {} };\n"))
     assert [style["name"] for style in settings["styles"]] == ["comic", "ink"]
     assert settings["model"]["side"] == 256
 
@@ -98,7 +98,7 @@ def test_what_the_page_cannot_use_is_refused(tmp_path, monkeypatch):
         write_page(tmp_path / "page", tmp_path / "none")
     npm = fake_runtime(tmp_path / "npm")
     monkeypatch.setattr(browser, "check_packages", lambda: None)
-    for model in (tiny_model(classes=2), tiny_model(base=(4, 6))):
+    for model in (tiny_model(classes=2), tiny_model(base=(4, 6), template=NO_TEMPLATE)):
         with pytest.raises(StylemixError, match="a square one without classes"):
             write_page(tmp_path / "page", npm, model=model)
     with pytest.raises(StylemixError, match="make it with stylemix distill"):
@@ -211,11 +211,9 @@ def test_photos_keys_and_a_phone(folder, tmp_path):
         assert re.search(r"^1 photo, \d+ ms$", page.inner_text("#rate"))
         assert page.evaluate("document.getElementById('drawing').width") == 512
         page.set_input_files("#photo", noise)
-        wait_for(page, "document.getElementById('status').textContent.startsWith('No face')")
+        wait_for(page, f"{STATUS}.startsWith('No face')")
         page.set_input_files("#photo", tmp_path / "text.png")
-        wait_for(
-            page, "document.getElementById('status').textContent.startsWith('text.png is not')"
-        )
+        wait_for(page, f"{STATUS}.startsWith('text.png is not an image')")
         unnamed = (
             "[...document.querySelectorAll('input, select, button')]"
             ".filter((control) => !control.labels?.length && !control.textContent.trim()).length"

@@ -19,7 +19,7 @@ def test_the_synthesis_of_a_style_renders_like_a_mix():
     style = Style(
         model.fingerprint, psi=0.8, layers="coarse,middle", shift=0.3 * shift,
         offsets={"b8.conv0": torch.randn([channels], generator=rng)},
-        weights={"b8.conv1.weight": 0.1 * torch.ones_like(model.generator.synthesis.b8.conv1.weight)},
+        weights={"b8.conv1.weight": torch.full([32, 32, 3, 3], 0.1)},
     )  # fmt: skip
     applied = AppliedStyle(style, 0.7)
     ws = ws_of(model, 2)
