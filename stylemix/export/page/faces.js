@@ -184,12 +184,13 @@
     return sums.map((pair) => pair.map((value) => value / (2 * moved.length)));
   };
 
-  // The best of some square boxes that show a face, by the last network; null if none does.
+  // The largest face in some square boxes, by the last network; null if there is none.
   const output = async (levels, boxes, live = false) => {
     const { scores, offsets } = await evaluate("locate", levels, boxes, 48);
     const faces = boxes.map((box, i) => ({ square: box, box: regress(box, offsets[i]), score: scores[i] }))
       .filter((face) => face.score > THRESHOLDS[2]);
-    const largest = faces.sort((a, b) => area(b.box) - area(a.box))[0];
+    const best = suppress(faces.map((face) => face.box), faces.map((face) => face.score), 0.7, true);
+    const largest = best.map((i) => faces[i]).sort((a, b) => area(b.box) - area(a.box))[0];
     return largest ? { ...largest, points: await locate(levels, largest.square, live) } : null;
   };
 

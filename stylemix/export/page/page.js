@@ -180,15 +180,30 @@
     say(`Ready: computing on ${name}${threads}`);
   };
 
+  // Loads the networks, and runs each once: WebGPU compiles its programs then.
+  const warmUp = async () => {
+    const [latent] = await stylemix.mapSeeds([0], 1);
+    await stylemix.render([latent]);
+    const image = { data: new Float32Array(3 * 96 * 96), width: 96, height: 96 };
+    await stylemix.findFace(image);
+    await stylemix.followFace(image, { box: [0, 0, 48, 48] });
+    await stylemix.draw(page.styles[0].file, image, [0, 1, 1]);
+  };
+
   const start = async () => {
     for (const { name, file } of page.styles) byId("style").add(new Option(name, file));
     byId("credits").textContent = [...page.styles, page.model]
       .map(({ name, licence, credit }) => `${name}: ${licence} (${credit})`).join(". ");
-    const backend = await stylemix.startRuntime();
-    byId("detail").value = backend === "webgpu" ? "256" : "160";
-    for (const name of ["mapping", "synthesis", "propose", "refine", "locate"]) {
-      await stylemix.network(name);
+    await stylemix.startRuntime();
+    try {
+      await warmUp();
+    } catch (error) {
+      if (stylemix.backend === "wasm") throw error;
+      console.warn(`WebGPU is not used: ${error.message}`);
+      stylemix.leaveWebGpu();
+      await warmUp();
     }
+    byId("detail").value = stylemix.backend === "webgpu" ? "256" : "160";
     await mix();
     document.querySelectorAll(":disabled").forEach((control) => { control.disabled = false; });
     ready();

@@ -32,16 +32,22 @@ stylemix.startRuntime = async () => {
   return stylemix.backend;
 };
 
-const sessions = {};
+let sessions = {};
+
+// Goes on with WebAssembly where the WebGPU of a device cannot run a network.
+stylemix.leaveWebGpu = () => {
+  stylemix.backend = "wasm";
+  sessions = {};
+};
 
 // The session of a network by the name of its file, loaded at its first use.
 stylemix.network = (name) => {
   sessions[name] ??= (async () => {
     await stylemix.loadScript(`models/${name}.js`);
     const bytes = stylemix.bytes(stylemix.files[name]);
-    delete stylemix.files[name];
     const providers = stylemix.backend === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
-    return ort.InferenceSession.create(bytes, { executionProviders: providers });
+    const options = { executionProviders: providers, logSeverityLevel: 3 };
+    return ort.InferenceSession.create(bytes, options);
   })();
   return sessions[name];
 };

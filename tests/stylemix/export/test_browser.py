@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import avg_pool2d
 
 from stylemix.avatars.finisher import enlarge
 from stylemix.errors import StylemixError
@@ -35,6 +36,7 @@ RUNTIME = Path(os.environ.get("ONNXRUNTIME_WEB", ROOT / "node_modules" / "onnxru
 STATUS = "document.getElementById('status').textContent"
 READY = f"{STATUS}.startsWith('Ready')"
 FRAMES = "Number(document.getElementById('rate').dataset.frames)"
+DRAWING = "stylemix.planes(document.getElementById('drawing')).data"
 needs_runtime = pytest.mark.skipif(
     not RUNTIME.is_dir(), reason="npm install onnxruntime-web, or ONNXRUNTIME_WEB names its folder"
 )
@@ -123,6 +125,12 @@ def _scene() -> Image.Image:
     return scene
 
 
+def _drawn(photo: Image.Image, side: int) -> torch.Tensor:
+    """The drawing of a photo's face by PyTorch, from a crop of `side` px."""
+    crop = to_tensor(align_photo(photo, FACES128, side).crop)
+    return load_style("comic").drawing(crop, tone_curve(crop))
+
+
 def _numbers(page, expression):
     return torch.tensor(page.evaluate(f"(async () => Array.from(await {expression}))()"))
 
@@ -180,15 +188,16 @@ def test_the_camera_is_drawn_and_nothing_leaves_the_page(folder):
         page.click("#camera")
         wait_for(page, f"{FRAMES} > 3")
         assert re.search(r"^\d+\.\d frames per second, \d+ ms a frame$", page.inner_text("#rate"))
-        shown = _numbers(page, "stylemix.planes(document.getElementById('drawing')).data")
+        shown = _numbers(page, DRAWING).view(1, 3, 320, 320)
         page.click("#camera")
         assert page.inner_text("#camera") == "Start the camera"
-        shown = shown.view(1, 3, 320, 320)
-        crop = to_tensor(align_photo(_scene(), FACES128, 160).crop)
-        expected = load_style("comic").drawing(crop, tone_curve(crop))
-        # The camera's colours are coded, and browsers resample otherwise.
-        assert (shown - expected).abs().mean() < 0.08
-        assert (shown - expected.flip(3)).abs().mean() > 0.2
+        expected = _drawn(_scene(), 160)
+        # A video's colours are coded, and its points are read once: lines move by a px or two.
+        small, same, mirrored = (
+            avg_pool2d(image, 16) for image in (shown, expected, expected.flip(3))
+        )
+        assert (small - same).abs().mean() < 0.12
+        assert (small - mirrored).abs().mean() > 0.3
         inside = (folder.as_uri() + "/", "blob:")
         assert [url for url in page.requests if not url.startswith(inside)] == []
         assert page.problems == []
@@ -209,7 +218,9 @@ def test_photos_keys_and_a_phone(folder, tmp_path):
         page.set_input_files("#photo", ASSETS / "portraits" / "hopper.jpg")
         wait_for(page, f"{FRAMES} === 1")
         assert re.search(r"^1 photo, \d+ ms$", page.inner_text("#rate"))
-        assert page.evaluate("document.getElementById('drawing').width") == 512
+        shown = _numbers(page, DRAWING).view(1, 3, 512, 512)
+        expected = _drawn(Image.open(ASSETS / "portraits" / "hopper.jpg"), 256)
+        assert (shown - expected).abs().mean() < 0.03  # browsers resample otherwise
         page.set_input_files("#photo", noise)
         wait_for(page, f"{STATUS}.startsWith('No face')")
         page.set_input_files("#photo", tmp_path / "text.png")
