@@ -8,6 +8,7 @@ from stylemix.errors import StylemixError
 from stylemix.export import files
 from stylemix.export.files import Deviation, check, measure, onnx_bytes, write_onnx, write_program
 from stylemix.export.graphs import Graph, model_graph, student_graph
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles.style import Style
 from tests.support.models import tiny_model
@@ -40,7 +41,7 @@ def _equal(session, graph, count):
         ("synthesis", {"resolution": 256}),
         ("generator", {"classes": 3}),
         ("synthesis", {"architecture": "resnet", "channels": 1}),
-        ("synthesis", {"architecture": "orig", "base": (4, 6)}),
+        ("synthesis", {"architecture": "orig", "base": (4, 6), "template": NO_TEMPLATE}),
         ("synthesis", {"head": "haar"}),
     ],
 )
