@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from stylemix.export.browser import write_page
 from stylemix.export.export import export_model
 from stylemix.export.graphs import PARTS
 from stylemix.export.precision import PRECISIONS
+from stylemix.messages import result, say, wrote
 from stylemix.progress import progress_bar
 from stylemix.tools.options import model_option
+from stylemix.tools.outputs import output_file
 
 
 @click.command("export")
@@ -68,9 +71,11 @@ def export_command(
                 "got --page without --runtime; expected the folder of onnxruntime-web; npm install "
                 "onnxruntime-web, then --runtime node_modules/onnxruntime-web"
             )
+        page = output_file(page, names)
         with progress_bar("Exporting", "network") as report:
-            write_page(page, runtime, names, model=model, progress=report)
-        click.echo(f"Wrote {page}: open {page / 'index.html'} in a browser")
+            written = write_page(page, runtime, names, model=model, progress=report)
+        wrote(page, f"open {page / 'index.html'} in a browser")
+        result(errors={name: asdict(deviation) for name, deviation in written.items()})
         return
     if len(names) > 1 or runtime is not None:
         raise StylemixError(
@@ -78,11 +83,12 @@ def export_command(
             "--page for a page"
         )
     assert output is not None
+    output = output_file(output, names)
     options: dict[str, Any] = {"part": part, "precision": precision, "strength": strength}
-    with progress_bar("Exporting", "file", None, leave=False) as report:
-        result = export_model(names[0], output, model=model, progress=report, **options)
-    click.echo(
-        f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {result.part}, "
-        f"{', '.join(result.inputs)} to {', '.join(result.outputs)}"
-    )
-    click.echo(f"Difference from PyTorch: {result.deviation}")
+    with progress_bar("Exporting", "file", leave=False) as report:
+        done = export_model(names[0], output, model=model, progress=report, **options)
+    size = output.stat().st_size
+    wrote(output, f"{size / 1e6:.1f} MB", bytes=size)
+    say(f"{done.part}: {', '.join(done.inputs)} to {', '.join(done.outputs)}")
+    say(f"Difference from PyTorch: {done.deviation}")
+    result(part=done.part, inputs=done.inputs, outputs=done.outputs, error=asdict(done.deviation))

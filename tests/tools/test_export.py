@@ -1,5 +1,7 @@
 """`stylemix export`: options, and what it says."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -28,7 +30,7 @@ def test_a_file_is_described(tmp_path, monkeypatch):
     )
     assert result.exit_code == 0, result.output
     assert result.stdout == (
-        f"Wrote {path} (2.0 MB): synthesis, ws, offsets to image\n"
+        f"Wrote {path} (2.0 MB)\nsynthesis: ws, offsets to image\n"
         "Difference from PyTorch: 2.0e-04 at most, 3.0e-05 root mean square\n"
     )
     options = {"part": "synthesis", "precision": "fp16", "strength": 0.5, "model": "faces-64"}
@@ -38,12 +40,18 @@ def test_a_file_is_described(tmp_path, monkeypatch):
 
 def test_a_page_is_written(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(
-        command, "write_page", lambda page, runtime, names, **_: calls.append((runtime, names))
-    )
-    result = _run("comic", "toon", "--page", tmp_path / "page", "--runtime", tmp_path)
+
+    def write_page(page, runtime, names, **_):
+        calls.append((runtime, names))
+        return {"mapping": Deviation(1e-6, 1e-7)}
+
+    monkeypatch.setattr(command, "write_page", write_page)
+    (tmp_path / "page").mkdir()  # an earlier one, which is kept
+    result = _run("comic", "toon", "--page", tmp_path / "page", "--runtime", tmp_path, "--json")
     assert result.exit_code == 0, result.output
-    assert f"open {tmp_path / 'page' / 'index.html'} in a browser" in result.stdout
+    facts = json.loads(result.stdout)
+    assert facts["written"] == [{"path": str(tmp_path / "page-2")}]
+    assert facts["result"] == {"errors": {"mapping": {"largest": 1e-6, "rms": 1e-7}}}
     assert calls == [(tmp_path, ("comic", "toon"))]
 
 
