@@ -24,6 +24,7 @@ PACKAGES = FOLDERS | PACKAGES
 
 PACKAGE_DATA = {
     "stylemix": ["py.typed", "assets/**/*"],
+    "stylemix.export": ["page/*"],
     "stylemix.ops": ["*.cpp", "*.cu", "*.cuh", "*.h"],
 }
 

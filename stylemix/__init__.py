@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stylemix.api import align, animate, edit, generate, mix, project
     from stylemix.avatars.drag import drag, drag_steps
     from stylemix.errors import StylemixError
+    from stylemix.export.export import export_model
     from stylemix.inversion.latent import Latent
     from stylemix.model import Model, load_model
     from stylemix.models.blend import blend
@@ -40,6 +41,7 @@ __all__ = [
     "drag",
     "drag_steps",
     "edit",
+    "export_model",
     "generate",
     "load_discriminator",
     "load_generator",
@@ -58,6 +60,7 @@ _MODULES = {
     "blend": "stylemix.models.blend",
     "drag": "stylemix.avatars.drag",
     "drag_steps": "stylemix.avatars.drag",
+    "export_model": "stylemix.export.export",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
     "load_model": "stylemix.model",

@@ -62,6 +62,10 @@ COMMANDS = {
     "metrics": ("stylemix.tools.metrics:metrics_command", "Compare generated and real images."),
     "blend": ("stylemix.tools.blend:blend_command", "Blend models, or snapshots of a run."),
     "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
+    "export": (
+        "stylemix.tools.export:export_command",
+        "Write models and styles for other programs (ONNX), and a page for the browser.",
+    ),
     "inspect": ("stylemix.tools.inspect:inspect_command", "Say what files are."),
     "doctor": ("stylemix.tools.doctor:doctor_command", "Check the installation."),
     "completion": (

@@ -1,4 +1,4 @@
-"""`stylemix convert`: foreign model files to ours, ours to .safetensors or .pkl, ONNX files."""
+"""`stylemix convert`: foreign model files to ours, ours to .safetensors or .pkl."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from stylemix.messages import result, say, wrote
 from stylemix.models.checkpoint import save_model
 from stylemix.models.loading import use_model
 from stylemix.models.model import Model, count_parameters
-from stylemix.styles.onnx_export import export_student
-from stylemix.styles.style import load_style
 from stylemix.tools.options import TEMPLATE_NAMES
 from stylemix.tools.outputs import output_file
 
@@ -96,28 +94,22 @@ def convert_command(
     template: str | None,
     no_discriminator: bool,
 ) -> None:
-    """Convert the model file IN to OUT, a .safetensors or .pkl file; or a style to .onnx.
+    """Convert the model file IN to OUT, a .safetensors or .pkl file.
 
     IN is a model of stylemix, a network pickle of NVIDIA (stylegan2-ada, stylegan3 trained with
     --cfg=stylegan2, or the TensorFlow versions of StyleGAN2 and stylegan2-ada) or a rosinality .pt
-    checkpoint. No code of the file is executed. The student of a style (stylemix distill) becomes
-    an .onnx file, which needs the extra onnx.
+    checkpoint. No code of the file is executed.
 
     \b
     Examples:
       stylemix convert ffhq.pkl ffhq.safetensors
       stylemix convert 550000.pt faces.safetensors --template ffhq --no-discriminator
-      stylemix convert comic comic.onnx
     """
-    target = output_file(target, [source])
     if target.suffix.lower() == ".onnx":
-        if template is not None or no_discriminator or dtype != "float16":
-            raise StylemixError(
-                "got an option for models and an ONNX file; expected none; leave it out"
-            )
-        export_student(target, load_style(source))
-        size = target.stat().st_size
-        wrote(target, f"{size / 1e6:.1f} MB", bytes=size)
-        return
+        raise StylemixError(
+            f"got the file name {target}; expected .safetensors or .pkl at its end; ONNX files are "
+            "written by stylemix export"
+        )
+    target = output_file(target, [source])
     keep = not no_discriminator
     tell_model(convert(source, target, dtype, template, keep_discriminator=keep), target)

@@ -16,7 +16,7 @@ from stylemix.networks.student import SCALE, Student
 SMALL, TIMES = 64, 4  # px of the images that it knows, and how much it enlarges them
 
 
-class _Finisher(nn.Module):
+class Finisher(nn.Module):
     """Maps images [N, 3, 64, 64] in [-1, 1] to [N, 3, 256, 256]."""
 
     def __init__(self) -> None:
@@ -26,6 +26,7 @@ class _Finisher(nn.Module):
         self.student.load_state_dict(weights)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Returns enlarged images, clipped to [-1, 1]."""
         half = functional.interpolate(images, scale_factor=TIMES / SCALE, mode="bicubic")
         plain = functional.interpolate(half, scale_factor=float(SCALE), mode="bicubic")
         out: Tensor = plain + self.student.draw(half)
@@ -40,6 +41,6 @@ def enlarge(images: Tensor, template: Template) -> Tensor:
     """
     if images.shape[1:] != (3, SMALL, SMALL) or template.name != FACES128.name:
         return images
-    network = frozen_network("finisher", images.device, _Finisher)
+    network = frozen_network("finisher", images.device, Finisher)
     out: Tensor = network(images.float().clamp(-1, 1))
     return out

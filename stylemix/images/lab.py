@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,21 +12,19 @@ _TO_XYZ = (
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339, 0.1191920, 0.9503041),
 )
+# The same, normalised to a white of (1, 1, 1), and back. Inverted here since ONNX has no such op.
+_TO_WHITE = np.array(_TO_XYZ) / np.sum(_TO_XYZ, axis=1, keepdims=True)
+_FROM_WHITE = np.linalg.inv(_TO_WHITE)
 _KNEE = 6 / 29  # delta of the CIE definition, where the cube root becomes linear
 _MAX_GAIN = 3.0  # of a* and b*, so that the noise of a grey style is not amplified
-
-
-def _to_white(like: Tensor) -> Tensor:
-    """Return the matrix [3, 3] from linear sRGB to XYZ, normalised to a white of (1, 1, 1)."""
-    matrix = torch.tensor(_TO_XYZ, device=like.device)
-    return matrix / matrix.sum(dim=1, keepdim=True)
 
 
 def to_lab(images: Tensor) -> Tensor:
     """Convert RGB images [N, 3, H, W] in [-1, 1] to L*, a*, b* [N, 3, H, W]; L* is 0 to 100."""
     rgb = (images.float().clamp(-1, 1) + 1) / 2
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = torch.einsum("ij,njhw->nihw", _to_white(images), linear)
+    matrix = torch.tensor(_TO_WHITE.tolist(), device=images.device)
+    xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
     root = xyz.clamp(min=1e-9) ** (1 / 3)
     x, y, z = torch.where(xyz > _KNEE**3, root, xyz / (3 * _KNEE**2) + 4 / 29).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -37,7 +36,8 @@ def from_lab(lab: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
     xyz = torch.where(f > _KNEE, f**3, 3 * _KNEE**2 * (f - 4 / 29))
-    linear = torch.einsum("ij,njhw->nihw", torch.linalg.inv(_to_white(lab)), xyz).clamp(0, 1)
+    matrix = torch.tensor(_FROM_WHITE.tolist(), device=lab.device)
+    linear = torch.einsum("ij,njhw->nihw", matrix, xyz).clamp(0, 1)
     power = 1.055 * linear.clamp(min=1e-9) ** (1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, linear * 12.92, power) * 2 - 1
 

@@ -272,7 +272,7 @@ class SynthesisNetwork(nn.Module):
         blocks = self.blocks()
         const = blocks["b4"].const
         if state is None:
-            x = const.unsqueeze(0).expand(len(styles["b4"]["conv1"]), -1, -1, -1)
+            x = const.unsqueeze(0).expand(styles["b4"]["conv1"].shape[0], -1, -1, -1)
             state = x.contiguous(memory_format=torch.channels_last), None
         dtypes = block_dtypes(dtype or const.dtype, len(blocks))
         for (name, block), kind in list(zip(blocks.items(), dtypes, strict=True))[start:stop]:

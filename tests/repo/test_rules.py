@@ -33,7 +33,7 @@ LEVELS = {
         {"errors", "version"}, {"messages", "options_file"}, {"progress"}, {"devices"},
         {"io", "networks"},
         {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
-        {"avatars"},
+        {"avatars"}, {"export"},
         {"api", "completion", "global_options"}, {"cli", "model"}, {"", "__main__"},
     ],
     "training": [{"augment", "data", "curation"}, {""}, {"sweep", "adapt"}],
@@ -335,7 +335,7 @@ def test_every_command_has_a_help_text_with_an_example(name):
     assert f"Usage: stylemix {name}" in result.output
 
 
-NO_DEVICE = {"completion", "convert", "doctor"}
+NO_DEVICE = {"completion", "convert", "doctor", "export"}
 
 
 @pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in NO_DEVICE])

@@ -134,3 +134,9 @@ def test_hostile_input_runs_nothing(tmp_path):
     assert result.exit_code == 2
     assert "refused, it asks for" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.pkl"]
+
+
+def test_onnx_files_are_another_commands(tmp_path):
+    result = CliRunner().invoke(main, ["convert", "comic", str(tmp_path / "comic.onnx")])
+    assert result.exit_code == 2
+    assert "ONNX files are written by stylemix export" in result.stderr

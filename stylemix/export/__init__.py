@@ -1,0 +1,1 @@
+"""Networks as files that run without stylemix: ONNX, torch.export, a page for the browser."""
