@@ -31,6 +31,7 @@ EDITS = {
     "mouth": "Open the mouth",
     "light": "Light from the right",
 }
+SHOWN = {"before": 100, "both": 50, "after": 0}  # where the line is
 FORMATS = [("PNG", ".png"), ("JPEG", ".jpg")]
 
 
@@ -70,6 +71,10 @@ def add_screen(page: Page) -> None:
             label="Before and after: move the line", type="filepath", elem_id="slider", buttons=[],
             interactive=False, max_height=620,
         )  # fmt: skip
+        shared["show"] = gr.Radio(
+            list(SHOWN), value="both", label="Show", show_label=False, container=False,
+            elem_id="show",
+        )  # fmt: skip
         shared["strength"] = gr.Slider(0, 1.5, 1, step=0.05, label="Strength", elem_id="strength")
         with gr.Row():
             shared["full"] = gr.Button("Full picture", variant="primary", elem_id="full")
@@ -107,7 +112,9 @@ def add_controls(page: Page) -> list[Any]:
             info="of styles that need the model; drawn ones are always at their best",
         )  # fmt: skip
         shared["format"] = gr.Radio(FORMATS, value=".png", label="File")
-        shared["command"] = gr.Textbox(label="The same as a command", buttons=["copy"], lines=2)
+        shared["command"] = gr.Textbox(
+            elem_id="command", label="The same as a command", buttons=["copy"], lines=2
+        )
     return [*edits, *bands, identity, color, regions, size, preset]
 
 
@@ -119,7 +126,7 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         for drawn, line in ((True, "draw"), (False, "project")):
             after = page.on(
                 after.then, partial(on_gallery, page, drawn), [], parts, line=line, drawing=True,
-                progress=True, show_progress_on=[page.status],
+                progress=True, show_progress="minimal", show_progress_on=[page.status],
             )  # fmt: skip
 
     inputs = [shared["style"], shared["strength"], shared["second"], shared["share"]]
@@ -154,9 +161,13 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
     options: dict[str, Any] = {
         "line": "draw", "drawing": True, "progress": True, "show_progress_on": [shared["slider"]],
     }  # fmt: skip
-    page.on(chosen.then, on_change, inputs, outputs, **options)
+    page.on(chosen.then, on_change, inputs, outputs, scroll_to_output=True, **options)
     moved = [control.input for control in inputs if hasattr(control, "input")]
     page.on(moved, on_change, inputs, outputs, last=True, **options)
+    page.on(
+        shared["show"].input, lambda _, where: (gr.update(slider_position=SHOWN[where]),),
+        [shared["show"]], [shared["slider"]],
+    )  # fmt: skip
     page.on(shared["full"].click, on_full, [*inputs, shared["format"]], outputs, **options)
 
 

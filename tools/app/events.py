@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -115,6 +117,9 @@ class Page:
         )
 
 
+FOLDER = rf"([a-z]+-\d+-[0-9a-f]{{8}}{re.escape(os.sep)})?"  # of `Session.new_file`
+
+
 def close(session: Session | None) -> None:
     """Ends a visit."""
     if session is not None:
@@ -123,10 +128,7 @@ def close(session: Session | None) -> None:
 
 def sentence(error: StylemixError, session: Session) -> str:
     """An error for the page, without the folders of this machine."""
-    text = str(error)
-    for path in sorted(session.folder.rglob("*"), key=lambda path: -len(str(path))):
-        text = text.replace(str(path), path.name)
-    return escape(text)
+    return escape(re.sub(re.escape(f"{session.folder}{os.sep}") + FOLDER, "", str(error)))
 
 
 def as_progress(progress: Any, what: str) -> Progress:

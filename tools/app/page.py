@@ -27,25 +27,40 @@ Photos are neither sent to another machine nor used for training, and this page 
 Ask people before you make pictures of them.
 """
 CSS = """
-.gradio-container {max-width: 1180px !important; margin: auto !important;}
+.gradio-container {max-width: 1180px !important; width: 100% !important; margin: auto !important;}
 #header h1 {font-size: 1.7rem; margin: 0 0 .2rem 0;}
 #header p {margin: 0;}
 #status, #learn-status, #own-status, #drag-status {min-height: 1.6rem; font-weight: 600;}
-#gallery .grid-wrap, #portraits .grid-wrap, #faces .grid-wrap {max-height: none; padding: 4px;}
+#gallery .grid-wrap, #portraits .grid-wrap, #faces .grid-wrap
+    {min-height: 0 !important; max-height: none; padding: 4px;}
+#slider {border-width: 0 !important;}
+#status .pending {opacity: 1 !important;}
 #gallery .grid-container, #portraits .grid-container, #faces .grid-container
-    {grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)) !important; gap: 6px;}
-#gallery .caption-label, #portraits .caption-label {font-weight: 600; font-size: .8rem;}
-button:focus-visible, input:focus-visible, [tabindex]:focus-visible
-    {outline: 3px solid var(--color-accent) !important; outline-offset: 2px;}
+    {grid-template: none / repeat(auto-fill, minmax(92px, 1fr)) !important; gap: 6px;}
+#gallery .caption-label, #portraits .caption-label
+    {font-weight: 600; font-size: .72rem; padding: 1px 6px; right: 4px; bottom: 4px; opacity: .95;}
+button:focus-visible, input:focus-visible {outline: 3px solid #4f46e5 !important;}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important;}}
 """
-# Screen readers announce what these say, and know the language.
+# Screen readers learn the language, what has been done, and the names of styles instead of numbers.
 SCRIPT = """() => {
   document.documentElement.lang = 'en';
   for (const id of ['status', 'learn-status', 'own-status', 'drag-status']) {
     const place = document.getElementById(id);
     if (place) { place.setAttribute('role', 'status'); place.setAttribute('aria-live', 'polite'); }
   }
+  const set = (element, name, value) => {
+    if (value && element.getAttribute(name) !== value) element.setAttribute(name, value);
+  };
+  const name_all = () => {
+    for (const image of document.querySelectorAll('button.thumbnail-item img'))
+      set(image.closest('button'), 'aria-label', image.alt);
+    document.querySelectorAll('#slider img').forEach(
+      (image, number) => set(image, 'alt', number % 2 ? 'After' : 'Before'));
+  };
+  new MutationObserver(name_all).observe(document.body,
+    {subtree: true, childList: true, attributes: true, attributeFilter: ['alt', 'aria-label']});
+  name_all();
 }"""
 
 
@@ -82,8 +97,10 @@ def build(model: Model, folder: Path) -> Any:
                 files.add_screen(page)
             with gr.Tab("Privacy"):
                 gr.Markdown(PRIVACY)
-        empty = [page.shared[name] for name in ("gallery", "slider", "download", "drag")]
-        events = [*photo.connect(page, empty), *learn.connect(page), *files.connect(page)]
+        off, nothing = {"value": None, "interactive": False}, {"value": None}
+        gone = {"gallery": {"value": [], "visible": False}, "result": {"visible": False},
+                "slider": nothing, "download": off, "drag": nothing}  # fmt: skip
+        events = [*photo.connect(page, gone), *learn.connect(page), *files.connect(page)]
         avatar.connect(page, events)
         drag.connect(page)
     blocks.queue(default_concurrency_limit=None, max_size=64, api_open=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stylemix.errors import StylemixError
@@ -57,6 +57,7 @@ def add_screen(page: Page) -> None:
 def add_examples(page: Page) -> None:
     """Adds the shipped portraits, for those who have no photo at hand."""
     gr = page.gr
+    gr.set_static_paths([PORTRAITS[0].parent])  # served from there, without copies
     with gr.Column(elem_id="start") as page.shared["examples"]:
         gr.Markdown("### No photo at hand? Take one of these")
         page.shared["portraits"] = gr.Gallery(
@@ -66,15 +67,16 @@ def add_examples(page: Page) -> None:
         )  # fmt: skip
 
 
-def connect(page: Page, empty: list[Any]) -> list[Any]:
+def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     """Connects the screen; returns the events after which the gallery is to be drawn.
 
-    `empty` are components that a deletion empties.
+    `gone` says how components of other screens change when the photo does.
     """
     gr, shared = page.gr, page.shared
     photo, faces, examples = shared["photo"], shared["faces"], shared["examples"]
-    outputs = [photo, faces, examples, shared["delete"], page.status, *empty]
-    emptied = tuple(gr.update(value=None) for _ in empty)
+    outputs = [photo, faces, examples, shared["delete"], page.status]
+    outputs += [shared[name] for name in gone]
+    emptied = tuple(gr.update(**how) for how in gone.values())
 
     def on_photo(session: Session, file: str | None) -> tuple[Any, ...]:
         if file is not None:
