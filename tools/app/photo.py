@@ -41,8 +41,6 @@ def add_screen(page: Page) -> None:
         placeholder="Drop a photo of a face\nor click to choose one",
         alt_text="Your photo",
     )  # fmt: skip
-    # stylemix reads the file itself, since it has a sentence for each that is no image.
-    photo.preprocess = lambda payload: None if payload is None else payload.path
     faces = gr.Gallery(
         label="Faces found: choose one", columns=4, height=150, allow_preview=False,
         object_fit="contain", visible=False, elem_id="faces", buttons=[],
@@ -78,9 +76,9 @@ def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     outputs += [shared[name] for name in gone]
     emptied = tuple(gr.update(**how) for how in gone.values())
 
-    def on_photo(session: Session, file: str | None) -> tuple[Any, ...]:
+    def on_photo(session: Session, file: dict[str, Any] | None) -> tuple[Any, ...]:
         if file is not None:
-            session.receive(file)
+            session.receive(file["path"])
         return ()
 
     def on_example(session: Session, event: Any) -> tuple[Any, ...]:
@@ -110,7 +108,8 @@ def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
         session.forget_photo()
         return without_photo("Deleted: the photo, its latents, and all pictures of it.")
 
-    came = page.on(photo.input, on_photo, [photo], [])
+    # Without gradio's reading of the image: stylemix has a sentence for each that is none.
+    came = page.on(photo.input, on_photo, [photo], [], preprocess=False)
     chose = page.on(shared["portraits"].select, on_example, [], [], event=gr.SelectData)
     options: dict[str, Any] = {"line": "draw", "show_progress_on": [page.status]}
     found = [page.on(after.then, on_received, [], outputs, **options) for after in (came, chose)]
