@@ -6,6 +6,8 @@ python docs/recipes/app_screens.py
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,6 @@ from PIL import Image
 
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import atomic_write
-from stylemix.models.checkpoint import load_model
-from stylemix.tools.app.server import private_folder, serving
 
 PORTRAIT = ASSETS / "portraits" / "collins.jpg"
 BROWSER = "/usr/bin/chromium"
@@ -55,30 +55,81 @@ def shot(page: Any, path: Path, full: bool = False) -> None:
         image.save(temporary, "JPEG", quality=80)
 
 
+def take(chromium: Any, address: str, output: Path, started: float) -> None:
+    """Takes the screenshots, and prints the seconds since the start of the program."""
+    page = open_page(chromium, address, WIDE)
+    shot(page, output / "app-start.jpg")
+    dropped = time.monotonic()
+    page.set_input_files("#photo input[type=file]", str(PORTRAIT))
+    page.wait_for_selector("#gallery img")
+    now = time.monotonic()
+    click.echo(f"first avatar {now - dropped:.1f} s after the photo, {now - started:.1f} s in all")
+    for count in (6, 9):
+        page.wait_for_function(f"document.querySelectorAll('#gallery img').length == {count}")
+        click.echo(f"{count} styles after {time.monotonic() - dropped:.1f} s")
+    choose(page, "toon")
+    clicked = time.monotonic()
+    page.click("#full")
+    page.wait_for_selector("#status:has-text('Ready')")
+    click.echo(f"full picture {time.monotonic() - clicked:.1f} s after the click")
+    shot(page, output / "app-adjust.jpg", full=True)
+    phone = open_page(chromium, address, PHONE)
+    phone.set_input_files("#photo input[type=file]", str(PORTRAIT.with_name("hopper.jpg")))
+    phone.wait_for_function("document.querySelectorAll('#gallery img').length == 9")
+    choose(phone, "illustration")
+    shot(phone, output / "app-phone.jpg", full=True)
+    drag(page, output)
+
+
+def choose(page: Any, style: str) -> None:
+    """Chooses a style of the gallery, and waits for its picture."""
+    page.click(f"#gallery button[aria-label={style}]")
+    page.wait_for_selector(f"#status:has-text('{style}: ')")
+    page.wait_for_selector("#slider img")
+    page.wait_for_timeout(2000)  # until the page has scrolled, and nothing fades
+
+
+def drag(page: Any, output: Path) -> None:
+    """Drags the corners of the mouth of the photo."""
+    page.evaluate("window.scrollTo(0, 0)")
+    page.locator("button[role=tab]:has-text('Drag points')").last.click()
+    page.click("button:has-text('Show my face')")
+    page.wait_for_selector("#drag-face img")
+    page.wait_for_timeout(1000)
+    box = page.locator("#drag-face img").bounding_box()
+    for x, y in ((0.34, 0.76), (0.29, 0.72), (0.66, 0.76), (0.71, 0.72)):
+        before = page.locator("#drag-points textarea, #drag-points input").input_value()
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.wait_for_function(
+            "before => document.querySelector('#drag-points textarea, #drag-points input').value"
+            " != before", arg=before,
+        )  # fmt: skip
+        page.wait_for_timeout(1500)
+    started = time.monotonic()
+    page.click("#drag-go")
+    page.wait_for_selector("#drag-status:has-text('Step 8')")
+    page.wait_for_timeout(500)
+    shot(page, output / "app-drag.jpg")
+    page.wait_for_selector("#drag-status:has-text('Dragged')")
+    click.echo(f"drag: {time.monotonic() - started:.1f} s, {page.inner_text('#drag-status')}")
+
+
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images"))
-def main(output: Path) -> None:
-    """Take the screenshots."""
-    model = load_model("faces-64")
-    with (
-        private_folder() as folder,
-        serving(model, "127.0.0.1", 7875, folder) as address,
-        browser() as chromium,
-    ):
-        page = open_page(chromium, address, WIDE)
-        page.on("console", lambda message: print("console:", message.text))
-        shot(page, output / "app-start.jpg")
-        started = time.monotonic()
-        page.set_input_files("#photo input[type=file]", str(PORTRAIT))
-        page.wait_for_selector("#gallery img")
-        click.echo(f"first avatar after {time.monotonic() - started:.1f} s")
-        page.wait_for_function("document.querySelectorAll('#gallery img').length == 9")
-        click.echo(f"gallery after {time.monotonic() - started:.1f} s")
-        shot(page, output / "app-gallery.jpg", full=True)
-        page.click("#gallery button:has-text('toon')")
-        page.wait_for_selector("#slider img")
-        page.wait_for_timeout(4000)
-        shot(page, output / "app-adjust.jpg", full=True)
+@click.option("--port", type=int, default=7875)
+def main(output: Path, port: int) -> None:
+    """Take the screenshots of an app that is started for it."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "stylemix", "app", "--port", str(port)]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            process.stdout.readline()
+            click.echo(f"the app is there after {time.monotonic() - started:.1f} s")
+            with browser() as chromium:
+                take(chromium, f"http://127.0.0.1:{port}/", output, started)
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":

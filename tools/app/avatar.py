@@ -123,7 +123,7 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
     gr, shared = page.gr, page.shared
     parts = [shared["gallery"], shared["second"], page.status]
     for after in before_gallery:
-        for drawn, line in ((True, "draw"), (False, "project")):
+        for drawn, line in ((True, "gallery"), (False, "project")):
             after = page.on(
                 after.then, partial(on_gallery, page, drawn), [], parts, line=line, drawing=True,
                 progress=True, show_progress="minimal", show_progress_on=[page.status],

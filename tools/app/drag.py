@@ -111,6 +111,7 @@ def add_screen(page: Page) -> None:
         with gr.Column(scale=2):
             show = gr.Button("Show my face", variant="primary")
             points = gr.Textbox(
+                elem_id="drag-points",
                 label="Points", placeholder="22,46:20,43",
                 info="Handle and target as X,Y:X,Y in px of the model's image, by clicks or typed.",
             )  # fmt: skip
@@ -119,7 +120,7 @@ def add_screen(page: Page) -> None:
                 label="What may change",
             )  # fmt: skip
             with gr.Row():
-                go = gr.Button("Drag", variant="primary")
+                go = gr.Button("Drag", variant="primary", elem_id="drag-go")
                 stop = gr.Button("Stop", variant="stop")
             with gr.Row():
                 clear = gr.Button("Clear the points")

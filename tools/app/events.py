@@ -17,7 +17,8 @@ from stylemix.progress import Progress
 from stylemix.tools.app.session import Session, Stopped
 
 # How many visitors are served at once, by what is done for them; the others see their place.
-LINES = {"draw": 2, "project": 1, "learn": 1}
+LINES = {"draw": 2, "gallery": 1, "project": 1, "learn": 1}
+OF_PHOTOS = ("draw", "gallery", "project")  # a deletion of the photo waits for these
 HOUR = 3600  # seconds that a visitor's files are kept after the last use
 
 
@@ -70,35 +71,15 @@ class Page:
             last: during a run only the last of further events counts, as for sliders.
             options: others of gradio's listeners.
         """
-        gr, names = self.gr, [self.state, *outputs]
-
-        def run(session: Session | None, values: Sequence[Any], **extra: Any) -> Iterator[Any]:
-            session = session or Session(self.base, self.folder)
-
-            def values_of(part: Sequence[Any]) -> Any:
-                return (session, *part) if outputs else session
-
-            nothing, turn = [gr.skip()] * len(outputs), session.turn
-            try:
-                with session.working() if line in ("draw", "project") else nullcontext():
-                    result = function(session, *values, **extra)
-                    for part in [result] if isinstance(result, tuple) else result:
-                        if drawing and turn != session.turn:
-                            raise Stopped
-                        yield values_of(part)
-            except Stopped:
-                pass
-            except StylemixError as error:
-                gr.Warning(sentence(error, session), duration=None, title="This did not work")
-            yield values_of(nothing)
-
+        gr, shown = self.gr, len(outputs)
+        handler = partial(self._handle, function, shown, line, drawing)
         waiting = gr.Progress()
 
         def call(progress_: Any = waiting, session: Any = None, *values: Any) -> Iterator[Any]:
-            yield from run(session, values, **({"progress": progress_} if progress else {}))
+            yield from handler(session, values, **({"progress": progress_} if progress else {}))
 
         def call_with_event(event_: Any, session: Any = None, *values: Any) -> Iterator[Any]:
-            yield from run(session, values, event=event_)
+            yield from handler(session, values, event=event_)
 
         if event is not None:
             call_with_event.__annotations__ = {"event_": event}
@@ -107,7 +88,7 @@ class Page:
         return listen(
             call if event is None else call_with_event,
             [self.state, *inputs],
-            names,
+            [self.state, *outputs],
             concurrency_id=line or None,
             concurrency_limit=LINES[line] if line else None,
             trigger_mode="always_last" if last else "once",
@@ -115,6 +96,36 @@ class Page:
             show_progress_on=options.pop("show_progress_on", list(outputs) or None),
             **options,
         )
+
+    def _handle(
+        self,
+        function: Callable[..., Any],
+        shown: int,
+        line: str,
+        drawing: bool,
+        session: Session | None,
+        values: Sequence[Any],
+        **extra: Any,
+    ) -> Iterator[Any]:
+        """Yields the session and the values of the `shown` outputs, as gradio wants them."""
+        session = session or Session(self.base, self.folder)
+        nothing, turn = [self.gr.skip()] * shown, session.turn
+
+        def all_of(part: Sequence[Any]) -> Any:
+            return (session, *part) if shown else session
+
+        try:
+            with session.working() if line in OF_PHOTOS else nullcontext():
+                result = function(session, *values, **extra)
+                for part in [result] if isinstance(result, tuple) else result:
+                    if drawing and turn != session.turn:
+                        raise Stopped
+                    yield all_of(part)
+        except Stopped:
+            pass
+        except StylemixError as error:
+            self.gr.Warning(sentence(error, session), duration=None, title="This did not work")
+        yield all_of(nothing)
 
 
 FOLDER = rf"([a-z]+-\d+-[0-9a-f]{{8}}{re.escape(os.sep)})?"  # of `Session.new_file`

@@ -55,6 +55,8 @@ SCRIPT = """() => {
   const name_all = () => {
     for (const image of document.querySelectorAll('button.thumbnail-item img'))
       set(image.closest('button'), 'aria-label', image.alt);
+    for (const field of document.querySelectorAll('#command textarea'))
+      set(field, 'aria-label', 'The same as a command');
     document.querySelectorAll('#slider img').forEach(
       (image, number) => set(image, 'alt', number % 2 ? 'After' : 'Before'));
   };
