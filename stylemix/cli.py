@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = {
     "demo": ("stylemix.tools.demo:demo_command", "Show portraits in every shipped style."),
+    "app": ("stylemix.tools.app.command:app_command", "Serve the app for a browser."),
     "mix": ("stylemix.tools.mix:mix_command", "Render a person in one or more styles."),
     "project": ("stylemix.tools.project:project_command", "Project photos to latents."),
     "edit": ("stylemix.tools.edit:edit_command", "Change a photo's expression, pose or light."),

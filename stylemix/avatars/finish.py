@@ -37,12 +37,16 @@ MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 OutputSize = Literal["photo", "portrait", "crop"] | int | None
 
 
+Area = Literal["photo", "portrait", "crop"]
+
+
 @dataclass(frozen=True)
 class Finished:
-    """The image, and in a few words how it was made."""
+    """The image, in a few words how it was made, and what of the photo it shows."""
 
     image: Image.Image
     how: str
+    area: Area
 
 
 def parse_output_size(text: str | int | None) -> OutputSize:
@@ -90,17 +94,20 @@ def finish(
                 "in px"
             )
         image = model_image(avatar.image, mixer.model.template, size)
-        return Finished(image, f"generated, {image.width} x {image.height} px")
+        return Finished(image, f"generated, {image.width} x {image.height} px", "crop")
     colors = fit_colors(person.photo.image[None], avatar.image)
     photo, matrix = open_image(person.photo.source), person.photo.alignment.matrix
+    area: Area = "photo"
     if size == "crop" or isinstance(size, int):
+        area = "crop"
         side = size if isinstance(size, int) else crop_px(person.photo)
         part = avatar.image.shape[2] / side  # model px for a px of the crop
         photo, matrix = crop_photo(person.photo, side), np.diag([part, part, 1.0])
     image = lift(photo, matrix, colors)
     if size == "portrait":
+        area = "portrait"
         image = image.crop(portrait_box(person.photo))
-    return Finished(image, f"the photo in this look, {image.width} x {image.height} px")
+    return Finished(image, f"the photo in this look, {image.width} x {image.height} px", area)
 
 
 def _finish_drawing(
@@ -121,7 +128,9 @@ def _finish_drawing(
             "got other styles, regions or colours to keep beside a drawn style for the output "
             f"size {size}; expected drawn styles alone; use crop, or a size in px"
         )
+    area: Area = "crop"
     if photo is not None and alone and size in (None, "photo", "portrait"):
+        area = "photo" if size == "photo" else "portrait"
         box = None if size == "photo" else portrait_box(photo)
         canvas = box_canvas(photo, mixer.model.template, box)
         image = to_pil(draw_students(canvas, weaker(applied, avatar.share), mixer.device)[0])
@@ -132,7 +141,7 @@ def _finish_drawing(
             image = resize(image, crop_px(photo))
         elif isinstance(size, int):
             image = resize(image, size)
-    return Finished(image, f"drawn, {image.width} x {image.height} px")
+    return Finished(image, f"drawn, {image.width} x {image.height} px", area)
 
 
 def model_image(image: Tensor, template: Template, size: int | None = None) -> Image.Image:

@@ -36,6 +36,7 @@ LEVELS = {
         {"avatars"}, {"export"},
         {"api", "completion", "global_options"}, {"cli", "model"}, {"", "__main__"},
     ],
+    "tools": [{""}, {"app"}],
     "training": [{"augment", "data", "curation"}, {""}, {"sweep", "adapt"}],
 }  # fmt: skip
 

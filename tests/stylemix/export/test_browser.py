@@ -28,7 +28,7 @@ from stylemix.models.loading import use_model
 from stylemix.networks.latents import bands, map_latents, mix, z_from_seed
 from stylemix.networks.student import tone_curve
 from stylemix.styles.style import load_style
-from tests.support.browser import open_page, wait_for, write_camera
+from tests.support.camera_page import open_page, wait_for, write_camera
 from tests.support.models import tiny_model
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,44 @@
+"""The web server of the app: where it listens, and what the command says about it."""
+
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from stylemix.cli import main
+from stylemix.tools.app import command
+from stylemix.tools.app.server import is_loopback, prepare, private_folder
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.0.0.1", True), ("127.0.0.2", True), ("localhost", True), ("::1", True),
+     ("0.0.0.0", False), ("192.168.1.5", False)],
+)  # fmt: skip
+def test_other_hosts_are_warned_about(host, own, monkeypatch):
+    served = []
+    monkeypatch.setattr(command, "serve", lambda *how: served.append(how[1:4]))
+    result = CliRunner().invoke(main, ["app", "--host", host, "--port", "8123"])
+    assert result.exit_code == 0, result.output
+    assert is_loopback(host) == own
+    assert ("everybody who reaches this machine" in result.stderr) != own
+    assert served == [(host, 8123, False)]
+
+
+def test_the_folder_is_private_and_goes():
+    with private_folder() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "photo.jpg").touch()
+    assert not folder.exists()
+
+
+def test_gradio_is_told_to_call_nobody(monkeypatch, tmp_path):
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY", "GRADIO_SHARE", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    prepare(tmp_path)
+    assert {os.environ[name] for name in (
+        "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY", "GRADIO_SHARE",
+    )} == {"False"}  # fmt: skip
+    assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
+    assert os.environ["NO_PROXY"] == "127.0.0.1,localhost"

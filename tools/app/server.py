@@ -1,0 +1,94 @@
+"""The web server of the app: where it listens, what it never calls, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from stylemix.errors import StylemixError
+from stylemix.models.model import Model
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+MAX_UPLOAD = "2gb"  # a model of 1024 px has 400 MB
+# Gradio asks for its newest version, reports its use, and keeps a history of runs otherwise.
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "GRADIO_SSR_MODE": "False",
+    "GRADIO_SHARE": "False",
+    "GRADIO_MCP_SERVER": "False",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host."""
+    return host in LOOPBACK or host.startswith("127.")
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder that only this user can read, and that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="stylemix-app-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
+
+
+def prepare(folder: Path) -> None:
+    """Sets what gradio reads from the environment: no calls to other machines, files in `folder`.
+
+    To be called before gradio is imported.
+    """
+    os.environ.update(QUIET, GRADIO_TEMP_DIR=str(folder))
+    # It asks itself whether it is there, which is no business of a proxy.
+    own = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"]))
+    os.environ.update(NO_PROXY=own, no_proxy=own)
+
+
+@contextmanager
+def serving(model: Model, host: str, port: int, folder: Path, show: bool = False) -> Iterator[str]:
+    """Serves the app while the context lasts; yields its address.
+
+    Raises StylemixError if gradio is missing, or the address cannot be used.
+    """
+    prepare(folder)
+    from stylemix.tools.app.page import build, load_gradio, look
+
+    gr = load_gradio()
+    blocks = build(model, folder)
+    try:
+        _, address, _ = blocks.launch(
+            server_name=host, server_port=port, inbrowser=show, share=False, quiet=True,
+            prevent_thread_lock=True, show_error=False, max_file_size=MAX_UPLOAD,
+            enable_monitoring=False, **look(gr),
+        )  # fmt: skip
+    except OSError as error:
+        raise StylemixError(
+            f"got the address {host}:{port}, which cannot be used; expected a host of this machine "
+            "and a free port; choose another --port"
+        ) from error
+    try:
+        yield address
+    finally:
+        with suppress(Exception):  # it may be gone already
+            blocks.close(verbose=False)
+
+
+def serve(model: Model, host: str, port: int, show: bool, on_start: Callable[[str], None]) -> None:
+    """Serves the app until Ctrl-C or a signal to end; then removes all files of visitors."""
+    end = threading.Event()
+    with private_folder() as folder, serving(model, host, port, folder, show) as address:
+        before = signal.signal(signal.SIGTERM, lambda *_: end.set())
+        try:
+            on_start(address)
+            while not end.wait(1.0):
+                pass
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, before)
