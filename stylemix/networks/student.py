@@ -181,7 +181,8 @@ def even_light(images: Tensor, curve: Tensor) -> Tensor:
     low, span, exponent = curve.to(images).view(-1, 3, 1, 1, 1).unbind(1)
     luma = _luma(images)
     part = ((luma - low) / span).clamp(1e-4, 1.15)
-    target = DARKEST + (BRIGHTEST - DARKEST) * part**exponent
+    # A power by its logarithm: ONNX Runtime's power of two tensors does not compile on WebGPU.
+    target = DARKEST + (BRIGHTEST - DARKEST) * (exponent * part.log()).exp()
     rgb = (images + 1) / 2
     chroma = (rgb - luma).abs().amax(dim=1, keepdim=True)
     exposure = BRIGHTEST / (low + span).clamp(min=0.02)
