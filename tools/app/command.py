@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from stylemix.devices import find_device
+from stylemix.messages import note, result, say
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.app.server import is_loopback, serve
 from stylemix.tools.options import device_option, model_option
@@ -30,18 +31,13 @@ def app_command(host: str, port: int, show: bool, model: str, device: str) -> No
       stylemix app --open --port 8080
     """
     if not is_loopback(host):
-        click.echo(
+        note(
             f"Warning: got --host {host}: everybody who reaches this machine there can open the "
-            "page and use it, without a password, and photos travel unencrypted",
-            err=True,
+            "page and use it, without a password, and photos travel unencrypted"
         )
-    network = load_model(model, find_device(device))
-    serve(
-        network,
-        host,
-        port,
-        show,
-        lambda address: click.echo(
-            f"The app is at {address} (Ctrl-C ends it and removes all photos)"
-        ),
-    )
+    serve(load_model(model, find_device(device)), host, port, show, _tell)
+
+
+def _tell(address: str) -> None:
+    result(address=address)
+    say(f"The app is at {address} (Ctrl-C ends it and removes all photos)")
