@@ -139,7 +139,8 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         return style, strength, gr.update(visible=True)
 
     def on_change(session: Session, *values: Any, progress: Any) -> Iterator[tuple[Any, ...]]:
-        options = read_options(*values[:4], values[4:])
+        style, strength, second, share, *controls = values
+        options = read_options(style, strength, second, share, controls)
         if session.photo is None or not options.weights:
             return
         drawn = draw(session, options, False, as_progress(progress, "Projecting the photo"))
@@ -147,8 +148,8 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         yield images(session, drawn), off, command_line(session, options), escape(drawn.text)
 
     def on_full(session: Session, *values: Any, progress: Any) -> tuple[Any, ...]:
-        *values, suffix = values
-        options = read_options(*values[:4], values[4:])
+        style, strength, second, share, *controls, suffix = values
+        options = read_options(style, strength, second, share, controls)
         drawn = draw(session, options, True, as_progress(progress, "Projecting the photo"))
         file = gr.update(value=str(save_picture(session, drawn, suffix)), interactive=True)
         command = command_line(session, options, f"avatar{suffix}")

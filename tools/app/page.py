@@ -99,8 +99,9 @@ def build(model: Model, folder: Path) -> Any:
                 files.add_screen(page)
             with gr.Tab("Privacy"):
                 gr.Markdown(PRIVACY)
-        off, nothing = {"value": None, "interactive": False}, {"value": None}
-        gone = {"gallery": {"value": [], "visible": False}, "result": {"visible": False},
+        off: dict[str, Any] = {"value": None, "interactive": False}
+        nothing: dict[str, Any] = {"value": None}
+        gone: dict[str, dict[str, Any]] = {"gallery": {"value": [], "visible": False}, "result": {"visible": False},
                 "slider": nothing, "download": off, "drag": nothing}  # fmt: skip
         events = [*photo.connect(page, gone), *learn.connect(page), *files.connect(page)]
         avatar.connect(page, events)
