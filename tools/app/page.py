@@ -101,8 +101,10 @@ def build(model: Model, folder: Path) -> Any:
                 gr.Markdown(PRIVACY)
         off: dict[str, Any] = {"value": None, "interactive": False}
         nothing: dict[str, Any] = {"value": None}
-        gone: dict[str, dict[str, Any]] = {"gallery": {"value": [], "visible": False}, "result": {"visible": False},
-                "slider": nothing, "download": off, "drag": nothing}  # fmt: skip
+        gone: dict[str, dict[str, Any]] = {
+            "gallery": {"value": [], "visible": False}, "result": {"visible": False},
+            "slider": nothing, "download": off, "drag": nothing,
+        }  # fmt: skip
         events = [*photo.connect(page, gone), *learn.connect(page), *files.connect(page)]
         avatar.connect(page, events)
         drag.connect(page)
