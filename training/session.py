@@ -22,6 +22,7 @@ from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig, TrainConfig, continued
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
+from stylemix.training.run_lock import claim
 from stylemix.training.state import TrainState
 from stylemix.training.state_files import Run, read_state, save_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
@@ -69,6 +70,7 @@ def begin(
     model: Model | None = None
     if ranks.lead:
         try:
+            claim(folder)
             tensors, header = last_state(folder, asked, data)
             if config.transfer and not header:
                 model = load_model(config.transfer)

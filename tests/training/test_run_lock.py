@@ -1,0 +1,53 @@
+"""One training at a time in a run folder, whatever became of the one before."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stylemix.errors import StylemixError
+from stylemix.training.run_lock import NAME, claim
+
+pytest.importorskip("fcntl", reason="this system has no such locks")
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import multiprocessing, sys, time
+from pathlib import Path
+from stylemix.training.run_lock import claim
+claim(Path(sys.argv[1]))
+worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
+worker.start()
+print(worker.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_process_may_claim_twice(tmp_path):
+    claim(tmp_path)
+    claim(tmp_path)
+    assert f"process {os.getpid()} on " in (tmp_path / NAME).read_text()
+
+
+def test_another_process_is_named_and_its_death_ends_the_claim(tmp_path):
+    """Also when it is killed, and a worker of it lives on."""
+    words, environment = [sys.executable, "-c", HOLD, tmp_path], {**os.environ, "PYTHONPATH": ROOT}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        worker = int(holder.stdout.readline())
+        try:
+            with pytest.raises(
+                StylemixError, match=rf"process {holder.pid} on .* since 2\d+-.* trains; expected"
+            ):
+                claim(tmp_path)
+            holder.kill()
+            holder.wait()
+            os.kill(worker, 0)  # the worker is there
+            claim(tmp_path)
+        finally:
+            holder.kill()
+            os.kill(worker, signal.SIGKILL)
+    assert f"process {os.getpid()} on " in (tmp_path / NAME).read_text()
+    assert multiprocessing.active_children() == []

@@ -1,0 +1,51 @@
+"""One training at a time in a run folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import IO
+
+from stylemix.errors import StylemixError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NAME = ".lock"
+LONGEST = 200  # characters of a lock file that a message quotes
+
+_claimed: dict[Path, IO[str]] = {}
+
+
+def claim(folder: Path) -> None:
+    """Claims a run folder for this process until it ends; StylemixError if another one has it.
+
+    The lock is the kernel's, so it ends with its process, however that ends, and worker processes
+    do not keep it. Without such locks, on Windows and on some network drives, nothing is claimed.
+    """
+    path = folder.absolute() / NAME
+    if fcntl is None or path in _claimed:
+        return
+    handle = path.open("a+", encoding="utf-8", errors="replace")
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        handle.seek(0)
+        owner = " ".join(handle.read(LONGEST).split()) or "another process"
+        handle.close()
+        raise StylemixError(
+            f"got the run folder {folder}, in which {owner} trains; expected one training at a "
+            "time; wait until it ends, or choose another --output"
+        ) from error
+    except OSError:
+        handle.close()
+        return
+    handle.truncate(0)
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    handle.write(f"process {os.getpid()} on {socket.gethostname()} since {when}\n")
+    handle.flush()
+    _claimed[path] = handle
