@@ -61,7 +61,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
                 f"got 32-bit values from {values.min()} to {values.max()}; "
                 f"expected 8 or 16 bits a channel; {_SAVE_AS}"
             )
-        grey = Image.fromarray(_table16(image)[values])
+        grey = Image.fromarray(_table16(image, int(values.max()))[values])
     elif image.mode == "F":
         values = np.asarray(image)
         grey = Image.fromarray(_from_float(values))
@@ -74,12 +74,18 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _table16(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the lookup table from 16-bit sample values to uint8, rounded to nearest, [65536]."""
+def _table16(image: Image.Image, highest: int) -> NDArray[np.uint8]:
+    """Return the lookup table from 16-bit sample values to uint8, rounded to nearest, [65536].
+
+    Scanners store 12 bits, and programs 8, in samples of 16 or 32 bits: no value of an image that
+    is above neither says which.
+    """
     tags = getattr(image, "tag_v2", {})
     sizes = tags.get(_BITS_PER_SAMPLE, (16,))
     bits = int(sizes[0] if isinstance(sizes, tuple) else sizes)
-    peak = (1 << bits) - 1 if 8 < bits <= 16 else 65535  # Pillow opens 12-bit scans as I;16 too
+    if bits > 12:
+        bits = next((usual for usual in (8, 12) if highest < 1 << usual), 16)
+    peak = (1 << bits) - 1 if 8 <= bits <= 16 else 65535  # Pillow opens 12-bit scans as I;16 too
     scaled = (np.arange(65536, dtype=np.uint32).clip(max=peak) * 255 + peak // 2) // peak
     if tags.get(_PHOTOMETRIC) == 0:  # WhiteIsZero, which Pillow inverts for 8 bits only
         scaled = 255 - scaled

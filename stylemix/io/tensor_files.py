@@ -20,7 +20,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.io.files import open_file
 
-MAX_HEADER_BYTES = 16 * 2**20  # of JSON; a network of 1024 px has 50 kB
+MAX_HEADER_BYTES = 4 * 2**20  # of JSON; a state of a training at 1024 px has 150 kB
 MAX_DIMENSIONS = 16
 METADATA = "__metadata__"
 DTYPES = {

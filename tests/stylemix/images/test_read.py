@@ -94,6 +94,19 @@ def test_rgb_16_bit_is_scaled_not_clipped(tmp_path):
     assert _near(_load(tmp_path, hostile.png16(values)), (3, 3), (255, 100, 1), 1)
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_grey_of_fewer_bits_than_its_samples(tmp_path, kind, bits):
+    """As microscopes, scanners and programs store it: 8 or 12 bits in 16 or 32."""
+    highest = (1 << bits) - 1
+    values = np.linspace(0, highest, 20 * 20).reshape(20, 20).astype(kind)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    grey = np.asarray(load_image(tmp_path / "a.tiff", mode="L"))
+    expected = np.rint(values.astype(np.float64) * 255 / highest)
+    assert np.abs(grey - expected).max() <= 1
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
 def test_grey_12_bit_tiff(tmp_path):
     for value, expected in ((4095, 255), (2048, 128), (0, 0)):
         image = _load(tmp_path, hostile.tiff12(16, value))
