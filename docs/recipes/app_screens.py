@@ -52,7 +52,7 @@ def shot(page: Any, path: Path, full: bool = False) -> None:
     """Writes what the page shows."""
     image = Image.open(io.BytesIO(page.screenshot(full_page=full))).convert("RGB")
     with atomic_write(path) as temporary:
-        image.save(temporary, "JPEG", quality=80)
+        image.save(temporary, "JPEG", quality=72)
 
 
 def take(chromium: Any, address: str, output: Path, started: float) -> None:
@@ -97,7 +97,7 @@ def drag(page: Any, output: Path) -> None:
     page.wait_for_selector("#drag-face img")
     page.wait_for_timeout(1000)
     box = page.locator("#drag-face img").bounding_box()
-    for x, y in ((0.34, 0.76), (0.29, 0.72), (0.66, 0.76), (0.71, 0.72)):
+    for x, y in ((0.32, 0.68), (0.28, 0.65), (0.67, 0.68), (0.71, 0.65)):
         before = page.locator("#drag-points textarea, #drag-points input").input_value()
         page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
         page.wait_for_function(

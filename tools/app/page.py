@@ -38,7 +38,8 @@ CSS = """
 #gallery .grid-container, #portraits .grid-container, #faces .grid-container
     {grid-template: none / repeat(auto-fill, minmax(92px, 1fr)) !important; gap: 6px;}
 #gallery .caption-label, #portraits .caption-label
-    {font-weight: 600; font-size: .72rem; padding: 1px 6px; right: 4px; bottom: 4px; opacity: .95;}
+    {font-weight: 600; font-size: .7rem; padding: 1px 5px; right: 3px; bottom: 3px; opacity: .95;
+    max-width: none;}
 button:focus-visible, input:focus-visible {outline: 3px solid #4f46e5 !important;}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important;}}
 """

@@ -110,6 +110,8 @@ class Session:
         with self._idle:
             self._idle.wait_for(lambda: not self._working, PATIENCE)
             yield
+            if not self._working:
+                self.stop.clear()
 
     def adopt(self, file: str | Path, kind: str) -> Path:
         """Moves an uploaded file into a new folder `kind` of the session, and returns it there.

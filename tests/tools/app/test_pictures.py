@@ -10,6 +10,7 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.errors import StylemixError
+from stylemix.images.read import load_image
 from stylemix.io.assets import ASSETS
 from stylemix.models.checkpoint import load_model
 from stylemix.tools.app.avatar import read_options
@@ -113,7 +114,7 @@ def test_the_gallery_has_every_style_that_fits(session):
     assert names == [
         "comic", "illustration", "ink", "pencil", "pop", "toon", "golden-hour", "noir", "pastel",
     ]  # fmt: skip
-    assert {Image.open(file).size for file, _ in session.gallery[:6]} == {(384, 384)}
+    assert {load_image(file).size for file, _ in session.gallery[:6]} == {(384, 384)}
 
 
 def test_clicks_make_handles_and_targets():
