@@ -65,7 +65,7 @@ COMMANDS = {
     "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
     "export": (
         "stylemix.tools.export:export_command",
-        "Write models and styles for other programs (ONNX), and a page for the browser.",
+        "Export models and styles as ONNX files or a web page.",
     ),
     "inspect": ("stylemix.tools.inspect:inspect_command", "Say what files are."),
     "doctor": ("stylemix.tools.doctor:doctor_command", "Check the installation."),

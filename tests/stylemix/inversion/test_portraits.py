@@ -90,7 +90,7 @@ def test_one_of_several_faces():
         read_portrait(TWO, model, 3)
 
 
-def test_projecting_gives_latents_with_metadata(capsys):
+def test_projecting_gives_latents_with_metadata(capsys, monkeypatch):
     model = tiny_model(template=NO_TEMPLATE)
     portraits = [read_portrait(photo, model) for photo in (OBAMA, TWO)]
     settings = ProjectionSettings(w_steps=1, plus_steps=1, refine_steps=0)
@@ -103,6 +103,7 @@ def test_projecting_gives_latents_with_metadata(capsys):
         assert latent.metrics.pop("seconds") > 0
         assert latent.metrics == projection.metrics[i]
         assert np.array_equal(latent.matrix, portrait.alignment.matrix)
+    monkeypatch.setattr("stylemix.progress.on_terminal", lambda: True)
     project_portraits(portraits[:1], model, settings)
     assert "Projecting obama.jpg: 100%" in capsys.readouterr().err
     project_portraits(portraits, model, settings)
