@@ -67,6 +67,7 @@ COMMANDS = {
         "stylemix.tools.export:export_command",
         "Export models and styles as ONNX files or a web page.",
     ),
+    "forget": ("stylemix.tools.forget:forget_command", "Remove what is kept of photos."),
     "inspect": ("stylemix.tools.inspect:inspect_command", "Say what files are."),
     "doctor": ("stylemix.tools.doctor:doctor_command", "Check the installation."),
     "completion": (

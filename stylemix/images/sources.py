@@ -51,6 +51,12 @@ class ImageSource:
             return load_image(self.path, min_side, mode)
         return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side, mode)
 
+    def read(self) -> bytes:
+        """Return the bytes of the file; StylemixError or OSError where it cannot be read."""
+        if self.member is None:
+            return read_file(self.path)
+        return _read_member(self.path, self.member)
+
     def checksum(self) -> tuple[int, int]:
         """Return size in bytes and CRC-32 of the file, from the directory of a zip if in one."""
         if self.member is not None:

@@ -1,25 +1,30 @@
 """Latents of photos that commands have projected, kept so that the next style is quick.
 
-A latent is somebody's face: the folder is the user's alone, files are named by a hash, and the
-oldest ones go.
+A latent is somebody's face: the folder is the user's alone, files are named by hashes, the oldest
+ones go, and `forget` removes those of a photo.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from stylemix.errors import StylemixError
+from stylemix.images.sources import ImageSource, Photo
 from stylemix.inversion.latent import Latent, load_latent, save_latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.io.cache import cache_folder
+from stylemix.io.files import read_file
 from stylemix.models.model import Model
 from stylemix.networks.labels import label_of
 
 MAX_FILES = 200  # about 1 MB each
+KEPT = ("latents", "features", "checksums", "shard-indices")  # folders of the cache about images
 
 
 class LatentCache:
@@ -62,4 +67,34 @@ class LatentCache:
         digest = hashlib.blake2b(about.encode(), digest_size=16)
         digest.update(photo.image.cpu().float().contiguous().numpy().tobytes())
         digest.update(photo.alignment.matrix.tobytes())
-        return self.folder / f"{digest.hexdigest()}.safetensors"
+        return self.folder / f"{photo_key(photo.source)}-{digest.hexdigest()}.safetensors"
+
+
+def photo_key(photo: Photo) -> str:
+    """16 hex digits of the content of a photo's file, whatever its name; zeros for what is none."""
+    try:
+        if isinstance(photo, ImageSource):
+            data = photo.read()
+        else:
+            data = read_file(photo) if isinstance(photo, str | os.PathLike) else b""
+    except (OSError, StylemixError):
+        data = b""
+    return hashlib.blake2b(data, digest_size=8).hexdigest() if data else "0" * 16
+
+
+def forget(photos: Sequence[Photo]) -> int:
+    """Removes the kept latents of photos, of all their faces; returns the number of files."""
+    folder = cache_folder("latents")
+    return sum(_remove(folder, f"{photo_key(photo)}-*") for photo in photos)
+
+
+def forget_all() -> int:
+    """Removes all kept latents, and what is kept about images: features, checksums, indices."""
+    return sum(_remove(cache_folder(name), "**/*") for name in KEPT)
+
+
+def _remove(folder: Path | None, pattern: str) -> int:
+    files = [] if folder is None else [path for path in folder.glob(pattern) if path.is_file()]
+    for path in files:
+        path.unlink(missing_ok=True)
+    return len(files)

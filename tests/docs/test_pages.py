@@ -28,6 +28,7 @@ ON_OTHER_PAGES = {
     "demo": "quickstart.md",
     "inspect": "command-line.md",
     "completion": "command-line.md",
+    "forget": "privacy.md",
     "doctor": "install.md",
 }
 PAGE_OF = {name: f"{name}.md" for name in cli.COMMANDS} | ON_OTHER_PAGES

@@ -336,7 +336,7 @@ def test_every_command_has_a_help_text_with_an_example(name):
     assert f"Usage: stylemix {name}" in result.output
 
 
-NO_DEVICE = {"completion", "convert", "doctor", "export"}
+NO_DEVICE = {"completion", "convert", "doctor", "export", "forget"}
 
 
 @pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in NO_DEVICE])

@@ -50,6 +50,7 @@ EXAMPLES = {
     "blend": ("blend faces.pkl toon.pkl --swap", "--device cpu", "blend.safetensors"),
     "convert": ("convert ffhq.pkl", "", "ffhq.safetensors"),
     "export": ("export comic --output", "", "comic.onnx"),
+    "forget": ("forget me.jpg", "", None),
     "inspect": ("inspect faces-64 comic", "--device cpu", None),
     "doctor": ("doctor", "", None),
     "completion": ("completion bash", "", None),

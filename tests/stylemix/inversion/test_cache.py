@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from stylemix.faces.alignment import Alignment
+from stylemix.images.sources import ImageSource
 from stylemix.inversion import cache as module
-from stylemix.inversion.cache import LatentCache
+from stylemix.inversion.cache import LatentCache, forget, forget_all
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
@@ -70,6 +71,31 @@ def test_nobody_else_reads_them_and_names_say_nothing(model, latent, folder):
     assert b"of-me" not in file.read_bytes()
     if os.name == "posix":
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_what_is_kept_of_a_photo_is_forgotten(model, latent, folder, tmp_path):
+    """All its faces and settings, under any name, and nothing else."""
+    (tmp_path / "me.jpg").write_bytes(b"me")
+    (tmp_path / "copy.jpg").write_bytes(b"me")
+    (tmp_path / "you.jpg").write_bytes(b"you")
+    mine, yours = (replace(photo_of(1), source=tmp_path / name) for name in ("me.jpg", "you.jpg"))
+    for photo, settings in (
+        (mine, SETTINGS),
+        (mine, replace(SETTINGS, seed=1)),
+        (replace(mine, alignment=photo_of(1, np.diag([2.0, 2, 1])).alignment), SETTINGS),
+        (yours, SETTINGS),
+    ):
+        LatentCache(model, settings).save(photo, latent)
+    assert len(list(folder.iterdir())) == 4
+    assert forget([ImageSource("copy.jpg", tmp_path / "copy.jpg")]) == 3
+    assert LatentCache(model, SETTINGS).load(mine) is None
+    assert LatentCache(model, SETTINGS).load(yours) is not None
+    assert forget([tmp_path / "me.jpg"]) == 0
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "a.safetensors").write_bytes(b"")
+    assert forget_all() == 2
+    assert list(folder.iterdir()) == []
+    assert (tmp_path / "me.jpg").exists()
 
 
 def test_the_oldest_go(model, latent, folder, monkeypatch):
