@@ -48,7 +48,7 @@ def test_the_walk_from_a_file_to_an_avatar(write, tmp_path, monkeypatch):
         device = ["--device", "cpu"] if words[0] != "convert" else []
         result = CliRunner().invoke(main, [*words, *TOY.get(words[0], []), *device])
         assert result.exit_code == 0, (line, result.output)
-        if words[0] == "info":
+        if words[0] == "inspect":
             assert "32 px" in result.output
             assert "project balanced" in result.output
         else:
