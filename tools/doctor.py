@@ -53,7 +53,8 @@ def describe() -> list[tuple[str, str]]:
     lines += [(f"op {name}", _op(name, statuses)) for name in OPS]
     lines += [(f"{kind} ops", _explain(status)) for kind, status in statuses.items()]
     lines += [("c++", _tool("cpu")), ("nvcc", _tool("cuda")), ("ninja", _ninja())]
-    avif = "read" if features.check("avif") else "missing: pip install --upgrade pillow"
+    known = "avif" in features.get_supported_modules()  # not even a name in older ones
+    avif = "read" if known else "missing: pip install --upgrade pillow"
     lines.append(("avif images", avif))
     lines.append(("defaults", str(find_options_file() or "no stylemix.toml")))
     lines += [(f"extra {name}", _extra(name, packages)) for name, packages in extras().items()]
