@@ -143,13 +143,19 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         options = read_options(style, strength, second, share, controls)
         if session.photo is None or not options.weights:
             return
+        if options == session.full:  # the event of a control that came late
+            return
         drawn = draw(session, options, False, as_progress(progress, "Projecting the photo"))
+        if options == session.full:
+            return
+        session.full = None
         off = gr.update(value=None, interactive=False)
         yield images(session, drawn), off, command_line(session, options), escape(drawn.text)
 
     def on_full(session: Session, *values: Any, progress: Any) -> tuple[Any, ...]:
         style, strength, second, share, *controls, suffix = values
         options = read_options(style, strength, second, share, controls)
+        session.full = options
         drawn = draw(session, options, True, as_progress(progress, "Projecting the photo"))
         file = gr.update(value=str(save_picture(session, drawn, suffix)), interactive=True)
         command = command_line(session, options, f"avatar{suffix}")

@@ -50,6 +50,7 @@ class Session:
         styles: files of styles that the visitor learned or brought, by name.
         examples: pictures of a style that is to be learned.
         gallery: files of the styles drawn on the visitor, with the names of the styles.
+        full: options of the full picture that is shown or drawn; None where a preview is shown.
         turn: changes whenever another face, or another model, is to be drawn.
         stop: set when what is computed for the visitor is not wanted any more.
         stop_dragging: set to stop a drag.
@@ -80,6 +81,7 @@ class Session:
 
     def _turn(self) -> None:
         self.turn += 1
+        self.full: Any = None
         self.dragged: Latent | None = None
         self.gallery: list[tuple[str, str]] = []
         self._portraits: dict[bool, AlignedPhoto] = {}
