@@ -81,7 +81,7 @@ class Session:
 
     def _turn(self) -> None:
         self.turn += 1
-        self.full: Any = None
+        self.full: object = None
         self.dragged: Latent | None = None
         self.gallery: list[tuple[str, str]] = []
         self._portraits: dict[bool, AlignedPhoto] = {}
