@@ -166,7 +166,7 @@ def test_training_starts_from_a_style(files, few):
     means = {}
     for start in ("none", str(files / "bright.pkl")):
         output = files / "started.pkl"
-        result = adapt(files, "--output", output, *LOOK, "--start", start)
+        result = adapt(files, "--output", output, *LOOK, "--start", start, "--overwrite")
         assert result.exit_code == 0, result.output
         style = load_style(output, model)
         with torch.no_grad():
@@ -186,7 +186,8 @@ def test_auto_prints_its_choice(files, few, monkeypatch):
     assert "30 images, near the model's faces (0.12): look of offsets" in result.output
     assert load_style(files / "auto.pkl").info["method"] == "look"
     monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
-    result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--kimg", 0.032)
+    drawn = ["--no-align", "--kimg", 0.032, "--overwrite"]
+    result = adapt(files, "--output", files / "auto.pkl", *drawn)
     assert result.exit_code == 0, result.output
     assert "30 images, far from the model's faces (0.50): transfer of affine" in result.output
     assert load_style(files / "auto.pkl").info["method"] == "transfer"
@@ -194,9 +195,9 @@ def test_auto_prints_its_choice(files, few, monkeypatch):
 
 @pytest.mark.slow
 def test_drawings_without_a_detected_face_are_used_unaligned(files, few):
-    result = adapt(files, "--output", files / "drawn.pkl", "--kimg", 0.032)
+    result = adapt(files, "--output", files / "unaligned.pkl", "--kimg", 0.032)
     assert result.exit_code == 0, result.output
-    assert load_style(files / "drawn.pkl").info["method"] == "transfer"
+    assert load_style(files / "unaligned.pkl").info["method"] == "transfer"
 
 
 @pytest.mark.slow
@@ -281,7 +282,7 @@ def test_a_kit_is_drawn_and_learned(files, tmp_path, few):
         main, ["adapt", *map(str, base), "--draw-kit", "6", "--output", str(kit)]
     )
     assert done.exit_code == 0, done.output
-    assert "Wrote 6 faces to draw on" in done.output
+    assert "kit (6 faces to draw on)" in done.output
     for path in kit.glob("face-00[1-5].png"):  # the sixth is not drawn yet
         with Image.open(path) as face:
             drawing = ImageOps.invert(face.convert("RGB"))

@@ -93,7 +93,7 @@ def test_stored_latents_are_reused(files):
 def test_the_strength_is_used(files):
     accuracies = []
     for strength in (0, 1):
-        evaluate(files, "--style", files / "red.pkl", "--strength", strength)
+        evaluate(files, "--style", files / "red.pkl", "--strength", strength, "--overwrite")
         report = json.loads((files / "out" / "report.json").read_text())
         accuracies.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])
     # At strength 0 the avatar is the photo, of which the reconstruction falls a little short.
@@ -109,7 +109,8 @@ def test_styles_without_statistics_need_images(files):
     accuracies = []
     for name in ("red", "blue"):
         images = f"red-old={files / name}"
-        result = evaluate(files, "--style", files / "red-old.pkl", "--images", images)
+        old = ["--style", files / "red-old.pkl", "--images", images, "--overwrite"]
+        result = evaluate(files, *old)
         assert result.exit_code == 0, result.output
         report = json.loads((files / "out" / "report.json").read_text())
         accuracies.append(report["methods"]["balanced"]["avatars"]["style accuracy"]["mean"])

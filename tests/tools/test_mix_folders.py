@@ -181,7 +181,7 @@ def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
     mask.save(tmp_path / "mask.png")
     out, images = tmp_path / "out.png", []
     for more in (["--strength", 0], [], ["--region", tmp_path / "mask.png"]):
-        style = ["--style", "seed:2", "--layers", "all", *more, "--output-size", 32]
+        style = ["--style", "seed:2", "--layers", "all", *more, "--output-size", 32, "--overwrite"]
         result = run(model, "--source", photos / "obama.jpg", *style, "--output", out)
         assert result.exit_code == 0, result.output
         images.append(pixels(out))

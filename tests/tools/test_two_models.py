@@ -94,7 +94,7 @@ def test_the_class_of_a_photo_is_found_and_kept(photo, tmp_path):
     path, crop = photo
     done = shapes("project", path, "--box", "50,20,40,40", *FEW, "--output", tmp_path)
     assert done.stderr.splitlines()[0].startswith(NOTE)
-    assert done.output.rstrip().endswith(", class 1")
+    assert done.output.rstrip().endswith(", class 1)")
     file = tmp_path / "square.latent.safetensors"
     latent = load_latent(file, load_model(FILE))
     assert latent.label == (0, 1, 0)
@@ -110,7 +110,7 @@ def test_the_class_of_a_photo_is_found_and_kept(photo, tmp_path):
     given = shapes(
         "project", path, "--box", "50,20,40,40", *FEW, "--class", 2, "--output", tmp_path
     )
-    assert given.output.rstrip().endswith(", class 2")
+    assert given.output.rstrip().endswith(", class 2)")
 
 
 def test_styles_mix_across_classes(photo, tmp_path):
