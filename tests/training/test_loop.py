@@ -30,7 +30,7 @@ ALWAYS = {
 def test_files_of_a_run(tiny, straight):
     names = sorted(path.name for path in straight.iterdir())
     assert names == [
-        "fakes-000000.png", "reals.png", "snapshot-000000.safetensors",
+        ".lock", "fakes-000000.png", "reals.png", "snapshot-000000.safetensors",
         "state-000000000048.safetensors", "state-000000000064.safetensors",
         "stats.jsonl", "training_options.json",
     ]  # fmt: skip
