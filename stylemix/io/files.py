@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import BinaryIO
 
 from stylemix.errors import StylemixError
@@ -36,11 +35,3 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file; errors as of `open_file`."""
     with open_file(path) as stream:
         return stream.read()
-
-
-def is_regular(path: Path) -> bool:
-    """Whether a path leads to a regular file, which can be opened without waiting."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
