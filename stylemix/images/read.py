@@ -4,7 +4,6 @@ import codecs
 import errno
 import os
 import re
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
+from stylemix.io.files import open_file
 
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
@@ -57,12 +57,7 @@ def load_image(
     """
     path = Path(path)
     try:
-        kind = path.stat().st_mode
-        if stat.S_ISDIR(kind):
-            raise StylemixError(f"{path}: got a folder; expected an image file; name one in it")
-        if not stat.S_ISREG(kind):
-            raise StylemixError(f"{path}: got a device or pipe; expected an image file; name one")
-        stream = path.open("rb")
+        stream = open_file(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise _cannot_open(path, error) from error
     with stream:
