@@ -11,19 +11,34 @@ from PIL import Image
 # Threads that wait sleep: spinning ones take the processor from the others on a busy machine, and
 # tests last ten times as long. OpenMP reads it when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# The same sums on every machine, also in the commands that tests start; the cores are for the
+# other processes of pytest-xdist.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+from stylemix.devices import free_memory
 from stylemix.ops import toolchain
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
 from tests.support.toy_runs import run
 
-torch.set_num_threads(2)  # the same sums on every machine, and no fight with a busy one
+torch.set_num_threads(1)
 if toolchain.torch_release() < toolchain.TORCH_TARGET:
     os.environ["STYLEMIX_OPS"] = "torch"  # else each first use says that torch is too old
 
 LEFT_OUT = pytest.StashKey[list[str]]()
+MEMORY = 3 * 2**30  # bytes that one process of the tests may need
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes run the tests: one where only files are named, or on a GPU."""
+    files = [argument for argument in config.args if ".py" in argument]
+    if len(files) == len(config.args) or config.getoption("--device") == "cuda":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = free_memory(torch.device("cpu"))
+    return cores if memory is None else max(1, min(cores, memory // MEMORY))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +67,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if not item.get_closest_marker(marker)]
             config.hook.pytest_deselected(items=left_out)
             told.append(f"{len(left_out)} marked {marker} (pytest {option})")
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = told
+
+
+def pytest_testnodedown(node, error) -> None:
+    """A process of pytest-xdist has ended, and says which tests it left out."""
+    node.config.stash[LEFT_OUT] = node.workeroutput["left_out"] if error is None else []
 
 
 @pytest.hookimpl(trylast=True)
@@ -59,7 +81,7 @@ def pytest_terminal_summary(
     terminalreporter: "pytest.TerminalReporter", config: pytest.Config
 ) -> None:
     told = config.stash.get(LEFT_OUT, [])
-    if told:
+    if told:  # by this process, or by one of pytest-xdist's
         terminalreporter.write_line(f"Left out, with what runs them: {', '.join(told)}")
 
 
