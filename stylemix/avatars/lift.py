@@ -28,6 +28,8 @@ ENDS = 0.03  # weight of black and white that stay, in parts of the crop
 RIDGE = 0.004  # pulls a window without contrast towards the map of the whole crop
 FADE = 0.22  # of the crop's side, over which the local map becomes that of the whole crop
 REMAINDER = 0.5  # share of what the affine maps leave over that is added, blurred
+# Distance of a colour from grey, from which a look makes it stronger less and less, and never.
+STRONG, STRONGEST = 0.3, 0.42
 NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, wholly and not at all
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
@@ -75,6 +77,7 @@ def fit_colors(crop: Tensor, styled: Tensor) -> ColorMap:
     # A look without colours has none in the rest of the photo either.
     colorless = min(1.0, max(0.0, (NO_COLORS[1] - saturation) / (NO_COLORS[1] - NO_COLORS[0])))
     b = b.lerp(_luma(b).expand_as(b), colorless)
+    b = limit_strength(b, a)
     whole = _fit_whole(a, b, saturation * (1 - colorless))
 
     def blur(values: Tensor, sigma: float = WINDOW * size) -> Tensor:
@@ -105,6 +108,21 @@ def fit_colors(crop: Tensor, styled: Tensor) -> ColorMap:
 def _luma(images: Tensor) -> Tensor:
     total: Tensor = (LUMA.view(3, 1, 1) * images).sum(dim=1, keepdim=True)
     return total
+
+
+def limit_strength(styled: Tensor, photo: Tensor) -> Tensor:
+    """Colours [N, 3, H, W] that are no stronger than STRONGEST, unless the photo's are.
+
+    A warm look would make warm skin orange, and lids and lips red.
+    """
+    grey = _luma(styled)
+    colors = styled - grey
+    strength = colors.norm(dim=1, keepdim=True)
+    room = STRONGEST - STRONG
+    soft = STRONG + room * ((strength - STRONG) / room).clamp(min=0).tanh()
+    own = (photo - _luma(photo)).norm(dim=1, keepdim=True)
+    limit = torch.minimum(strength, torch.maximum(soft, own))
+    return grey + colors * (limit / strength.clamp(min=1e-3)).clamp(max=1)
 
 
 def _chroma(images: Tensor) -> float:

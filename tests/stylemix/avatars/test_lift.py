@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
+from stylemix.avatars.lift import LUMA, MAX_MOVEMENT, fit_colors, lift, limit_strength, movement
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.images.tensors import to_tensor
@@ -124,3 +124,23 @@ def test_the_crop_of_the_result_is_what_the_model_draws(photo, aligned):
     again = read_portrait(result, load_model("faces-64"))
     assert (again.image - styled[0]).abs().mean() / 2 < 0.06
     assert to_tensor(result).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("own", "look", "expected"),
+    [
+        (0.1, 0.25, 0.25),  # below .3 a look does what it wants
+        (0.2, 0.36, 0.30 + 0.12 * np.tanh(0.5)),
+        (0.2, 0.90, 0.42),  # never beyond .42
+        (0.5, 0.60, 0.50),  # unless the photo is
+        (0.5, 0.45, 0.45),  # and weaker colours stay weaker
+    ],
+)
+def test_a_look_makes_strong_colors_hardly_stronger(own, look, expected):
+    """Warm skin stays skin under a warm look; `own` and `look` are distances from grey."""
+    hue = torch.tensor([0.5, -0.1, -0.65]).view(1, 3, 1, 1)
+    hue = hue - (LUMA.view(3, 1, 1) * hue).sum()
+    hue = hue / hue.norm()
+    done = limit_strength(0.5 + look * hue, 0.5 + own * hue)
+    assert float((done - 0.5).norm()) == pytest.approx(expected, abs=1e-3)
+    assert torch.allclose((done - 0.5) / (done - 0.5).norm(), hue, atol=1e-5)
