@@ -1,0 +1,21 @@
+"""Each promise about safety and privacy names a test or a script that holds it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["SECURITY.md", "docs/security.md", "docs/privacy.md"]
+HELD = r"`(?:bash )?((?:tests|docs|\.ci)/[^` ]*)[^`]*`"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_holds_a_promise_exists(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(HELD, text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    tables = re.findall(r"^\|.*held by \|\n\|[- |]+\n((?:\|.*\n)+)", text, re.M)
+    rows = [row for table in tables for row in table.splitlines()]
+    assert rows
+    assert [row for row in rows if not re.search(HELD, row)] == []
