@@ -48,7 +48,7 @@ OF_STYLEGAN2 = {
     "--nobench",
 }  # fmt: skip
 OF_TORCHRUN = {flag for action in get_args_parser()._actions for flag in action.option_strings}
-OF_OTHERS = {"--slow", "--logdir", "--locked"} | OF_STYLEGAN2 | OF_TORCHRUN  # of pytest, TensorBoard, CI
+OF_OTHERS = {"--slow", "--logdir", "--locked"} | OF_STYLEGAN2 | OF_TORCHRUN
 ENDS = {"&&", "||", ";", "|", ">", ">>"}
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
