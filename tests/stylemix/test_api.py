@@ -60,6 +60,7 @@ def test_every_public_function_is_typed_and_documented():
             assert all(p.annotation is not p.empty for p in hints.parameters.values()), name
 
 
+@pytest.mark.slow
 def test_a_photo_in_any_form_gives_the_same_avatar(model, style):
     image = load_image(PORTRAIT)
     forms = [
@@ -186,6 +187,7 @@ def test_unknown_presets_are_refused(model):
         model.project(PORTRAIT, preset="quick")
 
 
+@pytest.mark.slow
 def test_a_look_is_the_whole_photo():
     photo = load_image(PORTRAIT)
     faces = stylemix.load_model("faces-64")

@@ -18,6 +18,7 @@ QUICK = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=1)
 DRAWN = ("comic", "illustration", "ink", "pencil", "pop", "toon")
 
 
+@pytest.mark.slow
 def test_the_labelled_sheet(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "preset_settings", lambda name: QUICK)
     output = tmp_path / "demo.png"
@@ -30,6 +31,7 @@ def test_the_labelled_sheet(tmp_path, monkeypatch):
         assert np.asarray(image).std() > 20
 
 
+@pytest.mark.slow
 def test_a_photo_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "preset_settings", lambda name: QUICK)
     output, source = tmp_path / "mine.png", demo.PORTRAITS / "obama.jpg"

@@ -40,6 +40,7 @@ def distil(*words):
     return CliRunner().invoke(main, ["distill", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_a_style_from_pairs(pairs):
     output = pairs / "negative.safetensors"
     result = distil(
@@ -78,6 +79,7 @@ def test_a_student_for_a_style_of_the_model(tmp_path):
     assert torch.equal(style.statistics, noir.statistics)
 
 
+@pytest.mark.slow
 def test_a_start_is_taken_from_a_style(pairs):
     torch.manual_seed(0)
     start = Style("", student=Student(SMALL), info={"name": "start"})

@@ -110,6 +110,7 @@ def test_a_real_sweep_stopped_and_continued(pictures, tmp_path, monkeypatch):
         assert plot.size == (640, 960)  # two plots, of the trials and of the two settings
 
 
+@pytest.mark.slow
 def test_the_printed_command_trains(pictures, toy, tmp_path):
     more = ("--trials", 4, "--template", "ffhq", "--data-name", "Toys", "--mirror")
     result = invoke(pictures, tmp_path, *more)
@@ -136,6 +137,7 @@ def test_the_printed_command_trains(pictures, toy, tmp_path):
     assert (config.metrics, config.keep_snapshots) == ("fd", 1)
 
 
+@pytest.mark.slow
 def test_more_trials_continue_a_sweep(pictures, toy, tmp_path):
     assert "trial-0001" in invoke(pictures, tmp_path, "--trials", 2).output
     rows = csv_rows(tmp_path)
@@ -161,6 +163,7 @@ def test_pruning_and_startup_are_options(pictures, toy, tmp_path):
     assert states("all", "--startup", 2, "--no-prune") == ["complete"] * 8
 
 
+@pytest.mark.slow
 def test_remaining_time_is_printed(pictures, toy, tmp_path):
     lines = invoke(pictures, tmp_path, "--trials", 2).output.splitlines()
     progress = [line for line in lines if line.startswith("trial 0 complete")]
@@ -168,6 +171,7 @@ def test_remaining_time_is_printed(pictures, toy, tmp_path):
     assert "trial-0000 of 2: lr 0.0025, augment_pipe" in "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
     assert invoke(pictures, tmp_path, "--trials", 1).exit_code == 0
     for more, word in (

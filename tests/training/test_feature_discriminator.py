@@ -76,6 +76,7 @@ def test_it_separates_images_from_blurred_images():
     assert all(a.mean() > b.mean() for a, b in zip(network(sharp), network(soft), strict=True))
 
 
+@pytest.mark.slow
 def test_its_memory_is_foretold_in_half_precision():
     config = TrainConfig(resolution=16, preset="laptop", batch=4, precision="bf16")
     plain = estimate(config.resolve(), 0, 1)

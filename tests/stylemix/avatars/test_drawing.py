@@ -152,6 +152,7 @@ def test_strength_and_the_sum_of_students(mixer, no_projection):
     assert torch.equal(draw(mixer, [BLUE], strength=3.0)[2].image, full)
 
 
+@pytest.mark.slow
 def test_a_black_and_white_look_makes_a_drawing_black_and_white(mixer):
     _, _, drawn = draw(mixer, [BLUE, "noir"])
     assert drawn.image.shape == (1, 3, 512, 512)
@@ -172,6 +173,7 @@ def test_without_a_photo_the_models_image_is_drawn(mixer):
         finish(mixer, person, avatar, applied, "photo")
 
 
+@pytest.mark.slow
 def test_what_moves_the_face_is_drawn_after_it(mixer):
     (person,), inputs = mixer.read([str(PORTRAIT)], style_arguments([GREY, "seed:9"]))
     applied = mixer.apply_all(inputs, person, 1.0, layers="coarse")
@@ -213,6 +215,7 @@ def test_a_shape_moves_the_face_with_the_strength(mixer, no_projection):
     assert opened[0] < opened[1] < opened[2]
 
 
+@pytest.mark.slow
 def test_fast_uses_the_student_of_a_style_of_the_model(mixer):
     looks = stylemix.Style.load("noir")
     looks.student = RED.student
@@ -224,6 +227,7 @@ def test_fast_uses_the_student_of_a_style_of_the_model(mixer):
     torch.testing.assert_close(avatar.image.mean(dim=(0, 2, 3)), torch.tensor([1.0, -1, -1]))
 
 
+@pytest.mark.slow
 def test_a_video_goes_from_the_photo_to_the_drawing(mixer):
     timing = Timing(seconds=0.2, hold=0, fps=10, loop=False)
     animation = read_animation(mixer, [str(PORTRAIT)], style_arguments([BLUE]), {}, timing)
@@ -237,6 +241,7 @@ def test_a_video_goes_from_the_photo_to_the_drawing(mixer):
     assert next(turning.images()).size == (512, 512)
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_heads_and_shoulders(mixer):
     people, styles = mixer.read([str(PORTRAIT), "seed:1"], style_arguments([BLUE, "noir"]))
     maker = SheetMaker(mixer, people, styles, size="portrait")

@@ -74,6 +74,7 @@ def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
             finish(mixer, who, image, (), "photo")
 
 
+@pytest.mark.slow
 def test_the_same_style_on_a_photo_in_memory(mixer):
     photo = load_image(PORTRAIT)
     (person,), (look,) = mixer.read([photo], style_arguments("noir"))

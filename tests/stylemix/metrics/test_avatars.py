@@ -73,6 +73,7 @@ def test_a_style_that_does_nothing(model, meter, looks, plain):
     assert values["pose moved"] == values["landmarks moved"] == 0
 
 
+@pytest.mark.slow
 def test_good_avatars(model, meter, looks, ws, plain):
     values = judge(model, meter, looks, plain, plain, styled(model, ws))
     assert values["style accuracy"] > 0.4
@@ -91,6 +92,7 @@ def test_shuffled_people_and_swapped_styles_are_at_chance(model, meter, looks, w
     assert swapped["identity found"] > 0.9
 
 
+@pytest.mark.slow
 def test_one_face_for_all_has_style_and_no_identity(model, meter, looks, ws, plain):
     images = styled(model, ws)[:, :1].repeat(1, 12, 1, 1, 1)
     values = judge(model, meter, looks, plain, plain, images)

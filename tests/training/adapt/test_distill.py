@@ -34,6 +34,7 @@ def equal(a, b):
     return all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+@pytest.mark.slow
 def test_a_student_learns_what_a_drawing_does(pairs):
     photos, negatives = pairs
     settings = DistillSettings(kimg=0.24, batch=4, crop=48, light=0, rough=0, lr=0.01)

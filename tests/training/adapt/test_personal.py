@@ -55,6 +55,7 @@ def test_at_full_strength_every_face_becomes_the_person(model, style, photos):
     assert error(whole, photos) < 0.1 * error(plain, photos)
 
 
+@pytest.mark.slow
 def test_weights_improve_on_the_latents(model, style, photos):
     ws = ws_of(model, 1)
     whole = error(render(model.generator, ws, [AppliedStyle(style)]), photos)
