@@ -260,7 +260,7 @@ def _learn_from(
             if not settings.several_people:
                 check_one_person(base, dataset)
             count = settings.steps or PERSONAL_STEPS
-            record = {"steps": count, "biometric": True}
+            record: dict[str, Json] = {"steps": count, "biometric": True}
             return learn_personal(base, examples, count, seed, report), record
         look = LookSettings(seed=seed, part=plan.part)
         steps, sparse = settings.steps or look.steps, settings.sparse or look.sparse

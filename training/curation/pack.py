@@ -120,7 +120,7 @@ def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str,
 
 def _label_source(labels: StrPath | None, keep_names: bool) -> str | None:
     if labels is None or str(labels) == "folders":
-        return labels and str(labels)
+        return None if labels is None else "folders"
     return Path(labels).name if keep_names else "a file"
 
 
