@@ -43,7 +43,7 @@ from stylemix.training.data.dataset import open_dataset
 @click.option(
     "--truncation", "psi", type=float, help="Truncation psi.  [default: 1, or the style's]"
 )
-@click.option("--projected", type=click.IntRange(0), default=32, show_default=True,
+@click.option("--projected", type=click.IntRange(0), default=64, show_default=True,
               help="Images of each set to project, to compare the errors.")  # fmt: skip
 @click.option("--sheet", type=click.Path(path_type=Path),
               help="Image file for the nearest pairs; it shows images of --data.")  # fmt: skip
@@ -142,9 +142,9 @@ def table(done: Audit) -> list[tuple[str, str]]:
         if space.identity is not None:
             known = f"{_percent(space.identity.generated)}, held-out "
             rows.append((f"same person, {name}", known + _percent(space.identity.held_out)))
-    for name, gap in done.recovery.items():
-        text = f"error {100 * gap.value:.1f} % lower [{100 * gap.low:.1f}, {100 * gap.high:.1f}]"
-        rows.append((f"recovery, {name}", f"{text} than that of held-out images"))
+    if done.recovery is not None:
+        gap = f"{_percent(done.recovery)} lower than that of held-out images"
+        rows.append(("error of projection", gap))
     if done.membership is not None:
         auc = done.membership
         text = f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]; .5: by chance"

@@ -222,5 +222,8 @@ def bootstrap(
 
 
 def relative_gap(members: Array, others: Array) -> float:
-    """Return by how much the median of members' errors is below that of others, in shares of it."""
-    return float(1 - np.median(members) / np.median(others))
+    """Return by how much members' errors are below those of others, in shares of these.
+
+    It compares geometric means, since few large errors would outweigh all others.
+    """
+    return float(1 - np.exp(np.log(members).mean() - np.log(others).mean()))

@@ -65,7 +65,7 @@ def test_the_table_and_the_file(files, tmp_path):
     written = json.loads(output.read_text())
     assert written["spaces"]["hues"]["c_t"] < -4
     assert written["membership"].keys() == {"value", "low", "high"}
-    assert (written["by"], written["recovery"]) == ("discriminator", {})
+    assert (written["by"], written["recovery"]) == ("discriminator", None)
     assert len(written["findings"]) == len([line for line in lines if line[:6] == "Found:"])
     assert str(files) not in output.read_text()
     with Image.open(sheet) as image:
@@ -95,7 +95,7 @@ def test_a_style(files):
     assert (plain["truncation"], styled["truncation"]) == (1, 0.8)
     assert plain["spaces"]["hues"]["c_t"] < styled["spaces"]["hues"]["c_t"]
     assert styled["style"] == "drawn"
-    assert list(styled["recovery"]) == ["latents", "refined"]
+    assert styled["recovery"]["low"] <= styled["recovery"]["value"]
 
 
 @pytest.mark.parametrize(
