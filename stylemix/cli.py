@@ -61,6 +61,7 @@ COMMANDS = {
         "Choose training options by held-out images.",
     ),
     "metrics": ("stylemix.tools.metrics:metrics_command", "Compare generated and real images."),
+    "audit": ("stylemix.tools.audit:audit_command", "Test what a model has memorised."),
     "blend": ("stylemix.tools.blend:blend_command", "Blend models, or snapshots of a run."),
     "convert": ("stylemix.tools.convert:convert_command", "Convert model files."),
     "export": (

@@ -95,6 +95,8 @@ from stylemix.training.adapt.trainable import PARTS
 @click.option("--credit", default="", help="Credit: author of the images.")
 @click.option("--consent", default=NOT_RECORDED, show_default=True,
               help="Consent of the people in the images.")  # fmt: skip
+@click.option("--several-people", is_flag=True,
+              help="Allow photos of several people for --method personal.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 def adapt_command(
     images: tuple[Path, ...],
@@ -116,6 +118,7 @@ def adapt_command(
     licence: str,
     credit: str,
     consent: str,
+    several_people: bool,
     seed: int,
 ) -> None:
     """Make a style file from images of a style: files, folders or zips.
@@ -143,16 +146,14 @@ def adapt_command(
     style = adapt(
         images,
         AdaptSettings(
-            "pairs" if pairs else method, learn, start, align, steps, sparse, kimg, precision, seed
+            "pairs" if pairs else method, learn, start, align, steps, sparse, kimg, precision, seed,
+            several_people,
         ),
         model=model,
         card=StyleCard(name or output.stem, licence, credit, consent),
-        strength=strength,
-        layers=layers,
-        state=state,
-        progress=True,
+        strength=strength, layers=layers, state=state, progress=True,
         on_plan=lambda plan: note(str(plan)),
-    )
+    )  # fmt: skip
     save_style(output, style)
     state.unlink(missing_ok=True)
     _tell(output, style, model)

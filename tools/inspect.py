@@ -154,6 +154,8 @@ def _style(path: Path) -> Lines:
         ("parts", parts),
         ("recommended", f"strength {style.strength:g}, layers {style.layers}"),
     ]
+    if info.get("biometric"):
+        lines.append(("biometric data", "of a person"))
     for key in ("licence", "credit", "consent", "scores"):
         if info.get(key):
             value = info[key]
@@ -170,6 +172,8 @@ def _latent(path: Path) -> Lines:
         ("latent", f"w of {layers} x {width}, {more} refinement, {_size(path)}"),
         ("model", latent.base or "not recorded"),
     ]
+    if latent.consent is not None:
+        lines.append(("biometric data", f"of a person, consent: {latent.consent}"))
     if latent.template is not None:
         lines.append(("template", latent.template.name))
     values = [f"{name} {value:.4g}" for name, value in latent.metrics.items()]

@@ -23,13 +23,13 @@ from stylemix.training.curation.pack import pack
 from stylemix.training.curation.report import Report
 from stylemix.training.curation.select import KeepSettings
 
-MAX_LISTED = 10  # broken files printed by name; the report names all
+MAX_LISTED = 10  # broken files printed by name; the report lists all
 
 
 def _show(report: Report) -> None:
     broken = [item for item in report.left_out if item.reason == "broken"]
     for item in broken[:MAX_LISTED]:
-        problem(f"Left out: {item.file}: {item.detail}")
+        problem(f"Left out: {report.names[item.file]}: {item.detail}")
     if len(broken) > MAX_LISTED:
         problem(f"Left out: {len(broken) - MAX_LISTED} more that cannot be read")
     say(report.table())
@@ -145,6 +145,10 @@ def _show(report: Report) -> None:
     metavar="folders|FILE",
     help="Class labels: by top-level folder, or from a JSON or CSV file of names and labels.",
 )
+@click.option(
+    "--keep-names", is_flag=True,
+    help="Name the photos in pack.json and NAME.pack.json, instead of numbering them.",
+)  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
               help="Number of processes; 0: one per core.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -157,12 +161,14 @@ def pack_command(
     workers: int,
     device: str,
     dry_run: bool,
+    keep_names: bool,
     **settings: str | float,
 ) -> None:
     """Turn PHOTOS (files, folders, zips) into a dataset for training.
 
     Files that cannot be read, photos without a face, and images that are too small, blurred or
-    duplicates are excluded; NAME.pack.json beside the output lists them with the reasons.
+    duplicates are excluded; NAME.pack.json beside the output lists them with the reasons, by number
+    or with --keep-names by name.
 
     The same command resumes a run that was interrupted.
 
@@ -185,6 +191,7 @@ def pack_command(
         device=str(find_device(device)),
         dry_run=dry_run,
         show=True,
+        keep_names=keep_names,
     )
     _show(report)
     if dry_run:

@@ -17,7 +17,7 @@ from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource, list_images, unique_names
 from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import load_encoder
-from stylemix.inversion.latent import Latent
+from stylemix.inversion.latent import NOT_RECORDED, Latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.store import SUFFIX, PhotoToProject, own_share, project_missing
 from stylemix.io.atomic import write_json
@@ -61,6 +61,10 @@ def describe(latent: Latent) -> str:
     "--paste-back", is_flag=True, help="Also write the whole photo with the reconstructed face."
 )
 @click.option("--again", is_flag=True, help="Project photos again whose latents exist.")
+@click.option("--consent", default=NOT_RECORDED, show_default=True,
+              help="Consent of the people on the photos, for the latent files.")  # fmt: skip
+@click.option("--keep-names", is_flag=True,
+              help="Name the photos in report.json, instead of numbering them.")  # fmt: skip
 @subject_options
 def project_command(
     photos: tuple[Path, ...],
@@ -70,6 +74,8 @@ def project_command(
     encoder: Path | None,
     paste_back: bool,
     again: bool,
+    consent: str,
+    keep_names: bool,
     face: int | None,
     box: Box | None,
     **projection: Any,
@@ -96,12 +102,14 @@ def project_command(
     network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
     alone = len(photos) == 1 and photos[0].is_file()
-    read = _Photos(sources, network, face, box, painted, paste_back, alone)
+    read = _Photos(sources, network, face, box, painted, paste_back, alone, consent)
+    names = list(unique_names(source.stem for source in sources))
+    called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(names, 1)}
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)
     latents = []
     for name, latent, is_new in done:
-        report[name] = latent.metrics
+        report[called[name]] = latent.metrics
         path = output / (name + SUFFIX)
         latents.append({"path": path, "new": is_new, **latent.metrics})
         if is_new:
@@ -130,6 +138,7 @@ class _Photos:
     painted: Image.Image | None
     paste_back: bool
     alone: bool
+    consent: str = NOT_RECORDED
     failed: int = 0
 
     def __post_init__(self) -> None:
@@ -151,4 +160,5 @@ class _Photos:
                 config, matrix = self.model.generator.config, portrait.alignment.matrix
                 size = config.width, config.height
                 mask = painted_mask(self.painted, size, matrix, portrait.photo_size, "--mask")
-            yield PhotoToProject(names[i], portrait, mask, source if self.paste_back else None)
+            whole = source if self.paste_back else None
+            yield PhotoToProject(names[i], portrait, mask, whole, self.consent)

@@ -104,8 +104,7 @@ def sweep_command(
     _need_packages()
     base = _base(settings, held_out)
     plan = Plan(base, parse_space(vary, base), trials, startup, not no_prune)
-    name = data_name or Path(data[0]).name.split(".")[0] or "data"
-    runner = Runner(data, plan, device, template, name)
+    runner = Runner(data, plan, device, template, data_name)
     first = asdict(base.resolve(1, runner.device.type))
     command = ["stylemix", "train", *data, "--output", str(output / "best")]
     command += ["--template", template] if template else []
@@ -193,13 +192,13 @@ class Runner:
         plan: plan of the sweep.
         device: name of the device.
         template: name or file of the alignment.
-        name: name of the data for the model cards.
+        name: name of the data for the model cards; None for a hash of its content.
     """
 
     def __init__(
-        self, data: Sequence[str], plan: Plan, device: str, template: str | None, name: str
+        self, data: Sequence[str], plan: Plan, device: str, template: str | None, name: str | None
     ) -> None:
-        self.data, self.plan, self.base, self.name = data, plan, plan.base, name
+        self.data, self.plan, self.base, self.name = data, plan, plan.base, name or ""
         self.device = find_device(device)
         self.template = packed_template(data) if template is None else find_template(template)
         self.opened: dict[bool, PixelDataset] = {}

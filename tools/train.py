@@ -101,7 +101,7 @@ def train_command(
         launch(gpus)
     stem = Path(data[0]).name.split(".")[0] or "data"
     folder = output or Path("runs") / f"{stem}-{config.resolution}"
-    outcome = run(config, data, folder, device, template, data_name or stem)
+    outcome = run(config, data, folder, device, template, data_name)
     if outcome is None:
         messages.current().json = False  # rank 0 prints the line
         return
@@ -127,7 +127,7 @@ def run(
     folder: Path,
     device: str,
     template: str | None,
-    name: str,
+    name: str | None,
 ) -> TrainResult | None:
     """Trains as one rank of a run; returns None on ranks other than 0.
 
@@ -137,7 +137,7 @@ def run(
         folder: run folder.
         device: name of the device.
         template: name or file of the alignment; None for the one that `pack` recorded.
-        name: name of the data for the model card.
+        name: name of the data for the model card; None for a hash of its content.
     """
     alignment = packed_template(data) if template is None else find_template(template)
     where = find_device(local_device(device))
@@ -150,7 +150,7 @@ def run(
         if slow := slow_precision(config.precision, where):
             note(slow)
     try:
-        training_data = TrainingData(dataset, alignment, name, held_out)
+        training_data = TrainingData(dataset, alignment, name or "", held_out)
         outcome = train(config, training_data, folder, where, ranks)
     except torch.OutOfMemoryError as error:
         resolved = config.resolve(ranks.world, where.type)

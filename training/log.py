@@ -159,7 +159,7 @@ def save_snapshot(
         images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)
     card: dict[str, Json] = {
-        "data": data.name,
+        "data": data.title,
         "kimg": round(counters.cur_nimg / 1000, 3),
         "seconds": round(counters.seconds),
         "seed": config.seed,

@@ -113,7 +113,7 @@ class Recorder:
                 first = images.indices_at(0, min(log.GRID, len(images)), self.config.seed)
                 log.save_reals(self.folder, images.batch(first)[0] / 127.5 - 1)
                 save_state(self.folder, self.state, self.run)
-            options = asdict(self.config) | {"data": self.data.name, "fingerprint": self.run.data}
+            options = asdict(self.config) | {"data": self.data.title, "fingerprint": self.run.data}
             write_json(self.folder / "training_options.json", options)
 
     def tick(self) -> None:

@@ -37,7 +37,8 @@ class TrainingData:
     Args:
         images: the training images.
         template: alignment of their faces; stored in the model.
-        name: name for the model card.
+        name: name for the model card; without one it has a hash of the content, since the names of
+            folders and files are private.
         held_out: images that the metrics compare with; None for the training images.
     """
 
@@ -45,6 +46,11 @@ class TrainingData:
     template: Template = NO_TEMPLATE
     name: str = ""
     held_out: PictureSet | None = None
+
+    @property
+    def title(self) -> str:
+        """What the model card calls the data."""
+        return self.name or f"dataset {self.images.fingerprint()}"
 
 
 def begin(

@@ -1,7 +1,7 @@
 """Latents of photos that commands have projected, kept so that the next style is quick.
 
-A latent is somebody's face: the folder is the user's alone, files are named by hashes, the oldest
-ones go, and `forget` removes those of a photo.
+A latent is somebody's face: the folder is the user's alone, files are named by hashes and, where
+there is a passphrase, encrypted, the oldest ones go, and `forget` removes those of a photo.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource, Photo
-from stylemix.inversion.latent import Latent, load_latent, save_latent
+from stylemix.inversion.latent import Latent, decode_latent, encode_latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
+from stylemix.io.atomic import write_bytes
 from stylemix.io.cache import cache_folder
+from stylemix.io.encryption import VARIABLE, decrypt, encrypt, passphrase
 from stylemix.io.files import read_file
+from stylemix.messages import note
 from stylemix.models.model import Model
 from stylemix.networks.labels import label_of
 
 MAX_FILES = 200  # about 1 MB each
+PLAIN, SEALED = ".safetensors", ".encrypted"  # endings of kept latents
 KEPT = ("latents", "features", "checksums", "shard-indices")  # folders of the cache about images
 
 
@@ -32,6 +36,7 @@ class LatentCache:
 
     def __init__(self, model: Model, settings: ProjectionSettings) -> None:
         self.model, self.settings, self.folder = model, settings, cache_folder("latents")
+        self.phrase = passphrase()
 
     def load(self, photo: AlignedPhoto) -> Latent | None:
         """The latent of a photo, None where there is none that can be read."""
@@ -39,7 +44,7 @@ class LatentCache:
         if path is None or not path.is_file():
             return None
         with suppress(StylemixError, OSError):
-            latent = load_latent(path, self.model)
+            latent = self._read(path)
             if latent.template in (None, self.model.template):
                 path.touch()  # the ones that are used stay
                 return latent
@@ -51,10 +56,14 @@ class LatentCache:
         if path is None:
             return
         with suppress(StylemixError, OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
             path.parent.chmod(0o700)
-            save_latent(path, latent)
-            files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+            data = encode_latent(latent)
+            write_bytes(path, data if self.phrase is None else encrypt(data, self.phrase))
+            path.chmod(0o600)
+            if self.phrase is not None:  # what was kept before there was a passphrase
+                path.with_suffix(PLAIN).unlink(missing_ok=True)
+            files = sorted(path.parent.glob("[0-9a-f]*"), key=lambda file: file.stat().st_mtime)
             for old in files[:-MAX_FILES]:
                 old.unlink(missing_ok=True)
 
@@ -67,7 +76,19 @@ class LatentCache:
         digest = hashlib.blake2b(about.encode(), digest_size=16)
         digest.update(photo.image.cpu().float().contiguous().numpy().tobytes())
         digest.update(photo.alignment.matrix.tobytes())
-        return self.folder / f"{photo_key(photo.source)}-{digest.hexdigest()}.safetensors"
+        kind = PLAIN if self.phrase is None else SEALED
+        return self.folder / f"{photo_key(photo.source)}-{digest.hexdigest()}{kind}"
+
+    def _read(self, path: Path) -> Latent:
+        """The latent of a file; StylemixError for one that cannot be read, with a line."""
+        data = read_file(path)
+        if self.phrase is not None:
+            try:
+                data = decrypt(data, self.phrase)
+            except StylemixError:
+                note(f"Note: {VARIABLE} does not open the kept latent of a photo; it is made again")
+                raise
+        return decode_latent(data, self.model)
 
 
 def photo_key(photo: Photo) -> str:

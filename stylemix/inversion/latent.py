@@ -21,13 +21,14 @@ from stylemix.images.html import card
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
 from stylemix.io.npz import read_npy, read_npz
-from stylemix.models.container import LATENT, Content, read, to_float, write
+from stylemix.models.container import LATENT, decode, encode, read, to_float, write
 from stylemix.models.header import finite, parse_template
 from stylemix.models.model import Model
 
 VERSION = 1
 VERSION_WITH_RESIDUAL = 2
 MAX_LAYERS = 64
+NOT_RECORDED = "not recorded"  # a consent that nobody has told us
 MAX_W_DIM = 8192
 
 
@@ -42,6 +43,8 @@ class Latent:
         metrics: errors of the reconstruction.
         detail: residual of the refinement, beyond w.
         photo: salted hash of the photo's aligned pixels and the settings, to skip finished photos.
+        consent: how the person on its photo consented, which makes it biometric data; None for
+            what is no photo of a person.
         label: label of the prior that it was projected or generated with, of a conditional model.
         model: the model that `image` renders with; not stored in the file.
     """
@@ -54,6 +57,7 @@ class Latent:
     detail: Residual | None = None
     photo: str | None = None
     label: tuple[float, ...] | None = None
+    consent: str | None = None
     model: Model | None = field(default=None, repr=False, compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -88,6 +92,23 @@ class Latent:
 
 def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
     """Write a latent file (safetensors with a JSON header), atomically."""
+    write(path, LATENT, *_contents(latent, str(path)))
+
+
+def encode_latent(latent: Latent) -> bytes:
+    """The bytes of a latent file."""
+    return encode(LATENT, *_contents(latent, "a latent"))
+
+
+def decode_latent(data: bytes, model: Model) -> Latent:
+    """The latent of `encode_latent`, checked as `load_latent` does."""
+    header, tensors = decode(data, LATENT, "a kept latent")
+    file = Path("a kept latent")
+    return _for_model(_parse_own(header, tensors, file), model, file)
+
+
+def _contents(latent: Latent, path: str) -> tuple[int, dict[str, object], dict[str, Tensor]]:
+    """The version, the header and the tensors of a latent file."""
     w = latent.w.to(torch.float32)
     if w.ndim != 2 or not bool(torch.isfinite(w).all()):
         raise StylemixError(
@@ -106,11 +127,13 @@ def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
     }
     if latent.photo is not None:
         header["photo"] = latent.photo
+    if latent.consent is not None:
+        header |= {"biometric": True, "consent": latent.consent}
     if latent.label is not None:  # older readers ignore it: w alone makes the image
         header["label"] = list(latent.label)
     # Older readers refuse this version, where they would silently ignore the residual.
     version = VERSION if latent.detail is None else VERSION_WITH_RESIDUAL
-    write(path, LATENT, version, header, tensors)
+    return version, header, tensors
 
 
 def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
@@ -128,12 +151,11 @@ def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Lat
     elif content.foreign is not None:
         latent = Latent(_to_w(_pick(content.foreign, file), file))
     else:
-        latent = _parse_own(content.expect(LATENT), file)
+        latent = _parse_own(content.expect(LATENT).header, content.tensors, file)
     return latent if model is None else _for_model(latent, model, file)
 
 
-def _parse_own(content: Content, file: Path) -> Latent:
-    header, others = content.header, content.tensors
+def _parse_own(header: object, others: dict[str, Tensor], file: Path) -> Latent:
     config = header if isinstance(header, dict) else {}
     w, matrix = _to_w(others.pop("w", None), file), others.pop("matrix", None)
     base, template, metrics = (config.get(key) for key in ("base", "template", "metrics"))
@@ -152,6 +174,7 @@ def _parse_own(content: Content, file: Path) -> Latent:
         read_detail(others, str(file)) if others else None,
         photo if isinstance(photo, str) else None,
         _to_label(config.get("label"), file),
+        str(config.get("consent", NOT_RECORDED))[:500] if config.get("biometric") else None,
     )
 
 

@@ -14,7 +14,7 @@ from stylemix.faces.alignment import Alignment, Box, align_photo, crop_subject
 from stylemix.images.sources import ImageSource, Photo, open_image
 from stylemix.images.tensors import to_tensor
 from stylemix.inversion.encoder import Encoder
-from stylemix.inversion.latent import Latent
+from stylemix.inversion.latent import NOT_RECORDED, Latent
 from stylemix.inversion.projection import Projection, project
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
@@ -88,5 +88,6 @@ def project_portraits(
         metrics = errors | {"seconds": seconds}
         latent = Latent(ws, about, portrait.alignment.matrix, model.template, metrics, detail)
         latent.label, latent.model = own, model
+        latent.consent = None if model.template.eyes is None else NOT_RECORDED
         latents.append(latent)
     return projection, latents

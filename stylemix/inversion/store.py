@@ -20,7 +20,7 @@ from stylemix.images.sources import ImageSource
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.inversion.encoder import Encoder
-from stylemix.inversion.latent import Latent, load_latent, save_latent
+from stylemix.inversion.latent import NOT_RECORDED, Latent, load_latent, save_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
@@ -92,12 +92,14 @@ class PhotoToProject:
         portrait: the aligned photo.
         mask: mask of `project`, [1, 1, H, W].
         source: the whole photo, to paste the reconstruction back into; None for no such image.
+        consent: how the person on it consented, for the latent's file.
     """
 
     name: str
     portrait: AlignedPhoto
     mask: Tensor | None = None
     source: ImageSource | None = None
+    consent: str = NOT_RECORDED
 
 
 def project_missing(
@@ -159,6 +161,8 @@ def _project(
     images = zip(projection.image_start, projection.image, strict=True)
     for photo, latent, (start, image) in zip(photos, latents, images, strict=True):
         latent.photo = mark_of(photo.portrait, model, settings, photo.mask)
+        if latent.consent is not None:
+            latent.consent = photo.consent
         if photo.source is not None:
             save_pasted(folder / f"{photo.name}.pasted.png", photo.source.open(), latent, image)
         save_projection(folder, photo.name, photo.portrait, latent, (start, image))

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from math import prod
 from typing import BinaryIO
 
@@ -66,6 +67,14 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str
     return header.metadata, tensors
 
 
+def parse_tensors(data: bytes, name: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Reads metadata and tensors from the bytes of a file; `name` is for messages."""
+    with _told(name), BytesIO(data) as stream:
+        header = _header(stream)
+        tensors = {key: _tensor(stream, entry) for key, entry in header.entries.items()}
+    return header.metadata, tensors
+
+
 @contextmanager
 def _told(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
@@ -80,7 +89,8 @@ def _told(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def _header(stream: BinaryIO) -> Header:
     """Parses the header; raises ValueError for all that the format does not allow."""
-    size = os.fstat(stream.fileno()).st_size
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > MAX_HEADER_BYTES or length > size - 8:
         raise ValueError("its header is too long")

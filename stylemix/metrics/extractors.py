@@ -186,13 +186,21 @@ def generator_features(
     batch = batch_size(generator, batch)
     starts = range(0, len(seeds), batch)
     for start in track(starts, "Generated", len(starts), show=show):
-        part = seeds[start : start + batch]
-        z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in part])
-        ws = map_with_labels(generator, z, part, reals, psi)
-        images = generator.synthesis(ws, noise_mode="const")
-        parts.append(features_of(images.clamp(-1, 1), extractor))
+        images = generated_images(generator, seeds[start : start + batch], psi, reals)
+        parts.append(features_of(images, extractor))
     features: NDArray[np.float32] = np.concatenate(parts)
     return features
+
+
+@torch.no_grad()
+def generated_images(
+    generator: Generator, seeds: Sequence[int], psi: float = 1.0, reals: PictureSet | None = None
+) -> Tensor:
+    """Return the images [N, C, H, W] of seeds in one batch, clamped to [-1, 1]; see above."""
+    z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds])
+    ws = map_with_labels(generator, z, seeds, reals, psi)
+    images: Tensor = generator.synthesis(ws, noise_mode="const")
+    return images.clamp(-1, 1)
 
 
 def map_with_labels(

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, atomic_write
 from stylemix.io.sniff import Kind, sniff
-from stylemix.io.tensor_files import read_header, read_tensors
+from stylemix.io.tensor_files import parse_tensors, read_header, read_tensors
 from stylemix.safe_pickle.reader import load, write_pickle
 
 AnyPath = str | os.PathLike[str]
@@ -165,8 +165,28 @@ def write(
         data = {"format": form, "version": version, "config": header, "tensors": arrays}
         write_pickle(path, data)
         return
+    write_safetensors(path, _metadata(form, version, header), stored)
+
+
+def encode(
+    form: str, version: int, header: Mapping[str, object], tensors: Mapping[str, Tensor]
+) -> bytes:
+    """The bytes that `write` would write into a safetensors file."""
+    stored = {key: _stored(key, value) for key, value in tensors.items()}
+    return save(stored, _metadata(form, version, header))
+
+
+def decode(data: bytes, form: str, name: str) -> tuple[object, dict[str, Tensor]]:
+    """The header and the tensors of bytes of `encode`; StylemixError for other bytes."""
+    metadata, tensors = parse_tensors(data, name)
+    stated = metadata.get("format", ""), metadata.get("version", "")
+    content = Content(Path(name), "safetensors", *stated, None, metadata.get("config"))
+    return content.expect(form).header, tensors
+
+
+def _metadata(form: str, version: int, header: Mapping[str, object]) -> dict[str, str]:
     text = json.dumps(header, ensure_ascii=False)
-    write_safetensors(path, {"format": form, "version": str(version), "config": text}, stored)
+    return {"format": form, "version": str(version), "config": text}
 
 
 def _stored(key: str, value: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ LEVELS = {
         {"errors", "version"}, {"messages", "options_file"}, {"progress"}, {"devices"},
         {"io", "networks"},
         {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
-        {"avatars"}, {"export"},
+        {"avatars", "privacy"}, {"export"},
         {"api", "completion", "global_options"}, {"cli", "model"}, {"", "__main__"},
     ],
     "tools": [{""}, {"app"}],

@@ -58,7 +58,9 @@ def test_lists_commands_in_the_order_of_the_table():
     listed = [line.split()[0] for line in result.output.split("Commands:\n")[1].splitlines()]
     assert result.exit_code == 0
     first = "demo app mix project edit drag video adapt distill evaluate-style generate"
-    last = "align pack train sweep metrics blend convert export forget inspect doctor completion"
+    last = (
+        "align pack train sweep metrics audit blend convert export forget inspect doctor completion"
+    )
     assert " ".join(listed) == f"{first} {last}"
 
 

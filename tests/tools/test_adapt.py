@@ -1,6 +1,7 @@
 """`stylemix adapt` from the command line."""
 
 import pickle
+import re
 import zipfile
 from functools import partial
 from io import BytesIO
@@ -211,7 +212,23 @@ def test_a_person(files, few, monkeypatch):
     style = load_style(output, tiny_model_in(files))
     assert (style.psi, style.info["steps"]) == (0.0, 2)
     assert style.info["consent"] == "in writing"
+    assert style.info["biometric"] is True
+    said = CliRunner().invoke(main, ["inspect", str(output)]).stdout
+    assert re.search("biometric data +of a person\n", said)
+    assert re.search("consent +in writing\n", said)
     assert style.shift is not None
+
+
+def test_a_person_is_one(files, tmp_path):
+    model = saved(tiny_model(resolution=64), tmp_path / "m.pkl")
+    photos = [str(PORTRAITS / name) for name in ("obama.jpg", "astronaut.jpg")]
+    words = ["adapt", *photos, "--model", model, "--output", str(tmp_path / "person.pkl")]
+    words += ["--method", "personal", "--consent", "in writing"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert "got photos of 2 people, of another one" in done.stderr
+    assert done.stderr.rstrip().split(", of another one ")[1].startswith(photos[1])
+    assert not (tmp_path / "person.pkl").exists()
 
 
 @pytest.fixture
@@ -261,6 +278,7 @@ def test_a_drawn_style_for_a_grey_model(files, tmp_path, few):
         (["--output", "look.pkl", "--method", "jojogan", "--learn", "all"], "--learn for the"),
         (["--output", "look.pkl", "--method", "personal", "--start", "x"], "--start for the"),
         (["--output", "look.pkl", "--method", "personal"], "got no --consent"),
+        (["--output", "look.pkl", "--method", "look", "--several-people"], "for the method look"),
         (["--output", "look.pkl", "--layers", "hair"], "got layers 'hair'"),
         (["--output", "look.pkl", "--method", "look", "--start", "nobody"], "got the style nobody"),
         (["--output", "look.pkl", "--align"], "face"),

@@ -1,8 +1,13 @@
-"""One example of each command's --help is run, word by word, with options that make it cheap."""
+"""One example of each command's --help is run, word by word, with options that make it cheap.
+
+Meanwhile no socket to anywhere can be opened, and afterwards no file tells where the others lay or
+what photos were called.
+"""
 
 import re
 import shlex
 import shutil
+import socket
 import zipfile
 from pathlib import Path
 
@@ -47,6 +52,10 @@ EXAMPLES = {
     "train": ("train faces.zip --resolution 64 --preset laptop", TRAIN, "runs/faces"),
     "sweep": ("sweep faces.zip", f"{TRAIN} --trials 1 --metrics kid", "runs/sweep/best.json"),
     "metrics": ("metrics faces-64", "--count 8 --batch 4 --device cpu", None),
+    "audit": (
+        "audit faces-64 --data faces.zip", "--projected 1 --device cpu --output audit.json",
+        "audit.json",
+    ),
     "blend": ("blend faces.pkl toon.pkl --swap", "--device cpu", "blend.safetensors"),
     "convert": ("convert ffhq.pkl", "", "ffhq.safetensors"),
     "export": ("export comic --output", "", "comic.onnx"),
@@ -56,7 +65,7 @@ EXAMPLES = {
     "completion": ("completion bash", "", None),
 }  # fmt: skip
 SLOW = {"demo", "adapt", "distill", "evaluate-style", "pack", "project", "video", "edit", "drag",
-        "sweep", "train", "metrics", "convert", "blend", "mix", "export"}  # fmt: skip
+        "sweep", "train", "metrics", "audit", "convert", "blend", "mix", "export"}  # fmt: skip
 
 
 def examples(name):
@@ -75,7 +84,7 @@ def test_each_command_has_an_example_that_is_run():
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory):
     """A folder with the files that the examples name."""
-    folder = tmp_path_factory.mktemp("examples")
+    folder = tmp_path_factory.mktemp(f"examples-{TELL_TALE}")
     for name in ("me.jpg", "photo.jpg", "look1.jpg"):
         shutil.copy(PORTRAITS / "obama.jpg", folder / name)
     for name in ("look2.jpg", "look3.jpg"):
@@ -96,11 +105,87 @@ def stand_ins(tmp_path_factory):
     return folder
 
 
+TELL_TALE = "schmidt-family"  # in the paths of all files
+DATA = ("faces.zip", "val.zip")
+NAMES = ("me.jpg", "photo.jpg", "look1", "look2", "obama", "astronaut", *DATA)
+# What is kept for a reason, which docs/privacy.md names: the command that trains with the best
+# settings of a sweep, and the options that a training is resumed with.
+KEPT = r"(best|training_options)\.json|state-\d+\.safetensors"
+
+
+def contents(folder):
+    """Name and bytes of the files below a folder, and of what is in their zips; no links."""
+    for path in sorted(path for path in folder.rglob("*") if not path.is_symlink()):
+        if not path.is_file():
+            continue
+        yield path, path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    yield path, name.encode() + archive.read(name)
+
+
+def told(folder):
+    """(file, word) for each word of a private path or name that a file has."""
+    for path, data in contents(folder):
+        allowed = DATA if re.fullmatch(KEPT, path.name) else ()
+        for word in (TELL_TALE, *NAMES):
+            if word.encode() in data and word not in allowed:
+                yield path.relative_to(folder).as_posix(), word
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The attempts to reach a network, none of which succeeds.
+
+    `train` of one process needs none; torchrun and `app` use the machine's own interface only, and
+    are not run here.
+    """
+    made = []
+
+    class Closed(socket.socket):
+        def __init__(self, family=-1, *rest, **more):
+            if family != getattr(socket, "AF_UNIX", None):
+                made.append(f"socket of the family {family}")
+                raise OSError("no network in this test")
+            super().__init__(family, *rest, **more)
+
+    def look_up(host, *_rest, **_more):
+        made.append(f"the address of {host}")
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "socket", Closed)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "gethostbyname", look_up)
+    return made
+
+
+def test_calls_and_names_would_be_found(calls, tmp_path):
+    import urllib.request
+
+    with pytest.raises(OSError, match="no network"):
+        urllib.request.urlopen("https://example.org")
+    with pytest.raises(OSError, match="no network"):
+        socket.create_connection(("127.0.0.1", 9))
+    with pytest.raises(OSError, match="no network"):
+        socket.socket()
+    assert len(calls) == 3
+    (tmp_path / "a.json").write_text(f'"/data/{TELL_TALE}/x.png"')
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pack.json", "obama.jpg" * 9)
+    (tmp_path / "best.json").write_text("stylemix train faces.zip me.jpg")
+    assert list(told(tmp_path)) == [
+        ("a.json", TELL_TALE), ("b.zip", "obama"), ("best.json", "me.jpg"),
+    ]  # fmt: skip
+
+
 MARKED = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in EXAMPLES]
 
 
 @pytest.mark.parametrize("name", MARKED)
-def test_an_example_of_the_help_runs(name, stand_ins, tmp_path, monkeypatch):
+def test_an_example_of_the_help_runs(name, stand_ins, tmp_path, monkeypatch, calls):
+    tmp_path = tmp_path / TELL_TALE
+    tmp_path.mkdir()
     start, small, written = EXAMPLES[name]
     line = next(line for line in examples(name) if f"{line} ".startswith(f"{start} "))
     words = shlex.split(line.split(" >> ")[0])
@@ -120,3 +205,6 @@ def test_an_example_of_the_help_runs(name, stand_ins, tmp_path, monkeypatch):
     assert done.stdout
     if written is not None:
         assert (tmp_path / written).exists()
+    assert calls == []
+    found = list(told(tmp_path))
+    assert not found, found

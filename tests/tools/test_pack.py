@@ -53,7 +53,7 @@ def run(*arguments: str) -> Result:
 
 def packed(output: Path, *arguments: str) -> tuple[list[Image.Image], dict]:
     """Pack, and return the images and the report."""
-    done = run(*arguments, "--output", str(output))
+    done = run(*arguments, "--keep-names", "--output", str(output))
     assert done.exit_code == 0, done.output
     with zipfile.ZipFile(output) as archive:
         names = [name for name in archive.namelist() if not name.endswith(".json")]
@@ -293,7 +293,7 @@ def test_faces_that_are_small_or_of_one_person(tmp_path):
         report = json.loads((tmp_path / "a.pack.json").read_text())
         return [(item["file"], item["face"], item["reason"]) for item in report["left out"]]
 
-    cap = ("--max-per-person", "1")
+    cap = ("--max-per-person", "1", "--keep-names")
     assert left_out(*cap) == []  # his photos, years apart, are 0.41 apart
     assert left_out(*cap, "--same-person", "0.5") == [("two_people.jpg", 2, "person")]
     assert left_out("--max-per-person", "2", "--same-person", "0.5") == []

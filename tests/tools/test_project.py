@@ -1,6 +1,7 @@
 """`stylemix project` from the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,21 @@ def test_one_photo(model, tmp_path):
     assert latent.base == base.fingerprint
     assert latent.matrix is not None
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["obama"]["mse"] == pytest.approx(latent.metrics["mse"])
+    assert report["photo 1"]["mse"] == pytest.approx(latent.metrics["mse"])
+    assert latent.consent == "not recorded"
     with Image.open(tmp_path / "obama.recon.png") as image:
         assert image.size == (32, 32)
+
+
+def test_names_and_consent_where_asked(model, tmp_path):
+    options = ["--output", str(tmp_path), "--keep-names", "--consent", "in writing"]
+    result = project(model, OBAMA, *options)
+    assert result.exit_code == 0, result.output
+    assert list(json.loads((tmp_path / "report.json").read_text())) == ["obama"]
+    file = str(tmp_path / "obama.latent.safetensors")
+    assert load_latent(file).consent == "in writing"
+    said = CliRunner().invoke(main, ["inspect", file]).stdout
+    assert re.search("biometric data +of a person, consent: in writing\n", said)
 
 
 def test_an_oblong_model_gets_a_centre_crop(tmp_path):
@@ -61,6 +74,7 @@ def test_an_oblong_model_gets_a_centre_crop(tmp_path):
         assert image.width < 3 * 256  # three cells of 154 x 256 px
     latent = load_latent(tmp_path / "out" / "obama.latent.safetensors", model)
     assert latent.metrics["mse"] > 0
+    assert latent.consent is None  # no faces, so nobody's
 
 
 @pytest.mark.slow
@@ -69,7 +83,7 @@ def test_the_same_again_and_more_steps(model, tmp_path):
     for name, steps in (("a", "4"), ("b", "4"), ("c", "30")):
         result = project(model, OBAMA, "--output", str(tmp_path / name), "--steps", steps)
         assert result.exit_code == 0, result.output
-        errors.append(json.loads((tmp_path / name / "report.json").read_text())["obama"]["mse"])
+        errors.append(json.loads((tmp_path / name / "report.json").read_text())["photo 1"]["mse"])
     assert errors[0] == errors[1]
     assert errors[2] < errors[0]
 
@@ -84,7 +98,7 @@ def test_the_same_command_projects_missing_photos(model, tmp_path):
     assert "obama.latent.safetensors: already there" in both.output
     assert "astronaut.latent.safetensors (MSE" in both.output
     assert path.stat().st_mtime_ns == before
-    assert list(json.loads((tmp_path / "report.json").read_text())) == ["obama", "astronaut"]
+    assert list(json.loads((tmp_path / "report.json").read_text())) == ["photo 1", "photo 2"]
     for change in (["--seed", "1"], ["--again"], ["--steps", "5"]):
         again = project(model, OBAMA, "--output", str(tmp_path), *change)
         assert "already there" not in again.output, change
@@ -107,7 +121,7 @@ def test_processes_share_the_photos(model, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, name, other in (("0", "obama", "astronaut"), ("1", "astronaut", "obama")):
         monkeypatch.setenv("RANK", rank)
-        result = project(model, OBAMA, ASTRONAUT, "--output", str(tmp_path))
+        result = project(model, OBAMA, ASTRONAUT, "--output", str(tmp_path), "--keep-names")
         assert name in result.output
         assert other not in result.output
         assert list(json.loads((tmp_path / f"report-{rank}.json").read_text())) == [name]

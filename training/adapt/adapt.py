@@ -36,7 +36,7 @@ from stylemix.training.adapt.method import (
 )
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
-from stylemix.training.adapt.personal import learn_personal
+from stylemix.training.adapt.personal import check_one_person, learn_personal
 from stylemix.training.adapt.scores import score_style
 from stylemix.training.adapt.trainable import PARTS
 from stylemix.training.data.dataset import ImageDataset
@@ -74,6 +74,7 @@ class AdaptSettings:
         sparse: share of the offsets that a look keeps, the largest, above 0 to 1.
         kimg: length of a transfer in thousands of images.
         precision: precision of a transfer, "fp32" or "bf16".
+        several_people: whether a personal style may be learned from photos of several people.
         seed: seed of all random numbers.
     """
 
@@ -86,6 +87,7 @@ class AdaptSettings:
     kimg: float | None = None
     precision: str = "fp32"
     seed: int = 0
+    several_people: bool = False
 
     def __post_init__(self) -> None:
         choices = {"method": METHODS, "learn": (None, *PARTS), "precision": PRECISIONS}
@@ -104,6 +106,11 @@ class AdaptSettings:
                     f"got --{name} for the method {method}; expected it with "
                     f"{' or '.join(methods)} only; leave it out, or change --method"
                 )
+        if self.several_people and method != "personal":
+            raise StylemixError(
+                f"got --several-people for the method {method}; expected it with personal only; "
+                "leave it out, or change --method"
+            )
         if method == "personal" and consent == NOT_RECORDED:
             raise StylemixError(
                 "got no --consent; expected how the person agreed, since a personal style "
@@ -250,8 +257,11 @@ def _learn_from(
             count = settings.steps or JOJOGAN_STEPS
             return learn_paired(base, examples, count, seed, report), {"steps": count}
         if plan.method == "personal":
+            if not settings.several_people:
+                check_one_person(base, dataset)
             count = settings.steps or PERSONAL_STEPS
-            return learn_personal(base, examples, count, seed, report), {"steps": count}
+            record: dict[str, Json] = {"steps": count, "biometric": True}
+            return learn_personal(base, examples, count, seed, report), record
         look = LookSettings(seed=seed, part=plan.part)
         steps, sparse = settings.steps or look.steps, settings.sparse or look.sparse
         style = learn_look(base, examples, replace(look, steps=steps, sparse=sparse), report)

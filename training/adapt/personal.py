@@ -10,9 +10,13 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stylemix.errors import StylemixError
+from stylemix.faces.recognition import embed
+from stylemix.images.tensors import as_rgb
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import changes
@@ -22,9 +26,38 @@ from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
+from stylemix.training.adapt.method import MAX_FOR_LOOK
 from stylemix.training.adapt.trainable import style_weights
+from stylemix.training.curation.filters import group_people
+from stylemix.training.data.dataset import ImageDataset
 
+MAX_NAMED = 5  # files of other people in a message
 STEPS, RATE, BATCH = 200, 0.001, 4
+# Two photos of a person are .32 to .43 apart, two people .64 to .78 (docs/log.md).
+SAME_PERSON = 0.5
+
+
+@torch.no_grad()
+def check_one_person(model: Model, dataset: ImageDataset) -> None:
+    """Raises StylemixError, with the names of the files, for photos of several people.
+
+    They are grouped by their face embeddings as `stylemix pack` does. Photos for a template
+    without eyes cannot be compared, and pass.
+    """
+    if model.template.eyes is None:
+        return
+    numbers = range(min(len(dataset), MAX_FOR_LOOK))
+    images = [as_rgb(dataset.batch([i])[0] / 127.5 - 1) for i in numbers]
+    groups = group_people([embed(one, model.template)[0].numpy() for one in images], SAME_PERSON)
+    person = int(np.bincount(groups).argmax())
+    others = [dataset.name(i) for i in numbers if groups[i] != person]
+    if others:
+        shown = ", ".join(others[:MAX_NAMED]) + (", ..." if len(others) > MAX_NAMED else "")
+        raise StylemixError(
+            f"got photos of {groups.max() + 1} people, of another one {shown}; expected one person "
+            "for a personal style, with that person's consent; leave the others out, or say "
+            "--several-people if all consented or it is one person after all"
+        )
 
 
 def learn_personal(

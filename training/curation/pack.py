@@ -16,7 +16,7 @@ from stylemix.training.curation.archive import check_archive, write_archive
 from stylemix.training.curation.crop import CropSettings
 from stylemix.training.curation.label_files import Label, folder_labels, read_labels
 from stylemix.training.curation.report import REASONS, Report, member_name
-from stylemix.training.curation.select import KeepSettings, LeftOut, select
+from stylemix.training.curation.select import Candidate, KeepSettings, LeftOut, select
 from stylemix.training.curation.workers import Job, cut_all
 
 
@@ -30,6 +30,7 @@ def pack(
     device: str = "cpu",
     dry_run: bool = False,
     show: bool = False,
+    keep_names: bool = False,
 ) -> Report:
     """Turn photos into a dataset: a zip or folder of images, dataset.json and pack.json.
 
@@ -46,32 +47,30 @@ def pack(
         device: device for face detection.
         dry_run: write the report only; the work file remains for the next call.
         show: show a progress bar.
+        keep_names: name the photos in the report, instead of numbering them.
 
     Raises StylemixError when no image is left.
     """
     crops, keep, target = crops or CropSettings(), keep or KeepSettings(), Path(output)
-    check_archive(target)
-    if keep.max_per_person and crops.crop != "faces":
-        raise StylemixError(
-            f"got max_per_person with crop {crops.crop!r}; expected faces; use --crop faces"
-        )
-    sources = name_sources(photos, target)
-    known, classes = _labels(labels, list(sources))
+    _check(crops, keep, target)
+    named = name_sources(photos, target)
+    known, classes = _labels(labels, list(named))
+    called = {name if keep_names else f"photo {i}": name for i, name in enumerate(named, 1)}
+    sources = {call: named[name] for call, name in called.items()}
+    known = {call: known[name] for call, name in called.items() if name in known}
     work_path = target.with_name(f"{target.name}.work")
     with open_work(work_path) as work:
         job = Job(crops, device, keep.max_per_person > 0)
         candidates, left_out = cut_all(sources, job, work, workers, show)
         if labels is not None:
-            unlabelled = [c for c in candidates if c.file not in known]
-            left_out += [
-                LeftOut(c.file, "no label", "no label for it", c.measures.face) for c in unlabelled
-            ]
+            without = [c for c in candidates if c.file not in known]
+            left_out += [_unlabelled(candidate) for candidate in without]
             candidates = [c for c in candidates if c.file in known]
         kept, dropped = select(candidates, keep)
         order = {name: index for index, name in enumerate(sources)}
         left_out = sorted(left_out + dropped, key=lambda item: (order[item.file], item.face or 0))
-        settings = {**asdict(crops), **asdict(keep), "labels": _label_source(labels)}
-        report = Report(settings, len(sources), kept, left_out, classes)
+        settings = {**asdict(crops), **asdict(keep), "labels": _label_source(labels, keep_names)}
+        report = Report(settings, len(sources), kept, left_out, classes, called)
         write_json(target.with_name(f"{target.stem}.pack.json"), report.to_json())
         if not kept:
             raise _nothing_left(report, target)
@@ -80,6 +79,18 @@ def pack(
     if not dry_run:
         work_path.unlink()
     return report
+
+
+def _unlabelled(candidate: Candidate) -> LeftOut:
+    return LeftOut(candidate.file, "no label", "no label for it", candidate.measures.face)
+
+
+def _check(crops: CropSettings, keep: KeepSettings, target: Path) -> None:
+    check_archive(target)
+    if keep.max_per_person and crops.crop != "faces":
+        raise StylemixError(
+            f"got max_per_person with crop {crops.crop!r}; expected faces; use --crop faces"
+        )
 
 
 def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str, ImageSource]:
@@ -107,8 +118,10 @@ def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str,
     return named
 
 
-def _label_source(labels: StrPath | None) -> str | None:
-    return None if labels is None else Path(labels).name
+def _label_source(labels: StrPath | None, keep_names: bool) -> str | None:
+    if labels is None or str(labels) == "folders":
+        return None if labels is None else "folders"
+    return Path(labels).name if keep_names else "a file"
 
 
 def _labels(labels: StrPath | None, names: list[str]) -> tuple[dict[str, Label], list[str] | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import PIL
@@ -25,13 +25,18 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Report:
-    """Images in a dataset, and those left out with reasons; `settings` as JSON values."""
+    """Images in a dataset, and those left out with reasons; `settings` as JSON values.
+
+    `names` has the names of the photos by what the report calls them, which may be numbers; they
+    are not part of the JSON values.
+    """
 
     settings: dict[str, Any]
     photos: int
     kept: list[Candidate]
     left_out: list[LeftOut]
     classes: list[str] | None
+    names: dict[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -43,14 +43,15 @@ def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
     checksum for as long as size and date of a file are the same.
     """
     files = {os.path.abspath(s.path): s for s in sources if s.member is None}
+    rows = {path: hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest() for path in files}
     store = _store(min(files)) if files else None
     known = load_table(store)
     stamps = {path: stamp_of(path) for path in files}
-    todo = [path for path in files if known.get(path, [])[:2] != [*stamps[path]]]
+    todo = [path for path in files if known.get(rows[path], [])[:2] != [*stamps[path]]]
     started = time.time_ns()
     checksums = dict(zip(todo, _read_all([files[path] for path in todo]), strict=True))
     fresh = {
-        path: [*stamps[path], checksums[path][1]]
+        rows[path]: [*stamps[path], checksums[path][1]]  # a hash: names are not for keeping
         for path in todo
         if checksums[path][0] == stamps[path][0] and stamps[path][1] < started - MIN_FILE_AGE
     }
@@ -58,7 +59,7 @@ def read_checksums(sources: Sequence[ImageSource]) -> list[Checksum]:
         save_table(store, known | fresh)
     for path in files:
         if path not in checksums:
-            checksums[path] = (known[path][0], known[path][2])
+            checksums[path] = (known[rows[path]][0], known[rows[path]][2])
     return [s.checksum() if s.member else checksums[os.path.abspath(s.path)] for s in sources]
 
 

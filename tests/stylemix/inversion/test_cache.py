@@ -71,6 +71,62 @@ def test_nobody_else_reads_them_and_names_say_nothing(model, latent, folder):
     assert b"of-me" not in file.read_bytes()
     if os.name == "posix":
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.fixture
+def passphrase(monkeypatch):
+    pytest.importorskip("cryptography")
+    monkeypatch.setattr("stylemix.io.encryption._COST", 2**4)
+    monkeypatch.setenv("STYLEMIX_PASSPHRASE", "correct horse")
+    return monkeypatch
+
+
+def test_with_a_passphrase_they_are_encrypted(model, latent, folder, passphrase, capsys):
+    passphrase.delenv("STYLEMIX_PASSPHRASE")
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    (plain,) = folder.iterdir()
+    values = latent.w.numpy().tobytes()[:32]
+    assert values in plain.read_bytes()
+    passphrase.setenv("STYLEMIX_PASSPHRASE", "correct horse")
+    cache = LatentCache(model, SETTINGS)
+    assert cache.load(photo_of(1)) is None  # what is plain does not count, and goes
+    cache.save(photo_of(1), latent)
+    (sealed,) = folder.iterdir()
+    assert sealed != plain
+    for part in (values, b"stylemix-latent", b"metrics"):
+        assert part not in sealed.read_bytes()
+    assert torch.equal(cache.load(photo_of(1)).w, latent.w)
+    assert capsys.readouterr().err == ""
+    if os.name == "posix":
+        assert stat.S_IMODE(sealed.stat().st_mode) == 0o600
+
+
+def test_another_passphrase_is_none(model, latent, folder, passphrase, capsys):
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    passphrase.setenv("STYLEMIX_PASSPHRASE", "wrong horse")
+    cache = LatentCache(model, SETTINGS)
+    assert cache.load(photo_of(1)) is None
+    assert capsys.readouterr().err == (
+        "Note: STYLEMIX_PASSPHRASE does not open the kept latent of a photo; it is made again\n"
+    )
+    cache.save(photo_of(1), latent)
+    assert cache.load(photo_of(1)) is not None
+    passphrase.delenv("STYLEMIX_PASSPHRASE")
+    assert LatentCache(model, SETTINGS).load(photo_of(1)) is None
+
+
+def test_encrypted_latents_are_forgotten_without_the_passphrase(
+    model, latent, folder, passphrase, tmp_path
+):
+    (tmp_path / "me.jpg").write_bytes(b"me")
+    mine = replace(photo_of(1), source=tmp_path / "me.jpg")
+    LatentCache(model, SETTINGS).save(mine, latent)
+    LatentCache(model, SETTINGS).save(photo_of(2), latent)
+    passphrase.delenv("STYLEMIX_PASSPHRASE")
+    assert forget([tmp_path / "me.jpg"]) == 1
+    assert forget_all() == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_what_is_kept_of_a_photo_is_forgotten(model, latent, folder, tmp_path):
@@ -122,7 +178,7 @@ def test_damage_and_full_disks_only_cost_time(model, latent, folder, monkeypatch
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "save_latent", refuse)
+    monkeypatch.setattr(module, "write_bytes", refuse)
     cache.save(photo_of(2), latent)
     monkeypatch.setattr(module, "cache_folder", lambda name: None)  # a user without a home
     homeless = LatentCache(model, SETTINGS)

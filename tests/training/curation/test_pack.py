@@ -47,7 +47,7 @@ def members(path: Path) -> dict[str, bytes]:
 
 
 def test_public_layout(photos, tmp_path):
-    report = pack(photos, tmp_path / "out.zip", CENTRE)
+    report = pack(photos, tmp_path / "out.zip", CENTRE, keep_names=True)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         infos = archive.infolist()
         assert json.loads(archive.read("dataset.json")) == {"labels": None}
@@ -146,7 +146,8 @@ def test_names_say_nothing_about_the_machine(photos, tmp_path):
     (photos / "broken.jpg").write_bytes((photos / "0.png").read_bytes()[:300])
     (tmp_path / "more").mkdir()
     texture(8).save(tmp_path / "more" / "0.png")
-    report = pack([photos, tmp_path / "more", photos / "0.png"], tmp_path / "out.zip", CENTRE)
+    inputs = [photos, tmp_path / "more", photos / "0.png"]
+    report = pack(inputs, tmp_path / "out.zip", CENTRE, keep_names=True)
     names = [picture.file for picture in report.kept]
     assert names == [*(f"photos/{i}.png" for i in range(6)), "more/0.png"]
     assert [(item.file, item.reason) for item in report.left_out] == [
@@ -156,6 +157,30 @@ def test_names_say_nothing_about_the_machine(photos, tmp_path):
     assert "damaged or truncated PNG" in report.left_out[0].detail
     assert report.left_out[1].detail == "of photos/0.png, 0 bits apart"
     assert str(tmp_path) not in (tmp_path / "out.pack.json").read_text()
+
+
+def test_photos_have_numbers_unless_names_are_asked_for(tmp_path):
+    folder = tmp_path / "smiths"
+    (folder / "annika").mkdir(parents=True)
+    for name, seed in (("annika/1.png", 1), ("annika/2.png", 1), ("b.png", 2)):
+        texture(seed).save(folder / name)
+    (folder / "c.jpg").write_bytes(b"no image")
+    (folder / "labels.csv").write_text("annika/1.png,7\nannika/2.png,7\nb.png,0\n")
+    labels = folder / "labels.csv"
+    report = pack(folder, tmp_path / "out.zip", CENTRE, labels=labels)
+    assert [image.file for image in report.kept] == ["photo 1", "photo 3"]
+    assert [(item.file, item.detail) for item in report.left_out] == [
+        ("photo 2", "of photo 1, 0 bits apart"),
+        ("photo 4", report.left_out[1].detail),
+    ]
+    assert report.names["photo 4"] == "c.jpg"
+    written = members(tmp_path / "out.zip")
+    assert json.loads(written["dataset.json"])["labels"] == [
+        ["00000/img00000000.png", 7], ["00000/img00000001.png", 0],
+    ]  # fmt: skip
+    everything = b"".join(written.values()) + (tmp_path / "out.pack.json").read_bytes()
+    for word in (b"smiths", b"annika", b"b.png", b"c.jpg", b"csv"):
+        assert word not in everything
 
 
 def test_nothing_left_is_one_line_with_the_counts(photos, tmp_path):

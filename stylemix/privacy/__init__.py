@@ -1,0 +1,1 @@
+"""What a model gives away of the images that it learned from."""
