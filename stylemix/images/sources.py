@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError, similar_file
-from stylemix.images.read import check_size, load_image, plain_image, read_image
+from stylemix.images.cost import check_size
+from stylemix.images.read import load_image, plain_image, read_image
 from stylemix.images.tensors import to_pil
 from stylemix.io.files import open_file, read_file
 
