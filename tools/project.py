@@ -95,7 +95,7 @@ def project_command(
     sources = list_images(photos)
     network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
-    alone = len(photos) == 1 and photos[0].is_file()
+    alone = len(photos) == 1 and sources == [ImageSource(photos[0].name, photos[0])]
     read = _Photos(sources, network, face, box, painted, paste_back, alone)
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)

@@ -122,9 +122,9 @@ def find_model(path: AnyPath) -> Path:
         return fetch(str(path))
     file = Path(path).expanduser()
     shipped = ASSETS / f"{path}.safetensors"
-    if file.exists() or Path(path).suffix or file.name != str(path):
+    if os.path.exists(file) or Path(path).suffix or file.name != str(path):
         return file
-    if shipped.is_file() and read(shipped).format == MODEL:
+    if os.path.isfile(shipped) and read(shipped).format == MODEL:
         return shipped
     names = ", ".join(shipped_models()) or "none"
     near = did_you_mean(str(path), shipped_models()) or similar_file(path)
