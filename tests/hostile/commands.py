@@ -86,7 +86,7 @@ def lines(folder: Path) -> Iterator[list[str]]:
         ["pipe.png"],
         ["images.zip"],
     ):
-        yield ["train", "--data", *data, "--output", "out", "--resolution", "32", "--kimg", "1"]
+        yield ["train", *data, "--output", "out", "--resolution", "32", "--kimg", "1"]
     yield ["align", "data", "--template", "deep.json", "--output", "out"]
     yield ["edit", "call.pkl", "smile", "--output", "out.png"]
 

@@ -43,20 +43,20 @@ class Kind:
 
 
 @cache
-def _model() -> Model:
+def base_model() -> Model:
     return tiny_model()
 
 
-def _encoder(path: Path) -> object:
-    return load_encoder(path, _model())
+def load_any_encoder(path: Path) -> object:
+    return load_encoder(path, base_model())
 
 
 def _style(path: Path) -> object:
-    return load_style(path, _model())
+    return load_style(path, base_model())
 
 
 def _latent(path: Path) -> object:
-    return load_latent(path, _model())
+    return load_latent(path, base_model())
 
 
 def _images(path: Path) -> object:
@@ -185,7 +185,7 @@ def _latent_headers() -> dict[str, bytes]:
 
 def _encoder_headers() -> dict[str, bytes]:
     trunk = {"channel_base": 128, "channel_max": 32, "architecture": "resnet"}
-    config = {"base": _model().fingerprint, "trunk": trunk}
+    config = {"base": base_model().fingerprint, "trunk": trunk}
     found = headers("encoder", {"mean": (1,)}, config)
     for key in (
         "channel_base",
@@ -215,13 +215,13 @@ KINDS = (
     Kind(
         "headers of safetensors",
         ".safetensors",
-        (load_model, load_style, load_latent, _encoder),
+        (load_model, load_style, load_latent, load_any_encoder),
         weights.broken_headers,
     ),
     Kind("headers of models", ".safetensors", (load_model, _describe), _model_headers),
     Kind("headers of styles", ".safetensors", (_style,), _style_headers),
     Kind("headers of latents", ".safetensors", (_latent,), _latent_headers),
-    Kind("headers of encoders", ".safetensors", (_encoder,), _encoder_headers),
+    Kind("headers of encoders", ".safetensors", (load_any_encoder,), _encoder_headers),
     Kind("arrays", ".npy", (load_latent, _describe), weights.arrays),
     Kind("archives of arrays", ".npz", (load_latent, _describe), weights.archives_of_arrays),
     Kind("broken pictures", ".png", (load_image, _describe), pictures.broken),

@@ -145,7 +145,7 @@ def own(
         "__metadata__": {
             "format": f"stylemix-{form}",
             "version": version,
-            "config": json.dumps(config),
+            "config": config if isinstance(config, str) else json.dumps(config),
         }
     }
     position = 0

@@ -39,8 +39,9 @@ def label_vectors(
     if highest >= c_dim or not 0 < c_dim <= MAX_CLASSES:
         where = next((name(i) for i, numbers in enumerate(sets) if highest in numbers), name(0))
         raise StylemixError(
-            f"{where}: got class {shown(highest)} of {shown(c_dim)} classes; expected numbers from 0 "
-            f"on below the number of classes, which is at most {MAX_CLASSES}; correct the labels"
+            f"{where}: got class {shown(highest)} of {shown(c_dim)} classes; expected numbers "
+            "from 0 on below the number of classes, which is at most "
+            f"{MAX_CLASSES}; correct the labels"
         )
     if len(sets) * c_dim > MAX_VALUES:
         raise StylemixError(
