@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,12 @@ class StylemixError(Exception):
 def printable(line: str) -> str:
     """A line without control codes and broken letters, which file names may contain."""
     return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def shown(value: object) -> str:
+    """A value of a file for a message, cut short: a container could be endless."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

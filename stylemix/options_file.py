@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylemix.errors import StylemixError, did_you_mean
+from stylemix.io.files import open_file
 
 NAME = "stylemix.toml"
 VARIABLE = "STYLEMIX_CONFIG"
@@ -48,9 +49,9 @@ def read_options_file(path: Path, commands: list[str]) -> dict[str, dict[str, An
     """The tables of a file by command; StylemixError for broken TOML and for unknown tables."""
     parser = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             tables = parser.loads(stream.read(MAX_BYTES).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, parser.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: its own are such
         reason = getattr(error, "strerror", None) or str(error)
         raise StylemixError(
             f"{path}: got a file that cannot be read ({reason}); expected TOML, as in "

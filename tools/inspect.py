@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from stylemix.inversion.latent import load_latent
 from stylemix.inversion.settings import PRESETS
 from stylemix.inversion.store import SUFFIX
 from stylemix.io.assets import ASSETS
+from stylemix.io.json_text import parse_json
 from stylemix.io.tensor_files import read_tensors
 from stylemix.messages import result, say, say_table
 from stylemix.models.checkpoint import find_model, load_model, shipped_models
@@ -72,10 +74,10 @@ def describe(name: str, device: str = "auto") -> Lines:
 def _find(name: str) -> Path:
     """The file of a path, or of a shipped model, style, direction or start."""
     path = Path(name).expanduser()
-    if path.exists() or is_shards(name):
+    if os.path.exists(path) or is_shards(name):
         return path
     for found in (find_style(name), ASSETS / f"{name}.safetensors"):
-        if found.exists():
+        if os.path.exists(found):
             return found
     known = [label.split()[1] for label, _ in shipped()]
     raise StylemixError(
@@ -189,9 +191,9 @@ def _encoder(path: Path) -> Lines:
 def _state(path: Path) -> Lines:
     header, tensors = read_tensors(path)
     try:
-        counters, config = json.loads(header["counters"]), json.loads(header["config"])
-        kimg, target = counters["cur_nimg"] / 1000, config["kimg"]
-    except (KeyError, TypeError, ValueError) as error:
+        counters, config = parse_json(header["counters"]), parse_json(header["config"])
+        kimg, target = counters["cur_nimg"] / 1000, float(config["kimg"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StylemixError(
             f"{path}: got a damaged training state; expected one of stylemix train; delete it"
         ) from error

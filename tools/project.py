@@ -101,7 +101,7 @@ def project_command(
     sources = list_images(photos)
     network = choice.load(settings=settings)
     start = None if encoder is None else load_encoder(encoder, network)
-    alone = len(photos) == 1 and photos[0].is_file()
+    alone = len(photos) == 1 and sources == [ImageSource(photos[0].name, photos[0])]
     read = _Photos(sources, network, face, box, painted, paste_back, alone, consent)
     names = list(unique_names(source.stem for source in sources))
     called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(names, 1)}

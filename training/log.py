@@ -19,6 +19,7 @@ from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_text
+from stylemix.io.json_text import parse_json
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig
@@ -128,7 +129,7 @@ def drop_lines_after(path: Path, kimg: float) -> None:
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError, KeyError, TypeError):
-            if json.loads(line)["Progress/kimg"] <= kimg:
+            if parse_json(line)["Progress/kimg"] <= kimg:
                 lines.append(line + "\n")
     write_text(path, "".join(lines))
 

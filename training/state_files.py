@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.io.json_text import parse_json
 from stylemix.io.tensor_files import Damaged, read_tensors
 from stylemix.models.container import write_safetensors
 from stylemix.training.config import ResolvedConfig, TrainConfig, changed
@@ -69,8 +70,8 @@ def read_state(
         if checksum(header, tensors) != header["sha256"]:
             raise ValueError("its checksum is wrong")
         _check(path, header, asked, data)
-        parsed = {key: json.loads(header[key]) for key in ("asked", "config", "counters")}
-    except (Damaged, KeyError, ValueError) as error:
+        parsed = {key: parse_json(header[key]) for key in ("asked", "config", "counters")}
+    except (Damaged, KeyError, ValueError, TypeError, AttributeError) as error:
         reason = error.__cause__ or error
         raise Damaged(f"got a damaged training state {path} ({reason})") from error
     return tensors, parsed
@@ -96,7 +97,7 @@ def _check(path: Path, header: dict[str, str], asked: TrainConfig, data: str) ->
             f"got {path} of format {header.get('format')} {header.get('version')}; expected "
             f"{FORMAT} {VERSION}; use another --output"
         )
-    differences = changed(json.loads(header["asked"]), asked)
+    differences = changed(parse_json(header["asked"]), asked)
     for name, (before, now) in differences.items():
         raise StylemixError(
             f"got --{name.replace('_', '-')} {now}; expected {before}, as the run in "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import read_file
+from stylemix.io.json_text import parse_json
 
 Point = tuple[float, float]
 
@@ -97,7 +98,7 @@ def find_template(name: str | os.PathLike[str] | Template) -> Template:
     if str(name) in TEMPLATES:
         return TEMPLATES[str(name)]
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise StylemixError(
             f"got template {str(name)[:60]!r}; expected {', '.join(TEMPLATES)} or a JSON file; "
             "check the name"
@@ -105,8 +106,8 @@ def find_template(name: str | os.PathLike[str] | Template) -> Template:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError("too large")
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        data = parse_json(read_file(path))
+    except (ValueError, OSError) as error:
         raise StylemixError(
             f"{path}: got a file that is not readable JSON; expected a template; see docs/align.md"
         ) from error

@@ -6,21 +6,23 @@ import os
 import re
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
+from stylemix.images.cost import prepare_decoding, too_large
 from stylemix.io.files import open_file
 
-MAX_PIXELS = 100_000_000
-MIN_SIDE = 16
+MAX_UNENDED_BYTES = 2**26  # of a JPEG without its end marker, which is read into memory
 
 # No decoder that starts another program (EPS) or accepts arbitrary bytes (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
@@ -40,6 +42,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Entropy-coded data of several bit patterns; some change nothing behind some bytes.
+_TAILS = (b"", b"\x5a" * 64, b"\xc3" * 64, b"\x99" * 64)
 _lock = threading.Lock()
 _decoding = 0  # threads that are decoding
 _quiet: list[object] = []  # the warning filter that they share
@@ -52,8 +56,9 @@ def load_image(
 
     `mode` "L" returns grey and "RGBA" preserves transparency. With `min_side`, large JPEGs are
     decoded at 1/2, 1/4 or 1/8 of their size, with a shorter side of at least `min_side` px, which
-    is several times faster. Raises StylemixError for a file that is not a complete image with
-    sides of at least 16 px and at most 100 megapixels.
+    is several times faster; JPEGs above 64 megapixels are always decoded at half width. Raises
+    StylemixError for a file that is not a complete image with sides of at least 16 px, of at most
+    100 megapixels, and that costs more memory than `cost.MAX_DECODING_BYTES`.
     """
     path = Path(path)
     try:
@@ -76,23 +81,72 @@ def read_image(
         raise StylemixError(f"{name}: got a camera's raw file; {_EXPECTED}; {_SAVE_AS}")
     with _quiet_decoder():
         image = _open_header(stream, name, head)
-        check_size(image.size, name)
-        if min_side is not None:
-            image.draft(None, (min_side, min_side))  # has an effect for JPEG only
+        prepare_decoding(image, stream, name, min_side)
+        kind, width, height = image.format or "image", image.width, image.height
         try:
-            image.load()
-            return plain_image(image, mode)
+            return _plain_and_closed(_loaded(image, stream), mode)
         except StylemixError as error:
             raise StylemixError(f"{name}: {error}") from error
         except MemoryError as error:
-            raise _too_large(name, f"{image.width} x {image.height} px") from error
+            raise too_large(name, f"{width} x {height} px") from error
         except Exception as error:  # decoders raise nearly any exception for malformed data
-            raise _damaged(name, image.format or "image", error) from error
+            raise _damaged(name, kind, error) from error
 
 
 def plain_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
     """Convert a Pillow image as `load_image` does: upright, sRGB, in `mode`, without metadata."""
-    return _upright(_convert(image, mode), _orientation(image))
+    orientation, converted = _orientation(image), _convert(image, mode)
+    if converted is image:  # the caller's, with metadata beside the pixels
+        converted = image.copy()
+    return _upright(converted, orientation)
+
+
+def _plain_and_closed(image: Image.Image, mode: str) -> Image.Image:
+    """`plain_image` for an image of our own, which is closed as soon as it is converted.
+
+    Two copies of a large image would not fit into the memory that one may take.
+    """
+    orientation, converted = _orientation(image), _convert(image, mode)
+    if converted is image:
+        converted = image._new(image.im)  # the same pixels, without metadata
+    else:
+        image.close()
+    return _upright(converted, orientation)
+
+
+def _loaded(image: Image.Image, stream: BinaryIO) -> Image.Image:
+    """Decode an opened image, also a JPEG that is complete but for its end marker.
+
+    Whether it is complete shows in the pixels: other data behind the last ones must not change
+    them. Raises the exceptions of the decoder.
+    """
+    size = image.size
+    try:
+        image.load()
+    except OSError:
+        stream.seek(0)
+        data = stream.read(MAX_UNENDED_BYTES + 1)
+        if image.format not in ("JPEG", "MPO") or len(data) > MAX_UNENDED_BYTES:
+            raise
+        data = data.removesuffix(b"\xff")
+        sums = set()
+        for tail in _TAILS:
+            image = Image.open(BytesIO(data + tail + b"\xff\xd9"), formats=["JPEG"])
+            image.draft(None, (size[0] - 1, size[1] - 1))  # rounded up at reduced scales
+            image.load()
+            sums.add(_checksum(image))
+            if len(sums) > 1 or image.size != size:
+                raise
+    return image
+
+
+def _checksum(image: Image.Image) -> int:
+    """Return the CRC-32 of the pixels, without a copy of all."""
+    crc = 0
+    for top in range(0, image.height, 64):
+        strip = image.crop((0, top, image.width, min(top + 64, image.height)))
+        crc = zlib.crc32(strip.tobytes(), crc)
+    return crc
 
 
 @contextmanager
@@ -146,24 +200,12 @@ def _open_header(stream: BinaryIO, name: str, head: bytes) -> Image.Image:
         # Pillow rejects the largest images itself, with the size only in its message.
         count = re.search(r"\((\d+) pixels\)", str(error))
         got = f"{int(count[1]) / 1e6:,.0f} megapixels" if count else "far more"
-        raise _too_large(name, got) from error
+        raise too_large(name, got) from error
     except UnidentifiedImageError as error:
         kind, advice = _recognise(head)
         raise StylemixError(f"{name}: got {kind}; {_EXPECTED}; {advice}") from error
     except Exception as error:
         raise _damaged(name, "image", error) from error
-
-
-def check_size(size: tuple[int, int], name: str) -> None:
-    """Raise StylemixError for an image below 16 px a side or above 100 megapixels."""
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height} px ({width * height / 1e6:.0f} megapixels)")
-    if min(size) < MIN_SIDE:
-        raise StylemixError(
-            f"{name}: got an image of {width} x {height} px; expected at least {MIN_SIDE} px "
-            "a side; use a larger image"
-        )
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
@@ -184,8 +226,6 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     method = _UPRIGHT.get(orientation)
     if method is not None:
         image = image.transpose(method)
-    elif isinstance(image, ImageFile.ImageFile):  # holds metadata beside the pixels
-        image = image.copy()
     image.info = {}
     return image
 
@@ -267,11 +307,4 @@ def _damaged(name: str, kind: str, error: Exception) -> StylemixError:
     return StylemixError(
         f"{name}: got a damaged or truncated {kind} ({reason}); expected a complete image; "
         "copy or export it again"
-    )
-
-
-def _too_large(name: str, got: str) -> StylemixError:
-    return StylemixError(
-        f"{name}: got an image of {got}; expected at most {MAX_PIXELS // 10**6} megapixels that "
-        "fit into memory; downsample it first"
     )

@@ -15,15 +15,18 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.errors import StylemixError, similar_file
-from stylemix.images.read import check_size, load_image, plain_image, read_image
+from stylemix.images.cost import check_size
+from stylemix.images.read import load_image, plain_image, read_image
 from stylemix.images.tensors import to_pil
 from stylemix.io.files import open_file, read_file
+from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 
 # HEIC is listed also where no package reads it, so that an error says which one does.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
     | {".tif", ".tiff", ".avif", ".jp2", ".heic", ".heif"}
 )
+MAX_DIRECTORY_BYTES = 40 * 2**20  # of a zip, of which Python makes objects ten times as large
 MAX_MEMBER_BYTES = 256 * 2**20  # a 100-megapixel PNG of a photo is about as large
 
 StrPath = str | os.PathLike[str]
@@ -270,7 +273,7 @@ def _no_images(path: Path, kind: str) -> StylemixError:
 
 def _is_zip(path: Path) -> bool:
     """Return whether a file is a zip by its first bytes or its extension."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or path.suffix.lower() == ".zip"
 
 
@@ -287,8 +290,13 @@ def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.Zi
     """
     del size, changed, process
     try:
+        if directory_bytes(path) > MAX_DIRECTORY_BYTES:
+            raise StylemixError(
+                f"{path}: got a zip with far too many members; expected at most about 500,000 "
+                "images; use a folder or shards"
+            )
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
+    except ZIP_ERRORS as error:
         raise StylemixError(
             f"{path}: got a damaged zip ({error}); expected a zip of images; "
             "copy or download it again"
@@ -296,10 +304,14 @@ def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.Zi
 
 
 def _read_member(path: Path, member: str) -> bytes:
-    """Read a member of a zip; StylemixError above `MAX_MEMBER_BYTES`, whatever its header says."""
+    """Read a member of a zip; StylemixError above `MAX_MEMBER_BYTES`."""
     try:
-        with _open_zip(path).open(member) as stream:
-            data = stream.read(MAX_MEMBER_BYTES + 1)
+        archive = _open_zip(path)
+        info = archive.getinfo(member)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise zipfile.BadZipFile("it is compressed by bzip2, LZMA or another method")
+        small = info.file_size <= MAX_MEMBER_BYTES
+        data = archive.read(member) if small else b""  # no more than its size, which may be false
     except Exception as error:  # malformed zips raise errors of zlib, struct, zipfile and others
         reason = str(error) or type(error).__name__
         if "password" in reason:
@@ -308,7 +320,7 @@ def _read_member(path: Path, member: str) -> bytes:
             f"{path}/{member}: got a member that cannot be read ({reason}); expected a complete "
             "image without a password; pack the zip again"
         ) from error
-    if len(data) > MAX_MEMBER_BYTES:
+    if not small:
         raise StylemixError(
             f"{path}/{member}: got a member of over {MAX_MEMBER_BYTES // 2**20} MB; expected an "
             "image; remove it from the zip"

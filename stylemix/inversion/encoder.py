@@ -80,7 +80,7 @@ def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
         encoder = Encoder(trunk, generator.num_ws, generator.w_dim)
         tensors = {k: to_float(v, k, str(file)) for k, v in content.tensors.items()}
         encoder.load_state_dict(tensors)
-    except (TypeError, KeyError, RuntimeError, ValueError) as error:
+    except (TypeError, KeyError, RuntimeError, ValueError, OverflowError) as error:
         raise StylemixError(
             f"{file}: got a damaged encoder; expected an encoder of this model; copy it again"
         ) from error

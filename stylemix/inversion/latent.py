@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.faces.templates import Template
 from stylemix.images.html import card
 from stylemix.images.tensors import to_pil
@@ -160,6 +160,11 @@ def _parse_own(header: object, others: dict[str, Tensor], file: Path) -> Latent:
     w, matrix = _to_w(others.pop("w", None), file), others.pop("matrix", None)
     base, template, metrics = (config.get(key) for key in ("base", "template", "metrics"))
     photo = config.get("photo")
+    if not isinstance(base, str | None):
+        raise StylemixError(
+            f"{file}: got {shown(base)} as its model; expected a fingerprint; project the photo "
+            "again"
+        )
     if matrix is not None and (matrix.shape != (3, 3) or not bool(torch.isfinite(matrix).all())):
         raise StylemixError(
             f"{file}: got an alignment of shape {list(matrix.shape)}; expected a finite 3 by 3 "
@@ -167,7 +172,7 @@ def _parse_own(header: object, others: dict[str, Tensor], file: Path) -> Latent:
         )
     return Latent(
         w,
-        base if isinstance(base, str) else None,
+        base,
         None if matrix is None else matrix.double().numpy(),
         None if template is None else parse_template(template, str(file)),
         _to_metrics(metrics, file),
@@ -199,7 +204,7 @@ def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
     numbers = [number for x in items if (number := finite(x)) is not None]
     if len(numbers) < len(items):
         raise StylemixError(
-            f"{file}: got the label {str(value)[:40]!a}; expected a list of numbers; project the "
+            f"{file}: got the label {shown(value)}; expected a list of numbers; project the "
             "photo again"
         )
     return tuple(numbers)

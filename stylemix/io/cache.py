@@ -10,6 +10,8 @@ from typing import Any
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_bytes
+from stylemix.io.files import read_file
+from stylemix.io.json_text import parse_json
 from stylemix.ops import cache as ops_cache
 
 Checksum = tuple[int, int]  # size in bytes, CRC-32
@@ -36,8 +38,8 @@ def cache_folder(name: str) -> Path | None:
 def load_table(path: Path | None) -> dict[str, Any]:
     """Load a JSON object from the cache; an empty one if it is missing or damaged."""
     try:
-        table = json.loads(path.read_bytes()) if path is not None else {}
-    except (OSError, ValueError, RecursionError):
+        table = parse_json(read_file(path)) if path is not None else {}
+    except (OSError, ValueError, StylemixError):
         return {}
     return table if isinstance(table, dict) else {}
 

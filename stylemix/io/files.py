@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import BinaryIO
@@ -18,7 +19,10 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     Raises StylemixError for a folder, a pipe, a socket and a device, links to them included: these
     may never end, or never begin.
     """
-    descriptor = os.open(path, _FLAGS)
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except ValueError as error:  # a NUL character in the name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     try:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(kind):

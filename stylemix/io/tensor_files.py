@@ -6,7 +6,6 @@ process; here each tensor is read, and a short read is an error like others. It 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.files import open_file
+from stylemix.io.json_text import parse_json
 
 MAX_HEADER_BYTES = 4 * 2**20  # of JSON; a state of a training at 1024 px has 150 kB
 MAX_DIMENSIONS = 16
@@ -79,7 +79,7 @@ def parse_tensors(data: bytes, name: str) -> tuple[dict[str, str], dict[str, Ten
 def _told(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Damaged(
             f"{path}: got a truncated or damaged safetensors file ({str(reason)[:80]}); "
@@ -94,7 +94,7 @@ def _header(stream: BinaryIO) -> Header:
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > MAX_HEADER_BYTES or length > size - 8:
         raise ValueError("its header is too long")
-    table = json.loads(stream.read(length), object_pairs_hook=_unique)
+    table = parse_json(stream.read(length), _unique)
     if not isinstance(table, dict):
         raise ValueError("its header is no table")
     metadata = table.pop(METADATA, {})

@@ -21,7 +21,7 @@ from stylemix.models.container import MODEL, read, to_float, write
 from stylemix.models.header import VERSION, Header, header_of, parse_header
 from stylemix.models.model import Model, fingerprint
 from stylemix.models.nvidia import read_nvidia
-from stylemix.models.rosinality import read_rosinality
+from stylemix.models.rosinality import is_rosinality, read_rosinality
 from stylemix.models.tensorflow import read_tensorflow
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
@@ -122,9 +122,9 @@ def find_model(path: AnyPath) -> Path:
         return fetch(str(path))
     file = Path(path).expanduser()
     shipped = ASSETS / f"{path}.safetensors"
-    if file.exists() or Path(path).suffix or file.name != str(path):
+    if os.path.exists(file) or Path(path).suffix or file.name != str(path):
         return file
-    if shipped.is_file() and read(shipped).format == MODEL:
+    if os.path.isfile(shipped) and read(shipped).format == MODEL:
         return shipped
     names = ", ".join(shipped_models()) or "none"
     near = did_you_mean(str(path), shipped_models()) or similar_file(path)
@@ -151,18 +151,14 @@ def foreign_model(data: object, name: str) -> Model:
         )
     if any(isinstance(data.get(key), PersistentObject) for key in ("G_ema", "G")):
         return build_model(*read_nvidia(data, name), name)
-    if _is_rosinality(data):
+    if is_rosinality(data):
         data = {"g_ema": data}
-    if any(_is_rosinality(data.get(key)) for key in ("g_ema", "g", "state_dict")):
+    if any(is_rosinality(data.get(key)) for key in ("g_ema", "g", "state_dict")):
         return build_model(*read_rosinality(data, name), name)
     keys = ", ".join(ascii(str(key)[:20]) for key in list(data)[:5]) or "nothing"
     raise StylemixError(
         f"{name}: got a file that holds {keys}; expected {_KNOWN}; use one of these"
     )
-
-
-def _is_rosinality(part: object) -> bool:
-    return isinstance(part, dict) and ("input.input" in part or "module.input.input" in part)
 
 
 def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Model:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, atomic_write
+from stylemix.io.json_text import parse_json as parse_text
 from stylemix.io.sniff import Kind, sniff
 from stylemix.io.tensor_files import parse_tensors, read_header, read_tensors
 from stylemix.safe_pickle.reader import load, write_pickle
@@ -236,8 +237,8 @@ def parse_json(text: object, name: str) -> object:
     try:
         if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
             raise ValueError("too long")
-        value: object = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value: object = parse_text(text)
+    except ValueError as error:
         raise StylemixError(
             f"{name}: got a header that is not readable JSON; expected one written by stylemix; "
             "the file is damaged: get it again"

@@ -1,5 +1,6 @@
 """Checkpoints in the layout of rosinality/stylegan2-pytorch: `.pt` files with g_ema, g and d.
 
+Files of encoders such as pSp and e4e hold such a generator, too, as "decoder." of their state_dict.
 The networks are those of stylemix under other names, so conversion is renaming and reshaping. Sizes
 are not stored; they follow from the shapes of the weights.
 """
@@ -26,6 +27,7 @@ AVERAGE_SAMPLES = 10_000  # as in the public projectors
 AVERAGE_SEED = 123
 NOISE_SEED = 0
 MAX_MAPPING_LAYERS = 63
+PREFIXES = ("module.decoder.", "module.", "decoder.")
 
 Weights = dict[str, Tensor]
 
@@ -42,20 +44,18 @@ _SYNTHESIS_LEAVES = {
 def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weights]:
     """Return header and tensors of a checkpoint: the averaged generator, and d if present."""
     source = next(
-        _tensors(data[key])
+        _tensors(data[key], name)
         for key in ("g_ema", "g", "state_dict")
         if isinstance(data.get(key), dict)
     )
     discriminator = None
     try:
         config, weights = _generator(source, name)
-        average = data.get("latent_avg")
-        if not isinstance(average, Tensor) or average.numel() != config.w_dim:
-            average = _mean_w(config, weights)
-        weights["mapping.w_avg"] = average.reshape(-1)
+        average = _stored_average(data.get("latent_avg"), config, name)
+        weights["mapping.w_avg"] = _mean_w(config, weights) if average is None else average
         weights = {f"G.{key}": value for key, value in weights.items()}
         if isinstance(data.get("d"), dict):
-            discriminator, d_weights = _discriminator(_tensors(data["d"]), name)
+            discriminator, d_weights = _discriminator(_tensors(data["d"], name), name)
             weights |= {f"D.{key}": value for key, value in d_weights.items()}
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         cause = f"no {str(error)[:60]}" if isinstance(error, KeyError) else "weights of odd shapes"
@@ -71,10 +71,60 @@ def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weig
     return Header(config, discriminator, template, card, None, "rosinality"), weights
 
 
-def _tensors(part: object) -> Weights:
-    """Return the tensors of a state_dict without the prefix of DataParallel."""
-    items = part.items() if isinstance(part, dict) else ()
-    return {str(k).removeprefix("module."): v for k, v in items if isinstance(v, Tensor)}
+def is_rosinality(part: object) -> bool:
+    """Whether a state_dict names its weights as this layout does."""
+    firsts = (f"{prefix}input.input" for prefix in ("", *PREFIXES))
+    return isinstance(part, dict) and any(first in part for first in firsts)
+
+
+def _tensors(part: object, name: str) -> Weights:
+    """Return the tensors of a state_dict without the prefix of DataParallel or of an encoder.
+
+    Raises StylemixError for weights that are neither tensors nor arrays.
+    """
+    items = {str(k): v for k, v in part.items()} if isinstance(part, dict) else {}
+    for prefix in PREFIXES:
+        if f"{prefix}input.input" in items:  # what has no such prefix belongs to another network
+            items = {
+                key.removeprefix(prefix): value
+                for key, value in items.items()
+                if key.startswith(prefix)
+            }
+    tensors = {key.removeprefix("module."): _tensor(value) for key, value in items.items()}
+    for key, value in items.items():
+        if isinstance(value, list | tuple | Mapping) and key.endswith((".weight", ".bias")):
+            raise StylemixError(
+                f"{name}: got a {type(value).__name__} for the weights {key[:60]!a}; expected a "
+                "tensor or an array; save the file again with tensors"
+            )
+    return {key: tensor for key, tensor in tensors.items() if tensor is not None}
+
+
+def _tensor(value: object) -> Tensor | None:
+    """Return a tensor, also one that is kept as an array of floats or integers; else None."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.dtype.itemsize <= 8:
+        return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
+    return value if isinstance(value, Tensor) else None
+
+
+def _stored_average(value: object, config: GeneratorConfig, name: str) -> Tensor | None:
+    """Return the mean w [w_dim] of a checkpoint: one row, or one for each layer; None without it.
+
+    Rows that differ, as of an encoder trained with them, are averaged.
+    """
+    if value is None:
+        return None
+    average = _tensor(np.asarray(value)) if isinstance(value, list | tuple) else _tensor(value)
+    rows = 0 if average is None or not average.ndim else average.numel() // config.w_dim
+    if average is None or average.shape[-1:] != (config.w_dim,) or rows not in (1, config.num_ws):
+        got = f"values of shape {list(average.shape)}" if average is not None else "no numbers"
+        raise StylemixError(
+            f"{name}: got {got} as latent_avg; expected [{config.w_dim}] or "
+            f"[{config.num_ws}, {config.w_dim}]; save the file again without it, and it is drawn "
+            "anew"
+        )
+    rows_of_w = average.reshape(-1, config.w_dim)
+    return rows_of_w[0] if bool((rows_of_w == rows_of_w[0]).all()) else rows_of_w.float().mean(0)
 
 
 def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:

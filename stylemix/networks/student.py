@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,11 +36,18 @@ class StudentConfig:
     channels: tuple[int, ...] = (32, 64, 96, 96)
 
     @classmethod
-    def parse(cls, channels: object) -> StudentConfig:
-        """The config of a file; raises ValueError for anything but 2 to 8 counts up to 1024."""
+    def parse(cls, channels: object, weights: Mapping[str, Tensor]) -> StudentConfig:
+        """The config of a file; raises ValueError for anything but 2 to 8 counts up to 1024.
+
+        The largest weights must be there, so that a few bytes do not ask for a gigabyte.
+        """
         counts = channels if isinstance(channels, list | tuple) else ()
         if not 1 < len(counts) <= 8 or not all(type(n) is int and 0 < n <= 1024 for n in counts):
-            raise ValueError(f"got channels {channels!r:.80}")
+            raise ValueError("got other channels")
+        for level, count in enumerate(counts):
+            weight = weights.get(f"trunk.enc.{level}.conv0.weight")
+            if weight is None or tuple(weight.shape) != (count, count, 3, 3):
+                raise ValueError("got weights of other channels")
         return cls(tuple(counts))
 
     @property

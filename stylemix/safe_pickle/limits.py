@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from stylemix.errors import StylemixError
 
-MAX_OPCODES = 1_000_000  # a 1024 px network with its optimisers needs about 100 thousand
+MAX_OPCODES = 500_000  # a 1024 px network with its optimisers needs about 100 thousand
 MAX_INT_BYTES = 64  # the longest integer in use, torch's magic number, has ten bytes
 MAX_DEPTH = 3  # a storage inside a pickle is another pickle; known files nest no deeper
 

@@ -257,7 +257,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
     if is_address(path):
         return fetch(str(path))
     file = Path(path).expanduser()
-    if not file.exists() and file.name == str(path):
+    if not os.path.exists(file) and file.name == str(path):
         for folder in (STYLES, DIRECTIONS, STARTS):
             if str(path) in (known := _shipped(folder)):
                 return known[str(path)]
@@ -267,7 +267,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
 def check_style(path: str | os.PathLike[str]) -> Path:
     """The file of `find_style`; raises StylemixError if it is missing."""
     file = find_style(path)
-    if not file.exists():
+    if not os.path.exists(file):  # Path.exists raises for a name that is too long
         names = ", ".join(shipped_styles()) or "none"
         known = [*shipped_styles(), *shipped_directions(), *shipped_starts()]
         near = did_you_mean(str(path), known) or similar_file(file)
@@ -294,8 +294,7 @@ def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Styl
 def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     config = config if isinstance(config, dict) else {}
     base, strength = config.get("base"), config.get("strength", 1.0)
-    psi = config.get("psi", 1.0)
-    layers, info = config.get("layers", "all"), config.get("info")
+    layers, info, psi = config.get("layers", "all"), config.get("info"), config.get("psi", 1.0)
     valid = type(strength) in (int, float) and abs(strength) <= MAX_STRENGTH
     valid = valid and type(psi) in (int, float) and 0 <= psi <= 1
     if not isinstance(base, str) or not isinstance(layers, str) or not valid:
@@ -335,14 +334,14 @@ def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], f
     try:
         if not isinstance(hand, str) or (hand and hand not in HANDS):
             raise ValueError("hand")
-        student = Student(StudentConfig.parse(config.get("channels")))
         values = {
             name.removeprefix("student."): to_float(value, name, str(file))
             for name, value in tensors.items()
         }
+        student = Student(StudentConfig.parse(config.get("channels"), values))
         student.load_state_dict(values)
         style.shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
-    except (ValueError, TypeError, RuntimeError, StylemixError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError, StylemixError) as error:
         raise StylemixError(
             f"{file}: got a damaged student; expected a file of stylemix distill; get the file "
             "again from its author"

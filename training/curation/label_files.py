@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import read_file
+from stylemix.io.json_text import parse_json
 
 Label = int | list[float]
 
@@ -32,10 +33,10 @@ def read_labels(path: Path) -> tuple[dict[str, Label], list[str] | None]:
     label is a class number, a class name, or a list of numbers.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path).decode("utf-8-sig")
         pairs = _json_pairs(text) if path.suffix.lower() == ".json" else _csv_pairs(text)
         return _checked(dict(pairs))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StylemixError(
             f"{path}: got no labels ({reason}); expected JSON with {{name: label}} or CSV with "
@@ -44,7 +45,7 @@ def read_labels(path: Path) -> tuple[dict[str, Label], list[str] | None]:
 
 
 def _json_pairs(text: str) -> list[tuple[str, object]]:
-    data = json.loads(text)
+    data = parse_json(text)
     if isinstance(data, dict) and isinstance(data.get("labels"), list):
         data = dict(data["labels"])
     if not isinstance(data, dict) or not data:
@@ -70,7 +71,9 @@ def _checked(labels: dict[str, object]) -> tuple[dict[str, Label], list[str] | N
         if len(lengths) > 1:
             raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} numbers")
         return dict(vectors), None
-    texts = [str(value) for value in values if not isinstance(value, bool | list | float | None)]
+    texts = [
+        str(value) for value in values if not isinstance(value, bool | list | dict | float | None)
+    ]
     if len(texts) != len(values):
         raise ValueError("some labels are neither a class nor a list of numbers like the others")
     if all(text.isdecimal() for text in texts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, TEMPLATES, Template
 from stylemix.images.sources import read_beside
+from stylemix.io.json_text import parse_json
 from stylemix.training.data.shards import is_shards
 
 
@@ -32,10 +32,10 @@ def _recorded(path: str | os.PathLike[str]) -> Template:
     if is_shards(path) or not Path(path).exists():
         return NO_TEMPLATE
     try:
-        settings = json.loads(read_beside(path, "pack.json") or b"{}")["settings"]
+        settings = parse_json(read_beside(path, "pack.json") or b"{}")["settings"]
         if settings["crop"] != "faces":
             return NO_TEMPLATE
         recorded = settings["template"]  # a name, or the points of a file
         return TEMPLATES[recorded] if isinstance(recorded, str) else Template.from_json(recorded)
-    except (ValueError, TypeError, KeyError, RecursionError, StylemixError):  # not one of ours
+    except (ValueError, TypeError, KeyError, StylemixError):  # not one of ours
         return NO_TEMPLATE

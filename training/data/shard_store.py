@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 import re
 import shutil
@@ -20,9 +19,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from stylemix.errors import StylemixError
-from stylemix.images.sources import EXTENSIONS
+from stylemix.images.sources import EXTENSIONS, MAX_MEMBER_BYTES
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import MIN_FILE_AGE, cache_folder, load_table, save_table, stamp_of
+from stylemix.io.files import open_file
+from stylemix.io.json_text import parse_json
 from stylemix.training.data.base import DataUnreachable
 
 try:
@@ -78,18 +79,18 @@ def scan(path: Path, url: str) -> Shard:
     """Reads a tar once and indexes its images; a damaged tar gives its `damage` only."""
     shard = Shard(url, path.stat().st_size, [], [], [], [], [])
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for name, members in itertools.groupby(_members(tar), lambda member: member[0]):
                 _add_sample(shard, tar, name, {ending: member for _, ending, member in members})
             last = tar.getmembers()[-1]
             end = last.offset_data + -(-last.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             stream.seek(end)
             # Two empty blocks mark the end. tarfile does not require them, so it would accept a
             # file that was truncated between two members.
             if stream.read(2 * tarfile.BLOCKSIZE) != bytes(2 * tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it ends in the middle")
-    except (tarfile.TarError, OSError, EOFError, IndexError) as error:
+    except Exception as error:  # malformed tars raise nearly any exception, of int() and of text
         return Shard(url, 0, [], [], [], [], [], damage=str(error) or type(error).__name__)
     return shard
 
@@ -98,7 +99,11 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]
     """Yields sample, extension and member of each regular file, named as in WebDataset."""
     from webdataset.tariterators import base_plus_ext
 
+    last = -1
     for member in tar:
+        if member.offset <= last or member.size < 0:  # else a negative size is read for ever
+            raise tarfile.ReadError("its members overlap")
+        last = member.offset
         sample, ending = base_plus_ext(member.name)
         if member.isreg() and not member.issparse() and sample is not None:
             yield sample, ending.lower(), member
@@ -121,8 +126,8 @@ def _add_sample(
         text = _read(tar, members["cls"]).decode("utf-8", "replace").strip()
         label = int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
     elif "json" in members:
-        with suppress(ValueError, RecursionError):
-            document = json.loads(_read(tar, members["json"]))
+        with suppress(ValueError):
+            document = parse_json(_read(tar, members["json"]))
             label = document.get("label") if isinstance(document, dict) else None
     shard.labels.append(label)
 
@@ -134,6 +139,8 @@ def _dots(ending: str) -> int:
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = tar.extractfile(member)
     assert stream is not None  # regular files only
+    if member.size > MAX_MEMBER_BYTES:
+        raise tarfile.ReadError(f"a member of over {MAX_MEMBER_BYTES // 2**20} MB")
     return stream.read()
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_json
 from stylemix.io.journal import WorkFile
+from stylemix.io.json_text import parse_json
 from stylemix.training.config import TrainConfig
 from stylemix.training.loop import TrainResult
 from stylemix.training.sweep.space import Vary
@@ -271,5 +272,5 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
-                lines.append(json.loads(line))
+                lines.append(parse_json(line))
     return lines

@@ -36,7 +36,8 @@ BROKEN = {
         hostile.huge_png(14_000, 7_500),
         "of 14000 x 7500 px .105 megapixels.; expected at most 100",
     ),
-    "9,500 x 9,500": (hostile.huge_png(9_500, 9_500), "got a damaged or truncated PNG"),
+    "7,500 x 7,500": (hostile.huge_png(7_500, 7_500), "got a damaged or truncated PNG"),
+    "9,500 x 9,500": (hostile.huge_png(9_500, 9_500), "90 megapixels. as PNG"),
     "0 x 0": (hostile.huge_png(0, 0), "got a"),
     "PDF": (b"%PDF-1.7 ...", "got a PDF"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "got PostScript"),
@@ -107,6 +108,22 @@ def test_paths_that_are_no_file(tmp_path):
         os.mkfifo(tmp_path / "pipe.jpg")  # reading it would wait for ever
         with pytest.raises(StylemixError, match="got a device or pipe"):
             load_image(tmp_path / "pipe.jpg")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("min_side", [None, 20])
+def test_a_jpeg_that_lacks_only_its_end_marker_is_shown(tmp_path, options, missing, min_side):
+    data = hostile.encoded(hostile.noise(), "JPEG", **options)
+    path = tmp_path / "whole.jpg"
+    path.write_bytes(data)
+    expected = load_image(path, min_side)
+    path.write_bytes(data[:-missing])
+    assert load_image(path, min_side).tobytes() == expected.tobytes()
+    for end in (-4, -9, len(data) // 2, len(data) * 9 // 10):
+        path.write_bytes(data[:end])
+        with pytest.raises(StylemixError, match="got a damaged or truncated JPEG"):
+            load_image(path)
 
 
 def test_huge_header_is_refused_without_decoding(tmp_path, monkeypatch):

@@ -93,6 +93,42 @@ def test_rosinality_variants():
     assert foreign_model(data["g_ema"], "x.pt").generator.config == whole.generator.config
 
 
+def test_mean_w_of_encoders_is_read():
+    """pSp and e4e keep it once or once for each layer, and the generator as their decoder."""
+    data = rosinality()
+    mean = data["latent_avg"].reshape(-1)
+    whole = foreign_model(data, "x.pt")
+    state = {f"decoder.{key}": value for key, value in data["g_ema"].items()}
+    state["encoder.body.0.weight"] = torch.ones(3)
+    layers = whole.generator.num_ws
+    rows = mean.repeat(layers, 1)
+    for stored in (mean, mean.numpy(), mean[None], rows, rows[None].numpy(), mean.tolist()):
+        model = foreign_model({"state_dict": state, "latent_avg": stored}, "x.pt")
+        assert torch.equal(model.generator.mapping.w_avg, mean)
+        assert model.generator.num_ws == layers
+    different = rows + torch.arange(float(layers))[:, None]
+    model = foreign_model({"g": data["g_ema"], "latent_avg": different}, "x.pt")
+    expected = (mean.double() + (layers - 1) / 2).float()
+    assert torch.allclose(model.generator.mapping.w_avg, expected, atol=1e-5)
+    for odd in (mean[:-1], rows[:-1], "text", [[1.0], [2.0]], torch.tensor(1.0)):
+        with pytest.raises(StylemixError, match="as latent_avg; expected"):
+            foreign_model({"g": data["g_ema"], "latent_avg": odd}, "x.pt")
+
+
+def test_rosinality_with_arrays_for_tensors():
+    data = rosinality()
+    arrays = {key: value.numpy() for key, value in data["g_ema"].items()}
+    whole = foreign_model({"g_ema": data["g_ema"], "latent_avg": data["latent_avg"]}, "x.pt")
+    model = foreign_model({"g_ema": arrays, "latent_avg": data["latent_avg"].numpy()}, "x.pt")
+    assert model.fingerprint == whole.fingerprint
+    arrays["style.1.weight"] = arrays["style.1.weight"].astype(">f8")
+    again = foreign_model({"g_ema": arrays, "latent_avg": data["latent_avg"]}, "x.pt")
+    assert again.fingerprint == whole.fingerprint
+    lists = arrays | {"style.1.weight": arrays["style.1.weight"].tolist()}
+    with pytest.raises(StylemixError, match=r"got a list for the weights 'style.1.weight'"):
+        foreign_model({"g_ema": lists}, "x.pt")
+
+
 def test_rosinality_without_noise_maps_draws_the_same_ones():
     data = rosinality()
     data["g_ema"] = {k: v for k, v in data["g_ema"].items() if not k.startswith("noises.")}

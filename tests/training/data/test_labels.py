@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from stylemix.errors import StylemixError
+from stylemix.training.data import labels
 from stylemix.training.data.dataset import ImageDataset
 
 
@@ -95,6 +96,33 @@ def test_a_replacement_has_its_own_label(folder):
     assert data.labels_at([3]).argmax() == 3
 
 
+def test_names_may_be_those_of_windows_and_find(folder):
+    (folder / "cat").mkdir()
+    (folder / "0.png").rename(folder / "cat" / "0.png")
+    names = ["cat\\0.png", *(f"./{'more/' * (i > 6)}{i}.png" for i in range(1, 10))]
+    table = {"labels": [[name, i % 2] for i, name in enumerate(names)]}
+    (folder / "dataset.json").write_text(json.dumps(table))
+    data = ImageDataset(folder, 8, use_labels=True)
+    by_name = {data.name(i).rpartition("/")[2]: int(data.labels[i].argmax()) for i in range(10)}
+    assert by_name == {f"{i}.png": i % 2 for i in range(10)}
+
+
+def test_a_first_class_without_images_gets_a_word(folder, capsys):
+    _labelled(folder, [1, 2] * 5)
+    assert ImageDataset(folder, 8, use_labels=True).c_dim == 3
+    assert "Class 0 has no image, while classes 1 to 2 have" in capsys.readouterr().err
+    _labelled(folder, [0, 2] * 5)
+    assert ImageDataset(folder, 8, use_labels=True).c_dim == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_labels_that_do_not_fit_into_memory_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(labels, "MAX_VALUES", 99)
+    _labelled(folder, [0, 9] * 5)
+    with pytest.raises(StylemixError, match="got 10 labels of 10 classes; expected at most 99"):
+        ImageDataset(folder, 8, use_labels=True)
+
+
 NAN = float("nan")
 
 
@@ -103,6 +131,10 @@ NAN = float("nan")
     [
         (None, r"pictures: got no dataset\.json"),
         ("{", "got no table of labels"),
+        ("[" * 10**5, "got no table of labels"),
+        ('{"labels": [["0.png", 1], ["./0.png", 2]]}', "got two labels for 0.png, 1 and 2"),
+        ('{"labels": [["x/0.png", 1]]}', "the first is 0.png, while it names x/0.png"),
+        ([[1], [[1, [2, [3] * 9]]]] * 5, "1.png: got .* in its label"),
         ('{"labels": null}', "got a dataset without labels; .* leave out --conditional"),
         ("[1]", "got no table of labels"),
         ('{"labels": [["0.png", 1]]}', "got no label for 9 of 10 images, the first is 1.png"),
