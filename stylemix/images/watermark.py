@@ -42,6 +42,7 @@ _COMPRESSION = 0.5  # power of the spectrum's magnitudes that is kept; 0 keeps p
 
 Plane = NDArray[np.float32]
 Spectrum = NDArray[np.complex64]
+Spectra = dict[tuple[int, int], Spectrum]  # by the (width, height) of an image
 
 
 def add_watermark(image: Image.Image, key: bytes = KEY) -> Image.Image:
@@ -68,11 +69,21 @@ def measure_watermark(images: Iterable[Image.Image], key: bytes = KEY) -> float:
     deviations of the correlation over all shifts. The images have one size; there must be at least
     one.
     """
-    sums: dict[tuple[int, int], Spectrum] = {}
+    return score_spectra(collect_spectra(images), key)
+
+
+def collect_spectra(images: Iterable[Image.Image]) -> Spectra:
+    """What `score_spectra` needs of an image or of frames; the key has no part in it."""
+    sums: Spectra = {}
     for image in images:
         for size, spectrum in _spectra(image):
             sums[size] = sums[size] + spectrum if size in sums else spectrum
-    return max(_peak(spectrum, size, key) for size, spectrum in sums.items())
+    return sums
+
+
+def score_spectra(spectra: Spectra, key: bytes = KEY) -> float:
+    """The score of `measure_watermark`, by one key of many."""
+    return max(_peak(spectrum, size, key) for size, spectrum in spectra.items())
 
 
 @lru_cache(maxsize=1)
