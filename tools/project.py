@@ -26,6 +26,7 @@ from stylemix.models.model import Model
 from stylemix.networks.labels import describe_label
 from stylemix.tools.options import (
     ModelChoice,
+    marks_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -61,6 +62,7 @@ def describe(latent: Latent) -> str:
     "--paste-back", is_flag=True, help="Also write the whole photo with the reconstructed face."
 )
 @click.option("--again", is_flag=True, help="Project photos again whose latents exist.")
+@marks_option
 @subject_options
 def project_command(
     photos: tuple[Path, ...],

@@ -91,7 +91,9 @@ def attack_table(names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
             for name, attack in ATTACKS.items():
                 attacked = attack(marked, np.random.default_rng(number))
                 scores[size, name].append(measure_watermark([attacked]))
-    click.echo(f"\n{len(sources)} images: found, and the lowest score ({FOUND:g} counts as found)\n")
+    click.echo(
+        f"\n{len(sources)} images: found, and the lowest score ({FOUND:g} counts as found)\n"
+    )
     click.echo("| attack | " + " | ".join(f"{size} px" for size in sizes) + " |")
     click.echo("| --- |" + " --- |" * len(sizes))
     for name in ATTACKS:

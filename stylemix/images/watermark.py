@@ -36,7 +36,7 @@ _SLACK = 2  # px at SIDE around the shifts of a crop, for roundings
 _DRAWN = 512  # px of the longer side, at which the change of a larger image is computed
 _ZERO, _STEPS = 128, 16  # an 8-bit value v of that change means (v - 128) / 16 levels
 _FLAT, _PER_ACTIVITY, _BUSIEST = 0.8, 0.12, 2.2  # amplitudes in levels: 256 px images and larger
-_BY_SIZE = -0.2  # power of size/256: a finer image needs less to survive
+_BY_SIZE = -0.3  # power of size/256: a finer image needs less to survive
 _HOST, _LOCAL, _LEVEL, _LIMIT = 2.5, 1.5, 0.2, 2.0  # of the whitening: px, px, levels, deviations
 _COMPRESSION = 0.5  # power of the spectrum's magnitudes that is kept; 0 keeps phases only
 
@@ -140,8 +140,8 @@ def _change(luma: Image.Image, key: bytes) -> Image.Image:
     small = _fitted(width, height, min(max(luma.size), _DRAWN))
     part = SIDE / max(luma.size)
     wave = _resize(_pattern(key), small, (0.0, 0.0, width * part, height * part))
-    wave *= _amplitude(luma.resize(small, Image.Resampling.BOX))
-    wave *= (max(luma.size) / MIN_SIZE) ** _BY_SIZE
+    amplitude = _amplitude(luma.resize(_fitted(width, height, SIDE), Image.Resampling.BOX))
+    wave *= _resize(amplitude, small) * (max(luma.size) / MIN_SIZE) ** _BY_SIZE
     steps = np.clip(np.rint(wave * _STEPS) + _ZERO, 0, 255).astype(np.uint8)
     drawn = Image.fromarray(steps).resize(luma.size, Image.Resampling.BICUBIC)
     counts = np.array(drawn.histogram()) / (width * height)
@@ -164,7 +164,7 @@ def _amplitude(luma: Image.Image) -> Plane:
 
 
 def _whitened(image: Image.Image) -> Plane:
-    """An image at SIDE without what it shows: its fine changes in units of their local deviation."""
+    """An image at SIDE without what it shows: fine changes by their local deviation."""
     luma = image.convert("L")
     luma = luma.reduce(max(1, max(luma.size) // (4 * SIDE))).convert("F")
     values = np.asarray(luma.resize(_fitted(*image.size, SIDE), Image.Resampling.LANCZOS))
