@@ -52,7 +52,7 @@ def crop(image: Image.Image, random: np.random.Generator) -> Image.Image:
     """The image without 0 to 5 % at each side, and 5 % at one of them at least."""
     parts = random.uniform(0, 0.05, 4)
     parts[random.integers(4)] = 0.05
-    left, top, right, bottom = (parts * [image.width, image.height] * 2).round().astype(int)
+    left, top, right, bottom = (parts * np.array([*image.size, *image.size])).round().astype(int)
     return image.crop((left, top, image.width - right, image.height - bottom))
 
 

@@ -26,7 +26,7 @@ from scipy import fft, ndimage
 KEY = b"stylemix watermark 1"
 MIN_SIZE = 256  # px of the longer side, below which an image is not marked
 FOUND = 6.5  # score from which an image counts as marked
-MIN_PSNR = 43.0  # dB between an image and the marked one
+MIN_PSNR = 42.5  # dB between an image and the marked one
 
 SIDE = 256  # px of the longer side, where the pattern is defined
 _LOWEST, _HIGHEST = 10, 84  # cycles along SIDE: below faces' own shapes, above what JPEG removes
@@ -34,6 +34,7 @@ _TILT = -0.5  # of the amplitude by frequency: low ones survive JPEG
 _MAX_CROP = 0.1  # of a side
 _SLACK = 2  # px at SIDE around the shifts of a crop, for roundings
 _DRAWN = 512  # px of the longer side, at which the change of a larger image is computed
+_ROOM = 1  # levels that white and black are moved, so that the mark can go both ways
 _ZERO, _STEPS = 128, 16  # an 8-bit value v of that change means (v - 128) / 16 levels
 _FLAT, _PER_ACTIVITY, _BUSIEST = 0.8, 0.12, 2.2  # amplitudes in levels: 256 px images and larger
 _BY_SIZE = -0.3  # power of size/256: a finer image needs less to survive
@@ -54,7 +55,11 @@ def add_watermark(image: Image.Image, key: bytes = KEY) -> Image.Image:
     if max(image.size) < MIN_SIZE:
         return image
     colors = image.convert("L" if image.mode in ("L", "LA") else "RGB")
-    change = _change(colors.convert("L"), key)
+    tones = np.clip(np.arange(256), _ROOM, 255 - _ROOM)
+    counts = np.array(colors.histogram()).reshape(-1, 256).mean(0)
+    moved = float(np.average((tones - np.arange(256)) ** 2, weights=counts))
+    colors = colors.point(tones.tolist() * len(colors.getbands()))
+    change = _change(colors.convert("L"), key, 255**2 / 10 ** (MIN_PSNR / 10) - moved)
     several = Image.merge("RGB", [change] * 3) if colors.mode == "RGB" else change
     marked = ImageChops.add(colors, several, offset=-_ZERO)
     if image.mode in ("LA", "RGBA"):
@@ -134,8 +139,8 @@ def _fitted(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _change(luma: Image.Image, key: bytes) -> Image.Image:
-    """The change of each pixel in levels, plus `_ZERO`, with a PSNR of at least `MIN_PSNR`."""
+def _change(luma: Image.Image, key: bytes, limit: float) -> Image.Image:
+    """The change of each pixel in levels, plus `_ZERO`; the mean of its squares within a limit."""
     width, height = luma.size
     small = _fitted(width, height, min(max(luma.size), _DRAWN))
     part = SIDE / max(luma.size)
@@ -147,7 +152,7 @@ def _change(luma: Image.Image, key: bytes) -> Image.Image:
     counts = np.array(drawn.histogram()) / (width * height)
     levels = (np.arange(256) - _ZERO) / _STEPS
     gain = 1.0
-    while (change := np.rint(gain * levels)) @ (change * counts) > 255**2 / 10 ** (MIN_PSNR / 10):
+    while counts @ np.square(change := np.rint(gain * levels)) > limit:
         gain *= 0.97
     return drawn.point((change + _ZERO).astype(int).tolist())
 
