@@ -104,16 +104,13 @@ def _score(path: str | os.PathLike[str]) -> float | None:
 
 def _frames(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """The image, and some of the further frames of an animation."""
-    first = load_image(path)
-    yield first
+    yield load_image(path)
     try:
         with open_file(path) as stream, Image.open(stream) as image:
             count = getattr(image, "n_frames", 1)
             for number in _numbers(count)[1:]:
                 image.seek(number)
-                frame = to_rgb(image)
-                if frame.size == first.size:
-                    yield frame
+                yield to_rgb(image).copy()
     except Exception:  # decoders raise nearly any exception; what was read is enough
         return
 
@@ -131,20 +128,24 @@ def _mp4_frames(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             f"{path}: got a video without the package av; expected av to be installed; "
             "pip install 'stylemix[video]'"
         ) from error
-    try:
-        with open_file(path) as file, av.open(file, format="mp4") as container:
-            stream = container.streams.video[0]
-            check_size((stream.width, stream.height), str(path))
-            wanted = set(_numbers(stream.frames or FRAMES))
-            for number, frame in enumerate(container.decode(stream)):
-                if number in wanted:
-                    yield frame.to_image()
-                if number >= max(wanted):
-                    return
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise StylemixError(
-            f"{path}: got a damaged video; expected an MP4 file; copy or download it again"
-        ) from error
+    damaged = f"{path}: got a damaged video; expected an MP4 file; copy or download it again"
+    number = -1
+    with open_file(path) as file:
+        try:
+            with av.open(file, format="mp4") as container:
+                stream = container.streams.video[0]
+                check_size((stream.width, stream.height), str(path))
+                wanted = _numbers(stream.frames or FRAMES)
+                for number, frame in enumerate(container.decode(stream)):
+                    if number in wanted:
+                        yield frame.to_image()
+                    if number >= wanted[-1]:
+                        return
+        except (av.FFmpegError, OSError, IndexError, ValueError) as error:
+            if number < 0:  # else what was read is enough
+                raise StylemixError(damaged) from error
+    if number < 0:
+        raise StylemixError(damaged)
 
 
 def _mp4_comment(path: str | os.PathLike[str]) -> str:
