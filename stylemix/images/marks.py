@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from stylemix.io.files import open_file
 FRAMES = 16  # of a video that are read, at equal distances
 _MAX_DISTANCE = 10  # frames: all before the last one read are decoded
 _MIN_MEASURED = 128  # px of the longer side, below which no watermark is left
+_ANIMATED = ("GIF", "PNG", "WEBP")
 _XMP_TYPE = re.compile(r'DigitalSourceType[=>:\s]*["\'>]?([\w:/.-]{1,200})')
 _XMP_TOOL = re.compile(r'(?:CreatorTool|Software)[=>:\s]*["\'>]?([\w ./-]{1,80})')
 
@@ -106,7 +107,7 @@ def _frames(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """The image, and some of the further frames of an animation."""
     yield load_image(path)
     try:
-        with open_file(path) as stream, Image.open(stream) as image:
+        with open_file(path) as stream, Image.open(stream, formats=_ANIMATED) as image:
             count = getattr(image, "n_frames", 1)
             for number in _numbers(count)[1:]:
                 image.seek(number)
@@ -119,7 +120,7 @@ def _numbers(count: int) -> list[int]:
     return list(range(count))[:: min(_MAX_DISTANCE, -(-count // FRAMES))][:FRAMES]
 
 
-def _mp4_frames(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _mp4_frames(path: str | os.PathLike[str]) -> Generator[Image.Image, None, None]:
     """Some frames of a video; StylemixError for a damaged one, and without the extra `video`."""
     try:
         import av

@@ -97,15 +97,17 @@ def _band() -> Plane:
 
     Their spectrum, the first column, is that of two conjugate halves, which are not independent.
     """
-    radius = np.hypot(*_frequencies())
+    radius = _radius()
     band = ((radius >= _LOWEST) & (radius <= _HIGHEST)).astype(np.float32)
     band[:, 0] = 0
     return band
 
 
-def _frequencies() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The vertical and horizontal cycles along SIDE of a real spectrum."""
-    return np.fft.fftfreq(SIDE, 1 / SIDE)[:, None], np.fft.rfftfreq(SIDE, 1 / SIDE)[None, :]
+def _radius() -> Plane:
+    """The cycles along SIDE of each value of a real spectrum."""
+    vertical, horizontal = np.fft.fftfreq(SIDE, 1 / SIDE), np.fft.rfftfreq(SIDE, 1 / SIDE)
+    radius: Plane = np.hypot(vertical[:, None], horizontal[None, :]).astype(np.float32)
+    return radius
 
 
 @lru_cache(maxsize=4)
@@ -120,8 +122,7 @@ def _phases(key: bytes) -> Spectrum:
 @lru_cache(maxsize=1)
 def _pattern(key: bytes) -> Plane:
     """The pattern with a deviation of 1, [SIDE, SIDE]."""
-    radius = np.maximum(np.hypot(*_frequencies()), 1)
-    wave = np.fft.irfft2(_phases(key) * radius**_TILT, s=(SIDE, SIDE))
+    wave = np.fft.irfft2(_phases(key) * np.maximum(_radius(), 1) ** _TILT, s=(SIDE, SIDE))
     pattern: Plane = (wave / wave.std()).astype(np.float32)
     return pattern
 
