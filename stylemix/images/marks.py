@@ -163,7 +163,7 @@ def _describe(found: Credentials | None) -> str:
     if not has_package():
         return "not looked for; pip install 'stylemix[c2pa]'"
     if found is None:
-        return "none"
+        return "none that can be read"
     state = "valid" if found.valid else "not valid: the file was changed since"
     said = ", ".join(filter(None, (found.source_type, found.generator)))
     return f"{state}, {said}; signed by {found.issuer or 'nobody named'}"

@@ -84,7 +84,7 @@ def test_a_photo_has_none(tmp_path):
     assert lines["marks"] == "none of generated images"
     assert lines["watermark"].startswith("not found, score ")
     if has_package():
-        assert lines["credentials"] == "none"
+        assert lines["credentials"] == "none that can be read"
 
 
 def test_a_small_image_is_not_measured(tmp_path):
