@@ -49,11 +49,6 @@ class Credentials(NamedTuple):
     generator: str
     source_type: str
 
-    @property
-    def is_self_made(self) -> bool:
-        """Whether a stylemix signed it, somewhere; anybody can make such a certificate."""
-        return self.issuer == ISSUER
-
 
 def sign_file(path: Path, marks: dict[str, str]) -> None:
     """Add a manifest with these marks to an image or video, where the package for it is here.

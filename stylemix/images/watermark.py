@@ -1,7 +1,7 @@
 """The invisible watermark of generated images: "made by stylemix", and nothing else.
 
-A fixed pseudo-random pattern is added to the luma (additive spread spectrum: Cox, Kilian, Leighton
-and Shamoon 1997, section IV), so weak that the PSNR stays above 42 dB. The pattern belongs to the
+A fixed pseudo-random pattern is added to the luma (spread spectrum: Cox, Kilian, Leighton, Shamoon,
+"Secure Spread Spectrum Watermarking for Multimedia", 1997), so weak that the PSNR stays above 42 dB. The pattern belongs to the
 picture, not to its pixels: its longer side is `SIDE` px wherever it is drawn, so that a resized
 picture carries the pattern of its new size. A reader brings the picture to that size, takes away
 what the picture itself shows, and correlates the rest with the pattern, at every scale and shift

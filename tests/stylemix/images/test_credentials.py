@@ -55,7 +55,7 @@ def test_videos_are_signed(tmp_path, image, key, name):
     save_video(tmp_path / name, [image, image.rotate(180)], [1, 1], 10)
     found = read_credentials(tmp_path / name)
     assert found is not None
-    assert (found.valid, found.is_self_made) == (True, True)
+    assert (found.valid, found.issuer) == (True, ISSUER)
 
 
 @needs_package
