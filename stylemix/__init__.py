@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from stylemix.avatars.drag import drag, drag_steps
     from stylemix.errors import StylemixError
     from stylemix.export.export import export_model
+    from stylemix.images.marks import find_marks
+    from stylemix.images.write import save_image
     from stylemix.inversion.latent import Latent
     from stylemix.model import Model, load_model
     from stylemix.models.blend import blend
@@ -42,12 +44,14 @@ __all__ = [
     "drag_steps",
     "edit",
     "export_model",
+    "find_marks",
     "generate",
     "load_discriminator",
     "load_generator",
     "load_model",
     "mix",
     "project",
+    "save_image",
 ]
 
 _MODULES = {
@@ -61,9 +65,11 @@ _MODULES = {
     "drag": "stylemix.avatars.drag",
     "drag_steps": "stylemix.avatars.drag",
     "export_model": "stylemix.export.export",
+    "find_marks": "stylemix.images.marks",
     "load_discriminator": "stylemix.models.checkpoint",
     "load_generator": "stylemix.models.checkpoint",
     "load_model": "stylemix.model",
+    "save_image": "stylemix.images.write",
 }
 
 # In a source tree ops/, training/ and tools/ lie beside this folder, not in it. Looking there

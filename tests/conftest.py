@@ -86,10 +86,11 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(autouse=True)
-def no_latents_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
-    """Tests neither fill nor read the cache of projected photos of whoever runs them."""
+def no_files_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    """Tests use neither the cache of projected photos of whoever runs them, nor their key."""
     own = tmp_path_factory.getbasetemp() / "cache" / secrets.token_hex(8)
-    monkeypatch.setattr("stylemix.inversion.cache.cache_folder", lambda kind: own / kind)
+    for module in ("stylemix.inversion.cache", "stylemix.images.credentials"):
+        monkeypatch.setattr(f"{module}.cache_folder", lambda kind: own / kind)
 
 
 # A run that takes a second: ten random images, networks of 8 px with a few channels.

@@ -12,7 +12,7 @@ from stylemix.images.write import save_image
 from stylemix.messages import note, result, say, wrote
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, check_style_path, save_style
-from stylemix.tools.options import ModelChoice, photo_model_options
+from stylemix.tools.options import ModelChoice, marks_option, photo_model_options
 from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.adapt import (
     METHODS,
@@ -98,6 +98,7 @@ from stylemix.training.adapt.trainable import PARTS
 @click.option("--several-people", is_flag=True,
               help="Allow photos of several people for --method personal.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@marks_option
 def adapt_command(
     images: tuple[Path, ...],
     output: Path,

@@ -19,6 +19,7 @@ from stylemix.messages import result, wrote
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, load_style, shipped_styles
+from stylemix.tools.options import marks_option
 from stylemix.tools.outputs import output_file
 
 DEFAULT = "faces-64"
@@ -43,6 +44,7 @@ PORTRAITS = ASSETS / "portraits"
     help="Image file to write.",
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@marks_option
 def demo_command(
     photo: Path | None,
     source: Path | None,

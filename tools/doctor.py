@@ -30,6 +30,7 @@ GIB = 2**30
 # What the extras are for that are not only for development.
 PURPOSES = {
     "app": "the app in the browser",
+    "c2pa": "Content Credentials, the signed marks of generated images",
     "export": "exported models",
     "fid": "FID with the published features",
     "heic": "HEIC photos, as iPhones make them",

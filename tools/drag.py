@@ -20,6 +20,7 @@ from stylemix.messages import note, result, wrote
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
+    marks_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -54,6 +55,7 @@ POINT = re.compile(f"{NUMBER},{NUMBER}:{NUMBER},{NUMBER}")
     help="Image file to write; the latent file is written beside it.",
 )  # fmt: skip
 @size_option
+@marks_option
 @subject_options
 @projection_options
 @cache_option

@@ -23,6 +23,7 @@ from stylemix.styles.style import check_style_path, combine, save_style
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
+    marks_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -73,6 +74,7 @@ def _reading_options(command: Any) -> Any:
     help="Also save the edit as a style file.",
 )  # fmt: skip
 @size_option
+@marks_option
 @subject_options
 @projection_options
 @cache_option

@@ -24,7 +24,7 @@ from stylemix.io.atomic import Json, write_json, write_text
 from stylemix.messages import note, problem, result, say, wrote_all
 from stylemix.metrics.avatars import Record, table
 from stylemix.models.model import Model
-from stylemix.tools.options import ModelChoice, photo_model_options
+from stylemix.tools.options import ModelChoice, marks_option, photo_model_options
 from stylemix.tools.outputs import output_file
 from stylemix.tools.positional import SourcesAndStyles, source_and_styles
 from stylemix.training.adapt.method import read_pictures, some_of
@@ -55,6 +55,7 @@ PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 )  # fmt: skip
 @click.option("--rows", type=click.IntRange(1), default=8, show_default=True,
               help="Number of people on a contact sheet.")  # fmt: skip
+@marks_option
 def evaluate_style_command(
     sources: tuple[str, ...],
     styles: tuple[str, ...],

@@ -16,7 +16,7 @@ from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.messages import result, wrote_all
 from stylemix.networks.generator import NOISE_MODES
 from stylemix.networks.sampling import MOST, sample_images
-from stylemix.tools.options import ModelChoice, model_options, size_option
+from stylemix.tools.options import ModelChoice, marks_option, model_options, size_option
 from stylemix.tools.outputs import output_file, output_in
 
 MAX_SEEDS = 100_000
@@ -59,6 +59,7 @@ def parse_seeds(text: str) -> list[int]:
     "--output", type=click.Path(path_type=Path), default=None,
     help="Folder; an image file with --grid or for a single seed.  [default: out, out.png]",
 )  # fmt: skip
+@marks_option
 def generate_command(
     choice: ModelChoice,
     seeds: str,
@@ -98,7 +99,7 @@ def generate_command(
                 tiles.append(resized)
                 continue
             asked = target / f"seed{seed:04d}.png"
-            path = target if to_file else output_in(asked, resized)
+            path = target if to_file else output_in(asked, resized, generated=True)
             renamed += path not in (target, asked)
             save_image(path, resized)
             files.append(path)

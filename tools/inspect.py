@@ -13,7 +13,7 @@ import click
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError, did_you_mean, similar_file
 from stylemix.faces.detector import load_detector
-from stylemix.images.marks import read_marks
+from stylemix.images.marks import find_marks, video_size
 from stylemix.images.read import load_image
 from stylemix.images.sources import EXTENSIONS, list_images, read_beside
 from stylemix.inversion.forecast import duration, forecast_image, forecast_projection
@@ -66,6 +66,8 @@ def describe(name: str, device: str = "auto") -> Lines:
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS:
         return _image(path, device)
+    if suffix == ".mp4":
+        return _video(path)
     if suffix == ".zip":
         return _dataset(path)
     return _weights(path, device)
@@ -203,7 +205,6 @@ def _state(path: Path) -> Lines:
 
 def _image(path: Path, device: str) -> Lines:
     image = load_image(path)
-    marks = read_marks(path)
     kind = path.suffix.lower().lstrip(".")
     lines = [("image", f"{image.width} x {image.height} px, {kind}, {_size(path)}")]
     faces = load_detector(str(find_device(device))).detect(image)
@@ -214,8 +215,13 @@ def _image(path: Path, device: str) -> Lines:
         lines.append((f"face {number}", f"{where}, score {face.score:.2f}{clear}"))
     if not faces:
         lines.append(("faces", "none found"))
-    lines.append(("marks", ", ".join(marks.values()) or "none of generated images"))
-    return lines
+    return [*lines, *find_marks(path).lines()]
+
+
+def _video(path: Path) -> Lines:
+    width, height = video_size(path)
+    text = f"{width} x {height} px, {_size(path)}"
+    return [("video", text), *find_marks(path).lines()]
 
 
 def _folder(path: Path) -> Lines:
@@ -285,12 +291,12 @@ def _size(file: Path) -> str:
 @click.argument("names", nargs=-1, metavar="[FILE]...")
 @device_option
 def inspect_command(names: tuple[str, ...], device: str) -> None:
-    """Say what each FILE is: a model, style, latent, dataset, image, encoder or training state.
+    """Say what each FILE is: a model, style, latent, dataset, image, video or training state.
 
     FILE may be a folder or a shipped name, too. Of a model it also shows the time and the memory
-    that its tasks are expected to take on this machine; of an image the faces in it, and whether
-    it is marked as generated. Without FILE it lists the shipped models and styles. No code of a
-    file is executed.
+    that its tasks are expected to take on this machine; of an image the faces in it; of images and
+    videos the marks that say that they were generated. Without FILE it lists the shipped models
+    and styles. No code of a file is executed.
 
     \b
     Examples:

@@ -26,6 +26,7 @@ from stylemix.models.model import Model
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
+    marks_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -117,6 +118,7 @@ def _sheet_options(command: Any) -> Any:
     "students draw; else 256]",
 )
 @click.option("--fast", is_flag=True, help="Let the students of styles draw, where they have one.")
+@marks_option
 @subject_options
 @projection_options
 @cache_option
@@ -225,7 +227,7 @@ def _write(task: Task, person: Person, asked: Path, in_folder: bool, inputs: Seq
     applied = mixer.apply_all(task.looks, person, task.strength)
     avatar = mixer.avatar(person, applied, task.options)
     done = finish(mixer, person, avatar, applied, task.size)
-    path = output_in(asked, done.image, inputs) if in_folder else asked
+    path = output_in(asked, done.image, inputs, generated="composite") if in_folder else asked
     save_image(path, done.image, generated="composite")
     measured = "" if avatar.identity is None else describe(avatar, applied)
     styles = [

@@ -14,6 +14,7 @@ from stylemix.avatars.inputs import StyleArgument
 from stylemix.devices import free_memory
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
+from stylemix.images.provenance import use_marks
 from stylemix.inversion.forecast import forecast_projection
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.messages import detail, note, result
@@ -89,6 +90,11 @@ size_option = click.option(
 cache_option = click.option(
     "--no-cache", is_flag=True,
     help="Neither keep the latents of photos for the next command, nor use kept ones.",
+)  # fmt: skip
+marks_option = click.option(
+    "--no-marks", is_flag=True, expose_value=False,
+    callback=lambda context, _, off: context.with_resource(use_marks(not off)),
+    help="Leave out all that marks images as generated: metadata, watermark and signature.",
 )  # fmt: skip
 PROJECTION = (
     click.option(

@@ -8,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from stylemix.global_options import may_overwrite
+from stylemix.images.provenance import Generated
+from stylemix.images.write import as_written
 from stylemix.io.outputs import AnyPath, Beside, check_not_input, free_path
 from stylemix.messages import note
 
@@ -35,14 +37,15 @@ def output_in(
     image: Image.Image,
     inputs: Iterable[AnyPath] = (),
     beside: Beside = lambda _: (),
+    generated: Generated = False,
 ) -> Path:
     """The file for one of many images in a folder; the caller says where it is NAME-2.EXT.
 
     A file with the very same image is written again, so that the same command ends with the same
-    files after it was interrupted.
+    files after it was interrupted. `generated` is that of `save_image`.
     """
     if not may_overwrite():
-        return free_path(path, beside, lambda other: _shows(other, image))
+        return free_path(path, beside, lambda other: _shows(other, as_written(image, generated)))
     check_not_input(path, inputs)
     return path
 

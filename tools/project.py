@@ -26,6 +26,7 @@ from stylemix.models.model import Model
 from stylemix.networks.labels import describe_label
 from stylemix.tools.options import (
     ModelChoice,
+    marks_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -65,6 +66,7 @@ def describe(latent: Latent) -> str:
               help="Consent of the people on the photos, for the latent files.")  # fmt: skip
 @click.option("--keep-names", is_flag=True,
               help="Name the photos in report.json, instead of numbering them.")  # fmt: skip
+@marks_option
 @subject_options
 def project_command(
     photos: tuple[Path, ...],

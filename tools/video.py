@@ -18,6 +18,7 @@ from stylemix.progress import track
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
+    marks_option,
     photo_model_options,
     projection_options,
     projection_settings,
@@ -76,6 +77,7 @@ from stylemix.tools.positional import SourcesAndAnyStyles, source_and_styles
 )
 @size_option
 @photo_model_options
+@marks_option
 @subject_options
 @projection_options
 @cache_option

@@ -174,4 +174,5 @@ def save_snapshot(
 def _save_grid(path: Path, images: Tensor, generated: bool) -> None:
     cells = [to_pil(image) for image in images.float().cpu()]
     cell = max(images.shape[-1], 64)
-    save_image(path, grid(cells, columns=8, cell=cell, gap=2), generated=generated)
+    sheet = grid(cells, columns=8, cell=cell, gap=2)
+    save_image(path, sheet, generated, metadata_only=True)  # for the eyes of who trains

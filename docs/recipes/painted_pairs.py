@@ -121,7 +121,7 @@ def main(
         photo = sources[index].open().convert("RGB").resize((PHOTO, PHOTO))
         for folder, image in (("paintings", paint(painting, photo, precise)), ("photos", photo)):
             (output / folder).mkdir(parents=True, exist_ok=True)
-            save_image(output / folder / name, image)
+            save_image(output / folder / name, image, metadata_only=True)  # learned from
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from stylemix.errors import StylemixError
 from stylemix.export.files import Deviation, write_onnx, write_program
 from stylemix.export.graphs import PARTS, model_graph, student_graph
 from stylemix.export.precision import PRECISIONS
-from stylemix.images.write import SOURCE_TYPE_KEY, provenance_marks
+from stylemix.images.provenance import source_type
 from stylemix.io.atomic import Json
 from stylemix.models.checkpoint import shipped_models
 from stylemix.models.container import STYLE
@@ -142,6 +142,6 @@ def describe(name: str, source: Model | Style) -> dict[str, Json]:
         "name": name,
         "licence": str(info.get("licence", "unknown")),
         "credit": str(info.get("credit", info.get("data", "unknown"))),
-        "generated": provenance_marks(True)[SOURCE_TYPE_KEY],
+        "generated": source_type(True),
         "tool": f"stylemix {__version__}",
     }

@@ -14,7 +14,9 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
-from stylemix.images.write import png_text, provenance_marks, xmp_packet
+from stylemix.images.credentials import sign_file
+from stylemix.images.provenance import Generated, png_text, provenance_marks, xmp_packet
+from stylemix.images.write import as_written
 from stylemix.io.atomic import atomic_write
 
 KINDS = {".mp4": "MP4", ".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
@@ -59,19 +61,23 @@ def save_video(
     lengths: Sequence[int],
     fps: int,
     repeat: bool = True,
+    generated: Generated = "composite",
 ) -> None:
     """Write images of one size atomically as a video, each shown for its number of frames.
 
-    `repeat` makes GIF, APNG and WebP loop for ever rather than play once. The metadata mark the
-    video as composed with generated images, as in `save_image`: XMP in WebP, text chunks in PNG, a
-    comment in GIF and MP4.
+    `repeat` makes GIF, APNG and WebP loop for ever rather than play once. The video has the marks
+    of `save_image`: the metadata as XMP in WebP, text chunks in PNG and a comment in GIF and MP4,
+    and the watermark in every frame.
     """
     kind = check_video_path(path, fps)
+    marks = provenance_marks(generated)
     with atomic_write(path) as temporary:
         if kind == "MP4":
-            _write_mp4(temporary, images, lengths, fps)
+            _write_mp4(temporary, images, lengths, fps, marks)
         else:
-            _write_animation(temporary, kind, images, _durations(lengths, fps, kind), repeat)
+            times = _durations(lengths, fps, kind)
+            _write_animation(temporary, kind, images, times, repeat, marks)
+        sign_file(temporary, marks)
 
 
 def _durations(lengths: Sequence[int], fps: int, kind: str) -> list[int]:
@@ -82,13 +88,17 @@ def _durations(lengths: Sequence[int], fps: int, kind: str) -> list[int]:
 
 
 def _write_animation(
-    file: Path, kind: str, images: Iterable[Image.Image], durations: list[int], repeat: bool
+    file: Path,
+    kind: str,
+    images: Iterable[Image.Image],
+    durations: list[int],
+    repeat: bool,
+    marks: dict[str, str],
 ) -> None:
-    frames = list(_prepared(file, kind, images, len(durations)))
-    marks = provenance_marks("composite")
+    frames = list(_prepared(file, kind, images, len(durations), bool(marks)))
     options: dict[str, Any] = {"duration": durations, "loop": 0 if repeat else 1}
     if kind == "GIF":
-        options |= {"comment": _comment(marks)}
+        options |= {"comment": _comment(marks)} if marks else {}
         if not repeat:
             del options["loop"]  # a GIF without it plays once; 1 would repeat it once
     elif kind == "PNG":
@@ -99,7 +109,7 @@ def _write_animation(
 
 
 def _prepared(
-    file: Path, kind: str, images: Iterable[Image.Image], count: int
+    file: Path, kind: str, images: Iterable[Image.Image], count: int, watermark: bool
 ) -> Iterator[Image.Image]:
     """Yield the images converted for a format; StylemixError above `_MAX_MEMORY` in total."""
     for number, image in enumerate(images):
@@ -110,7 +120,7 @@ def _prepared(
                 f"{size / 2**30:.1f} GiB in memory for {file.suffix}; expected up to "
                 f"{_MAX_MEMORY / 2**30:g} GiB; use .mp4, or a smaller --size or --fps"
             )
-        image.info = {}
+        image = as_written(image, watermark=watermark)
         if kind == "GIF":
             # Pillow's default, the median cut, takes 18 times as long and causes banding.
             image = to_rgb(image)
@@ -119,12 +129,18 @@ def _prepared(
         yield image
 
 
-def _write_mp4(file: Path, images: Iterable[Image.Image], lengths: Sequence[int], fps: int) -> None:
+def _write_mp4(
+    file: Path,
+    images: Iterable[Image.Image],
+    lengths: Sequence[int],
+    fps: int,
+    marks: dict[str, str],
+) -> None:
     """Write H.264 for all players: yuv420p, converted to BT.709 and tagged as such."""
     import av
 
     with av.open(str(file), "w", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = _comment(provenance_marks("composite"))
+        container.metadata["comment"] = _comment(marks)
         stream = container.add_stream("h264", rate=fps, options={"crf": _CRF})
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -135,8 +151,8 @@ def _write_mp4(file: Path, images: Iterable[Image.Image], lengths: Sequence[int]
             even = image.width // 2 * 2, image.height // 2 * 2
             if position == 0:
                 stream.width, stream.height = even
-            pixels = np.asarray(to_rgb(image).crop((0, 0, *even)))
-            rgb = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame_image = as_written(to_rgb(image).crop((0, 0, *even)), watermark=bool(marks))
+            rgb = av.VideoFrame.from_ndarray(np.asarray(frame_image), format="rgb24")
             frame = rgb.reformat(format="yuv420p", dst_colorspace="itu709")
             frame.time_base = Fraction(1, fps)
             for _ in range(length):

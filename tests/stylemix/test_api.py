@@ -17,6 +17,7 @@ from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.images.tensors import to_tensor
+from stylemix.images.write import as_written
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import save_style
 from tests.support.models import saved, tiny_model, trained_on
@@ -95,7 +96,8 @@ def test_the_command_is_the_function(model, style, tmp_path):
         PORTRAIT, tmp_path / "shift.pkl", model=tmp_path / "model.safetensors", strength=0.7,
         preset=FEW,
     )  # fmt: skip
-    assert (pixels(ours) == pixels(Image.open(tmp_path / "a.png"))).all()
+    assert (pixels(as_written(ours)) == pixels(Image.open(tmp_path / "a.png"))).all()
+    assert not (pixels(ours) == pixels(as_written(ours))).all()  # the watermark
 
 
 def test_latents_are_saved_loaded_and_rendered(model, tmp_path):

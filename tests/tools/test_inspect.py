@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from stylemix import cli
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.images.video import save_video
 from stylemix.images.write import save_image
 from stylemix.inversion.encoder import Encoder, save_encoder
 from stylemix.inversion.latent import Latent, save_latent
@@ -174,3 +175,21 @@ def test_what_is_unknown_is_one_sentence(here, name, message):
     assert code == 2
     assert message in output
     assert output.count("\n") == 1
+
+
+def test_a_video_and_its_marks(here):
+    pytest.importorskip("av", reason="MP4 needs the extra video")
+    frames = [Image.effect_noise((320, 256), 40).convert("RGB") for _ in range(3)]
+    save_video("a.mp4", frames, [1, 1, 1], 10)
+    code, output = _run("a.mp4", "--json")
+    assert code == 0, output
+    about = json.loads(output)["result"]["files"]["a.mp4"]
+    assert about["kind"] == "video"
+    assert about["video"].startswith("320 x 256 px, ")
+    assert about["marks"].startswith("compositeWithTrainedAlgorithmicMedia, stylemix ")
+    assert about["watermark"].startswith("found, score ")
+    assert "credentials" in about
+    Path("b.mp4").write_bytes(b"no video")
+    code, output = _run("b.mp4")
+    assert (code, output.count("\n")) == (2, 1)
+    assert "got a damaged video; expected an MP4 file" in output

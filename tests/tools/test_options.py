@@ -4,8 +4,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from stylemix.cli import main
 from stylemix.errors import StylemixError
+from stylemix.images.marks import find_marks
+from stylemix.images.tensors import resize, to_pil
+from stylemix.images.write import save_image
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.sampling import sample_images
 from stylemix.tools.options import label_argument, photo_model_options, subject_options
+from tests.support.models import tiny_model
 
 
 def test_a_label_is_a_class_or_values():
@@ -35,3 +42,37 @@ def test_a_choice_of_a_model_is_one_argument():
     assert (choice.name, choice.device, choice.template, choice.label) == (
         "faces-64", "cpu", "ffhq", 2,
     )  # fmt: skip
+
+
+def test_commands_that_generate_images_may_leave_out_the_marks():
+    names = [
+        name
+        for name in main.list_commands(None)
+        if any("--no-marks" in option.opts for option in main.get_command(None, name).params)
+    ]
+    assert names == [
+        "demo", "mix", "project", "edit", "drag", "video", "adapt", "evaluate-style", "generate",
+    ]  # fmt: skip
+
+
+def test_marks_are_left_out_of_the_bytes_and_are_back_in_the_next_command(tmp_path):
+    tiny_model().save(tmp_path / "tiny.pkl")
+    options = ["--model", str(tmp_path / "tiny.pkl"), "--seeds", "3", "--size", "256"]
+
+    def written(name, *more):
+        path = tmp_path / name
+        words = ["generate", *options, *more, "--output", str(path)]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        return path
+
+    plain = written("plain.png", "--no-marks")
+    image = resize(to_pil(sample_images(load_model(options[1]).generator, [3], 0.7)[0]), 256)
+    save_image(tmp_path / "same.png", image, generated=False)
+    assert plain.read_bytes() == (tmp_path / "same.png").read_bytes()
+    for word in (b"tylemix", b"lgorithmic", b"c2pa", b"xmp"):
+        assert word not in plain.read_bytes()
+    assert not find_marks(plain).has_watermark
+    marked = find_marks(written("marked.png"))
+    assert marked.has_watermark
+    assert marked.metadata["source type"] == "trainedAlgorithmicMedia"

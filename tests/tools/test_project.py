@@ -179,7 +179,7 @@ def test_a_mask_image(model, tmp_path):
 
 
 def test_paste_back_changes_only_the_face(model, tmp_path):
-    result = project(model, OBAMA, "--output", str(tmp_path), "--paste-back")
+    result = project(model, OBAMA, "--output", str(tmp_path), "--paste-back", "--no-marks")
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "obama.pasted.png") as pasted, Image.open(OBAMA) as photo:
         assert pasted.size == photo.size

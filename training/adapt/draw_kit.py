@@ -54,7 +54,8 @@ def write_kit(model: Model, folder: Path, count: int, seed: int = 0) -> None:
     for number, image in enumerate(images, 1):
         face = to_pil(image)
         face = face.resize((SIZE, round(SIZE * face.height / face.width)))
-        save_image(folder / f"face-{number:03d}.png", face)
+        # Styles are learned from what is drawn on these pixels: they carry no watermark.
+        save_image(folder / f"face-{number:03d}.png", face, metadata_only=True)
     header = {"format": FORMAT, "base": model.fingerprint}
     write_safetensors(folder / FILE, header, {"ws": ws.cpu().contiguous()})
 

@@ -1,9 +1,15 @@
 """The marks of generated images, read back."""
 
+import sys
+
 import pytest
 from PIL import Image, PngImagePlugin
 
-from stylemix.images.marks import read_marks
+from stylemix.errors import StylemixError
+from stylemix.images import marks
+from stylemix.images.credentials import has_package
+from stylemix.images.marks import find_marks, read_marks, video_size
+from stylemix.images.video import save_video
 from stylemix.images.write import save_image
 from stylemix.version import __version__
 
@@ -33,3 +39,89 @@ def test_the_software_of_others_is_named(tmp_path):
     text.add_text("Software", "a camera")
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png", pnginfo=text)
     assert read_marks(tmp_path / "a.png") == {"software": "a camera"}
+
+
+def picture(size=(300, 256)):
+    return Image.effect_noise(size, 40).convert("RGB")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
+def test_all_marks_of_an_image(tmp_path, name):
+    save_image(tmp_path / name, picture())
+    found = find_marks(tmp_path / name)
+    assert found.metadata["source type"] == "trainedAlgorithmicMedia"
+    assert found.has_watermark
+    lines = dict(found.lines())
+    assert lines["watermark"] == f"found, score {found.score:.1f} (from 6.5 on)"
+    if has_package():
+        assert lines["credentials"] == (
+            f"valid, trainedAlgorithmicMedia, stylemix {__version__}; signed by stylemix local "
+            "certificate (self-made)"
+        )
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.webp", "a.mp4"])
+def test_all_marks_of_a_video(tmp_path, name):
+    if name == "a.mp4":
+        pytest.importorskip("av", reason="MP4 needs the extra video")
+    save_video(tmp_path / name, [picture() for _ in range(3)], [2, 1, 1], fps=10)
+    found = find_marks(tmp_path / name)
+    assert found.metadata == {
+        "source type": "compositeWithTrainedAlgorithmicMedia",
+        "software": f"stylemix {__version__}",
+    }
+    assert found.has_watermark
+    save_video(tmp_path / name, [picture() for _ in range(3)], [2, 1, 1], 10, generated=False)
+    found = find_marks(tmp_path / name)
+    assert (found.metadata, found.has_watermark, found.credentials) == ({}, False, None)
+
+
+def test_a_photo_has_none(tmp_path):
+    picture().save(tmp_path / "a.png")
+    found = find_marks(tmp_path / "a.png")
+    assert (found.metadata, found.has_watermark, found.credentials) == ({}, False, None)
+    lines = dict(found.lines())
+    assert lines["marks"] == "none of generated images"
+    assert lines["watermark"].startswith("not found, score ")
+    if has_package():
+        assert lines["credentials"] == "none that can be read"
+
+
+def test_a_small_image_is_not_measured(tmp_path):
+    save_image(tmp_path / "a.png", picture((100, 90)))
+    found = find_marks(tmp_path / "a.png")
+    assert (found.score, found.has_watermark) == (None, False)
+    assert dict(found.lines())["watermark"] == "not looked for in an image under 128 px"
+
+
+def test_without_the_package_the_credentials_are_not_looked_for(tmp_path, monkeypatch):
+    save_image(tmp_path / "a.png", picture())
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    found = find_marks(tmp_path / "a.png")
+    assert dict(found.lines())["credentials"] == "not looked for; pip install 'stylemix[c2pa]'"
+
+
+def test_frames_that_are_read():
+    assert marks._numbers(1) == [0]
+    assert marks._numbers(5) == [0, 1, 2, 3, 4]
+    assert marks._numbers(33) == list(range(0, 33, 3))
+    assert marks._numbers(10_000) == list(range(0, 160, 10))
+
+
+def test_damaged_and_missing_videos(tmp_path):
+    pytest.importorskip("av", reason="MP4 needs the extra video")
+    save_video(tmp_path / "a.mp4", [picture() for _ in range(2)], [1, 1], fps=10)
+    assert video_size(tmp_path / "a.mp4") == (300, 256)
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:900])
+    (tmp_path / "c.mp4").write_bytes(b"")
+    for name in ("b.mp4", "c.mp4"):
+        with pytest.raises(StylemixError, match=r"got a damaged video; expected an MP4 file"):
+            find_marks(tmp_path / name)
+        assert read_marks(tmp_path / name) == {}
+
+
+def test_an_animation_that_breaks_off_is_measured_by_what_is_there(tmp_path):
+    save_video(tmp_path / "a.gif", [picture() for _ in range(4)], [1] * 4, fps=10)
+    whole = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "b.gif").write_bytes(whole[: len(whole) * 2 // 3])
+    assert find_marks(tmp_path / "b.gif").has_watermark

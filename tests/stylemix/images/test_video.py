@@ -15,6 +15,12 @@ COMPOSITE = "compositeWithTrainedAlgorithmicMedia"
 ANIMATIONS = ["a.gif", "a.png", "a.APNG", "a.webp"]
 
 
+@pytest.fixture(autouse=True)
+def unsigned(monkeypatch):
+    """Files without Content Credentials, whether the package for them is here or not."""
+    monkeypatch.setattr("stylemix.images.credentials.has_package", lambda: False)
+
+
 def noise(count, size=(32, 24), mode="RGB"):
     random = np.random.RandomState(0)
     shape = size[::-1] if mode == "L" else (*size[::-1], len(mode))

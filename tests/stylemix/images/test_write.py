@@ -19,6 +19,12 @@ TRAINED = SOURCE_TYPE + "trainedAlgorithmicMedia"
 COMPOSITE = SOURCE_TYPE + "compositeWithTrainedAlgorithmicMedia"
 
 
+@pytest.fixture(autouse=True)
+def unsigned(monkeypatch):
+    """Files without Content Credentials, whether the package for them is here or not."""
+    monkeypatch.setattr("stylemix.images.credentials.has_package", lambda: False)
+
+
 def _ramp() -> Image.Image:
     """Return 16 x 16 px with every grey value once in the red channel."""
     pixels = np.zeros((16, 16, 3), np.uint8)
