@@ -122,7 +122,8 @@ def limit_strength(styled: Tensor, photo: Tensor) -> Tensor:
     soft = STRONG + room * ((strength - STRONG) / room).clamp(min=0).tanh()
     own = (photo - _luma(photo)).norm(dim=1, keepdim=True)
     limit = torch.minimum(strength, torch.maximum(soft, own))
-    return grey + colors * (limit / strength.clamp(min=1e-3)).clamp(max=1)
+    limited: Tensor = grey + colors * (limit / strength.clamp(min=1e-3)).clamp(max=1)
+    return limited
 
 
 def _chroma(images: Tensor) -> float:

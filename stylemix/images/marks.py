@@ -13,9 +13,10 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
+from stylemix.images.cost import check_size
 from stylemix.images.credentials import Credentials, has_package, read_credentials
 from stylemix.images.provenance import SOURCE_TYPE_KEY
-from stylemix.images.read import check_size, load_image
+from stylemix.images.read import load_image
 from stylemix.images.watermark import FOUND, measure_watermark
 from stylemix.io.files import open_file
 
