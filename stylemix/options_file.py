@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from stylemix.errors import StylemixError, did_you_mean
-from stylemix.io.files import open_file
 
 NAME = "stylemix.toml"
 VARIABLE = "STYLEMIX_CONFIG"
@@ -49,7 +48,9 @@ def read_options_file(path: Path, commands: list[str]) -> dict[str, dict[str, An
     """The tables of a file by command; StylemixError for broken TOML and for unknown tables."""
     parser = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        with open_file(path) as stream:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise OSError("it is no file")
+        with path.open("rb") as stream:
             tables = parser.loads(stream.read(MAX_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: its own are such
         reason = getattr(error, "strerror", None) or str(error)

@@ -17,8 +17,8 @@ from tests.hostile import others, pictures, weights
 NAME = "it\x1b[2Js \n na\u7167\u7247me"
 
 
-def lines(folder: Path) -> Iterator[list[str]]:
-    """Arguments of commands, each with a file that is written into `folder`."""
+def _write_files(folder: Path) -> None:
+    """The files that the lines name."""
     model, style, latent = (
         weights.own(kind, {"w": (2, 2)}, {"base": 7}) for kind in ("model", "style", "latent")
     )
@@ -51,6 +51,11 @@ def lines(folder: Path) -> Iterator[list[str]]:
     (folder / "data" / "dataset.json").write_bytes(others.tables_of_labels()["deep"])
     (folder / "image.png").mkdir()
     os.mkfifo(folder / "pipe.png")
+
+
+def lines(folder: Path) -> Iterator[list[str]]:
+    """Arguments of commands, each with a file that is written into `folder`."""
+    _write_files(folder)
     for name in (
         "call.pkl",
         "sets.pkl",

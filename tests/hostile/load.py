@@ -74,7 +74,7 @@ def _bad(kind: str, portraits: list[Image.Image], draw: random.Random) -> bytes:
     if kind == "two faces":
         both = Image.new("RGB", (1280, 640))
         for column in range(2):
-            both.paste(portraits[column].resize((640, 640)), (640 * column, 0))
+            both.paste(photo.resize((640, 640)), (640 * column, 0))
         return encoded(both, "JPEG")
     images = {"flat": (400, 400), "tiny": (12, 12)}
     if kind in images:

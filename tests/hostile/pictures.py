@@ -58,6 +58,13 @@ def broken() -> dict[str, bytes]:
         "gif_frame_outside": encoded(noise(), "GIF")[:6]
         + b"\x10\0\x10\0"
         + encoded(noise(), "GIF")[10:400],
+    }
+    return found | _of_formats()
+
+
+def _of_formats() -> dict[str, bytes]:
+    """Files whose headers lie, by format."""
+    found = {
         "jpeg_65535": _jpeg_of(65535, 65535),
         "jpeg_0": _jpeg_of(0, 0),
         "jpeg_no_tables": b"\xff\xd8\xff\xda\0\x08\1\1\0\0\x3f\0" + bytes(99),

@@ -199,7 +199,12 @@ def broken_headers() -> dict[str, bytes]:
         "none": None,
     }.items():
         found[f"offsets_{name}"] = safetensors({"w": {**entry, "data_offsets": offsets}}, bytes(8))
-    found |= {
+    return found | _whole_headers(entry)
+
+
+def _whole_headers(entry: dict[str, object]) -> dict[str, bytes]:
+    """Headers that are wrong as a whole, with the description of an intact tensor."""
+    return {
         "metadata_of_numbers": safetensors({"__metadata__": {"format": 1}, "w": entry}, bytes(8)),
         "metadata_is_list": safetensors({"__metadata__": [], "w": entry}, bytes(8)),
         "twice": safetensors(b'{"w":{},"w":{}}'),
@@ -242,7 +247,6 @@ def broken_headers() -> dict[str, bytes]:
             bytes(8),
         ),
     }
-    return found
 
 
 def arrays() -> dict[str, bytes]:
