@@ -39,6 +39,7 @@ _ZERO, _STEPS = 128, 16  # an 8-bit value v of that change means (v - 128) / 16 
 _FLAT, _PER_ACTIVITY, _BUSIEST = 0.8, 0.12, 2.2  # amplitudes in levels: 256 px images and larger
 _BY_SIZE = -0.3  # power of size/256: a finer image needs less to survive
 _HOST, _LOCAL, _LEVEL, _LIMIT = 2.5, 1.5, 0.2, 2.0  # of the whitening: px, px, levels, deviations
+_NOTHING = 1e-3  # levels
 _COMPRESSION = 0.5  # power of the spectrum's magnitudes that is kept; 0 keeps phases only
 
 Plane = NDArray[np.float32]
@@ -202,6 +203,7 @@ def _whitened(image: Image.Image) -> Plane:
     luma = luma.reduce(max(1, max(luma.size) // (4 * SIDE))).convert("F")
     values = np.asarray(luma.resize(_fitted(*image.size, SIDE), Image.Resampling.LANCZOS))
     fine = values - _blurred(values, _HOST)
+    fine[np.abs(fine) < _NOTHING] = 0  # rounding errors of a plain area
     deviation = np.sqrt(_blurred(fine * fine, _LOCAL))
     white: Plane = np.clip(fine / (deviation + _LEVEL), -_LIMIT, _LIMIT).astype(np.float32)
     return white
