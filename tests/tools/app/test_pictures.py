@@ -78,7 +78,7 @@ def same_as_command(session, options, tmp_path, monkeypatch):
     with Image.open(tmp_path / "avatar.png") as expected:
         with Image.open(save_picture(session, drawn)) as saved:
             assert saved.info == expected.info
-        assert np.array_equal(np.asarray(drawn.image), np.asarray(expected))
+            assert np.array_equal(np.asarray(saved), np.asarray(expected))
     assert drawn.before.size == drawn.image.size
     return drawn
 
