@@ -31,14 +31,21 @@ LEFT_OUT = pytest.StashKey[list[str]]()
 MEMORY = 3 * 2**30  # bytes that one process of the tests may need
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes run the tests: one where only files are named, or on a GPU."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let pytest-xdist, where it is installed, use all cores; its option -n overrules this.
+
+    One process is enough for named files and right for a GPU; a worker starts no further ones.
+    """
+    asked = config.getoption("numprocesses", None) is not None or config.getoption("usepdb")
+    if asked or "PYTEST_XDIST_WORKER" in os.environ or not config.pluginmanager.hasplugin("xdist"):
+        return
     files = [argument for argument in config.args if ".py" in argument]
-    if len(files) == len(config.args) or config.getoption("--device") == "cuda":
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = free_memory(torch.device("cpu"))
-    return cores if memory is None else max(1, min(cores, memory // MEMORY))
+    if len(files) < len(config.args) and config.getoption("--device") != "cuda":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        memory = free_memory(torch.device("cpu"))
+        config.option.numprocesses = min(cores, cores if memory is None else memory // MEMORY)
+        config.option.dist = "worksteal" if config.option.numprocesses else "no"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,6 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.workeroutput["left_out"] = told
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error) -> None:
     """A process of pytest-xdist has ended, and says which tests it left out."""
     node.config.stash[LEFT_OUT] = node.workeroutput["left_out"] if error is None else []
