@@ -75,10 +75,10 @@ def same_as_command(session, options, tmp_path, monkeypatch):
     command = shlex.split(command_line(session, options))
     result = CliRunner().invoke(main, [*command[1:], "--no-cache"])
     assert result.exit_code == 0, result.output
-    with Image.open(tmp_path / "avatar.png") as expected:
-        with Image.open(save_picture(session, drawn)) as saved:
-            assert saved.info == expected.info
-            assert np.array_equal(np.asarray(saved), np.asarray(expected))
+    file = save_picture(session, drawn)
+    with Image.open(tmp_path / "avatar.png") as expected, Image.open(file) as saved:
+        assert saved.info == expected.info
+        assert np.array_equal(np.asarray(saved), np.asarray(expected))
     assert drawn.before.size == drawn.image.size
     return drawn
 
