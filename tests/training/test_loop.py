@@ -36,8 +36,8 @@ def test_files_of_a_run(tiny, straight):
     ]  # fmt: skip
     options = json.loads((straight / "training_options.json").read_text())
     fingerprint = options.pop("fingerprint")
-    assert options == vars(tiny.resolve()) | {"data": ""}
     assert len(fingerprint) == 16
+    assert options == vars(tiny.resolve()) | {"data": f"dataset {fingerprint}"}
     with Image.open(straight / "reals.png") as picture:
         assert picture.width > 8 * 64
 
