@@ -12,8 +12,11 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -85,7 +88,11 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
     if kind is None:
         return None
     try:
-        with open_file(path) as stream, c2pa.Reader(kind, stream, None, _context()) as reader:
+        with (
+            hold_signals(),
+            open_file(path) as stream,
+            c2pa.Reader(kind, stream, None, _context()) as reader,
+        ):
             store, state = json.loads(reader.json()), reader.get_validation_state()
         manifest = store["manifests"][store["active_manifest"]]
         signature = manifest.get("signature_info", {})
@@ -98,6 +105,28 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
         )
     except (c2pa.C2paError, KeyError, TypeError, ValueError, IndexError, AttributeError):
         return None
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block has ended.
+
+    The library calls back into Python, and an exception there aborts the process.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}  # they are run in the main thread only
+    came: list[int] = []
+    held = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda got, _frame: came.append(got))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for got in came[:1]:
+            signal.raise_signal(got)
 
 
 def _source_type_of(manifest: dict[str, Any]) -> str:
@@ -136,6 +165,7 @@ def _sign(path: Path, kind: str, source_type: str) -> None:
     key, certificates = _signer()
     info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, certificates, key, None)  # no time stamp
     with (
+        hold_signals(),
         tempfile.TemporaryFile() as signed,
         c2pa.Signer.from_info(info) as signer,
         c2pa.Builder(manifest, _context()) as builder,

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import socket
 import stat
 import sys
@@ -158,3 +159,27 @@ def test_without_the_package_nothing_is_signed(tmp_path, image, key, monkeypatch
     save_image(tmp_path / "a.png", image)
     assert b"c2pa" not in (tmp_path / "a.png").read_bytes()
     assert not key.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_library_is_done(monkeypatch, number):
+    """Else a picture's signature, interrupted in a callback, aborts the process."""
+
+    def handle(_number, _frame):
+        raise KeyboardInterrupt
+
+    reached = []
+
+    def sign():
+        with credentials.hold_signals():
+            signal.raise_signal(number)
+            reached.append(number)
+
+    before = signal.signal(number, handle)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sign()
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, before)
+    assert reached == [number]
