@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from tests.hostile import others, pictures, weights
 
@@ -96,6 +97,21 @@ def lines(folder: Path) -> Iterator[list[str]]:
     yield ["edit", "call.pkl", "smile", "--output", "out.png"]
 
 
+def end_as_command(arguments: list[str]) -> NoReturn:
+    """Ends this process, a child, with what the command line answers."""
+    try:
+        from stylemix.cli import main
+
+        sys.argv = ["stylemix", *arguments]
+        main()
+    except SystemExit as error:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.code if isinstance(error.code, int) else 1)
+    finally:
+        os._exit(99)
+
+
 def run(arguments: list[str], folder: Path) -> dict[str, object]:
     """Runs one line in a child of this process."""
     before = set(os.listdir(folder))
@@ -105,17 +121,7 @@ def run(arguments: list[str], folder: Path) -> dict[str, object]:
         os.chdir(folder)
         for number, stream in enumerate(streams, 1):
             os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        from stylemix.cli import main
-
-        sys.argv = ["stylemix", *arguments]
-        try:
-            main()
-        except SystemExit as error:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(error.code if isinstance(error.code, int) else 1)
-        finally:
-            os._exit(99)
+        end_as_command(arguments)
     _, status, usage = os.wait4(child, 0)
     out, err = (stream.read_text(errors="replace") for stream in streams)
     return {

@@ -32,6 +32,7 @@ from stylemix.models.checkpoint import save_model
 from stylemix.networks.student import StudentConfig
 from stylemix.safe_pickle.reader import load
 from stylemix.styles.style import Style, save_style
+from tests.hostile.commands import end_as_command
 from tests.support.models import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -108,16 +109,10 @@ def start(arguments: list[str], folder: Path) -> int:
         stream = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
-        from stylemix.cli import main
         from stylemix.training.adapt import distill
 
         distill.StudentConfig = lambda: StudentConfig((8, 12))  # type: ignore[misc, assignment]
-        sys.argv = ["stylemix", *arguments]
-        main()
-    except SystemExit as error:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(error.code if isinstance(error.code, int) else 1)
+        end_as_command(arguments)
     finally:
         os._exit(99)
 

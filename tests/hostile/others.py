@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 
 import tests.support.hostile_images as images
+from tests.support.hostile_files import zipped
 
 PNG = images.encoded(images.noise(), "PNG")
 DEEP = "[" * 100_000
@@ -230,17 +231,9 @@ def shards() -> dict[str, bytes]:
     }
 
 
-def _zip(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return stream.getvalue()
-
-
 def archives_of_images() -> dict[str, bytes]:
     """Zips of images that are damaged, dangerous or cost too much."""
-    whole = _zip({"a.png": PNG})
+    whole = zipped({"a.png": PNG})
     entry = whole.rfind(b"PK\1\2")
     many = struct.pack("<I", 0x02014B50) + bytes(24) + struct.pack("<H", 5) + bytes(16) + b"a.png"
 
@@ -249,22 +242,22 @@ def archives_of_images() -> dict[str, bytes]:
 
     return {
         "cut": whole[: len(whole) // 2],
-        "empty": _zip({}),
-        "no_images": _zip({"a.txt": b""}),
+        "empty": zipped({}),
+        "no_images": zipped({"a.txt": b""}),
         "text": b"PK\x03\x04hello",
-        "not_image": _zip({"a.png": b"hello"}),
-        "bomb": _zip({"a.png": bytes(300_000_000)}, zipfile.ZIP_DEFLATED),
-        "bzip2": _zip({"a.png": PNG}, zipfile.ZIP_BZIP2),
-        "lzma": _zip({"a.png": PNG}, zipfile.ZIP_LZMA),
+        "not_image": zipped({"a.png": b"hello"}),
+        "bomb": zipped({"a.png": bytes(300_000_000)}, zipfile.ZIP_DEFLATED),
+        "bzip2": zipped({"a.png": PNG}, zipfile.ZIP_BZIP2),
+        "lzma": zipped({"a.png": PNG}, zipfile.ZIP_LZMA),
         "encrypted": at(8, b"\x01\x00"),
         "method": at(10, b"\x63\x00"),
         "offset": at(42, b"\xff\xff\xff\x7f"),
         "size": at(20, b"\xff\xff\xff\x7f" * 2),
         "crc": at(16, b"\0\0\0\0"),
-        "terminal": _zip({"\x1b[2J\n.png": b"hello"}),
-        "outside": _zip({"../../a.png": b"hello"}),
-        "zip_in_zip": _zip({"a.png": whole}),
-        "nul": _zip({"a.png": b""}),
+        "terminal": zipped({"\x1b[2J\n.png": b"hello"}),
+        "outside": zipped({"../../a.png": b"hello"}),
+        "zip_in_zip": zipped({"a.png": whole}),
+        "nul": zipped({"a.png": b""}),
         "directory": many * 900_000
         + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 65535, 65535, len(many) * 900_000, 0, 0),
     }

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import tests.support.hostile_files as files
-from tests.support.hostile_files import npy, safetensors
+from tests.support.hostile_files import npy, safetensors, zipped
 
 HUGE = int("9" * 400)  # a whole number that no float holds
 NUMBERS = {
@@ -78,14 +78,6 @@ def _torch_file(data: object) -> bytes:
     return stream.getvalue()
 
 
-def _zip(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return stream.getvalue()
-
-
 def torch_zips() -> dict[str, bytes]:
     """Damaged zips of torch.save: directory, members, names and byte orders."""
     whole = _torch_file({"g_ema": {"input.input": torch.ones(1, 4, 4, 4)}})
@@ -107,14 +99,14 @@ def torch_zips() -> dict[str, bytes]:
         "method": at(directory + 10, b"\x63\x00"),
         "disk": at(end + 4, b"\x07\x00"),
         "bytes_before": b"#!/bin/sh\n" + whole,
-        "deflated": _zip(
+        "deflated": zipped(
             {"a/data.pkl": pickle.dumps({}), "a/byteorder": b"little"}, zipfile.ZIP_DEFLATED
         ),
-        "no_pickle": _zip({"a/data.pkl/": b""}),
-        "twice": _zip({"a/data.pkl": b"\x80\x02N.", "b/data.pkl": b"\x80\x02N."}),
-        "byteorder": _zip({"a/data.pkl": pickle.dumps({}), "a/byteorder": b"\xff" * 1000}),
-        "names": _zip({"../../etc/data.pkl": pickle.dumps({})}),
-        "terminal": _zip({"\x1b[31m\n/data.pkl": pickle.dumps({})}),
+        "no_pickle": zipped({"a/data.pkl/": b""}),
+        "twice": zipped({"a/data.pkl": b"\x80\x02N.", "b/data.pkl": b"\x80\x02N."}),
+        "byteorder": zipped({"a/data.pkl": pickle.dumps({}), "a/byteorder": b"\xff" * 1000}),
+        "names": zipped({"../../etc/data.pkl": pickle.dumps({})}),
+        "terminal": zipped({"\x1b[31m\n/data.pkl": pickle.dumps({})}),
     }
     many = struct.pack("<I", 0x02014B50) + bytes(42)
     found["members"] = (
@@ -298,17 +290,17 @@ def archives_of_arrays() -> dict[str, bytes]:
     """npz files that are no latent, or cost too much."""
     w = npy("'<f4'", "(2, 4)", bytes(32))
     zeros = bytes(100_000_000)
-    end = _zip({"w.npy": w})
+    end = zipped({"w.npy": w})
     return {
-        "bomb_deflate": _zip({"w.npy": zeros}, zipfile.ZIP_DEFLATED),
-        "bomb_bzip2": _zip({"w.npy": zeros[:30_000_000]}, zipfile.ZIP_BZIP2),
-        "bomb_lzma": _zip({"w.npy": zeros[:30_000_000]}, zipfile.ZIP_LZMA),
-        "many": _zip({f"{i}.npy": b"" for i in range(3000)}),
-        "two": _zip({"a.npy": w, "b.npy": w}),
-        "empty_member": _zip({"w.npy": b""}),
-        "nothing": _zip({}),
-        "objects": _zip({"w.npy": npy("'|O'", "(1,)", bytes(8))}),
-        "no_array": _zip({"w.npy": b"hello"}),
+        "bomb_deflate": zipped({"w.npy": zeros}, zipfile.ZIP_DEFLATED),
+        "bomb_bzip2": zipped({"w.npy": zeros[:30_000_000]}, zipfile.ZIP_BZIP2),
+        "bomb_lzma": zipped({"w.npy": zeros[:30_000_000]}, zipfile.ZIP_LZMA),
+        "many": zipped({f"{i}.npy": b"" for i in range(3000)}),
+        "two": zipped({"a.npy": w, "b.npy": w}),
+        "empty_member": zipped({"w.npy": b""}),
+        "nothing": zipped({}),
+        "objects": zipped({"w.npy": npy("'|O'", "(1,)", bytes(8))}),
+        "no_array": zipped({"w.npy": b"hello"}),
         "crc": end.replace(bytes(32), bytes(31) + b"\x01", 1),
         "cut": end[:-30],
         "false_size": end[:-30] + end[-30:].replace(b"PK\5\6", b"PK\5\7"),
