@@ -42,19 +42,17 @@ def _curve(image: Image, amount: float) -> Image:
 
 
 def golden_hour(image: Image) -> Image:
-    """Low warm sun from the left, plum shadows, red lips, shaded eyes, a little blush."""
-    lips = 0.55 * _spot(image.shape, 0.5, 0.70, 0.13, 0.055)
-    image = image * (1 - lips) + lips * np.array([0.70, 0.10, 0.16]) * (0.6 + 0.8 * image)
-    for x in (0.317, 0.682):
-        image = image * (1 - 0.35 * _spot(image.shape, x, 0.27, 0.11, 0.05))
-        image = image + 0.07 * _spot(image.shape, x, 0.52, 0.12, 0.09) * np.array([1.0, 0.1, 0.1])
+    """Low sun from the left through haze: golden light, shadows of plum that are never black."""
+    lips = 0.35 * _spot(image.shape, 0.5, 0.70, 0.13, 0.055)
+    image = image * (1 - lips) + lips * np.array([0.70, 0.16, 0.18]) * (0.6 + 0.8 * image)
     across = ((np.arange(image.shape[1]) + 0.5) / image.shape[1])[None, :, None]
-    image = image * (1.35 - 0.75 * across)
+    image = image * (1.25 - 0.45 * across)
     luma = (image @ LUMA)[..., None]
-    warm = image * np.array([1.18, 0.98, 0.66]) + np.array([0.05, 0.01, -0.02])
-    plum = image * np.array([0.95, 0.82, 1.05]) + np.array([0.03, 0.0, 0.06])
-    t = np.clip(luma * 1.6, 0, 1)
-    return _curve(np.clip(t * warm + (1 - t) * plum, 0, 1), 0.5)
+    image = luma + 0.85 * (image - luma)
+    gold = image * np.array([1.12, 0.99, 0.74]) + np.array([0.03, 0.01, -0.02])
+    plum = image * np.array([0.80, 0.68, 0.74]) + np.array([0.20, 0.10, 0.13])
+    t = np.clip(luma * 1.5, 0, 1)
+    return _curve(np.clip(t * gold + (1 - t) * plum, 0, 1), 0.2)
 
 
 def noir(image: Image) -> Image:

@@ -1,12 +1,14 @@
 """Hands: filters that make drawings of painted images in even light.
 
 Lines are differences of Gaussians with a soft threshold (Winnemoeller, Kyprianidis, Olsen 2012,
-"XDoG"), planes are levels of lightness in CIE L*a*b*. Widths are in px of a face of 512 px.
-All are made of convolutions and pointwise functions, so they fit images of any size, and ONNX.
+"XDoG"), planes are levels of lightness in CIE L*a*b*, and tones between black and paper are
+strokes, as wide as the tone is dark. Widths are in px of a face of 512 px. All are made of
+convolutions and pointwise functions, so they fit images of any size, and ONNX.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,6 +19,7 @@ from stylemix.images.filters import gaussian_blur
 from stylemix.images.lab import from_lab, to_lab
 
 WIDEN = 1.7  # ratio of the two Gaussians of a line
+PERIOD = 128  # px after which strokes repeat
 NIGHT = (0.11, 0.07, 0.32)  # colours of `pop`, from dark to light
 POP = ((0.86, 0.10, 0.38), (1.0, 0.55, 0.20), (1.0, 0.92, 0.62))
 POP_BORDERS = (35.0, 55.0, 74.0)  # of lightness between them
@@ -29,25 +32,32 @@ def draw_by_hand(name: str, painted: Tensor) -> Tensor:
 
 
 def _illustration(light: Tensor, chroma: Tensor) -> Tensor:
-    """The painting's planes and edges, violet shadows and warm light."""
-    tone = 0.7 * _levels(_blur(light, 2.0), 19, 6) + 0.3 * light
-    lit = ((tone - 15) / 75).clamp(0, 1)
-    tint = (1 - lit) * _color(light, (12, -24)) + lit * _color(light, (0, 8))
-    return _rgb(tone * 0.92 + 8, chroma * 1.1 + tint)
+    """Few planes without lines: navy shadows, golden light."""
+    tone = 0.9 * _levels(_blur(light, 2.4), 23, 8) + 0.1 * light
+    lit = ((tone - 20) / 54).clamp(0, 1)
+    tint = (1 - lit) * _color(light, (0, -38)) + lit * _color(light, (-1, 14))
+    return _rgb(tone * 0.91 + 9, chroma * (0.6 + 0.65 * lit) + tint)
 
 
 def _comic(light: Tensor, chroma: Tensor) -> Tensor:
-    """Hard planes, lively colours, black lines."""
-    planes = _rgb(_levels(_blur(light, 2.0), 21, 8) * 1.05 + 2, chroma * 1.25)
-    return planes * (0.05 + 0.95 * _paper(light, 1.6, 1.2))
+    """Hard planes, lively colours, black lines, and dots of print in the shadows."""
+    tone = _blur(light, 2.0)
+    planes = _rgb(_levels(tone, 21, 8) * 1.05 + 2, chroma * 1.25)
+    grid = _waves(light, (1, 1), 10, uneven=0) * _waves(light, (1, -1), 10, uneven=0)
+    wide = 0.9 - 1.1 * ((54 - tone) / 40).clamp(0, 1)
+    dots = torch.sigmoid((grid - wide) / 0.12) * _below(tone, 54, 2.0)
+    return planes * (1 - 0.3 * dots) * (0.05 + 0.95 * _paper(light, 1.6, 1.2))
 
 
 def _ink(light: Tensor, _chroma: Tensor) -> Tensor:
-    """Black on cream, with one grey wash."""
-    drawn = _paper(light, 1.9, 1.0, 2.2) * (1 - _below(_blur(light, 1.6), 34, 0.8))
-    wash = 1 - 0.17 * _below(_blur(light, 3.0), 52, 0.8)
+    """Pen and brush: black, lines, a grey wash that is hatched, and hatched twice where dark."""
+    tone = _blur(light, 2.4)
+    wash = 1 - 0.3 * ((78 - tone) / 40).clamp(0, 1)
+    wash = wash * (0.65 + 0.35 * _strokes(tone, 78, 40, (1, 1)))
+    wash = wash * (0.2 + 0.8 * _strokes(tone, 50, 30, (1, -1)))
+    drawn = _paper(light, 1.9, 1.0, 2.2) * (1 - _below(_blur(light, 1.6), 24, 0.8)) * wash
     cream, black = _color(light, (0.985, 0.96, 0.91)), _color(light, (0.06, 0.06, 0.10))
-    return black.lerp(cream * wash, drawn)
+    return black.lerp(cream, drawn)
 
 
 def _pop(light: Tensor, _chroma: Tensor) -> Tensor:
@@ -61,27 +71,27 @@ def _pop(light: Tensor, _chroma: Tensor) -> Tensor:
 
 
 def _pencil(light: Tensor, _chroma: Tensor) -> Tensor:
-    """Graphite on paper: edges by dodging, shading by lightness."""
+    """Graphite on paper: edges by dodging, shading in slanted strokes."""
     grey = _blur(light, 0.7) / 100 + 0.02
-    dodged = (grey / _blur(grey, 7.0)).clamp(0, 1) ** 3.4
-    shade = 0.35 * ((45 - _blur(light, 2.5)) / 45).clamp(0, 1)
-    shade = shade + 0.10 * ((75 - _blur(light, 4.0)) / 75).clamp(0, 1)
-    value = dodged * (1 - shade) * (0.45 + 0.55 * _paper(light, 1.1, 1.1, 1.0))
+    dodged = (grey / _blur(grey, 7.0)).clamp(0, 1) ** 3.0
+    shade = ((78 - _blur(light, 1.8)) / 78).clamp(0, 1)
+    shade = shade * (0.81 + 0.19 * _waves(light, (2, 1), 6))
+    value = dodged * (1 - 0.95 * shade) * (0.45 + 0.55 * _paper(light, 1.1, 1.1, 1.0))
     graphite, sheet = _color(light, (0.17, 0.17, 0.20)), _color(light, (0.985, 0.975, 0.955))
     return graphite.lerp(sheet, value.clamp(0, 1))
 
 
 def _toon(light: Tensor, chroma: Tensor) -> Tensor:
-    """Rosy, bright and flat, with brown lines."""
-    bright = _blur(light, 2.6) * 0.8 + 17
-    tone = 0.85 * _levels(bright, 19, 9) + 0.15 * bright
-    color = _rgb(tone.clamp(0, 98), _blur(chroma, 2.5) * 1.35 + _color(light, (4, 2)))
-    return _color(light, (0.27, 0.11, 0.14)).lerp(color, _paper(_blur(light, 1.2), 2.1, 1.6, 1.7))
+    """Rosy, bright and flat, with plum lines."""
+    bright = _blur(light, 2.6) * 0.7 + 31
+    tone = 0.85 * _levels(bright, 16, 9) + 0.15 * bright
+    color = _rgb(tone.clamp(0, 98), _blur(chroma, 2.5) * 1.4 + _color(light, (6, 0)))
+    return _color(light, (0.36, 0.12, 0.24)).lerp(color, _paper(_blur(light, 1.2), 2.1, 2.0, 1.7))
 
 
 # How far the light of a photo is evened out before: where lightness alone makes the drawing, all of
 # it; where skin has its colour, half.
-LIGHT = {"illustration": 0.4, "comic": 0.5, "ink": 1.0, "pop": 1.0, "pencil": 1.0, "toon": 0.5}
+LIGHT = {"illustration": 0.5, "comic": 0.5, "ink": 1.0, "pop": 1.0, "pencil": 1.0, "toon": 0.5}
 HANDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "illustration": _illustration,
     "comic": _comic,
@@ -96,6 +106,22 @@ def _blur(planes: Tensor, sigma: float) -> Tensor:
     """A Gaussian blur of planes [N, C, H, W]."""
     radius = max(1, round(3 * sigma))
     return gaussian_blur(functional.pad(planes, [radius] * 4, mode="replicate"), sigma, radius)
+
+
+def _waves(like: Tensor, way: tuple[int, int], width: float, uneven: float = 1.0) -> Tensor:
+    """Waves [1, 1, H, W] from -1 to 1 across a direction, `width` px long, uneven as by hand."""
+    rows, columns = (torch.arange(n, device=like.device) % PERIOD for n in like.shape[2:])
+    y, x = (n.to(like) * (2 * math.pi / PERIOD) for n in (rows[:, None], columns[None]))
+    across, along = way[0] * x + way[1] * y, way[1] * x - way[0] * y
+    count = round(PERIOD / width / math.hypot(*way))
+    wobble = 0.7 * torch.sin(along) + 0.4 * torch.sin(2 * x + 3 * y)
+    return torch.sin(count * across + uneven * wobble)[None, None]
+
+
+def _strokes(tone: Tensor, border: float, span: float, way: tuple[int, int]) -> Tensor:
+    """1 for paper, 0 for strokes: none above a border of lightness, all at `span` below it."""
+    dark = ((border - tone) / span).clamp(0, 1)
+    return torch.sigmoid((_waves(tone, way, 7) + 1.85 - 2.85 * dark) / 0.2)
 
 
 def _levels(lightness: Tensor, step: float, hardness: float) -> Tensor:

@@ -40,6 +40,7 @@ COLUMNS = {
     "yaw": ("edits", "yaw", 2),
     "id found": ("avatars", "identity found", 2),
     "style found": ("avatars", "style found", 2),
+    "change found": ("avatars", "change found", 2),
     "H": ("avatars", "h", 3),
     "style accuracy": ("avatars", "style accuracy", 3),
     "avatar identity": ("avatars", "identity", 3),
@@ -70,10 +71,12 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
 
     "identity" is the cosine of embeddings of avatar and photo, and "identity found" whether the
     photo is the nearest of all. "style accuracy" is 1 - d(avatar, look) / mean d(reconstructions,
-    look), and "style found" whether the look is the nearest of all, no style included. "expression
-    kept" is the overlap of expression probabilities, "pose moved" the change of yaw (see
-    `stylemix.faces.landmarks.yaw`), "landmarks moved" their mean displacement in eye distances;
-    the others are those of `attributes.kept_attributes`.
+    look), and "style found" whether the look is the nearest of all, no style included. "change
+    found" compares the avatar's change from its reconstruction with the mean change to each look,
+    so that what a photo brings itself does not count. "expression kept" is the overlap of
+    expression probabilities, "pose moved" the change of yaw (see `stylemix.faces.landmarks.yaw`),
+    "landmarks moved" their mean displacement in eye distances; the others are those of
+    `attributes.kept_attributes`.
     Metrics of faces need a face template.
     """
     count, people = avatars.styled.shape[:2]
@@ -84,14 +87,18 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
     rows = meter.describe(small).unflatten(0, (count, people))
     plain = meter.describe(avatars.plain)
     # The last look stands for no style: that of the reconstructions.
-    looks = torch.cat([avatars.looks.to(rows), plain.mean(dim=0, keepdim=True)])
+    middle = plain.mean(dim=0, keepdim=True)
+    looks = torch.cat([avatars.looks.to(rows), middle])
     distances = torch.stack([style_distance(rows, look) for look in looks], dim=2)
+    # Whatever style it is in, a dark photo looks darker than others: its change does not.
+    changes = torch.stack([style_distance(rows - plain, look - middle) for look in looks], dim=2)
     target = torch.arange(count)
     # The mean over all photos, since a photo that has the look already would divide by almost zero.
     before = torch.stack([style_distance(plain, look).mean() for look in looks[:count]])[:, None]
     values = {
         "style accuracy": 1 - distances[target, :, target] / before,
         "style found": (distances.argmin(dim=2) == target[:, None]).float(),
+        "change found": (changes.argmin(dim=2) == target[:, None]).float(),
     }
     if model.template.eyes is not None:
         values |= _face_metrics(model, avatars.photos, flat, count)

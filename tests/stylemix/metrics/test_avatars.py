@@ -67,6 +67,7 @@ def test_a_style_that_does_nothing(model, meter, looks, plain):
     values = judge(model, meter, looks, plain, plain, plain.repeat(2, 1, 1, 1, 1))
     assert values["style accuracy"] == pytest.approx(0, abs=1e-5)
     assert values["style found"] < 0.1  # the nearest look is no style
+    assert values["change found"] == 0
     assert values["identity found"] == 1
     assert values["identity"] == pytest.approx(1, abs=1e-4)
     assert values["expression kept"] == pytest.approx(1, abs=1e-4)
@@ -79,6 +80,7 @@ def test_good_avatars(model, meter, looks, ws, plain):
     values = judge(model, meter, looks, plain, plain, styled(model, ws))
     assert values["style accuracy"] > 0.4
     assert values["style found"] > 0.85
+    assert values["change found"] > 0.95
     assert values["identity found"] > 0.9
 
 
@@ -90,6 +92,7 @@ def test_shuffled_people_and_swapped_styles_are_at_chance(model, meter, looks, w
     assert strangers["style found"] > 0.85
     swapped = judge(model, meter, looks, plain, plain, images.flip(0))
     assert swapped["style found"] < 0.1
+    assert swapped["change found"] < 0.1
     assert swapped["identity found"] > 0.9
 
 
