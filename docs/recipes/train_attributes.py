@@ -112,11 +112,13 @@ def main(output: Path) -> None:
             functional.interpolate(draw(one), [256, 256], mode="area") for one in faces.split(1)
         ]
         views.append(torch.cat(small))
+    with torch.inference_mode():
+        seen_by_probes = [probe_features(view, model.template) for view in views]
     tensors = {}
     for name in PLACES:
         known = [index for index in range(COUNT) if index not in UNCLEAR[name]]
         labels = torch.tensor([float(index in YES[name]) for index in known])
-        features = [probe_features(view[known], model.template, name) for view in views]
+        features = [view[name][known] for view in seen_by_probes]
         order = torch.randperm(len(known), generator=torch.Generator().manual_seed(0))
         correct = torch.zeros(len(views), len(known))
         for fold in range(FOLDS):

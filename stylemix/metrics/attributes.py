@@ -31,29 +31,39 @@ PLACES = {"glasses": (0.1, 0.18, 0.9, 0.5), "beard": (0.2, 0.5, 0.8, 0.98)}
 OPEN_MOUTH, MOUTH_SPREAD = 0.10, 0.02  # gap of the lips in eye distances at even odds, and one e
 
 
-@torch.no_grad()
-def probe_features(images: Tensor, template: Template, name: str) -> Tensor:
-    """Features [N, F] of what the probe `name` looks at in images [N, C, H, H] in [-1, 1]."""
+def probe_features(images: Tensor, template: Template) -> dict[str, Tensor]:
+    """Features [N, F] of what each probe looks at in images [N, C, H, H] in [-1, 1], by name.
+
+    Differentiable.
+    """
     assert FACES128.eyes is not None
-    out = []
+    out: dict[str, list[Tensor]] = {name: [] for name in PLACES}
     for part in as_rgb(images).float().clamp(-1, 1).split(CHUNK):
         crops = crop_faces(part, template, FACES128.eyes, SIZE, "border") / 127.5 - 1
-        rows = []
-        for maps in feature_maps(crops, STAGES):
-            left, top, right, bottom = (round(edge * maps.shape[2]) for edge in PLACES[name])
-            place = maps[:, :, top:bottom, left:right]
-            rows += [place.mean(dim=(2, 3)), place.amax(dim=(2, 3))]
-        out.append(torch.cat(rows, dim=1))
-    return torch.cat(out)
+        stages = feature_maps(crops, STAGES)
+        for name, edges in PLACES.items():
+            rows = []
+            for maps in stages:
+                left, top, right, bottom = (round(edge * maps.shape[2]) for edge in edges)
+                place = maps[:, :, top:bottom, left:right]
+                rows += [place.mean(dim=(2, 3)), place.amax(dim=(2, 3))]
+            out[name].append(torch.cat(rows, dim=1))
+    return {name: torch.cat(parts) for name, parts in out.items()}
 
 
 def probe(features: Tensor, name: str) -> Tensor:
-    """The log-odds [N] of "glasses" or "beard" for `probe_features`."""
+    """The log-odds [N] of "glasses" or "beard" for their `probe_features`."""
     weights = load_weights("attributes")
     log_odds: Tensor = features @ weights[f"{name}.weight"].to(features) + float(
         weights[f"{name}.bias"]
     )
     return log_odds
+
+
+def probe_log_odds(images: Tensor, template: Template) -> dict[str, Tensor]:
+    """The log-odds [N] of glasses and beard in images [N, C, H, H] in [-1, 1]; differentiable."""
+    features = probe_features(images, template)
+    return {name: probe(rows, name) for name, rows in features.items()}
 
 
 @torch.no_grad()
@@ -62,7 +72,7 @@ def probabilities(images: Tensor, template: Template) -> dict[str, Tensor]:
     rgb = as_rgb(images).float()
     gaps = torch.cat([readings(part, template)["mouth"] for part in rgb.split(CHUNK)])
     smiles = torch.cat([smile_log_odds(part, template) for part in rgb.split(CHUNK)])
-    odds = {name: probe(probe_features(rgb, template, name), name) for name in PLACES}
+    odds = probe_log_odds(rgb, template)
     odds |= {"smile": smiles, "mouth": (gaps - OPEN_MOUTH) / MOUTH_SPREAD}
     return {name: values.sigmoid() for name, values in odds.items()}
 

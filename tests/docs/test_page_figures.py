@@ -40,6 +40,7 @@ def test_weights_of_losses_are_those_of_the_code():
     assert f"weight {transfer.tie_weight:g})" in text
     assert f"2104.06820, weight {transfer.distance_weight:g})" in text
     assert f"four faces (weight {transfer.identity_weight:g})" in text
+    assert f"glasses and beards (weight {transfer.attribute_weight:g})" in text
     assert f"R1 with a weight of {transfer.r1_gamma:g}," in text
     assert f"p = {transfer.augment_p:g}," in text
     assert f"with a factor of {transfer.ema:g}" in text

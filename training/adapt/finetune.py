@@ -24,6 +24,7 @@ from stylemix.networks.latents import mix, sample_ws
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.regularizers import (
+    attribute_difference,
     distance_difference,
     identity_difference,
     pooled_difference,
@@ -38,7 +39,7 @@ from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
 FORMAT = "stylemix-transfer-state"
 MIXING_PROBABILITY = 0.5  # of a batch
-IDENTITY_FACES = 4  # images of a batch whose identity is compared
+IDENTITY_FACES = 4  # images of a batch whose identity is compared, and whose attributes
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class TransferSettings:
         tie_weight: weight of the pooled colours, on a grid of `tie_cells` x `tie_cells`.
         distance_weight: weight of the pairwise similarities in a batch.
         identity_weight: weight of the face descriptors of `IDENTITY_FACES` images of a batch.
+        attribute_weight: weight of the readings of glasses and beards of the same images.
     """
 
     kimg: float = 30
@@ -63,6 +65,7 @@ class TransferSettings:
     tie_cells: int = 16
     distance_weight: float = 100.0
     identity_weight: float = 2.0
+    attribute_weight: float = 0.5
     ema: float = 0.995
     psi: float = 1.0
     precision: str = "fp32"
@@ -139,9 +142,13 @@ class Transfer:
         ties = s.tie_weight * pooled_difference(fakes, plain, s.tie_cells)
         if s.distance_weight > 0:
             ties = ties + s.distance_weight * distance_difference(features[0], base_features[0])
+        subset = slice(IDENTITY_FACES)
         if s.identity_weight > 0:
-            subset = slice(IDENTITY_FACES)
             ties = ties + s.identity_weight * identity_difference(
+                self.model, fakes[subset], plain[subset]
+            )
+        if s.attribute_weight > 0:
+            ties = ties + s.attribute_weight * attribute_difference(
                 self.model, fakes[subset], plain[subset]
             )
         return fakes, ties

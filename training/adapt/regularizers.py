@@ -1,7 +1,8 @@
 """Regularizers that tie an adapted generator to its base: a latent stays the same person.
 
-Three terms, from cheap to expensive: pooled colours, the distances between the images of a batch
-(cross-domain correspondence, arXiv 2104.06820), and face descriptors.
+Four terms, from cheap to expensive: pooled colours, the distances between the images of a batch
+(cross-domain correspondence, arXiv 2104.06820), face descriptors, and readings of glasses and
+beards.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from stylemix.faces.recognition import embed
 from stylemix.images.tensors import as_rgb
+from stylemix.metrics.attributes import probe_log_odds
 from stylemix.models.model import Model
 from stylemix.networks.generator import SynthesisNetwork
 
@@ -64,3 +66,21 @@ def identity_difference(model: Model, images: Tensor, plain: Tensor) -> Tensor:
         before = embed(as_rgb(plain), model.template)
     after = embed(as_rgb(images), model.template)
     return (after - before).square().sum(dim=1).mean()
+
+
+def attribute_difference(model: Model, images: Tensor, plain: Tensor) -> Tensor:
+    """Returns how far glasses and beards of [N, C, H, H] go from those of plain; 0 without faces.
+
+    The cross entropy of the probes' readings beyond that of equal readings, the mean of both.
+    """
+    if model.template.eyes is None:
+        return images.new_zeros([])
+    with torch.no_grad():
+        before = probe_log_odds(plain, model.template)
+    after = probe_log_odds(images, model.template)
+    terms = []
+    for name, odds in before.items():
+        target = odds.sigmoid()
+        least = F.binary_cross_entropy_with_logits(odds, target)
+        terms.append(F.binary_cross_entropy_with_logits(after[name], target) - least)
+    return torch.stack(terms).mean()

@@ -20,8 +20,9 @@ from stylemix.training.data.dataset import ImageDataset
 from tests.support.models import tiny_model, ws_of
 
 SETTINGS = TransferSettings(
-    batch=8, kimg=0.024, lr=0.01, tie_weight=0, distance_weight=0, identity_weight=0
-)
+    batch=8, kimg=0.024, lr=0.01, tie_weight=0, distance_weight=0, identity_weight=0,
+    attribute_weight=0,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +169,11 @@ def test_distances_between_people_are_preserved(model, dataset):
     assert moved(3000.0) < 0.7 * moved(0.0)
 
 
-def test_the_identity_loss_has_an_effect(dataset):
+@pytest.mark.parametrize("name", ["identity_weight", "attribute_weight"])
+def test_ties_of_faces_have_an_effect(dataset, name):
     faces = tiny_model(resolution=16)
     short = replace(SETTINGS, kimg=0.016)
-    one, other = (
-        learn_transfer(faces, dataset, replace(short, identity_weight=w)) for w in (0, 50)
-    )
+    one, other = (learn_transfer(faces, dataset, replace(short, **{name: w})) for w in (0, 50))
     assert not equal(one, other)
 
 

@@ -3,9 +3,16 @@
 import pytest
 import torch
 
+import stylemix
 from stylemix.faces.recognition import embed
 from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.images.tensors import to_tensor
+from stylemix.io.assets import ASSETS
+from stylemix.metrics.attributes import probe_log_odds
+from stylemix.models.checkpoint import load_model
+from stylemix.models.model import Model
 from stylemix.training.adapt.regularizers import (
+    attribute_difference,
     distance_difference,
     identity_difference,
     pooled_difference,
@@ -58,3 +65,30 @@ def test_features_are_tapped_while_it_lasts():
         network(ws, noise_mode="const")
     network(ws, noise_mode="const")
     assert [list(maps.shape[2:]) for maps in features] == [[16, 16]]
+
+
+@pytest.fixture(scope="module")
+def faces_64() -> Model:
+    return load_model("faces-64")
+
+
+def test_glasses_that_are_missing_cost_and_are_asked_for(faces_64):
+    """Hopper without her glasses: a step down the gradient brings the reading of glasses back."""
+    photos = [ASSETS / "portraits" / f"{name}.jpg" for name in ("hopper", "collins")]
+    hopper, collins = (to_tensor(stylemix.align(photo, size=128)) for photo in photos)
+    same = attribute_difference(faces_64, hopper, hopper)
+    assert same == pytest.approx(0, abs=1e-6)
+    bare = collins.clone().requires_grad_(True)
+    cost = attribute_difference(faces_64, bare, hopper)
+    assert cost > 1
+    cost.backward()
+    assert bare.grad is not None
+    before = probe_log_odds(collins, faces_64.template)["glasses"]
+    moved = collins - 0.05 * bare.grad / bare.grad.abs().max()
+    assert probe_log_odds(moved, faces_64.template)["glasses"] > before + 0.1
+
+
+def test_without_faces_attributes_cost_nothing():
+    model = tiny_model(template=NO_TEMPLATE, resolution=16)
+    images = torch.randn([2, 3, 16, 16])
+    assert attribute_difference(model, images, -images) == 0
