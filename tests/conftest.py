@@ -1,6 +1,7 @@
 """What all tests share: the device to run on, and which tests are left out unless asked for."""
 
 import os
+import random
 import secrets
 from pathlib import Path
 
@@ -91,6 +92,14 @@ def pytest_terminal_summary(
     told = config.stash.get(LEFT_OUT, [])
     if told:  # by this process, or by one of pytest-xdist's
         terminalreporter.write_line(f"Left out, with what runs them: {', '.join(told)}")
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers() -> None:
+    """What a test draws without a seed of its own is the same in any order, and alone."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
 
 
 @pytest.fixture(autouse=True)
