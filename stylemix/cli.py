@@ -5,10 +5,8 @@ Every error that a user can cause is printed as one line on standard error, with
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import platform
 import signal
 import threading
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from stylemix import messages
 from stylemix.completion import read_table, stand_in
 from stylemix.errors import StylemixError, did_you_mean
 from stylemix.global_options import own_defaults, with_global_options
+from stylemix.memory import keep_memory
 from stylemix.version import __version__
 
 # Threads of PyTorch that wait for others sleep, instead of taking the processor from whatever else
@@ -80,7 +79,6 @@ COMMANDS = {
 USER_ERROR = 2
 STOPPED = "Stopped."
 INTERRUPTED, TERMINATED = 130, 143  # what shells report: 128 + SIGINT, 128 + SIGTERM
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3) in glibc
 
 
 class _Terminated(KeyboardInterrupt):
@@ -236,22 +234,6 @@ class LazyGroup(click.Group):
                 raise
             said.finish()
             return result
-
-
-def keep_memory() -> bool:
-    """Lets the C library reuse freed memory for later tensors; returns whether it succeeded.
-
-    By default glibc maps every large tensor anew and unmaps it after use, and the kernel then
-    fills it with zeros page by page: on a CPU this took longer than the arithmetic of a 256 px
-    generator. The process does not return memory that it has freed; its peak is the same. Called
-    by the command line, never by an import. Does nothing without glibc.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 * 2**20))
-    results = [mallopt(name, value) == 1 for name, value in settings]  # set all, even if one fails
-    return all(results)
 
 
 @click.group(

@@ -21,6 +21,7 @@ from stylemix.faces.alignment import Box
 from stylemix.images.sources import unique_names
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
+from stylemix.memory import releasing
 from stylemix.messages import note, problem, wrote
 from stylemix.models.model import Model
 from stylemix.tools.options import (
@@ -216,7 +217,7 @@ def _write_avatars(
 ) -> int:
     """Writes an avatar of each person as soon as it is drawn; returns their number."""
     done = 0
-    for person, name in _named(people):
+    for person, name in releasing(_named(people)):
         _write(task, person, output if single else output / f"{name}.png", not single, inputs)
         done += 1
     return done

@@ -21,6 +21,7 @@ from stylemix.inversion.latent import NOT_RECORDED, Latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.store import SUFFIX, PhotoToProject, own_share, project_missing
 from stylemix.io.atomic import write_json
+from stylemix.memory import releasing
 from stylemix.messages import note, problem, result, wrote
 from stylemix.models.model import Model
 from stylemix.networks.labels import describe_label
@@ -110,7 +111,7 @@ def project_command(
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)
     latents = []
-    for name, latent, is_new in done:
+    for name, latent, is_new in releasing(done):
         report[called[name]] = latent.metrics
         path = output / (name + SUFFIX)
         latents.append({"path": path, "new": is_new, **latent.metrics})

@@ -47,6 +47,9 @@ Box = tuple[float, float, float, float]  # left, top, width and height in px of 
 
 MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop
 DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is chosen
+# Beside a face of this score one of less is taken for a pattern that looks like a face. In 500
+# pictures made from eight portraits the least sure face had .997, and the one pattern .93.
+SURE_SCORE = 0.96
 MAX_ALIGNED_SHIFT = 0.04  # of the side; the corners of an aligned crop move less than this
 
 
@@ -170,7 +173,8 @@ def choose_face(
 ) -> Face:
     """Return face number `face`, else the only face or the dominant face (`DOMINANT_AREA`).
 
-    Raises StylemixError if there is none, with the positions of the faces if there are several.
+    Beside a face of `SURE_SCORE`, others of less do not count. Raises StylemixError if there is
+    none, with the positions of the faces if there are several.
     """
     if not faces or (face is None and not any(each.clear for each in faces)):
         advice = f", or use --face 1 to select an uncertain one: {_listing(faces, photo_size)}"
@@ -186,7 +190,8 @@ def choose_face(
                 f"{_count(len(faces))}; choose one of {_listing(faces, photo_size)}"
             )
         return faces[face - 1]
-    candidates = [each for each in faces if each.area * DOMINANT_AREA > faces[0].area]
+    sure = [each for each in faces if each.score >= SURE_SCORE] or faces
+    candidates = [each for each in sure if each.area * DOMINANT_AREA > sure[0].area]
     if len(candidates) > 1:
         raise StylemixError(
             f"got {_count(len(faces))} in {name}; expected one; choose with --face N: "

@@ -45,7 +45,8 @@ def forecast_image(model: Model) -> Forecast:
 
 def forecast_projection(model: Model, settings: ProjectionSettings, photos: int = 1) -> Forecast:
     """A projection of `photos` photos; the first one of a model also makes its starting images."""
-    generator, settings = model.generator, settings.at(model.generator.img_resolution)
+    generator = model.generator
+    settings = settings.at(generator.img_resolution, generator.device.type)
     image = forecast_image(model).seconds
     encoder = shipped_encoder(model) is not None
     searched = settings.plus_steps + (0 if encoder else settings.w_steps)

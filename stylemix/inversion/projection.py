@@ -154,8 +154,9 @@ def project(
             replace its own; None to estimate it.
         encoder: gives the initial latents; None for the shipped encoder of this model, if any.
     """
-    settings = (settings or ProjectionSettings()).at(model.generator.img_resolution)
     generator = model.generator
+    settings = settings or ProjectionSettings()
+    settings = settings.at(generator.img_resolution, generator.device.type)
     expected = (generator.img_channels, generator.config.height, generator.config.width)
     if targets.ndim != 4 or tuple(targets.shape[1:]) != expected:
         raise StylemixError(

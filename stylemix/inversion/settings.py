@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from stylemix.errors import StylemixError
 
 METHODS = ("hybrid", "w", "w+", "pti")
-FULL_STEPS_PX = 256  # a step takes about four times as long at twice the resolution
+FULL_STEPS_PX = 256  # on a CPU a step takes about four times as long at twice the resolution
+# Few steps: more of them refine, and all are longer (docs/log.md). Factors of the numbers of steps
+# and of the rates.
+FEW_STEPS = {"w_steps": 0.6, "plus_steps": 0.6, "refine_steps": 1.2}
+FEW_RATES = {"lr": 1.5, "feature_lr": 3.0}
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class ProjectionSettings:
         plus_steps: steps in W+; with 0, refinement starts from W.
         refine_steps: refinement steps, on weights and features.
         budget: seconds per photo; the steps then only divide the time among the stages.
-        fewer_when_large: steps are divided by the resolution over `FULL_STEPS_PX` px, above it.
+        fewer_when_large: on a CPU, steps are divided by the resolution over `FULL_STEPS_PX` px,
+            above it, and other shares and rates make up for a part of that.
     """
 
     method: str = "hybrid"
@@ -44,13 +50,14 @@ class ProjectionSettings:
     budget: float | None = None
     fewer_when_large: bool = True
 
-    def at(self, resolution: int) -> ProjectionSettings:
-        """The settings for a model of a resolution in px."""
-        if not self.fewer_when_large or resolution <= FULL_STEPS_PX:
+    def at(self, resolution: int, device: str = "cpu") -> ProjectionSettings:
+        """The settings for a model of a resolution in px on a device ("cpu", "cuda", ...)."""
+        if not self.fewer_when_large or resolution <= FULL_STEPS_PX or device != "cpu":
             return self
-        counts = {name: getattr(self, name) for name in ("w_steps", "plus_steps", "refine_steps")}
-        fewer = {k: -(-count * FULL_STEPS_PX // resolution) for k, count in counts.items()}
-        return replace(self, **fewer)
+        share = FULL_STEPS_PX / resolution
+        fewer = {k: math.ceil(f * share * getattr(self, k)) for k, f in FEW_STEPS.items()}
+        rates = {name: factor * getattr(self, name) for name, factor in FEW_RATES.items()}
+        return replace(self, **fewer, **rates)
 
 
 PRESETS = {

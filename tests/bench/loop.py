@@ -14,13 +14,14 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from stylemix.cli import keep_memory
+from stylemix.memory import keep_memory
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.loop import train
@@ -60,16 +61,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--channel-base", type=int, help="of G and D (default: the preset's)")
     options = parser.parse_args()
     keep_memory()
     side = options.resolution
-    config = TrainConfig("laptop", side, precision="fp32", augment="fixed", augment_p=0.2)
-    batch = config.resolve().batch
-    assert batch is not None
     config = TrainConfig(
         "laptop", side, precision="fp32", augment="fixed", augment_p=0.2,
-        kimg=options.steps * batch / 1000, tick_kimg=8 * batch / 1000,
+        channel_base=options.channel_base,
     )  # fmt: skip
+    batch = config.resolve().batch
+    assert batch is not None
+    config = replace(config, kimg=options.steps * batch / 1000, tick_kimg=8 * batch / 1000)
     sec_per_kimg: dict[str, list[float]] = {"bare": [], "loop": []}
     with tempfile.TemporaryDirectory() as work:
         pictures = Path(work) / "pictures"

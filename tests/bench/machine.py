@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from stylemix import cli, ops
+from stylemix import memory, ops
 from stylemix.ops import jit
 from tests.bench.timing import Contestant, Job, Record, interleave, timed
 
@@ -107,7 +107,7 @@ def device_name(device: torch.device) -> str:
 
 def keep_memory(device: torch.device) -> bool:
     """Configures the allocator as the commands do, so that freed memory is not returned."""
-    return device.type == "cpu" and cli.keep_memory()
+    return device.type == "cpu" and memory.keep_memory()
 
 
 def copying(size: int, device: torch.device) -> Contestant:

@@ -1,6 +1,7 @@
 """The CUDA sources without a GPU: they compile, and their threads' work is right on the host."""
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -24,13 +25,17 @@ def _nvcc():
 
 @pytest.mark.slow
 def test_compile_without_warnings_or_spills(tmp_path, monkeypatch):
-    """Every kernel, for three generations of GPUs; nothing goes from registers to memory."""
+    """Every kernel; nothing goes from registers to memory.
+
+    For one generation of GPUs, since each takes two minutes of a core; for others set the variable.
+    """
     _nvcc()
-    monkeypatch.setenv("STYLEMIX_CUDA_ARCHS", "8.0;9.0;12.0")
+    archs = os.environ.get("STYLEMIX_CUDA_ARCHS", "9.0")
+    monkeypatch.setenv("STYLEMIX_CUDA_ARCHS", archs)
     log = jit.compile_objects("cuda", tmp_path)
     assert not re.findall(r"^.*warning\b ?[:#].*$", log, re.M | re.I)
-    for arch in ("sm_80", "sm_90", "sm_120"):
-        assert f"for '{arch}'" in log
+    for arch in archs.split(";"):
+        assert f"for 'sm_{arch.replace('.', '')}'" in log
     spills = [int(n) for n in re.findall(r"(\d+) bytes spill", log)]
     assert spills
     assert max(spills) == 0

@@ -3,7 +3,6 @@
 import errno
 import functools
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -17,20 +16,6 @@ from PIL import Image
 
 from stylemix import __version__, cli
 from stylemix.errors import StylemixError
-
-SCRIPT = """
-import resource, sys, torch
-from stylemix.cli import keep_memory
-if sys.argv[1] == "keep":
-    assert keep_memory()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.empty(16 * 2**20).fill_(1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-for _ in range(20):  # until the heap has its final size
-    last = faults()
-print(last)
-"""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -187,22 +172,6 @@ def test_no_arguments_show_the_help():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
-def test_memory_is_kept():
-    faults = {}
-    for how in ("keep", "not"):
-        command = [sys.executable, "-c", SCRIPT, how]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        faults[how] = int(done.stdout)
-    assert faults["keep"] < 100  # of 16,384 pages
-    assert faults["keep"] < faults["not"]
-
-
-def test_without_glibc_nothing_happens(monkeypatch):
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert cli.keep_memory() is False
-
-
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given, expected):
     """It must be set before torch is imported, whose threads spin while they wait otherwise."""

@@ -25,22 +25,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def running_app(temporary: Path, *options: str) -> Iterator[str]:
-    """The app as a process with its files in a folder; yields its address."""
+def start_app(
+    temporary: Path, *options: str, stderr: int | None = None
+) -> tuple[subprocess.Popen[str], str]:
+    """Starts the app as a process with its files in a folder; returns it and its address.
+
+    Its errors are shown with those of a test that fails, unless `stderr` is PIPE.
+    """
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'stylemix[app]'")
     env = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "stylemix", "app", "--port", str(free_port()), *options]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=stderr
     )
     assert process.stdout is not None
+    line = process.stdout.readline()
+    if "http://" not in line:
+        process.kill()
+        raise AssertionError(line + (process.communicate()[1] or ""))
+    return process, next(word for word in line.split() if word.startswith("http://"))
+
+
+@contextmanager
+def running_app(temporary: Path, *options: str) -> Iterator[str]:
+    """The app while the context lasts; yields its address."""
+    process, address = start_app(temporary, *options)
     try:
-        line = process.stdout.readline()
-        if "http://" not in line:
-            process.kill()
-            raise AssertionError(line + process.communicate()[1])
-        yield next(word for word in line.split() if word.startswith("http://"))
+        yield address
     finally:
         process.terminate()
         process.communicate(timeout=60)

@@ -100,7 +100,7 @@ def test_an_indivisible_batch_is_an_error_before_the_launch(pictures, tmp_path):
 @pytest.mark.slow
 def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
-    command = [*_torchrun(2, "--max-restarts=1"), *TRAIN, "--kimg", "1.2", pictures]
+    command = [*_torchrun(2, "--max-restarts=1"), *TRAIN, "--kimg", ".6", pictures]
     with (
         log.open("w") as file,
         subprocess.Popen(
@@ -123,7 +123,7 @@ def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
     assert process.returncode == 0, output
     assert re.search(rf"rank 1 \(host [^ ]+, process {victim}\)", output), output
     assert output.count("Wrote") == 1
-    assert int(state_files(folder)[0].stem.split("-")[1]) == 1200
+    assert int(state_files(folder)[0].stem.split("-")[1]) == 600
 
 
 def _rank(pid):

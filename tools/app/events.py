@@ -115,7 +115,7 @@ class Page:
             return (session, *part) if shown else session
 
         try:
-            with session.working() if line in OF_PHOTOS else nullcontext():
+            with session.working(line in OF_PHOTOS) if line else nullcontext():
                 result = function(session, *values, **extra)
                 for part in [result] if isinstance(result, tuple) else result:
                     if drawing and turn != session.turn:

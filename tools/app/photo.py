@@ -40,6 +40,8 @@ def add_screen(page: Page) -> None:
         image_mode=None, height=300, elem_id="photo", buttons=[],
         placeholder="Drop a photo of a face\nor click to choose one",
         alt_text="Your photo",
+        # A mirrored photo would be a mirrored avatar: hair parted on the wrong side.
+        webcam_options=gr.WebcamOptions(mirror=False),
     )  # fmt: skip
     faces = gr.Gallery(
         label="Faces found: choose one", columns=4, height=150, allow_preview=False,

@@ -58,6 +58,7 @@ def serving(model: Model, host: str, port: int, folder: Path, show: bool = False
     """
     prepare(folder)
     from stylemix.tools.app.page import build, load_gradio, look
+    from stylemix.tools.app.session import close_sessions
 
     gr = load_gradio()
     blocks = build(model, folder)
@@ -77,6 +78,7 @@ def serving(model: Model, host: str, port: int, folder: Path, show: bool = False
     finally:
         with suppress(Exception):  # it may be gone already
             blocks.close(verbose=False)
+        close_sessions(folder)
 
 
 def serve(model: Model, host: str, port: int, show: bool, on_start: Callable[[str], None]) -> None:

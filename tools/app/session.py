@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from weakref import WeakSet
 
 from PIL import Image
 
@@ -64,13 +65,14 @@ class Session:
         self.stop, self.stop_dragging = threading.Event(), threading.Event()
         self.stop_learning = threading.Event()
         self.examples: list[Path] = []
-        self._idle, self._working = threading.Condition(), 0
+        self._idle, self._working, self._learning = threading.Condition(), 0, 0
         self._projecting = threading.Lock()
         self.turn = 0
         self.styles: dict[str, Path] = {}
         self._loaded: dict[str, Style] = {}
         self._count = 0
         self._forget()
+        _OPEN.add(self)
 
     def _forget(self) -> None:
         self.received: Path | None = None
@@ -88,20 +90,23 @@ class Session:
         self._latents: dict[str, Latent] = {}
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Computes something of the visitor, which a deletion of the photo waits for.
+    def working(self, of_photo: bool = True) -> Iterator[None]:
+        """Computes something of the visitor's photo, or learns a style.
 
-        So that it is deleted for good: nothing made of it is written afterwards.
+        A deletion of the photo waits for what is made of it, and the end of the visit for both, so
+        that nothing is written afterwards.
         """
         with self._idle:
-            if not self._working:
+            if of_photo and not self._working:
                 self.stop.clear()
-            self._working += 1
+            self._working += of_photo
+            self._learning += not of_photo
         try:
             yield
         finally:
             with self._idle:
-                self._working -= 1
+                self._working -= of_photo
+                self._learning -= not of_photo
                 self._idle.notify_all()
 
     @contextmanager
@@ -137,7 +142,8 @@ class Session:
     def new_file(self, kind: str, suffix: str) -> Path:
         """A new name in the folder; images of the page beyond the last `KEPT` are removed."""
         self._count += 1
-        shown = sorted(self.folder.glob("shown-*"), key=lambda path: path.stat().st_mtime_ns)
+        # By number: another thread may remove one before its time is read.
+        shown = sorted(self.folder.glob("shown-*"), key=lambda path: int(path.name.split("-")[1]))
         for old in shown[:-KEPT]:
             old.unlink(missing_ok=True)
         return self.folder / f"{kind}-{self._count}-{secrets.token_hex(4)}{suffix}"
@@ -288,8 +294,23 @@ class Session:
         """Stops what runs, and removes the folder: the end of the visit."""
         self.stop_learning.set()
         with self._halted():
+            self._idle.wait_for(lambda: not self._learning, PATIENCE)
             self._forget()
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_OPEN: WeakSet[Session] = WeakSet()
+
+
+def close_sessions(parent: Path) -> None:
+    """Ends all visits whose folders are in `parent`: each stops first, then all are waited for."""
+    sessions = [session for session in _OPEN if session.folder.parent == parent]
+    for session in sessions:
+        session.stop.set()
+        session.stop_dragging.set()
+        session.stop_learning.set()
+    for session in sessions:
+        session.close()
 
 
 class Stopped(Exception):

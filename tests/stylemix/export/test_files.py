@@ -38,7 +38,7 @@ def _equal(session, graph, count):
 @pytest.mark.parametrize(
     ("part", "options"),
     [
-        ("synthesis", {"resolution": 256}),
+        ("synthesis", {"resolution": 128}),
         ("generator", {"classes": 3}),
         ("synthesis", {"architecture": "resnet", "channels": 1}),
         ("synthesis", {"architecture": "orig", "base": (4, 6), "template": NO_TEMPLATE}),
@@ -47,7 +47,7 @@ def _equal(session, graph, count):
 )
 def test_onnx_renders_any_number_of_images(part, options):
     pytest.importorskip("onnxscript")
-    graph = model_graph(tiny_model(**options), part)
+    graph = model_graph(tiny_model(**{"resolution": 16} | options), part)
     data, deviation = onnx_bytes(graph, {"name": "test", "offsets": {"b4.conv1": 32}})
     session = _session(data)
     for count in (1, 3, 8):

@@ -209,6 +209,15 @@ def test_a_dominant_face_is_chosen():
     assert choose_face([uncertain], 1, "a", (400, 300)) is uncertain
 
 
+def test_a_pattern_like_a_face_does_not_count_beside_a_sure_one():
+    sure, pattern = face(0, 0, 100, 0.998), face(200, 0, 120, 0.93)
+    assert choose_face([pattern, sure], None, "a", (400, 300)) is sure
+    assert choose_face([pattern, sure], 1, "a", (400, 300)) is pattern
+    assert choose_face([pattern], None, "a", (400, 300)) is pattern
+    with pytest.raises(StylemixError, match="got 2 faces"):  # no one is sure
+        choose_face([pattern, face(0, 0, 100, 0.95)], None, "a", (400, 300))
+
+
 def test_listing_of_many_faces_is_limited():
     crowd = [face(0, 0, 100 - number) for number in range(20)]
     with pytest.raises(StylemixError, match=r"; and 12 smaller$"):

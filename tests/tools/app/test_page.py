@@ -4,6 +4,7 @@ import io
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -17,7 +18,8 @@ from PIL import Image
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS
 from stylemix.tools.app import page as page_module
-from tests.support.browser import PATIENCE, ROOT, chromium, running_app
+from tests.support.browser import PATIENCE, ROOT, chromium, running_app, start_app
+from tests.support.camera_page import open_page, write_camera
 
 PORTRAITS = ASSETS / "portraits"
 TWO_PEOPLE = Path(__file__).parents[2] / "data" / "portraits" / "two_people.jpg"
@@ -76,7 +78,15 @@ def drop(page, photo):
 
 def choose(page, style):
     page.click(f"#gallery button[aria-label={style}]")
-    page.wait_for_selector("#slider img")
+    wait_for_picture(page)
+
+
+def wait_for_picture(page):
+    try:
+        page.wait_for_selector("#slider img")
+    except Exception as error:
+        said = [page.inner_text("#status"), *page.locator(".toast-body").all_inner_texts()]
+        raise AssertionError(f"no picture; the page says {said}") from error
 
 
 def open_tab(page, name):
@@ -98,7 +108,7 @@ def test_a_photo_becomes_the_picture_of_the_command(visit, tmp_path):
     drop(page, PORTRAITS / "collins.jpg")
     page.locator("#gallery button[aria-label=ink]").focus()
     page.keyboard.press("Enter")  # by keyboard, as everything
-    page.wait_for_selector("#slider img")
+    wait_for_picture(page)
     assert [image.get_attribute("alt") for image in page.locator("#slider img").all()] == [
         "Before", "After",
     ]  # fmt: skip
@@ -142,6 +152,25 @@ def test_a_deleted_photo_leaves_nothing(visit, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_app_that_is_stopped_while_it_draws_leaves_nothing(number, browser, tmp_path):
+    process, address = start_app(tmp_path, stderr=subprocess.PIPE)
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.wait_for_selector(PHOTO_INPUT, state="attached")
+    drop(page, PORTRAITS / "collins.jpg")  # the other styles are drawn, and it is projected
+    assert session_folders(tmp_path)
+    process.send_signal(number)
+    _out, err = process.communicate(timeout=PATIENCE / 1000)
+    page.close()
+    assert process.returncode == 0, err
+    assert "terminate called" not in err
+    assert "Traceback" not in err
+    assert list(tmp_path.glob("stylemix-app-*")) == []
+
+
+@pytest.mark.slow
 def test_two_visitors_do_not_see_each_other(visit, folder):
     before, pages = session_folders(folder), [visit(), visit()]
     for page, name in zip(pages, ("obama", "biden"), strict=True):
@@ -158,21 +187,41 @@ def test_two_visitors_do_not_see_each_other(visit, folder):
     for (_, picture), name in zip(pictures, ("obama", "biden"), strict=True):
         shown = Image.open(io.BytesIO(picture)).resize((64, 64)).convert("RGB")
         own, other = (
-            np.abs(np.asarray(shown, float) - _head(each)).mean()
+            np.abs(np.asarray(shown, float) - _head(PORTRAITS / f"{each}.jpg")).mean()
             for each in (name, "biden" if name == "obama" else "obama")
         )
         assert own < 15 < other
 
 
-def _head(name):
-    """Head and shoulders of a portrait in 64 px, as before a drawing."""
+def _head(photo):
+    """Head and shoulders of a photo in 64 px, as before a drawing."""
     from stylemix.avatars.drawing import portrait_box
     from stylemix.inversion.portraits import read_portrait
     from stylemix.models.checkpoint import load_model
 
-    photo = PORTRAITS / f"{name}.jpg"
     box = portrait_box(read_portrait(photo, load_model("faces-64")))
     return np.asarray(Image.open(photo).convert("RGB").crop(box).resize((64, 64)), float)
+
+
+@pytest.mark.slow
+def test_a_photo_is_taken_with_the_camera(app, tmp_path):
+    scene = Image.new("RGB", (640, 480), (90, 100, 110))
+    scene.paste(Image.open(PORTRAITS / "collins.jpg").convert("RGB").resize((480, 480)), (80, 0))
+    scene.save(tmp_path / "scene.png")
+    write_camera(tmp_path / "camera.y4m", scene)
+    with open_page(app, tmp_path / "camera.y4m") as page:
+        page.set_default_timeout(PATIENCE)
+        page.click("#photo button[aria-label='Capture from camera']")
+        page.click("#photo button:has(.icon-wrap)")  # allows the camera
+        page.click("#photo button[aria-label='capture photo']")
+        choose(page, "comic")
+        address = page.locator("#slider img").first.get_attribute("src")
+        taken = Image.open(io.BytesIO(urllib.request.urlopen(address).read()))
+        page.click("#delete")
+        page.wait_for_function("document.querySelector('#status').innerText.startsWith('Deleted')")
+    taken = np.asarray(taken.convert("RGB").resize((64, 64)), float)
+    head = _head(tmp_path / "scene.png")
+    assert np.abs(taken - head).mean() < 15 < np.abs(taken[:, ::-1] - head).mean()
 
 
 @pytest.mark.slow
