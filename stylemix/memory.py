@@ -36,7 +36,7 @@ def release_memory() -> bool:
     """Gives the memory that is free back to the system; returns whether there was any."""
     if platform.libc_ver()[0] != "glibc":
         return False
-    return ctypes.CDLL(None).malloc_trim(0) == 1
+    return bool(ctypes.CDLL(None).malloc_trim(0))
 
 
 def releasing(items: Iterable[Item]) -> Iterator[Item]:

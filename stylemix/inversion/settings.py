@@ -9,9 +9,9 @@ from stylemix.errors import StylemixError
 
 METHODS = ("hybrid", "w", "w+", "pti")
 FULL_STEPS_PX = 256  # on a CPU a step takes about four times as long at twice the resolution
-# Few steps: more of them refine, and all are longer (docs/log.md). Factors of the numbers of steps
-# and of the rates.
-FEW_STEPS = {"w_steps": 0.6, "plus_steps": 0.6, "refine_steps": 1.2}
+# Few steps are longer, and more of them refine (docs/log.md): the share of the steps of the search
+# that remain, how many of the others take as long as one of refinement, and factors of the rates.
+SEARCHED, REFINE_STEP = 0.6, 3
 FEW_RATES = {"lr": 1.5, "feature_lr": 3.0}
 
 
@@ -54,10 +54,16 @@ class ProjectionSettings:
         """The settings for a model of a resolution in px on a device ("cpu", "cuda", ...)."""
         if not self.fewer_when_large or resolution <= FULL_STEPS_PX or device != "cpu":
             return self
-        share = FULL_STEPS_PX / resolution
-        fewer = {k: math.ceil(f * share * getattr(self, k)) for k, f in FEW_STEPS.items()}
+        share, searched = FULL_STEPS_PX / resolution, SEARCHED if self.refine_steps else 1.0
+        left = (1 - searched) * (self.w_steps + self.plus_steps) / REFINE_STEP
         rates = {name: factor * getattr(self, name) for name, factor in FEW_RATES.items()}
-        return replace(self, **fewer, **rates)
+        return replace(
+            self,
+            w_steps=math.ceil(searched * share * self.w_steps),
+            plus_steps=math.ceil(searched * share * self.plus_steps),
+            refine_steps=round(share * (self.refine_steps + left)),
+            **rates,
+        )
 
 
 PRESETS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stylemix.errors import StylemixError
+from stylemix.memory import release_memory
 from stylemix.models.model import Model
 from stylemix.progress import Progress
 from stylemix.tools.app.session import Session, Stopped
@@ -125,6 +126,8 @@ class Page:
             pass
         except StylemixError as error:
             self.gr.Warning(sentence(error, session), duration=None, title="This did not work")
+        if line:
+            release_memory()
         yield all_of(nothing)
 
 

@@ -280,6 +280,8 @@ def test_large_models_take_fewer_steps_on_a_cpu():
     assert (large.w_steps, large.plus_steps, large.refine_steps) == (9, 16, 30)
     assert (large.lr, large.feature_lr) == pytest.approx((0.15, 0.12))
     assert large.refine_lr == settings.refine_lr
+    latents = replace(settings, refine_steps=0).at(1024)
+    assert (latents.w_steps, latents.plus_steps, latents.refine_steps) == (15, 26, 0)
     assert settings.at(1024, "cuda") == settings
     exact = replace(settings, fewer_when_large=False)
     assert exact.at(1024) == exact
@@ -292,7 +294,7 @@ def test_a_large_model_is_projected_with_fewer_steps(monkeypatch):
     settings = ProjectionSettings(w_steps=4, plus_steps=8, refine_steps=4)
     image = model.generator(torch.randn(1, 16), noise_mode="const")
     project(model, image, settings, lambda _step, steps, _loss: calls.append(steps))
-    assert set(calls) == {1 + 2 + 2}
+    assert set(calls) == {1 + 2 + 1}
 
 
 def test_a_large_model_is_compared_in_shipped_features(monkeypatch):

@@ -15,7 +15,14 @@ from stylemix.styles.style import Style, save_style
 from stylemix.tools.app.events import sentence
 from stylemix.tools.app.files import receive_file
 from stylemix.tools.app.learn import MAX_IMAGES, learn, receive_examples
-from stylemix.tools.app.session import PREVIEW_PX, Session, Stopped, smaller, stoppable
+from stylemix.tools.app.session import (
+    PREVIEW_PX,
+    Session,
+    Stopped,
+    close_sessions,
+    smaller,
+    stoppable,
+)
 from tests.support.models import saved, tiny_model
 
 COLLINS = ASSETS / "portraits" / "collins.jpg"
@@ -47,6 +54,33 @@ def test_the_folder_is_the_visitors_alone(session, model, tmp_path):
     other = Session(model, tmp_path / "sessions")
     assert other.folder != session.folder
     assert len(session.folder.name) == 32  # 24 random bytes
+
+
+@pytest.mark.parametrize("of_photo", [True, False])
+def test_the_end_of_the_app_waits_for_what_is_drawn_or_learned(model, tmp_path, of_photo):
+    visit, elsewhere = Session(model, tmp_path / "app"), Session(model, tmp_path / "other")
+    begun, stopped = threading.Event(), visit.stop if of_photo else visit.stop_learning
+
+    def work():
+        with visit.working(of_photo):
+            begun.set()
+            assert stopped.wait(30)
+            (visit.folder / "last.jpg").touch()  # as what has begun may still do
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait(30)
+    close_sessions(tmp_path / "app")
+    thread.join(30)
+    assert not visit.folder.exists()
+    assert elsewhere.folder.exists()
+    assert not elsewhere.stop.is_set()
+
+
+def test_images_beyond_those_kept_are_removed_in_their_order(session, monkeypatch):
+    monkeypatch.setattr("stylemix.tools.app.session.KEPT", 2)
+    shown = [Path(session.show(Image.new("RGB", (8, 8)))) for _ in range(12)]
+    assert [path.exists() for path in shown] == [False] * 9 + [True] * 3
 
 
 def test_an_upload_is_moved_and_its_face_found(session, tmp_path):
