@@ -30,7 +30,7 @@ LAYERS = ["ops", "stylemix", "training", "tools"]
 # Inside a layer: folders, and the modules beside them, import strictly lower levels.
 LEVELS = {
     "stylemix": [
-        {"errors", "version"}, {"messages", "options_file"}, {"progress"}, {"devices"},
+        {"errors", "memory", "version"}, {"messages", "options_file"}, {"progress"}, {"devices"},
         {"io", "networks"},
         {"images", "safe_pickle"}, {"faces"}, {"models"}, {"metrics", "styles"}, {"inversion"},
         {"avatars", "privacy"}, {"export"},
