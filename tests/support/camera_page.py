@@ -15,18 +15,23 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE = 240  # seconds, on a busy machine
 
 
+def camera_arguments(camera: Path) -> list[str]:
+    """Arguments of a Chromium whose camera shows the video of a file, and is allowed."""
+    return [
+        "--no-sandbox",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+    ]
+
+
 @contextmanager
 def open_page(url: str, camera: Path, width: int = 1100, height: int = 1300) -> Iterator[Any]:
     """A page of Playwright with its `problems` (console errors) and `requests` (URLs)."""
     api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
-    arguments = [
-        "--no-sandbox",
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={camera}",
-    ]
+    arguments = camera_arguments(camera)
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
