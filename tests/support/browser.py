@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,14 +37,20 @@ def start_app(
     env = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "stylemix", "app", "--port", str(free_port()), *options]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=stderr
-    )
+        command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=stderr,
+        preexec_fn=_heed_interrupts,
+    )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline()
     if "http://" not in line:
         process.kill()
         raise AssertionError(line + (process.communicate()[1] or ""))
     return process, next(word for word in line.split() if word.startswith("http://"))
+
+
+def _heed_interrupts() -> None:
+    """Tests in the background of a shell, or below nohup, ignore SIGINT; the app must not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

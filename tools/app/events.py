@@ -57,8 +57,9 @@ class Page:
     ) -> Any:
         """Calls `function(session, *values of inputs)` at events, and shows what it returns.
 
-        The function returns a tuple of values for the outputs, or yields several. A StylemixError
-        is shown as its sentence; the outputs then stay as they are.
+        The function returns a tuple of values for the outputs, or yields several, each of them
+        whole: of two that come close together a slow browser shows the last one only. A
+        StylemixError is shown as its sentence; the outputs then stay as they are.
 
         Args:
             trigger: an event of a component, a list of them, or `then` of what this returned.
@@ -110,7 +111,7 @@ class Page:
     ) -> Iterator[Any]:
         """Yields the session and the values of the `shown` outputs, as gradio wants them."""
         session = session or Session(self.base, self.folder)
-        nothing, turn = [self.gr.skip()] * shown, session.turn
+        nothing, turn, told = [self.gr.skip()] * shown, session.turn, False
 
         def all_of(part: Sequence[Any]) -> Any:
             return (session, *part) if shown else session
@@ -122,13 +123,15 @@ class Page:
                     if drawing and turn != session.turn:
                         raise Stopped
                     yield all_of(part)
+                    told = True
         except Stopped:
-            pass
+            told = False  # gradio shows the last part again at the end; it is out of date
         except StylemixError as error:
             self.gr.Warning(sentence(error, session), duration=None, title="This did not work")
         if line:
             release_memory()
-        yield all_of(nothing)
+        if not told:
+            yield all_of(nothing)
 
 
 FOLDER = rf"([a-z]+-\d+-[0-9a-f]{{8}}{re.escape(os.sep)})?"  # of `Session.new_file`
