@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from stylemix.devices import free_memory
+from stylemix.inversion.settings import PRESETS
 from stylemix.ops import toolchain
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
@@ -108,6 +110,14 @@ def no_files_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch) 
     own = tmp_path_factory.getbasetemp() / "cache" / secrets.token_hex(8)
     for module in ("stylemix.inversion.cache", "stylemix.images.credentials"):
         monkeypatch.setattr(f"{module}.cache_folder", lambda kind: own / kind)
+
+
+@pytest.fixture
+def few_steps(monkeypatch) -> None:
+    """Photos are projected in a step of each kind, where only what comes after it is tested."""
+    for name, preset in PRESETS.items():
+        steps = {"w_steps": 2, "plus_steps": min(preset.plus_steps, 1), "refine_steps": 1}
+        monkeypatch.setitem(PRESETS, name, replace(preset, **steps))
 
 
 # A run that takes a second: ten random images, networks of 8 px with a few channels.

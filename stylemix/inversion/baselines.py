@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.refine import changes, rounded, tuned_parameters
@@ -79,7 +80,7 @@ def _optimise_w(
             rows -= rows.mean(dim=1, keepdim=True)
             rows *= (rows.square().mean(dim=1, keepdim=True) + 1e-12).rsqrt()
 
-    adam = torch.optim.Adam([w, noise], lr=rate)
+    adam = Adam([([w, noise], rate)])
     optimise(adam, losses_at, stages, stylegan2, normalise, plateau=False)
     return noise.detach()
 
@@ -111,7 +112,7 @@ def _tune(
     """Tunes all weights with the pivot ws [1, L, w_dim] fixed (pivotal tuning)."""
     network = copy.deepcopy(model.generator.synthesis)
     learned = tuned_parameters(network)
-    adam = torch.optim.Adam(learned.values(), lr=TUNE_RATE)
+    adam = Adam([(list(learned.values()), TUNE_RATE)])
 
     def losses_at(_step: int, _t: float) -> Tensor:
         return similarity.appearance(network(ws, noise_mode=noise))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.baselines import search_published
 from stylemix.inversion.encoder import Encoder, shipped_encoder
 from stylemix.inversion.label_search import nearest_classes
@@ -92,7 +93,7 @@ class _Search:
                 best, lowest = _keep_lower(best, lowest, current.detach(), losses.detach())
             return losses
 
-        adam = torch.optim.Adam(parameters, lr=self.settings.lr)
+        adam = Adam([(parameters, self.settings.lr)])
         optimise(adam, losses_at, self.stages, hold_then_cosine)
         if self.stages.steps[self.stages.index]:
             last = ws().detach()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.faces.regions import region_mask
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.loss import Similarity, pyramid
 from stylemix.inversion.prior import latent_prior
 from stylemix.inversion.residual import Residual
@@ -69,8 +70,8 @@ def refine(
     free = features.clone().requires_grad_(True)
     learned = list(blocks.learned.values())
     rates = [settings.refine_lr * _relative_rate(value) for value in learned]
-    groups = zip([*learned, free], [*rates, settings.feature_lr], strict=True)
-    adam = torch.optim.Adam([{"params": [v], "lr": r} for v, r in groups], betas=BETAS, fused=True)
+    pairs = zip([*learned, free], [*rates, settings.feature_lr], strict=True)
+    adam = Adam([([value], rate) for value, rate in pairs], BETAS, fused=True)
     local = settings.local_weight > 0
     masks = torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local])
     override = FeatureOverride(free, masks)
@@ -150,7 +151,7 @@ class _Best:
             for kept, current in zip(self.values, self.parameters, strict=True):
                 kept[photo].copy_(current[photo])
 
-    def restore(self, adam: torch.optim.Optimizer) -> None:
+    def restore(self, adam: Adam) -> None:
         """Restores the parameters of lowest loss; later steps begin anew, with half the rates."""
         adam.state.clear()
         self.rate /= 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from stylemix.inversion.adam import Adam
 from stylemix.progress import Progress
 
 PATIENCE = 25  # steps without an improvement after which the decay phase begins
@@ -127,7 +128,7 @@ class Stages:
 
 
 def optimise(
-    adam: torch.optim.Optimizer,
+    adam: Adam | torch.optim.Optimizer,
     losses_at: Callable[[int, float], Tensor],
     stages: Stages,
     ramp: Ramp,

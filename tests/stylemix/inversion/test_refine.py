@@ -8,6 +8,7 @@ from torch import Tensor
 
 from stylemix.avatars.render import render
 from stylemix.inversion import projection
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import FEATURE_SHARE, RATE_INPUTS, _Best, _relative_rate, unknown
 from stylemix.inversion.residual import Residual
@@ -126,7 +127,7 @@ def test_the_best_parameters_of_each_photo_are_kept():
     assert not best.diverged(torch.tensor([9.9, 7.9]))
     assert best.diverged(torch.tensor([9.9, 8.1]))
     assert best.diverged(torch.tensor([torch.nan, 1.0]))
-    best.restore(torch.optim.Adam([weights]))
+    best.restore(Adam([([weights], 0.1)]))
     assert weights.flatten().tolist() == [1, 2, 13, 14]
     assert best.rate == 0.5
 

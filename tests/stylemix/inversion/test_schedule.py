@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.schedule import (
     Pace,
     Stages,
@@ -19,7 +20,7 @@ from stylemix.inversion.schedule import (
 
 def test_rates_rise_and_fall_and_the_minimum_is_found():
     x = torch.tensor([3.0], requires_grad=True)
-    adam = torch.optim.Adam([{"params": [x], "lr": 0.2}])
+    adam = Adam([([x], 0.2)])
     rates, reported = [], []
 
     def loss_at(_step, _t):
@@ -38,7 +39,7 @@ def test_rates_rise_and_fall_and_the_minimum_is_found():
 
 def test_a_plateau_skips_to_the_decay_phase():
     x = torch.zeros([1], requires_grad=True)
-    adam = torch.optim.Adam([{"params": [x], "lr": 0.1}])
+    adam = Adam([([x], 0.1)])
     progress, reported = [], []
 
     def loss_at(_step, _t):
@@ -69,7 +70,7 @@ def test_several_stages_are_one_progress_and_only_some_end_at_a_plateau():
     x, reported = torch.zeros([2], requires_grad=True), []
     stages = Stages([3, 300], lambda *call: reported.append(call))
     for plateau in (True, False):
-        adam = torch.optim.Adam([x], lr=0.1)
+        adam = Adam([([x], 0.1)])
         optimise(adam, lambda _step, _t: x * 0 + 1, stages, constant, plateau=plateau)
         assert adam.param_groups[0]["lr"] == 0.1
     assert [call[:2] for call in reported] == [(i + 1, 303) for i in range(303)]

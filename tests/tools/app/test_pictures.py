@@ -95,7 +95,7 @@ def same_as_command(session, options, tmp_path, monkeypatch):
     ],
     ids=["photo", "region", "bands", "edit", "all"],
 )
-def test_a_picture_is_that_of_the_command(session, options, tmp_path, monkeypatch):
+def test_a_picture_is_that_of_the_command(session, options, tmp_path, monkeypatch, few_steps):
     same_as_command(session, options, tmp_path, monkeypatch)
 
 

@@ -1,0 +1,60 @@
+"""Adam without its class: the same bits, and no compiler is loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stylemix.inversion.adam import Adam
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_steps_are_those_of_pytorch(fused, device):
+    starts = [torch.randn([5, 3], device=device), torch.randn([7], device=device)]
+    ours, theirs = ([value.clone().requires_grad_(True) for value in starts] for _ in range(2))
+    rates, betas = (0.1, 0.003), (0.8, 0.99)
+    adam = Adam([([value], rate) for value, rate in zip(ours, rates, strict=True)], betas, fused)
+    groups = [{"params": [value], "lr": rate} for value, rate in zip(theirs, rates, strict=True)]
+    other = torch.optim.Adam(groups, betas=betas, fused=fused or None)
+    for step in range(12):
+        for optimiser, values in ((adam, ours), (other, theirs)):
+            if step == 8:
+                optimiser.state.clear()
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate / (step + 1)
+            optimiser.zero_grad()
+            sum((value - 1).pow(4).sum() for value in values).backward()
+            optimiser.step()
+        for one, another in zip(ours, theirs, strict=True):
+            assert torch.equal(one, another), step
+    assert not torch.equal(ours[0], starts[0])
+
+
+def test_a_tensor_without_a_gradient_stays():
+    used, unused = (torch.ones([2], requires_grad=True) for _ in range(2))
+    adam = Adam([([used, unused], 0.1)])
+    used.sum().backward()
+    adam.step()
+    assert used.tolist() == pytest.approx([0.9, 0.9])
+    assert unused.tolist() == [1, 1]
+    adam.zero_grad()
+    assert used.grad is None
+
+
+def test_a_projection_does_not_load_the_compiler():
+    """Importing torch._dynamo takes two to three seconds of a command."""
+    code = """
+import sys
+from stylemix.inversion.projection import project
+from stylemix.inversion.settings import ProjectionSettings
+from tests.support.models import tiny_model
+import torch
+settings = ProjectionSettings(w_steps=2, plus_steps=2, refine_steps=2)
+project(tiny_model(), torch.zeros([1, 3, 32, 32]), settings)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
