@@ -38,6 +38,9 @@ _QUALITY = 95
 _COMPRESSION = 4  # of PNG: half the time of zlib's default, 6, for 5 % more bytes
 
 
+OF_RESULTS = (".safetensors", ".pkl", ".json")  # that nobody means to be a folder's
+
+
 def check_image_path(path: str | os.PathLike[str]) -> str:
     """Return the Pillow format by the extension of `path`; StylemixError for an unknown one.
 
@@ -52,12 +55,18 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raise StylemixError if `path` is a file, or has an image extension, instead of a folder.
+    """Raise StylemixError if `path` is a file, or has the extension of one, instead of a folder.
 
     Commands call it before a long computation.
     """
     folder = Path(path)
-    if not folder.is_dir() and (folder.exists() or folder.suffix.lower() in EXTENSIONS):
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise StylemixError(
+            f"got the file {path}; expected a folder for the results; give another --output"
+        )
+    if folder.suffix.lower() in (*EXTENSIONS, *OF_RESULTS):
         raise StylemixError(
             f"got one file, {path}, for several results; expected a folder; "
             "give --output a name without extension"

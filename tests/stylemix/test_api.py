@@ -45,7 +45,7 @@ def pixels(image):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", [api, model_module, stylemix])
-def test_examples_run(module):
+def test_examples_run(module, few_steps):
     failures, count = doctest.testmod(module)
     assert count
     assert not failures

@@ -72,7 +72,7 @@ COMMAND = [
     sys.executable, "-m", "stylemix", "train", "--resolution", "8", "--batch", "4",
     "--z-dim", "8", "--w-dim", "8", "--channel-base", "64", "--channel-max", "16",
     "--device", "cpu", "--precision", "fp32",
-    "--tick-kimg", ".032", "--state-minutes", "0", "--kimg", "1", "--ada-kimg", ".5",
+    "--tick-kimg", ".032", "--state-minutes", "0", "--kimg", ".6", "--ada-kimg", ".5",
 ]  # fmt: skip
 
 

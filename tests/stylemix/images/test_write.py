@@ -12,7 +12,7 @@ import stylemix
 from stylemix.errors import StylemixError
 from stylemix.images.read import load_image
 from stylemix.images.tensors import resize, to_pil, to_tensor
-from stylemix.images.write import save_image
+from stylemix.images.write import check_folder, save_image
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = SOURCE_TYPE + "trainedAlgorithmicMedia"
@@ -203,3 +203,18 @@ def test_failing_write_leaves_the_existing_image(tmp_path, monkeypatch):
         save_image(path, Image.new("RGB", (16, 16)))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "me.latent.safetensors", "STYLE.PKL", "report.json"])
+def test_a_name_of_one_file_is_no_folder(name, tmp_path):
+    with pytest.raises(StylemixError, match=r"got one file, .* for several results"):
+        check_folder(tmp_path / name)
+    (tmp_path / name).mkdir()
+    check_folder(tmp_path / name)  # somebody wanted it
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(StylemixError, match=r"got the file .*results; expected a folder"):
+        check_folder(tmp_path / "results")
+    check_folder(tmp_path / "results.of.friday")

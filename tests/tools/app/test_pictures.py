@@ -107,7 +107,7 @@ def test_a_drawn_style_needs_no_projection(session, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_gallery_has_every_style_that_fits(session):
+def test_the_gallery_has_every_style_that_fits(session, few_steps):
     assert list(draw_gallery(session, drawn=True)) == [5, 4, 3, 2, 1, 0]
     assert list(draw_gallery(session, drawn=False)) == [2, 1, 0]
     names = [name for _, name in session.gallery]
