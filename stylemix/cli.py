@@ -150,6 +150,8 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
     except click.UsageError as error:
         where = error.ctx or ctx
         path = where.command_path if where is not None else "stylemix"
+        if error.ctx is None and ctx is not None and ctx.invoked_subcommand in COMMANDS:
+            path += f" {ctx.invoked_subcommand}"  # its words could not be parsed
         text = _one_line(error.format_message()).rstrip(".") + _source(error)
         raise _OneLineError(f"{text}; see '{path} --help'") from error
     except KeyboardInterrupt as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
-from stylemix.styles.style import Style, check_strength, check_style
+from stylemix.styles.style import Style, check_strength, check_style, shipped_styles
 
 Source = Photo | Latent  # a string may also name a latent file, or be "seed:7"
 StyleSource = Source | Style  # a string may also name a style, a folder or a generator file
@@ -82,8 +82,18 @@ class StyleArgument:
 
     @classmethod
     def parse(cls, text: str) -> StyleArgument:
-        """Parses "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" have no weight."""
+        """Parses "STYLE" or "STYLE:WEIGHT"; "seed:7" and "C:\\style.pkl" have no weight.
+
+        Raises StylemixError for a weight that is no number, or not one of a strength.
+        """
         match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
+        if match is None:
+            name, _, wrong = text.rpartition(":")
+            if (name in shipped_styles() or Path(name).is_file()) and not Path(text).exists():
+                raise StylemixError(
+                    f"got the weight {wrong!r} of the style {name}; expected a number, as in "
+                    f"{name}:0.8"
+                )
         if match is None or match[1] == "seed" or Path(text).exists():
             return cls(text)
         weight = float(match[2])

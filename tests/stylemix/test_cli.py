@@ -112,6 +112,13 @@ def test_an_unknown_word_is_one_line_and_code_2(arguments):
     assert result.stderr.endswith("; see 'stylemix --help'\n")
 
 
+@pytest.mark.parametrize("words", [["--smile"], ["--nosuch"], ["--size", "big"], []])
+def test_words_of_a_command_lead_to_its_own_help(words):
+    result = CliRunner().invoke(cli.main, ["edit", *words], prog_name="stylemix")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("; see 'stylemix edit --help'\n")
+
+
 def test_ctrl_c_prints_stopped_and_exits_with_130(monkeypatch):
     result = _run(monkeypatch, KeyboardInterrupt())
     assert result.exit_code == 130

@@ -12,6 +12,7 @@ from PIL import Image
 
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.cli import main
+from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.styles.style import Style, save_style
@@ -71,11 +72,16 @@ def test_an_oblong_image_keeps_its_aspect_ratio(tmp_path):
     assert photo.shape == (256, 154, 4)
 
 
-def test_written_weights():
+def test_written_weights(tmp_path):
     assert StyleArgument.parse("a.pkl:0.5") == StyleArgument("a.pkl", 0.5)
     assert StyleArgument.parse("seed:7") == StyleArgument("seed:7")
     assert StyleArgument.parse("seed:7:.3") == StyleArgument("seed:7", 0.3)
     assert StyleArgument.parse("C:\\look.pkl") == StyleArgument("C:\\look.pkl")
+    (tmp_path / "own.pkl").write_text("")
+    for name in ("comic", str(tmp_path / "own.pkl")):
+        for wrong in ("", "strong", "0.5.1", "50%"):
+            with pytest.raises(StylemixError, match=r"got the weight .*; expected a number"):
+                StyleArgument.parse(f"{name}:{wrong}")
 
 
 def test_zero_strength_is_the_source(files, plain):
