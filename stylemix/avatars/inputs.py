@@ -89,7 +89,7 @@ class StyleArgument:
         match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
         if match is None:
             name, _, wrong = text.rpartition(":")
-            if (name in shipped_styles() or Path(name).is_file()) and not Path(text).exists():
+            if (name in shipped_styles() or os.path.isfile(name)) and not Path(text).exists():
                 raise StylemixError(
                     f"got the weight {wrong!r} of the style {name}; expected a number, as in "
                     f"{name}:0.8"

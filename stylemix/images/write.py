@@ -36,9 +36,7 @@ __all__ = [
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
 _COMPRESSION = 4  # of PNG: half the time of zlib's default, 6, for 5 % more bytes
-
-
-OF_RESULTS = (".safetensors", ".pkl", ".json")  # that nobody means to be a folder's
+_OF_RESULTS = (".safetensors", ".pkl", ".json")  # that nobody means to be a folder's
 
 
 def check_image_path(path: str | os.PathLike[str]) -> str:
@@ -66,7 +64,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         raise StylemixError(
             f"got the file {path}; expected a folder for the results; give another --output"
         )
-    if folder.suffix.lower() in (*EXTENSIONS, *OF_RESULTS):
+    if folder.suffix.lower() in (*EXTENSIONS, *_OF_RESULTS):
         raise StylemixError(
             f"got one file, {path}, for several results; expected a folder; "
             "give --output a name without extension"

@@ -125,12 +125,13 @@ class Page:
                     yield all_of(part)
                     told = True
         except Stopped:
-            told = False  # gradio shows the last part again at the end; it is out of date
+            told = False
         except StylemixError as error:
             self.gr.Warning(sentence(error, session), duration=None, title="This did not work")
         if line:
             release_memory()
-        if not told:
+        # Gradio shows the last part again at the end, which must not be one of an earlier photo.
+        if not told or (drawing and turn != session.turn):
             yield all_of(nothing)
 
 

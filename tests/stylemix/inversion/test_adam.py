@@ -35,12 +35,12 @@ def test_steps_are_those_of_pytorch(fused, device):
 
 
 def test_a_tensor_without_a_gradient_stays():
-    used, unused = (torch.ones([2], requires_grad=True) for _ in range(2))
-    adam = Adam([([used, unused], 0.1)])
+    used, unused, alone = (torch.ones([2], requires_grad=True) for _ in range(3))
+    adam = Adam([([alone], 0.1), ([used, unused], 0.1)])
     used.sum().backward()
     adam.step()
     assert used.tolist() == pytest.approx([0.9, 0.9])
-    assert unused.tolist() == [1, 1]
+    assert unused.tolist() == alone.tolist() == [1, 1]
     adam.zero_grad()
     assert used.grad is None
 

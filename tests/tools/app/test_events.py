@@ -73,3 +73,10 @@ def test_a_part_that_is_out_of_date_is_not_shown_again(handle):
         raise Stopped
 
     assert handle(is_stopped) == [(1, "of the photo before"), (SKIPPED, SKIPPED)]
+
+    def ends_after_a_deletion(session):
+        yield 1, "of the photo before"
+        session.turn += 1
+
+    parts = [(1, "of the photo before"), (SKIPPED, SKIPPED)]
+    assert handle(ends_after_a_deletion, drawing=True) == parts
