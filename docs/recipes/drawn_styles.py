@@ -26,7 +26,7 @@ from stylemix.tools.distill import MAX_EXAMPLES, drawing_statistics
 from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.student_pairs import photo_pairs
 
-SHAPES = {"toon": Shape(eyes=0.6, jaw=0.4)}
+SHAPES = {"toon": Shape(eyes=0.8, jaw=0.4)}
 CREDIT = (
     "stylemix; its painter learned from photos of FairFace (Karkkainen and Joo, CC BY 4.0) as "
     "Real-ESRGAN's model x4plus-anime (Wang et al., BSD-3-Clause) repaints them"

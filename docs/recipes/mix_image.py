@@ -11,21 +11,22 @@ import click
 from PIL import Image
 
 from stylemix.avatars.avatar import AvatarOptions, describe
+from stylemix.avatars.finish import finish
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.images.contact_sheet import grid
-from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.models.checkpoint import load_model
 
 COLUMNS = 5
+CELL = 192  # px
 
 
 @click.command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/mix.png"))
+@click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/mix.jpg"))
 def main(first: str, second: str, output: Path) -> None:
     """Render five rows of two people."""
     mixer = Mixer(load_model("faces-64"))
@@ -40,12 +41,12 @@ def main(first: str, second: str, output: Path) -> None:
     ) -> None:
         applied = [mixer.apply(styles[style], person, layers=layers)]
         avatar = mixer.avatar(person, applied, options)
-        images.append(to_pil(avatar.image))
+        images.append(finish(mixer, person, avatar, applied, CELL).image)
         labels.append(label or describe(avatar, applied))
 
     toon = [mixer.apply(styles["toon"], person)]
     for avatar in SheetMaker(mixer, [person], [styles["toon"]]).sweep(person, toon):
-        images.append(to_pil(avatar.image))
+        images.append(finish(mixer, person, avatar, toon, CELL).image)
         labels.append(describe(avatar, toon))
     for identity in (0.9, 0.8, 0.7, 0.6, 0.5):
         add(other, "toon", AvatarOptions(min_identity=identity), "")
@@ -61,7 +62,7 @@ def main(first: str, second: str, output: Path) -> None:
     for layers in ("coarse", "4-16px", "middle", "fine", "all"):
         add(person, second, AvatarOptions(), f"{layers} of the other", layers)
     rows = ["toon", "toon, minimum identity", "regions", "colours of the face", "two photos"]
-    sheet = grid(images, columns=COLUMNS, labels=labels, row_labels=rows, cell=128)
+    sheet = grid(images, columns=COLUMNS, labels=labels, row_labels=rows, cell=CELL)
     save_image(output, sheet, generated="composite")
 
 

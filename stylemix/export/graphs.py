@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
-from stylemix.images.hands import LIGHT, draw_by_hand
+from stylemix.images.hands import COARSE, LIGHT, draw_by_hand, paint_for
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
@@ -126,9 +126,13 @@ class Drawing(nn.Module):
     def forward(self, photo: Tensor, curve: Tensor) -> Tensor:
         """Returns drawings, by the style's hand if it has one."""
         curve = soften_curve(curve, LIGHT[self.hand]) if self.hand else curve
-        even = even_light(photo, curve)
-        drawn = self.student.head(self.student.trunk(even), even).clamp(-1, 1)
-        return draw_by_hand(self.hand, drawn) if self.hand else drawn
+        painted = paint_for(self.hand, self.draw, even_light(photo, curve)).clamp(-1, 1)
+        return draw_by_hand(self.hand, painted) if self.hand else painted
+
+    def draw(self, even: Tensor) -> Tensor:
+        """As `Student.draw`, without its padding: sides of other sizes are refused."""
+        drawn: Tensor = self.student.head(self.student.trunk(even), even)
+        return drawn
 
 
 def offset_layers(generator: Generator) -> dict[str, int]:
@@ -189,7 +193,7 @@ def student_graph(style: Style) -> Graph:
             "got a style without a student; expected one that has it; make it with stylemix "
             "distill, or leave out --part"
         )
-    step = style.student.config.multiple
+    step = style.student.config.multiple * (2 if style.hand in COARSE else 1)
 
     def photos(count: int) -> Tensors:
         photo = torch.rand([count, 3, 8 * step, 6 * step]) * 2 - 1

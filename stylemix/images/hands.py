@@ -31,22 +31,37 @@ def draw_by_hand(name: str, painted: Tensor) -> Tensor:
     return HANDS[name](lab[:, :1], lab[:, 1:]).clamp(0, 1) * 2 - 1
 
 
+def paint_for(name: str, paint: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """What a hand draws of: images [N, 3, H, W] painted in twice their size, [N, 3, 2H, 2W].
+
+    `paint` doubles the size. For a hand of `COARSE` it sees half of it.
+    """
+    if name not in COARSE:
+        return paint(images)
+    half = functional.interpolate(images, scale_factor=0.5, mode="bilinear")
+    size = [2 * images.shape[2], 2 * images.shape[3]]
+    return functional.interpolate(paint(half), size, mode="bilinear")
+
+
 def _illustration(light: Tensor, chroma: Tensor) -> Tensor:
     """Few planes without lines: navy shadows, golden light."""
     tone = 0.9 * _levels(_blur(light, 2.4), 23, 8) + 0.1 * light
     lit = ((tone - 20) / 54).clamp(0, 1)
-    tint = (1 - lit) * _color(light, (0, -38)) + lit * _color(light, (-1, 14))
-    return _rgb(tone * 0.91 + 9, chroma * (0.6 + 0.65 * lit) + tint)
+    tint = (1 - lit) * _color(light, (2, -44)) + lit * _color(light, (-2, 16))
+    return _rgb(tone * 0.94 + 6, chroma * (0.6 + 0.65 * lit) + tint)
 
 
 def _comic(light: Tensor, chroma: Tensor) -> Tensor:
-    """Hard planes, lively colours, black lines, and dots of print in the shadows."""
+    """Hard planes, lively colours, bold lines, dots of print in the shadows, and black below."""
     tone = _blur(light, 2.0)
-    planes = _rgb(_levels(tone, 21, 8) * 1.05 + 2, chroma * 1.25)
+    planes = _rgb(_levels(tone, 21, 8) * 1.05 + 2, chroma * 1.3)
     grid = _waves(light, (1, 1), 10, uneven=0) * _waves(light, (1, -1), 10, uneven=0)
     wide = 0.9 - 1.1 * ((54 - tone) / 40).clamp(0, 1)
     dots = torch.sigmoid((grid - wide) / 0.12) * _below(tone, 54, 2.0)
-    return planes * (1 - 0.3 * dots) * (0.05 + 0.95 * _paper(light, 1.6, 1.2))
+    strong = (_blur(chroma.square().sum(dim=1, keepdim=True), 2.0).sqrt() - 18).clamp(0, 30)
+    black = _below(_blur(light, 1.6) + 0.9 * strong, 31, 1.0)  # but not dark blue cloth
+    inked = _paper(light, 2.0, 1.2) * (1 - 0.8 * black)
+    return planes * (1 - 0.3 * dots) * (0.05 + 0.95 * inked)
 
 
 def _ink(light: Tensor, _chroma: Tensor) -> Tensor:
@@ -83,15 +98,17 @@ def _pencil(light: Tensor, _chroma: Tensor) -> Tensor:
 
 def _toon(light: Tensor, chroma: Tensor) -> Tensor:
     """Rosy, bright and flat, with plum lines."""
-    bright = _blur(light, 2.6) * 0.7 + 31
-    tone = 0.85 * _levels(bright, 16, 9) + 0.15 * bright
-    color = _rgb(tone.clamp(0, 98), _blur(chroma, 2.5) * 1.4 + _color(light, (6, 0)))
-    return _color(light, (0.36, 0.12, 0.24)).lerp(color, _paper(_blur(light, 1.2), 2.1, 2.0, 1.7))
+    bright = _blur(light, 2.4) * 0.7 + 31
+    tone = 0.85 * _levels(bright, 17, 9) + 0.15 * bright
+    color = _rgb(tone.clamp(0, 98), _blur(chroma, 2.5) * 1.36 + _color(light, (7, -2)))
+    return _color(light, (0.38, 0.13, 0.25)).lerp(color, _paper(_blur(light, 1.2), 2.2, 2.0, 1.7))
 
 
 # How far the light of a photo is evened out before: where lightness alone makes the drawing, all of
 # it; where skin has its colour, half.
 LIGHT = {"illustration": 0.5, "comic": 0.5, "ink": 1.0, "pop": 1.0, "pencil": 1.0, "toon": 0.5}
+# Hands whose painter sees the photo in half its size: larger planes, and no wrinkles.
+COARSE = ("toon",)
 HANDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "illustration": _illustration,
     "comic": _comic,

@@ -55,7 +55,7 @@ def test_the_generator_truncates_and_takes_labels():
     torch.testing.assert_close(graph.network(**inputs), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("hand", ["", "comic"])
+@pytest.mark.parametrize("hand", ["", "comic", "toon"])
 def test_a_student_draws_as_its_style_does(hand):
     torch.manual_seed(0)
     style = Style("a", student=Student(StudentConfig((8, 12))).eval(), hand=hand)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylemix.images.hands import HANDS, NIGHT, PERIOD, POP, draw_by_hand
+from stylemix.images.hands import COARSE, HANDS, NIGHT, PERIOD, POP, draw_by_hand, paint_for
 from stylemix.images.lab import from_lab
 
 
@@ -37,7 +37,9 @@ def test_six_drawings(drawn):
     assert (drawn["ink"][eye] < 0.2).all()
     assert drawn["pencil"].max(axis=2).min() > 0.1
     assert np.ptp(drawn["pencil"], axis=2).max() < 0.05  # grey
-    assert drawn["comic"][wall][2] > drawn["comic"][wall][0] + 0.3
+    assert drawn["comic"][wall][2] > drawn["comic"][wall][0] + 0.3  # dark, but not made black
+    assert drawn["comic"][eye].max() < 0.06
+    assert (drawn["comic"][cheek][..., 0] > drawn["comic"][cheek][..., 2] + 0.2).all()
     colors = np.array([NIGHT, *POP])
     nearest = np.abs(drawn["pop"][:, :, None] - colors).max(axis=3).min(axis=2)
     assert (nearest < 0.05).mean() > 0.8  # flat, in four colours
@@ -51,6 +53,23 @@ def test_a_part_is_drawn_as_in_the_whole(name):
     whole = draw_by_hand(name, image)[:, :, 200:300, 190:290]
     part = draw_by_hand(name, image[:, :, PERIOD:400, PERIOD:400])[:, :, 72:172, 62:162]
     torch.testing.assert_close(part, whole, atol=1e-3, rtol=0)
+
+
+def test_a_coarse_hand_gets_planes_of_twice_the_size():
+    """Its painter sees each 2 x 2 px as one; for all others it sees the image itself."""
+    torch.manual_seed(0)
+    seen = []
+
+    def paint(images):
+        seen.append(images)
+        return images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    images = torch.rand([1, 3, 12, 8])
+    for name in HANDS:
+        assert paint_for(name, paint, images).shape == (1, 3, 24, 16)
+        halved = images.unflatten(2, (6, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
+        torch.testing.assert_close(seen.pop(), halved if name in COARSE else images)
+    assert paint_for("toon", paint, torch.rand([1, 3, 13, 7])).shape == (1, 3, 26, 14)
 
 
 def grey(lightness):
