@@ -24,6 +24,7 @@ from stylemix.inversion.settings import PRESETS
 from stylemix.ops import toolchain
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
+from tests.support.exports import share_exports
 from tests.support.toy_runs import run
 
 torch.set_num_threads(1)
@@ -118,6 +119,11 @@ def few_steps(monkeypatch) -> None:
     for name, preset in PRESETS.items():
         steps = {"w_steps": 2, "plus_steps": min(preset.plus_steps, 1), "refine_steps": 1}
         monkeypatch.setitem(PRESETS, name, replace(preset, **steps))
+
+
+@pytest.fixture
+def exported_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    share_exports(tmp_path_factory, monkeypatch)
 
 
 # A run that takes a second: ten random images, networks of 8 px with a few channels.

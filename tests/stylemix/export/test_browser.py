@@ -29,6 +29,7 @@ from stylemix.networks.latents import bands, map_latents, mix, z_from_seed
 from stylemix.networks.student import tone_curve
 from stylemix.styles.style import load_style
 from tests.support.camera_page import open_page, wait_for, write_camera
+from tests.support.exports import share_exports
 from tests.support.models import tiny_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,7 +114,9 @@ def folder(tmp_path_factory):
     """The page with one style, and a camera that shows a portrait."""
     pytest.importorskip("onnxscript")
     page = tmp_path_factory.mktemp("browser") / "a page"
-    write_page(page, RUNTIME, ["comic"])
+    with pytest.MonkeyPatch.context() as patch:
+        share_exports(tmp_path_factory, patch)
+        write_page(page, RUNTIME, ["comic"])
     write_camera(page.parent / "camera.y4m", _scene())
     return page
 

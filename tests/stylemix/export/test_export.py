@@ -1,15 +1,12 @@
 """Names, parts and precisions of an export, and what the file says of itself."""
 
-import copy
-
 import pytest
 import torch
 
 from stylemix.errors import StylemixError
-from stylemix.export import export, files
+from stylemix.export import export
 from stylemix.export.export import export_model
-from stylemix.export.files import MIN_TORCH, Deviation, onnx_model
-from stylemix.export.graphs import model_graph
+from stylemix.export.files import MIN_TORCH, Deviation
 from stylemix.models.loading import use_model
 from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles.style import Style, load_style
@@ -82,12 +79,10 @@ def test_what_does_not_fit_is_refused_before_any_work(written, what, path, optio
 
 @pytest.mark.slow
 @pytest.mark.skipif(RELEASE < MIN_TORCH, reason="PyTorch 2.7 is the first whose exporter can do it")
-def test_the_shipped_model_is_the_same_elsewhere(tmp_path, monkeypatch):
+def test_the_shipped_model_is_the_same_elsewhere(tmp_path, exported_once):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model = use_model("faces-64", "cpu")
-    exported = onnx_model(model_graph(model, "synthesis"))  # once: it takes 20 s
-    monkeypatch.setattr(files, "onnx_model", lambda _graph: copy.deepcopy(exported))
     path, generator = tmp_path / "faces.onnx", model.generator
     limits = {  # of the largest difference, its root mean square, and bytes
         "fp32": (1e-3, 1e-4, 11.5e6), "fp16": (1e-2, 1e-3, 6e6), "int8": (0.3, 2e-2, 3.5e6),
@@ -110,7 +105,7 @@ def test_the_shipped_model_is_the_same_elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(RELEASE < MIN_TORCH, reason="PyTorch 2.7 is the first whose exporter can do it")
-def test_a_shipped_drawn_style_is_exported_with_its_hand(tmp_path):
+def test_a_shipped_drawn_style_is_exported_with_its_hand(tmp_path, exported_once):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     export_model("comic", tmp_path / "comic.onnx", precision="fp16")

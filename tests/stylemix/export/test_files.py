@@ -64,7 +64,7 @@ def test_onnx_renders_any_number_of_images(part, options):
 def test_onnx_draws_photos_of_any_size(tmp_path):
     pytest.importorskip("onnxscript")
     torch.manual_seed(0)
-    style = Style("a", student=Student(StudentConfig((8, 12, 16))).eval(), hand="ink")
+    style = Style("a", student=Student(StudentConfig((8, 12, 16))).eval(), hand="toon")
     graph = student_graph(style)
     write_onnx(tmp_path / "drawn.onnx", graph, {})
     assert [file.name for file in tmp_path.iterdir()] == ["drawn.onnx"]
