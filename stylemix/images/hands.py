@@ -97,10 +97,16 @@ def _pencil(light: Tensor, _chroma: Tensor) -> Tensor:
 
 
 def _toon(light: Tensor, chroma: Tensor) -> Tensor:
-    """Rosy, bright and flat, with plum lines."""
-    bright = _blur(light, 2.4) * 0.7 + 31
+    """Bright and flat, with plum lines and violet darks; skin in shade keeps its own hue."""
+    soft, colors = _blur(light, 2.4), _blur(chroma, 2.5)
+    bright = torch.minimum(soft + 15, soft * 0.7 + 32)
     tone = 0.85 * _levels(bright, 17, 9) + 0.15 * bright
-    color = _rgb(tone.clamp(0, 98), _blur(chroma, 2.5) * 1.36 + _color(light, (7, -2)))
+    vivid = (colors.square().sum(dim=1, keepdim=True).sqrt() - 6).clamp(0, 10) / 10
+    warm = (colors[:, 1:] - 4).clamp(0, 8) / 8
+    skin = vivid * warm * ((80 - soft) / 30).clamp(0, 1)  # without the tint, brown is not rosy
+    dark = ((50 - soft) / 30).clamp(0, 1)
+    tint = _color(light, (13, -9)).lerp(_color(light, (26, -30)), dark)
+    color = _rgb(tone.clamp(0, 98), colors * (1.36 - 0.3 * skin) + tint * (1 - skin))
     return _color(light, (0.38, 0.13, 0.25)).lerp(color, _paper(_blur(light, 1.2), 2.2, 2.0, 1.7))
 
 

@@ -1,11 +1,13 @@
 """Hands: what they make of a schematic face, and that each part is drawn as in the whole."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from stylemix.images.hands import COARSE, HANDS, NIGHT, PERIOD, POP, draw_by_hand, paint_for
-from stylemix.images.lab import from_lab
+from stylemix.images.lab import from_lab, to_lab
 
 
 def face():
@@ -92,6 +94,30 @@ def test_darker_tones_have_wider_strokes(name, paper, tones):
     for image in drawn:
         assert float(image.std(dim=(2, 3)).max()) > 0.025  # 0 for an even image
         torch.testing.assert_close(image[..., :PERIOD, :], image[..., PERIOD:, :])
+
+
+def toon_of(*lab):
+    """L*, a*, b* that `toon` makes of an even colour."""
+    image = from_lab(torch.tensor(lab).view(1, 3, 1, 1)).expand(1, 3, 32, 32)
+    return to_lab(draw_by_hand("toon", image))[0, :, 16, 16]
+
+
+@pytest.mark.parametrize("lightness", [30.0, 38.0, 46.0, 50.0])
+@pytest.mark.parametrize("colors", [(14.0, 20.0), (18.0, 18.0), (12.0, 26.0)])
+def test_toon_leaves_brown_skin_brown(lightness, colors):
+    """Not rosy, and lifted no more than planes of one lightness ask for."""
+    drawn = toon_of(lightness, *colors)
+    hue, before = (math.degrees(math.atan2(b, a)) for a, b in (drawn[1:].tolist(), colors))
+    assert abs(hue - before) < 2
+    assert lightness < drawn[0] < lightness + 15 + 17 / 2
+
+
+def test_toon_has_violet_darks_and_rosy_lights():
+    dark, lit = toon_of(15.0, 0.0, 0.0), toon_of(85.0, 0.0, 0.0)
+    assert dark[0] < 36  # black hair is not grey
+    assert dark[1] > 15 > -15 > dark[2]
+    assert 8 < lit[1] < 15
+    assert -12 < lit[2] < -5
 
 
 @pytest.mark.parametrize("name", list(HANDS))
