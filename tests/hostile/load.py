@@ -1,9 +1,10 @@
 """Many photos of all sorts, a tenth of them bad: `python -m tests.hostile.load FOLDER`.
 
 Makes the photos, gives them to `mix --fast` (or with --project to `project --preset fast`), kills
-the command once on its way and gives it again. Prints the memory of the process by the number of
-results. Exit code 1 unless all good ones are done, all bad ones are named, and the memory stays
-within a tenth of what it was at the hundredth result.
+the command once on its way and gives it again. Prints the peak of the process's memory so far, by
+the number of results: a sample would tell more of the photo that is being drawn than of growth.
+Exit code 1 unless all good ones are done, all bad ones are named, and the peak stays within a tenth
+of what it was at the hundredth result.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _bad(kind: str, portraits: list[Image.Image], draw: random.Random) -> bytes:
 
 
 class Run:
-    """A command with its memory by the number of results."""
+    """A command with the peak of its memory so far, in MB, by the number of results."""
 
     def __init__(self, arguments: list[str], folder: Path, ending: str) -> None:
         self.ending, self.output = ending, folder / "out"
@@ -106,8 +107,8 @@ class Run:
             done = self.said()
             try:
                 status = Path(f"/proc/{self.process.pid}/status").read_text()
-                resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-                self.memory[done] = int(resident.split()[1]) / 1024
+                peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+                self.memory[done] = int(peak.split()[1]) / 1024
             except (OSError, StopIteration):
                 break
             if done >= until:
@@ -149,8 +150,8 @@ def main() -> int:
     print(
         f"{given.count} photos: {len(written)} of {good} good ones done ({killed} before the kill, "
         f"{len(half)} half files), {len(bad) - len(unnamed)} of {len(bad)} bad ones named, "
-        f"exit code {second.process.returncode}, {seconds / given.count:.2f} s a photo, memory "
-        f"{late[0]:.0f} MB at the hundredth and {max(late):.0f} MB at most"
+        f"exit code {second.process.returncode}, {seconds / given.count:.2f} s a photo, peak of memory "
+        f"{late[0]:.0f} MB at the hundredth and {max(late):.0f} MB at the end"
     )
     flat = max(late) <= 1.1 * late[0]
     right = len(written) == good and not unnamed and not half and flat
