@@ -150,8 +150,8 @@ def main() -> int:
     print(
         f"{given.count} photos: {len(written)} of {good} good ones done ({killed} before the kill, "
         f"{len(half)} half files), {len(bad) - len(unnamed)} of {len(bad)} bad ones named, "
-        f"exit code {second.process.returncode}, {seconds / given.count:.2f} s a photo, peak of memory "
-        f"{late[0]:.0f} MB at the hundredth and {max(late):.0f} MB at the end"
+        f"exit code {second.process.returncode}, {seconds / given.count:.2f} s a photo, peak "
+        f"memory {late[0]:.0f} MB at the hundredth and {max(late):.0f} MB at the end"
     )
     flat = max(late) <= 1.1 * late[0]
     right = len(written) == good and not unnamed and not half and flat
