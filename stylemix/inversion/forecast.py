@@ -46,7 +46,7 @@ def forecast_image(model: Model) -> Forecast:
 def forecast_projection(model: Model, settings: ProjectionSettings, photos: int = 1) -> Forecast:
     """A projection of `photos` photos; the first one of a model also makes its starting images."""
     generator = model.generator
-    settings = settings.at(generator.img_resolution, generator.device.type)
+    settings = settings.at(generator.img_resolution, generator.device)
     image = forecast_image(model).seconds
     encoder = shipped_encoder(model) is not None
     searched = settings.plus_steps + (0 if encoder else settings.w_steps)

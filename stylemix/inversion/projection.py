@@ -157,7 +157,7 @@ def project(
     """
     generator = model.generator
     settings = settings or ProjectionSettings()
-    settings = settings.at(generator.img_resolution, generator.device.type)
+    settings = settings.at(generator.img_resolution, generator.device)
     expected = (generator.img_channels, generator.config.height, generator.config.width)
     if targets.ndim != 4 or tuple(targets.shape[1:]) != expected:
         raise StylemixError(

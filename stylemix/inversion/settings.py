@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import torch
+
+from stylemix.devices import search_dtype
 from stylemix.errors import StylemixError
 
 METHODS = ("hybrid", "w", "w+", "pti")
-FULL_STEPS_PX = 256  # on a CPU a step takes about four times as long at twice the resolution
+# The largest models that a CPU projects with all steps, in fp32 and in bf16: 1024 px take about ten
+# minutes with 2 cores then. A step takes up to four times as long at twice the resolution.
+FULL_STEPS_PX, FULL_STEPS_BF16_PX = 256, 1024
 # Few steps are longer, and more of them refine (docs/log.md): the share of the steps of the search
 # that remain, how many of the others take as long as one of refinement, and factors of the rates.
 SEARCHED, REFINE_STEP = 0.6, 3
@@ -27,8 +32,8 @@ class ProjectionSettings:
         plus_steps: steps in W+; with 0, refinement starts from W.
         refine_steps: refinement steps, on weights and features.
         budget: seconds per photo; the steps then only divide the time among the stages.
-        fewer_when_large: on a CPU, steps are divided by the resolution over `FULL_STEPS_PX` px,
-            above it, and other shares and rates make up for a part of that.
+        fewer_when_large: above the resolution of `full_steps_px`, steps are divided by the ratio to
+            it, and other shares and rates make up for a part of that.
     """
 
     method: str = "hybrid"
@@ -50,11 +55,12 @@ class ProjectionSettings:
     budget: float | None = None
     fewer_when_large: bool = True
 
-    def at(self, resolution: int, device: str = "cpu") -> ProjectionSettings:
-        """The settings for a model of a resolution in px on a device ("cpu", "cuda", ...)."""
-        if not self.fewer_when_large or resolution <= FULL_STEPS_PX or device != "cpu":
+    def at(self, resolution: int, device: torch.device) -> ProjectionSettings:
+        """The settings for a model of a resolution in px on a device."""
+        share = full_steps_px(device) / resolution
+        if not self.fewer_when_large or share >= 1:
             return self
-        share, searched = FULL_STEPS_PX / resolution, SEARCHED if self.refine_steps else 1.0
+        searched = SEARCHED if self.refine_steps else 1.0
         left = (1 - searched) * (self.w_steps + self.plus_steps) / REFINE_STEP
         rates = {name: factor * getattr(self, name) for name, factor in FEW_RATES.items()}
         return replace(
@@ -64,6 +70,13 @@ class ProjectionSettings:
             refine_steps=round(share * (self.refine_steps + left)),
             **rates,
         )
+
+
+def full_steps_px(device: torch.device) -> float:
+    """The resolution up to which a device projects with all steps."""
+    if device.type != "cpu":
+        return math.inf
+    return FULL_STEPS_BF16_PX if search_dtype(device) is torch.bfloat16 else FULL_STEPS_PX
 
 
 PRESETS = {

@@ -273,22 +273,26 @@ def test_photos_of_several_classes_are_projected_at_theirs(monkeypatch):
         assert alone.labels == [together.labels[i] for i in rows]
 
 
-def test_large_models_take_fewer_steps_on_a_cpu():
+@pytest.mark.parametrize(("dtype", "full"), [(torch.float32, 256), (torch.bfloat16, 1024)])
+def test_large_models_take_fewer_steps_on_a_cpu(monkeypatch, dtype, full):
+    """Above 256 px in fp32, and above 1024 px where bf16 is fast; a GPU makes all."""
+    monkeypatch.setattr("stylemix.inversion.settings.search_dtype", lambda _device: dtype)
+    cpu = torch.device("cpu")
     settings = ProjectionSettings(w_steps=60, plus_steps=101, refine_steps=100)
-    assert settings.at(256) == settings
-    large = settings.at(1024)
+    assert settings.at(full, cpu) == settings
+    large = settings.at(4 * full, cpu)
     assert (large.w_steps, large.plus_steps, large.refine_steps) == (9, 16, 30)
     assert (large.lr, large.feature_lr) == pytest.approx((0.15, 0.12))
     assert large.refine_lr == settings.refine_lr
-    latents = replace(settings, refine_steps=0).at(1024)
+    latents = replace(settings, refine_steps=0).at(4 * full, cpu)
     assert (latents.w_steps, latents.plus_steps, latents.refine_steps) == (15, 26, 0)
-    assert settings.at(1024, "cuda") == settings
+    assert settings.at(4 * full, torch.device("cuda")) == settings
     exact = replace(settings, fewer_when_large=False)
-    assert exact.at(1024) == exact
+    assert exact.at(4 * full, cpu) == exact
 
 
 def test_a_large_model_is_projected_with_fewer_steps(monkeypatch):
-    monkeypatch.setattr("stylemix.inversion.settings.FULL_STEPS_PX", 8)
+    monkeypatch.setattr("stylemix.inversion.settings.full_steps_px", lambda _device: 8)
     model = tiny_model(resolution=32)
     calls: list[int] = []
     settings = ProjectionSettings(w_steps=4, plus_steps=8, refine_steps=4)
