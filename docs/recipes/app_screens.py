@@ -49,7 +49,10 @@ def open_page(chromium: Any, address: str, size: tuple[int, int]) -> Any:
 
 
 def shot(page: Any, path: Path, full: bool = False) -> None:
-    """Writes what the page shows."""
+    """Writes what the page shows, all images included."""
+    page.wait_for_function(
+        "[...document.images].every(one => !one.offsetParent || (one.complete && one.naturalWidth))"
+    )
     image = Image.open(io.BytesIO(page.screenshot(full_page=full))).convert("RGB")
     with atomic_write(path) as temporary:
         image.save(temporary, "JPEG", quality=72)
