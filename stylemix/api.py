@@ -15,6 +15,7 @@ Args:
     strength: strength of all styles, times their weights; None for the recommended strengths.
     layers: layers where styles act: "coarse", "middle", "fine", "16-64px"; None: as recommended.
     size: longer side of the result in px; None for the model's, but at least 256.
+    latent: the latent of the photo, from `project`, so that it is not projected again.
     face: which face of a photo with several faces, 1 for the largest.
     box: left, top, width and height in px of a photo's subject, where there is no face template;
         None for the centre.
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -38,9 +40,9 @@ from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
-from stylemix.avatars.finish import OutputSize, finish, model_image, parse_output_size
+from stylemix.avatars.finish import OutputSize, finish, parse_output_size
 from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
-from stylemix.avatars.mixer import Mixer, direction_styles
+from stylemix.avatars.mixer import Mixer, Person, direction_styles
 from stylemix.avatars.strengths import parse_strength
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box, align_photo
@@ -49,7 +51,7 @@ from stylemix.images.sources import Photo, open_image
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.portraits import project_portraits, read_portrait
+from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model
@@ -73,6 +75,7 @@ def mix(
     regions: Sequence[str] = (),
     keep_color: float = 0.0,
     output_size: OutputSize = None,
+    latent: Latent | None = None,
     face: int | None = None,
     box: Box | None = None,
     preset: str | ProjectionSettings = "balanced",
@@ -106,10 +109,26 @@ def mix(
     number, by_layer = parse_strength(written, side) if written else (None, None)
     settings, start = preset_settings(preset, budget), _start(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress, box=box)
-    (person,), inputs = mixer.read([_single(source)], style_arguments(styles))
+    (person,), inputs = mixer.read(
+        [_single(source) if latent is None else latent], style_arguments(styles)
+    )
+    person = _with_photo(mixer, person, source, latent)
     parts = mixer.apply_all(inputs, person, number)
     avatar = mixer.avatar(person, parts, options)
     return finish(mixer, person, avatar, parts, parse_output_size(output_size)).image
+
+
+def _with_photo(mixer: Mixer, person: Person, source: Source, latent: Latent | None) -> Person:
+    """The person of a latent that was given, with the photo that it is the latent of."""
+    if latent is None:
+        return person
+    photo = mixer.reader.source(_single(source))
+    if not isinstance(photo, AlignedPhoto):
+        raise StylemixError(
+            f"got latent= beside the source {str(source)[:40]!a}; expected a photo, whose latent "
+            "it is; leave one of them out"
+        )
+    return replace(person, photo=photo)
 
 
 def project(
@@ -158,7 +177,8 @@ def edit(
     template: AnyTemplate | None = None,
     label: Label | None = None,
     layers: str | None = None,
-    size: int | None = None,
+    output_size: OutputSize = None,
+    latent: Latent | None = None,
     face: int | None = None,
     box: Box | None = None,
     preset: str | ProjectionSettings = "balanced",
@@ -169,6 +189,8 @@ def edit(
 ) -> Image.Image:
     """Changes the expression, pose or light of a photo or latent.
 
+    A photo makes the movement itself, at its own resolution, unless the edit changes too much.
+
     Args:
         smile: smile more, in standard deviations of the model's faces; up to 3 looks natural.
         yaw: turn the head to the viewer's right.
@@ -176,6 +198,7 @@ def edit(
         mouth: open the mouth.
         light: light from the viewer's right.
         directions: strengths of others by name ("sefa-0", "smile-channels", a style file).
+        output_size: "photo", "portrait", "crop" or px; None as `avatars.finish` has it.
 
     >>> edit("seed:3", smile=2, yaw=-1).size
     (256, 256)
@@ -187,8 +210,10 @@ def edit(
         network, layers, face, None, settings, _start(encoder, network), progress, box=box
     )
     applied = direction_styles(mixer, amounts)
-    person = mixer.read([_single(source)], [])[0][0]
-    return model_image(mixer.draw(person, applied), network.template, size)
+    person = mixer.read([_single(source) if latent is None else latent], [])[0][0]
+    person = _with_photo(mixer, person, source, latent)
+    avatar = mixer.avatar(person, applied)
+    return finish(mixer, person, avatar, applied, parse_output_size(output_size)).image
 
 
 def generate(

@@ -9,10 +9,11 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.finish import model_image
+from stylemix.avatars.finish import OutputSize, finish, parse_output_size
 from stylemix.avatars.inputs import check_source
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
+from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.contact_sheet import grid
 from stylemix.images.write import check_image_path, save_image
@@ -27,7 +28,6 @@ from stylemix.tools.options import (
     photo_model_options,
     projection_options,
     projection_settings,
-    size_option,
     strengths_of,
     subject_options,
 )
@@ -73,7 +73,11 @@ def _reading_options(command: Any) -> Any:
     "--save-style", "style_file", type=click.Path(path_type=Path),
     help="Also save the edit as a style file.",
 )  # fmt: skip
-@size_option
+@click.option(
+    "--output-size",
+    help="photo: the whole photo; portrait: head and shoulders; crop: the aligned face; or px of "
+    "that, 16 to 4096.  [default: photo for photos; else 256]",
+)
 @marks_option
 @subject_options
 @projection_options
@@ -86,7 +90,7 @@ def edit_command(
     choice: ModelChoice,
     output: Path,
     style_file: Path | None,
-    size: int | None,
+    output_size: str | None,
     face: int | None,
     box: Box | None,
     encoder: Path | None,
@@ -95,7 +99,8 @@ def edit_command(
 ) -> None:
     """Change expression, pose or light of a photo, a latent or seed:N.
 
-    A strength of 1 is one standard deviation of the model's faces; up to 3 looks natural.
+    A strength of 1 is one standard deviation of the model's faces; up to 3 looks natural. The
+    photo itself makes the movement, at its own resolution.
 
     \b
     Examples:
@@ -106,6 +111,7 @@ def edit_command(
     """
     check_source(source)
     check_image_path(output)
+    wanted = _output_size(output_size, strip)
     inputs = [source, *directions, choice.name]
     output = output_file(output, inputs)
     readings = {name: options.pop(name) for name in READINGS}
@@ -121,19 +127,39 @@ def edit_command(
     applied = direction_styles(mixer, amounts)
     (person,), _ = mixer.read([source], [])
     if strip:
-        image = _strip(mixer, person, applied, list(amounts), size)
+        image, how = _strip(mixer, person, applied, list(amounts), wanted), ""
     else:
-        image = model_image(mixer.draw(person, applied), network.template, size)
+        image, how = _draw(mixer, person, applied, wanted)
     save_image(output, image, generated="composite")
-    wrote(output)
+    wrote(output, how)
     change = (mixer.draw(person, applied) - mixer.draw(person)).abs().mean() / 2
     if change < MIN_CHANGE:
         note("Note: this edit changes almost nothing; raise its strength")
     result(strengths=amounts, change=float(change))
     if style_file is not None:
         total = combine(mixer.base, [(part.style, part.amount) for part in applied])
-        save_style(style_file, total)
+        save_style(style_file, replace(total, info={"method": "direction"}))
         wrote(style_file)
+
+
+def _output_size(text: str | None, strip: bool) -> OutputSize:
+    size = parse_output_size(text)
+    if strip and isinstance(size, str):
+        raise StylemixError(f"got the output size {size} for a sheet; expected px; change it")
+    return size
+
+
+def _draw(
+    mixer: Mixer, person: Person, applied: list[AppliedStyle], size: OutputSize
+) -> tuple[Image.Image, str]:
+    """The edited image, and how it was made."""
+    done = finish(mixer, person, mixer.avatar(person, applied), applied, size)
+    if person.photo is not None and not done.on_photo:
+        note(
+            "Note: the photo cannot follow this edit, so the model drew the face; lower its "
+            "strength"
+        )
+    return done.image, done.how
 
 
 def _strip(
@@ -141,18 +167,19 @@ def _strip(
     person: Person,
     applied: list[AppliedStyle],
     names: list[str],
-    size: int | None,
+    size: OutputSize,
 ) -> Image.Image:
     """A sheet of directions (rows), from minus to plus their strength (columns)."""
-    rows = [[replace(part, strength=step * part.amount) for step in STEPS] for part in applied]
+    cell = size if isinstance(size, int) else max(mixer.generator.config.height, MIN_CELL)
+    images = []
+    for part in applied:
+        for step in STEPS:
+            parts = [replace(part, strength=step * part.amount)]
+            images.append(finish(mixer, person, mixer.avatar(person, parts), parts, cell).image)
     return grid(
-        [
-            model_image(mixer.draw(person, [part]), mixer.model.template)
-            for row in rows
-            for part in row
-        ],
+        images,
         columns=len(STEPS),
         column_labels=[f"{step:+g} x" if step else "0" for step in STEPS],
         row_labels=[f"{n} {part.amount:g}" for n, part in zip(names, applied, strict=True)],
-        cell=size or max(mixer.generator.config.height, MIN_CELL),
+        cell=cell,
     )

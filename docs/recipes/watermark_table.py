@@ -1,23 +1,28 @@
 """How well the watermark of generated images survives: the tables of docs/privacy.md.
 
     python docs/recipes/watermark_table.py avatars/ --unmarked faces.zip --unmarked photos/
+    python docs/recipes/watermark_table.py --video me.mp4 --video you.mp4
 
 Each image is marked at each size and attacked; the share whose watermark is found, and the lowest
-score, are printed for each attack. `--unmarked` images are measured with the true key and with
-random ones: what is found there is false.
+score, are printed for each attack. So are those of the marked MP4 files of `--video`, encoded once
+more after each attack. `--unmarked` images are measured with the true key and with random ones:
+what is found there is false.
 """
 
 from __future__ import annotations
 
 import io
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import numpy as np
 from PIL import Image
 
 from stylemix.images.color_modes import to_rgb
+from stylemix.images.marks import find_marks
 from stylemix.images.sources import list_images
 from stylemix.images.watermark import (
     FOUND,
@@ -106,6 +111,63 @@ def attack_table(names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
     click.echo("| median and least PSNR | " + " | ".join(cells) + " |")
 
 
+def encode_again(
+    video: Path, copy: Path, change: Callable[[Image.Image], Image.Image], crf: int, step: int = 1
+) -> None:
+    """Write every `step`-th frame of a video, changed, as H.264 of the quality `crf`."""
+    import av
+
+    with av.open(str(video)) as source, av.open(str(copy), "w") as target:
+        rate = source.streams.video[0].average_rate
+        assert rate is not None
+        stream = target.add_stream("h264", rate=rate / step, options={"crf": str(crf)})
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(source.decode(video=0)):
+            if number % step:
+                continue
+            image = change(frame.to_image())
+            image = image.crop((0, 0, image.width // 2 * 2, image.height // 2 * 2))
+            stream.width, stream.height = image.size
+            changed = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
+            target.mux(stream.encode(changed))
+        target.mux(stream.encode(None))
+
+
+def video_table(videos: tuple[str, ...]) -> None:
+    """Print the scores of marked videos that were encoded again after each attack."""
+
+    def cut(image: Image.Image) -> Image.Image:  # the same crop for every frame
+        return crop(image, np.random.default_rng(0))
+
+    def same(image: Image.Image) -> Image.Image:
+        return image
+
+    def smaller(image: Image.Image) -> Image.Image:
+        return rescale(image, 0.75)
+
+    attacks = {
+        "CRF 23 (FFmpeg's default)": (same, 23, 1),
+        "CRF 28": (same, 28, 1),
+        "CRF 33": (same, 33, 1),
+        "every other frame, CRF 23": (same, 23, 2),
+        "crop of 5 %, CRF 23": (cut, 23, 1),
+        "resize to 75 %, CRF 23": (smaller, 23, 1),
+        "resize to 75 %, CRF 28": (smaller, 28, 1),
+    }
+    scores = {"none": [find_marks(video).score or 0.0 for video in videos]}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "copy.mp4")
+        for name, (change, crf, step) in attacks.items():
+            scores[name] = []
+            for video in track(videos, name, len(videos)):
+                encode_again(Path(video), copy, change, crf, step)
+                scores[name].append(find_marks(copy).score or 0.0)
+    click.echo(f"\n{len(videos)} videos: found, and the lowest score\n")
+    click.echo("| attack | found |\n| --- | --- |")
+    for name, values in scores.items():
+        click.echo(f"| {name} | {np.mean(np.array(values) >= FOUND):.1%}, {min(values):.1f} |")
+
+
 def false_table(names: tuple[str, ...], keys: int, limit: int) -> None:
     """Print what is found in images that were not marked."""
     click.echo("\n| unmarked images | key | measured | found | highest | by a fitted tail |")
@@ -138,12 +200,14 @@ def tail(scores: list[float]) -> float:
 @click.command()
 @click.argument("images", nargs=-1)
 @click.option("--size", "sizes", type=int, multiple=True, help="px; again for more.")
+@click.option("--video", "videos", multiple=True, help="Marked MP4 file; again for more.")
 @click.option("--unmarked", multiple=True, help="Images, a folder or a zip; again for more.")
 @click.option("--keys", default=10, show_default=True, help="Random keys for each unmarked image.")
 @click.option("--limit", default=1000, show_default=True, help="Unmarked images of each source.")
 def main(
     images: tuple[str, ...],
     sizes: tuple[int, ...],
+    videos: tuple[str, ...],
     unmarked: tuple[str, ...],
     keys: int,
     limit: int,
@@ -151,6 +215,8 @@ def main(
     """Print the tables."""
     if images:
         attack_table(images, sizes or SIZES)
+    if videos:
+        video_table(videos)
     false_table(unmarked, keys, limit)
 
 

@@ -9,14 +9,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.avatars.drawing import draw_students, image_canvas, photo_canvas
-from stylemix.avatars.finish import model_image
+from stylemix.avatars.drawing import draw_students, image_canvas
+from stylemix.avatars.finish import Finished, finish, model_image
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError, check_range
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.residual import Residual
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import mix
@@ -24,6 +23,7 @@ from stylemix.styles.named_directions import find_directions
 from stylemix.styles.style import check_strength
 
 BATCH = 8  # images rendered at once, if they share weights
+PHOTO_PX = 512  # of the images of a photo, by default, as large as drawings
 MAX_SECONDS = 600.0  # of a transition or a hold
 EASINGS: dict[str, Callable[[float], float]] = {
     "smooth": lambda t: t * t * (3 - 2 * t),
@@ -95,14 +95,15 @@ class Timing:
 class Animation:
     """Keyframes and the moments to show; images are rendered lazily.
 
-    `photo` is what students draw on if nothing else changes; else they draw on the model's images.
+    A single `person` with a photo is finished as an avatar is, frame by frame, where the photo can
+    carry every keyframe; in 512 px by default. Other images are those of the model, enlarged.
     """
 
     mixer: Mixer
     keys: list[Keyframe]
     times: list[Moment]
     size: int | None = None
-    photo: AlignedPhoto | None = None
+    person: Person | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -111,10 +112,24 @@ class Animation:
 
     def images(self) -> Iterator[Image.Image]:
         """The images, with a longer side of `size` px."""
-        return (
-            model_image(image[None], self.mixer.model.template, self.size)
-            for image in draw(self.mixer, self.keys, self.times, self.photo)
-        )
+        person = self.person
+        if person is not None and all(self._finished(person, key).on_photo for key in self.keys):
+            frames = (
+                between(self.mixer, self.keys[m.start], self.keys[m.end], m.t) for m in self.times
+            )
+            yield from (self._finished(person, frame).image for frame in frames)
+            return
+        for image in draw(self.mixer, self.keys, self.times):
+            yield model_image(image[None], self.mixer.model.template, self.size)
+
+    def _finished(self, person: Person, frame: Keyframe) -> Finished:
+        # All styles take part, those of strength 0 too, so that all frames are made alike.
+        strengths = {style: 0.0 for key in self.keys for style in key.strengths}
+        strengths |= frame.strengths
+        weighted = [replace(style, weight=value) for style, value in strengths.items()]
+        parts = self.mixer.apply_all(weighted, person)
+        avatar = self.mixer.avatar(person, parts)
+        return finish(self.mixer, person, avatar, parts, self.size or PHOTO_PX)
 
 
 def read_animation(
@@ -139,12 +154,8 @@ def read_animation(
     strengths = {StyleInput(name, style=moves[name]): directions[name] for name in directions}
     keys = plan(mixer, people, inputs, strengths, strength)
     times = moments(len(keys), timing.fps, timing.seconds, timing.hold, timing.loop, timing.easing)
-    only_drawn = (
-        len(people) == 1
-        and not moves
-        and all(mixer.apply(style, people[0]).by_student for style in inputs)
-    )
-    return Animation(mixer, keys, times, size, people[0].photo if only_drawn else None)
+    single = people[0] if len(people) == 1 and people[0].photo is not None else None
+    return Animation(mixer, keys, times, size, single)
 
 
 def check_times(seconds: float, hold: float) -> None:
@@ -193,21 +204,15 @@ def between(mixer: Mixer, first: Keyframe, second: Keyframe, t: float) -> Keyfra
     return Keyframe(person, {style: value for style, value in strengths.items() if value})
 
 
-def draw(
-    mixer: Mixer,
-    keys: Sequence[Keyframe],
-    times: Sequence[Moment],
-    photo: AlignedPhoto | None = None,
-) -> Iterator[Tensor]:
+def draw(mixer: Mixer, keys: Sequence[Keyframe], times: Sequence[Moment]) -> Iterator[Tensor]:
     """Renders the moments lazily to images [C, H, W] in [-1, 1].
 
-    If students draw any of them, all have the size of drawings; `photo` is what they draw on.
+    If students draw any of them, all have the size of drawings.
     """
     frames = (between(mixer, keys[m.start], keys[m.end], m.t) for m in times)
     drawn = any(
         mixer.apply(style, key.person).by_student for key in keys for style in key.strengths
     )
-    canvas = None if photo is None or not drawn else photo_canvas(photo, mixer.model.template)
     for batch in _batches(frames, batch_size(mixer.model.generator, BATCH)):
         person, strengths = batch[0].person, batch[0].strengths
         applied = [mixer.apply(replace(style, weight=v), person) for style, v in strengths.items()]
@@ -218,8 +223,8 @@ def draw(
             continue
         students = [part for part in applied if part.by_student]
         for image in images.split(1):
-            base = canvas or image_canvas(image, mixer.model.template)
-            yield draw_students(base, students, mixer.device)[0][0]
+            canvas = image_canvas(image, mixer.model.template)
+            yield draw_students(canvas, students, mixer.device)[0][0]
 
 
 def _batches(frames: Iterator[Keyframe], most: int) -> Iterator[list[Keyframe]]:

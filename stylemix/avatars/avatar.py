@@ -11,9 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stylemix.avatars.drawing import Canvas, draw_students, image_canvas, photo_canvas
+from stylemix.avatars.drawing import (
+    Canvas,
+    canvas_side,
+    draw_students,
+    image_canvas,
+    photo_canvas,
+    shrink_photo,
+)
 from stylemix.avatars.identity_guard import check_identity, find_share
 from stylemix.avatars.lift import MAX_MOVEMENT, ColorMap, fit_colors, movement
+from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError, check_range
 from stylemix.faces.recognition import embed, identity_kept
@@ -114,9 +122,9 @@ def draw_avatar(
 
     With `finish.min_identity` all strengths are lowered together until the image preserves this
     identity of the person's reconstruction; otherwise, and for a model without a face template,
-    identity is not measured. What students draw
-    starts from the photo, if there is one and the other styles move nothing; a person whose styles
-    are all drawn needs no latent then.
+    identity is not measured. What students draw starts from the photo, if there is one, after the
+    edits among the styles, if the others move nothing; a person whose styles are all drawn needs no
+    latent then.
     """
     finish = finish or AvatarOptions()
     finish.check(model)
@@ -139,9 +147,8 @@ def draw_avatar(
     def render_at(share: float) -> Tensor:
         if not drawings:
             return keep(plain.render(weaker(rendered, share), mask), plain.image)
-        image = plain.render(weaker(rendered, share)) if rendered else plain.image
-        canvas, colors = plain.canvas(image)
-        drawn, original = draw_students(canvas, weaker(drawings, share), image.device, colors)
+        canvas, colors = plain.canvas(weaker(rendered, share))
+        drawn, original = draw_students(canvas, weaker(drawings, share), plain.image.device, colors)
         drawn = keep(drawn, original)
         return drawn if mask is None else original.lerp(drawn, fit_mask(mask, drawn))
 
@@ -171,18 +178,26 @@ class _Plain:
         ws = self.person.w[None].to(generator.device, generator.dtype)
         return render(generator, ws, parts, self.person.detail, mask)
 
-    def canvas(self, image: Tensor) -> tuple[Canvas, ColorMap | None]:
-        """What students draw on for the person in this image, and the colours of its looks."""
+    def canvas(self, parts: Sequence[AppliedStyle]) -> tuple[Canvas, ColorMap | None]:
+        """What students draw on for the person in styles of the model, and the looks' colours."""
         template = self.model.template
-        looks = image is not self.image
-        moved = looks and (
-            image.shape[1] != 3 or movement(self.image, image, template) > MAX_MOVEMENT
-        )
-        if self.photo is None or moved:
+        image = self.render(parts) if parts else self.image
+        edits = [part for part in parts if part.is_edit]
+        photo, plain = self.photo, self.image
+        if edits and photo is not None:
+            plain = self.render(edits)
+            small = shrink_photo(photo, canvas_side(template))
+            photo = edit_photo(small, self.image, plain, template)
+        looks = len(parts) > len(edits)
+        moved = looks and (image.shape[1] != 3 or movement(plain, image, template) > MAX_MOVEMENT)
+        if photo is None or moved:
             return image_canvas(image, template), None
+        colors = fit_colors(photo.image[None], image) if looks else None
+        if photo is not self.photo:
+            return photo_canvas(photo, template), colors
         if self._photo_canvas is None:
-            self._photo_canvas = photo_canvas(self.photo, template)
-        return self._photo_canvas, fit_colors(self.photo.image[None], image) if looks else None
+            self._photo_canvas = photo_canvas(photo, template)
+        return self._photo_canvas, colors
 
 
 def fit_mask(mask: Tensor, image: Tensor) -> Tensor:

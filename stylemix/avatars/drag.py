@@ -20,9 +20,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from stylemix.avatars.finish import model_image
+from stylemix.avatars.drawing import crop_photo, shrink_photo
+from stylemix.avatars.finish import MIN_OUTPUT, model_image
 from stylemix.avatars.inputs import Source
 from stylemix.avatars.mixer import Mixer, Person
+from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
 from stylemix.errors import StylemixError, check_range
@@ -31,6 +33,7 @@ from stylemix.faces.regions import painted_mask
 from stylemix.images.sources import open_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import Latent
+from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model
@@ -71,6 +74,7 @@ class DragStep:
         targets: where they shall go.
         tolerance: the distance in px at which a handle has arrived.
         model: the model that `image` renders with.
+        start: whom the drag began with; None for a latent without a photo.
     """
 
     step: int
@@ -79,6 +83,7 @@ class DragStep:
     targets: tuple[Point, ...]
     tolerance: float
     model: Model
+    start: Person | None = None
 
     @property
     def distances(self) -> tuple[float, ...]:
@@ -91,11 +96,29 @@ class DragStep:
         return max(self.distances) <= self.tolerance
 
     def image(self, size: int | None = None) -> Image.Image:
-        """The image, with a longer side of `size` px; None for the model's, but at least 256."""
+        """The image, with a longer side of `size` px; None for the model's, but at least 256.
+
+        The crop of the photo that was dragged, where it can follow; else the model's image.
+        """
+        side = size or max(MIN_OUTPUT, self.model.generator.img_resolution)
+        photo = self.photo(side)
+        if photo is not None:
+            return crop_photo(photo, side)
+        return model_image(self._render(self.latent), self.model.template, size)
+
+    def photo(self, side: int | None = None) -> AlignedPhoto | None:
+        """The whole photo after the drag, with a crop of `side` px at most; None without one."""
+        start = self.start
+        if start is None or start.photo is None or start.latent is None:
+            return None
+        photo = start.photo if side is None else shrink_photo(start.photo, side)
+        images = self._render(start.latent), self._render(self.latent)
+        return edit_photo(photo, *images, self.model.template)
+
+    def _render(self, latent: Latent) -> Tensor:
         generator = self.model.generator
-        ws = self.latent.w[None].to(generator.device, generator.dtype)
-        image = render(generator, ws, (), self.latent.detail)
-        return model_image(image, self.model.template, size)
+        ws = latent.w[None].to(generator.device, generator.dtype)
+        return render(generator, ws, (), latent.detail)
 
 
 def drag(
@@ -168,8 +191,16 @@ def read_drag(
     check_range("--steps", steps, 1, MAX_STEPS)
     check_points(points, mixer.generator.config)
     (person,), _ = mixer.read([source], [])
+    return drag_person(mixer, person, points, mask, steps)
+
+
+def drag_person(
+    mixer: Mixer, person: Person, points: Points, mask: MaskSource | None, steps: int = STEPS
+) -> Iterator[DragStep]:
+    """The steps of a drag of a person that was read."""
     area = None if mask is None else _read_mask(mixer, person, mask, points)
-    return _Drag(mixer.model, mixer.latent(person), points, area).run(steps)
+    known = replace(person, latent=mixer.latent(person))
+    return _Drag(mixer.model, known, points, area).run(steps)
 
 
 def nearest(steps: Iterator[DragStep], total: int, progress: Progress | bool) -> DragStep:
@@ -229,8 +260,10 @@ def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -
 class _Drag:
     """The latent of a person in motion, and the handles in its features."""
 
-    def __init__(self, model: Model, latent: Latent, points: Points, mask: Tensor | None) -> None:
-        self.model, self.latent = model, latent
+    def __init__(self, model: Model, person: Person, points: Points, mask: Tensor | None) -> None:
+        assert person.latent is not None
+        self.model, self.person, self.latent = model, person, person.latent
+        latent = self.latent
         generator = model.generator
         config, device = generator.config, generator.device
         size = min(FEATURE_PX, max(generator.img_resolution // 2, 4))
@@ -299,7 +332,7 @@ class _Drag:
         moved = replace(self.latent, w=w, base=base, metrics={}, photo=None, model=self.model)
         positions = tuple((x, y) for x, y in (self.positions / self.scale).tolist())
         tolerance = ARRIVED / self.scale
-        return DragStep(number, moved, positions, self.goal, tolerance, self.model)
+        return DragStep(number, moved, positions, self.goal, tolerance, self.model, self.person)
 
 
 def principal_axes(generator: Generator) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -103,6 +103,19 @@ def crop_px(photo: AlignedPhoto) -> int:
     """The side of the aligned crop in px of the photo."""
     scale = float(np.hypot(*photo.alignment.matrix[:2, 0]))  # crop px per photo px
     return max(round(photo.image.shape[2] / scale), 1)
+
+
+def shrink_photo(photo: AlignedPhoto, side: int) -> AlignedPhoto:
+    """The photo so small that its crop has `side` px; the photo itself if it is not larger."""
+    scale = side / crop_px(photo)
+    if scale >= 1:
+        return photo
+    image = open_image(photo.source)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    scales = np.diag([image.width / width, image.height / height, 1.0])
+    alignment = replace(photo.alignment, matrix=photo.alignment.matrix @ scales)
+    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    return replace(photo, alignment=alignment, photo_size=small.size, source=small)
 
 
 def portrait_box(photo: AlignedPhoto) -> Box:

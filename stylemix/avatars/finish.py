@@ -1,7 +1,7 @@
 """From the model's image of an avatar to the image that is written.
 
-A style that moves nothing is a look, and goes onto the photo itself; what students drew has its own
-size; other images of the model are enlarged.
+A style that moves nothing is a look, and goes onto the photo itself; an edit moves the photo; what
+students drew has its own size; other images of the model are enlarged.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from stylemix.avatars.drawing import (
     crop_px,
     draw_students,
     portrait_box,
+    shrink_photo,
 )
 from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
 from stylemix.avatars.mixer import Mixer, Person
+from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import resize, to_pil
+from stylemix.inversion.portraits import AlignedPhoto
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
@@ -42,11 +45,12 @@ Area = Literal["photo", "portrait", "crop"]
 
 @dataclass(frozen=True)
 class Finished:
-    """The image, in a few words how it was made, and what of the photo it shows."""
+    """The image, in a few words how it was made, what of the photo it shows, and if it is one."""
 
     image: Image.Image
     how: str
     area: Area
+    on_photo: bool = True
 
 
 def parse_output_size(text: str | int | None) -> OutputSize:
@@ -74,40 +78,67 @@ def finish(
 ) -> Finished:
     """An avatar in the styles `applied` as it is written.
 
-    With a photo behind it and styles that move no landmark, the photo carries the look: "photo"
-    (the default) is all of it, "portrait" a square with head and shoulders, "crop" the aligned
-    face, each at its own resolution, and a number the crop in so many px. What students draw of a
-    photo is the portrait by default, if no other style takes part. Else the model's image,
-    enlarged. StylemixError for a part of a photo where there is no photo, or where the model moves
-    the face.
+    With a photo behind it, edits and styles that move no landmark, the photo makes the movement and
+    carries the look: "photo" (the default) is all of it, "portrait" a square with head and
+    shoulders, "crop" the aligned face, each at its own resolution, and a number the crop in so many
+    px. What students draw of a photo is the portrait by default, if nothing but edits takes part.
+    Else the model's image, enlarged. StylemixError for a part of a photo where there is no photo,
+    or where the model moves the face.
     """
     if avatar.drawn:
         return _finish_drawing(mixer, person, avatar, applied, size)
-    moved = None
-    if person.photo is not None and avatar.image.shape[1] == 3:
-        moved = movement(mixer.draw(person), avatar.image, mixer.model.template)
-    if person.photo is None or moved is None or moved > MAX_MOVEMENT:
+    photo, plain = person.photo, None
+    # Where the avatar keeps parts or colours of the person, edits are part of its look.
+    only_edits = bool(applied) and all(part.is_edit for part in applied) and not avatar.masked
+    can_carry = mixer.model.template.eyes is not None and avatar.image.shape[1] == 3
+    if photo is not None and can_carry:
+        photo, plain = edited_photo(mixer, person, avatar, applied, size)
+    moved = plain is None or (
+        not only_edits and movement(plain, avatar.image, mixer.model.template) > MAX_MOVEMENT
+    )
+    if photo is None or moved:
         if isinstance(size, str):
-            cause = "a style that moves the face" if moved is not None else "no photo to draw on"
+            cause = "a style that moves the face" if person.photo else "no photo to draw on"
             raise StylemixError(
-                f"got {cause}; expected a photo and a look for the output size {size}; give a size "
-                "in px"
+                f"got {cause}; expected a photo and a look, or an edit that it can follow, for the "
+                f"output size {size}; give a size in px"
             )
         image = model_image(avatar.image, mixer.model.template, size)
-        return Finished(image, f"generated, {image.width} x {image.height} px", "crop")
-    colors = fit_colors(person.photo.image[None], avatar.image)
-    photo, matrix = open_image(person.photo.source), person.photo.alignment.matrix
+        return Finished(image, f"generated, {image.width} x {image.height} px", "crop", False)
+    image, matrix = open_image(photo.source), photo.alignment.matrix
     area: Area = "photo"
     if size == "crop" or isinstance(size, int):
         area = "crop"
-        side = size if isinstance(size, int) else crop_px(person.photo)
+        side = size if isinstance(size, int) else crop_px(photo)
         part = avatar.image.shape[2] / side  # model px for a px of the crop
-        photo, matrix = crop_photo(person.photo, side), np.diag([part, part, 1.0])
-    image = lift(photo, matrix, colors)
+        image, matrix = crop_photo(photo, side), np.diag([part, part, 1.0])
+    if not only_edits:
+        image = lift(image, matrix, fit_colors(photo.image[None], avatar.image))
     if size == "portrait":
         area = "portrait"
-        image = image.crop(portrait_box(person.photo))
-    return Finished(image, f"the photo in this look, {image.width} x {image.height} px", area)
+        image = image.crop(portrait_box(photo))
+    what = "with this edit" if only_edits else "in this look"
+    return Finished(image, f"the photo {what}, {image.width} x {image.height} px", area)
+
+
+def edited_photo(
+    mixer: Mixer,
+    person: Person,
+    avatar: Avatar,
+    applied: Sequence[AppliedStyle],
+    size: OutputSize = None,
+) -> tuple[AlignedPhoto | None, Tensor]:
+    """The photo of a person after the edits among the styles, and the model's image of that.
+
+    None where the photo cannot carry them.
+    """
+    photo, plain = person.photo, mixer.draw(person)
+    edits = [part for part in weaker(applied, avatar.share) if part.is_edit and part.amount]
+    if photo is None or not edits or avatar.masked:
+        return photo, plain
+    photo = shrink_photo(photo, size) if isinstance(size, int) else photo
+    after = mixer.draw(person, edits)
+    return edit_photo(photo, plain, after, mixer.model.template), after
 
 
 def _finish_drawing(
@@ -122,7 +153,10 @@ def _finish_drawing(
         raise StylemixError(
             f"got no photo to draw on; expected one for the output size {size}; give a size in px"
         )
-    alone = all(part.by_student for part in applied) and not avatar.masked
+    alone = all(part.by_student or part.is_edit for part in applied) and not avatar.masked
+    if alone and not isinstance(size, int) and not all(part.by_student for part in applied):
+        photo = edited_photo(mixer, person, avatar, applied)[0]
+        alone = photo is not None
     if size in ("photo", "portrait") and not alone:
         raise StylemixError(
             "got other styles, regions or colours to keep beside a drawn style for the output "
@@ -133,12 +167,13 @@ def _finish_drawing(
         area = "photo" if size == "photo" else "portrait"
         box = None if size == "photo" else portrait_box(photo)
         canvas = box_canvas(photo, mixer.model.template, box)
-        image = to_pil(draw_students(canvas, weaker(applied, avatar.share), mixer.device)[0])
+        drawings = [part for part in weaker(applied, avatar.share) if part.by_student]
+        image = to_pil(draw_students(canvas, drawings, mixer.device)[0])
         image = resize(image, photo.photo_size) if size == "photo" else image
     else:
         image = to_pil(avatar.image)
-        if size == "crop" and photo is not None:
-            image = resize(image, crop_px(photo))
+        if size == "crop" and person.photo is not None:
+            image = resize(image, crop_px(person.photo))
         elif isinstance(size, int):
             image = resize(image, size)
     return Finished(image, f"drawn, {image.width} x {image.height} px", area)

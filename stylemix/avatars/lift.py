@@ -66,10 +66,14 @@ def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
 
 
 @torch.no_grad()
-def fit_colors(crop: Tensor, styled: Tensor) -> ColorMap:
+def fit_colors(
+    crop: Tensor, styled: Tensor, window: float = WINDOW, whole: Tensor | None = None
+) -> ColorMap:
     """The change of colours from a photo's crop to its avatar, both [1, 3, S, S] in [-1, 1].
 
-    They may lie on any device; the map, which is for the photo, is on the CPU.
+    They may lie on any device; the map, which is for the photo, is on the CPU. `window` is the
+    deviation of the window in parts of the crop's side; `whole` [3, 4] the map beyond the crop,
+    fitted to all colours of the crop by default.
     """
     a, b = ((image.float().cpu().clamp(-1, 1) + 1) / 2 for image in (crop, styled))
     size = a.shape[2]
@@ -78,9 +82,10 @@ def fit_colors(crop: Tensor, styled: Tensor) -> ColorMap:
     colorless = min(1.0, max(0.0, (NO_COLORS[1] - saturation) / (NO_COLORS[1] - NO_COLORS[0])))
     b = b.lerp(_luma(b).expand_as(b), colorless)
     b = limit_strength(b, a)
-    whole = _fit_whole(a, b, saturation * (1 - colorless))
+    if whole is None:
+        whole = _fit_whole(a, b, saturation * (1 - colorless))
 
-    def blur(values: Tensor, sigma: float = WINDOW * size) -> Tensor:
+    def blur(values: Tensor, sigma: float = window * size) -> Tensor:
         radius = max(1, round(3 * sigma))
         return gaussian_blur(functional.pad(values, [radius] * 4, mode="reflect"), sigma, radius)
 
@@ -94,7 +99,7 @@ def fit_colors(crop: Tensor, styled: Tensor) -> ColorMap:
     matrix = matrix.mT.clamp(-MAX_GAIN, MAX_GAIN)  # [1, S, S, 3, 3]
     offset = mean_b.permute(0, 2, 3, 1) - (matrix @ mean_a.permute(0, 2, 3, 1)[..., None])[..., 0]
     local = torch.cat([matrix.flatten(3), offset], dim=3).permute(0, 3, 1, 2)
-    local = blur(local, WINDOW * size / 2)
+    local = blur(local, window * size / 2)
     fitted = apply_planes(local, a)
     remainder = REMAINDER * blur(b - fitted, size / 64)
     flat = torch.cat([whole[:, :3].flatten(), whole[:, 3]])
@@ -179,7 +184,7 @@ def lift(photo: Image.Image, matrix: NDArray[np.float64], colors: ColorMap) -> I
     flat = colors.whole.tolist()
     rows = [[*flat[3 * i : 3 * i + 3], 255 * flat[9 + i]] for i in range(3)]
     out = photo.convert("RGB", tuple(value for row in rows for value in row))
-    left, top, right, bottom = _bounds(matrix, colors.local.shape[2], photo.size)
+    left, top, right, bottom = crop_bounds(matrix, colors.local.shape[2], photo.size)
     if right <= left or bottom <= top:
         return out
     inside = torch.from_numpy(np.asarray(photo.crop((left, top, right, bottom))).copy())
@@ -187,7 +192,7 @@ def lift(photo: Image.Image, matrix: NDArray[np.float64], colors: ColorMap) -> I
     for start in range(0, bottom - top, STRIP):
         strip = inside[start : start + STRIP].permute(2, 0, 1)[None].float() / 255
         box = (left, top + start, strip.shape[3], strip.shape[2])
-        sampled = _sample(planes, matrix, box)
+        sampled = sample_planes(planes, matrix, box)
         values = apply_planes(sampled[:, :12], strip) + sampled[:, 12:]
         pixels = (values[0].clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(1, 2, 0)
         inside[start : start + STRIP] = pixels
@@ -195,7 +200,7 @@ def lift(photo: Image.Image, matrix: NDArray[np.float64], colors: ColorMap) -> I
     return out
 
 
-def _bounds(
+def crop_bounds(
     matrix: NDArray[np.float64], size: int, photo: tuple[int, int]
 ) -> tuple[int, int, int, int]:
     """The box of the photo, in px, that holds the crop."""
@@ -207,7 +212,9 @@ def _bounds(
     )  # fmt: skip
 
 
-def _sample(planes: Tensor, matrix: NDArray[np.float64], box: tuple[int, int, int, int]) -> Tensor:
+def sample_planes(
+    planes: Tensor, matrix: NDArray[np.float64], box: tuple[int, int, int, int]
+) -> Tensor:
     """Planes [1, C, S, S] of the crop at the pixels of a box (x, y, width, height) of the photo.
 
     Sampled at every fourth pixel and scaled up: the planes are smooth, and it is ten times faster.

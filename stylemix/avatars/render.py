@@ -20,6 +20,7 @@ from stylemix.styles.style import Style, check_strength
 # third of the distance of the eyes. Later, shapes that end outside the region break off at its
 # border; earlier, the styles reach too far beyond it (docs/log.md).
 BLEND_PX, BLEND_PX_LARGE = 8, 16
+EDITS = ("direction", "channel", "channels")  # methods of styles that change what a face does
 LARGE_PX = 256  # models of at least this size, whose faces fill less of the image
 
 
@@ -44,6 +45,11 @@ class AppliedStyle:
     def by_student(self) -> bool:
         """Whether its student redraws the image (see `drawing`), and the model does nothing."""
         return self.style.student is not None and (self.fast or self.style.is_student)
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether it changes expression, pose or light, and not the look."""
+        return self.style.info.get("method") in EDITS
 
     @property
     def amount(self) -> float:

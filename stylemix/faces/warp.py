@@ -147,24 +147,26 @@ def _fade(pixels: NDArray[np.uint8], pads: list[int], side: float) -> NDArray[np
 
 
 def paste_back(
-    photo: Image.Image, crop: Image.Image, matrix: Array, feather: float = 0.1
+    photo: Image.Image,
+    crop: Image.Image,
+    matrix: Array,
+    feather: float = 0.1,
+    mask: Image.Image | None = None,
 ) -> Image.Image:
     """Paste an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
     For a crop of the size of the alignment, `matrix` is that of the alignment. `feather` is the
-    width of the soft edge in fractions of the side.
+    width of the soft edge in fractions of the side; `mask`, of the crop's size and white where the
+    crop shows, replaces it.
     """
     photo, crop = photo.convert("RGB"), crop.convert("RGB")
+    mask = _soft_square(crop.width, feather) if mask is None else mask.convert("L")
     scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
     if scale >= 2:
         factor = int(scale)
-        crop = crop.reduce(factor)
+        crop, mask = crop.reduce(factor), mask.reduce(factor)
         matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
     side = crop.width
-    edge = (np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)) / side
-    ramp = np.clip(edge / max(feather, 0.5 / side), 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    mask = Image.fromarray(np.rint(255 * np.outer(ramp, ramp)).astype(np.uint8))
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
     corners = transform_points(_inverse(matrix), corners)
     low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
@@ -180,3 +182,11 @@ def paste_back(
     result = photo.copy()
     result.paste(patch, (int(low[0]), int(low[1])), alpha)
     return result
+
+
+def _soft_square(side: int, feather: float) -> Image.Image:
+    """A white square of `side` px that fades to black towards its edges."""
+    edge = (np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)) / side
+    ramp = np.clip(edge / max(feather, 0.5 / side), 0, 1)
+    ramp = ramp * ramp * (3 - 2 * ramp)
+    return Image.fromarray(np.rint(255 * np.outer(ramp, ramp)).astype(np.uint8))

@@ -50,7 +50,7 @@ TOY = {
     "doctor": [],
     "project": ["--budget", ".2", "--device", "cpu"],
     "mix": ["--output-size", "32", "--device", "cpu"],
-    "edit": ["--size", "32", "--device", "cpu"],
+    "edit": ["--output-size", "32", "--device", "cpu"],
     "blend": ["--device", "cpu"],
     "drag": ["--size", "32", "--device", "cpu", "--max-steps", "3"],
     "video": ["--seconds", ".4", "--hold", "0", "--fps", "5", "--size", "32", "--device", "cpu"],

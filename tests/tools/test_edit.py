@@ -116,7 +116,15 @@ def test_a_channel_is_a_style(files):
 
 def test_a_strip_shows_each_direction_separately(files):
     sheet = edited(
-        files, "seed:1", "--direction", "pca-0:2", "--direction", "pca-1:2", "--strip", "--size", 64
+        files,
+        "seed:1",
+        "--direction",
+        "pca-0:2",
+        "--direction",
+        "pca-1:2",
+        "--strip",
+        "--output-size",
+        64,
     )
     assert sheet.shape[1] > 5 * 64
     assert sheet.shape[0] > 2 * 64

@@ -32,7 +32,7 @@ EXAMPLES = {
     "demo": ("demo me.jpg", "--device cpu", "me-in-styles.png"),
     "mix": ("mix me.jpg comic", "--device cpu", "avatar.png"),
     "project": ("project photo.jpg", FEW, "out/photo.latent.safetensors"),
-    "edit": ("edit photo.jpg --smile 2", f"{FEW} --size 32", "edited.png"),
+    "edit": ("edit photo.jpg --smile 2", f"{FEW} --output-size 32", "edited.png"),
     "drag": ("drag seed:3", "--max-steps 2 --device cpu", "dragged.png"),
     "video": ("video me.jpg toon --output", f"{FEW} --fps 2 --seconds .5 --size 32", "avatar.webp"),
     "adapt": ("adapt look1.jpg", "--steps 1 --device cpu", "influencer.pkl"),

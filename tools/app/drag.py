@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from stylemix.avatars.drag import STEPS, DragStep, Point, drag_steps
+from stylemix.avatars.drag import STEPS, DragStep, Point, check_points, drag_person
+from stylemix.avatars.drawing import crop_photo
 from stylemix.avatars.finish import model_image
 from stylemix.avatars.mixer import Person
 from stylemix.errors import StylemixError
@@ -39,9 +40,11 @@ def add_click(text: str, x: float, y: float) -> str:
 
 
 def face_of(session: Session, progress: Progress | None = None) -> Image.Image:
-    """The face as the model draws it, which is what is dragged."""
+    """The face that is dragged: the photo's, or as the model draws it where there is none."""
     mixer = session.mixer(progress)
     person = session.person("preview", True, mixer, only_photo=False)
+    if person.photo is not None and session.model.template.eyes is not None:
+        return crop_photo(person.photo, SIDE)
     drawn = mixer.draw(Person("face", mixer.latent(person)))
     return model_image(drawn, session.model.template, SIDE)
 
@@ -83,14 +86,15 @@ def drag_face(
         )
     session.stop_dragging.clear()
     mixer = session.mixer(progress)
-    latent = mixer.latent(session.person("preview", True, mixer, only_photo=False))
-    steps = drag_steps(latent, pairs, mask=mask, model=session.model)
+    person = session.person("preview", True, mixer, only_photo=False)
+    check_points(pairs, mixer.generator.config)
+    steps = drag_person(mixer, person, pairs, mask)
     best = math.inf
     for step in steps:
         if session.stop_dragging.is_set():
             return
         if max(step.distances) < best:
-            best, session.dragged = max(step.distances), step.latent
+            best, session.dragged = max(step.distances), step
         yield step
 
 
@@ -104,9 +108,9 @@ def add_screen(page: Page) -> None:
     with gr.Row():
         with gr.Column(scale=3):
             picture = gr.Image(
-                label="Your face, as the model draws it", interactive=False, type="filepath",
+                label="Your face", interactive=False, type="filepath",
                 height=420, buttons=[], elem_id="drag-face",
-                alt_text="Your face, as the model draws it, with arrows for the points",
+                alt_text="Your face, with arrows for the points",
             )  # fmt: skip
         with gr.Column(scale=2):
             show = gr.Button("Show my face", variant="primary")

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from PIL import Image
 
+from stylemix.avatars.drag import DragStep
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import choose_face
@@ -47,7 +48,7 @@ class Session:
         photo: the visitor's photo, None before there is one.
         faces: faces in it, the largest first.
         face: number of the chosen face from 1; None where there is a single one, or none.
-        dragged: latent after dragged points, which is then used instead of the photo.
+        dragged: the face after dragged points, which is then used instead of the photo.
         styles: files of styles that the visitor learned or brought, by name.
         examples: pictures of a style that is to be learned.
         gallery: files of the styles drawn on the visitor, with the names of the styles.
@@ -84,7 +85,7 @@ class Session:
     def _turn(self) -> None:
         self.turn += 1
         self.full: object = None
-        self.dragged: Latent | None = None
+        self.dragged: DragStep | None = None
         self.gallery: list[tuple[str, str]] = []
         self._portraits: dict[bool, AlignedPhoto] = {}
         self._latents: dict[str, Latent] = {}
@@ -240,7 +241,9 @@ class Session:
     def person(self, preset: str, full: bool, mixer: Mixer, only_photo: bool) -> Person:
         """The visitor for a mixer; with `only_photo` without a latent, as students need none."""
         if self.dragged is not None:
-            return Person("dragged", self.dragged)
+            photo = self.dragged.photo()
+            small = photo if photo is None or full else smaller(photo)
+            return Person("dragged", self.dragged.latent, small)
         photo = self.portrait(full)
         name = self.photo.stem if self.photo else "image"
         return Person(name, None if only_photo else self.latent(preset, mixer), photo)

@@ -1,0 +1,232 @@
+"""An edit on the photo itself: how the model's image moves, measured small and applied large.
+
+A smile or a turned head moves what is there, so the photo can make the movement with every pixel
+that it has. The movement is the optical flow between the model's images before and after the edit:
+the smoothest one that takes one image to the other (Horn and Schunck 1981), found in blurred images
+first. What the flow leaves over, such as light and creases, is a local change of colours, and only
+what an opened mouth shows is drawn by the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from stylemix.avatars.finisher import enlarge
+from stylemix.avatars.lift import (
+    STRIP,
+    ColorMap,
+    apply_planes,
+    crop_bounds,
+    fit_colors,
+    lift,
+    sample_planes,
+)
+from stylemix.faces.landmarks import landmarks
+from stylemix.faces.templates import Template
+from stylemix.faces.warp import paste_back, warp
+from stylemix.images.filters import gaussian_blur
+from stylemix.images.sources import open_image
+from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.inversion.portraits import AlignedPhoto
+
+SIDE = 128  # px, in which the movements of larger models are measured
+GRIDS = (4, 8, 16, 32)  # points along a side of the grids whose sum is the flow
+BLURS = (3 / 64, 1.5 / 64, 0.7 / 64)  # of the images that are compared, in crop sides
+STEPS, RATE = 30, 0.008  # of Adam at each of them; in crop sides
+SMOOTH, SMOOTH_MOUTH = 5.0, 0.5  # weights of the curvature of the flow
+LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
+WINDOW = 0.03  # deviation of the window of the local colours, in crop sides
+NEW = (0.03, 0.08)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
+MOUTH = slice(48, 68)  # among the landmarks
+REACH = 0.5  # crop sides beyond the crop, over which the movement fades
+MAX_ERROR = 0.1  # of a motion; beyond it the model shows what no movement of the photo can
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The change from an image of the model to another, for a photo to repeat; S px along a side.
+
+    Attributes:
+        flow: [1, 2, S, S], where each pixel comes from: x and y minus its own, in crop sides.
+        colors: the change of colours after the movement.
+        mouth: [1, 1, S, S], the share of each pixel that the model must draw.
+        error: of the image before, changed so, to that after; mean over the face, in [-1, 1].
+    """
+
+    flow: Tensor
+    colors: ColorMap
+    mouth: Tensor
+    error: float
+
+    def apply(self, photo: Image.Image, matrix: NDArray[np.float64], drawn: Tensor) -> Image.Image:
+        """The whole photo after the change.
+
+        `matrix` [3, 3] maps photo px to fractions of the crop, and `drawn` [1, 3, R, R] is the
+        model's image after the change, enlarged.
+        """
+        side = self.flow.shape[2]
+        to_map = np.diag([side, side, 1.0]) @ matrix
+        photo = lift(move(photo, to_map, self.flow), to_map, self.colors)
+        size = drawn.shape[2]
+        mask = functional.interpolate(self.mouth, [size, size], mode="bilinear")
+        to_drawn = np.diag([size, size, 1.0]) @ matrix
+        return paste_back(photo, to_pil(drawn), to_drawn, mask=to_pil(mask * 2 - 1))
+
+
+def edit_photo(
+    photo: AlignedPhoto, before: Tensor, after: Tensor, template: Template
+) -> AlignedPhoto | None:
+    """The photo after an edit, of which the model's images [1, 3, H, H] before and after are known.
+
+    None where it cannot carry the edit: where too much in the face is new, or for a model of
+    anything but coloured faces.
+    """
+    if template.eyes is None or after.shape[1] != 3:
+        return None
+    motion = fit_motion(before, after, template)
+    if motion.error > MAX_ERROR:
+        return None
+    side, matrix = photo.image.shape[2], photo.alignment.matrix
+    to_crop = np.diag([1 / side, 1 / side, 1.0]) @ matrix
+    image = motion.apply(open_image(photo.source), to_crop, enlarge(after, template))
+    return replace(photo, image=to_tensor(warp(image, matrix, side))[0], source=image)
+
+
+def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:
+    """The motion between two images [1, 3, H, H] of the model in [-1, 1]."""
+    with torch.inference_mode(False):
+        a, b = (_small(image) for image in (before, after))
+        size = a.shape[2]
+        points = torch.cat([landmarks(image, template) for image in (a, b)])
+        mouth = ellipses(points[:, MOUTH], size).amax(dim=0, keepdim=True)
+        face = ellipses(points[1:], size, grow=0)
+        flow = estimate_flow(a, b, mouth)
+        moved = follow(a, flow)
+        colors = fit_colors(moved, b, WINDOW, torch.eye(3, 4))
+        reached = apply_planes(colors.local[None], (moved + 1) / 2) + colors.remainder
+        errors = (reached.clamp(0, 1) * 2 - 1 - b).abs().mean(dim=1, keepdim=True)
+        low, high = NEW
+        new = ((blur(errors, 0.7 / 64 * size) - low) / (high - low)).clamp(0, 1)
+        new = blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
+        error = float((errors * face).sum() / face.sum())
+        return Motion(flow, colors, new, error)
+
+
+def _small(image: Tensor) -> Tensor:
+    image = image.float().cpu().clamp(-1, 1).clone()  # a clone can be differentiated
+    if image.shape[2] <= SIDE:
+        return image
+    return functional.interpolate(image, [SIDE, SIDE], mode="bilinear", antialias=True)
+
+
+def ellipses(points: Tensor, size: int, grow: float = 1 / 64) -> Tensor:
+    """Soft masks [N, 1, S, S]: 1 around points [N, K, 2] in crop sides, and `grow` beyond."""
+    low, high = points.amin(dim=1), points.amax(dim=1)
+    middle, radius = (low + high) / 2, 0.55 * (high - low) + grow
+    places = (torch.arange(size) + 0.5) / size
+    x, y = (((places - middle[:, i, None]) / radius[:, i, None]).square() for i in (0, 1))
+    distance = (x[:, None, None, :] + y[:, None, :, None]).sqrt()
+    return (3 - 2 * distance).clamp(0, 1)
+
+
+def estimate_flow(before: Tensor, after: Tensor, mouth: Tensor) -> Tensor:
+    """The flow [1, 2, S, S] with before(x + flow(x)) = after(x), images [1, 3, S, S] in [-1, 1].
+
+    In crop sides. Colours count less than their local differences, so that a change of light moves
+    nothing. `mouth` [1, 1, S, S] is where the flow may be rougher, since lips part.
+    """
+    size = before.shape[2]
+    smooth = SMOOTH + (SMOOTH_MOUTH - SMOOTH) * mouth[:, :, 1:-1, 1:-1]
+    weight = 1 + 1.5 * mouth
+    grids = [torch.zeros(1, 2, n, n, requires_grad=True) for n in GRIDS]
+
+    def flow() -> Tensor:
+        parts = [functional.interpolate(g, [size, size], mode="bicubic") for g in grids]
+        return torch.stack(parts).sum(dim=0)
+
+    with torch.enable_grad():
+        for sigma in BLURS:
+            a, b = (_features(image, sigma) for image in (before, after))
+            adam = torch.optim.Adam(grids, lr=RATE)
+            for _ in range(STEPS):
+                now = flow()
+                # the root of squares bears what only one image shows (Charbonnier's penalty)
+                errors = ((follow(a, now) - b).square().sum(dim=1, keepdim=True) + 1e-3).sqrt()
+                loss = (weight * errors).mean() + (smooth * _curvature(now)).mean()
+                adam.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                adam.step()
+        return flow().detach()
+
+
+def _features(image: Tensor, sigma: float) -> Tensor:
+    image = blur(image, sigma * image.shape[2])
+    return torch.cat([0.5 * image, 1.5 * (image - blur(image, LOCAL * image.shape[2]))], dim=1)
+
+
+def _curvature(flow: Tensor) -> Tensor:
+    """Squared second differences [N, 1, S - 2, S - 2] of a flow in px."""
+    px = flow * flow.shape[2]
+    across, down = px.diff(n=2, dim=3)[:, :, 1:-1], px.diff(n=2, dim=2)[:, :, :, 1:-1]
+    both = px.diff(dim=2).diff(dim=3)[:, :, 1:, 1:]
+    squares = across.square() + down.square() + 2 * both.square()
+    return squares.sum(dim=1, keepdim=True)
+
+
+def follow(images: Tensor, flow: Tensor) -> Tensor:
+    """Images [N, C, S, S] moved by a flow [N, 2, S, S] in crop sides."""
+    places = (torch.arange(flow.shape[2], device=flow.device) + 0.5) / flow.shape[2]
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    grid = 2 * (torch.stack([x, y]) + flow).permute(0, 2, 3, 1) - 1
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Images [N, C, H, W] blurred by a Gaussian of `sigma` px, mirrored beyond the border."""
+    radius = min(max(1, round(3 * sigma)), images.shape[2] - 1)
+    return gaussian_blur(functional.pad(images, [radius] * 4, mode="reflect"), sigma, radius)
+
+
+@torch.no_grad()
+def move(photo: Image.Image, matrix: NDArray[np.float64], flow: Tensor) -> Image.Image:
+    """The photo moved by a flow [1, 2, S, S]; `matrix` [3, 3] maps photo px to px of the crop.
+
+    Beyond the crop the movement of its border fades.
+    """
+    size = flow.shape[2]
+    margin = round(REACH * size)
+    flow = functional.pad(flow, [margin] * 4, mode="replicate")
+    steps = ((torch.arange(size + 2 * margin) + 0.5 - margin) / size - 0.5).abs() - 0.5
+    fade = (1 - steps / REACH).clamp(0, 1)
+    fade = fade * fade * (3 - 2 * fade)
+    flow = flow * (fade[:, None] * fade)
+    matrix = np.array([[1, 0, margin], [0, 1, margin], [0, 0, 1.0]]) @ matrix
+    left, top, right, bottom = crop_bounds(matrix, flow.shape[2], photo.size)
+    if right <= left or bottom <= top:
+        return photo
+    linear = torch.tensor(np.linalg.inv(matrix[:2, :2]) * size, dtype=torch.float32)
+    box = photo.convert("RGB").crop((left, top, right, bottom))
+    pixels = torch.from_numpy(np.asarray(box).copy())
+    source = pixels.permute(2, 0, 1)[None].float()
+    width, height = box.size
+    for start in range(0, height, STRIP):
+        rows = min(STRIP, height - start)
+        shift = sample_planes(flow, matrix, (left, top + start, width, rows))[0]
+        x = torch.arange(width) + 0.5 + linear[0, 0] * shift[0] + linear[0, 1] * shift[1]
+        y = torch.arange(start, start + rows)[:, None] + 0.5
+        y = y + linear[1, 0] * shift[0] + linear[1, 1] * shift[1]
+        grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=2)[None]
+        moved = functional.grid_sample(
+            source, grid, mode="bicubic", padding_mode="border", align_corners=False
+        )
+        pixels[start : start + rows] = (moved[0].clamp(0, 255) + 0.5).byte().permute(1, 2, 0)
+    out = photo.convert("RGB")
+    out.paste(Image.fromarray(pixels.numpy()), (left, top))
+    return out
