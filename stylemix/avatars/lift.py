@@ -67,13 +67,17 @@ def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
 
 @torch.no_grad()
 def fit_colors(
-    crop: Tensor, styled: Tensor, window: float = WINDOW, whole: Tensor | None = None
+    crop: Tensor,
+    styled: Tensor,
+    window: float = WINDOW,
+    fade: float = FADE,
+    whole: Tensor | None = None,
 ) -> ColorMap:
     """The change of colours from a photo's crop to its avatar, both [1, 3, S, S] in [-1, 1].
 
     They may lie on any device; the map, which is for the photo, is on the CPU. `window` is the
-    deviation of the window in parts of the crop's side; `whole` [3, 4] the map beyond the crop,
-    fitted to all colours of the crop by default.
+    deviation of the window and `fade` the width of the border, in parts of the crop's side; `whole`
+    [3, 4] is the map beyond the crop, fitted to all colours of the crop by default.
     """
     a, b = ((image.float().cpu().clamp(-1, 1) + 1) / 2 for image in (crop, styled))
     size = a.shape[2]
@@ -103,7 +107,7 @@ def fit_colors(
     fitted = apply_planes(local, a)
     remainder = REMAINDER * blur(b - fitted, size / 64)
     flat = torch.cat([whole[:, :3].flatten(), whole[:, 3]])
-    weight = _fade(size)
+    weight = _fade(size, fade)
     return ColorMap(
         (flat.view(12, 1, 1) + weight * (local[0] - flat.view(12, 1, 1))), flat,
         weight * remainder[0],
@@ -158,10 +162,10 @@ def _outer(x: Tensor, y: Tensor) -> Tensor:
     return (x[:, :, None] * y[:, None]).flatten(1, 2)
 
 
-def _fade(size: int) -> Tensor:
+def _fade(size: int, width: float) -> Tensor:
     """[1, S, S]: 1 in the middle of the crop, 0 at its border, smooth in between."""
     steps = (torch.arange(size) + 0.5) / size
-    edge = (torch.minimum(steps, 1 - steps) / FADE).clamp(0, 1)
+    edge = (torch.minimum(steps, 1 - steps) / width).clamp(0, 1)
     smooth = edge * edge * (3 - 2 * edge)
     return (smooth[:, None] * smooth)[None]
 

@@ -42,11 +42,11 @@ BLURS = (3 / 64, 1.5 / 64, 0.7 / 64)  # of the images that are compared, in crop
 STEPS, RATE = 30, 0.008  # of Adam at each of them; in crop sides
 SMOOTH, SMOOTH_MOUTH = 5.0, 0.5  # weights of the curvature of the flow
 LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
-WINDOW = 0.03  # deviation of the window of the local colours, in crop sides
-NEW = (0.03, 0.08)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
+WINDOW, FADE = 0.03, 0.12  # of the local colours, as in `fit_colors`
+NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
 MOUTH = slice(48, 68)  # among the landmarks
 REACH = 0.5  # crop sides beyond the crop, over which the movement fades
-MAX_ERROR = 0.1  # of a motion; beyond it the model shows what no movement of the photo can
+MAX_ERROR = 0.05  # of a motion; beyond it the model shows what no movement of the photo can
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,13 @@ def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:
         mouth = ellipses(points[:, MOUTH], size).amax(dim=0, keepdim=True)
         face = ellipses(points[1:], size, grow=0)
         flow = estimate_flow(a, b, mouth)
-        moved = follow(a, flow)
-        colors = fit_colors(moved, b, WINDOW, torch.eye(3, 4))
+        moved = follow(a, flow, "bicubic").clamp(-1, 1)
+        colors = fit_colors(moved, b, WINDOW, FADE, torch.eye(3, 4))
         reached = apply_planes(colors.local[None], (moved + 1) / 2) + colors.remainder
-        errors = (reached.clamp(0, 1) * 2 - 1 - b).abs().mean(dim=1, keepdim=True)
+        # Blurred, since sampling between pixels alone changes fine detail such as teeth.
+        errors = blur(reached.clamp(0, 1) * 2 - 1 - b, size / 64).abs().mean(dim=1, keepdim=True)
         low, high = NEW
-        new = ((blur(errors, 0.7 / 64 * size) - low) / (high - low)).clamp(0, 1)
+        new = ((errors - low) / (high - low)).clamp(0, 1)
         new = blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
         error = float((errors * face).sum() / face.sum())
         return Motion(flow, colors, new, error)
@@ -180,12 +181,12 @@ def _curvature(flow: Tensor) -> Tensor:
     return squares.sum(dim=1, keepdim=True)
 
 
-def follow(images: Tensor, flow: Tensor) -> Tensor:
+def follow(images: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     """Images [N, C, S, S] moved by a flow [N, 2, S, S] in crop sides."""
     places = (torch.arange(flow.shape[2], device=flow.device) + 0.5) / flow.shape[2]
     y, x = torch.meshgrid(places, places, indexing="ij")
     grid = 2 * (torch.stack([x, y]) + flow).permute(0, 2, 3, 1) - 1
-    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(images, grid, mode, "reflection", align_corners=False)
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:

@@ -118,6 +118,24 @@ def test_latents_are_saved_loaded_and_rendered(model, tmp_path):
         latent.image(trained_on(tiny_model()))
 
 
+def test_a_known_latent_is_not_projected_again(model, style, monkeypatch):
+    """`latent=` beside its photo: the same image, and the photo makes the edit."""
+    latent = model.project(PORTRAIT, preset=FEW)
+    wanted = model.mix(PORTRAIT, style, preset=FEW)
+
+    def refused(*_args, **_options):
+        raise AssertionError("projected")
+
+    monkeypatch.setattr("stylemix.avatars.reader.project_portraits", refused)
+    assert pixels(model.mix(PORTRAIT, style, latent=latent)).tolist() == pixels(wanted).tolist()
+    whole = model.edit(PORTRAIT, latent=latent, directions={"sefa-0": 0})
+    assert whole.size == load_image(PORTRAIT).size
+    assert model.edit(latent, directions={"sefa-0": 0}).size == (256, 256)
+    for function, extra in ((model.mix, {"styles": style}), (model.edit, {"smile": 1})):
+        with pytest.raises(stylemix.StylemixError, match="expected a photo, whose latent it is"):
+            function("seed:1", latent=latent, **extra)
+
+
 def test_edits_need_something_to_change(model, style, tmp_path):
     style.save(tmp_path / "shift.pkl")
     plain = model.edit("seed:1", directions={str(tmp_path / "shift.pkl"): 0})

@@ -1,5 +1,7 @@
 """`stylemix edit` from the command line."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +158,21 @@ def test_an_edit_that_changes_nothing_is_noted(files):
     assert "Note: this edit changes almost nothing" in weak.stderr
     strong = run(files, "seed:1", "--direction", f"{files / 'shift.pkl'}:2", *output)
     assert "Note" not in strong.stderr
+
+
+def test_a_photo_is_edited_itself(files, monkeypatch):
+    """The whole photo by default; if it cannot follow, the model draws the face, and says so."""
+    photo = Path(__file__).parents[1] / "data" / "portraits" / "obama.jpg"
+    few = ["--w-steps", 2, "--steps", 2, "--refine-steps", 0, "--no-cache"]
+    words = [photo, "--direction", "sefa-0:1", "--output", files / "out.png", *few]
+    done = run(files, *words)
+    assert "Wrote" in done.output
+    assert "(the photo with this edit, 384 x 480 px)" in done.output
+    assert Image.open(files / "out.png").size == (384, 480)
+    monkeypatch.setattr("stylemix.avatars.motion.MAX_ERROR", 0.0)
+    drawn = run(files, *words)
+    assert "Note: the photo cannot follow this edit, so the model drew the face" in drawn.stderr
+    assert Image.open(files / "out.png").size == (256, 256)
+    sheet = run(files, *words, "--strip", "--output-size", "portrait")
+    assert sheet.exit_code == 2
+    assert "got the output size portrait for a sheet; expected px" in sheet.output

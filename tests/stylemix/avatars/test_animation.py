@@ -1,19 +1,40 @@
 """Keyframes, the timing of a video, interpolation, and the images."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from stylemix.avatars.animation import EASINGS, Keyframe, Moment, between, draw, moments, plan
+import stylemix
+from stylemix.avatars import motion
+from stylemix.avatars.animation import (
+    EASINGS,
+    Keyframe,
+    Moment,
+    Timing,
+    between,
+    draw,
+    moments,
+    plan,
+    read_animation,
+)
+from stylemix.avatars.drawing import crop_photo
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
+from stylemix.faces.attributes import readings
+from stylemix.images.tensors import to_tensor
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import Residual
+from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import Style, save_style
 from tests.support.models import tiny_model, trained_on, ws_of
+
+PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
+FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +292,23 @@ def test_a_refined_person_is_rendered_with_their_residual(read, model):
     plain = images_of(read, keys, moments(2, 3, 1, loop=False))
     assert torch.allclose(images[0], plain[0], atol=1e-5)
     assert all((a - b).abs().mean() > 0.01 for a, b in zip(images[1:], plain[1:], strict=True))
+
+
+@pytest.mark.slow
+def test_a_photo_turns_its_own_head(monkeypatch):
+    """Every frame is the photo, and one keyframe that it cannot follow makes all the model's."""
+    mixer = Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
+    timing = Timing(seconds=0.4, hold=0, fps=10, loop=False)
+    animation = read_animation(mixer, [str(PORTRAIT)], [], {"yaw": 1.5}, timing)
+    images = list(animation.images())
+    assert {image.size for image in images} == {(512, 512)}
+    faces = torch.cat([to_tensor(image) for image in images])
+    turns = readings(faces, mixer.model.template)["yaw"]
+    assert (turns.diff() > 0).all()
+    photo = np.asarray(crop_photo(animation.person.photo, 512)).astype(float)
+    edges = [np.abs(np.diff(one.mean(axis=2))).mean() for one in map(np.asarray, [*images, photo])]
+    assert min(edges) > 0.8 * edges[-1]
+    middle = np.asarray(images[len(images) // 2]).astype(float)  # of strength 0
+    assert np.abs(middle - photo).mean() < 1
+    monkeypatch.setattr(motion, "MAX_ERROR", 0.0)
+    assert {image.size for image in animation.images()} == {(256, 256)}

@@ -10,17 +10,21 @@ from PIL import Image
 
 import stylemix
 from stylemix.avatars.drag import drag, drag_steps, principal_axes
+from stylemix.avatars.drawing import crop_photo
 from stylemix.avatars.finisher import enlarge
 from stylemix.errors import StylemixError
 from stylemix.faces.landmarks import landmarks
 from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.images.read import load_image
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.residual import Residual
+from stylemix.inversion.settings import ProjectionSettings
 from stylemix.networks.latents import sample_ws
 from tests.support.models import tiny_model, ws_of
 
 HANDLE = (12.0, 16.0)
+PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
 RECIPE = Path(__file__).resolve().parents[3] / "docs" / "recipes" / "drag_table.py"
 
 
@@ -173,3 +177,22 @@ def test_handles_land_within_2_px_of_64(seed, name):
         still = table["find"](large, large, handles)
     assert torch.linalg.vector_norm(found - targets, dim=1).max() <= 2
     assert torch.linalg.vector_norm(still - handles, dim=1).max() == 0
+
+
+@pytest.mark.slow
+def test_a_photo_follows_its_points():
+    """What is dragged is the photo, in its own detail, and the next drag goes on from there."""
+    few = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
+    first, *_, last = drag_steps(PORTRAIT, [((32, 52), (32, 55))], preset=few, steps=30)
+    photo = load_image(PORTRAIT)
+    start = np.asarray(first.image(256)).astype(float)
+    crop = np.asarray(crop_photo(first.start.photo, 256)).astype(float)
+    assert np.abs(start - crop).mean() < 1
+    moved = last.photo()
+    assert moved.photo_size == photo.size
+    change = np.abs(np.asarray(moved.source).astype(float) - np.asarray(photo)).mean(axis=2)
+    assert change[60:140, 150:240].mean() > 1
+    assert change[350:].max() == 0
+    edges = [np.abs(np.diff(x.mean(axis=2))).mean() for x in (np.asarray(last.image(256)), crop)]
+    assert edges[0] > 0.8 * edges[1]
+    assert last.image().size == (256, 256)

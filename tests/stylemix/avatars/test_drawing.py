@@ -235,10 +235,35 @@ def test_a_video_goes_from_the_photo_to_the_drawing(mixer):
     assert {frame.shape for frame in frames} == {(512, 512, 3)}
     blues = [frame[..., 2].mean() - frame[..., 0].mean() for frame in frames]
     assert blues == sorted(blues)
-    photo = np.asarray(crop_photo(animation.photo, 512)).astype(float)
+    photo = np.asarray(crop_photo(animation.person.photo, 512)).astype(float)
     assert np.abs(frames[0] - photo).mean() < 6
     turning = read_animation(mixer, ["seed:1"], style_arguments([BLUE]), {"yaw": 1.0}, timing)
     assert next(turning.images()).size == (512, 512)
+
+
+def test_what_is_drawn_of_an_edited_photo_is_that_of_the_photo(mixer):
+    """A student that repeats its canvas shows where it drew: on the photo after the edit."""
+    (person,), (grey, yaw) = mixer.read([str(PORTRAIT)], style_arguments([GREY, "yaw:1.5"]))
+    parts = [mixer.apply(style, person) for style in (grey, yaw)]
+    drawn, photo = finish(mixer, person, mixer.avatar(person, parts), parts), person.photo
+    assert drawn.area == "portrait"
+    assert drawn.how.startswith("drawn, ")
+    turned = finish(mixer, person, mixer.avatar(person, parts[1:]), parts[1:], "portrait").image
+    still = load_image(PORTRAIT).crop(portrait_box(photo))
+    size = drawn.image.size
+
+    def red(image):
+        return np.asarray(image.resize(size)).astype(float)[..., 0]
+
+    face = slice(size[1] // 4, 3 * size[1] // 4), slice(size[0] // 4, 3 * size[0] // 4)
+    alike = [
+        np.corrcoef(red(drawn.image)[face].ravel(), red(image)[face].ravel())[0, 1]
+        for image in (turned, still)
+    ]
+    assert alike[0] > 0.97
+    assert 1 - alike[1] > 3 * (1 - alike[0])
+    crop = finish(mixer, person, mixer.avatar(person, parts), parts, 256).image
+    assert np.abs(red(crop) - red(crop_photo(photo, 256))).mean() > 2
 
 
 @pytest.mark.slow

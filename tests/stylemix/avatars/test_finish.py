@@ -1,15 +1,18 @@
 """What is written of an avatar: the photo in a look, its crop, or the model's image enlarged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import stylemix
-from stylemix.avatars.avatar import Avatar
+from stylemix.avatars import motion
+from stylemix.avatars.avatar import Avatar, AvatarOptions
+from stylemix.avatars.drawing import crop_photo
 from stylemix.avatars.finish import finish, parse_output_size
 from stylemix.avatars.inputs import style_arguments
-from stylemix.avatars.mixer import Mixer
+from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.errors import StylemixError
 from stylemix.images.read import load_image
 from stylemix.inversion.settings import ProjectionSettings
@@ -72,6 +75,48 @@ def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
     for who, image, cause in ((person, other, "moves the face"), (seed, avatar, "no photo")):
         with pytest.raises(StylemixError, match=f"{cause}.*give a size in px"):
             finish(mixer, who, image, (), "photo")
+
+
+def test_an_edit_moves_the_photo(mixer, read):
+    """Alone it changes nothing but the face, in every size; of strength 0 it changes nothing."""
+    (person, seed), _ = read
+    smile = direction_styles(mixer, {"smile": -2.0})
+    photo = load_image(PORTRAIT)
+    avatar = mixer.avatar(person, smile)
+    done = finish(mixer, person, avatar, smile)
+    assert (done.how, done.area) == ("the photo with this edit, 384 x 480 px", "photo")
+    change = np.abs(pixels(done.image) - pixels(photo)).mean(axis=2)
+    assert change[60:140, 150:240].mean() > 2
+    assert change[300:].max() == 0
+    crop = finish(mixer, person, avatar, smile, 128).image
+    natural = crop_photo(replace(person.photo, source=done.image), 128)
+    assert np.abs(pixels(crop) - pixels(natural)).mean() < 4
+    assert finish(mixer, person, avatar, smile, "portrait").area == "portrait"
+    none = direction_styles(mixer, {"smile": 0.0})
+    same = finish(mixer, person, mixer.avatar(person, none), none)
+    assert (pixels(same.image) == pixels(photo)).all()
+    drawn = finish(mixer, seed, mixer.avatar(seed, smile), smile)
+    assert (drawn.how, drawn.on_photo) == ("generated, 256 x 256 px", False)
+
+
+def test_an_edit_that_the_photo_cannot_follow_is_the_models_own(mixer, read, monkeypatch):
+    (person, _), _ = read
+    smile = direction_styles(mixer, {"smile": -2.0})
+    avatar = mixer.avatar(person, smile)
+    monkeypatch.setattr(motion, "MAX_ERROR", 0.0)
+    done = finish(mixer, person, avatar, smile)
+    assert (done.how, done.on_photo) == ("generated, 256 x 256 px", False)
+    with pytest.raises(StylemixError, match=r"an edit that it can follow.*give a size in px"):
+        finish(mixer, person, avatar, smile, "photo")
+
+
+def test_an_edit_in_a_region_is_part_of_the_look(mixer, read):
+    """The photo has no regions, so the model's image decides what is shown."""
+    (person, _), _ = read
+    smile = direction_styles(mixer, {"smile": -2.0})
+    avatar = mixer.avatar(person, smile, AvatarOptions(keep_color=1.0))
+    assert avatar.masked
+    assert finish(mixer, person, avatar, smile).how.startswith(("the photo in", "generated"))
 
 
 @pytest.mark.slow

@@ -253,6 +253,18 @@ def test_paste_back_changes_the_face_only_and_softly():
     assert 0.02 < np.abs(soft).sum() / np.abs(full).sum() < 0.5
 
 
+def test_paste_back_through_a_mask():
+    image = photo("obama")
+    alignment = align_photo(image, FACES128, 128)
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (0, 0, 64, 128))  # the left half
+    pasted = paste_back(image, Image.new("RGB", (128, 128), "red"), alignment.matrix, mask=mask)
+    places = transform_points(np.linalg.inv(alignment.matrix), [[3, 64], [56, 64], [72, 64]])
+    got = [pasted.getpixel((int(x), int(y))) for x, y in places]
+    x, y = places[2]
+    assert got == [(255, 0, 0), (255, 0, 0), image.getpixel((int(x), int(y)))]
+
+
 def test_paste_back_outside_the_photo_changes_nothing():
     image = photo("astronaut")
     away = np.array([[1, 0, 5000], [0, 1, 5000], [0, 0, 1]], dtype=float)

@@ -1,0 +1,203 @@
+"""Edits on the photo itself: the flow that is found, where it applies, and what comes of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+import stylemix
+from stylemix.avatars import motion
+from stylemix.avatars.drawing import crop_photo, shrink_photo
+from stylemix.avatars.finish import finish
+from stylemix.avatars.inputs import style_arguments
+from stylemix.avatars.mixer import Mixer, direction_styles
+from stylemix.avatars.motion import edit_photo, estimate_flow, fit_motion, follow, move
+from stylemix.faces.attributes import readings
+from stylemix.faces.templates import FACES128, NO_TEMPLATE
+from stylemix.faces.warp import transform_points
+from stylemix.images.read import load_image
+from stylemix.images.tensors import to_tensor
+from stylemix.inversion.portraits import read_portrait
+from stylemix.inversion.settings import ProjectionSettings
+
+PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
+FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def mixer():
+    return Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
+
+
+@pytest.fixture(scope="module")
+def person(mixer):
+    return mixer.read([str(PORTRAIT)], [])[0][0]
+
+
+@pytest.fixture(scope="module")
+def face():
+    return read_portrait(PORTRAIT, stylemix.load_model("faces-64")).image[None]
+
+
+def pixels(image):
+    return np.asarray(image).astype(float)
+
+
+def wave(size=SIZE, px=2.0):
+    """A smooth flow [1, 2, S, S] of up to `px` px in each direction."""
+    steps = (torch.arange(size) + 0.5) / size * 2 * torch.pi
+    x, y = torch.cos(steps)[:, None].expand(size, size), torch.sin(steps).expand(size, size)
+    return torch.stack([x, y])[None] * px / size
+
+
+def no_mouth(size=SIZE):
+    return torch.zeros(1, 1, size, size)
+
+
+def test_a_known_flow_is_found(face):
+    flow = wave()
+    found = estimate_flow(face, follow(face, flow), no_mouth())
+    inside = slice(12, 52)
+    error = SIZE * (found - flow)[..., inside, inside].norm(dim=1)
+    assert error.median() < 0.35  # px; the flow is up to 2.8 px long
+    assert error.mean() < 0.5
+
+
+def test_nothing_moves_where_only_the_light_changes(face):
+    light = torch.linspace(-0.25, 0.15, SIZE)
+    lit = (0.9 * face + light).clamp(-1, 1)
+    assert SIZE * estimate_flow(face, lit, no_mouth()).norm(dim=1).mean() < 0.3
+    found = fit_motion(face, lit, FACES128)
+    assert found.error < 0.04
+    assert found.mouth.mean() < 0.01
+
+
+def test_the_photo_moves_as_the_flow_says():
+    """A flow that is the same everywhere shifts the crop, also a turned one, by whole photo px."""
+    rng = np.random.default_rng(0)
+    smooth = functional.interpolate(
+        torch.from_numpy(rng.random([1, 3, 30, 40])), [300, 400], mode="bicubic"
+    )
+    photo = Image.fromarray((smooth[0].clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy())
+    flow = torch.tensor([0.1, -0.05]).view(1, 2, 1, 1).expand(1, 2, SIZE, SIZE)
+    side, middle = 128, (200.0, 150.0)
+    for degrees in (0, 30):
+        angle = np.deg2rad(degrees)
+        turn = (
+            np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+            * SIZE
+            / side
+        )
+        matrix = np.eye(3)
+        matrix[:2, :2], matrix[:2, 2] = turn, SIZE / 2 - turn @ middle
+        moved = move(photo, matrix, flow)
+        shift = np.linalg.inv(turn) @ (SIZE * np.array([0.1, -0.05]))
+        expected = photo.transform(
+            photo.size,
+            Image.Transform.AFFINE,
+            (1, 0, shift[0], 0, 1, shift[1]),
+            Image.Resampling.BICUBIC,
+        )
+        inside = slice(120, 180), slice(170, 230)
+        assert np.abs(pixels(moved)[inside] - pixels(expected)[inside]).max() <= 4
+        assert np.abs(pixels(moved)[inside] - pixels(photo)[inside]).mean() > 3
+        corner = transform_points(np.linalg.inv(matrix), np.array([[SIZE / 2, -SIZE * 0.55]]))[0]
+        assert 0 < corner[0] < 400  # half a crop beyond it nothing moves
+        y, x = int(max(corner[1], 0)), int(corner[0])
+        assert (pixels(moved)[y, x] == pixels(photo)[y, x]).all()
+    no_flow = move(photo, matrix, torch.zeros(1, 2, SIZE, SIZE))
+    assert np.abs(pixels(no_flow) - pixels(photo)).max() <= 1
+
+
+def test_a_turned_head_on_the_photo(mixer, person):
+    """The photo turns as the model's image does, stays sharp, and is as before beyond the head."""
+    template = mixer.model.template
+    before = mixer.draw(person)
+    after = mixer.draw(person, direction_styles(mixer, {"yaw": 1.5}))
+    edited = edit_photo(person.photo, before, after, template)
+    turn = [
+        float(readings(image, template)["yaw"])
+        for image in (before, after, to_tensor(crop_photo(person.photo, 256)), edited.image[None])
+    ]
+    wanted = turn[1] - turn[0]
+    assert wanted > 0.02
+    assert 0.6 * wanted < turn[3] - turn[2] < 1.4 * wanted
+    photo, image = load_image(PORTRAIT), edited.source
+    assert image.size == photo.size
+    edges = [
+        np.abs(np.diff(pixels(one.crop((130, 20, 250, 150))).mean(axis=2))).mean()
+        for one in (photo, image)
+    ]
+    assert edges[1] > 0.85 * edges[0]
+    below = pixels(image)[300:] - pixels(photo)[300:]
+    assert np.abs(below).max() == 0
+
+
+def test_what_an_opened_mouth_shows_is_drawn(mixer, person):
+    """A mouth that was painted over is new, so the model's image shows there."""
+    before = mixer.draw(person)
+    template = mixer.model.template
+    points = motion.landmarks(before, template)
+    mouth = motion.ellipses(points[:, motion.MOUTH], SIZE)
+    stripes = torch.ones_like(before)
+    stripes[:, :, ::2] = -1
+    after = before.lerp(stripes, mouth)
+    found = fit_motion(before, after, template)
+    assert float((found.mouth * mouth).sum() / mouth.sum()) > 0.4
+    assert found.mouth[:, :, :32].max() == 0
+
+
+def test_what_a_photo_cannot_follow(mixer, person, monkeypatch):
+    before, other = mixer.draw(person), mixer.draw(mixer.read(["seed:5"], [])[0][0])
+    assert edit_photo(person.photo, before, other, mixer.model.template) is None
+    assert edit_photo(person.photo, before, before, NO_TEMPLATE) is None
+    grey = before.mean(dim=1, keepdim=True)
+    assert edit_photo(person.photo, grey, grey, mixer.model.template) is None
+    same = edit_photo(person.photo, before, before, mixer.model.template)
+    assert np.abs(pixels(same.source) - pixels(load_image(PORTRAIT))).mean() < 1
+
+
+def test_larger_models_are_measured_small():
+    large = torch.rand(1, 3, 300, 300) * 2 - 1
+    assert fit_motion(large, large, FACES128).flow.shape == (1, 2, motion.SIDE, motion.SIDE)
+
+
+def test_a_shrunk_photo_has_the_same_crop(person):
+    small = shrink_photo(person.photo, 80)
+    assert max(small.photo_size) < max(person.photo.photo_size)
+    difference = pixels(crop_photo(small, 64)) - pixels(crop_photo(person.photo, 64))
+    assert np.abs(difference).mean() < 3
+    assert shrink_photo(person.photo, 4000) is person.photo
+
+
+def test_it_works_wherever_it_is_called(mixer, person):
+    """Callers may be in inference mode, and the flow is found by gradients."""
+    template = mixer.model.template
+    with torch.inference_mode():
+        before = mixer.draw(person)
+        after = mixer.draw(person, direction_styles(mixer, {"smile": -2.0}))
+        one = fit_motion(before, after, template)
+    with torch.no_grad():
+        two = fit_motion(before.clone(), after.clone(), template)
+    assert torch.equal(one.flow, two.flow)
+    assert not one.flow.requires_grad
+
+
+def test_edits_beside_a_look(mixer):
+    """A look and an edit together: the photo in the look, moved."""
+    people, styles = mixer.read([str(PORTRAIT)], style_arguments(["noir", "yaw:1.5"]))
+    noir, yaw = (mixer.apply(style, people[0]) for style in styles)
+    assert yaw.is_edit
+    assert not noir.is_edit
+    done = finish(mixer, people[0], mixer.avatar(people[0], [noir, yaw]), [noir, yaw])
+    still = finish(mixer, people[0], mixer.avatar(people[0], [noir]), [noir])
+    assert done.image.size == still.image.size == load_image(PORTRAIT).size
+    assert (pixels(done.image).std(axis=2).mean() < 2) == (
+        pixels(still.image).std(axis=2).mean() < 2
+    )
+    difference = np.abs(pixels(done.image) - pixels(still.image)).mean(axis=2)
+    assert difference[20:150, 130:250].mean() > 4 * difference[350:].mean()
