@@ -61,9 +61,10 @@ class Evaluation:
             share = range(
                 ranks.rank * self.count // ranks.world, (ranks.rank + 1) * self.count // ranks.world
             )
-            local = generator_features(generator, share, extractor, batch, reals=self.reals)
+            seeds = share or range(1)  # the number of features is known only from an image
+            local = generator_features(generator, seeds, extractor, batch, reals=self.reals)
             fake = torch.zeros([self.count, local.shape[1]], device=device)
-            fake[share.start : share.stop] = torch.as_tensor(local, device=device)
+            fake[share.start : share.stop] = torch.as_tensor(local[: len(share)], device=device)
             ranks.all_reduce_([fake])
             if ranks.lead:
                 real = cached_real_features(self.reals, extractor, cache_folder("features"), batch)

@@ -203,8 +203,8 @@ class Recorder:
         )
 
     def last(self) -> Path:
-        """Returns the last snapshot of the run; writes one where there is none yet."""
+        """Returns the last snapshot of the run; writes one, without metrics, if there is none."""
         files = list_snapshots(self.folder)
-        if not files and self.ranks.lead:
-            self.snapshot()
-        return files[-1] if files else self.snapshot_path
+        if not files and self.ranks.lead:  # no metrics: the other ranks have left
+            files = [log.save_snapshot(self.folder, self.state, self.config, self.data)]
+        return files[-1] if files else self.folder
