@@ -22,6 +22,7 @@ from stylemix.io.atomic import Json, write_text
 from stylemix.io.json_text import parse_json
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.training.config import ResolvedConfig
 from stylemix.training.session import TrainingData
 from stylemix.training.snapshots import snapshot_name
@@ -157,7 +158,9 @@ def save_snapshot(
         distinct = labels.unique(dim=0)
         c = distinct.repeat(-(-GRID // len(distinct)), 1)[:GRID].to(device)
     with torch.no_grad():
-        images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
+        parts = generator.mapping(z, c).split(batch_size(generator, GRID))
+        drawn = [generator.synthesis(part, noise_mode="const").float().cpu() for part in parts]
+    images = torch.cat(drawn)
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)
     card: dict[str, Json] = {
         "data": data.title,
@@ -172,7 +175,7 @@ def save_snapshot(
 
 
 def _save_grid(path: Path, images: Tensor, generated: bool) -> None:
-    cells = [to_pil(image) for image in images.float().cpu()]
+    cells = [to_pil(image) for image in images]
     cell = max(images.shape[-1], 64)
     sheet = grid(cells, columns=8, cell=cell, gap=2)
     save_image(path, sheet, generated, metadata_only=True)  # for the eyes of who trains
