@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from stylemix.metrics.generator import METRICS, check_metrics, compare, path_len
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
+from stylemix.networks.latents import check_psi
 from stylemix.tools.options import batch_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.data.dataset import open_dataset
@@ -153,8 +153,7 @@ def metrics_command(
         raise StylemixError(
             f"got --weights for {features}; expected inception; leave --weights out"
         )
-    if not math.isfinite(psi):
-        raise StylemixError(f"got --truncation {psi}; expected a finite number; use 1")
+    check_psi(psi)
     if (data is None) == (images is None):
         raise StylemixError("got DATA and --data, or neither; expected real images once; name them")
     data = data or str(images)
