@@ -162,7 +162,7 @@ def adapt(
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
-        state: file that a stopped transfer resumes from; removed when it is done.
+        state: file that a stopped transfer resumes from; remove it with the style saved.
         device: as for `stylemix.mix`.
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
