@@ -18,12 +18,12 @@ from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import check_metrics, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
+from stylemix.training.settings import NO_METRICS
 from stylemix.training.snapshots import list_snapshots
 from stylemix.training.state import TrainState
 
 FEATURES = "mobilenet"
 LOWER_IS_BETTER = ("fd", "kid", "ppl")
-NO_METRICS = ("none", "")
 
 
 @dataclass(frozen=True)

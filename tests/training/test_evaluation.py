@@ -96,8 +96,9 @@ def test_incomparable_metrics_are_errors(tiny, dataset):
     for metrics, expected in (("pr,fd", "got pr as the first"), ("speed", "got metrics speed")):
         with pytest.raises(StylemixError, match=expected):
             Evaluation.of(replace(tiny, metrics=metrics), dataset)
-    with pytest.raises(StylemixError, match="got early_stop without metrics"):
-        replace(tiny, early_stop=3)
+    for metrics in ("none", ""):
+        with pytest.raises(StylemixError, match="got early_stop without metrics"):
+            replace(tiny, metrics=metrics, early_stop=3)
 
 
 def test_a_model_that_is_missing_at_the_end_is_written_without_metrics(
