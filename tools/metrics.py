@@ -22,7 +22,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import check_psi
-from stylemix.tools.options import batch_option
+from stylemix.tools.options import batch_option, device_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.data.dataset import open_dataset
 
@@ -122,7 +122,7 @@ def _digits(value: float) -> str:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="JSON file to write the metrics to."
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 def metrics_command(
     model: str,
     images: str | None,

@@ -15,7 +15,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import find_template
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.messages import note, result, say, wrote_all
-from stylemix.tools.options import TEMPLATE_NAMES
+from stylemix.tools.options import TEMPLATE_NAMES, device_option
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
@@ -76,7 +76,7 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     "it, else none]",
 )  # fmt: skip
 @click.option("--data-name", default=None, help="Name of the data in the model cards.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 @config_options(metrics="fd", keep_snapshots=1)
 def sweep_command(
     data: tuple[str, ...],

@@ -17,7 +17,7 @@ from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, find_template
 from stylemix.messages import note, result, say, wrote
-from stylemix.tools.options import TEMPLATE_NAMES
+from stylemix.tools.options import TEMPLATE_NAMES, device_option
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
@@ -51,7 +51,7 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
     "recorded it, else none]",
 )
 @click.option("--data-name", default=None, help="Name of the data in the model card.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 @click.option(
     "--gpus",
     type=click.IntRange(1, 1024),
