@@ -24,7 +24,7 @@ from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
 from stylemix.training.run_lock import claim
 from stylemix.training.state import TrainState
-from stylemix.training.state_files import Run, read_state, save_state, state_files
+from stylemix.training.state_files import Run, read_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
@@ -160,17 +160,6 @@ def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
     header = json.loads(ranks.broadcast_text(json.dumps(header)))
     fill(state, tensors, header["counters"], ranks)
     state.counters.lr_scale, state.counters.rollbacks = scale, rollbacks
-
-
-def keep(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
-    """Writes the state on rank 0."""
-    if ranks.lead:
-        save_state(folder, state, run)
-
-
-def describe(run: Run) -> dict[str, Any]:
-    """Returns the resolved settings as JSON values."""
-    return asdict(run.config)
 
 
 def _fromrgb_at(config: ResolvedConfig, model: Model) -> str:

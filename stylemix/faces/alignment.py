@@ -13,34 +13,15 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.faces.detector import Face, FaceDetector, load_detector
-from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, TEMPLATES, Template, template_for
+from stylemix.faces.templates import Template
 from stylemix.faces.warp import (
     centre_matrix,
     crop_rectangle,
-    paste_back,
     similarity,
     transform_points,
     warp,
 )
 from stylemix.images.tensors import resize
-
-__all__ = [
-    "DOMINANT_AREA",
-    "FACES128",
-    "FFHQ",
-    "NO_TEMPLATE",
-    "TEMPLATES",
-    "Alignment",
-    "Template",
-    "align_face",
-    "align_photo",
-    "choose_face",
-    "cut_face",
-    "face_matrix",
-    "paste_back",
-    "template_for",
-    "transform_points",
-]
 
 Array = NDArray[np.float64]
 Box = tuple[float, float, float, float]  # left, top, width and height in px of the upright photo
