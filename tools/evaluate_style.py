@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import PhotoToProject, project_missing
 from stylemix.io.atomic import Json, write_json, write_text
+from stylemix.memory import peak_memory
 from stylemix.messages import note, problem, result, say, wrote_all
 from stylemix.metrics.avatars import Record, table
 from stylemix.models.model import Model
@@ -94,11 +94,12 @@ def evaluate_style_command(
         note(f"{method}: {len(people)} photos in {len(arguments)} styles")
         names = [person.name for person in people]
         _save_sheet(beside[folder], images_by_person[:rows], names, evaluation.names)
+    peak = peak_memory()
     about: dict[str, Json] = {
         "model": network.fingerprint,
         "photos": len(people),
         "styles": list(evaluation.names),
-        "peak memory MB": _peak_memory(),
+        "peak memory MB": None if peak is None else round(peak / 2**20),
         "methods": dict(report),
     }
     write_json(report_file, about)
@@ -151,16 +152,6 @@ def _settings(method: str) -> ProjectionSettings:
     if method in PRESETS:
         return PRESETS[method]
     return replace(PRESETS["balanced"], method=method)
-
-
-def _peak_memory() -> int | None:
-    """Peak memory of the process in MB; None on Windows, which does not report it."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
 
 
 def _save_sheet(

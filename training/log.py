@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_text
 from stylemix.io.json_text import parse_json
+from stylemix.memory import peak_memory
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
@@ -72,13 +72,8 @@ class Timing:
 def memory_use(device: torch.device) -> dict[str, float]:
     """Returns the peak memory in GiB of the process and of the GPU."""
     use: dict[str, float] = {}
-    if sys.platform != "win32":
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        use["Resources/cpu_mem_gb"] = round(
-            peak / (2**30 if sys.platform == "darwin" else 2**20), 3
-        )
+    if (peak := peak_memory()) is not None:
+        use["Resources/cpu_mem_gb"] = round(peak / 2**30, 3)
     if device.type == "cuda":
         use["Resources/peak_gpu_mem_gb"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
     return use
