@@ -21,7 +21,7 @@ from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
 from stylemix.tools.outputs import output_file
-from stylemix.training.adapt.adapt import NOT_RECORDED, PRECISIONS, StyleCard
+from stylemix.training.adapt.adapt import PRECISIONS, StyleCard
 from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
 from stylemix.version import __version__
@@ -135,7 +135,7 @@ def _start(name: str) -> Student | None:
 
 
 def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str, Json]:
-    card = StyleCard(name or output.stem, licence, credit, NOT_RECORDED).info()
+    card = StyleCard(name or output.stem, licence, credit).info()
     return {"method": "student", **card}
 
 

@@ -19,8 +19,9 @@ from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import NOT_RECORDED, Latent
 from stylemix.inversion.portraits import read_portrait
-from stylemix.inversion.store import SUFFIX, PhotoToProject, own_share, project_missing
+from stylemix.inversion.store import PhotoToProject, own_share, project_missing
 from stylemix.io.atomic import write_json
+from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.memory import releasing
 from stylemix.messages import note, problem, result, wrote
 from stylemix.models.model import Model
@@ -113,7 +114,7 @@ def project_command(
     latents = []
     for name, latent, is_new in releasing(done):
         report[called[name]] = latent.metrics
-        path = output / (name + SUFFIX)
+        path = output / (name + LATENT_SUFFIX)
         latents.append({"path": path, "new": is_new, **latent.metrics})
         if is_new:
             wrote(path, describe(latent), **latent.metrics)

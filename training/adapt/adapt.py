@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import Photo
+from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
@@ -46,7 +47,6 @@ from stylemix.version import __version__
 TRANSFER_PSI = 0.85
 METHODS = ("auto", "look", "transfer", "pairs", "personal", "jojogan")
 PRECISIONS = ("fp32", "bf16")
-NOT_RECORDED = "not recorded"
 # The methods that each option applies to.
 OPTION_METHODS = {
     "steps": ("look", "pairs", "personal", "jojogan"),
