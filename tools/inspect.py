@@ -147,7 +147,8 @@ def _model(path: Path, device: str) -> Lines:
 
 
 def _style(path: Path) -> Lines:
-    style, info = load_style(path), load_style(path).info
+    style = load_style(path)
+    info = style.info
     has = [("a shift of w", style.shift is not None), ("offsets", bool(style.offsets)),
            ("weights", bool(style.weights)), ("a student", style.student is not None)]  # fmt: skip
     parts = ", ".join(name for name, there in has if there) or "nothing"
@@ -240,7 +241,7 @@ def _folder(path: Path) -> Lines:
 def _dataset(path: Path) -> Lines:
     """The number of images in a folder or zip, their sizes, labels and alignment."""
     sources = list_images(path)
-    sizes = Counter()  # type: Counter[str]
+    sizes: Counter[str] = Counter()
     for source in sources[:: max(1, len(sources) // MAX_SIZES)]:
         try:
             image = source.open()

@@ -107,8 +107,7 @@ def project_command(
     start = None if encoder is None else load_encoder(encoder, network)
     alone = len(photos) == 1 and sources == [ImageSource(photos[0].name, photos[0])]
     read = _Photos(sources, network, face, box, painted, paste_back, alone, consent)
-    names = list(unique_names(source.stem for source in sources))
-    called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(names, 1)}
+    called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(read.names, 1)}
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)
     latents = []
@@ -147,9 +146,9 @@ class _Photos:
 
     def __post_init__(self) -> None:
         self.share = own_share(self.sources)
+        self.names = list(unique_names(source.stem for source in self.sources))
 
     def __iter__(self) -> Iterator[PhotoToProject]:
-        names = list(unique_names(source.stem for source in self.sources))
         for i in self.share:
             source, mask = self.sources[i], None
             try:
@@ -165,4 +164,4 @@ class _Photos:
                 size = config.width, config.height
                 mask = painted_mask(self.painted, size, matrix, portrait.photo_size, "--mask")
             whole = source if self.paste_back else None
-            yield PhotoToProject(names[i], portrait, mask, whole, self.consent)
+            yield PhotoToProject(self.names[i], portrait, mask, whole, self.consent)

@@ -34,10 +34,8 @@ from stylemix.images.tensors import resize, to_pil
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
-OutputSize = Literal["photo", "portrait", "crop"] | int | None
-
-
 Area = Literal["photo", "portrait", "crop"]
+OutputSize = Area | int | None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Graph:
         outputs: names of the outputs.
         single: the inputs that are one for all images; the others have N rows.
         step: the sides of an image that it takes are free, but multiples of so many px; 0: fixed.
+        facts: what is written into the file beside what every file has.
     """
 
     network: nn.Module
@@ -69,6 +70,7 @@ class Synthesis(nn.Module):
 
     keep: Tensor
     shift: Tensor
+    own_offsets: Tensor
 
     def __init__(self, generator: Generator, styles: Sequence[AppliedStyle] = ()) -> None:
         super().__init__()
@@ -83,8 +85,6 @@ class Synthesis(nn.Module):
         self.network, self.layers = network, offset_layers(generator)
         self.styled = bool(styles)
         self.register_buffer("own_offsets", join_offsets(generator, zero.offsets))
-
-    own_offsets: Tensor
 
     def forward(self, ws: Tensor, offsets: Tensor) -> Tensor:
         """Returns images [N, C, H, W]."""

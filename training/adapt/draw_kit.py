@@ -34,6 +34,7 @@ SIZE = 512  # px of the faces to draw on
 PSI = 0.8  # truncation: faces that differ, without the rarest
 MAX_FACES = 1000
 BATCH = 8  # photos projected at once
+SAME_FACE = 0.03  # mean difference, of a range of 2, below which a file is the face as it was
 MAX_DEVIATION = 0.02  # of the aspect ratio of a drawing from its photo's
 
 
@@ -100,7 +101,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
 def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
     """Whether an image is still the face that the kit had."""
     own = model.generator.synthesis(w[None].to(model.generator.device), noise_mode="const").cpu()
-    return float((own.clamp(-1, 1) - drawing).abs().mean()) < 0.03
+    return float((own.clamp(-1, 1) - drawing).abs().mean()) < SAME_FACE
 
 
 def read_pairs(
