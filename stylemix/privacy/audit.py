@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.inversion.projection import project
-from stylemix.inversion.settings import PRESETS
+from stylemix.inversion.settings import PHOTOS_AT_ONCE, PRESETS
 from stylemix.messages import note
 from stylemix.metrics.extractors import PictureSet, generator_features
 from stylemix.metrics.feature_cache import cached_real_features
@@ -42,7 +42,6 @@ from stylemix.progress import progress_bar, track
 COPYING = -3.0  # C_T below which a generator copies (Meehan et al. 2020)
 FALSE_MATCHES = 1e-5  # share of pairs of held-out faces that recognition takes for one person
 BATCH = 32  # images at most at once
-PROJECTED = 8  # photos at most that are projected at once
 PAIRS = 12  # nearest pairs that are kept of each space
 
 
@@ -223,7 +222,7 @@ def _errors(
     if not count:
         return None
     settings = replace(PRESETS["fast"], refine_steps=0)
-    step = batch_size(model.generator, PROJECTED, gradients=True)
+    step = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     rows: list[list[float]] = [[], []]
     sets = [(images, evenly(count, images)) for images in (data, held_out)]
     total = sum(len(numbers) for _, numbers in sets)
