@@ -120,7 +120,7 @@ def _subject(model: str, style: str | None, device: str) -> tuple[Model, float]:
             f"got the style {Path(style).name}, which {kind}; expected one that changes the "
             "model's images, of the method look or transfer; choose another"
         )
-    # The discriminator is the base's: it has not seen the pictures of the style.
+    # The discriminator is the base's: it has not seen the images of the style.
     return replace(with_style(loaded, learned), discriminator=None), learned.psi
 
 

@@ -27,7 +27,7 @@ from stylemix.models.model import Model
 from stylemix.tools.options import ModelChoice, marks_option, photo_model_options
 from stylemix.tools.outputs import output_file
 from stylemix.tools.positional import SourcesAndStyles, source_and_styles
-from stylemix.training.adapt.method import read_pictures, some_of
+from stylemix.training.adapt.method import read_images, some_of
 
 PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 
@@ -144,7 +144,7 @@ def _references(pairs: tuple[str, ...], model: Model) -> dict[str, Tensor]:
         name, _, path = pair.partition("=")
         if not path:
             raise StylemixError(f"got --images {pair[:60]!a}; expected NAME=PATH; add the path")
-        references[name] = some_of(read_pictures(list_images(path), model, align=False))
+        references[name] = some_of(read_images(list_images(path), model, align=False))
     return references
 
 

@@ -15,7 +15,7 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json
 from stylemix.io.cache import cache_folder
 from stylemix.messages import result, say, wrote
-from stylemix.metrics.extractors import Extractor, PictureSet, generator_features, load_extractor
+from stylemix.metrics.extractors import Extractor, ImageSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
 from stylemix.models.checkpoint import load_model
@@ -50,7 +50,7 @@ class Report:
 
 def measure(
     generator: Generator,
-    reals: PictureSet,
+    reals: ImageSet,
     metrics: list[str],
     seeds: range,
     extractor: Extractor,

@@ -13,7 +13,7 @@ import torch
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
-from stylemix.metrics.extractors import PictureSet, generator_features, load_extractor
+from stylemix.metrics.extractors import ImageSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import check_metrics, compare, path_length
 from stylemix.training.config import TrainConfig
@@ -31,11 +31,11 @@ class Evaluation:
     """Which metrics are computed, and on which images."""
 
     metrics: tuple[str, ...]
-    reals: PictureSet
+    reals: ImageSet
     count: int
 
     @classmethod
-    def of(cls, config: TrainConfig, reals: PictureSet) -> Evaluation | None:
+    def of(cls, config: TrainConfig, reals: ImageSet) -> Evaluation | None:
         """Returns the evaluation that the settings request, or None."""
         if config.metrics in NO_METRICS:
             return None

@@ -110,7 +110,7 @@ class Board:
                 self.writer.add_scalar(name, value, cur_nimg)
             self.writer.flush()
 
-    def picture(self, path: Path, cur_nimg: int) -> None:
+    def image(self, path: Path, cur_nimg: int) -> None:
         """Writes an image file to TensorBoard."""
         if self.writer is not None:
             pixels = np.asarray(Image.open(path).convert("RGB"))

@@ -148,7 +148,7 @@ class Recorder:
         if self.ranks.lead:
             self.snapshot_path = log.save_snapshot(folder, self.state, self.config, self.data)
             grid = folder / self.snapshot_path.name.replace("snapshot", "fakes")
-            self.board.picture(grid.with_suffix(".png"), counters.cur_nimg)
+            self.board.image(grid.with_suffix(".png"), counters.cur_nimg)
         if self.evaluation is not None:
             size = self.config.part_size(self.ranks.world)
             self.metrics = self.evaluation(self.state, size, self.ranks)

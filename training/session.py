@@ -16,7 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.io.tensor_files import Damaged
 from stylemix.messages import note, problem
-from stylemix.metrics.extractors import PictureSet
+from stylemix.metrics.extractors import ImageSet
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig, TrainConfig, continued
@@ -45,7 +45,7 @@ class TrainingData:
     images: PixelDataset
     template: Template = NO_TEMPLATE
     name: str = ""
-    held_out: PictureSet | None = None
+    held_out: ImageSet | None = None
 
     @property
     def title(self) -> str:

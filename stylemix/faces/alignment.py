@@ -29,7 +29,7 @@ Box = tuple[float, float, float, float]  # left, top, width and height in px of 
 MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop
 DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is chosen
 # Beside a face of this score one of less is taken for a pattern that looks like a face. In 500
-# pictures made from eight portraits the least sure face had .997, and the one pattern .93.
+# images made from eight portraits the least sure face had .997, and the one pattern .93.
 SURE_SCORE = 0.96
 MAX_ALIGNED_SHIFT = 0.04  # of the side; the corners of an aligned crop move less than this
 

@@ -153,7 +153,7 @@ def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSou
     return sources
 
 
-def has_pictures(path: StrPath) -> bool:
+def has_images(path: StrPath) -> bool:
     """Return whether `list_images` finds any image; none is decoded."""
     try:
         return bool(list_images(path))

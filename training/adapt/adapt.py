@@ -31,8 +31,8 @@ from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.adapt.method import (
     MIN_FOR_TRANSFER,
     AdaptationPlan,
+    choose_images,
     choose_layers,
-    choose_pictures,
     some_of,
 )
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
@@ -178,7 +178,7 @@ def adapt(
         style, record, examples = _learn_pairs(base, sources, settings, progress)
         method, count, scored = "pairs", len(examples), True
     else:
-        plan, dataset = choose_pictures(settings.method, sources, base, settings.align)
+        plan, dataset = choose_images(settings.method, sources, base, settings.align)
         settings.check(plan.method, card.consent)
         plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
         if on_plan is not None:

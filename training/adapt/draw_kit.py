@@ -16,7 +16,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
-from stylemix.images.sources import has_pictures, list_images
+from stylemix.images.sources import has_images, list_images
 from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
@@ -78,7 +78,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
             f"{model.fingerprint}; name its own --model"
         )
     ws, config = tensors["ws"], model.generator.config
-    place = folder / "drawings" if has_pictures(folder / "drawings") else folder
+    place = folder / "drawings" if has_images(folder / "drawings") else folder
     chosen, drawings = [], []
     for source in list_images(place):
         number = source.stem.removeprefix("face-")
