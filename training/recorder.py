@@ -165,10 +165,11 @@ class Recorder:
             best = keep_best(folder, self.state, self.snapshot_path, self.metrics)
             text = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
             self.console.say(text + (" (the best so far)" if best else ""))
-        box = torch.tensor([counters.best or 0, counters.best_kimg, counters.stale]).double()
-        self.ranks.broadcast_([box := box.to(self.state.sign_sum.device)])
-        counters.best, counters.best_kimg = float(box[0]), float(box[1])
-        counters.stale = int(box[2])
+        values = [counters.best or 0, counters.best_kimg, counters.stale]
+        box = torch.tensor(values, dtype=torch.float64, device=self.state.sign_sum.device)
+        self.ranks.broadcast_([box])
+        counters.best, counters.best_kimg, stale = box.tolist()
+        counters.stale = int(stale)
 
     def enough(self) -> str:
         """Returns the reason to stop early, or ""."""

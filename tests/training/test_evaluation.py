@@ -64,6 +64,11 @@ def test_no_better_for_long_ends_the_run(graded, tmp_path):
     assert len(_lines(tmp_path)) == 4
 
 
+@pytest.mark.slow
+def test_an_equal_metric_is_no_better(graded):
+    assert graded([0.1] * 5, early_stop=2).kimg == 0.048  # 0.1 is not a float32
+
+
 def test_old_snapshots_are_removed(tmp_path):
     for i in (100, 20, 3):
         (tmp_path / f"snapshot-{i:06d}.safetensors").touch()
