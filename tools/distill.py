@@ -43,8 +43,10 @@ MAX_EXAMPLES = 256  # drawings whose statistics are stored
     "--start", default="comic", show_default=True,
     help="Style whose student is trained further, or none for a new one.",
 )  # fmt: skip
-@click.option("--kimg", type=click.FloatRange(0.001), default=8.0, show_default=True,
-              help="Training length in thousand parts of photos.")  # fmt: skip
+@click.option(
+    "--kimg", type=click.FloatRange(0.001), default=DistillSettings.kimg, show_default=True,
+    help="Training length in thousand parts of photos.",
+)  # fmt: skip
 @click.option("--eyes", type=click.FloatRange(0, 1), default=0.0, show_default=True,
               help="How much larger eyes are drawn, 0 to 1.")  # fmt: skip
 @click.option("--jaw", type=click.FloatRange(0, 1), default=0.0, show_default=True,

@@ -1,4 +1,4 @@
-"""The `sweep` command."""
+"""`stylemix sweep`: trials of training settings, the best first."""
 
 from __future__ import annotations
 
@@ -177,9 +177,9 @@ def _progress(done: Sequence[Trial], trials: int) -> str:
     """Returns a line on the last trial and the remaining time."""
     last, best = done[-1], by_metric(done)[0]
     left = sum(trial.seconds for trial in done) / len(done) * (trials - len(done))
-    result = f"{last.metric} {last.best_value:.4g}" if last.state != "failed" else last.reason
+    outcome = f"{last.metric} {last.best_value:.4g}" if last.state != "failed" else last.reason
     return (
-        f"trial {last.number} {last.state}: {result}, best {best.best_value:.4g} of trial "
+        f"trial {last.number} {last.state}: {outcome}, best {best.best_value:.4g} of trial "
         f"{best.number}; {duration(last.seconds)}, about {duration(left)} left"
     )
 

@@ -1,4 +1,4 @@
-"""The `train` command."""
+"""`stylemix train`: a model from images, on one or several GPUs, resumed where it stopped."""
 
 from __future__ import annotations
 

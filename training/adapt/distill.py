@@ -42,7 +42,7 @@ class DistillSettings:
         rough: share of the parts whose photo is scaled down and up, as if from a small image.
     """
 
-    kimg: float = 40.0
+    kimg: float = 8.0
     batch: int = 16
     crop: int = 128
     lr: float = 0.001
