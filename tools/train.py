@@ -24,6 +24,7 @@ from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.data.packed import packed_template
 from stylemix.training.distributed import is_rank, join, launch, local_device
+from stylemix.training.evaluation import metric_names
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 from stylemix.training.session import TrainingData
@@ -88,6 +89,8 @@ def train_command(
       torchrun --nproc-per-node 8 -m stylemix train faces.zip --resolution 256
     """
     config = TrainConfig(**settings)
+    # Here once, instead of in every process after every restart.
+    metric_names(config)
     if dry_run:
         kind = find_device(device).type
         _open(config, data)
@@ -96,8 +99,7 @@ def train_command(
         result(settings=resolved)
         return
     if gpus > 1 and not is_rank():
-        # Raised here once, instead of by every process after every restart.
-        config.resolve(gpus, find_device(device).type).part_size(gpus)
+        config.resolve(gpus, find_device(device).type).part_size(gpus)  # once, too
         launch(gpus)
     stem = Path(data[0]).name.split(".")[0] or "data"
     folder = output or Path("runs") / f"{stem}-{config.resolution}"

@@ -26,6 +26,20 @@ FEATURES = "mobilenet"
 LOWER_IS_BETTER = ("fd", "kid", "ppl")
 
 
+def metric_names(config: TrainConfig) -> tuple[str, ...]:
+    """The metrics that the settings request, or (); raises StylemixError for impossible ones."""
+    if config.metrics in NO_METRICS:
+        return ()
+    names = tuple(name.strip() for name in config.metrics.split(","))
+    check_metrics(names)
+    if names[0] not in LOWER_IS_BETTER:
+        raise StylemixError(
+            f"got {names[0]} as the first metric, which selects the best snapshot; "
+            f"expected {', '.join(LOWER_IS_BETTER)} first"
+        )
+    return names
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Which metrics are computed, and on which images."""
@@ -37,16 +51,8 @@ class Evaluation:
     @classmethod
     def of(cls, config: TrainConfig, reals: ImageSet) -> Evaluation | None:
         """Returns the evaluation that the settings request, or None."""
-        if config.metrics in NO_METRICS:
-            return None
-        names = tuple(name.strip() for name in config.metrics.split(","))
-        check_metrics(names)
-        if names[0] not in LOWER_IS_BETTER:
-            raise StylemixError(
-                f"got {names[0]} as the first metric, which selects the best snapshot; "
-                f"expected {', '.join(LOWER_IS_BETTER)} first"
-            )
-        return cls(names, reals, config.metrics_count or len(reals))
+        names = metric_names(config)
+        return cls(names, reals, config.metrics_count or len(reals)) if names else None
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
         """Returns metrics of the averaged generator; every rank generates its share of images.
