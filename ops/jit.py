@@ -29,17 +29,6 @@ from stylemix.ops.errors import NativeUnavailable, NativeUnsupported
 from stylemix.ops.progress import Line
 from stylemix.ops.toolchain import Recipe
 
-__all__ = [
-    "KINDS",
-    "NativeUnavailable",
-    "Status",
-    "build_into",
-    "compile_objects",
-    "library",
-    "load",
-    "status",
-]
-
 KINDS = ("cpu", "cuda")
 SOURCES = Path(__file__).resolve().parent
 SECONDS = {"cpu": 20, "cuda": 60}  # duration of a build on two cores, for its progress message

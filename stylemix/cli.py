@@ -23,7 +23,7 @@ from stylemix import messages
 from stylemix.completion import read_table, stand_in
 from stylemix.errors import StylemixError, did_you_mean
 from stylemix.global_options import own_defaults, with_global_options
-from stylemix.memory import keep_memory
+from stylemix.memory import is_out_of_memory, keep_memory
 from stylemix.version import __version__
 
 # Threads of PyTorch that wait for others sleep, instead of taking the processor from whatever else
@@ -111,15 +111,6 @@ class _OneLineError(click.ClickException):
         messages.show_error(self.message)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    # By name, since importing torch here would slow `--help` down.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    # torch has that class for accelerators only: its CPU allocator raises a plain RuntimeError,
-    # which only its text distinguishes.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {error.filename}" if error.filename else reason
@@ -160,7 +151,7 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
         raise click.exceptions.Exit(code) from None
     except (MemoryError, RuntimeError, OSError) as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             text = "got out of memory; expected room for one batch; "
             advice = "use fewer or smaller images at a time, or --device cpu"
             raise _OneLineError(text + advice) from error

@@ -1,18 +1,39 @@
-"""The memory of a process: kept for later tensors, given back between many photos.
+"""The memory of a process: its peak, its end, what is kept for later tensors and given back.
 
-Without the GNU C library nothing here does anything.
+Without the GNU C library nothing is kept or given back.
 """
 
 from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of mallopt(3) in glibc
 
 Item = TypeVar("Item")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, on any device."""
+    # By name, since importing torch here would slow `--help` down.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # torch has that class for accelerators only: its CPU allocator raises a plain RuntimeError,
+    # which only its text distinguishes.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def peak_memory() -> int | None:
+    """The peak memory of the process in bytes; None on Windows, which does not report it."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def keep_memory() -> bool:

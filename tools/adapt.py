@@ -9,6 +9,7 @@ import click
 
 from stylemix.errors import StylemixError
 from stylemix.images.write import save_image
+from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.messages import note, result, say, wrote
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, check_style_path, save_style
@@ -16,7 +17,6 @@ from stylemix.tools.options import ModelChoice, marks_option, photo_model_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.adapt import (
     METHODS,
-    NOT_RECORDED,
     PRECISIONS,
     AdaptSettings,
     StyleCard,

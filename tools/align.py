@@ -20,7 +20,7 @@ from stylemix.images.write import check_image_path, save_image
 from stylemix.io.atomic import Json, write_json
 from stylemix.messages import problem, result, wrote
 from stylemix.models.checkpoint import load_model
-from stylemix.tools.options import TEMPLATE_NAMES, subject_options
+from stylemix.tools.options import TEMPLATE_NAMES, device_option, subject_options
 from stylemix.tools.outputs import output_file, output_in
 
 DEFAULT_SIZE = 256
@@ -164,7 +164,7 @@ def _align_one(source: ImageSource, target: Target, detector: FaceDetector, name
 @click.option("--model", help="Use the template and size of this model: a shipped name or a file.")
 @subject_options
 @click.option("--all-faces", is_flag=True, help="Crop every face, to NAME.face1.aligned.png, ...")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option
 def align_command(
     photos: tuple[str, ...],
     output: str | None,

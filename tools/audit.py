@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from stylemix.messages import note, result, say, say_table, wrote
 from stylemix.metrics.memorization import Estimate
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
+from stylemix.networks.latents import check_psi
 from stylemix.privacy.audit import COPYING, Audit, AuditSettings, audit
 from stylemix.privacy.sheet import pairs_sheet
 from stylemix.styles.style import load_style
@@ -76,8 +76,8 @@ def audit_command(
       stylemix audit faces-64 --data faces.zip --held-out val.zip
       stylemix audit faces-64 --style toon.pkl --data drawings.zip --held-out others.zip
     """
-    if psi is not None and not math.isfinite(psi):
-        raise StylemixError(f"got --truncation {psi}; expected a finite number; use 1")
+    if psi is not None:
+        check_psi(psi)
     inputs = [data, *filter(None, [model, held_out, style])]
     if sheet is not None:
         check_image_path(sheet)
@@ -120,7 +120,7 @@ def _subject(model: str, style: str | None, device: str) -> tuple[Model, float]:
             f"got the style {Path(style).name}, which {kind}; expected one that changes the "
             "model's images, of the method look or transfer; choose another"
         )
-    # The discriminator is the base's: it has not seen the pictures of the style.
+    # The discriminator is the base's: it has not seen the images of the style.
     return replace(with_style(loaded, learned), discriminator=None), learned.psi
 
 

@@ -17,12 +17,12 @@ from stylemix.inversion.settings import preset_settings
 from stylemix.io.assets import ASSETS
 from stylemix.messages import result, wrote
 from stylemix.models.checkpoint import load_model
+from stylemix.models.loading import DEFAULT_MODEL
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, load_style, shipped_styles
-from stylemix.tools.options import marks_option
+from stylemix.tools.options import device_option, marks_option, model_option
 from stylemix.tools.outputs import output_file
 
-DEFAULT = "faces-64"
 PORTRAITS = ASSETS / "portraits"
 
 
@@ -38,12 +38,12 @@ PORTRAITS = ASSETS / "portraits"
     type=click.IntRange(1),
     help="Which face of a photo with several faces; 1 is the largest.",
 )
-@click.option("--model", default=DEFAULT, show_default=True, help="Model file or shipped name.")
+@model_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,
     help="Image file to write.",
 )  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 @marks_option
 def demo_command(
     photo: Path | None,
@@ -70,8 +70,8 @@ def demo_command(
     names = [name for name in shipped_styles() if fits(load_style(name), network)]
     if not names:
         raise StylemixError(
-            f"got the model {model} without shipped styles; expected {DEFAULT}; leave out --model, "
-            "or make a style with stylemix adapt and use stylemix mix"
+            f"got the model {model} without shipped styles; expected {DEFAULT_MODEL}; leave out "
+            "--model, or make a style with stylemix adapt and use stylemix mix"
         )
     mixer = Mixer(network, face=face, settings=preset_settings("fast"), cache=True)
     sources = [str(source)] if source else [str(path) for path in sorted(PORTRAITS.glob("*.jpg"))]
@@ -83,5 +83,5 @@ def demo_command(
 
 
 def fits(style: Style, model: Model) -> bool:
-    """Whether a shipped style can be used with a model."""
-    return style.is_student or model.reads(style.base)
+    """Whether a style can be used with a model: students draw faces, of any model that has them."""
+    return model.template.eyes is not None if style.is_student else model.reads(style.base)

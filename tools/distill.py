@@ -21,7 +21,7 @@ from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
 from stylemix.tools.outputs import output_file
-from stylemix.training.adapt.adapt import NOT_RECORDED, PRECISIONS, StyleCard
+from stylemix.training.adapt.adapt import PRECISIONS, StyleCard
 from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
 from stylemix.version import __version__
@@ -43,8 +43,10 @@ MAX_EXAMPLES = 256  # drawings whose statistics are stored
     "--start", default="comic", show_default=True,
     help="Style whose student is trained further, or none for a new one.",
 )  # fmt: skip
-@click.option("--kimg", type=click.FloatRange(0.001), default=8.0, show_default=True,
-              help="Training length in thousand parts of photos.")  # fmt: skip
+@click.option(
+    "--kimg", type=click.FloatRange(0.001), default=DistillSettings.kimg, show_default=True,
+    help="Training length in thousand parts of photos.",
+)  # fmt: skip
 @click.option("--eyes", type=click.FloatRange(0, 1), default=0.0, show_default=True,
               help="How much larger eyes are drawn, 0 to 1.")  # fmt: skip
 @click.option("--jaw", type=click.FloatRange(0, 1), default=0.0, show_default=True,
@@ -135,7 +137,7 @@ def _start(name: str) -> Student | None:
 
 
 def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str, Json]:
-    card = StyleCard(name or output.stem, licence, credit, NOT_RECORDED).info()
+    card = StyleCard(name or output.stem, licence, credit).info()
     return {"method": "student", **card}
 
 

@@ -22,6 +22,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import DEFAULT_MODEL
 from stylemix.networks.sampling import sample_images
 from stylemix.ops import jit, toolchain
+from stylemix.ops.errors import NativeUnavailable
 from stylemix.options_file import find_options_file
 
 PACKAGES = ("torch", "numpy", "scipy", "pillow", "safetensors")
@@ -118,7 +119,7 @@ def build_ops() -> list[tuple[str, str]]:
         exists, start = jit.status(kind).where is not None, time.monotonic()
         try:
             path = jit.library(kind)
-        except jit.NativeUnavailable as error:
+        except NativeUnavailable as error:
             raise StylemixError(f"cannot compile the {kind} ops: {error}") from error
         result = "already compiled" if exists else f"compiled in {time.monotonic() - start:.1f} s"
         lines.append((f"{kind} ops", f"{result}: {path}"))
@@ -165,7 +166,7 @@ def _explain(status: jit.Status) -> str:
 def _tool(kind: str) -> str:
     try:
         command, version = toolchain.compiler(kind)
-    except jit.NativeUnavailable as error:
+    except NativeUnavailable as error:
         return f"none: {error}"
     lines = version.splitlines() or ["?"]
     line = next((line for line in lines if "release" in line), lines[0])
@@ -176,7 +177,7 @@ def _ninja() -> str:
     try:
         command = toolchain.ninja()
         return f"{toolchain.version_of(tuple(command))} ({' '.join(command)})"
-    except (jit.NativeUnavailable, OSError, CalledProcessError) as error:
+    except (NativeUnavailable, OSError, CalledProcessError) as error:
         return f"none: {error}"
 
 

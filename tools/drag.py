@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from stylemix.avatars.drag import MAX_STEPS, STEPS, Point, check_points, nearest, read_drag
-from stylemix.avatars.inputs import LATENT_SUFFIX, check_source
+from stylemix.avatars.inputs import check_source
 from stylemix.avatars.mixer import Mixer
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import save_latent
+from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.messages import note, result, wrote
 from stylemix.tools.options import (
     ModelChoice,

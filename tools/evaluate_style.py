@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +20,14 @@ from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import METHODS, PRESETS, ProjectionSettings
 from stylemix.inversion.store import PhotoToProject, project_missing
 from stylemix.io.atomic import Json, write_json, write_text
+from stylemix.memory import peak_memory
 from stylemix.messages import note, problem, result, say, wrote_all
 from stylemix.metrics.avatars import Record, table
 from stylemix.models.model import Model
 from stylemix.tools.options import ModelChoice, marks_option, photo_model_options
 from stylemix.tools.outputs import output_file
 from stylemix.tools.positional import SourcesAndStyles, source_and_styles
-from stylemix.training.adapt.method import read_pictures, some_of
+from stylemix.training.adapt.method import read_images, some_of
 
 PROJECTIONS = (*PRESETS, *(method for method in METHODS if method != "hybrid"))
 
@@ -94,11 +94,12 @@ def evaluate_style_command(
         note(f"{method}: {len(people)} photos in {len(arguments)} styles")
         names = [person.name for person in people]
         _save_sheet(beside[folder], images_by_person[:rows], names, evaluation.names)
+    peak = peak_memory()
     about: dict[str, Json] = {
         "model": network.fingerprint,
         "photos": len(people),
         "styles": list(evaluation.names),
-        "peak memory MB": _peak_memory(),
+        "peak memory MB": None if peak is None else round(peak / 2**20),
         "methods": dict(report),
     }
     write_json(report_file, about)
@@ -143,7 +144,7 @@ def _references(pairs: tuple[str, ...], model: Model) -> dict[str, Tensor]:
         name, _, path = pair.partition("=")
         if not path:
             raise StylemixError(f"got --images {pair[:60]!a}; expected NAME=PATH; add the path")
-        references[name] = some_of(read_pictures(list_images(path), model, align=False))
+        references[name] = some_of(read_images(list_images(path), model, align=False))
     return references
 
 
@@ -151,16 +152,6 @@ def _settings(method: str) -> ProjectionSettings:
     if method in PRESETS:
         return PRESETS[method]
     return replace(PRESETS["balanced"], method=method)
-
-
-def _peak_memory() -> int | None:
-    """Peak memory of the process in MB; None on Windows, which does not report it."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
 
 
 def _save_sheet(

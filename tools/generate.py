@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.messages import result, wrote_all
 from stylemix.networks.generator import NOISE_MODES
+from stylemix.networks.latents import check_psi
 from stylemix.networks.sampling import MOST, sample_images
 from stylemix.tools.options import ModelChoice, marks_option, model_options, size_option
 from stylemix.tools.outputs import output_file, output_in
@@ -77,8 +77,7 @@ def generate_command(
       stylemix generate --seeds 7,42 --truncation 1 --output faces
     """
     numbers = parse_seeds(seeds)
-    if not math.isfinite(psi):
-        raise StylemixError(f"got --truncation {psi}; expected a number, 0 to 1 for good images")
+    check_psi(psi)
     target = output or Path("out.png" if as_grid else "out")
     to_file = as_grid or (len(numbers) == 1 and target.suffix.lower() in EXTENSIONS)
     if to_file:

@@ -19,9 +19,9 @@ from stylemix.images.sources import EXTENSIONS, list_images, read_beside
 from stylemix.inversion.forecast import duration, forecast_image, forecast_projection
 from stylemix.inversion.latent import load_latent
 from stylemix.inversion.settings import PRESETS
-from stylemix.inversion.store import SUFFIX
 from stylemix.io.assets import ASSETS
 from stylemix.io.json_text import parse_json
+from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.io.tensor_files import read_tensors
 from stylemix.messages import result, say, say_table
 from stylemix.models.checkpoint import find_model, load_model, shipped_models
@@ -147,7 +147,8 @@ def _model(path: Path, device: str) -> Lines:
 
 
 def _style(path: Path) -> Lines:
-    style, info = load_style(path), load_style(path).info
+    style = load_style(path)
+    info = style.info
     has = [("a shift of w", style.shift is not None), ("offsets", bool(style.offsets)),
            ("weights", bool(style.weights)), ("a student", style.student is not None)]  # fmt: skip
     parts = ", ".join(name for name, there in has if there) or "nothing"
@@ -231,7 +232,7 @@ def _folder(path: Path) -> Lines:
         return [("training run", text), *([("last", str(snapshots[-1]))] if snapshots else [])]
     if is_kit(path):
         return [("drawing kit", "faces to draw on, for stylemix adapt")]
-    latents = sorted(path.rglob(f"*{SUFFIX}"))
+    latents = sorted(path.rglob(f"*{LATENT_SUFFIX}"))
     if latents:
         return [("latents", f"{len(latents)} of stylemix project, for stylemix mix")]
     return _dataset(path)
@@ -240,7 +241,7 @@ def _folder(path: Path) -> Lines:
 def _dataset(path: Path) -> Lines:
     """The number of images in a folder or zip, their sizes, labels and alignment."""
     sources = list_images(path)
-    sizes = Counter()  # type: Counter[str]
+    sizes: Counter[str] = Counter()
     for source in sources[:: max(1, len(sources) // MAX_SIZES)]:
         try:
             image = source.open()

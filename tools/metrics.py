@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,13 +15,14 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json
 from stylemix.io.cache import cache_folder
 from stylemix.messages import result, say, wrote
-from stylemix.metrics.extractors import Extractor, PictureSet, generator_features, load_extractor
+from stylemix.metrics.extractors import Extractor, ImageSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
-from stylemix.tools.options import batch_option
+from stylemix.networks.latents import check_psi
+from stylemix.tools.options import batch_option, device_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.data.dataset import open_dataset
 
@@ -50,7 +50,7 @@ class Report:
 
 def measure(
     generator: Generator,
-    reals: PictureSet,
+    reals: ImageSet,
     metrics: list[str],
     seeds: range,
     extractor: Extractor,
@@ -122,7 +122,7 @@ def _digits(value: float) -> str:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="JSON file to write the metrics to."
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 def metrics_command(
     model: str,
     images: str | None,
@@ -153,8 +153,7 @@ def metrics_command(
         raise StylemixError(
             f"got --weights for {features}; expected inception; leave --weights out"
         )
-    if not math.isfinite(psi):
-        raise StylemixError(f"got --truncation {psi}; expected a finite number; use 1")
+    check_psi(psi)
     if (data is None) == (images is None):
         raise StylemixError("got DATA and --data, or neither; expected real images once; name them")
     data = data or str(images)

@@ -8,6 +8,7 @@ import click
 
 from stylemix.devices import find_device
 from stylemix.messages import problem, result, say, wrote
+from stylemix.tools.options import device_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.curation.archive import is_zip_name
 from stylemix.training.curation.crop import (
@@ -151,7 +152,7 @@ def _show(report: Report) -> None:
 )  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
               help="Number of processes; 0: one per core.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option
 @click.option("--dry-run", is_flag=True, help="Write only the report.")
 def pack_command(
     photos: tuple[str, ...],

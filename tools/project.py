@@ -19,8 +19,9 @@ from stylemix.images.write import check_folder
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import NOT_RECORDED, Latent
 from stylemix.inversion.portraits import read_portrait
-from stylemix.inversion.store import SUFFIX, PhotoToProject, own_share, project_missing
+from stylemix.inversion.store import PhotoToProject, own_share, project_missing
 from stylemix.io.atomic import write_json
+from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.memory import releasing
 from stylemix.messages import note, problem, result, wrote
 from stylemix.models.model import Model
@@ -106,14 +107,13 @@ def project_command(
     start = None if encoder is None else load_encoder(encoder, network)
     alone = len(photos) == 1 and sources == [ImageSource(photos[0].name, photos[0])]
     read = _Photos(sources, network, face, box, painted, paste_back, alone, consent)
-    names = list(unique_names(source.stem for source in sources))
-    called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(names, 1)}
+    called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(read.names, 1)}
     report: dict[str, dict[str, float]] = {}
     done = project_missing(read, network, settings, output, start, again)
     latents = []
     for name, latent, is_new in releasing(done):
         report[called[name]] = latent.metrics
-        path = output / (name + SUFFIX)
+        path = output / (name + LATENT_SUFFIX)
         latents.append({"path": path, "new": is_new, **latent.metrics})
         if is_new:
             wrote(path, describe(latent), **latent.metrics)
@@ -146,9 +146,9 @@ class _Photos:
 
     def __post_init__(self) -> None:
         self.share = own_share(self.sources)
+        self.names = list(unique_names(source.stem for source in self.sources))
 
     def __iter__(self) -> Iterator[PhotoToProject]:
-        names = list(unique_names(source.stem for source in self.sources))
         for i in self.share:
             source, mask = self.sources[i], None
             try:
@@ -164,4 +164,4 @@ class _Photos:
                 size = config.width, config.height
                 mask = painted_mask(self.painted, size, matrix, portrait.photo_size, "--mask")
             whole = source if self.paste_back else None
-            yield PhotoToProject(names[i], portrait, mask, whole, self.consent)
+            yield PhotoToProject(self.names[i], portrait, mask, whole, self.consent)

@@ -1,4 +1,4 @@
-"""The `sweep` command."""
+"""`stylemix sweep`: trials of training settings, the best first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import find_template
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.messages import note, result, say, wrote_all
-from stylemix.tools.options import TEMPLATE_NAMES
+from stylemix.tools.options import TEMPLATE_NAMES, device_option
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
@@ -76,7 +76,7 @@ FREE = {name for name, setting in SETTINGS.items() if setting.may_change} - {
     "it, else none]",
 )  # fmt: skip
 @click.option("--data-name", default=None, help="Name of the data in the model cards.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 @config_options(metrics="fd", keep_snapshots=1)
 def sweep_command(
     data: tuple[str, ...],
@@ -177,9 +177,9 @@ def _progress(done: Sequence[Trial], trials: int) -> str:
     """Returns a line on the last trial and the remaining time."""
     last, best = done[-1], by_metric(done)[0]
     left = sum(trial.seconds for trial in done) / len(done) * (trials - len(done))
-    result = f"{last.metric} {last.best_value:.4g}" if last.state != "failed" else last.reason
+    outcome = f"{last.metric} {last.best_value:.4g}" if last.state != "failed" else last.reason
     return (
-        f"trial {last.number} {last.state}: {result}, best {best.best_value:.4g} of trial "
+        f"trial {last.number} {last.state}: {outcome}, best {best.best_value:.4g} of trial "
         f"{best.number}; {duration(last.seconds)}, about {duration(left)} left"
     )
 

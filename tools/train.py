@@ -1,4 +1,4 @@
-"""The `train` command."""
+"""`stylemix train`: a model from images, on one or several GPUs, resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, find_template
 from stylemix.messages import note, result, say, wrote
-from stylemix.tools.options import TEMPLATE_NAMES
+from stylemix.tools.options import TEMPLATE_NAMES, device_option
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.data.packed import packed_template
 from stylemix.training.distributed import is_rank, join, launch, local_device
+from stylemix.training.evaluation import metric_names
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 from stylemix.training.session import TrainingData
@@ -51,7 +52,7 @@ def _show_presets(ctx: click.Context, _: click.Parameter, show: bool) -> None:
     "recorded it, else none]",
 )
 @click.option("--data-name", default=None, help="Name of the data in the model card.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto.")
+@device_option
 @click.option(
     "--gpus",
     type=click.IntRange(1, 1024),
@@ -88,6 +89,8 @@ def train_command(
       torchrun --nproc-per-node 8 -m stylemix train faces.zip --resolution 256
     """
     config = TrainConfig(**settings)
+    # Here once, instead of in every process after every restart.
+    metric_names(config)
     if dry_run:
         kind = find_device(device).type
         _open(config, data)
@@ -96,8 +99,7 @@ def train_command(
         result(settings=resolved)
         return
     if gpus > 1 and not is_rank():
-        # Raised here once, instead of by every process after every restart.
-        config.resolve(gpus, find_device(device).type).part_size(gpus)
+        config.resolve(gpus, find_device(device).type).part_size(gpus)  # once, too
         launch(gpus)
     stem = Path(data[0]).name.split(".")[0] or "data"
     folder = output or Path("runs") / f"{stem}-{config.resolution}"

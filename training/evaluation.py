@@ -13,17 +13,31 @@ import torch
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
-from stylemix.metrics.extractors import PictureSet, generator_features, load_extractor
+from stylemix.metrics.extractors import ImageSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import check_metrics, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
+from stylemix.training.settings import NO_METRICS
 from stylemix.training.snapshots import list_snapshots
 from stylemix.training.state import TrainState
 
 FEATURES = "mobilenet"
 LOWER_IS_BETTER = ("fd", "kid", "ppl")
-NO_METRICS = ("none", "")
+
+
+def metric_names(config: TrainConfig) -> tuple[str, ...]:
+    """The metrics that the settings request, or (); raises StylemixError for impossible ones."""
+    if config.metrics in NO_METRICS:
+        return ()
+    names = tuple(name.strip() for name in config.metrics.split(","))
+    check_metrics(names)
+    if names[0] not in LOWER_IS_BETTER:
+        raise StylemixError(
+            f"got {names[0]} as the first metric, which selects the best snapshot; "
+            f"expected {', '.join(LOWER_IS_BETTER)} first"
+        )
+    return names
 
 
 @dataclass(frozen=True)
@@ -31,22 +45,14 @@ class Evaluation:
     """Which metrics are computed, and on which images."""
 
     metrics: tuple[str, ...]
-    reals: PictureSet
+    reals: ImageSet
     count: int
 
     @classmethod
-    def of(cls, config: TrainConfig, reals: PictureSet) -> Evaluation | None:
+    def of(cls, config: TrainConfig, reals: ImageSet) -> Evaluation | None:
         """Returns the evaluation that the settings request, or None."""
-        if config.metrics in NO_METRICS:
-            return None
-        names = tuple(name.strip() for name in config.metrics.split(","))
-        check_metrics(names)
-        if names[0] not in LOWER_IS_BETTER:
-            raise StylemixError(
-                f"got {names[0]} as the first metric, which selects the best snapshot; "
-                f"expected {', '.join(LOWER_IS_BETTER)} first"
-            )
-        return cls(names, reals, config.metrics_count or len(reals))
+        names = metric_names(config)
+        return cls(names, reals, config.metrics_count or len(reals)) if names else None
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
         """Returns metrics of the averaged generator; every rank generates its share of images.
@@ -61,9 +67,10 @@ class Evaluation:
             share = range(
                 ranks.rank * self.count // ranks.world, (ranks.rank + 1) * self.count // ranks.world
             )
-            local = generator_features(generator, share, extractor, batch, reals=self.reals)
+            seeds = share or range(1)  # the number of features is known only from an image
+            local = generator_features(generator, seeds, extractor, batch, reals=self.reals)
             fake = torch.zeros([self.count, local.shape[1]], device=device)
-            fake[share.start : share.stop] = torch.as_tensor(local, device=device)
+            fake[share.start : share.stop] = torch.as_tensor(local[: len(share)], device=device)
             ranks.all_reduce_([fake])
             if ranks.lead:
                 real = cached_real_features(self.reals, extractor, cache_folder("features"), batch)

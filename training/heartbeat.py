@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from torch import distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from stylemix.errors import StylemixError
+from stylemix.messages import show_error
 from stylemix.training.distributed import Ranks
 
 INTERVAL = 1.0  # seconds between heartbeats
@@ -164,11 +164,10 @@ class Heartbeat:
         ]
         if late and self.doing.startswith("waiting"):
             names = "; ".join(self._name(rank) for rank in late)
-            print(
-                f"Error: rank {self.ranks.rank} waited {self.timeout:.0f} s for {names}; "
-                "this process ends so that the launcher can restart the run",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            show_error(
+                f"rank {self.ranks.rank} waited {self.timeout:.0f} s for {names}; "
+                "this process ends so that the launcher can restart the run"
+            )
             os._exit(EXIT_CODE)
 
     def _name(self, rank: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +19,10 @@ from stylemix.images.tensors import to_pil
 from stylemix.images.write import save_image
 from stylemix.io.atomic import Json, write_text
 from stylemix.io.json_text import parse_json
+from stylemix.memory import peak_memory
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
+from stylemix.networks.batches import batch_size
 from stylemix.training.config import ResolvedConfig
 from stylemix.training.session import TrainingData
 from stylemix.training.snapshots import snapshot_name
@@ -71,13 +72,8 @@ class Timing:
 def memory_use(device: torch.device) -> dict[str, float]:
     """Returns the peak memory in GiB of the process and of the GPU."""
     use: dict[str, float] = {}
-    if sys.platform != "win32":
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        use["Resources/cpu_mem_gb"] = round(
-            peak / (2**30 if sys.platform == "darwin" else 2**20), 3
-        )
+    if (peak := peak_memory()) is not None:
+        use["Resources/cpu_mem_gb"] = round(peak / 2**30, 3)
     if device.type == "cuda":
         use["Resources/peak_gpu_mem_gb"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
     return use
@@ -114,7 +110,7 @@ class Board:
                 self.writer.add_scalar(name, value, cur_nimg)
             self.writer.flush()
 
-    def picture(self, path: Path, cur_nimg: int) -> None:
+    def image(self, path: Path, cur_nimg: int) -> None:
         """Writes an image file to TensorBoard."""
         if self.writer is not None:
             pixels = np.asarray(Image.open(path).convert("RGB"))
@@ -157,7 +153,9 @@ def save_snapshot(
         distinct = labels.unique(dim=0)
         c = distinct.repeat(-(-GRID // len(distinct)), 1)[:GRID].to(device)
     with torch.no_grad():
-        images = generator.synthesis(generator.mapping(z, c), noise_mode="const")
+        parts = generator.mapping(z, c).split(batch_size(generator, GRID))
+        drawn = [generator.synthesis(part, noise_mode="const").float().cpu() for part in parts]
+    images = torch.cat(drawn)
     _save_grid(folder / f"fakes-{name}.png", images, generated=True)
     card: dict[str, Json] = {
         "data": data.title,
@@ -172,7 +170,7 @@ def save_snapshot(
 
 
 def _save_grid(path: Path, images: Tensor, generated: bool) -> None:
-    cells = [to_pil(image) for image in images.float().cpu()]
+    cells = [to_pil(image) for image in images]
     cell = max(images.shape[-1], 64)
     sheet = grid(cells, columns=8, cell=cell, gap=2)
     save_image(path, sheet, generated, metadata_only=True)  # for the eyes of who trains

@@ -164,13 +164,13 @@ def _stop_signals() -> Iterator[list[int]]:
         yield received
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
         print("\nStopping after this step; the state is saved.", file=sys.stderr)
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:

@@ -148,7 +148,7 @@ class Recorder:
         if self.ranks.lead:
             self.snapshot_path = log.save_snapshot(folder, self.state, self.config, self.data)
             grid = folder / self.snapshot_path.name.replace("snapshot", "fakes")
-            self.board.picture(grid.with_suffix(".png"), counters.cur_nimg)
+            self.board.image(grid.with_suffix(".png"), counters.cur_nimg)
         if self.evaluation is not None:
             size = self.config.part_size(self.ranks.world)
             self.metrics = self.evaluation(self.state, size, self.ranks)
@@ -165,10 +165,11 @@ class Recorder:
             best = keep_best(folder, self.state, self.snapshot_path, self.metrics)
             text = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
             self.console.say(text + (" (the best so far)" if best else ""))
-        box = torch.tensor([counters.best or 0, counters.best_kimg, counters.stale]).double()
-        self.ranks.broadcast_([box := box.to(self.state.sign_sum.device)])
-        counters.best, counters.best_kimg = float(box[0]), float(box[1])
-        counters.stale = int(box[2])
+        values = [counters.best or 0, counters.best_kimg, counters.stale]
+        box = torch.tensor(values, dtype=torch.float64, device=self.state.sign_sum.device)
+        self.ranks.broadcast_([box])
+        counters.best, counters.best_kimg, stale = box.tolist()
+        counters.stale = int(stale)
 
     def enough(self) -> str:
         """Returns the reason to stop early, or ""."""
@@ -203,8 +204,8 @@ class Recorder:
         )
 
     def last(self) -> Path:
-        """Returns the last snapshot of the run; writes one where there is none yet."""
+        """Returns the last snapshot of the run; writes one, without metrics, if there is none."""
         files = list_snapshots(self.folder)
-        if not files and self.ranks.lead:
-            self.snapshot()
-        return files[-1] if files else self.snapshot_path
+        if not files and self.ranks.lead:  # no metrics: the other ranks have left
+            files = [log.save_snapshot(self.folder, self.state, self.config, self.data)]
+        return files[-1] if files else self.folder

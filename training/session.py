@@ -16,7 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.io.tensor_files import Damaged
 from stylemix.messages import note, problem
-from stylemix.metrics.extractors import PictureSet
+from stylemix.metrics.extractors import ImageSet
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.training.config import ResolvedConfig, TrainConfig, continued
@@ -24,7 +24,7 @@ from stylemix.training.data.base import PixelDataset
 from stylemix.training.distributed import Ranks
 from stylemix.training.run_lock import claim
 from stylemix.training.state import TrainState
-from stylemix.training.state_files import Run, read_state, save_state, state_files
+from stylemix.training.state_files import Run, read_state, state_files
 from stylemix.training.warm_start import finest_layers, silence, transfer
 
 OLD_STATE = "state.safetensors"
@@ -45,7 +45,7 @@ class TrainingData:
     images: PixelDataset
     template: Template = NO_TEMPLATE
     name: str = ""
-    held_out: PictureSet | None = None
+    held_out: ImageSet | None = None
 
     @property
     def title(self) -> str:
@@ -160,17 +160,6 @@ def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
     header = json.loads(ranks.broadcast_text(json.dumps(header)))
     fill(state, tensors, header["counters"], ranks)
     state.counters.lr_scale, state.counters.rollbacks = scale, rollbacks
-
-
-def keep(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
-    """Writes the state on rank 0."""
-    if ranks.lead:
-        save_state(folder, state, run)
-
-
-def describe(run: Run) -> dict[str, Any]:
-    """Returns the resolved settings as JSON values."""
-    return asdict(run.config)
 
 
 def _fromrgb_at(config: ResolvedConfig, model: Model) -> str:

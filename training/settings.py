@@ -18,6 +18,7 @@ from stylemix.training.schedules import parse_schedule
 # Sections of the help, in this order.
 RECIPE, DATA, NETWORKS, OPTIMISATION = "Recipe", "Data", "Networks", "Optimisation"
 START, AUGMENTATION, FILES = "Starting from a model", "Augmentation", "Files and metrics"
+NO_METRICS = ("none", "")
 SCHEDULE = "a number or KIMG:VALUE,KIMG:VALUE"
 
 
@@ -295,7 +296,7 @@ class Settings:
             raise StylemixError(
                 f"got batch_gpu {self.batch_gpu}; expected no more than the batch of {self.batch}"
             )
-        if self.early_stop and self.metrics == "none":
+        if self.early_stop and self.metrics in NO_METRICS:
             raise StylemixError(
                 "got early_stop without metrics; expected one to stop by; add --metrics fd"
             )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stylemix.errors import StylemixError
-from stylemix.models.blend import blend
 from stylemix.models.container import MODEL, read
-from stylemix.models.model import Model
 from stylemix.progress import Progress
+
+if TYPE_CHECKING:  # it imports the whole Python interface, which a run does not need
+    from stylemix.model import Model
 
 LAST = 5  # snapshots in an average
 
@@ -70,6 +72,8 @@ def average_snapshots(
         device: "cpu", "cuda", "cuda:1" or "auto".
         progress: a function of (done, total), or True for a progress bar.
     """
+    from stylemix.model import blend
+
     files = list_snapshots(Path(folder).expanduser())[::-1][: max(last, 0)]
     if len(files) < 2:
         raise StylemixError(

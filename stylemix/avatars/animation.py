@@ -25,6 +25,7 @@ from stylemix.styles.style import check_strength
 BATCH = 8  # images rendered at once, if they share weights
 PHOTO_PX = 512  # of the images of a photo, by default, as large as drawings
 MAX_SECONDS = 600.0  # of a transition or a hold
+MAX_FPS = 60
 EASINGS: dict[str, Callable[[float], float]] = {
     "smooth": lambda t: t * t * (3 - 2 * t),
     "linear": lambda t: t,
@@ -86,7 +87,9 @@ class Timing:
     easing: str = "smooth"
 
     def __post_init__(self) -> None:
-        check_times(self.seconds, self.hold)
+        check_range("--seconds", self.seconds, 0, MAX_SECONDS)
+        check_range("--hold", self.hold, 0, MAX_SECONDS)
+        check_range("--fps", self.fps, 1, MAX_FPS)
         if self.easing not in EASINGS:
             raise StylemixError(f"got easing {self.easing!r}; expected one of {', '.join(EASINGS)}")
 
@@ -153,39 +156,25 @@ def read_animation(
     people, inputs = mixer.read(sources, styles)
     strengths = {StyleInput(name, style=moves[name]): directions[name] for name in directions}
     keys = plan(mixer, people, inputs, strengths, strength)
-    times = moments(len(keys), timing.fps, timing.seconds, timing.hold, timing.loop, timing.easing)
+    times = moments(len(keys), timing)
     single = people[0] if len(people) == 1 and people[0].photo is not None else None
     return Animation(mixer, keys, times, size, single)
 
 
-def check_times(seconds: float, hold: float) -> None:
-    """Raises StylemixError for times out of range; called before long computations."""
-    for name, value in (("seconds", seconds), ("hold", hold)):
-        check_range(f"--{name}", value, 0, MAX_SECONDS)
-
-
-def moments(
-    count: int,
-    fps: int,
-    seconds: float,
-    hold: float = 0.0,
-    loop: bool = True,
-    easing: str = "smooth",
-) -> list[Moment]:
+def moments(count: int, timing: Timing) -> list[Moment]:
     """The moments of an animation: each of `count` keyframes holds, then changes to the next.
 
-    Times are in seconds. With `loop` the last keyframe changes back to the first, which is not
-    shown twice.
+    In a loop the last keyframe changes back to the first, which is not shown twice.
     """
-    check_times(seconds, hold)
-    steps, hold_frames = max(1, round(seconds * fps)), 1 + round(hold * fps)
-    ease = EASINGS[easing]
+    steps = max(1, round(timing.seconds * timing.fps))
+    hold_frames = 1 + round(timing.hold * timing.fps)
+    ease = EASINGS[timing.easing]
     out = []
-    for start in range(count if loop else count - 1):
+    for start in range(count if timing.loop else count - 1):
         end = (start + 1) % count
         out.append(Moment(start, end, frames=hold_frames))
         out += [Moment(start, end, ease(step / steps)) for step in range(1, steps)]
-    return out if loop else [*out, Moment(count - 1, count - 1, frames=hold_frames)]
+    return out if timing.loop else [*out, Moment(count - 1, count - 1, frames=hold_frames)]
 
 
 def between(mixer: Mixer, first: Keyframe, second: Keyframe, t: float) -> Keyframe:

@@ -114,24 +114,25 @@ def draw_avatar(
     model: Model,
     person: Latent | None,
     parts: Sequence[AppliedStyle],
-    finish: AvatarOptions | None = None,
+    options: AvatarOptions | None = None,
     mask: Tensor | None = None,
     photo: AlignedPhoto | None = None,
 ) -> Avatar:
     """Renders a person in a sum of styles, within `mask` [1, 1, H, W] (see `region_mask`).
 
-    With `finish.min_identity` all strengths are lowered together until the image preserves this
+    With `options.min_identity` all strengths are lowered together until the image preserves this
     identity of the person's reconstruction; otherwise, and for a model without a face template,
-    identity is not measured. What students draw starts from the photo, if there is one, after the
-    edits among the styles, if the others move nothing; a person whose styles are all drawn needs no
-    latent then.
+    identity is not measured.
+
+    What students draw starts from the photo, if there is one, after the edits among the styles, if
+    the others move nothing; a person whose styles are all drawn needs no latent then.
     """
-    finish = finish or AvatarOptions()
-    finish.check(model)
+    options = options or AvatarOptions()
+    options.check(model)
     plain = _Plain(model, person, photo)
     drawings = [part for part in parts if part.by_student]
     rendered = [part for part in parts if not part.by_student]
-    amount = finish.keep_color
+    amount = options.keep_color
     masked = bool(amount) or mask is not None
     face, skin = (
         region_mask([name], plain.image, model.template) if amount else None
@@ -152,11 +153,11 @@ def draw_avatar(
         drawn = keep(drawn, original)
         return drawn if mask is None else original.lerp(drawn, fit_mask(mask, drawn))
 
-    if finish.min_identity is None or model.template.eyes is None:
+    if options.min_identity is None or model.template.eyes is None:
         return Avatar(cache(partial(render_at, 1.0)), drawn=bool(drawings), masked=masked)
     # Of drawings at strength 0, which have another size than the model's image.
     identity_of = likeness(model, render_at(0.0) if drawings else plain.image)
-    share, identity = find_share(lambda s: identity_of(render_at(s)), finish.min_identity)
+    share, identity = find_share(lambda s: identity_of(render_at(s)), options.min_identity)
     return Avatar(cache(partial(render_at, share)), share, identity, bool(drawings), masked)
 
 

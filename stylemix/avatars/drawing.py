@@ -33,7 +33,7 @@ EYES_PX = 93.44  # distance of the eyes in what students draw: 256 px crops of f
 MAX_SIDE = 1600  # px of a photo as a canvas; smaller faces are drawn coarser
 PORTRAIT, LOWER = 2.0, 0.55  # side of a portrait, and its middle from the top, in crops
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def photo_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
     return Canvas(image, tone_curve(image), landmarks(image, template)[0] * side)
 
 
-def box_canvas(photo: AlignedPhoto, template: Template, box: Box | None = None) -> Canvas:
+def box_canvas(photo: AlignedPhoto, template: Template, box: Rectangle | None = None) -> Canvas:
     """A canvas of a box of a photo, None for all of it, in the light of its face."""
     face = photo_canvas(photo, template)
     side, matrix = face.image.shape[2], photo.alignment.matrix
@@ -118,7 +118,7 @@ def shrink_photo(photo: AlignedPhoto, side: int) -> AlignedPhoto:
     return replace(photo, alignment=alignment, photo_size=small.size, source=small)
 
 
-def portrait_box(photo: AlignedPhoto) -> Box:
+def portrait_box(photo: AlignedPhoto) -> Rectangle:
     """The square of a photo, in px, with head and shoulders, as far as the photo has them."""
     width, height = photo.photo_size
     middle = photo.image.shape[2] / 2

@@ -37,10 +37,8 @@ from stylemix.inversion.portraits import AlignedPhoto
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 
-OutputSize = Literal["photo", "portrait", "crop"] | int | None
-
-
 Area = Literal["photo", "portrait", "crop"]
+OutputSize = Area | int | None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
+from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.styles.style import Style, check_strength, check_style, shipped_styles
 
 Source = Photo | Latent  # a string may also name a latent file, or be "seed:7"
@@ -18,7 +19,6 @@ StyleSource = Source | Style  # a string may also name a style, a folder or a ge
 Several = list[Source] | tuple[Source, ...]
 Styles = StyleSource | Mapping[str, float] | list[StyleSource] | tuple[StyleSource, ...]
 OnError = Callable[[StylemixError], None]
-LATENT_SUFFIX = ".latent.safetensors"
 
 
 def list_sources(sources: Sequence[str]) -> list[Source]:

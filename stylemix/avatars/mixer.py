@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -96,8 +97,9 @@ class Mixer:
         self.device = model.generator.device
         if layers is not None:
             parse_layers(layers, model.generator.img_resolution)
-        self._masks: dict[tuple[Person, tuple[str, ...]], Tensor] = {}
-        self._latents: dict[Person, Latent] = {}
+        # Weak, since the people of a folder are many, and each has a photo.
+        self._masks: WeakKeyDictionary[Person, dict[tuple[str, ...], Tensor]] = WeakKeyDictionary()
+        self._latents: WeakKeyDictionary[Person, Latent] = WeakKeyDictionary()
 
     def read(
         self,
@@ -276,7 +278,8 @@ class Mixer:
         """The mask [1, 1, H, W] where styles act: the union of named regions and mask images."""
         if not regions:
             return None
-        if (person, regions) not in self._masks:
+        known = self._masks.setdefault(person, {})
+        if regions not in known:
             masks = []
             if named := [name for name in regions if name in REGIONS]:
                 masks.append(region_mask(named, self.plain(person), self.model.template))
@@ -289,9 +292,8 @@ class Mixer:
             for name in set(regions) - set(REGIONS):
                 painted = load_image(name, mode="RGBA")
                 masks.append(painted_mask(painted, size, matrix, photo_size, name))
-            union = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
-            self._masks[person, regions] = union
-        return self._masks[person, regions]
+            known[regions] = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
+        return known[regions]
 
 
 def direction_styles(mixer: Mixer, amounts: Mapping[str, float]) -> list[AppliedStyle]:

@@ -25,7 +25,7 @@ from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent, load_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.projection import seed_latent
-from stylemix.inversion.settings import ProjectionSettings
+from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
@@ -33,8 +33,6 @@ from stylemix.networks.batches import batch_size
 from stylemix.networks.labels import at_label, label_of
 from stylemix.progress import Progress
 from stylemix.styles.style import Style, find_style, format_of, load_style
-
-BATCH = 8  # photos projected at once
 
 
 class Reader:
@@ -51,7 +49,7 @@ class Reader:
     @property
     def batch(self) -> int:
         """The number of photos that are projected at once: as many as there is memory for."""
-        return batch_size(self.model.generator, BATCH, gradients=True)
+        return batch_size(self.model.generator, PHOTOS_AT_ONCE, gradients=True)
 
     def kept(self, item: Latent | AlignedPhoto, settings: ProjectionSettings) -> Latent | None:
         """The latent of an item, None for a photo that is still to be projected."""

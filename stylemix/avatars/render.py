@@ -151,7 +151,7 @@ def _index_of(name: str, indices: dict[str, dict[str, int]]) -> int:
 def render(
     generator: Generator,
     ws: Tensor,
-    ingredients: Sequence[AppliedStyle] = (),
+    applied: Sequence[AppliedStyle] = (),
     detail: Residual | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
@@ -161,7 +161,7 @@ def render(
     where it is 1; where it is 0 the person is unchanged (see `regions`). Raises StylemixError for
     a strength out of range.
     """
-    styled = prepare(generator, ws, ingredients, detail)
+    styled = prepare(generator, ws, applied, detail)
     if mask is None:
         return styled.draw()
     return draw_region(prepare(generator, ws, (), detail), styled, mask)
@@ -171,19 +171,19 @@ def render(
 def prepare(
     generator: Generator,
     ws: Tensor,
-    ingredients: Sequence[AppliedStyle] = (),
+    applied: Sequence[AppliedStyle] = (),
     detail: Residual | None = None,
 ) -> Drawing:
     """The inputs of `render`: shifted ws [N, L, w_dim], and offsets and weights of all styles."""
-    ingredients = [item for item in ingredients if not item.by_student]
+    applied = [item for item in applied if not item.by_student]
     network, w_avg = generator.synthesis, generator.mapping.w_avg
     indices = layer_indices(generator)
     offsets: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
     own = {} if detail is None else {k: v.to(ws) for k, v in detail.weights.items()}
     centred, shift = ws - w_avg, torch.zeros_like(ws[:1])
-    for ingredient in ingredients:
-        style, factors = ingredient.style, ingredient.factors(generator)
+    for item in applied:
+        style, factors = item.style, item.factors(generator)
         if style.psi != 1:
             psis = [1 - min(max(factor, 0.0), 1.0) * (1 - style.psi) for factor in factors]
             centred *= ws.new_tensor(psis)[:, None]
@@ -195,8 +195,8 @@ def prepare(
             for name, value in part.items():
                 if factor := factors[_index_of(name, indices)]:
                     total[name] = total.get(name, 0) + factor * value.to(ws)
-        detail = _blend_residuals(generator, detail, ingredient, factors)
-    if any(ingredient.style.psi != 1 for ingredient in ingredients):
+        detail = _blend_residuals(generator, detail, item, factors)
+    if any(item.style.psi != 1 for item in applied):
         ws = w_avg + centred
     for name, value in own.items():
         weights[name] = weights[name] + value if name in weights else value
@@ -214,7 +214,7 @@ def prepare(
 
 
 def _blend_residuals(
-    generator: Generator, own: Residual | None, ingredient: AppliedStyle, factors: Sequence[float]
+    generator: Generator, own: Residual | None, item: AppliedStyle, factors: Sequence[float]
 ) -> Residual | None:
     """The residual features and noise of a person in a style; `prepare` adds the weights.
 
@@ -222,8 +222,8 @@ def _blend_residuals(
     person's features, the person's own fade by the largest strength among these layers; those of
     the other person are added by the smallest.
     """
-    other = ingredient.toward
-    if other is None and (own is None or not _changes_weights(ingredient.style)):
+    other = item.toward
+    if other is None and (own is None or not _changes_weights(item.style)):
         return own
     noise = None if own is None else own.noise
     if other is not None and min(factors) >= 1:

@@ -120,7 +120,7 @@ def measure(graph: Graph, run: Run) -> Deviation:
     """The deviation of what `run` computes from a graph's network, for 1 and 3 images."""
     parts = []
     with torch.random.fork_rng(devices=[]), torch.inference_mode(), use("torch"):
-        torch.manual_seed(SEED)
+        torch.default_generator.manual_seed(SEED)
         for count in BATCHES:
             inputs = graph.examples(count)
             for ours, theirs in zip(_list(graph.network(**inputs)), run(inputs), strict=True):

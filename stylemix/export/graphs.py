@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
-from stylemix.images.hands import COARSE, LIGHT, draw_by_hand, paint_for
+from stylemix.images.hands import COARSE, draw_photo
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
-from stylemix.networks.student import Student, even_light, soften_curve, tone_curve
+from stylemix.networks.student import Student, tone_curve
 from stylemix.styles.style import Style
 
 PARTS = ("generator", "mapping", "synthesis", "student")
@@ -39,6 +39,7 @@ class Graph:
         outputs: names of the outputs.
         single: the inputs that are one for all images; the others have N rows.
         step: the sides of an image that it takes are free, but multiples of so many px; 0: fixed.
+        facts: what is written into the file beside what every file has.
     """
 
     network: nn.Module
@@ -69,6 +70,7 @@ class Synthesis(nn.Module):
 
     keep: Tensor
     shift: Tensor
+    own_offsets: Tensor
 
     def __init__(self, generator: Generator, styles: Sequence[AppliedStyle] = ()) -> None:
         super().__init__()
@@ -83,8 +85,6 @@ class Synthesis(nn.Module):
         self.network, self.layers = network, offset_layers(generator)
         self.styled = bool(styles)
         self.register_buffer("own_offsets", join_offsets(generator, zero.offsets))
-
-    own_offsets: Tensor
 
     def forward(self, ws: Tensor, offsets: Tensor) -> Tensor:
         """Returns images [N, C, H, W]."""
@@ -125,9 +125,7 @@ class Drawing(nn.Module):
 
     def forward(self, photo: Tensor, curve: Tensor) -> Tensor:
         """Returns drawings, by the style's hand if it has one."""
-        curve = soften_curve(curve, LIGHT[self.hand]) if self.hand else curve
-        painted = paint_for(self.hand, self.draw, even_light(photo, curve)).clamp(-1, 1)
-        return draw_by_hand(self.hand, painted) if self.hand else painted
+        return draw_photo(self.hand, self.draw, photo, curve)
 
     def draw(self, even: Tensor) -> Tensor:
         """As `Student.draw`, without its padding: sides of other sizes are refused."""

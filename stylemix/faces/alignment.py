@@ -13,34 +13,15 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.faces.detector import Face, FaceDetector, load_detector
-from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, TEMPLATES, Template, template_for
+from stylemix.faces.templates import Template
 from stylemix.faces.warp import (
     centre_matrix,
     crop_rectangle,
-    paste_back,
     similarity,
     transform_points,
     warp,
 )
 from stylemix.images.tensors import resize
-
-__all__ = [
-    "DOMINANT_AREA",
-    "FACES128",
-    "FFHQ",
-    "NO_TEMPLATE",
-    "TEMPLATES",
-    "Alignment",
-    "Template",
-    "align_face",
-    "align_photo",
-    "choose_face",
-    "cut_face",
-    "face_matrix",
-    "paste_back",
-    "template_for",
-    "transform_points",
-]
 
 Array = NDArray[np.float64]
 Box = tuple[float, float, float, float]  # left, top, width and height in px of the upright photo
@@ -48,7 +29,7 @@ Box = tuple[float, float, float, float]  # left, top, width and height in px of 
 MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop
 DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is chosen
 # Beside a face of this score one of less is taken for a pattern that looks like a face. In 500
-# pictures made from eight portraits the least sure face had .997, and the one pattern .93.
+# images made from eight portraits the least sure face had .997, and the one pattern .93.
 SURE_SCORE = 0.96
 MAX_ALIGNED_SHIFT = 0.04  # of the side; the corners of an aligned crop move less than this
 

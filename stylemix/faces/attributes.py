@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.faces.landmarks import EXPRESSIONS, LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
+from stylemix.faces.landmarks import (
+    EXPRESSIONS,
+    LEFT_EYE,
+    NOSE_TIP,
+    RIGHT_EYE,
+    expressions,
+    landmarks,
+    yaw,
+)
 from stylemix.faces.templates import Template
 
 MAX_LOG_ODDS = 6.0  # the confidence of the network beyond this means little
@@ -29,7 +37,7 @@ def readings(images: Tensor, template: Template) -> dict[str, Tensor]:
     return {
         "smile": smile_log_odds(images, template).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS),
         "yaw": yaw(points),
-        "pitch": (points[:, 30, 1] - eyes[:, 1]) / (mouth[:, 1] - eyes[:, 1]),
+        "pitch": (points[:, NOSE_TIP, 1] - eyes[:, 1]) / (mouth[:, 1] - eyes[:, 1]),
         "mouth": gap / eye_distance,
         "light": _light(images, template),
     }

@@ -97,13 +97,13 @@ def make_chips(images: Tensor, template: Template) -> Tensor:
     return crop_faces(images, template, CHIP_EYES, CHIP_SIZE, "reflection")
 
 
-def embed(images: Tensor, template: Template, network: IdentityNetwork | None = None) -> Tensor:
+def embed(images: Tensor, template: Template) -> Tensor:
     """Return the descriptors [N, 128] of aligned images [N, 3, H, H] in [-1, 1]; differentiable.
 
     Raises StylemixError for a template without eyes.
     """
     chips = make_chips(images.float(), template)
-    result: Tensor = (network or load_identity_network(images.device))(chips)
+    result: Tensor = load_identity_network(images.device)(chips)
     return result
 
 

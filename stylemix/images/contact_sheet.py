@@ -32,8 +32,6 @@ _REPLACEMENTS = {
     "\u2192": ">",
     "\xd7": "x",
     "\xdf": "ss",
-}
-_REPLACEMENTS |= {
     "\xe6": "ae",
     "\xc6": "Ae",
     "\xf8": "o",

@@ -56,7 +56,7 @@ class Credentials(NamedTuple):
 def sign_file(path: Path, marks: dict[str, str]) -> None:
     """Add a manifest with these marks to an image or video, where the package for it is here.
 
-    A failure leaves the file as it is and prints a line: a picture is never lost over its marks.
+    A failure leaves the file as it is and prints a line: an image is never lost over its marks.
     """
     kind = TYPES.get(path.suffix.lower())
     if kind is None or not marks or not has_package():

@@ -17,12 +17,26 @@ from torch.nn import functional
 
 from stylemix.images.filters import gaussian_blur
 from stylemix.images.lab import from_lab, to_lab
+from stylemix.networks.student import even_light, soften_curve
 
 WIDEN = 1.7  # ratio of the two Gaussians of a line
 PERIOD = 128  # px after which strokes repeat
 NIGHT = (0.11, 0.07, 0.32)  # colours of `pop`, from dark to light
 POP = ((0.86, 0.10, 0.38), (1.0, 0.55, 0.20), (1.0, 0.92, 0.62))
 POP_BORDERS = (35.0, 55.0, 74.0)  # of lightness between them
+
+
+def draw_photo(
+    name: str, paint: Callable[[Tensor], Tensor], images: Tensor, curve: Tensor
+) -> Tensor:
+    """Drawings [N, 3, 2H, 2W] of images [N, 3, H, W] in [-1, 1], by a hand if it has a name.
+
+    `paint` doubles the size of images; `curve` [N, 3] is the `tone_curve` of their faces.
+    """
+    if not name:
+        return paint(even_light(images, curve)).clamp(-1, 1)
+    even = even_light(images, soften_curve(curve, LIGHT[name]))
+    return draw_by_hand(name, paint_for(name, paint, even).clamp(-1, 1))
 
 
 def draw_by_hand(name: str, painted: Tensor) -> Tensor:

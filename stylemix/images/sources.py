@@ -3,7 +3,7 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
@@ -153,7 +153,7 @@ def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSou
     return sources
 
 
-def has_pictures(path: StrPath) -> bool:
+def has_images(path: StrPath) -> bool:
     """Return whether `list_images` finds any image; none is decoded."""
     try:
         return bool(list_images(path))
@@ -175,33 +175,6 @@ def read_beside(path: StrPath, name: str) -> bytes | None:
             "change its permissions"
         ) from error
     return _read_member(path, name)
-
-
-def load_images(
-    sources: Sequence[ImageSource],
-    on_broken: Callable[[StylemixError], None] | None = None,
-    min_side: int | None = None,
-) -> Iterator[tuple[ImageSource, Image.Image]]:
-    """Yield sources with their images; damaged images are skipped and reported to `on_broken`.
-
-    Raises StylemixError if no image can be read, and without `on_broken` for the first damaged
-    image.
-    """
-    last: StylemixError | None = None
-    readable = 0
-    for source in sources:
-        try:
-            image = source.open(min_side)
-        except StylemixError as error:
-            if on_broken is None:
-                raise
-            on_broken(error)
-            last = error
-            continue
-        readable += 1
-        yield source, image
-    if last is not None and not readable:
-        raise StylemixError(f"got no readable image among {len(sources)}; the last one: {last}")
 
 
 def _list_path(path: Path) -> list[ImageSource]:

@@ -2,13 +2,13 @@
 
 A fixed pseudo-random pattern is added to the luma (spread spectrum: Cox, Kilian, Leighton, Shamoon,
 "Secure Spread Spectrum Watermarking for Multimedia", 1997), so weak that PSNR stays over 42 dB.
-The pattern belongs to the picture, not to its pixels: its longer side is `SIDE` px wherever it is
-drawn, so that a resized picture carries the pattern of its new size. A reader brings the picture to
-that size, takes away what the picture itself shows, and correlates the rest with the pattern, at
+The pattern belongs to the image, not to its pixels: its longer side is `SIDE` px wherever it is
+drawn, so that a resized image carries the pattern of its new size. A reader brings the image to
+that size, takes away what the image itself shows, and correlates the rest with the pattern, at
 every scale and shift that a crop of up to 10 % leaves.
 
-The phases of the pattern are uniform and independent, so its correlation with any picture that was
-not marked is close to a standard normal variable in units of its deviation, whatever the picture.
+The phases of the pattern are uniform and independent, so its correlation with any image that was
+not marked is close to a standard normal variable in units of its deviation, whatever the image.
 Who has the key, which is public, can forge or remove the mark.
 """
 

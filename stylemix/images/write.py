@@ -1,4 +1,4 @@
-"""Writing images with the marks of generated ones, and names of the other image modules."""
+"""Writing images, with the marks of generated ones."""
 
 import os
 from pathlib import Path
@@ -8,30 +8,12 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
-from stylemix.images.contact_sheet import grid
 from stylemix.images.credentials import sign_file
 from stylemix.images.provenance import Generated, png_text, provenance_marks, xmp_packet
-from stylemix.images.read import load_image
-from stylemix.images.sources import EXTENSIONS, ImageSource, list_images, load_images
-from stylemix.images.tensors import resize, to_channels, to_pil, to_tensor
+from stylemix.images.sources import EXTENSIONS
+from stylemix.images.tensors import to_pil
 from stylemix.images.watermark import add_watermark
 from stylemix.io.atomic import atomic_write
-
-__all__ = [
-    "ImageSource",
-    "as_written",
-    "check_folder",
-    "check_image_path",
-    "grid",
-    "list_images",
-    "load_image",
-    "load_images",
-    "resize",
-    "save_image",
-    "to_channels",
-    "to_pil",
-    "to_tensor",
-]
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95

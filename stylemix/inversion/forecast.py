@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from stylemix.inversion.encoder import shipped_encoder
 from stylemix.inversion.prior import start_count
-from stylemix.inversion.settings import ProjectionSettings
+from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size, image_bytes
 from stylemix.networks.config import GeneratorConfig
@@ -56,7 +56,7 @@ def forecast_projection(model: Model, settings: ProjectionSettings, photos: int 
         seconds = photos * settings.budget
     if not encoder:
         seconds += start_count(generator) * image
-    rows = 2 * min(photos, batch_size(generator, 8, gradients=True))
+    rows = 2 * min(photos, batch_size(generator, PHOTOS_AT_ONCE, gradients=True))
     copies = WEIGHT_COPIES if settings.refine_steps else 1
     return Forecast(
         seconds, PROGRAM + copies * _weights(model) + rows * image_bytes(generator, gradients=True)

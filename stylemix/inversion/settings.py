@@ -17,6 +17,7 @@ FULL_STEPS_PX, FULL_STEPS_BF16_PX = 256, 1024
 # Few steps are longer, and more of them refine (docs/log.md): the share of the steps of the search
 # that remain, how many of the others take as long as one of refinement, and factors of the rates.
 SEARCHED, REFINE_STEP = 0.6, 3
+PHOTOS_AT_ONCE = 8  # that are projected, where there is memory for so many
 FEW_RATES = {"lr": 1.5, "feature_lr": 3.0}
 
 

@@ -22,14 +22,13 @@ from stylemix.images.write import save_image
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import NOT_RECORDED, Latent, load_latent, save_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits
-from stylemix.inversion.settings import ProjectionSettings
+from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
+from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.labels import label_of
 
 MIN_TILE = 256  # px of an image on the side-by-side sheet
-BATCH = 8  # photos projected at once
-SUFFIX = ".latent.safetensors"
 
 
 def own_share(sources: list[ImageSource]) -> list[int]:
@@ -127,9 +126,9 @@ def project_missing(
         The name and latent of each photo, and whether it is new.
     """
     pending: list[PhotoToProject] = []
-    most = batch_size(model.generator, BATCH, gradients=True)
+    most = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     for photo in photos:
-        path = folder / f"{photo.name}{SUFFIX}"
+        path = folder / f"{photo.name}{LATENT_SUFFIX}"
         done = None if again else find_done(path, photo.portrait, model, settings, photo.mask)
         if done is not None:
             yield photo.name, done, False
@@ -176,7 +175,7 @@ def save_projection(
 
     `images` are those of the start and of the result, [C, H, W] in [-1, 1].
     """
-    path = folder / f"{stem}{SUFFIX}"
+    path = folder / f"{stem}{LATENT_SUFFIX}"
     before, after = (to_pil(image) for image in images)
     save_image(folder / f"{stem}.recon.png", after, generated="composite")
     sheet = grid(

@@ -11,7 +11,8 @@ from pathlib import Path
 from stylemix.errors import StylemixError
 
 AnyPath = str | os.PathLike[str]
-ENDINGS = (".latent.safetensors", ".aligned.png")  # more than an extension
+LATENT_SUFFIX = ".latent.safetensors"
+ENDINGS = (LATENT_SUFFIX, ".aligned.png")  # more than an extension
 Beside = Callable[[Path], Sequence[Path]]  # the further files that are written with an output
 
 

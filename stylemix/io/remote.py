@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write, write_text
 from stylemix.io.cache import cache_folder
+from stylemix.messages import note
 
 SCHEMES = ("https://", "hf://")
 MAX_BYTES = 4 * 2**30
@@ -110,10 +110,9 @@ def _download(address: Address, path: Path) -> None:
         raise _cannot_fetch(address, str(getattr(error, "reason", error))) from error
     if address.digest is None:
         write_text(path.with_name("address.txt"), f"{address.url}#sha256={digest.hexdigest()}\n")
-        print(
+        note(
             f"Downloaded {address.url}; add #sha256={digest.hexdigest()} to it, and no other file "
-            "is ever taken for it",
-            file=sys.stderr,
+            "is ever taken for it"
         )
 
 

@@ -25,11 +25,6 @@ from stylemix.models.model import Model
 RESAMPLES = 1000  # bootstrap samples of the sources, for intervals
 CONFIDENCE = 0.95
 Record = dict[str, Json]
-# Metrics for which lower is better; for all others higher is better.
-LESS = (
-    "mse", "feature distance", "pose moved", "landmarks moved", "skin color", "hair color",
-    "seconds a photo",
-)  # fmt: skip
 COLUMNS = {
     "MSE": ("reconstruction", "mse", 4),
     "PSNR": ("reconstruction", "psnr", 1),

@@ -42,7 +42,7 @@ class Extractor:
     version: str = ""
 
 
-class PictureSet(Protocol):
+class ImageSet(Protocol):
     """The dataset interface for metrics, such as `ImageDataset`."""
 
     @property
@@ -152,7 +152,7 @@ def _import_extractor(name: str) -> Extractor:
 
 @torch.no_grad()
 def real_features(
-    dataset: PictureSet,
+    dataset: ImageSet,
     indices: Sequence[int],
     extractor: Extractor,
     batch: int = 32,
@@ -175,7 +175,7 @@ def generator_features(
     extractor: Extractor,
     batch: int = 32,
     psi: float = 1.0,
-    reals: PictureSet | None = None,
+    reals: ImageSet | None = None,
     show: bool = False,
 ) -> NDArray[np.float32]:
     """Return features [N, K] of generated images, which are not rounded to 8 bits.
@@ -194,7 +194,7 @@ def generator_features(
 
 @torch.no_grad()
 def generated_images(
-    generator: Generator, seeds: Sequence[int], psi: float = 1.0, reals: PictureSet | None = None
+    generator: Generator, seeds: Sequence[int], psi: float = 1.0, reals: ImageSet | None = None
 ) -> Tensor:
     """Return the images [N, C, H, W] of seeds in one batch, clamped to [-1, 1]; see above."""
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds])
@@ -207,7 +207,7 @@ def map_with_labels(
     generator: Generator,
     z: Tensor,
     seeds: Sequence[int],
-    reals: PictureSet | None,
+    reals: ImageSet | None,
     psi: float = 1.0,
 ) -> Tensor:
     """Map z [N, z_dim] to ws [N, L, w_dim], with labels sampled from `reals` by seed."""

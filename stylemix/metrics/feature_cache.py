@@ -15,7 +15,7 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.tensor_files import Damaged, read_tensors
 from stylemix.messages import note
-from stylemix.metrics.extractors import Extractor, PictureSet, real_features
+from stylemix.metrics.extractors import Extractor, ImageSet, real_features
 
 Floats = NDArray[np.float32]
 
@@ -23,7 +23,7 @@ FORMAT = "stylemix-features-1"
 
 
 def cached_real_features(
-    dataset: PictureSet,
+    dataset: ImageSet,
     extractor: Extractor,
     folder: Path | None,
     batch: int = 32,
@@ -44,7 +44,7 @@ def cached_real_features(
     return _cached(folder, key, compute)
 
 
-def cache_key(dataset: PictureSet, extractor: Extractor) -> str:
+def cache_key(dataset: ImageSet, extractor: Extractor) -> str:
     """Return all that the features depend on, as JSON."""
     return json.dumps(
         {

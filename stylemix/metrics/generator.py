@@ -20,7 +20,7 @@ from stylemix.metrics.extractors import (
     INCEPTION,
     Device,
     Extractor,
-    PictureSet,
+    ImageSet,
     generator_features,
     load_extractor,
 )
@@ -34,7 +34,7 @@ METRICS = ("fd", "kid", "pr", "dc", "ppl")
 
 def score(
     generator: Generator,
-    reals: PictureSet,
+    reals: ImageSet,
     metrics: Sequence[str] = ("fd",),
     count: int | None = None,
     features: str | Extractor = "mobilenet",
@@ -116,7 +116,7 @@ def path_length(
     generator: Generator,
     seeds: Sequence[int],
     batch: int = 32,
-    reals: PictureSet | None = None,
+    reals: ImageSet | None = None,
     show: bool = False,
 ) -> dict[str, float]:
     """Return the perceptual path length over one path per seed, by name."""

@@ -39,10 +39,6 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
-    def contains(self, value: float) -> bool:
-        """Whether a value lies in the interval."""
-        return self.low <= value <= self.high
-
 
 def nearest(
     features: Features, others: Features, own: Sequence[int] | None = None

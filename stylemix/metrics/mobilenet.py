@@ -16,7 +16,6 @@ from stylemix.errors import StylemixError
 from stylemix.images.tensors import as_rgb, bring_within
 from stylemix.io.assets import frozen_network, load_weights
 
-CHANNELS = 1280  # of the pooled features
 FEATURE_SIZE = 224  # px, of the training images; used for Frechet distances
 SMALLEST_SIDE = 32  # px; the last maps of a smaller image have no pixels left
 MIN_COMPARED_SIDE, MAX_COMPARED_SIDE = 128, 256  # px, of images whose maps are compared

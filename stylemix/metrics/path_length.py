@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.distances import Array
-from stylemix.metrics.extractors import PictureSet, feature_input, map_with_labels
+from stylemix.metrics.extractors import ImageSet, feature_input, map_with_labels
 from stylemix.metrics.mobilenet import load_feature_network
 from stylemix.networks.generator import Generator
 from stylemix.progress import track
@@ -46,7 +46,7 @@ def path_lengths(
     seeds: Sequence[int],
     distance: Distance = feature_map_distance,
     batch: int = 16,
-    reals: PictureSet | None = None,
+    reals: ImageSet | None = None,
     show: bool = False,
 ) -> Array:
     """Return path lengths [N] in w, one per seed: `distance` over the squared step.

@@ -29,16 +29,6 @@ from stylemix.networks.generator import Generator
 from stylemix.networks.shapes import expected_shapes
 from stylemix.safe_pickle.builders import PersistentObject, TensorFlowNetwork
 
-__all__ = [
-    "Model",
-    "fingerprint",
-    "load_discriminator",
-    "load_generator",
-    "load_model",
-    "save_model",
-    "shipped_models",
-]
-
 AnyPath = str | os.PathLike[str]
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -82,4 +81,4 @@ def fingerprint(generator: nn.Module) -> str:
 
 def count_parameters(network: nn.Module) -> int:
     """Return the number of parameters, without buffers."""
-    return sum(int(np.prod(p.shape)) for p in network.parameters())
+    return sum(p.numel() for p in network.parameters())

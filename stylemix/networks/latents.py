@@ -38,6 +38,14 @@ def z_from_seed(seed: int, z_dim: int) -> Tensor:
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim))
 
 
+def check_psi(psi: float) -> None:
+    """Raise StylemixError for a truncation psi that is not finite, which gives black images."""
+    if not math.isfinite(psi):
+        raise StylemixError(
+            f"got --truncation {psi}; expected a finite number, 0 to 1 for good images; change it"
+        )
+
+
 def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
     """Map z [N, z_dim] to ws [N, L, w_dim], truncated by `psi`.
 

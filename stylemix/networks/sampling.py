@@ -10,7 +10,7 @@ from torch import Tensor
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.labels import Label, at_label
-from stylemix.networks.latents import map_latents, z_from_seed
+from stylemix.networks.latents import check_psi, map_latents, z_from_seed
 
 MOST = 16  # images generated at once
 
@@ -33,6 +33,7 @@ def sample_images(
             for none where the generator is not at a label.
         noise_mode: "const", "random" or "none".
     """
+    check_psi(psi)
     device = generator.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float()
     ws = map_latents(at_label(generator, label), z, psi)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.inversion.projection import project
-from stylemix.inversion.settings import PRESETS
+from stylemix.inversion.settings import PHOTOS_AT_ONCE, PRESETS
 from stylemix.messages import note
-from stylemix.metrics.extractors import PictureSet, generator_features
+from stylemix.metrics.extractors import ImageSet, generator_features
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.memorization import (
     Array,
@@ -42,7 +42,6 @@ from stylemix.progress import progress_bar, track
 COPYING = -3.0  # C_T below which a generator copies (Meehan et al. 2020)
 FALSE_MATCHES = 1e-5  # share of pairs of held-out faces that recognition takes for one person
 BATCH = 32  # images at most at once
-PROJECTED = 8  # photos at most that are projected at once
 PAIRS = 12  # nearest pairs that are kept of each space
 
 
@@ -131,8 +130,8 @@ class Audit:
 
 def audit(
     model: Model,
-    data: PictureSet,
-    held_out: PictureSet | None = None,
+    data: ImageSet,
+    held_out: ImageSet | None = None,
     settings: AuditSettings | None = None,
     cache: Path | None = None,
     show: bool = False,
@@ -178,8 +177,8 @@ def audit(
 def _in_space(
     model: Model,
     space: Space,
-    data: PictureSet,
-    held_out: PictureSet | None,
+    data: ImageSet,
+    held_out: ImageSet | None,
     seeds: range,
     psi: float,
     cache: Path | None,
@@ -207,14 +206,14 @@ def _in_space(
     )
 
 
-def evenly(count: int, images: PictureSet) -> list[int]:
+def evenly(count: int, images: ImageSet) -> list[int]:
     """Return up to `count` numbers of images, evenly spaced in a set."""
     count = min(count, len(images))
     return [i * len(images) // count for i in range(count)]
 
 
 def _errors(
-    model: Model, data: PictureSet, held_out: PictureSet, count: int, show: bool
+    model: Model, data: ImageSet, held_out: ImageSet, count: int, show: bool
 ) -> tuple[Array, Array] | None:
     """Squared errors of the latents of images of both sets; None for no images.
 
@@ -223,7 +222,7 @@ def _errors(
     if not count:
         return None
     settings = replace(PRESETS["fast"], refine_steps=0)
-    step = batch_size(model.generator, PROJECTED, gradients=True)
+    step = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     rows: list[list[float]] = [[], []]
     sets = [(images, evenly(count, images)) for images in (data, held_out)]
     total = sum(len(numbers) for _, numbers in sets)
@@ -238,9 +237,7 @@ def _errors(
 
 
 @torch.no_grad()
-def _judged(
-    model: Model, data: PictureSet, held_out: PictureSet, show: bool
-) -> tuple[Array, Array]:
+def _judged(model: Model, data: ImageSet, held_out: ImageSet, show: bool) -> tuple[Array, Array]:
     """The discriminator's scores of training and held-out images, as many of each.
 
     Batches have both alternately, since it compares the images of a batch.
@@ -263,5 +260,5 @@ def _judged(
     return both[:, 0], both[:, 1]
 
 
-def _tensor(images: PictureSet, numbers: Sequence[int]) -> Tensor:
+def _tensor(images: ImageSet, numbers: Sequence[int]) -> Tensor:
     return images.batch(numbers)[0] / 127.5 - 1

@@ -7,7 +7,7 @@ from PIL import Image
 
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_pil
-from stylemix.metrics.extractors import PictureSet, generated_images
+from stylemix.metrics.extractors import ImageSet, generated_images
 from stylemix.models.model import Model
 from stylemix.privacy.audit import Audit
 
@@ -16,7 +16,7 @@ CELL = 128  # px of an image
 
 
 @torch.no_grad()
-def pairs_sheet(model: Model, data: PictureSet, audit: Audit, psi: float = 1.0) -> Image.Image:
+def pairs_sheet(model: Model, data: ImageSet, audit: Audit, psi: float = 1.0) -> Image.Image:
     """Return the nearest pairs of each space, each generated image beside its training image.
 
     It shows training images: it is for the eyes of who may see these. `psi` is that of the audit.

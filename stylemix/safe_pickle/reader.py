@@ -16,12 +16,9 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.files import open_file, read_file
 from stylemix.io.sniff import sniff
-from stylemix.safe_pickle.builders import Namespace, PersistentObject
 from stylemix.safe_pickle.limits import Context
 from stylemix.safe_pickle.machine import PickleMachine
 from stylemix.safe_pickle.torch_files import TABLE, read_torch_stream, read_torch_zip
-
-__all__ = ["Namespace", "PersistentObject", "load", "loads", "write_pickle"]
 
 MAX_FILE_BYTES = 8 * 2**30  # a 1024 px network with both optimisers is about 1 GB
 _BASE_ALLOWANCE = 2**24  # bytes, for the containers of small files

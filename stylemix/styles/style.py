@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError, check_range, did_you_mean, similar_file
 from stylemix.faces.caricature import Shape
-from stylemix.images.hands import HANDS, LIGHT, draw_by_hand, paint_for
+from stylemix.images.hands import HANDS, draw_photo
 from stylemix.images.html import card
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
@@ -28,7 +28,7 @@ from stylemix.models.hub import STYLE_EXAMPLE, STYLE_FILE, Pretrained, Shared, p
 from stylemix.models.model import Model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
-from stylemix.networks.student import Student, StudentConfig, even_light, soften_curve
+from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles.sparse import INDICES, VALUES, pack_offsets, unpack_offsets
 
 VERSION = 1
@@ -79,9 +79,7 @@ class Style(Shared):
         `curve` [1, 3] is the `tone_curve` of their face.
         """
         assert self.student is not None
-        curve = soften_curve(curve, LIGHT[self.hand]) if self.hand else curve
-        painted = paint_for(self.hand, self.student.draw, even_light(images, curve)).clamp(-1, 1)
-        return draw_by_hand(self.hand, painted) if self.hand else painted
+        return draw_photo(self.hand, self.student.draw, images, curve)
 
     def _repr_html_(self) -> str:
         """What it is made of and what its file says about it, for notebooks."""

@@ -230,6 +230,8 @@ def test_labels_of_a_conditional_model():
         stylemix.edit("seed:1", directions={"sefa-0": 1}, model=model)
     with pytest.raises(stylemix.StylemixError, match="got a label of 2 values; expected 3"):
         stylemix.generate([1], model=model, label=[0, 1])
+    with pytest.raises(stylemix.StylemixError, match="got --truncation nan; expected a finite"):
+        stylemix.generate([1], model=model, label=1, psi=float("nan"))
 
 
 def model_images(model, label):

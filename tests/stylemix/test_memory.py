@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from stylemix import memory
 
@@ -78,3 +79,23 @@ def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert memory.keep_memory() is False
     assert memory.release_memory() is False
+
+
+def test_the_peak_is_reported_where_the_system_does(monkeypatch):
+    assert 10 * 2**20 < memory.peak_memory() < 2**40
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert memory.peak_memory() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("shapes"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_errors_that_say_that_memory_is_out(error, expected):
+    assert memory.is_out_of_memory(error) is expected

@@ -22,7 +22,7 @@ from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, load_style, save_style
 from stylemix.training.adapt import draw_kit, jojogan, look, method, personal
-from stylemix.training.adapt.method import read_pictures
+from stylemix.training.adapt.method import read_images
 from stylemix.training.adapt.scores import score_style
 from tests.support.models import saved, tiny_model, ws_of
 
@@ -110,7 +110,7 @@ def test_a_style_stores_the_statistics_of_its_images(files, few):
     look = ["--method", "look", "--no-align", "--steps", 1]
     assert adapt(files, "--output", output, *look).exit_code == 0
     model = tiny_model_in(files)
-    dataset = read_pictures(list_images(files / "grey.zip"), model, False)
+    dataset = read_images(list_images(files / "grey.zip"), model, False)
     images = dataset.batch(list(range(30)))[0].float() / 127.5 - 1
     expected = StyleMeter(model, 32).look(images)
     assert torch.allclose(load_style(output, model).statistics, expected, atol=2e-3)

@@ -11,10 +11,12 @@ from stylemix.avatars.avatar import AvatarOptions
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
 from stylemix.cli import main
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.models.checkpoint import load_model
+from stylemix.models.checkpoint import load_model, save_model
 from stylemix.styles.style import load_style, shipped_styles
 from stylemix.tools import demo
+from tests.support.models import tiny_model
 
 QUICK = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=1)
 DRAWN = ("comic", "illustration", "ink", "pencil", "pop", "toon")
@@ -46,6 +48,14 @@ def test_a_photo_of_ones_own(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     with Image.open(output) as image:
         assert image.height < 2 * 256
+
+
+def test_a_model_that_no_style_fits_is_an_error(tmp_path):
+    path = tmp_path / "cats.safetensors"
+    save_model(path, tiny_model(template=NO_TEMPLATE))
+    result = CliRunner().invoke(main, ["demo", "--model", str(path)])
+    assert result.exit_code == 2
+    assert f"got the model {path} without shipped styles; expected faces-64" in result.output
 
 
 @pytest.fixture(scope="module")

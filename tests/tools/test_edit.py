@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.cli import main
+from stylemix.images.read import load_image
 from stylemix.styles import named_directions
 from stylemix.styles.channel_directions import reading_channels
 from stylemix.styles.directions import read_directions
@@ -168,11 +169,11 @@ def test_a_photo_is_edited_itself(files, monkeypatch):
     done = run(files, *words)
     assert "Wrote" in done.output
     assert "(the photo with this edit, 384 x 480 px)" in done.output
-    assert Image.open(files / "out.png").size == (384, 480)
+    assert load_image(files / "out.png").size == (384, 480)
     monkeypatch.setattr("stylemix.avatars.motion.MAX_ERROR", 0.0)
     drawn = run(files, *words)
     assert "Note: the photo cannot follow this edit, so the model drew the face" in drawn.stderr
-    assert Image.open(files / "out.png").size == (256, 256)
+    assert load_image(files / "out.png").size == (256, 256)
     sheet = run(files, *words, "--strip", "--output-size", "portrait")
     assert sheet.exit_code == 2
     assert "got the output size portrait for a sheet; expected px" in sheet.output

@@ -1,7 +1,6 @@
 """`stylemix evaluate-style` from the command line."""
 
 import json
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -139,9 +138,3 @@ def test_measured_images_are_clipped_as_in_files(files, monkeypatch):
     assert float(avatars.styled.max()) == 1.0  # 6 and more before clipping
     assert float(avatars.styled.min()) == -1.0
     assert float(avatars.plain.abs().max()) <= 1.0
-
-
-def test_a_system_without_a_memory_report(monkeypatch):
-    assert evaluate_style._peak_memory() > 0
-    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
-    assert evaluate_style._peak_memory() is None

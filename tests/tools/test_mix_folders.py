@@ -224,7 +224,7 @@ def crowd(tmp_path, monkeypatch):
     folder.mkdir()
     for number in range(5):
         Image.new("RGB", (32, 32), (50 * number, 90, 40)).save(folder / f"{number}.png")
-    monkeypatch.setattr(reader, "BATCH", 2)
+    monkeypatch.setattr(reader, "PHOTOS_AT_ONCE", 2)
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "cache"))
     return folder
 

@@ -32,6 +32,8 @@ def _invoke(*arguments):
         (["DATA", "--augment-p", "0:0,5:2"], "got augment_p 2.0; expected a number from 0 to 1"),
         (["DATA", "--early-stop", "3"], "got early_stop without metrics"),
         (["DATA", "--metrics", "speed"], "got metrics speed"),
+        (["DATA", "--metrics", "speed", "--dry-run"], "got metrics speed"),
+        (["DATA", "--metrics", "pr,fd", "--dry-run"], "got pr as the first metric"),
         (["DATA", "--g-reg-interval", "0"], "got g_reg_interval 0; expected a number from 1"),
         (["DATA", "--seed", "-1"], "got seed -1; expected a number from 0"),
         (["DATA", "--transfer", "nosuch"], "nosuch"),

@@ -1,6 +1,7 @@
 """Metrics of snapshots: the best is kept, early stopping, old ones are removed."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,12 @@ from stylemix.models.checkpoint import load_model
 from stylemix.models.model import fingerprint
 from stylemix.training import loop as module
 from stylemix.training.data.dataset import ImageDataset
+from stylemix.training.distributed import Ranks
 from stylemix.training.evaluation import Evaluation, prune
 from stylemix.training.loop import train
 from stylemix.training.session import TrainingData
+from stylemix.training.state import TrainState
+from tests.support.toy_runs import run
 
 CPU = torch.device("cpu")
 
@@ -60,6 +64,11 @@ def test_no_better_for_long_ends_the_run(graded, tmp_path):
     assert len(_lines(tmp_path)) == 4
 
 
+@pytest.mark.slow
+def test_an_equal_metric_is_no_better(graded):
+    assert graded([0.1] * 5, early_stop=2).kimg == 0.048  # 0.1 is not a float32
+
+
 def test_old_snapshots_are_removed(tmp_path):
     for i in (100, 20, 3):
         (tmp_path / f"snapshot-{i:06d}.safetensors").touch()
@@ -92,5 +101,34 @@ def test_incomparable_metrics_are_errors(tiny, dataset):
     for metrics, expected in (("pr,fd", "got pr as the first"), ("speed", "got metrics speed")):
         with pytest.raises(StylemixError, match=expected):
             Evaluation.of(replace(tiny, metrics=metrics), dataset)
-    with pytest.raises(StylemixError, match="got early_stop without metrics"):
-        replace(tiny, early_stop=3)
+    for metrics in ("none", ""):
+        with pytest.raises(StylemixError, match="got early_stop without metrics"):
+            replace(tiny, metrics=metrics, early_stop=3)
+
+
+def test_a_model_that_is_missing_at_the_end_is_written_without_metrics(
+    tiny, dataset, straight, tmp_path, monkeypatch
+):
+    def collective(*rest):
+        raise AssertionError("the other ranks have left, so that this would wait for them")
+
+    shutil.copytree(straight, tmp_path / "run")
+    for path in (tmp_path / "run").glob("snapshot-*"):
+        path.unlink()
+    monkeypatch.setattr(Evaluation, "of", lambda *rest: collective)
+    outcome = run(tiny, dataset, tmp_path / "run")
+    assert load_model(outcome.snapshot).card["kimg"] == 0.064
+
+
+@pytest.mark.slow
+def test_more_ranks_than_images(tiny, dataset, tmp_path, monkeypatch):
+    summed = []
+
+    class Third(Ranks):
+        def all_reduce_(self, tensors):
+            summed.extend(tensors)
+
+    evaluation = Evaluation.of(replace(tiny, metrics="fd", metrics_count=2), dataset)
+    assert evaluation(TrainState.create(tiny.resolve(), 0, CPU), 1, Third(2, 4)) == {}
+    assert summed[0].shape[0] == 2
+    assert not summed[0].any()

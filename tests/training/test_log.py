@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from stylemix.networks.batches import use_batch
 from stylemix.training import log
+from stylemix.training.session import TrainingData
 from stylemix.training.state import Counters, TrainState
 
 
@@ -62,3 +66,20 @@ def test_an_unfinished_line_is_dropped(tmp_path, rest):
 def test_no_file_is_no_problem(tmp_path):
     log.drop_lines_after(tmp_path / "stats.jsonl", 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_grid_is_generated_in_parts_that_fit(state, tiny, dataset, tmp_path):
+    sizes = []
+    synthesis = state.generator_ema.synthesis
+    hook = synthesis.register_forward_pre_hook(lambda _, ws: sizes.append(len(ws[0])))
+    for folder, batch in (("whole", None), ("parts", 20)):
+        (tmp_path / folder).mkdir()
+        with use_batch(batch):
+            log.save_snapshot(tmp_path / folder, state, tiny.resolve(), TrainingData(dataset))
+    hook.remove()
+    assert sizes == [48, 20, 20, 8]
+    whole, parts = (
+        np.asarray(Image.open(next(tmp_path.glob(f"{folder}/fakes-*"))), np.int16)
+        for folder in ("whole", "parts")
+    )
+    assert abs(whole - parts).max() <= 1

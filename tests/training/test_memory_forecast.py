@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from stylemix.devices import free_memory
 from stylemix.training import memory_forecast
 from stylemix.training.config import TrainConfig
-from stylemix.training.memory_forecast import estimate, forecast, free_memory
+from stylemix.training.memory_forecast import estimate, forecast
 
 CPU = torch.device("cpu")
 SETTINGS = {"resolution": 64, "batch": 16, "channel_base": 2048, "precision": "fp32"}

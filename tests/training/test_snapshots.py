@@ -76,7 +76,9 @@ def test_an_average_is_that_of_float64(run_folder, options, weights):
 
 
 def test_the_public_function_averages_the_last_five(run_folder):
-    assert len(stylemix.average_snapshots(run_folder).card["parents"]) == 3
+    average = stylemix.average_snapshots(run_folder)
+    assert isinstance(average, stylemix.Model)
+    assert len(average.card["parents"]) == 3
 
 
 def test_what_cannot_be_averaged_is_refused(run_folder, tmp_path):

@@ -27,6 +27,7 @@ from stylemix.inversion.settings import preset_settings
 from stylemix.models.model import Model
 from stylemix.progress import Progress
 from stylemix.styles.style import Style, load_style, shipped_styles
+from stylemix.tools.demo import fits
 
 PREVIEW_PX = 1024  # longer side of the photo in previews
 SHOWN_PX = 1280  # longer side of an image on the page; the download has all px
@@ -264,13 +265,8 @@ class Session:
 
     def style_names(self) -> list[str]:
         """Styles that fit the visitor's model, their own first."""
-        own = [name for name in self.styles if self._fits(self.style(name))]
-        return own + [name for name in shipped_styles() if self._fits(load_shipped(name))]
-
-    def _fits(self, style: Style) -> bool:
-        if style.is_student:
-            return self.model.template.eyes is not None
-        return self.model.reads(style.base)
+        own = [name for name in self.styles if fits(self.style(name), self.model)]
+        return own + [name for name in shipped_styles() if fits(load_shipped(name), self.model)]
 
     def add_style(self, name: str, file: Path) -> str:
         """Adds a style file of the visitor under a name that is free, and returns that name."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import Photo
+from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
@@ -30,8 +31,8 @@ from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.adapt.method import (
     MIN_FOR_TRANSFER,
     AdaptationPlan,
+    choose_images,
     choose_layers,
-    choose_pictures,
     some_of,
 )
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
@@ -46,7 +47,6 @@ from stylemix.version import __version__
 TRANSFER_PSI = 0.85
 METHODS = ("auto", "look", "transfer", "pairs", "personal", "jojogan")
 PRECISIONS = ("fp32", "bf16")
-NOT_RECORDED = "not recorded"
 # The methods that each option applies to.
 OPTION_METHODS = {
     "steps": ("look", "pairs", "personal", "jojogan"),
@@ -162,7 +162,7 @@ def adapt(
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
-        state: file that a stopped transfer resumes from; removed when it is done.
+        state: file that a stopped transfer resumes from; remove it with the style saved.
         device: as for `stylemix.mix`.
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
@@ -178,7 +178,7 @@ def adapt(
         style, record, examples = _learn_pairs(base, sources, settings, progress)
         method, count, scored = "pairs", len(examples), True
     else:
-        plan, dataset = choose_pictures(settings.method, sources, base, settings.align)
+        plan, dataset = choose_images(settings.method, sources, base, settings.align)
         settings.check(plan.method, card.consent)
         plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
         if on_plan is not None:

@@ -42,7 +42,7 @@ class DistillSettings:
         rough: share of the parts whose photo is scaled down and up, as if from a small image.
     """
 
-    kimg: float = 40.0
+    kimg: float = 8.0
     batch: int = 16
     crop: int = 128
     lr: float = 0.001
@@ -79,8 +79,8 @@ class Distillation:
             )
         self.photos, self.drawings, self.settings = photos, drawings, settings
         self.device = torch.device(device)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(settings.seed)
+        with torch.random.fork_rng(devices=[]):  # all that is random is drawn on the CPU
+            torch.default_generator.manual_seed(settings.seed)
             student = Student(StudentConfig()) if start is None else copy.deepcopy(start)
         student = student.to(self.device).requires_grad_(True)
         self.student = student.to(memory_format=torch.channels_last)
@@ -184,8 +184,8 @@ def learn_student(
     if state_file is not None and state_file.exists():
         seen = work.load(state_file, kind)
     for step in range(seen // settings.batch, steps):
-        with torch.random.fork_rng([]):
-            torch.manual_seed((settings.seed * 1_000_003 + step) % 2**63)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed((settings.seed * 1_000_003 + step) % 2**63)
             loss = work.step(step / steps, steps)
         seen = (step + 1) * settings.batch
         interval = max(round(settings.state_kimg * 1000), settings.batch)

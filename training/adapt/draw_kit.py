@@ -16,11 +16,11 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
-from stylemix.images.sources import has_pictures, list_images
+from stylemix.images.sources import has_images, list_images
 from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
-from stylemix.inversion.settings import LATENTS
+from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
 from stylemix.io.tensor_files import read_tensors
 from stylemix.models.container import write_safetensors
 from stylemix.models.model import Model
@@ -33,7 +33,7 @@ FILE = "kit.safetensors"
 SIZE = 512  # px of the faces to draw on
 PSI = 0.8  # truncation: faces that differ, without the rarest
 MAX_FACES = 1000
-BATCH = 8  # photos projected at once
+SAME_FACE = 0.03  # mean difference, of a range of 2, below which a file is the face as it was
 MAX_DEVIATION = 0.02  # of the aspect ratio of a drawing from its photo's
 
 
@@ -78,7 +78,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
             f"{model.fingerprint}; name its own --model"
         )
     ws, config = tensors["ws"], model.generator.config
-    place = folder / "drawings" if has_pictures(folder / "drawings") else folder
+    place = folder / "drawings" if has_images(folder / "drawings") else folder
     chosen, drawings = [], []
     for source in list_images(place):
         number = source.stem.removeprefix("face-")
@@ -100,7 +100,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
 def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
     """Whether an image is still the face that the kit had."""
     own = model.generator.synthesis(w[None].to(model.generator.device), noise_mode="const").cpu()
-    return float((own.clamp(-1, 1) - drawing).abs().mean()) < 0.03
+    return float((own.clamp(-1, 1) - drawing).abs().mean()) < SAME_FACE
 
 
 def read_pairs(
@@ -117,7 +117,7 @@ def read_pairs(
         _align_drawing(drawing, photo, model)
         for (_, drawing), photo in zip(pairs, aligned, strict=True)
     ]
-    most = batch_size(model.generator, BATCH, gradients=True)
+    most = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     batches = [aligned[i : i + most] for i in range(0, len(aligned), most)]
     latents = [
         one.w for part in batches for one in project_portraits(part, model, LATENTS, progress)[1]

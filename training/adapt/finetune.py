@@ -219,12 +219,15 @@ def learn_transfer(
         "data": f"{dataset.fingerprint()} {'faces' if dataset.prepare else 'whole'}",
     }
     total, batch, seen = round(settings.kimg * 1000), settings.batch, 0
+    gpus = [transfer.device] if transfer.device.type == "cuda" else []
     if state_file is not None and state_file.exists():
         seen = transfer.load(state_file, kind)
     while seen < total:
-        torch.manual_seed((settings.seed * 1_000_003 + seen) % 2**63)
         images, _ = dataset.batch(indices_at(seen, batch, len(dataset), settings.seed))
-        loss, _ = transfer.step(seen // batch, images.to(transfer.device).float() / 127.5 - 1)
+        reals = images.to(transfer.device).float() / 127.5 - 1
+        with torch.random.fork_rng(gpus):  # preserves the caller's random state
+            torch.manual_seed((settings.seed * 1_000_003 + seen) % 2**63)
+            loss, _ = transfer.step(seen // batch, reals)
         seen += batch
         interval = max(round(settings.state_kimg * 1000), 1)
         due = seen // interval > (seen - batch) // interval or seen >= total

@@ -16,7 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import changes, tuned_parameters
 from stylemix.inversion.schedule import Stages, constant, optimise
-from stylemix.inversion.settings import LATENTS
+from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import mix, sample_ws
@@ -48,7 +48,7 @@ def learn_paired(
     generator = model.generator
     images = images.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
-    batches = images.split(batch_size(model.generator, 8, gradients=True))
+    batches = images.split(batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True))
     inverted = torch.cat([project(model, batch, settings).ws for batch in batches])
     with torch.no_grad():
         targets = critic.features(images)

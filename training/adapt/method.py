@@ -101,7 +101,7 @@ def choose_layers(model: Model, style: Style, images: Tensor) -> Style:
     return candidates[scores.index(max(scores))]
 
 
-def read_pictures(sources: Sequence[ImageSource], model: Model, align: bool) -> ImageDataset:
+def read_images(sources: Sequence[ImageSource], model: Model, align: bool) -> ImageDataset:
     """Returns the images as a dataset at the model's resolution.
 
     With `align` faces are cropped and aligned, and images without a face are skipped.
@@ -124,7 +124,7 @@ def some_of(dataset: ImageDataset, limit: int = MAX_FOR_LOOK) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def choose_pictures(
+def choose_images(
     method: str, paths: Sequence[Photo], model: Model, align: bool | None
 ) -> tuple[AdaptationPlan, ImageDataset]:
     """Returns the plan for images, and the images, cropped as the plan needs.
@@ -142,17 +142,17 @@ def choose_pictures(
         transfer_part = "all" if count >= MIN_FOR_ALL_WEIGHTS else "affine"
         part = {"look": "offsets", "transfer": transfer_part}.get(method, "all")
         plan = AdaptationPlan(method, part, None, "as requested")
-        return plan, read_pictures(sources, model, cut)
+        return plan, read_images(sources, model, cut)
     cut = has_face if align is None else align
-    dataset = read_pictures(sources, model, cut)
+    dataset = read_images(sources, model, cut)
     try:
         plan = choose_method(model, some_of(dataset, DISTANCE_IMAGES), count)
     except StylemixError:
         if not cut or align:
             raise
         # The detector finds no faces in drawings; they are taken as already cropped.
-        dataset = read_pictures(sources, model, False)
+        dataset = read_images(sources, model, False)
         plan = choose_method(model, some_of(dataset, DISTANCE_IMAGES), count)
     if plan.part != "offsets" and align is None and cut:
-        dataset = read_pictures(sources, model, False)
+        dataset = read_images(sources, model, False)
     return plan, dataset

@@ -12,13 +12,10 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource, list_images, read_beside
 from stylemix.io.cache import Checksum
-from stylemix.training.data.base import CACHE_BYTES, MODES, PixelDataset
+from stylemix.training.data.base import MODES, PixelDataset
 from stylemix.training.data.fingerprints import read_checksums
 from stylemix.training.data.labels import label_vectors, labels_of, parse_labels
-from stylemix.training.data.sampler import epoch_order, indices_at
 from stylemix.training.data.shards import ShardDataset, is_shards
-
-__all__ = ["CACHE_BYTES", "ImageDataset", "epoch_order", "indices_at", "open_dataset"]
 
 StrPath = str | os.PathLike[str]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.read import read_image
-from stylemix.images.sources import has_pictures
+from stylemix.images.sources import has_images
 from stylemix.io.cache import Checksum
 from stylemix.messages import problem
 from stylemix.progress import track
@@ -38,7 +38,7 @@ def is_shards(path: str | os.PathLike[str]) -> bool:
         return True
     if not os.path.isdir(text):
         return False
-    return any(name.endswith(".tar") for name in os.listdir(text)) and not has_pictures(text)
+    return any(name.endswith(".tar") for name in os.listdir(text)) and not has_images(text)
 
 
 class ShardDataset(PixelDataset):

@@ -21,6 +21,7 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_json
 from stylemix.io.journal import WorkFile
 from stylemix.io.json_text import parse_json
+from stylemix.memory import is_out_of_memory
 from stylemix.training.config import TrainConfig
 from stylemix.training.loop import TrainResult
 from stylemix.training.sweep.space import Vary
@@ -146,21 +147,13 @@ def _run(
     except StylemixError as error:
         trial.state, trial.reason = "failed", str(error)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         trial.state, trial.reason = "failed", "out of memory"
     if trial.state == "failed":
         trial.kimg = _last_kimg(folder)
     trial.seconds = round(time.monotonic() - started, 1)
     return trial
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
 
 
 # Optuna: proposals, pruning and importance.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, did_you_mean
 from stylemix.training.config import TrainConfig
 from stylemix.training.settings import FILES, SETTINGS
 
@@ -82,8 +81,8 @@ def _parse(text: str, base: TrainConfig) -> Vary:
     written, equals, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
     if name not in SETTINGS:
-        matches = get_close_matches(name, [n for n in SETTINGS if n not in FIXED], 1)
-        hint = f"; did you mean {matches[0]}?" if matches else "; see 'stylemix train --help'"
+        near = did_you_mean(name, [n for n in SETTINGS if n not in FIXED])
+        hint = near or "; see 'stylemix train --help'"
         raise StylemixError(f"got --vary {text}; expected the name of a training option{hint}")
     if name in FIXED:
         raise StylemixError(

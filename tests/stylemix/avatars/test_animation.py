@@ -103,33 +103,39 @@ def test_easing_values():
 
 
 def test_a_loop_shows_no_moment_twice():
-    timeline = moments(2, fps=4, seconds=1, easing="linear")
+    timeline = moments(2, Timing(fps=4, seconds=1, hold=0, easing="linear"))
     there = [Moment(0, 1, t) for t in (0, 0.25, 0.5, 0.75)]
     back = [Moment(1, 0, t) for t in (0, 0.25, 0.5, 0.75)]
     assert timeline == [*there, *back]
 
 
 def test_without_a_loop_the_last_keyframe_ends_it():
-    timeline = moments(3, fps=4, seconds=0.5, loop=False)
+    timeline = moments(3, Timing(fps=4, seconds=0.5, hold=0, loop=False))
     steps = [(0, 1, 0.0), (0, 1, 0.5), (1, 2, 0.0), (1, 2, 0.5), (2, 2, 0.0)]
     assert timeline == [Moment(*step) for step in steps]
 
 
 def test_a_hold_is_a_single_image_of_several_frames():
-    plain, held = (moments(2, fps=10, seconds=1, hold=hold) for hold in (0, 0.5))
+    plain, held = (moments(2, Timing(fps=10, seconds=1, hold=hold)) for hold in (0, 0.5))
     assert len(held) == len(plain) == 20
     assert [m.frames for m in held] == [6, *[1] * 9] * 2
     assert sum(m.frames for m in held) == 30  # 2 x (1 s + 0.5 s)
-    assert [m.frames for m in moments(2, 10, 1, 0.5, loop=False)] == [6, *[1] * 9, 6]
-    assert len(moments(3, fps=25, seconds=0)) == 3  # jumps
+    assert [m.frames for m in moments(2, Timing(1, 0.5, 10, loop=False))] == [6, *[1] * 9, 6]
+    assert len(moments(3, Timing(seconds=0, hold=0))) == 3  # jumps
 
 
 @pytest.mark.parametrize("wrong", [-1, 601, float("nan"), float("inf")])
 def test_times_out_of_range_are_errors(wrong):
     with pytest.raises(StylemixError, match=r"got --seconds .*; expected 0 to 600"):
-        moments(2, 25, wrong)
+        Timing(seconds=wrong)
     with pytest.raises(StylemixError, match=r"got --hold .*; expected 0 to 600"):
-        moments(2, 25, 1, wrong)
+        Timing(hold=wrong)
+
+
+@pytest.mark.parametrize("wrong", [-10, 0, 61])
+def test_frames_per_second_out_of_range_are_errors(wrong):
+    with pytest.raises(StylemixError, match=f"got --fps {wrong}; expected 1 to 60"):
+        Timing(fps=wrong)
 
 
 def test_a_single_style_goes_from_zero_to_full_strength(read):
@@ -183,7 +189,7 @@ def images_of(read, keys, times):
 
 def test_ends_are_the_stills_and_the_middle_is_the_mean(read):
     keys = read.plan(2, ["drawn"])
-    images = images_of(read, keys, moments(2, 2, 1, loop=False, easing="linear"))
+    images = images_of(read, keys, moments(2, Timing(1, 0, 2, loop=False, easing="linear")))
     one, two = (person.latent for person in read.people[:2])
     mean = Latent((one.w + two.w) / 2, one.base)
     for image, person in zip(images, [one, mean, two], strict=True):
@@ -202,7 +208,7 @@ def test_styles_cross_fade(read):
 
 
 def test_batched_images_equal_single_ones(read):
-    times = moments(3, fps=7, seconds=1)
+    times = moments(3, Timing(fps=7, seconds=1, hold=0))
     for styles in ([], ["shift", "drawn"], ["seed:5"]):
         keys = read.plan(3, styles)
         for moment, image in zip(times, draw(read.mixer, keys, times), strict=True):
@@ -215,7 +221,7 @@ def test_batched_images_equal_single_ones(read):
 
 
 def test_images_are_rendered_lazily(read):
-    times = moments(2, fps=60, seconds=600)
+    times = moments(2, Timing(fps=60, seconds=600))
     first = next(iter(draw(read.mixer, read.plan(2), times)))
     assert first.shape == (3, 32, 32)
 
@@ -285,11 +291,11 @@ def test_features_of_two_sizes_are_an_error(model, network):
 def test_a_refined_person_is_rendered_with_their_residual(read, model):
     read.people[1].latent.detail = detail_of(model, 1)
     keys = read.plan(2)
-    images = images_of(read, keys, moments(2, 3, 1, loop=False))
+    images = images_of(read, keys, moments(2, Timing(1, 0, 3, loop=False)))
     assert torch.allclose(images[0], read.mixer.draw(read.people[0])[0], atol=1e-5)
     assert torch.allclose(images[-1], read.mixer.draw(read.people[1])[0], atol=1e-5)
     read.people[1].latent.detail = None
-    plain = images_of(read, keys, moments(2, 3, 1, loop=False))
+    plain = images_of(read, keys, moments(2, Timing(1, 0, 3, loop=False)))
     assert torch.allclose(images[0], plain[0], atol=1e-5)
     assert all((a - b).abs().mean() > 0.01 for a, b in zip(images[1:], plain[1:], strict=True))
 

@@ -1,10 +1,13 @@
 """Avatars with options: minimum identity, colour preservation, regions."""
 
+import weakref
+
 import pytest
 import torch
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, describe, draw_avatar, likeness, weaker
 from stylemix.avatars.derived_styles import blend_style
+from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.regions import region_mask
@@ -151,3 +154,13 @@ def test_description_of_an_avatar(parts):
     assert describe(avatar, 2 * parts) == "strength x 0.50, identity 0.62"
     shares = [AppliedStyle(parts[0].style, 1.0, shares=(0.5,) * 10)]
     assert describe(Avatar(avatar.draw), shares) == "strength x 1.00"
+
+
+def test_a_mixer_keeps_no_person_of_a_folder(model, person):
+    mixer = Mixer(model)
+    someone = Person("a", person)
+    mask = mixer.mask(someone, ("face",))
+    assert mixer.mask(someone, ("face",)) is mask
+    gone = weakref.ref(someone)
+    del someone
+    assert gone() is None

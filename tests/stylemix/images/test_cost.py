@@ -30,7 +30,9 @@ def test_photos_of_phones_are_read_whole(size, profile):
 
 
 def test_heic_of_48_megapixels_is_read_whole():
-    prepare_decoding(opened("HEIF", "RGB", 8064, 6048, icc_profile=b"P3"), BytesIO(), "me.heic")
+    image = opened("HEIF", "RGB", 8064, 6048, icc_profile=b"P3")
+    prepare_decoding(image, BytesIO(), "me.heic")
+    assert image.size == (8064, 6048)
 
 
 def test_jpeg_of_100_megapixels_is_read_at_half_its_width():

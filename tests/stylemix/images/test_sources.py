@@ -11,7 +11,7 @@ from PIL import Image
 import tests.support.hostile_images as hostile
 from stylemix.errors import StylemixError
 from stylemix.images import sources
-from stylemix.images.sources import list_images, load_images
+from stylemix.images.sources import list_images
 
 
 def _png(value: int) -> bytes:
@@ -148,17 +148,3 @@ def test_nothing_to_list(tmp_path):
     ):
         with pytest.raises(StylemixError, match=message):
             list_images(path)
-
-
-def test_many_are_read_and_broken_ones_reported(tmp_path):
-    for name, data in (("a.png", _png(1)), ("b.png", b"text"), ("c.png", _png(3))):
-        (tmp_path / name).write_bytes(data)
-    errors: list[StylemixError] = []
-    readable = list(load_images(list_images(tmp_path), on_broken=errors.append))
-    assert [source.name for source, _ in readable] == ["a.png", "c.png"]
-    assert [image.getpixel((0, 0))[0] for _, image in readable] == [1, 3]
-    assert [str(error).split(": ")[1][:8] for error in errors] == ["got text"]
-    with pytest.raises(StylemixError, match=r"b.png: got text"):
-        list(load_images(list_images(tmp_path)))
-    with pytest.raises(StylemixError, match=r"got no readable image among 1; the last one: .*b."):
-        list(load_images(list_images(tmp_path / "b.png"), on_broken=errors.append))

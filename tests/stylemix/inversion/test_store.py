@@ -8,7 +8,7 @@ import torch
 from stylemix.inversion.latent import load_latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.inversion.store import SUFFIX, PhotoToProject, project_missing
+from stylemix.inversion.store import PhotoToProject, project_missing
 from stylemix.networks.batches import use_batch
 from tests.support.models import tiny_model
 
@@ -32,7 +32,7 @@ def test_only_missing_photos_are_projected(model, photos, tmp_path):
     (first,) = project_missing(photos[:1], model, FEW, folder)
     assert first[0] == "obama"
     assert first[2]
-    saved = load_latent(folder / f"obama{SUFFIX}", model)
+    saved = load_latent(folder / "obama.latent.safetensors", model)
     assert torch.equal(saved.w, first[1].w.cpu())
     both = list(project_missing(photos, model, FEW, folder))
     assert [(name, is_new) for name, _, is_new in both] == [("obama", False), ("astronaut", True)]

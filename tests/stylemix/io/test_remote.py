@@ -8,6 +8,7 @@ from urllib import error as url_errors
 
 import pytest
 
+from stylemix import messages
 from stylemix.errors import StylemixError
 from stylemix.io import remote
 from stylemix.io.remote import fetch, is_address
@@ -53,6 +54,14 @@ def test_a_file_is_fetched_once(web, tmp_path, capsys):
     assert DIGEST in capsys.readouterr().err
     assert fetch(URL) == path
     assert web == [URL]
+
+
+def test_quiet_downloads_say_nothing_but_to_json(web, capsys):
+    with messages.session("inspect") as run:
+        run.quiet = True
+        fetch(URL)
+    assert capsys.readouterr().err == ""
+    assert DIGEST in run.notes[0]
 
 
 def test_a_checksum_is_held(web, tmp_path, capsys):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import to_tensor
-from stylemix.metrics.mobilenet import CHANNELS, STAGES, feature_maps, load_feature_network
+from stylemix.metrics.mobilenet import STAGES, feature_maps, load_feature_network
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 
@@ -38,7 +38,7 @@ def test_maps_are_in_the_requested_order():
 def test_pooled_matches_the_published_network():
     image = Image.open(PORTRAITS / "astronaut.jpg").convert("RGB").crop((96, 16, 320, 240))
     pooled = load_feature_network().pooled(to_tensor(image))[0]
-    assert pooled.shape == (CHANNELS,)
+    assert pooled.shape == (1280,)
     assert torch.allclose(pooled[INDICES], torch.tensor(VALUES), atol=0.02)
     assert pooled.mean().item() == pytest.approx(MEAN, abs=0.002)
 

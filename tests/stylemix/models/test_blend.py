@@ -275,5 +275,7 @@ def test_unrelated_models_are_known_by_their_distance(first, second):
 def test_the_public_function_reports_its_progress(first, second):
     steps = []
     blended = stylemix.blend([first, second], progress=lambda done, total: steps.append(done))
+    assert isinstance(blended, stylemix.Model)
+    assert len(blended.generate([1])) == 1
     assert steps == [1, 2]
     assert [image.size for image in stylemix.generate([1], model=blended)] == [(32, 32)]

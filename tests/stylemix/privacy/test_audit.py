@@ -92,14 +92,14 @@ def test_the_discriminator_that_knows_its_training_images(model):
     assert "the discriminator tells training images from new ones" in done.findings
     assert audit(knows, dark, bright, FEW).membership.value == 0
     same = audit(knows, Pictures(40, 3), Pictures(40, 4), FEW).membership
-    assert same.contains(0.5)
+    assert same.low <= 0.5 <= same.high
 
 
 def test_a_conditional_discriminator_gets_its_labels():
     model = tiny_model(classes=2)
     labels = torch.eye(2)[torch.arange(24) % 2]
     done = audit(model, Pictures(24, 1, labels=labels), Pictures(24, 2, labels=labels), FEW)
-    assert done.membership.contains(0.5)
+    assert done.membership.low <= 0.5 <= done.membership.high
 
 
 @pytest.mark.slow

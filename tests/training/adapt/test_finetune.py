@@ -92,7 +92,9 @@ def test_stopped_and_continued_equals_a_straight_run(model, dataset, tmp_path):
 
 
 def test_a_seed_decides_everything(model, dataset):
+    before = torch.random.get_rng_state()
     one = learn_transfer(model, dataset, SETTINGS)
+    assert torch.equal(torch.random.get_rng_state(), before)  # the caller's
     assert not equal(one, learn_transfer(model, dataset, replace(SETTINGS, seed=1)))
     torch.manual_seed(99)
     assert equal(one, learn_transfer(model, dataset, SETTINGS))
