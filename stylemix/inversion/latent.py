@@ -32,7 +32,7 @@ NOT_RECORDED = "not recorded"  # a consent that nobody has told us
 MAX_W_DIM = 8192
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # comparing tensors has no single answer
 class Latent:
     """A latent code w [L, w_dim] with its model and the alignment of its photo.
 
@@ -58,7 +58,13 @@ class Latent:
     photo: str | None = None
     label: tuple[float, ...] | None = None
     consent: str | None = None
-    model: Model | None = field(default=None, repr=False, compare=False)
+    model: Model | None = None
+
+    def __repr__(self) -> str:
+        """Its size and its figures; the values are too many to be read."""
+        known = {"base": self.base, "label": self.label, "metrics": self.metrics or None}
+        rows = [f"{key}={value!r}" for key, value in known.items() if value is not None]
+        return f"Latent({', '.join([f'w={list(self.w.shape)}', *rows])})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a latent file; see `save_latent`."""

@@ -39,7 +39,7 @@ STARTS = ASSETS / "starts"  # styles of weights that new drawn styles start from
 SUFFIXES = (".pkl", ".safetensors")  # of shipped files
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Style(Shared):
     """A style for the model with the fingerprint `base`.
 
