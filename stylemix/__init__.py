@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from stylemix.images.marks import find_marks
     from stylemix.images.write import save_image
     from stylemix.inversion.latent import Latent
-    from stylemix.model import Model, load_model
-    from stylemix.models.blend import blend
+    from stylemix.model import Model, blend, load_model
     from stylemix.models.checkpoint import load_discriminator, load_generator
     from stylemix.styles.style import Style
     from stylemix.training.adapt.adapt import adapt
@@ -61,7 +60,7 @@ _MODULES = {
     "StylemixError": "stylemix.errors",
     "adapt": "stylemix.training.adapt.adapt",
     "average_snapshots": "stylemix.training.snapshots",
-    "blend": "stylemix.models.blend",
+    "blend": "stylemix.model",
     "drag": "stylemix.avatars.drag",
     "drag_steps": "stylemix.avatars.drag",
     "export_model": "stylemix.export.export",

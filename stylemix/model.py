@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
 
 import torch
 from PIL import Image
@@ -15,12 +16,14 @@ from stylemix.devices import find_device
 from stylemix.images.html import card
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import Latent
+from stylemix.models.blend import blend as blend_networks
 from stylemix.models.header import header_of
 from stylemix.models.hub import MODEL_EXAMPLE, MODEL_FILE, Pretrained, Shared, pretrained_file
 from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model as NetworkModel
 from stylemix.networks.labels import Label
 
+Arguments = ParamSpec("Arguments")
 SHOWN, SHOWN_PX = 4, 256  # images of a model in notebooks, fewer above that resolution
 
 
@@ -42,8 +45,12 @@ class Model(NetworkModel, Shared):
         label: Label | None = None,
     ) -> Model:
         """Loads a model by shipped name or file, ours or another program's; see `use_model`."""
-        loaded = use_model(path, device, template, label)
-        return cls(**{name: getattr(loaded, name) for name in cls.__dataclass_fields__})
+        return cls.of(use_model(path, device, template, label))
+
+    @classmethod
+    def of(cls, model: NetworkModel) -> Model:
+        """The same model with these methods."""
+        return cls(**{name: getattr(model, name) for name in cls.__dataclass_fields__})
 
     def _repr_html_(self) -> str:
         """Images of its first seeds, its sizes and its card, for notebooks."""
@@ -101,9 +108,24 @@ class Model(NetworkModel, Shared):
         """`stylemix.align` with this model's template and size."""
         return align(photo, model=self, **options)
 
-    def animate(self, sources: Source | Several, **options: Any) -> Iterator[Image.Image]:
+    def animate(
+        self, sources: Source | Several, styles: Styles = (), **options: Any
+    ) -> Iterator[Image.Image]:
         """`stylemix.animate` with this model."""
-        return animate(sources, model=self, **options)
+        return animate(sources, styles, model=self, **options)
+
+
+def _with_methods(make: Callable[Arguments, NetworkModel]) -> Callable[Arguments, Model]:
+    """A function whose model has the methods of `Model`."""
+
+    @wraps(make)
+    def made(*arguments: Arguments.args, **options: Arguments.kwargs) -> Model:
+        return Model.of(make(*arguments, **options))
+
+    return made
+
+
+blend = _with_methods(blend_networks)
 
 
 def load_model(

@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from stylemix.errors import StylemixError
 from stylemix.messages import note, say
-from stylemix.models.blend import blend, unrelated
+from stylemix.model import blend
+from stylemix.models.blend import unrelated
 from stylemix.models.checkpoint import check_model_path, save_model
 from stylemix.tools.convert import tell_model
 from stylemix.tools.options import device_option

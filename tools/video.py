@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from stylemix.avatars.animation import EASINGS, Timing, read_animation
+from stylemix.avatars.animation import EASINGS, MAX_FPS, Timing, read_animation
 from stylemix.avatars.inputs import list_sources, parse_styles
 from stylemix.avatars.mixer import Mixer
 from stylemix.faces.alignment import Box
@@ -57,7 +57,11 @@ from stylemix.tools.positional import SourcesAndAnyStyles, source_and_styles
     help="Seconds that each keyframe is held.",
 )  # fmt: skip
 @click.option(
-    "--fps", type=click.IntRange(1, 60), default=25, show_default=True, help="Frames per second."
+    "--fps",
+    type=click.IntRange(1, MAX_FPS),
+    default=25,
+    show_default=True,
+    help="Frames per second.",
 )
 @click.option(
     "--easing", type=click.Choice(list(EASINGS)), default="smooth", show_default=True,

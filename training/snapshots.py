@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 from stylemix.errors import StylemixError
-from stylemix.models.blend import blend
+from stylemix.model import Model, blend
 from stylemix.models.container import MODEL, read
-from stylemix.models.model import Model
 from stylemix.progress import Progress
 
 LAST = 5  # snapshots in an average

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from PIL import Image
@@ -25,6 +26,7 @@ from stylemix.styles.style import check_strength
 
 BATCH = 8  # images rendered at once, if they share weights
 MAX_SECONDS = 600.0  # of a transition or a hold
+MAX_FPS = 60
 EASINGS: dict[str, Callable[[float], float]] = {
     "smooth": lambda t: t * t * (3 - 2 * t),
     "linear": lambda t: t,
@@ -87,6 +89,10 @@ class Timing:
 
     def __post_init__(self) -> None:
         check_times(self.seconds, self.hold)
+        if not isinstance(self.fps, Integral) or not 1 <= self.fps <= MAX_FPS:
+            raise StylemixError(
+                f"got {self.fps!r} frames per second; expected 1 to {MAX_FPS}; change them"
+            )
         if self.easing not in EASINGS:
             raise StylemixError(f"got easing {self.easing!r}; expected one of {', '.join(EASINGS)}")
 

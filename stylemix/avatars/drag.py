@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from stylemix.avatars.finish import model_image
+from stylemix.avatars.finish import check_side, model_image
 from stylemix.avatars.inputs import Source
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
@@ -92,6 +92,7 @@ class DragStep:
 
     def image(self, size: int | None = None) -> Image.Image:
         """The image, with a longer side of `size` px; None for the model's, but at least 256."""
+        check_side(size)
         generator = self.model.generator
         ws = self.latent.w[None].to(generator.device, generator.dtype)
         image = render(generator, ws, (), self.latent.detail)

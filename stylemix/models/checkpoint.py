@@ -56,6 +56,8 @@ def save_model(
     another extension, and for weights that are not finite in `dtype`.
     """
     check_model_path(path)
+    if dtype not in _DTYPES:
+        raise StylemixError(f"got dtype {dtype!r}; expected {' or '.join(_DTYPES)}; change it")
     networks = {"G.": model.generator, "D.": model.discriminator}
     tensors = {
         prefix + key: value.to(_DTYPES[dtype])

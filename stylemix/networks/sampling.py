@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
+from stylemix.errors import StylemixError, shown
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.labels import Label, at_label
@@ -28,11 +31,14 @@ def sample_images(
     Args:
         generator: the generator.
         seeds: 0 to 2**32 - 1 each.
-        psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948).
+        psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948);
+            StylemixError for what is no finite number.
         label: class or label of a conditional generator; StylemixError for an invalid one, and
             for none where the generator is not at a label.
         noise_mode: "const", "random" or "none".
     """
+    if not isinstance(psi, Real) or not math.isfinite(psi):
+        raise StylemixError(f"got psi {shown(psi)}; expected a finite number; use 0.7 or 1")
     device = generator.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float()
     ws = map_latents(at_label(generator, label), z, psi)

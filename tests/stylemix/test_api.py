@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,72 @@ def test_unusable_photos_are_refused(photo, message):
     faces = stylemix.Model(**vars(tiny_model()))
     with pytest.raises(stylemix.StylemixError, match=message):
         faces.project(photo, preset=FEW)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, style: model.generate(3), r"got the seeds 3; expected several"),
+        (lambda model, style: model.generate([1.5]), "got seed 1.5; expected 0 to 4294967295"),
+        (lambda model, style: model.generate([1], psi=float("nan")), "got psi nan; expected a"),
+        (lambda model, style: model.generate([1], psi="0.7"), "got psi '0.7'; expected a finite"),
+        (lambda model, style: stylemix.generate([1], model=None), "got NoneType as the model"),
+        (lambda model, style: stylemix.generate([1], model=model.generator), "got Generator as th"),
+        (lambda model, style: stylemix.load_model("faces-64", device=None), "got device None"),
+        (lambda model, style: stylemix.load_model("faces-64", template=3), "got int as a templat"),
+        (lambda model, style: model.save("m.pkl", dtype="bf16"), "got dtype 'bf16'; expected flo"),
+        (lambda model, style: model.mix("seed:1", None), "got None as a style; expected a name"),
+        (lambda model, style: model.mix("seed:1", ("toon", 0.5)), "got 0.5 as a style; expected"),
+        (lambda model, style: model.mix("seed:1", {style: None}), "got strength None; expected"),
+        (lambda model, style: model.mix("seed:1", style, layers=["fine"]), r"got layers \['fine'"),
+        (lambda model, style: model.mix("seed:1", style, min_identity="1"), "got --min-identity '"),
+        (lambda model, style: model.mix("seed:1", style, output_size=(9, 9)), "got an output size"),
+        (lambda model, style: model.mix("seed:1", style, regions="fase"), "got the region 'fase'"),
+        (lambda model, style: model.mix("", style), "got an empty source"),
+        (lambda model, style: model.edit("seed:1", directions={"sefa-0": 1}, size=10**5), "a size"),
+        (lambda model, style: model.align(PORTRAIT, size=-1), "got a size of -1; expected px fro"),
+        (lambda model, style: model.align(PORTRAIT, template="none", box=(1, 2, 3)), "got the box"),
+        (lambda model, style: model.animate("seed:1", style, fps=0), "got 0 frames per second"),
+        (lambda model, style: model.project(PORTRAIT, budget=-1), "got a budget of -1; expected s"),
+    ],
+)
+def test_wrong_arguments_are_errors_of_one_line(model, style, call, message):
+    with pytest.raises(stylemix.StylemixError, match=message):
+        call(model, style)
+
+
+def test_a_wrong_size_is_an_error_before_the_photo_is_projected(model, style, monkeypatch):
+    monkeypatch.setattr(api, "Mixer", None)  # nothing is read
+    with pytest.raises(stylemix.StylemixError, match="got an output size of 'big'"):
+        model.mix(PORTRAIT, style, output_size="big")
+
+
+def test_a_blend_of_files_has_the_methods_of_a_model(model, tmp_path):
+    paths = [saved(model, tmp_path / "a.safetensors"), saved(model, tmp_path / "b.safetensors")]
+    blended = stylemix.blend(paths, swap="16px")
+    assert isinstance(blended, stylemix.Model)
+    assert (pixels(blended.generate([1])[0]) == pixels(model.generate([1])[0])).all()
+    assert list(inspect.signature(stylemix.blend).parameters)[:2] == ["models", "swap"]
+
+
+def test_damaged_images_in_memory_are_refused(model):
+    half = Image.open(BytesIO(PORTRAIT.read_bytes()[:5000]))
+    closed = Image.open(PORTRAIT)
+    closed.close()
+    for photo in (half, closed):
+        with pytest.raises(stylemix.StylemixError, match="got an image that cannot be read"):
+            model.align(photo)
+
+
+def test_models_latents_and_styles_are_keys_and_short_texts(model, style):
+    latent = stylemix.Latent(torch.zeros(4, 8), "0123", metrics={"mse": 0.5})
+    for item in (model, latent, style):
+        assert item in {item}
+        assert len(repr(item)) < 500
+    assert latent != stylemix.Latent(torch.zeros(4, 8), "0123")
+    assert repr(latent) == "Latent(w=[4, 8], base='0123', metrics={'mse': 0.5})"
+    weighted = pixels(model.mix("seed:1", {style: 0.5}))
+    assert (weighted == pixels(model.mix("seed:1", style, strength=0.5))).all()
 
 
 def test_unknown_presets_are_refused(model):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from stylemix.avatars.inputs import listed
 from stylemix.errors import StylemixError
 from stylemix.images.sources import Photo
 from stylemix.io.atomic import Json
@@ -136,7 +137,7 @@ class StyleCard:
 
 
 def adapt(
-    images: Photo | list[Photo] | tuple[Photo, ...],
+    images: Photo | Sequence[Photo],
     settings: AdaptSettings | None = None,
     *,
     model: AnyModel = DEFAULT_MODEL,
@@ -172,7 +173,7 @@ def adapt(
     base = use_model(model, device, template, label)
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
-    sources = images if isinstance(images, list | tuple) else [images]
+    sources = listed(images)
     if settings.method == "pairs" or (len(sources) == 1 and is_kit(sources[0])):
         settings.check("pairs", card.consent)
         style, record, examples = _learn_pairs(base, sources, settings, progress)
