@@ -35,6 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
+import torch
 from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
@@ -73,8 +74,10 @@ from stylemix.networks.sampling import sample_images
 from stylemix.progress import Progress
 
 BATCH = 16  # images generated at once
+GRADIENTS = torch.inference_mode(False)  # searches need them, whatever the mode of the caller
 
 
+@GRADIENTS
 def mix(
     source: Source,
     styles: Styles,
@@ -128,6 +131,7 @@ def mix(
     return finish(mixer, person, avatar, parts, part).image
 
 
+@GRADIENTS
 def project(
     photo: Photo,
     *,
@@ -161,6 +165,7 @@ def project(
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
+@GRADIENTS
 def edit(
     source: Source,
     *,
@@ -266,6 +271,7 @@ def align(
     return align_photo(open_image(_single(photo)), chosen, size or 256, face, box=box).crop
 
 
+@GRADIENTS
 def animate(
     sources: Source | Several,
     styles: Styles = (),

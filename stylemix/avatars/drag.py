@@ -121,6 +121,7 @@ def drag(
     return nearest(made, steps, progress)
 
 
+@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
 def drag_steps(
     source: Source,
     points: Points,
@@ -271,12 +272,12 @@ class _Drag:
         self.drawing.ws = self.ws()
         return self.drawing.run(stop=self.blocks)[0][0].to(self.start)
 
+    @torch.inference_mode(False)
     def run(self, steps: int) -> Iterator[DragStep]:
         """Yields the image before the drag, and each of the steps."""
         mean: Tensor | None = None
         for number in range(steps + 1):
-            with torch.enable_grad():  # the caller's mode is that of a generator's body
-                features = self._plain_features() / self.spread
+            features = self._plain_features() / self.spread
             if number:
                 self.positions = track(features.detach(), self.wanted, self.positions)
             state = self._state(number)
@@ -286,9 +287,8 @@ class _Drag:
             ahead = self.targets - self.positions
             length = torch.linalg.vector_norm(ahead, dim=1, keepdim=True)
             ahead = ahead * (STEP / length.clamp(min=STEP))
-            with torch.enable_grad():
-                loss = motion_loss(features, self.wanted, self.positions + ahead)
-                loss = loss + ((features - self.first).abs() * self.hold).mean()
+            loss = motion_loss(features, self.wanted, self.positions + ahead)
+            loss = loss + ((features - self.first).abs() * self.hold).mean()
             (gradient,) = torch.autograd.grad(loss, self.code)
             mean = gradient if mean is None else mean.lerp(gradient, 1 - MOMENTUM)
             with torch.no_grad():

@@ -142,6 +142,7 @@ def _contents(latent: Latent, path: str) -> tuple[int, dict[str, object], dict[s
     return version, header, tensors
 
 
+@torch.inference_mode(False)  # a latent of that mode could not be dragged
 def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
     """Load the latent of a file; with `model`, check it and repeat a single w for all layers.
 

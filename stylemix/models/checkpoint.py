@@ -76,6 +76,7 @@ def check_model_path(path: AnyPath) -> None:
         )
 
 
+@torch.inference_mode(False)  # weights of that mode could not be searched or trained with
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     """Load a model from a file, or by a shipped name such as "faces-64".
 

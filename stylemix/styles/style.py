@@ -327,6 +327,7 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     return style
 
 
+@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], file: Path) -> None:
     """Gives a style the student, hand and shape of its file."""
     config = config if isinstance(config, dict) else {}

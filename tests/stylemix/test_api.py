@@ -221,14 +221,6 @@ def test_a_wrong_size_is_an_error_before_the_photo_is_projected(model, style, mo
         model.mix(PORTRAIT, style, output_size="big")
 
 
-def test_a_blend_of_files_has_the_methods_of_a_model(model, tmp_path):
-    paths = [saved(model, tmp_path / "a.safetensors"), saved(model, tmp_path / "b.safetensors")]
-    blended = stylemix.blend(paths, swap="16px")
-    assert isinstance(blended, stylemix.Model)
-    assert (pixels(blended.generate([1])[0]) == pixels(model.generate([1])[0])).all()
-    assert list(inspect.signature(stylemix.blend).parameters)[:2] == ["models", "swap"]
-
-
 def test_damaged_images_in_memory_are_refused(model):
     half = Image.open(BytesIO(PORTRAIT.read_bytes()[:5000]))
     closed = Image.open(PORTRAIT)
@@ -236,17 +228,6 @@ def test_damaged_images_in_memory_are_refused(model):
     for photo in (half, closed):
         with pytest.raises(stylemix.StylemixError, match="got an image that cannot be read"):
             model.align(photo)
-
-
-def test_models_latents_and_styles_are_keys_and_short_texts(model, style):
-    latent = stylemix.Latent(torch.zeros(4, 8), "0123", metrics={"mse": 0.5})
-    for item in (model, latent, style):
-        assert item in {item}
-        assert len(repr(item)) < 500
-    assert latent != stylemix.Latent(torch.zeros(4, 8), "0123")
-    assert repr(latent) == "Latent(w=[4, 8], base='0123', metrics={'mse': 0.5})"
-    weighted = pixels(model.mix("seed:1", {style: 0.5}))
-    assert (weighted == pixels(model.mix("seed:1", style, strength=0.5))).all()
 
 
 def test_unknown_presets_are_refused(model):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from stylemix.avatars.inputs import listed
@@ -136,6 +137,7 @@ class StyleCard:
         }  # fmt: skip
 
 
+@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
 def adapt(
     images: Photo | Sequence[Photo],
     settings: AdaptSettings | None = None,
