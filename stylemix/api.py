@@ -24,7 +24,8 @@ Args:
     device: "cpu", "cuda", "cuda:1" or "auto", for a model passed by name or file.
     progress: a function of (done, total, loss), or True for a progress bar.
 
-Unusable input raises StylemixError with one line.
+Unusable input raises StylemixError with one line. Threads can share a model, and the caller's
+gradient mode and random numbers stay as they are.
 """
 
 from __future__ import annotations

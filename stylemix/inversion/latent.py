@@ -259,26 +259,41 @@ def _to_w(value: object, file: Path) -> Tensor:
 
 
 def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
-    """Check that a latent belongs to a model, and repeat a single w for every layer."""
-    if latent.base is not None and not model.reads(latent.base):
+    """A checked latent (see `fitting`) that is rendered with the model."""
+    latent = fitting(latent, model, file)
+    latent.model = model
+    return latent
+
+
+def fitting(latent: Latent, model: Model, name: Path | str = "latent") -> Latent:
+    """The latent itself, or a copy with its single w repeated for every layer.
+
+    Raises StylemixError for a latent of another model, and for other shapes and values.
+    """
+    layers, w_dim = model.generator.num_ws, model.generator.w_dim
+    own = latent.model is not None and latent.model.generator.synthesis is model.generator.synthesis
+    if latent.base is not None and not own and not model.reads(latent.base):
         raise StylemixError(
-            f"{file}: got a latent of the model {latent.base[:40]}; expected the model "
+            f"{name}: got a latent of the model {latent.base[:40]}; expected the model "
             f"{model.fingerprint}; project the photo again with this model, or use the other model"
         )
-    layers, w_dim = model.generator.num_ws, model.generator.w_dim
-    if latent.w.shape[0] == 1:
-        latent.w = latent.w.repeat(layers, 1)
+    if not isinstance(latent.w, Tensor) or not bool(torch.isfinite(latent.w).all()):
+        raise StylemixError(
+            f"{name}: got a w that is no tensor or has NaN values; expected a tensor [{layers}, "
+            f"{w_dim}]; project the photo again"
+        )
+    if tuple(latent.w.shape) == (1, w_dim):
+        latent = replace(latent, w=latent.w.repeat(layers, 1))
     if tuple(latent.w.shape) != (layers, w_dim):
         raise StylemixError(
-            f"{file}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
+            f"{name}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
             f"model of {model.generator.config.size_text}; project the photo with this model"
         )
     if latent.label is not None and len(latent.label) != model.generator.c_dim:
         raise StylemixError(
-            f"{file}: got a label of {len(latent.label)} values; expected {model.generator.c_dim} "
+            f"{name}: got a label of {len(latent.label)} values; expected {model.generator.c_dim} "
             "for this model; project the photo with this model"
         )
     if latent.detail is not None:
-        latent.detail.check(model.generator, str(file))
-    latent.model = model
+        latent.detail.check(model.generator, str(name))
     return latent

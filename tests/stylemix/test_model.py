@@ -53,6 +53,41 @@ def test_models_latents_and_styles_are_keys_and_short_texts(model, style):
     assert (weighted == pixels(model.mix("seed:1", style, strength=0.5))).all()
 
 
+def test_latents_of_other_models_are_refused(model, style):
+    other = stylemix.Model.of(tiny_model(seed=3))  # of the same sizes: it would draw another person
+    latent = stylemix.Latent(torch.zeros(other.generator.num_ws, 16), model.fingerprint)
+    points = [((16, 16), (17, 16))]
+    calls = [
+        lambda: other.mix(latent, []),
+        lambda: other.mix("seed:1", latent),
+        lambda: other.edit(latent, directions={"pca-0": 1}),
+        lambda: other.drag(latent, points),
+        lambda: other.animate([latent, latent]),
+    ]
+    for call in calls:
+        with pytest.raises(stylemix.StylemixError, match="got a latent of the model"):
+            call()
+    assert model.mix(latent, []).size == (256, 256)
+    assert latent.model is None
+
+
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [
+        (torch.zeros(16), r"got w of shape \[16\]; expected \[8, 16\]"),
+        (torch.zeros(1, 8, 16), r"got w of shape \[1, 8, 16\]"),
+        (torch.full([8, 16], torch.nan), "NaN values"),
+        (np.zeros([8, 16], np.float32), "no tensor"),
+    ],
+)
+def test_other_values_of_w_are_refused(model, w, message):
+    with pytest.raises(stylemix.StylemixError, match=message):
+        model.mix(stylemix.Latent(w), [])
+    one = stylemix.Latent(torch.ones(1, 16))
+    repeated = stylemix.Latent(torch.ones(8, 16))
+    assert (pixels(model.mix(one, [])) == pixels(model.mix(repeated, []))).all()
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_the_gradient_mode_of_the_caller_does_not_matter(model, mode, tmp_path, monkeypatch):
     path = saved(model, tmp_path / "m.safetensors")
