@@ -55,6 +55,7 @@ from stylemix.avatars.inputs import (
     as_path,
     is_several,
     listed,
+    named_strengths,
     style_arguments,
 )
 from stylemix.avatars.mixer import Mixer, direction_styles
@@ -204,7 +205,9 @@ def edit(
     """
     check_side(size)
     readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
-    amounts = {k: v for k, v in {**readings, **(directions or {})}.items() if v is not None}
+    amounts = {
+        k: v for k, v in {**readings, **named_strengths(directions)}.items() if v is not None
+    }
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
         network, layers, face, None, settings, _start(encoder, network), progress, box=box
@@ -322,7 +325,9 @@ def animate(
     )
     arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
     people = [_single(source) for source in listed(sources)]
-    animation = read_animation(mixer, people, arguments, directions or {}, timing, strength, size)
+    animation = read_animation(
+        mixer, people, arguments, named_strengths(directions), timing, strength, size
+    )
     pairs = zip(animation.images(), animation.lengths, strict=True)
     return (image for image, count in pairs for image in repeat(image, count))
 

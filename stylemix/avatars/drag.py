@@ -11,10 +11,12 @@ with those of the step before.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -25,10 +27,10 @@ from stylemix.avatars.inputs import Source
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
-from stylemix.errors import StylemixError, check_range
+from stylemix.errors import StylemixError, check_range, shown
 from stylemix.faces.alignment import Box
 from stylemix.faces.regions import painted_mask
-from stylemix.images.sources import open_image
+from stylemix.images.sources import Photo, open_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
@@ -57,7 +59,7 @@ SAMPLES = 4000  # mapped latents for the principal axes
 
 Point = tuple[float, float]
 Points = Sequence[tuple[Point, Point]]  # pairs of a handle and its target
-MaskSource = StrPath | Image.Image
+MaskSource = Photo  # a name of a region, or an image in any form
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,15 @@ def nearest(steps: Iterator[DragStep], total: int, progress: Progress | bool) ->
 def check_points(points: Points, config: GeneratorConfig) -> None:
     """Raises StylemixError for no points, too many, or those outside of the image."""
     size = f"the model's image of {config.width} x {config.height} px"
+    try:
+        shape = np.shape(np.asarray(points, dtype=np.float64))
+    except (TypeError, ValueError):  # of text, and of points of several lengths
+        shape = (1,)
+    if shape[0:1] != (0,) and shape[1:] != (2, 2):
+        raise StylemixError(
+            f"got the points {shown(points)}; expected pairs of a handle and its target, as in "
+            "[((32, 54), (32, 50))]; change them"
+        )
     if not 1 <= len(points) <= MAX_POINTS:
         raise StylemixError(
             f"got {len(points)} points; expected 1 to {MAX_POINTS}, each as X,Y:X,Y in px of "
@@ -207,7 +218,7 @@ def check_points(points: Points, config: GeneratorConfig) -> None:
 
 def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -> Tensor:
     """The mask [1, 1, H, W]; StylemixError if a handle lies where nothing may change."""
-    if isinstance(mask, Image.Image):
+    if not isinstance(mask, str | os.PathLike):
         config, matrix, photo_size = mixer.generator.config, mixer.latent(person).matrix, None
         if person.photo is not None:
             matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size

@@ -126,6 +126,18 @@ def listed(items: object) -> list[Any]:
     return list(items) if several else [items]  # type: ignore[call-overload]
 
 
+def named_strengths(directions: object) -> Mapping[str, float]:
+    """The strengths of directions, none for None; raises StylemixError for other forms."""
+    if isinstance(directions, Mapping) and all(isinstance(name, str) for name in directions):
+        return directions
+    if directions is not None:
+        raise StylemixError(
+            f"got the directions {shown(directions)}; expected strengths by name, as in "
+            '{"pca-0": 1}; change them'
+        )
+    return {}
+
+
 def _check_type(what: object) -> None:
     """Raises StylemixError for what cannot be a style."""
     pictures = Image.Image | np.ndarray | Tensor

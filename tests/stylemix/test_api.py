@@ -21,6 +21,7 @@ from stylemix.images.tensors import to_tensor
 from stylemix.images.write import as_written
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import save_style
+from stylemix.training.adapt.adapt import AdaptSettings
 from tests.support.models import saved, tiny_model, trained_on
 from tests.support.shapes import shapes_model
 
@@ -207,6 +208,14 @@ def test_unusable_photos_are_refused(photo, message):
         (lambda model, style: model.align(PORTRAIT, size=-1), "got a size of -1; expected px fro"),
         (lambda model, style: model.align(PORTRAIT, template="none", box=(1, 2, 3)), "got the box"),
         (lambda model, style: model.animate("seed:1", style, fps=0), "got 0 frames per second"),
+        (lambda model, style: model.edit("seed:1", directions=["smile"]), "got the directions"),
+        (lambda model, style: model.edit("seed:1", directions={style: 1}), "got the directions"),
+        (lambda model, style: model.drag("seed:1", (9, 9, 9, 8)), r"got the points \(9, 9, 9, 8\)"),
+        (lambda model, style: model.drag("seed:1", ["9,9:9,8"]), "got the points"),
+        (lambda model, style: model.drag("seed:1", [((9, 9), (9, 8, 1))]), "got the points"),
+        (lambda model, style: model.drag("seed:1", None), "got the points None; expected pairs"),
+        (lambda model, style: AdaptSettings(steps=-1), "got steps -1; expected a number from 1"),
+        (lambda model, style: AdaptSettings(sparse=3), "got sparse 3; expected 1e-06 to 1"),
         (lambda model, style: model.project(PORTRAIT, budget=-1), "got a budget of -1; expected s"),
     ],
 )

@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from stylemix.avatars.inputs import listed
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_range
 from stylemix.images.sources import Photo
 from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
@@ -99,6 +100,11 @@ class AdaptSettings:
                 raise StylemixError(
                     f"got {name} {getattr(self, name)!r}; expected one of {expected}"
                 )
+        if self.steps is not None and not (isinstance(self.steps, Integral) and self.steps > 0):
+            raise StylemixError(f"got steps {self.steps!r}; expected a number from 1; change it")
+        for name, low, high in (("sparse", 1e-6, 1), ("kimg", 0.001, 1e9)):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), low, high)
 
     def check(self, method: str, consent: str) -> None:
         """Raises StylemixError for a setting of another method, or a missing consent."""
