@@ -20,38 +20,49 @@ Args:
     box: left, top, width and height in px of a photo's subject, where there is no face template;
         None for the centre.
     preset: preset of the projection: "fast", "balanced", "best", or `ProjectionSettings`.
-    budget: time of the projection in seconds.
+    budget: time of the projection in seconds; None for the steps of the preset.
     encoder: file of an encoder for the initial latents; None for the model's shipped encoder.
     device: "cpu", "cuda", "cuda:1" or "auto", for a model passed by name or file.
     progress: a function of (done, total, loss), or True for a progress bar.
 
-Unusable input raises StylemixError with one line.
+Unusable input raises StylemixError with one line. Threads can share a model, and the caller's
+gradient mode and random numbers stay as they are.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
+import torch
 from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
-from stylemix.avatars.finish import OutputSize, finish, parse_output_size
-from stylemix.avatars.inputs import Several, Source, Styles, is_several, style_arguments
-from stylemix.avatars.mixer import Mixer, Person, direction_styles
+from stylemix.avatars.finish import OutputSize, check_side, finish, parse_output_size
+from stylemix.avatars.inputs import (
+    Several,
+    Source,
+    Styles,
+    as_path,
+    is_several,
+    listed,
+    named_strengths,
+    style_arguments,
+)
+from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.avatars.strengths import parse_strength
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.faces.alignment import Box, align_photo
 from stylemix.faces.templates import find_template
 from stylemix.images.sources import Photo, open_image
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.encoder import Encoder, load_encoder
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
+from stylemix.inversion.portraits import project_portraits, read_portrait
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
 from stylemix.models.model import Model
@@ -60,8 +71,10 @@ from stylemix.networks.sampling import sample_images
 from stylemix.progress import Progress
 
 BATCH = 16  # images generated at once
+GRADIENTS = torch.inference_mode(False)  # searches need them, whatever the mode of the caller
 
 
+@GRADIENTS
 def mix(
     source: Source,
     styles: Styles,
@@ -72,7 +85,7 @@ def mix(
     strength: float | str | None = None,
     layers: str | None = None,
     min_identity: float | None = None,
-    regions: Sequence[str] = (),
+    regions: StrPath | Sequence[StrPath] = (),
     keep_color: float = 0.0,
     output_size: OutputSize = None,
     latent: Latent | None = None,
@@ -91,7 +104,7 @@ def mix(
     Args:
         min_identity: minimum identity, 0 to 1; the strength is lowered to preserve it. It has no
             effect, with a warning, on a model without a face template.
-        regions: where styles act: "face", "hair", "background", or mask files.
+        regions: where styles act: "face", "skin", "hair", "background", a mask file, or several.
         keep_color: 0 for the style's colours in the face, 1 for the person's.
         output_size: "photo", "portrait", "crop" or px; None as `avatars.finish` has it.
 
@@ -100,8 +113,9 @@ def mix(
     >>> avatar.size, avatar.mode
     ((1024, 1024), 'RGB')
     """
+    part = parse_output_size(output_size)
     network = use_model(model, device, template, label)
-    options = AvatarOptions(min_identity, tuple(regions), keep_color)
+    options = AvatarOptions(min_identity, tuple(map(str, listed(regions))), keep_color)
     options.check(network)
     if min_identity is not None and network.template.eyes is None:
         warnings.warn("min_identity has no effect on a model without a face", stacklevel=2)
@@ -112,25 +126,13 @@ def mix(
     (person,), inputs = mixer.read(
         [_single(source) if latent is None else latent], style_arguments(styles)
     )
-    person = _with_photo(mixer, person, source, latent)
+    person = person if latent is None else mixer.with_photo(person, _single(source))
     parts = mixer.apply_all(inputs, person, number)
     avatar = mixer.avatar(person, parts, options)
-    return finish(mixer, person, avatar, parts, parse_output_size(output_size)).image
+    return finish(mixer, person, avatar, parts, part).image
 
 
-def _with_photo(mixer: Mixer, person: Person, source: Source, latent: Latent | None) -> Person:
-    """The person of a latent that was given, with the photo that it is the latent of."""
-    if latent is None:
-        return person
-    photo = mixer.reader.source(_single(source))
-    if not isinstance(photo, AlignedPhoto):
-        raise StylemixError(
-            f"got latent= beside the source {str(source)[:40]!a}; expected a photo, whose latent "
-            "it is; leave one of them out"
-        )
-    return replace(person, photo=photo)
-
-
+@GRADIENTS
 def project(
     photo: Photo,
     *,
@@ -139,7 +141,7 @@ def project(
     label: Label | None = None,
     preset: str | ProjectionSettings = "balanced",
     budget: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     face: int | None = None,
     box: Box | None = None,
     encoder: StrPath | None = None,
@@ -151,7 +153,7 @@ def project(
     The other arguments are described at the top of `stylemix.api`.
 
     Args:
-        seed: random seed of the optimisation.
+        seed: random seed of the optimisation; None for that of the preset, 0.
 
     >>> from stylemix.io.assets import ASSETS
     >>> latent = project(ASSETS / "portraits" / "collins.jpg", preset="fast")
@@ -164,6 +166,7 @@ def project(
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
+@GRADIENTS
 def edit(
     source: Source,
     *,
@@ -203,17 +206,20 @@ def edit(
     >>> edit("seed:3", smile=2, yaw=-1).size
     (256, 256)
     """
+    part = parse_output_size(output_size)
     readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
-    amounts = {k: v for k, v in {**readings, **(directions or {})}.items() if v is not None}
+    amounts = {
+        k: v for k, v in {**readings, **named_strengths(directions)}.items() if v is not None
+    }
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
         network, layers, face, None, settings, _start(encoder, network), progress, box=box
     )
     applied = direction_styles(mixer, amounts)
     person = mixer.read([_single(source) if latent is None else latent], [])[0][0]
-    person = _with_photo(mixer, person, source, latent)
+    person = person if latent is None else mixer.with_photo(person, _single(source))
     avatar = mixer.avatar(person, applied)
-    return finish(mixer, person, avatar, applied, parse_output_size(output_size)).image
+    return finish(mixer, person, avatar, applied, part).image
 
 
 def generate(
@@ -236,6 +242,10 @@ def generate(
     >>> [image.size for image in generate(range(2), psi=0.7)]
     [(64, 64), (64, 64)]
     """
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise StylemixError(
+            f"got the seeds {shown(seeds)}; expected several, as in [7]; change them"
+        )
     generator, numbers = use_model(model, device, label=label).generator, list(seeds)
     batches = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
     results = (sample_images(generator, batch, psi, noise_mode=noise_mode) for batch in batches)
@@ -260,6 +270,7 @@ def align(
     >>> align(ASSETS / "portraits" / "collins.jpg", size=128).size
     (128, 128)
     """
+    check_side(size)
     if model is not None:
         network = use_model(model, template=template)
         if size is None:
@@ -269,6 +280,7 @@ def align(
     return align_photo(open_image(_single(photo)), chosen, size or 256, face, box=box).crop
 
 
+@GRADIENTS
 def animate(
     sources: Source | Several,
     styles: Styles = (),
@@ -311,14 +323,16 @@ def animate(
     >>> len(frames), frames[0].size
     (4, (512, 512))
     """
-    several = sources if isinstance(sources, list | tuple) else [sources]
+    check_side(size)
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
         network, layers, face, None, settings, _start(encoder, network), progress, box=box
     )
     arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
-    people = [_single(source) for source in several]
-    animation = read_animation(mixer, people, arguments, directions or {}, timing, strength, size)
+    people = [_single(source) for source in listed(sources)]
+    animation = read_animation(
+        mixer, people, arguments, named_strengths(directions), timing, strength, size
+    )
     pairs = zip(animation.images(), animation.lengths, strict=True)
     return (image for image, count in pairs for image in repeat(image, count))
 
@@ -329,6 +343,8 @@ def _start(encoder: StrPath | None, model: Model) -> Encoder | None:
 
 def _single(source: Any) -> Any:
     """Returns a source unchanged; raises StylemixError for a folder or zip of several."""
+    if isinstance(source, str | os.PathLike):
+        as_path(source, "source")
     if is_several(source):
         raise StylemixError(f"got {source}, a folder or zip; expected a single source; name a file")
     return source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import reprlib
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 
 
@@ -54,9 +55,14 @@ def similar_file(path: str | os.PathLike[str]) -> str:
 
 
 def check_range(name: str, value: float, low: float, high: float, note: str = "") -> None:
-    """Raise StylemixError unless `low` <= `value` <= `high`; NaN is an error.
+    """Raise StylemixError unless `low` <= `value` <= `high`; NaN and what is no number are errors.
 
     `note` follows the range in the message, as in ", 1 for the full strength".
     """
-    if not low <= value <= high:
-        raise StylemixError(f"got {name} {value:g}; expected {low:g} to {high:g}{note}; change it")
+    try:
+        inside = bool(low <= value <= high)
+    except (TypeError, ValueError, RuntimeError):  # of text, of an array, of a tensor of several
+        inside = False
+    if not inside:
+        got = f"{value:g}" if isinstance(value, Real) else shown(value)
+        raise StylemixError(f"got {name} {got}; expected {low:g} to {high:g}{note}; change it")

@@ -23,7 +23,7 @@ from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, StrPath, use_mod
 from stylemix.models.model import Model as NetworkModel
 from stylemix.networks.labels import Label
 
-P = ParamSpec("P")
+Arguments = ParamSpec("Arguments")
 SHOWN, SHOWN_PX = 4, 256  # images of a model in notebooks, fewer above that resolution
 
 
@@ -49,7 +49,7 @@ class Model(NetworkModel, Shared):
 
     @classmethod
     def of(cls, model: NetworkModel) -> Model:
-        """The same networks, with these methods."""
+        """The same model with these methods."""
         return cls(**{name: getattr(model, name) for name in cls.__dataclass_fields__})
 
     def _repr_html_(self) -> str:
@@ -108,9 +108,24 @@ class Model(NetworkModel, Shared):
         """`stylemix.align` with this model's template and size."""
         return align(photo, model=self, **options)
 
-    def animate(self, sources: Source | Several, **options: Any) -> Iterator[Image.Image]:
+    def animate(
+        self, sources: Source | Several, styles: Styles = (), **options: Any
+    ) -> Iterator[Image.Image]:
         """`stylemix.animate` with this model."""
-        return animate(sources, model=self, **options)
+        return animate(sources, styles, model=self, **options)
+
+
+def _with_methods(make: Callable[Arguments, NetworkModel]) -> Callable[Arguments, Model]:
+    """A function whose model has the methods of `Model`."""
+
+    @wraps(make)
+    def made(*arguments: Arguments.args, **options: Arguments.kwargs) -> Model:
+        return Model.of(make(*arguments, **options))
+
+    return made
+
+
+blend = _with_methods(blend_networks)
 
 
 def load_model(
@@ -128,14 +143,3 @@ def load_model(
         label: the class or label of all latents, of a conditional model.
     """
     return Model.load(path, device, template, label)
-
-
-def _with_methods(function: Callable[P, NetworkModel]) -> Callable[P, Model]:
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Model:
-        return Model.of(function(*args, **kwargs))
-
-    return run
-
-
-blend = _with_methods(blend_networks)

@@ -85,7 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error) -> None:
     """A process of pytest-xdist has ended, and says which tests it left out."""
-    node.config.stash[LEFT_OUT] = node.workeroutput["left_out"] if error is None else []
+    node.config.stash[LEFT_OUT] = node.workeroutput.get("left_out", []) if error is None else []
 
 
 @pytest.hookimpl(trylast=True)

@@ -11,26 +11,28 @@ with those of the step before.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from stylemix.avatars.drawing import crop_photo, shrink_photo
-from stylemix.avatars.finish import MIN_OUTPUT, model_image
+from stylemix.avatars.finish import MIN_OUTPUT, check_side, model_image
 from stylemix.avatars.inputs import Source
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
-from stylemix.errors import StylemixError, check_range
+from stylemix.errors import StylemixError, check_range, shown
 from stylemix.faces.alignment import Box
 from stylemix.faces.regions import painted_mask
-from stylemix.images.sources import open_image
+from stylemix.images.sources import Photo, open_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
@@ -60,7 +62,7 @@ SAMPLES = 4000  # mapped latents for the principal axes
 
 Point = tuple[float, float]
 Points = Sequence[tuple[Point, Point]]  # pairs of a handle and its target
-MaskSource = StrPath | Image.Image
+MaskSource = Photo  # a name of a region, or an image in any form
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class DragStep:
 
         The crop of the photo that was dragged, where it can follow; else the model's image.
         """
+        check_side(size)
         side = size or max(MIN_OUTPUT, self.model.generator.img_resolution)
-        photo = self.photo(side)
-        if photo is not None:
+        if (photo := self.photo(side)) is not None:
             return crop_photo(photo, side)
         return model_image(self._render(self.latent), self.model.template, size)
 
@@ -143,6 +145,7 @@ def drag(
     return nearest(made, steps, progress)
 
 
+@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
 def drag_steps(
     source: Source,
     points: Points,
@@ -182,22 +185,19 @@ def drag_steps(
 
 
 def read_drag(
-    mixer: Mixer, source: Source, points: Points, mask: MaskSource | None, steps: int = STEPS
+    mixer: Mixer,
+    source: Source | Person,
+    points: Points,
+    mask: MaskSource | None,
+    steps: int = STEPS,
 ) -> Iterator[DragStep]:
-    """The steps of a drag of a source that a mixer reads; the arguments are those of `drag_steps`.
+    """The steps of a drag of a source that a mixer reads, or has read; see `drag_steps`.
 
-    All of them are checked before the first step.
+    All arguments are checked before the first step.
     """
     check_range("--steps", steps, 1, MAX_STEPS)
     check_points(points, mixer.generator.config)
-    (person,), _ = mixer.read([source], [])
-    return drag_person(mixer, person, points, mask, steps)
-
-
-def drag_person(
-    mixer: Mixer, person: Person, points: Points, mask: MaskSource | None, steps: int = STEPS
-) -> Iterator[DragStep]:
-    """The steps of a drag of a person that was read."""
+    person = source if isinstance(source, Person) else mixer.read([source], [])[0][0]
     area = None if mask is None else _read_mask(mixer, person, mask, points)
     known = replace(person, latent=mixer.latent(person))
     return _Drag(mixer.model, known, points, area).run(steps)
@@ -221,6 +221,15 @@ def nearest(steps: Iterator[DragStep], total: int, progress: Progress | bool) ->
 def check_points(points: Points, config: GeneratorConfig) -> None:
     """Raises StylemixError for no points, too many, or those outside of the image."""
     size = f"the model's image of {config.width} x {config.height} px"
+    try:
+        shape = np.shape(np.asarray(points, dtype=np.float64))
+    except (TypeError, ValueError):  # of text, and of points of several lengths
+        shape = (1,)
+    if shape[0:1] != (0,) and shape[1:] != (2, 2):
+        raise StylemixError(
+            f"got the points {shown(points)}; expected pairs of a handle and its target, as in "
+            "[((32, 54), (32, 50))]; change them"
+        )
     if not 1 <= len(points) <= MAX_POINTS:
         raise StylemixError(
             f"got {len(points)} points; expected 1 to {MAX_POINTS}, each as X,Y:X,Y in px of "
@@ -236,7 +245,7 @@ def check_points(points: Points, config: GeneratorConfig) -> None:
 
 def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -> Tensor:
     """The mask [1, 1, H, W]; StylemixError if a handle lies where nothing may change."""
-    if isinstance(mask, Image.Image):
+    if not isinstance(mask, str | os.PathLike):
         config, matrix, photo_size = mixer.generator.config, mixer.latent(person).matrix, None
         if person.photo is not None:
             matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
@@ -263,15 +272,14 @@ class _Drag:
     def __init__(self, model: Model, person: Person, points: Points, mask: Tensor | None) -> None:
         assert person.latent is not None
         self.model, self.person, self.latent = model, person, person.latent
-        latent = self.latent
         generator = model.generator
         config, device = generator.config, generator.device
         size = min(FEATURE_PX, max(generator.img_resolution // 2, 4))
         self.blocks = sum(resolution <= size for resolution in config.resolutions)
         self.scale = config.block_size(size)[1] / config.width  # px of the features per px
-        self.start = latent.w[None].to(device, generator.dtype)
+        self.start = self.latent.w[None].to(device, generator.dtype)
         # Without noise and features of a photo, which stay in place and would hold the handles.
-        self.drawing = prepare(generator, self.start, (), latent.detail)
+        self.drawing = prepare(generator, self.start, (), self.latent.detail)
         self.drawing.noise, self.drawing.override = "none", None
         layers = bands(generator.img_resolution)
         self.rows = [*layers["coarse"], *layers["middle"]] or [0]
@@ -303,12 +311,12 @@ class _Drag:
         self.drawing.ws = self.ws()
         return self.drawing.run(stop=self.blocks)[0][0].to(self.start)
 
+    @torch.inference_mode(False)
     def run(self, steps: int) -> Iterator[DragStep]:
         """Yields the image before the drag, and each of the steps."""
         mean: Tensor | None = None
         for number in range(steps + 1):
-            with torch.enable_grad():  # the caller's mode is that of a generator's body
-                features = self._plain_features() / self.spread
+            features = self._plain_features() / self.spread
             if number:
                 self.positions = track(features.detach(), self.wanted, self.positions)
             state = self._state(number)
@@ -318,9 +326,8 @@ class _Drag:
             ahead = self.targets - self.positions
             length = torch.linalg.vector_norm(ahead, dim=1, keepdim=True)
             ahead = ahead * (STEP / length.clamp(min=STEP))
-            with torch.enable_grad():
-                loss = motion_loss(features, self.wanted, self.positions + ahead)
-                loss = loss + ((features - self.first).abs() * self.hold).mean()
+            loss = motion_loss(features, self.wanted, self.positions + ahead)
+            loss = loss + ((features - self.first).abs() * self.hold).mean()
             (gradient,) = torch.autograd.grad(loss, self.code)
             mean = gradient if mean is None else mean.lerp(gradient, 1 - MOMENTUM)
             with torch.no_grad():

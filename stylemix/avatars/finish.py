@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.faces.templates import Template
 from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import open_image
@@ -36,6 +37,7 @@ from stylemix.images.tensors import resize, to_pil
 from stylemix.inversion.portraits import AlignedPhoto
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
+SMALLEST, LARGEST = 16, 4096  # px of what can be asked for
 
 Area = Literal["photo", "portrait", "crop"]
 OutputSize = Area | int | None
@@ -57,14 +59,22 @@ def parse_output_size(text: str | int | None) -> OutputSize:
         return text  # type: ignore[return-value]
     try:
         size = int(text)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):  # of a pair, of text, of infinity
         size = 0
-    if not 16 <= size <= 4096:
+    if not SMALLEST <= size <= LARGEST:
         raise StylemixError(
-            f"got an output size of {text!r}; expected photo, portrait, crop or px from 16 to "
-            "4096; change it"
+            f"got an output size of {shown(text)}; expected photo, portrait, crop or px from "
+            f"{SMALLEST} to {LARGEST}; change it"
         )
     return size
+
+
+def check_side(size: int | None) -> None:
+    """Raises StylemixError unless a longer side in px can be written; None stands for a default."""
+    if size is not None and not (isinstance(size, Integral) and SMALLEST <= size <= LARGEST):
+        raise StylemixError(
+            f"got a size of {shown(size)}; expected px from {SMALLEST} to {LARGEST}; change it"
+        )
 
 
 def finish(

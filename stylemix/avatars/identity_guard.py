@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 
 COARSE_SHARES = (0.75, 0.5, 0.25, 0.0)  # shares of the strength tried before bisection
 STEPS = 8  # bisection steps
@@ -13,9 +14,9 @@ TOLERANCE = 0.005  # bisection ends if the identity exceeds the minimum by less 
 
 def check_identity(least: float) -> None:
     """Raises StylemixError for a minimum identity outside of (0, 1)."""
-    if not 0 < least < 1:  # written this way to refuse NaN as well
+    if not (isinstance(least, Real) and 0 < least < 1):  # NaN is refused, too
         raise StylemixError(
-            f"got --min-identity {least:g}; expected more than 0 and less than 1, where .6 is "
+            f"got --min-identity {shown(least)}; expected more than 0 and less than 1, where .6 is "
             "clearly the same person; change it"
         )
 

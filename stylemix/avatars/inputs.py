@@ -7,8 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from stylemix.errors import StylemixError, similar_file
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from stylemix.errors import StylemixError, shown, similar_file
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
 from stylemix.io.outputs import LATENT_SUFFIX
@@ -16,8 +21,8 @@ from stylemix.styles.style import Style, check_strength, check_style, shipped_st
 
 Source = Photo | Latent  # a string may also name a latent file, or be "seed:7"
 StyleSource = Source | Style  # a string may also name a style, a folder or a generator file
-Several = list[Source] | tuple[Source, ...]
-Styles = StyleSource | Mapping[str, float] | list[StyleSource] | tuple[StyleSource, ...]
+Several = Sequence[Source]
+Styles = StyleSource | Mapping[Any, float] | Sequence[StyleSource]
 OnError = Callable[[StylemixError], None]
 
 
@@ -104,11 +109,43 @@ class StyleArgument:
 def style_arguments(styles: Styles) -> list[StyleArgument]:
     """Style arguments of a single style, of several, or of weights by name ({"toon": 0.8})."""
     if isinstance(styles, Mapping):
+        for what in styles:
+            _check_type(what)
         for weight in styles.values():
             check_strength(weight)
         return [StyleArgument(what, float(weight)) for what, weight in styles.items()]
-    several = styles if isinstance(styles, list | tuple) else [styles]
+    several = listed(styles)
+    for what in several:
+        _check_type(what)
     return [StyleArgument.parse(s) if isinstance(s, str) else StyleArgument(s) for s in several]
+
+
+def listed(items: object) -> list[Any]:
+    """One item, or several, as a list."""
+    several = isinstance(items, Sequence) and not isinstance(items, str)
+    return list(items) if several else [items]  # type: ignore[call-overload]
+
+
+def named_strengths(directions: object) -> Mapping[str, float]:
+    """The strengths of directions, none for None; raises StylemixError for other forms."""
+    if isinstance(directions, Mapping) and all(isinstance(name, str) for name in directions):
+        return directions
+    if directions is not None:
+        raise StylemixError(
+            f"got the directions {shown(directions)}; expected strengths by name, as in "
+            '{"pca-0": 1}; change them'
+        )
+    return {}
+
+
+def _check_type(what: object) -> None:
+    """Raises StylemixError for what cannot be a style."""
+    pictures = Image.Image | np.ndarray | Tensor
+    if not isinstance(what, str | os.PathLike | ImageSource | pictures | Latent | Style):
+        raise StylemixError(
+            f"got {shown(what)} as a style; expected a name, a file, an image, a latent, a Style, "
+            'a list of them, or weights by name, as in {"toon": 0.8}; change it'
+        )
 
 
 def short_name(what: StyleSource) -> str:

@@ -14,7 +14,7 @@ from stylemix.avatars.derived_styles import blend_style, look_factor, person_sty
 from stylemix.avatars.inputs import OnError, Source, StyleArgument, short_name
 from stylemix.avatars.reader import Reader
 from stylemix.avatars.render import AppliedStyle, render
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.faces.alignment import Box
 from stylemix.faces.regions import REGIONS, painted_mask, region_mask
 from stylemix.images.read import load_image
@@ -199,6 +199,16 @@ class Mixer:
         reads = [person.latent or person.photo for person in people]
         latents = self.reader.project([read for read in reads if read is not None], self.settings)
         return [replace(person, latent=w) for person, w in zip(people, latents, strict=True)]
+
+    def with_photo(self, person: Person, source: Source) -> Person:
+        """A person whose latent was given, with the photo that it is the latent of."""
+        photo = self.reader.source(source)
+        if not isinstance(photo, AlignedPhoto):
+            raise StylemixError(
+                f"got a latent beside the source {shown(source)}; expected a photo, whose latent "
+                "it is; leave one of them out"
+            )
+        return replace(person, photo=photo)
 
     def latent(self, person: Person | Latent) -> Latent:
         """The latent of a person, whose photo is projected if it was not."""

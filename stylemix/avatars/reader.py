@@ -22,7 +22,7 @@ from stylemix.faces.alignment import Box
 from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.inversion.cache import LatentCache
 from stylemix.inversion.encoder import Encoder
-from stylemix.inversion.latent import Latent, load_latent
+from stylemix.inversion.latent import Latent, fitting, load_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
@@ -83,9 +83,11 @@ class Reader:
     def source(self, source: Source | AlignedPhoto) -> Latent | AlignedPhoto:
         """Reads a source: a latent, or an aligned photo, which is still to be projected.
 
-        What has been read is returned as it is.
+        What has been read is returned as it is; StylemixError for a latent of another model.
         """
-        if isinstance(source, Latent | AlignedPhoto):
+        if isinstance(source, Latent):
+            return fitting(source, self.model)
+        if isinstance(source, AlignedPhoto):
             return source
         if isinstance(source, str) and source.startswith("seed:"):
             return self._sampled(source)
@@ -115,7 +117,7 @@ class Reader:
         if isinstance(what, Style):
             return what.check(self.model, short_name(what))
         if isinstance(what, Latent):
-            return [what]
+            return [fitting(what, self.model)]
         if not isinstance(what, str | os.PathLike):
             return [self._read_look(what)]
         what = str(what)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from stylemix.inversion.residual import Residual, blend_features
+from stylemix.inversion.residual import Residual, blend_features, sharing
 from stylemix.networks.generator import BlockState, FeatureOverride, Generator, SynthesisNetwork
 from stylemix.networks.latents import Styles, nest_styles, parse_layers
 from stylemix.styles.style import Style, check_strength
@@ -99,7 +99,7 @@ class Drawing(nn.Module):
     def run(self, **part: Any) -> BlockState:
         """Runs blocks with the changed weights; takes the arguments of `SynthesisNetwork.run`."""
         weights = {f"network.{name}": value for name, value in self.weights.items()}
-        state: BlockState = functional_call(self, weights, (), part)
+        state: BlockState = functional_call(sharing(self), weights, (), part)
         return state
 
     def draw(self) -> Tensor:

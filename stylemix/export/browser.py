@@ -53,6 +53,7 @@ class Enlarged(nn.Module):
         return images
 
 
+@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def write_page(
     folder: str | os.PathLike[str],
     runtime: str | os.PathLike[str],

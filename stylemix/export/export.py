@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError
 from stylemix.export.files import Deviation, write_onnx, write_program
@@ -35,6 +37,7 @@ class Exported:
     deviation: Deviation
 
 
+@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def export_model(
     what: str | os.PathLike[str] | Model | Style,
     path: str | os.PathLike[str],

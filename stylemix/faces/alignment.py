@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.faces.detector import Face, FaceDetector, load_detector
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import (
@@ -122,6 +122,10 @@ def crop_subject(
 
 def _around(box: Box, aspect: float, photo_size: tuple[int, int], name: str) -> Box:
     """Return the rectangle of an aspect ratio (width over height) around a box of a photo."""
+    if isinstance(box, str) or len(box) != 4:
+        raise StylemixError(
+            f"got the box {shown(box)}; expected left, top, width and height in px; change --box"
+        )
     x, y, across, down = box
     width, height = photo_size
     if not (0 <= x < x + across <= width and 0 <= y < y + down <= height):

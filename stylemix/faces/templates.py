@@ -95,6 +95,11 @@ def find_template(name: str | os.PathLike[str] | Template) -> Template:
     """
     if isinstance(name, Template):
         return name
+    if not isinstance(name, str | os.PathLike):
+        raise StylemixError(
+            f"got {type(name).__name__} as a template; expected {', '.join(TEMPLATES)} or a JSON "
+            "file; check the name"
+        )
     if str(name) in TEMPLATES:
         return TEMPLATES[str(name)]
     path = Path(name).expanduser()

@@ -17,7 +17,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.cost import check_size
 from stylemix.images.read import load_image, plain_image, read_image
-from stylemix.images.tensors import to_pil
+from stylemix.images.tensors import picture
 from stylemix.io.files import open_file, read_file
 from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 
@@ -90,11 +90,7 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
     if isinstance(photo, str | os.PathLike):
         return load_image(photo, mode=mode)
     if isinstance(photo, Tensor):
-        values = photo if photo.is_floating_point() else photo / 127.5 - 1
-        try:
-            photo = to_pil(values)
-        except ValueError as error:
-            raise StylemixError(f"{error}; pass one image") from error
+        photo = picture(photo)
     elif isinstance(photo, np.ndarray):
         pixels = photo[:, :, 0] if photo.ndim == 3 and photo.shape[2] == 1 else photo
         colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
@@ -110,7 +106,13 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
             "tensor; convert it"
         )
     check_size(photo.size, "image")
-    return plain_image(photo, mode)
+    try:
+        return plain_image(photo, mode)
+    except (OSError, SyntaxError, ValueError) as error:  # of a damaged file that is read only now
+        raise StylemixError(
+            f"got an image that cannot be read ({error}); expected a complete, open one; load it "
+            "again"
+        ) from error
 
 
 @dataclass(frozen=True)

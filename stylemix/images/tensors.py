@@ -13,6 +13,7 @@ from torch.nn import functional
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
 
+MOST_BRIGHT = 8.0  # images of generators are in about [-1, 1], those in 0 to 255 are not
 _CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
 
 
@@ -58,6 +59,27 @@ def to_pil(image: Tensor) -> Image.Image:
     values = image.detach().to("cpu", torch.float32) * 127.5 + 128
     pixels = values.nan_to_num(0).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
+
+
+def picture(values: Tensor) -> Image.Image:
+    """The image of a tensor, of uint8 or in [-1, 1]; StylemixError for others and other shapes."""
+    floating, got = values.is_floating_point(), f"a tensor of {values.dtype}"
+    usable = values.layout is torch.strided and not (values.is_meta or values.is_complex())
+    usable &= values.dtype is not torch.bool
+    if usable and values.numel():
+        least, most = (float(value) for value in values.detach().float().aminmax())
+        low, high = (-MOST_BRIGHT, MOST_BRIGHT) if floating else (0.0, 255.0)
+        usable = low <= least <= most <= high  # false for NaN, too
+        got += f" from {least:g} to {most:g}"
+    if not usable:
+        raise StylemixError(
+            f"got {got}; expected uint8, or floating point in [-1, 1]; convert it, as by "
+            "x / 127.5 - 1"
+        )
+    try:
+        return to_pil(values if floating else values / 127.5 - 1)
+    except ValueError as error:
+        raise StylemixError(f"{error}; pass one image") from error
 
 
 def resize(

@@ -62,6 +62,7 @@ def save_encoder(path: str | os.PathLike[str], encoder: Encoder, base: str) -> N
     write(path, ENCODER, VERSION, {"base": base, "trunk": asdict(encoder.config)}, tensors)
 
 
+@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
     """Loads an encoder on the model's device; raises StylemixError for that of another model."""
     file = Path(path).expanduser()

@@ -32,7 +32,7 @@ NOT_RECORDED = "not recorded"  # a consent that nobody has told us
 MAX_W_DIM = 8192
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # comparing tensors has no single answer
 class Latent:
     """A latent code w [L, w_dim] with its model and the alignment of its photo.
 
@@ -58,7 +58,13 @@ class Latent:
     photo: str | None = None
     label: tuple[float, ...] | None = None
     consent: str | None = None
-    model: Model | None = field(default=None, repr=False, compare=False)
+    model: Model | None = None
+
+    def __repr__(self) -> str:
+        """Its size and its figures; the values are too many to be read."""
+        known = {"base": self.base, "label": self.label, "metrics": self.metrics or None}
+        rows = [f"{key}={value!r}" for key, value in known.items() if value is not None]
+        return f"Latent({', '.join([f'w={list(self.w.shape)}', *rows])})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a latent file; see `save_latent`."""
@@ -136,6 +142,7 @@ def _contents(latent: Latent, path: str) -> tuple[int, dict[str, object], dict[s
     return version, header, tensors
 
 
+@torch.inference_mode(False)  # a latent of that mode could not be dragged
 def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
     """Load the latent of a file; with `model`, check it and repeat a single w for all layers.
 
@@ -252,26 +259,41 @@ def _to_w(value: object, file: Path) -> Tensor:
 
 
 def _for_model(latent: Latent, model: Model, file: Path | str) -> Latent:
-    """Check that a latent belongs to a model, and repeat a single w for every layer."""
-    if latent.base is not None and not model.reads(latent.base):
+    """A checked latent (see `fitting`) that is rendered with the model."""
+    latent = fitting(latent, model, file)
+    latent.model = model
+    return latent
+
+
+def fitting(latent: Latent, model: Model, name: Path | str = "latent") -> Latent:
+    """The latent itself, or a copy with its single w repeated for every layer.
+
+    Raises StylemixError for a latent of another model, and for other shapes and values.
+    """
+    layers, w_dim = model.generator.num_ws, model.generator.w_dim
+    own = latent.model is not None and latent.model.generator.synthesis is model.generator.synthesis
+    if latent.base is not None and not own and not model.reads(latent.base):
         raise StylemixError(
-            f"{file}: got a latent of the model {latent.base[:40]}; expected the model "
+            f"{name}: got a latent of the model {latent.base[:40]}; expected the model "
             f"{model.fingerprint}; project the photo again with this model, or use the other model"
         )
-    layers, w_dim = model.generator.num_ws, model.generator.w_dim
-    if latent.w.shape[0] == 1:
-        latent.w = latent.w.repeat(layers, 1)
+    if not isinstance(latent.w, Tensor) or not bool(torch.isfinite(latent.w).all()):
+        raise StylemixError(
+            f"{name}: got a w that is no tensor or has NaN values; expected a tensor [{layers}, "
+            f"{w_dim}]; project the photo again"
+        )
+    if tuple(latent.w.shape) == (1, w_dim):
+        latent = replace(latent, w=latent.w.repeat(layers, 1))
     if tuple(latent.w.shape) != (layers, w_dim):
         raise StylemixError(
-            f"{file}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
+            f"{name}: got w of shape {list(latent.w.shape)}; expected [{layers}, {w_dim}] for a "
             f"model of {model.generator.config.size_text}; project the photo with this model"
         )
     if latent.label is not None and len(latent.label) != model.generator.c_dim:
         raise StylemixError(
-            f"{file}: got a label of {len(latent.label)} values; expected {model.generator.c_dim} "
+            f"{name}: got a label of {len(latent.label)} values; expected {model.generator.c_dim} "
             "for this model; project the photo with this model"
         )
     if latent.detail is not None:
-        latent.detail.check(model.generator, str(file))
-    latent.model = model
+        latent.detail.check(model.generator, str(name))
     return latent

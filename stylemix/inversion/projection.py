@@ -134,6 +134,7 @@ def _keep_lower(
     return torch.where(better[:, None, None], current, best), torch.minimum(losses, lowest)
 
 
+@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
 def project(
     model: Model,
     targets: Tensor,

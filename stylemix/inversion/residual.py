@@ -6,17 +6,20 @@ Both are stored with the latent and applied whenever the person is rendered.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from stylemix.errors import StylemixError
 from stylemix.networks.generator import FeatureOverride, Generator, SynthesisNetwork
 
 WEIGHT = "weight."
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Residual:
         """Images [N, C, H, W] of ws [N, L, w_dim] with this residual and without styles."""
         weights = {k: network.get_parameter(k) + v.to(ws) for k, v in self.weights.items()}
         options = {"noise_mode": self.noise_mode(ws), "override": self.override(ws)}
-        images: Tensor = functional_call(network, weights, (ws,), options)
+        images: Tensor = functional_call(sharing(network), weights, (ws,), options)
         return images
 
     @staticmethod
@@ -117,6 +120,20 @@ class Residual:
                 f"{name}: got features of shape {shape} and a mask of {list(self.mask.shape)}; "
                 "expected those of the model; project the photo again with this model"
             )
+
+
+def sharing(network: Network) -> Network:
+    """A network with the same tensors, for a `functional_call`.
+
+    That one puts other tensors into the modules while it runs, and threads share a model.
+    """
+    view = copy.copy(network)
+    view._parameters, view._buffers = dict(network._parameters), dict(network._buffers)
+    view._modules = {
+        name: None if module is None else sharing(module)
+        for name, module in network._modules.items()
+    }
+    return view
 
 
 def read_detail(tensors: Mapping[str, Tensor], name: str) -> Residual:

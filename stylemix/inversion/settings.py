@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 
 import torch
 
@@ -11,6 +12,7 @@ from stylemix.devices import search_dtype
 from stylemix.errors import StylemixError
 
 METHODS = ("hybrid", "w", "w+", "pti")
+MIN_BUDGET = 0.01  # seconds
 # The largest models that a CPU projects with all steps, in fp32 and in bf16: 1024 px take about ten
 # minutes with 2 cores then. A step takes up to four times as long at twice the resolution.
 FULL_STEPS_PX, FULL_STEPS_BF16_PX = 256, 1024
@@ -56,6 +58,27 @@ class ProjectionSettings:
     budget: float | None = None
     fewer_when_large: bool = True
 
+    def __post_init__(self) -> None:
+        """Raises StylemixError for values with which a projection would fail or never end."""
+        if self.method not in METHODS:
+            raise StylemixError(
+                f"got the method {self.method!r}; expected one of {', '.join(METHODS)}; change it"
+            )
+        for name in ("w_steps", "plus_steps", "refine_steps"):
+            steps = getattr(self, name)
+            if not isinstance(steps, Integral) or steps < 0:
+                raise StylemixError(
+                    f"got {name} {steps!r}; expected a number of steps from 0; change it"
+                )
+        if not isinstance(self.seed, Integral):
+            raise StylemixError(f"got seed {self.seed!r}; expected an integer; change it")
+        if self.budget is not None and not (
+            isinstance(self.budget, Real) and MIN_BUDGET <= self.budget < math.inf
+        ):
+            raise StylemixError(
+                f"got a budget of {self.budget!r}; expected seconds from {MIN_BUDGET:g}; change it"
+            )
+
     def at(self, resolution: int, device: torch.device) -> ProjectionSettings:
         """The settings for a model of a resolution in px on a device."""
         share = full_steps_px(device) / resolution
@@ -90,11 +113,18 @@ LATENTS = ProjectionSettings(w_steps=50, plus_steps=60, refine_steps=0)
 
 
 def preset_settings(
-    preset: str | ProjectionSettings, budget: float | None = None, seed: int = 0
+    preset: str | ProjectionSettings, budget: float | None = None, seed: int | None = None
 ) -> ProjectionSettings:
-    """Settings by the name of a preset; `budget` is in seconds per photo."""
-    if isinstance(preset, ProjectionSettings):
-        return preset
-    if preset not in PRESETS:
-        raise StylemixError(f"got the preset {preset!r}; expected one of {', '.join(PRESETS)}")
-    return replace(PRESETS[preset], budget=budget, seed=seed)
+    """Settings by the name of a preset, or those given; a budget and a seed replace theirs.
+
+    `budget` is in seconds per photo.
+    """
+    if not isinstance(preset, ProjectionSettings):
+        if preset not in PRESETS:
+            raise StylemixError(f"got the preset {preset!r}; expected one of {', '.join(PRESETS)}")
+        preset = PRESETS[preset]
+    return replace(
+        preset,
+        budget=preset.budget if budget is None else budget,
+        seed=preset.seed if seed is None else seed,
+    )

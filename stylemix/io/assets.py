@@ -39,5 +39,7 @@ def frozen_network(name: str, device: str | torch.device, build: Callable[[], Ne
     """
     key = (name, str(device))
     if key not in _FROZEN:
-        _FROZEN[key] = build().eval().requires_grad_(False).to(device)
+        # Preserves the caller's random state, and is usable where the caller's mode is another.
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+            _FROZEN[key] = build().eval().requires_grad_(False).to(device)
     return cast(Network, _FROZEN[key])

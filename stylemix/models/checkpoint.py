@@ -46,6 +46,8 @@ def save_model(
     another extension, and for weights that are not finite in `dtype`.
     """
     check_model_path(path)
+    if dtype not in _DTYPES:
+        raise StylemixError(f"got dtype {dtype!r}; expected {' or '.join(_DTYPES)}; change it")
     networks = {"G.": model.generator, "D.": model.discriminator}
     tensors = {
         prefix + key: value.to(_DTYPES[dtype])
@@ -64,6 +66,7 @@ def check_model_path(path: AnyPath) -> None:
         )
 
 
+@torch.inference_mode(False)  # weights of that mode could not be searched or trained with
 def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     """Load a model from a file, or by a shipped name such as "faces-64".
 

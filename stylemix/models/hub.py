@@ -90,6 +90,13 @@ class Shared:
         """What its folder is made of."""
         raise NotImplementedError
 
+    def __repr__(self) -> str:
+        """What its config says; the values of the tensors are too many to be read."""
+        made = self.pretrained()
+        named = {"name": made.card["name"]} if "name" in made.card else {}
+        rows = [f"{key}={value!r}" for key, value in {**named, **made.config}.items()]
+        return f"{type(self).__name__}({', '.join(rows)})"
+
     def save_pretrained(self, folder: StrPath) -> None:
         """Writes a folder with the weights, config.json and a model card."""
         self.pretrained().write(folder)

@@ -20,7 +20,7 @@ from stylemix.networks.generator import Generator
 FINGERPRINT_DIGITS = 16
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # comparing tensors has no single answer
 class Model:
     """A generator, an optional discriminator, its face template, model card and origin.
 

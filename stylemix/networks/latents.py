@@ -7,8 +7,10 @@ higher resolution, and one more for the last torgb.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 
 if TYPE_CHECKING:  # the mapping network truncates with `truncate`
     from stylemix.networks.generator import Generator
@@ -33,16 +35,21 @@ _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 
 def z_from_seed(seed: int, z_dim: int) -> Tensor:
     """Return z [1, z_dim] in float64 for a seed, the same as in the public StyleGAN2 tools."""
-    if not 0 <= seed < 2**32:
-        raise StylemixError(f"got seed {seed}; expected 0 to {2**32 - 1}; choose another")
-    return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim))
+    try:
+        number = operator.index(seed)  # integers of NumPy and PyTorch, too
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise StylemixError(f"got seed {shown(seed)}; expected 0 to {2**32 - 1}; choose another")
+    return torch.from_numpy(np.random.RandomState(number).randn(1, z_dim))
 
 
 def check_psi(psi: float) -> None:
     """Raise StylemixError for a truncation psi that is not finite, which gives black images."""
-    if not math.isfinite(psi):
+    if not isinstance(psi, Real) or not math.isfinite(psi):
         raise StylemixError(
-            f"got --truncation {psi}; expected a finite number, 0 to 1 for good images; change it"
+            f"got --truncation {shown(psi)}; expected a finite number, 0 to 1 for good images; "
+            "change it"
         )
 
 
@@ -157,6 +164,11 @@ def parse_layers(text: str, img_resolution: int) -> tuple[int, ...]:
     Accepts "all", "coarse", "middle", "fine", pixels ("8px", "16-64px") and numbers ("0-3", "7"),
     separated by commas.
     """
+    if not isinstance(text, str):
+        raise StylemixError(
+            f'got layers {shown(text)}; expected text, as in "fine", "16-64px" or "0-3,7"; '
+            "change them"
+        )
     layers: set[int] = set()
     for part in text.lower().replace(" ", "").split(","):
         layers.update(_parse_part(part, img_resolution))

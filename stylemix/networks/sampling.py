@@ -28,7 +28,8 @@ def sample_images(
     Args:
         generator: the generator.
         seeds: 0 to 2**32 - 1 each.
-        psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948).
+        psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948);
+            StylemixError for what is no finite number.
         label: class or label of a conditional generator; StylemixError for an invalid one, and
             for none where the generator is not at a label.
         noise_mode: "const", "random" or "none".

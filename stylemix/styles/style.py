@@ -39,7 +39,7 @@ STARTS = ASSETS / "starts"  # styles of weights that new drawn styles start from
 SUFFIXES = (".pkl", ".safetensors")  # of shipped files
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Style(Shared):
     """A style for the model with the fingerprint `base`.
 
@@ -325,6 +325,7 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     return style
 
 
+@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], file: Path) -> None:
     """Gives a style the student, hand and shape of its file."""
     config = config if isinstance(config, dict) else {}

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from stylemix.images.tensors import to_tensor
 from stylemix.images.write import as_written
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.styles.style import save_style
+from stylemix.training.adapt.adapt import AdaptSettings
 from tests.support.models import saved, tiny_model, trained_on
 from tests.support.shapes import shapes_model
 
@@ -198,6 +200,67 @@ def test_unusable_photos_are_refused(photo, message):
     faces = stylemix.Model(**vars(tiny_model()))
     with pytest.raises(stylemix.StylemixError, match=message):
         faces.project(photo, preset=FEW)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, style: model.generate(3), r"got the seeds 3; expected several"),
+        (lambda model, style: model.generate([1.5]), "got seed 1.5; expected 0 to 4294967295"),
+        (lambda model, style: model.generate([1], psi=float("nan")), "got --truncation nan; ex"),
+        (lambda model, style: model.generate([1], psi="0.7"), "got --truncation '0.7'"),
+        (lambda model, style: stylemix.generate([1], model=None), "got NoneType as the model"),
+        (lambda model, style: stylemix.generate([1], model=model.generator), "got Generator as th"),
+        (lambda model, style: stylemix.load_model("faces-64", device=None), "got device None"),
+        (lambda model, style: stylemix.load_model("faces-64", template=3), "got int as a templat"),
+        (lambda model, style: model.save("m.pkl", dtype="bf16"), "got dtype 'bf16'; expected flo"),
+        (lambda model, style: model.mix("seed:1", None), "got None as a style; expected a name"),
+        (lambda model, style: model.mix("seed:1", ("toon", 0.5)), "got 0.5 as a style; expected"),
+        (lambda model, style: model.mix("seed:1", {style: None}), "got strength None; expected"),
+        (lambda model, style: model.mix("seed:1", style, layers=["fine"]), r"got layers \['fine'"),
+        (lambda model, style: model.mix("seed:1", style, min_identity="1"), "got --min-identity '"),
+        (lambda model, style: model.mix("seed:1", style, output_size=(9, 9)), "got an output size"),
+        (lambda model, style: model.mix("seed:1", style, regions="fase"), "got the region 'fase'"),
+        (lambda model, style: model.mix("", style), "got an empty source"),
+        (
+            lambda model, style: model.edit("seed:1", directions={"sefa-0": 1}, output_size=10**5),
+            "got an output size",
+        ),
+        (lambda model, style: model.align(PORTRAIT, size=-1), "got a size of -1; expected px fro"),
+        (lambda model, style: model.align(PORTRAIT, template="none", box=(1, 2, 3)), "got the box"),
+        (
+            lambda model, style: model.animate("seed:1", style, fps=0),
+            "got --fps 0; expected 1 to 60",
+        ),
+        (lambda model, style: model.edit("seed:1", directions=["smile"]), "got the directions"),
+        (lambda model, style: model.edit("seed:1", directions={style: 1}), "got the directions"),
+        (lambda model, style: model.drag("seed:1", (9, 9, 9, 8)), r"got the points \(9, 9, 9, 8\)"),
+        (lambda model, style: model.drag("seed:1", ["9,9:9,8"]), "got the points"),
+        (lambda model, style: model.drag("seed:1", [((9, 9), (9, 8, 1))]), "got the points"),
+        (lambda model, style: model.drag("seed:1", None), "got the points None; expected pairs"),
+        (lambda model, style: AdaptSettings(steps=-1), "got steps -1; expected a number from 1"),
+        (lambda model, style: AdaptSettings(sparse=3), "got sparse 3; expected 1e-06 to 1"),
+        (lambda model, style: model.project(PORTRAIT, budget=-1), "got a budget of -1; expected s"),
+    ],
+)
+def test_wrong_arguments_are_errors_of_one_line(model, style, call, message):
+    with pytest.raises(stylemix.StylemixError, match=message):
+        call(model, style)
+
+
+def test_a_wrong_size_is_an_error_before_the_photo_is_projected(model, style, monkeypatch):
+    monkeypatch.setattr(api, "Mixer", None)  # nothing is read
+    with pytest.raises(stylemix.StylemixError, match="got an output size of 'big'"):
+        model.mix(PORTRAIT, style, output_size="big")
+
+
+def test_damaged_images_in_memory_are_refused(model):
+    half = Image.open(BytesIO(PORTRAIT.read_bytes()[:5000]))
+    closed = Image.open(PORTRAIT)
+    closed.close()
+    for photo in (half, closed):
+        with pytest.raises(stylemix.StylemixError, match="got an image that cannot be read"):
+            model.align(photo)
 
 
 def test_unknown_presets_are_refused(model):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from stylemix.errors import StylemixError, check_range, did_you_mean, similar_file
 
@@ -16,6 +17,12 @@ def test_values_out_of_range_are_refused(value):
     with pytest.raises(StylemixError) as caught:
         check_range("--share", value, 0, 1, ", 1 for all")
     assert str(caught.value) == f"got --share {value:g}; expected 0 to 1, 1 for all; change it"
+
+
+@pytest.mark.parametrize("value", [None, "0.5", [0.5], torch.tensor([0.5, 0.5])])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(StylemixError, match=r"got --share .*; expected 0 to 1; change it"):
+        check_range("--share", value, 0, 1)
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.5, -0.0])

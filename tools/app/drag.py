@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from stylemix.avatars.drag import STEPS, DragStep, Point, check_points, drag_person
+from stylemix.avatars.drag import STEPS, DragStep, Point, read_drag
 from stylemix.avatars.drawing import crop_photo
 from stylemix.avatars.finish import model_image
 from stylemix.avatars.mixer import Person
@@ -87,8 +87,7 @@ def drag_face(
     session.stop_dragging.clear()
     mixer = session.mixer(progress)
     person = session.person("preview", True, mixer, only_photo=False)
-    check_points(pairs, mixer.generator.config)
-    steps = drag_person(mixer, person, pairs, mask)
+    steps = read_drag(mixer, person, pairs, mask)
     best = math.inf
     for step in steps:
         if session.stop_dragging.is_set():

@@ -6,11 +6,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.avatars.inputs import listed
+from stylemix.errors import StylemixError, check_range
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
@@ -97,6 +100,11 @@ class AdaptSettings:
                 raise StylemixError(
                     f"got {name} {getattr(self, name)!r}; expected one of {expected}"
                 )
+        if self.steps is not None and not (isinstance(self.steps, Integral) and self.steps > 0):
+            raise StylemixError(f"got steps {self.steps!r}; expected a number from 1; change it")
+        for name, low, high in (("sparse", 1e-6, 1), ("kimg", 0.001, 1e9)):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), low, high)
 
     def check(self, method: str, consent: str) -> None:
         """Raises StylemixError for a setting of another method, or a missing consent."""
@@ -135,8 +143,9 @@ class StyleCard:
         }  # fmt: skip
 
 
+@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
 def adapt(
-    images: Photo | list[Photo] | tuple[Photo, ...],
+    images: Photo | Sequence[Photo],
     settings: AdaptSettings | None = None,
     *,
     model: AnyModel = DEFAULT_MODEL,
@@ -172,7 +181,7 @@ def adapt(
     base = use_model(model, device, template, label)
     if layers is not None:
         parse_layers(layers, base.generator.img_resolution)
-    sources = images if isinstance(images, list | tuple) else [images]
+    sources = listed(images)
     if settings.method == "pairs" or (len(sources) == 1 and is_kit(sources[0])):
         settings.check("pairs", card.consent)
         style, record, examples = _learn_pairs(base, sources, settings, progress)

@@ -99,7 +99,7 @@ def test_progress_reports_the_distance_of_the_farthest_handle(model):
 
 def test_a_mask_keeps_what_is_outside(model):
     point, changes = [(HANDLE, (9, 16))], []
-    for mask in (None, half_mask()):
+    for mask in (None, np.asarray(half_mask())):
         first, *_, last = drag_steps("seed:1", point, mask=mask, model=model, steps=20)
         pair = [np.asarray(step.image(32)).astype(float) for step in (first, last)]
         change = np.abs(pair[1] - pair[0]).mean(axis=(0, 2))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
-from stylemix.images.tensors import as_rgb, bring_within, to_pil
+from stylemix.images.tensors import as_rgb, bring_within, picture, to_pil
 from tests.support.images import Pictures
 
 
@@ -40,3 +40,28 @@ def test_the_shorter_side_is_brought_within_bounds():
     square = torch.rand(1, 3, 64, 64)
     plain = torch.nn.functional.interpolate(square, 32, mode="bilinear", antialias=True)
     assert torch.equal(bring_within(square, 0, 32), plain)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.full([3, 32, 32], 255.0),
+        torch.full([3, 32, 32], torch.nan),
+        torch.full([3, 32, 32], 256),
+        torch.ones([3, 32, 32], dtype=torch.bool),
+        torch.ones([3, 32, 32], dtype=torch.complex64),
+        torch.ones([3, 32, 32], device="meta"),
+        torch.ones([3, 32, 32]).to_sparse(),
+    ],
+)
+def test_tensors_that_are_no_image_in_the_expected_range_are_refused(values):
+    with pytest.raises(StylemixError, match=r"got a tensor of .*; expected uint8, or floating"):
+        picture(values)
+
+
+def test_tensors_of_bytes_and_of_generators_are_images():
+    bytes_ = torch.arange(3 * 16 * 16).remainder(256).to(torch.uint8).view(3, 16, 16)
+    as_floats = (bytes_.float() / 127.5 - 1).requires_grad_()
+    for values in (bytes_, bytes_.long(), as_floats, as_floats[None].double()):
+        assert np.array_equal(np.asarray(picture(values)), bytes_.permute(1, 2, 0).numpy())
+    assert picture(torch.full([1, 16, 16], 1.5)).getextrema() == (255, 255)
