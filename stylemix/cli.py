@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import pairwise
 from types import FrameType
@@ -108,7 +108,8 @@ class _OneLineError(click.ClickException):
     exit_code = USER_ERROR
 
     def show(self, file: object = None) -> None:
-        messages.show_error(self.message)
+        with suppress(OSError):  # where nothing can be printed, the exit code says it
+            messages.show_error(self.message)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -224,12 +225,14 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; with --json print its line, whether it succeeds or fails."""
-        with messages.session() as said:
+        # The line of JSON can fail, too: standard output may be a file on a full disk.
+        with messages.session() as said, _plain_errors(ctx):
             try:
                 with _plain_errors(ctx):
                     result: object = super().invoke(ctx)
             except _OneLineError as error:
-                said.finish(error.message)
+                with suppress(OSError):
+                    said.finish(error.message)
                 raise
             except SystemExit:  # a training that was stopped
                 said.finish()

@@ -166,6 +166,28 @@ def test_a_closed_pipe_is_quiet(monkeypatch):
     assert result.output == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [(["inspect", "--json"], "No space left on device"), (["nosuch", "--json"], "No such command")],
+)
+def test_a_full_disk_for_standard_output(words, line):
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "stylemix", *words]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_for_standard_error():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "stylemix", "nosuch"]
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 def test_bugs_keep_their_traceback(monkeypatch):
     result = _run(monkeypatch, RuntimeError("shapes differ"))
     assert isinstance(result.exception, RuntimeError)
