@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def output_file(path: Path, inputs: Iterable[AnyPath] = (), beside: Beside = lam
         for file in (path, *beside(path)):
             check_not_input(file, inputs)
         return path
-    check_not_input(path, [name for name in inputs if not Path(name).expanduser().is_dir()])
+    check_not_input(path, [name for name in inputs if not os.path.isdir(os.path.expanduser(name))])
     free = free_path(path, beside)
     if free != path:
         note(f"Note: {path} exists and is kept; this writes {free}; --overwrite replaces it")

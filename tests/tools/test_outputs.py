@@ -103,3 +103,25 @@ def test_a_photo_in_a_folder_of_sources_is_never_replaced(model):
     assert "Wrote photos/me-2.png (" in _run(*words).stdout
     assert "which is an input, too" in _run(*words, "--overwrite", code=2).stderr
     assert Path("photos/me.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["align", "~nobody.png"],
+        ["mix", "~nobody.png", "noir"],
+        ["mix", "seed:1", "~nobody.pkl"],
+        ["edit", "seed:1", "--direction", "~nobody.pkl:1"],
+        ["project", "seed.png", "--encoder", "~nobody.safetensors"],
+        ["align", "seed.png", "--template", "~nobody.json"],
+        ["blend", "~nobody", "~nobody", "--output", "out.pkl"],
+        ["generate", "--model", "~nobody.pkl"],
+        ["inspect", "~nobody.png"],
+    ],
+)
+def test_a_name_with_a_tilde_needs_no_user(words):
+    """A shell leaves ~nobody as it is where there is no such user."""
+    Image.new("RGB", (32, 32)).save("seed.png")
+    assert _run(*words, code=2).stderr.startswith("Error: ")
+    Image.new("RGB", (32, 32)).save("~nobody.png")
+    assert _run("inspect", "~nobody.png").stdout.startswith("image")
