@@ -11,6 +11,7 @@ from PIL import Image
 from stylemix.global_options import may_overwrite
 from stylemix.images.provenance import Generated
 from stylemix.images.write import as_written
+from stylemix.io.atomic import check_writable
 from stylemix.io.outputs import AnyPath, Beside, check_not_input, free_path
 from stylemix.messages import note
 
@@ -19,8 +20,10 @@ def output_file(path: Path, inputs: Iterable[AnyPath] = (), beside: Beside = lam
     """The file for the output `path`, chosen before the work: NAME-2.EXT if there is one already.
 
     A note says so. `beside` returns further files that are written with an output. Raises
-    StylemixError for an output that is an input, even with --overwrite.
+    StylemixError for an output that is an input, even with --overwrite, and for a folder that
+    cannot be written.
     """
+    check_writable(path)
     inputs = list(inputs)
     if may_overwrite():
         for file in (path, *beside(path)):

@@ -125,3 +125,41 @@ def test_a_name_with_a_tilde_needs_no_user(words):
     assert _run(*words, code=2).stderr.startswith("Error: ")
     Image.new("RGB", (32, 32)).save("~nobody.png")
     assert _run("inspect", "~nobody.png").stdout.startswith("image")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mix", "seed:1", "noir", "--output", "file/a.png"],
+        ["mix", "photos", "noir", "--output", "file/out"],
+        ["project", "photos", "--output", "file/out"],
+        ["edit", "seed:1", "--smile", "1", "--output", "file/a.png"],
+        ["video", "seed:1", "noir", "--output", "file/a.gif"],
+        ["adapt", "photos", "--output", "file/a.pkl"],
+        ["distill", "noir", "--output", "file/a.pkl"],
+        ["evaluate-style", "photos", "noir", "--output", "file/out"],
+        ["align", "photos", "--output", "file/out"],
+        ["pack", "photos", "--output", "file/out"],
+        ["pack", "photos", "--output", "file/out.zip"],
+        ["metrics", "none.pkl", "photos", "--output", "file/a.json"],
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(words, here):
+    (here / "photos").mkdir()
+    Image.new("RGB", (32, 32)).save("photos/a.png")
+    Path("file").write_text("")
+    if words[0] not in ("metrics", "pack"):
+        words = [*words, "--model", "none.pkl"]  # would be the error of the work
+    line = _run(*words, code=2).stderr
+    assert line.startswith("Error: cannot write file/")
+    assert "got 'Not a directory'; expected a writable folder" in line
+    assert line.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_written(model, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    words = ["generate", "--model", model, "--output", "a/b/faces"]
+    assert "cannot write a/b/faces: got 'Permission denied'" in _run(*words, code=2).stderr
+    words = ["generate", "--model", model, "--grid", "--output", "a/faces.png"]
+    assert "cannot write a/faces.png: got 'Permission denied'" in _run(*words, code=2).stderr
+    assert not Path("a").exists()
