@@ -92,6 +92,22 @@ def test_an_input_is_never_replaced(model, more):
     assert Path("me.jpg").read_bytes() == before
 
 
+def test_no_file_that_an_option_names_is_replaced(model):
+    for name in ("mask.png", "me.png"):
+        Image.new("L", (64, 64), 255).save(name)
+    words = ["edit", "seed:1", "--model", model]
+    _run(*words, "--direction", "sefa-0:1", "--save-style", "mine.pkl")
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    for words in (
+        ["mix", "seed:1", "seed:2", "--region", "mask.png", "--output", "mask.png"],
+        ["drag", "seed:1", "--point", "8,8:9,8", "--mask", "mask.png", "--output", "mask.png"],
+        ["edit", "seed:1", "--direction", "mine.pkl:1", "--save-style", "mine.pkl"],
+    ):
+        line = _run(*words, "--model", model, "--overwrite", code=2).stderr
+        assert "which is an input, too" in line, words
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
 def test_a_photo_in_a_folder_of_sources_is_never_replaced(model):
     Path("photos").mkdir()
     Image.new("RGB", (64, 64)).save("photos/me.png")
