@@ -76,6 +76,7 @@ COMMANDS = {
     ),
 }
 
+TEXTS = ("--consent", "--credit", "--license", "--name")  # options whose values may be empty
 USER_ERROR = 2
 STOPPED = "Stopped."
 INTERRUPTED, TERMINATED = 130, 143  # what shells report: 128 + SIGINT, 128 + SIGTERM
@@ -170,6 +171,19 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         raise  # click handles a closed pipe (`stylemix ... | head`)
 
 
+def _check_empty(ctx: click.Context, words: list[str]) -> None:
+    """Fail for an empty word, such as of an unset variable: as a name it is the current folder."""
+    for before, word in pairwise(["", *words]):
+        name, is_given, value = word.partition("=")
+        if not (is_given and word.startswith("--")):
+            name, value = before, word
+        if not value and name not in TEXTS:
+            what = name if name.startswith("--") else "word"
+            ctx.fail(
+                f"got an empty {what}; expected the name of a file or another value; leave it out"
+            )
+
+
 class LazyGroup(click.Group):
     """A click group that imports a command only when it runs."""
 
@@ -216,8 +230,7 @@ class LazyGroup(click.Group):
         said.json, said.verbose = "--json" in words, "--verbose" in words
         if name not in COMMANDS:
             ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
-        if "--output=" in words or ("--output", "") in pairwise(words):
-            ctx.fail("got an empty --output; expected the name of a file or folder")
+        _check_empty(ctx, args[1:])
         found = super().resolve_command(ctx, args)
         assert found[1] is not None
         ctx.default_map = {name: own_defaults(found[1], name, list(COMMANDS))}

@@ -158,6 +158,31 @@ def test_an_empty_output():
         assert result.stderr.startswith("Error: got an empty --output; expected the name")
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["project", ""], "word"),
+        (["forget", ""], "word"),
+        (["convert", "faces-64", ""], "word"),
+        (["mix", "seed:1", "noir", ""], "word"),
+        (["audit", "faces-64", "--data", ""], "--data"),
+        (["project", "me.jpg", "--mask="], "--mask"),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(words, what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.main, words, prog_name="stylemix")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: got an empty {what}; expected the name of a file")
+    assert result.stderr.count("\n") == 1
+
+
+def test_texts_may_be_empty_and_end_with_an_equals_sign():
+    words = ["adapt", "--consent", "", "--credit=", "--output=a=", "none="]
+    result = CliRunner().invoke(cli.main, words, prog_name="stylemix")
+    assert result.stderr.startswith("Error: got the style file name a=; expected .pkl")
+
+
 def test_a_closed_pipe_is_quiet(monkeypatch):
     before = sys.stdout, sys.stderr
     result = _run(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe"))
