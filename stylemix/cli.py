@@ -79,30 +79,34 @@ COMMANDS = {
 TEXTS = ("--consent", "--credit", "--license", "--name")  # options whose values may be empty
 USER_ERROR = 2
 STOPPED = "Stopped."
-INTERRUPTED, TERMINATED = 130, 143  # what shells report: 128 + SIGINT, 128 + SIGTERM
+INTERRUPTED = 130  # what shells report: 128 + SIGINT, and 143 or 129 for these
+# SIGHUP, which Windows does not have, comes when the terminal is closed.
+ENDING = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: one line, and no half-written file."""
+    """A signal that ends a command as Ctrl-C does: one line, and no half-written file."""
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise _Terminated(number)
 
 
 def stop_on_sigterm() -> None:
-    """Lets SIGTERM stop a command as Ctrl-C does, unless somebody else handles it."""
+    """Lets SIGTERM and SIGHUP stop a command as Ctrl-C does, unless somebody else handles them."""
     if threading.current_thread() is not threading.main_thread():
         return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
-        if hasattr(os, "register_at_fork"):  # workers are ended by it, and have nothing to say
-            os.register_at_fork(after_in_child=_end_on_sigterm)
+    free = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in free:
+        signal.signal(number, _terminate)
+    if free and hasattr(os, "register_at_fork"):  # workers are ended by it, and say nothing
+        os.register_at_fork(after_in_child=_end_on_sigterm)
 
 
 def _end_on_sigterm() -> None:
-    if signal.getsignal(signal.SIGTERM) is _terminate:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in ENDING:
+        if signal.getsignal(number) is _terminate:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _OneLineError(click.ClickException):
@@ -157,9 +161,10 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         text = _one_line(error.format_message()).rstrip(".") + _source(error)
         raise _OneLineError(f"{text}; see '{path} --help'") from error
     except KeyboardInterrupt as error:
-        messages.problem(STOPPED)
-        messages.current().finish(STOPPED)
-        code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
+        with suppress(OSError):  # the terminal may be gone
+            messages.problem(STOPPED)
+            messages.current().finish(STOPPED)
+        code = 128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED
         raise click.exceptions.Exit(code) from None
     except (MemoryError, RuntimeError, OSError) as error:
         if _is_out_of_memory(error):

@@ -111,11 +111,11 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block has ended.
+    """Let Ctrl-C and other signals wait until the block has ended.
 
     The library calls back into Python, and an exception there aborts the process.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     if threading.current_thread() is not threading.main_thread():
         handlers = {}  # they are run in the main thread only
     came: list[int] = []

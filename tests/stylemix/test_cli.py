@@ -127,7 +127,9 @@ def test_ctrl_c_prints_stopped_and_exits_with_130(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (getattr(signal, "SIGHUP", 15), 129)],
+    ids=["term", "int", "hup"],
 )
 def test_signals_stop_a_command_with_one_line(tmp_path, number, code):
     """And leave whole images only; the same command goes on to the end."""

@@ -179,7 +179,7 @@ def test_without_the_package_nothing_is_signed(tmp_path, image, key, monkeypatch
     assert not key.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 15)])
 def test_a_signal_waits_until_the_library_is_done(monkeypatch, number):
     """Else a picture's signature, interrupted in a callback, aborts the process."""
 
