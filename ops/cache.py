@@ -23,7 +23,7 @@ def usual() -> Path | None:
     """Returns the usual cache folder, which may not exist yet; None without a home."""
     given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if given:
-        return Path(given).expanduser().absolute() / "ops"
+        return Path(os.path.expanduser(given)).absolute() / "ops"
     if base:
         return Path(base).absolute() / "stylemix" / "ops"
     home = "~/Library/Caches" if platform.system() == "Darwin" else "~/.cache"

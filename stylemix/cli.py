@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import pairwise
 from types import FrameType
@@ -76,39 +76,45 @@ COMMANDS = {
     ),
 }
 
+TEXTS = ("--consent", "--credit", "--license", "--name")  # options whose values may be empty
 USER_ERROR = 2
 STOPPED = "Stopped."
-INTERRUPTED, TERMINATED = 130, 143  # what shells report: 128 + SIGINT, 128 + SIGTERM
+INTERRUPTED = 130  # what shells report: 128 + SIGINT, and 143 or 129 for these
+# SIGHUP, which Windows does not have, comes when the terminal is closed.
+ENDING = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: one line, and no half-written file."""
+    """A signal that ends a command as Ctrl-C does: one line, and no half-written file."""
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise _Terminated(number)
 
 
 def stop_on_sigterm() -> None:
-    """Lets SIGTERM stop a command as Ctrl-C does, unless somebody else handles it."""
+    """Lets SIGTERM and SIGHUP stop a command as Ctrl-C does, unless somebody else handles them."""
     if threading.current_thread() is not threading.main_thread():
         return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
-        if hasattr(os, "register_at_fork"):  # workers are ended by it, and have nothing to say
-            os.register_at_fork(after_in_child=_end_on_sigterm)
+    free = [number for number in ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in free:
+        signal.signal(number, _terminate)
+    if free and hasattr(os, "register_at_fork"):  # workers are ended by it, and say nothing
+        os.register_at_fork(after_in_child=_end_on_sigterm)
 
 
 def _end_on_sigterm() -> None:
-    if signal.getsignal(signal.SIGTERM) is _terminate:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in ENDING:
+        if signal.getsignal(number) is _terminate:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _OneLineError(click.ClickException):
     exit_code = USER_ERROR
 
     def show(self, file: object = None) -> None:
-        messages.show_error(self.message)
+        with suppress(OSError):  # where nothing can be printed, the exit code says it
+            messages.show_error(self.message)
 
 
 def _describe(error: OSError) -> str:
@@ -146,9 +152,10 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         text = _one_line(error.format_message()).rstrip(".") + _source(error)
         raise _OneLineError(f"{text}; see '{path} --help'") from error
     except KeyboardInterrupt as error:
-        messages.problem(STOPPED)
-        messages.current().finish(STOPPED)
-        code = TERMINATED if isinstance(error, _Terminated) else INTERRUPTED
+        with suppress(OSError):  # the terminal may be gone
+            messages.problem(STOPPED)
+            messages.current().finish(STOPPED)
+        code = 128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED
         raise click.exceptions.Exit(code) from None
     except (MemoryError, RuntimeError, OSError) as error:
         if is_out_of_memory(error):
@@ -158,6 +165,19 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno != errno.EPIPE:
             raise _OneLineError(_one_line(_describe(error))) from error
         raise  # click handles a closed pipe (`stylemix ... | head`)
+
+
+def _check_empty(ctx: click.Context, words: list[str]) -> None:
+    """Fail for an empty word, such as of an unset variable: as a name it is the current folder."""
+    for before, word in pairwise(["", *words]):
+        name, is_given, value = word.partition("=")
+        if not (is_given and word.startswith("--")):
+            name, value = before, word
+        if not value and name not in TEXTS:
+            what = name if name.startswith("--") else "word"
+            ctx.fail(
+                f"got an empty {what}; expected the name of a file or another value; leave it out"
+            )
 
 
 class LazyGroup(click.Group):
@@ -206,8 +226,7 @@ class LazyGroup(click.Group):
         said.json, said.verbose = "--json" in words, "--verbose" in words
         if name not in COMMANDS:
             ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
-        if "--output=" in words or ("--output", "") in pairwise(words):
-            ctx.fail("got an empty --output; expected the name of a file or folder")
+        _check_empty(ctx, args[1:])
         found = super().resolve_command(ctx, args)
         assert found[1] is not None
         ctx.default_map = {name: own_defaults(found[1], name, list(COMMANDS))}
@@ -215,12 +234,14 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; with --json print its line, whether it succeeds or fails."""
-        with messages.session() as said:
+        # The line of JSON can fail, too: standard output may be a file on a full disk.
+        with messages.session() as said, _plain_errors(ctx):
             try:
                 with _plain_errors(ctx):
                     result: object = super().invoke(ctx)
             except _OneLineError as error:
-                said.finish(error.message)
+                with suppress(OSError):
+                    said.finish(error.message)
                 raise
             except SystemExit:  # a training that was stopped
                 said.finish()

@@ -81,10 +81,11 @@ def read_table() -> Table:
 
 def write_table(commands: dict[str, click.Command]) -> None:
     """Writes the table of all commands; a failure is ignored, since it only saves time."""
+    from stylemix.errors import StylemixError
     from stylemix.io.atomic import write_text
 
     table = {name: describe(command) for name, command in commands.items()}
-    with suppress(OSError, RuntimeError):
+    with suppress(StylemixError, OSError, RuntimeError):
         write_text(table_file(), json.dumps(table))
 
 

@@ -41,7 +41,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 def similar_file(path: str | os.PathLike[str]) -> str:
     """`did_you_mean` for a file that is not there: the nearest name in its folder."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     try:
         names = [other.name for other in file.parent.iterdir() if other.exists()]
     except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links

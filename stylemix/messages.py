@@ -79,7 +79,10 @@ def session(command: str = "") -> Iterator[Messages]:
 
 
 def say(text: str) -> None:
-    """Prints a result, such as a table, on standard output; not with --json."""
+    """Prints a result of one line or more on standard output; not with --json.
+
+    All other functions print one line: a line break in a name of a file would forge another one.
+    """
     if not _current.json:
         _print(text, sys.stdout)
 
@@ -88,7 +91,7 @@ def say_table(rows: Sequence[tuple[str, str]]) -> None:
     """Prints (label, text) rows as aligned lines of a result."""
     width = max((len(label) for label, _ in rows), default=0)
     for label, text in rows:
-        say(f"{label:<{width}}  {text}")
+        say(printable(f"{label:<{width}}  {text}"))
 
 
 def result(**values: Any) -> None:
@@ -117,31 +120,31 @@ def _write_down(file: dict[str, Any]) -> None:
 
 def _tell(text: str) -> None:
     if not _current.quiet:
-        say(text)
+        say(printable(text))
 
 
 def note(text: str) -> None:
     """Says something about the run on standard error; not with --quiet."""
     _current.keep(text)
     if not _current.quiet:
-        _print(text, sys.stderr)
+        _print(printable(text), sys.stderr)
 
 
 def problem(text: str) -> None:
     """Says on standard error, even with --quiet, why one of several inputs is left out."""
     _current.keep(text)
-    _print(text, sys.stderr)
+    _print(printable(text), sys.stderr)
 
 
 def detail(text: str) -> None:
     """Says something on standard error that only --verbose asks for."""
     if _current.verbose:
-        _print(text, sys.stderr)
+        _print(printable(text), sys.stderr)
 
 
 def show_error(text: str) -> None:
     """Prints the line of an error that ends the command."""
-    _print(f"Error: {text}", sys.stderr)
+    _print(printable(f"Error: {text}"), sys.stderr)
 
 
 def _print(text: str, stream: TextIO) -> None:

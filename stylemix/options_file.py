@@ -23,7 +23,7 @@ def find_options_file() -> Path | None:
     """
     named = os.environ.get(VARIABLE)
     if named is not None:
-        path = Path(named).expanduser()
+        path = Path(os.path.expanduser(named))
         if named and not path.is_file():
             raise StylemixError(
                 f"got {VARIABLE}={named}, which is no file; expected a TOML file; correct or unset "

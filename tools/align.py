@@ -16,7 +16,7 @@ from stylemix.faces.alignment import Alignment, Box, align_photo, cut_face
 from stylemix.faces.detector import FaceDetector, load_detector
 from stylemix.faces.templates import FACES128, Template, find_template
 from stylemix.images.sources import ImageSource, list_images
-from stylemix.images.write import check_image_path, save_image
+from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.io.atomic import Json, write_json
 from stylemix.messages import problem, result, wrote
 from stylemix.models.checkpoint import load_model
@@ -111,6 +111,8 @@ class _Names:
                     "pass --output a name without extension"
                 )
             self.file = output_file(path, inputs, _json_beside)
+        else:
+            check_folder(path)
         self.seen: set[str] = set()
 
     def paths(self, source: ImageSource, crops: Sequence[Image.Image]) -> Iterator[Path]:

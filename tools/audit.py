@@ -82,6 +82,8 @@ def audit_command(
     if sheet is not None:
         check_image_path(sheet)
         sheet = output_file(sheet, inputs)
+    if sheet is not None and output == sheet:
+        raise StylemixError(f"got {sheet} for --output and --sheet; expected two; change one")
     output = output and output_file(output, inputs)
     audited, usual = _subject(model, style, device)
     psi = usual if psi is None else psi

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, printable
 from stylemix.messages import note, say
 from stylemix.model import blend
 from stylemix.models.blend import unrelated
@@ -93,7 +93,7 @@ def blend_command(
         )  # fmt: skip
     save_model(output, model, dtype)
     tell_model(model, output)
-    say(f"licence {model.card['licence']}")
+    say(printable(f"licence {model.card['licence']}"))
     if unrelated(model):
         note("The models were not trained from one another: their blend draws nothing sensible.")
 

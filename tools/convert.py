@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, printable
 from stylemix.messages import result, say, wrote
 from stylemix.models.checkpoint import save_model
 from stylemix.models.loading import use_model
@@ -60,7 +60,7 @@ def tell_model(model: Model, target: Path) -> None:
     if model.origin != "stylemix":
         lines.append(f"from {model.card.get('source', model.origin)}. {FOREIGN_LICENCE}")
     for line in lines:
-        say(line)
+        say(printable(line))
     result(
         width=config.width, height=config.height, channels=config.img_channels,
         classes=config.c_dim, architecture=config.architecture, fingerprint=model.fingerprint,

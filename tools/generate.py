@@ -9,6 +9,7 @@ import click
 
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import fit_size, grid
+from stylemix.images.cost import MAX_PIXELS
 from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
@@ -88,6 +89,13 @@ def generate_command(
     generator = choice.load(photos=False).generator
     native = generator.config.width, generator.config.height
     output_size = native if size is None else fit_size(native, size)
+    cell = size or max(*native, MIN_CELL)
+    pixels = len(numbers) * math.prod(fit_size(native, cell))
+    if as_grid and pixels > MAX_PIXELS:
+        raise StylemixError(
+            f"got a grid of {len(numbers)} images at {cell} px, {pixels / 1e6:,.0f} megapixels; "
+            f"expected up to {MAX_PIXELS / 1e6:.0f}; choose fewer --seeds or a smaller --size"
+        )
     tiles, files, renamed = [], list[Path](), 0
     for start in range(0, len(numbers), MOST):
         batch_seeds = numbers[start : start + MOST]
@@ -103,7 +111,7 @@ def generate_command(
             save_image(path, resized)
             files.append(path)
     if as_grid:
-        save_image(target, grid(tiles, cell=size or max(*native, MIN_CELL), gap=4))
+        save_image(target, grid(tiles, cell=cell, gap=4))
         files = [target]
     about = f"; {renamed} of that name are kept, the new ones are numbered" if renamed else ""
     wrote_all(files, f"{len(numbers)} image{'s' * (len(numbers) > 1)} to {target}{about}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError, did_you_mean, similar_file
+from stylemix.errors import StylemixError, did_you_mean, printable, similar_file
 from stylemix.faces.detector import load_detector
 from stylemix.images.marks import find_marks, video_size
 from stylemix.images.read import load_image
@@ -75,7 +75,7 @@ def describe(name: str, device: str = "auto") -> Lines:
 
 def _find(name: str) -> Path:
     """The file of a path, or of a shipped model, style, direction or start."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if os.path.exists(path) or is_shards(name):
         return path
     for found in (find_style(name), ASSETS / f"{name}.safetensors"):
@@ -316,6 +316,6 @@ def inspect_command(names: tuple[str, ...], device: str) -> None:
         lines = describe(name, device)
         described[name] = {"kind": lines[0][0], **dict(lines)}
         if len(names) > 1:
-            say(("\n" if number else "") + f"{name}:")
+            say(("\n" if number else "") + printable(f"{name}:"))
         say_table(lines)
     result(files=described)

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
 from PIL import Image
 
 from stylemix.global_options import may_overwrite
 from stylemix.images.provenance import Generated
 from stylemix.images.write import as_written
+from stylemix.io.atomic import check_writable
 from stylemix.io.outputs import AnyPath, Beside, check_not_input, free_path
 from stylemix.messages import note
+
+OUTPUTS = ("output", "target", "style_file", "sheet", "page")  # parameters of commands
 
 
 def output_file(path: Path, inputs: Iterable[AnyPath] = (), beside: Beside = lambda _: ()) -> Path:
     """The file for the output `path`, chosen before the work: NAME-2.EXT if there is one already.
 
     A note says so. `beside` returns further files that are written with an output. Raises
-    StylemixError for an output that is an input, even with --overwrite.
+    StylemixError for an output that is an input, even with --overwrite, and for a folder that
+    cannot be written.
     """
-    inputs = list(inputs)
+    check_writable(path)
+    inputs = [*inputs, *_named_files()]
     if may_overwrite():
         for file in (path, *beside(path)):
             check_not_input(file, inputs)
         return path
-    check_not_input(path, [name for name in inputs if not Path(name).expanduser().is_dir()])
+    check_not_input(path, [name for name in inputs if not os.path.isdir(os.path.expanduser(name))])
     free = free_path(path, beside)
     if free != path:
         note(f"Note: {path} exists and is kept; this writes {free}; --overwrite replaces it")
@@ -46,8 +53,20 @@ def output_in(
     """
     if not may_overwrite():
         return free_path(path, beside, lambda other: _shows(other, as_written(image, generated)))
-    check_not_input(path, inputs)
+    check_not_input(path, [*inputs, *_named_files()])
     return path
+
+
+def _named_files() -> list[str]:
+    """The files of all options and words that are no outputs, such as masks and directions."""
+    context = click.get_current_context(silent=True)
+    given = {} if context is None else context.params
+    named = []
+    for value in (value for key, value in given.items() if key not in OUTPUTS):
+        for word in value if isinstance(value, tuple | list) else [value]:
+            text = str(word) if isinstance(word, str | Path) else ""
+            named += [text, text.rpartition(":")[0]]  # NAME:STRENGTH
+    return [text for text in named if os.path.isfile(os.path.expanduser(text))]
 
 
 def _shows(path: Path, image: Image.Image) -> bool:

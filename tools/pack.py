@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from stylemix.devices import find_device
+from stylemix.io.atomic import check_writable
 from stylemix.messages import problem, result, say, wrote
 from stylemix.tools.options import device_option
 from stylemix.tools.outputs import output_file
@@ -180,7 +181,9 @@ def pack_command(
       stylemix pack pets.zip --crop centre --size 128x96 --labels folders --output pets-128.zip
       stylemix pack photos/ --dry-run --output faces.zip
     """
-    target = output_file(Path(output), photos) if is_zip_name(Path(output)) else Path(output)
+    target = Path(output)
+    check_writable(target)
+    target = output_file(target, photos) if is_zip_name(target) else target
     crops = {name: settings.pop(name) for name in CropSettings.__annotations__ if name in settings}
     report = pack(
         photos,

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -158,7 +158,7 @@ def _passed(cur_nimg: int, span: int, interval_kimg: float) -> bool:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM so that a step can finish; a second SIGINT ends at once."""
+    """Collects signals that end it so that a step can finish; a second SIGINT ends at once."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -168,9 +168,14 @@ def _stop_signals() -> Iterator[list[int]]:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        print("\nStopping after this step; the state is saved.", file=sys.stderr)
+        with suppress(OSError):  # after SIGHUP the terminal is gone
+            print("\nStopping after this step; the state is saved.", file=sys.stderr)
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none, and nohup ignores it
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        numbers.append(hang_up)
+    previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield received
     finally:

@@ -74,7 +74,7 @@ def average_snapshots(
     """
     from stylemix.model import blend
 
-    files = list_snapshots(Path(folder).expanduser())[::-1][: max(last, 0)]
+    files = list_snapshots(Path(os.path.expanduser(folder)))[::-1][: max(last, 0)]
     if len(files) < 2:
         raise StylemixError(
             f"{folder}: got {len(files)} snapshots to average; expected two or more; name the "

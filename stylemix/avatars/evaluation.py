@@ -14,7 +14,7 @@ from stylemix.avatars.finish import MIN_OUTPUT, finish
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.images.sources import unique_names
 from stylemix.images.tensors import to_tensor
 from stylemix.inversion.latent import Latent
@@ -55,6 +55,11 @@ class StyleEvaluation:
         self.model, self.strength, self.mixer = model, strength, Mixer(model)
         self.styles = self.mixer.read([], styles)[1]
         self.names = list(unique_names(style.name for style in self.styles))
+        if other := set(references or {}) - {style.name for style in self.styles}:
+            raise StylemixError(
+                f"got images of {shown(sorted(other)[0])}; expected images of a style that is "
+                f"measured ({', '.join(self.names)}); change the name"
+            )
         self.meter = StyleMeter(model)
         self.looks = torch.stack([self._look(style, references or {}) for style in self.styles])
         has_face = model.template.eyes is not None

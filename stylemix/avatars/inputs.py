@@ -34,7 +34,9 @@ def list_sources(sources: Sequence[str]) -> list[Source]:
     expanded: list[Source] = []
     for source in sources:
         check_source(source)
-        expanded += _list_folder(Path(source).expanduser()) if is_several(source) else [source]
+        expanded += (
+            _list_folder(Path(os.path.expanduser(source))) if is_several(source) else [source]
+        )
     return expanded
 
 
@@ -66,7 +68,7 @@ def is_several(what: object) -> bool:
     """Whether a source or style is a folder or a zip."""
     if not isinstance(what, str | os.PathLike):
         return False
-    path = Path(what).expanduser()
+    path = Path(os.path.expanduser(what))
     return path.is_dir() or path.suffix.lower() == ".zip"
 
 
@@ -164,7 +166,7 @@ def as_path(what: str | os.PathLike[str], option: str) -> Path:
     """The path passed to an option; raises StylemixError if it is empty."""
     if not str(what):
         raise StylemixError(f"got an empty {option}; expected a file or seed:N; give its name")
-    return Path(what).expanduser()
+    return Path(os.path.expanduser(what))
 
 
 def is_image_path(path: Path) -> bool:

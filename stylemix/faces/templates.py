@@ -102,7 +102,7 @@ def find_template(name: str | os.PathLike[str] | Template) -> Template:
         )
     if str(name) in TEMPLATES:
         return TEMPLATES[str(name)]
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not os.path.isfile(path):
         raise StylemixError(
             f"got template {str(name)[:60]!r}; expected {', '.join(TEMPLATES)} or a JSON file; "

@@ -12,6 +12,7 @@ _SAVE_AS = "save it as an 8-bit or 16-bit PNG"
 _PROFILE_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _WHITE = (255, 255, 255)
+_DARKEST = 16  # of 255: the brightest value of a float image below which it shows nothing
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -95,7 +96,8 @@ def _table16(image: Image.Image, highest: int) -> NDArray[np.uint8]:
 
 def _from_float(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 255):  # false for NaN too
+    # Highlights above 1 are not 1 of 255: the picture would be black.
+    if not (low >= 0 and (high <= 1 or _DARKEST <= high <= 255)):  # false for NaN too
         raise StylemixError(
             f"got float values from {low:g} to {high:g}; expected 0 to 1 or 0 to 255; {_SAVE_AS}"
         )

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stylemix.images.provenance import SOURCE_TYPE_KEY
+from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
 from stylemix.io.files import open_file, read_file
 from stylemix.messages import note
@@ -64,8 +65,9 @@ def sign_file(path: Path, marks: dict[str, str]) -> None:
     try:
         _sign(path, kind, marks[SOURCE_TYPE_KEY])
     except Exception as error:  # the library raises several kinds, also for want of a home folder
-        reason = str(error).splitlines() or [type(error).__name__]
-        _tell(reason[0][:100])
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "strerror", None) or error) or type(error).__name__
+        _tell(reason.splitlines()[0][:100])
 
 
 def has_package() -> bool:
@@ -109,11 +111,11 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block has ended.
+    """Let Ctrl-C and other signals wait until the block has ended.
 
     The library calls back into Python, and an exception there aborts the process.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     if threading.current_thread() is not threading.main_thread():
         handlers = {}  # they are run in the main thread only
     came: list[int] = []
@@ -173,7 +175,8 @@ def _sign(path: Path, kind: str, source_type: str) -> None:
         with path.open("rb") as stream:
             builder.sign(signer, kind, stream, signed)
         signed.seek(0)
-        with path.open("wb") as stream:
+        # Beside the picture, which stays whole where there is no room for the manifest.
+        with atomic_write(path) as whole, whole.open("wb") as stream:
             shutil.copyfileobj(signed, stream)
 
 

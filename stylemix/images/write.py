@@ -13,7 +13,7 @@ from stylemix.images.provenance import Generated, png_text, provenance_marks, xm
 from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import to_pil
 from stylemix.images.watermark import add_watermark
-from stylemix.io.atomic import atomic_write
+from stylemix.io.atomic import atomic_write, check_writable
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
@@ -35,22 +35,22 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raise StylemixError if `path` is a file, or has the extension of one, instead of a folder.
+    """Raise StylemixError if `path` is no folder that can be written, or has a file's extension.
 
     Commands call it before a long computation.
     """
     folder = Path(path)
-    if folder.is_dir():
-        return
-    if folder.exists():
-        raise StylemixError(
-            f"got the file {path}; expected a folder for the results; give another --output"
-        )
-    if folder.suffix.lower() in (*EXTENSIONS, *_OF_RESULTS):
-        raise StylemixError(
-            f"got one file, {path}, for several results; expected a folder; "
-            "give --output a name without extension"
-        )
+    if not folder.is_dir():
+        if os.path.lexists(folder):  # or a link to nothing
+            raise StylemixError(
+                f"got the file {path}; expected a folder for the results; give another --output"
+            )
+        if folder.suffix.lower() in (*EXTENSIONS, *_OF_RESULTS):
+            raise StylemixError(
+                f"got one file, {path}, for several results; expected a folder; "
+                "give --output a name without extension"
+            )
+    check_writable(folder, is_folder=True)
 
 
 def save_image(

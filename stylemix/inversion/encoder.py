@@ -65,7 +65,7 @@ def save_encoder(path: str | os.PathLike[str], encoder: Encoder, base: str) -> N
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
     """Loads an encoder on the model's device; raises StylemixError for that of another model."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     content = read(file).expect(ENCODER)
     header = content.header
     config = header if isinstance(header, dict) else {}

@@ -149,7 +149,7 @@ def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Lat
     Reads our own files, `.npz` (array "w") and `.npy` of the public projectors, and `.pt` or `.pkl`
     latents. StylemixError for a latent of another model, and for a file of none or of several.
     """
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     content = read(file)
     if content.kind == "npz":
         latent = Latent(_to_w(_pick(dict(read_npz(file)), file), file))

@@ -54,6 +54,21 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | os.PathLike[str], is_folder: bool = False) -> None:
+    """Raise the StylemixError of `atomic_write` if its folder shows before the work that it fails.
+
+    With `is_folder` it is for files in the folder `path`. Missing folders would be created.
+    """
+    place = Path(os.path.realpath(path))
+    place = place if is_folder else place.parent
+    while not os.path.lexists(place):
+        place = place.parent
+    may_write = os.access(place, os.W_OK | os.X_OK)
+    number = errno.ENOTDIR if not place.is_dir() else 0 if may_write else errno.EACCES
+    if number:
+        raise _cannot_write(path, OSError(number, os.strerror(number)))
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_write(path) as temporary:

@@ -36,7 +36,7 @@ def is_input(path: Path, inputs: Iterable[AnyPath]) -> bool:
     if not path.exists():
         return False
     target = Path(os.path.realpath(path))
-    given = [Path(os.path.realpath(Path(name).expanduser())) for name in inputs if str(name)]
+    given = [Path(os.path.realpath(os.path.expanduser(name))) for name in inputs if str(name)]
     kind = guess_type(path.name, strict=False)[0] or ""
     readable = kind.startswith("image/") or path.name.endswith(ENDINGS)
     return target in given or (readable and any(folder in target.parents for folder in given))

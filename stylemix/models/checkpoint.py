@@ -113,7 +113,7 @@ def find_model(path: AnyPath) -> Path:
     """Return the file of a path, of the name of a shipped model or of an address; see `fetch`."""
     if is_address(path):
         return fetch(str(path))
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     shipped = ASSETS / f"{path}.safetensors"
     if os.path.exists(file) or Path(path).suffix or file.name != str(path):
         return file

@@ -40,7 +40,7 @@ class Pretrained:
 
     def write(self, folder: StrPath, name: str = "") -> None:
         """Writes the folder; `name` is that of its repository."""
-        folder = Path(folder).expanduser()
+        folder = Path(os.path.expanduser(folder))
         self.save(folder / self.file)
         write_json(folder / CONFIG_FILE, {"stylemix": __version__, **self.config})
         write_text(folder / CARD_FILE, self.readme(name or folder.name))
@@ -118,7 +118,7 @@ def pretrained_file(name: StrPath, file: str = MODEL_FILE) -> StrPath:
     """What a `from_pretrained` loads: the file of a folder, of OWNER/NAME on the Hub, or `name`."""
     if is_address(name):
         return name
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_dir():
         return path / file
     if not path.exists() and OWNER_AND_NAME.fullmatch(str(name)):

@@ -254,7 +254,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
     """The file of a path, of a shipped style, direction or start, or of an address (`fetch`)."""
     if is_address(path):
         return fetch(str(path))
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if not os.path.exists(file) and file.name == str(path):
         for folder in (STYLES, DIRECTIONS, STARTS):
             if str(path) in (known := _shipped(folder)):

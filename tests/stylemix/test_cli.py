@@ -127,7 +127,9 @@ def test_ctrl_c_prints_stopped_and_exits_with_130(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (getattr(signal, "SIGHUP", 15), 129)],
+    ids=["term", "int", "hup"],
 )
 def test_signals_stop_a_command_with_one_line(tmp_path, number, code):
     """And leave whole images only; the same command goes on to the end."""
@@ -158,12 +160,59 @@ def test_an_empty_output():
         assert result.stderr.startswith("Error: got an empty --output; expected the name")
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["project", ""], "word"),
+        (["forget", ""], "word"),
+        (["convert", "faces-64", ""], "word"),
+        (["mix", "seed:1", "noir", ""], "word"),
+        (["audit", "faces-64", "--data", ""], "--data"),
+        (["project", "me.jpg", "--mask="], "--mask"),
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder(words, what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.main, words, prog_name="stylemix")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: got an empty {what}; expected the name of a file")
+    assert result.stderr.count("\n") == 1
+
+
+def test_texts_may_be_empty_and_end_with_an_equals_sign():
+    words = ["adapt", "--consent", "", "--credit=", "--output=a=", "none="]
+    result = CliRunner().invoke(cli.main, words, prog_name="stylemix")
+    assert result.stderr.startswith("Error: got the style file name a=; expected .pkl")
+
+
 def test_a_closed_pipe_is_quiet(monkeypatch):
     before = sys.stdout, sys.stderr
     result = _run(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe"))
     sys.stdout, sys.stderr = before  # click silences both for the final flush of the interpreter
     assert result.exit_code == 1
     assert result.output == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [(["inspect", "--json"], "No space left on device"), (["nosuch", "--json"], "No such command")],
+)
+def test_a_full_disk_for_standard_output(words, line):
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "stylemix", *words]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_for_standard_error():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "stylemix", "nosuch"]
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 from stylemix import __version__, messages
-from stylemix.messages import detail, note, problem, result, say, session, wrote, wrote_all
+from stylemix.messages import (
+    detail,
+    note,
+    problem,
+    result,
+    say,
+    say_table,
+    session,
+    show_error,
+    wrote,
+    wrote_all,
+)
 
 
 def _say_all():
@@ -80,6 +91,15 @@ def test_any_file_name_can_be_printed(name, monkeypatch):
     text = stream.buffer.getvalue()
     assert text.startswith(b"Wrote ")
     assert b"\x1b" not in text
+    assert text.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "tell", [wrote, note, problem, show_error, lambda text: say_table([("name", text)])]
+)
+def test_a_name_forges_no_line(capsys, tell):
+    tell("a\nError: b\rc\u2028d.png")
+    assert "".join(capsys.readouterr()).endswith("a?Error: b?c?d.png\n")
 
 
 def test_commands_print_through_this_module_alone():

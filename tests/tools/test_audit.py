@@ -105,6 +105,7 @@ def test_a_style(files):
         (["--style", "person.pkl"], "got the style person.pkl, which shows its person on purpose"),
         (["--style", "comic"], "which redraws photos; expected one that changes the model's"),
         (["--sheet", "a.txt"], "a.txt"),
+        (["--sheet", "a.png", "--output", "a.png"], "got a.png for --output and --sheet"),
     ],
 )
 def test_what_cannot_be(files, options, said, monkeypatch):

@@ -32,6 +32,14 @@ def test_the_script_is_that_of_the_shell(shell, cache):
     assert len(list((cache / "completion").iterdir())) == 1
 
 
+def test_the_script_needs_no_cache(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path / "file"))
+    done = CliRunner().invoke(cli.main, ["completion", "bash"], prog_name="stylemix")
+    assert done.exit_code == 0, done.output
+    assert "_STYLEMIX_COMPLETE=bash_complete" in done.stdout
+
+
 def test_another_shell_is_refused():
     done = CliRunner().invoke(cli.main, ["completion", "csh"], prog_name="stylemix")
     assert done.exit_code == 2

@@ -105,6 +105,11 @@ def test_styles_without_statistics_need_images(files):
     result = evaluate(files, "--style", files / "red-old.pkl")
     assert result.exit_code == 2
     assert "add --images red-old=PATH" in result.output
+    result = evaluate(files, "--style", files / "red-old.pkl", "--images", f"rde={files / 'red'}")
+    assert result.exit_code == 2
+    assert "got images of 'rde'; expected images of a style that is measured (red-old)" in (
+        result.output
+    )
     accuracies = []
     for name in ("red", "blue"):
         images = f"red-old={files / name}"

@@ -91,3 +91,15 @@ def test_a_conditional_model_needs_a_class(tmp_path):
     assert "--class" in result.output
     result = CliRunner().invoke(main, [*start, "--class", "2", "--output", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
+
+
+def test_a_grid_that_no_memory_holds_is_refused_before_the_work(tmp_path):
+    model = saved(tiny_model(), tmp_path / "tiny.pkl")
+    words = ["generate", "--model", str(model), "--grid", "--output", str(tmp_path / "a.png")]
+    for more, size in (
+        (["--size", "4096", "--seeds", "0-99"], 1678),
+        (["--seeds", "0-99999"], 922),
+    ):
+        done = CliRunner().invoke(main, [*words, *more])
+        assert done.exit_code == 2
+        assert f"{size:,} megapixels; expected up to 100; choose fewer --seeds" in done.stderr

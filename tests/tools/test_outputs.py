@@ -92,6 +92,22 @@ def test_an_input_is_never_replaced(model, more):
     assert Path("me.jpg").read_bytes() == before
 
 
+def test_no_file_that_an_option_names_is_replaced(model):
+    for name in ("mask.png", "me.png"):
+        Image.new("L", (64, 64), 255).save(name)
+    words = ["edit", "seed:1", "--model", model]
+    _run(*words, "--direction", "sefa-0:1", "--save-style", "mine.pkl")
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    for words in (
+        ["mix", "seed:1", "seed:2", "--region", "mask.png", "--output", "mask.png"],
+        ["drag", "seed:1", "--point", "8,8:9,8", "--mask", "mask.png", "--output", "mask.png"],
+        ["edit", "seed:1", "--direction", "mine.pkl:1", "--save-style", "mine.pkl"],
+    ):
+        line = _run(*words, "--model", model, "--overwrite", code=2).stderr
+        assert "which is an input, too" in line, words
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
 def test_a_photo_in_a_folder_of_sources_is_never_replaced(model):
     Path("photos").mkdir()
     Image.new("RGB", (64, 64)).save("photos/me.png")
@@ -103,3 +119,63 @@ def test_a_photo_in_a_folder_of_sources_is_never_replaced(model):
     assert "Wrote photos/me-2.png (" in _run(*words).stdout
     assert "which is an input, too" in _run(*words, "--overwrite", code=2).stderr
     assert Path("photos/me.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["align", "~nobody.png"],
+        ["mix", "~nobody.png", "noir"],
+        ["mix", "seed:1", "~nobody.pkl"],
+        ["edit", "seed:1", "--direction", "~nobody.pkl:1"],
+        ["project", "seed.png", "--encoder", "~nobody.safetensors"],
+        ["align", "seed.png", "--template", "~nobody.json"],
+        ["blend", "~nobody", "~nobody", "--output", "out.pkl"],
+        ["generate", "--model", "~nobody.pkl"],
+        ["inspect", "~nobody.png"],
+    ],
+)
+def test_a_name_with_a_tilde_needs_no_user(words):
+    """A shell leaves ~nobody as it is where there is no such user."""
+    Image.new("RGB", (32, 32)).save("seed.png")
+    assert _run(*words, code=2).stderr.startswith("Error: ")
+    Image.new("RGB", (32, 32)).save("~nobody.png")
+    assert _run("inspect", "~nobody.png").stdout.startswith("image")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mix", "seed:1", "noir", "--output", "file/a.png"],
+        ["mix", "photos", "noir", "--output", "file/out"],
+        ["project", "photos", "--output", "file/out"],
+        ["edit", "seed:1", "--smile", "1", "--output", "file/a.png"],
+        ["video", "seed:1", "noir", "--output", "file/a.gif"],
+        ["adapt", "photos", "--output", "file/a.pkl"],
+        ["distill", "noir", "--output", "file/a.pkl"],
+        ["evaluate-style", "photos", "noir", "--output", "file/out"],
+        ["align", "photos", "--output", "file/out"],
+        ["pack", "photos", "--output", "file/out"],
+        ["pack", "photos", "--output", "file/out.zip"],
+        ["metrics", "none.pkl", "photos", "--output", "file/a.json"],
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(words, here):
+    (here / "photos").mkdir()
+    Image.new("RGB", (32, 32)).save("photos/a.png")
+    Path("file").write_text("")
+    if words[0] not in ("metrics", "pack"):
+        words = [*words, "--model", "none.pkl"]  # would be the error of the work
+    line = _run(*words, code=2).stderr
+    assert line.startswith("Error: cannot write file/")
+    assert "got 'Not a directory'; expected a writable folder" in line
+    assert line.count("\n") == 1
+
+
+def test_a_folder_that_may_not_be_written(model, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    words = ["generate", "--model", model, "--output", "a/b/faces"]
+    assert "cannot write a/b/faces: got 'Permission denied'" in _run(*words, code=2).stderr
+    words = ["generate", "--model", model, "--grid", "--output", "a/faces.png"]
+    assert "cannot write a/faces.png: got 'Permission denied'" in _run(*words, code=2).stderr
+    assert not Path("a").exists()

@@ -114,7 +114,7 @@ def test_killed_three_times_it_ends_with_the_same_bits(pictures, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 15)])
 def test_a_signal_ends_the_step_and_keeps_the_state(number, pictures, tmp_path):
     command = [*COMMAND, "--kimg", "1000", "--state-minutes", "60", str(pictures)]
     with subprocess.Popen(

@@ -85,7 +85,9 @@ def serve(model: Model, host: str, port: int, show: bool, on_start: Callable[[st
     """Serves the app until Ctrl-C or a signal to end; then removes all files of visitors."""
     end = threading.Event()
     with private_folder() as folder, serving(model, host, port, folder, show) as address:
-        before = signal.signal(signal.SIGTERM, lambda *_: end.set())
+        numbers = {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}  # a closed terminal
+        heard = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]  # by nohup
+        before = {number: signal.signal(number, lambda *_: end.set()) for number in heard}
         try:
             on_start(address)
             while not end.wait(1.0):
@@ -93,4 +95,5 @@ def serve(model: Model, host: str, port: int, show: bool, on_start: Callable[[st
         except KeyboardInterrupt:
             pass
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)

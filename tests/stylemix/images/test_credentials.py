@@ -1,7 +1,9 @@
 """Content Credentials: what is signed, by whom, what stays private, and that no image is lost."""
 
+import errno
 import getpass
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -126,6 +128,22 @@ def test_a_failing_signature_says_so_once_and_the_image_is_written(tmp_path, ima
 
 
 @needs_package
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_where_the_manifest_has_no_room_the_image_is_whole(tmp_path, image, key, monkeypatch, name):
+    def fill(source, target):
+        target.write(source.read(1000))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfileobj", fill)
+    with messages.session("mix") as said:
+        save_image(tmp_path / name, image)
+    assert [line.rpartition(": ")[2] for line in said.notes] == ["No space left on device"]
+    with Image.open(tmp_path / name) as there:
+        there.load()
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [name]
+
+
+@needs_package
 def test_without_a_home_folder_the_image_is_written(tmp_path, image, monkeypatch):
     credentials._tell.cache_clear()
     monkeypatch.setattr(credentials, "cache_folder", lambda name: None)
@@ -161,7 +179,7 @@ def test_without_the_package_nothing_is_signed(tmp_path, image, key, monkeypatch
     assert not key.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 15)])
 def test_a_signal_waits_until_the_library_is_done(monkeypatch, number):
     """Else a picture's signature, interrupted in a callback, aborts the process."""
 

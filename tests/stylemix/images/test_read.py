@@ -131,6 +131,14 @@ def test_float_tiff(tmp_path):
         _load(tmp_path, hostile.encoded(Image.fromarray(ones * 2000), "TIFF"))
 
 
+@pytest.mark.parametrize("highest", [1.02, 8])
+def test_highlights_above_1_are_no_black_picture(tmp_path, highest):
+    values = np.full((16, 16), 0.5, np.float32)
+    values[3] = highest
+    with pytest.raises(StylemixError, match=f"from 0.5 to {highest:g}; expected 0 to 1 or 0 to 25"):
+        _load(tmp_path, hostile.encoded(Image.fromarray(values), "TIFF"))
+
+
 @pytest.mark.parametrize("mode", ["1", "L"])
 def test_grey_and_black_and_white(tmp_path, mode):
     image = Image.new(mode, (20, 20), 255)

@@ -218,3 +218,6 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     with pytest.raises(StylemixError, match=r"got the file .*results; expected a folder"):
         check_folder(tmp_path / "results")
     check_folder(tmp_path / "results.of.friday")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StylemixError, match=r"got the file .*link; expected a folder"):
+        check_folder(tmp_path / "link")

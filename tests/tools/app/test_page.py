@@ -144,7 +144,7 @@ def test_a_deleted_photo_leaves_nothing(visit, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 15)])
 def test_an_app_that_is_stopped_while_it_draws_leaves_nothing(number, browser, tmp_path):
     process, address = start_app(tmp_path, stderr=subprocess.PIPE)
     page = browser.new_page()
