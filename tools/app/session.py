@@ -47,11 +47,12 @@ class Session:
         photo: the visitor's photo, None before there is one.
         faces: faces in it, the largest first.
         face: number of the chosen face from 1; None where there is a single one, or none.
+        learning: whether a style is being learned.
         dragged: latent after dragged points, which is then used instead of the photo.
         styles: files of styles that the visitor learned or brought, by name.
         examples: pictures of a style that is to be learned.
         gallery: files of the styles drawn on the visitor, with the names of the styles.
-        full: options of the full picture that is shown or drawn; None where a preview is shown.
+        shown: options of the picture that is shown, or drawn as a full one; None for another.
         turn: changes whenever another face, or another model, is to be drawn.
         stop: set when what is computed for the visitor is not wanted any more.
         stop_dragging: set to stop a drag.
@@ -63,7 +64,7 @@ class Session:
         self.folder = parent / secrets.token_urlsafe(24)  # its name is in addresses of images
         self.folder.mkdir(mode=0o700, parents=True)
         self.stop, self.stop_dragging = threading.Event(), threading.Event()
-        self.stop_learning = threading.Event()
+        self.stop_learning, self.learning = threading.Event(), False
         self.examples: list[Path] = []
         self._idle, self._working, self._learning = threading.Condition(), 0, 0
         self._projecting = threading.Lock()
@@ -83,8 +84,7 @@ class Session:
 
     def _turn(self) -> None:
         self.turn += 1
-        self.full: object = None
-        self.dragged: Latent | None = None
+        self.use_dragged(None)
         self.gallery: list[tuple[str, str]] = []
         self._portraits: dict[bool, AlignedPhoto] = {}
         self._latents: dict[str, Latent] = {}
@@ -212,6 +212,11 @@ class Session:
         self._turn()
         if self.photo is not None and not self.faces and model.template.eyes is not None:
             self.faces = load_detector().detect(load_image(self.photo))
+
+    def use_dragged(self, latent: Latent | None) -> None:
+        """Draws dragged points, or again the photo, from now on; what is shown is not that."""
+        self.dragged: Latent | None = latent
+        self.shown: object = None
 
     def portrait(self, full: bool) -> AlignedPhoto:
         """The chosen face aligned to the model; the photo behind it is smaller unless `full`."""

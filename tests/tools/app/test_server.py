@@ -1,13 +1,15 @@
 """The web server of the app: where it listens, and what the command says about it."""
 
+import logging
 import os
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from stylemix.cli import main
 from stylemix.tools.app import command
-from stylemix.tools.app.server import is_loopback, prepare, private_folder
+from stylemix.tools.app.server import is_loopback, is_news, prepare, private_folder
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,20 @@ def test_gradio_is_told_to_call_nobody(monkeypatch, tmp_path):
     )} == {"False"}  # fmt: skip
     assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
     assert os.environ["NO_PROXY"] == "127.0.0.1,localhost"
+
+
+@pytest.mark.parametrize(("error", "told"), [(FileNotFoundError("gone"), False), (OSError(), True)])
+def test_an_image_that_is_gone_is_no_news(error, told):
+    """A browser asks for one that was replaced meanwhile, and starlette names it in an error."""
+    for named in (False, True):
+        try:
+            try:
+                raise error
+            except OSError:
+                if named:
+                    raise RuntimeError("File at path does not exist.")  # noqa: B904
+                raise
+        except (OSError, RuntimeError):
+            record = logging.LogRecord("", logging.ERROR, "", 0, "", None, sys.exc_info())
+        assert is_news(record) == told
+    assert is_news(logging.LogRecord("", logging.WARNING, "", 0, "words", None, None))
