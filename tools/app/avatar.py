@@ -133,13 +133,6 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
     inputs += [*shared["controls"], shared["format"]]
     outputs = [shared[name] for name in ("slider", "download", "command")] + [page.status]
 
-    def on_select(session: Session, event: Any) -> tuple[Any, ...]:
-        style = event.value["caption"]  # its number may be another while the gallery is drawn
-        if style not in session.style_names():
-            return gr.skip(), gr.skip(), gr.skip()
-        strength = session.style(style).strength
-        return style, strength, gr.update(visible=True)
-
     def on_change(session: Session, *values: Any, progress: Any) -> Iterator[tuple[Any, ...]]:
         style, strength, second, share, *controls, suffix = values
         options = read_options(style, strength, second, share, controls)
@@ -166,7 +159,7 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         return images(session, drawn), file, command, f"{escape(drawn.text)}. Ready to download."
 
     chosen = page.on(
-        shared["gallery"].select, on_select, [],
+        shared["gallery"].select, partial(on_select, gr), [],
         [shared["style"], shared["strength"], shared["result"]], event=gr.SelectData,
     )  # fmt: skip
     options: dict[str, Any] = {
@@ -181,6 +174,14 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         [shared["show"]], [shared["slider"]],
     )  # fmt: skip
     page.on(shared["full"].click, on_full, inputs, outputs, **options)
+
+
+def on_select(gr: Any, session: Session, event: Any) -> tuple[Any, ...]:
+    """Chooses the style of the gallery that was clicked, with its strength."""
+    style = event.value["caption"]  # its number may be another while the gallery is drawn
+    if style not in session.style_names():
+        return gr.skip(), gr.skip(), gr.skip()
+    return style, session.style(style).strength, gr.update(visible=True)
 
 
 def images(session: Session, drawn: Drawn) -> tuple[str, str]:
