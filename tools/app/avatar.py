@@ -68,7 +68,7 @@ def add_screen(page: Page) -> None:
     shared["style"] = gr.State("")
     with gr.Group(visible=False, elem_id="result") as shared["result"]:
         shared["slider"] = gr.ImageSlider(
-            label="Before and after: move the line", type="filepath", elem_id="slider", buttons=[],
+            label="Before and after", type="filepath", elem_id="slider", buttons=[],
             interactive=False, max_height=620,
         )  # fmt: skip
         shared["show"] = gr.Radio(
@@ -126,7 +126,7 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         for drawn, line in ((True, "gallery"), (False, "project")):
             after = page.on(
                 after.then, partial(on_gallery, page, drawn), [], parts, line=line, drawing=True,
-                progress=True, show_progress="minimal", show_progress_on=[page.status],
+                progress=True, show_progress="minimal", show_progress_on=[page.busy],
             )  # fmt: skip
 
     inputs = [shared["style"], shared["strength"], shared["second"], shared["share"]]

@@ -32,6 +32,7 @@ class Page:
         folder: where sessions have their folders; gradio serves files from it.
         state: component with the visitor's session.
         status: component with a sentence about what was done last.
+        busy: component below it with the progress of what is done for the gallery.
         shared: components of one screen that another changes, by name.
     """
 
@@ -39,6 +40,7 @@ class Page:
         self.gr, self.base, self.folder = gr, base, folder
         self.state = gr.State(time_to_live=HOUR, delete_callback=close)
         self.status: Any = None
+        self.busy: Any = None
         self.shared: dict[str, Any] = {}
 
     def slider(self, low: float, high: float, value: float, **options: Any) -> Any:

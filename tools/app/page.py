@@ -35,6 +35,8 @@ CSS = """
     {min-height: 0 !important; max-height: none; padding: 4px;}
 #slider {border-width: 0 !important;}
 #status .pending {opacity: 1 !important;}
+#busy {min-height: 3.6rem;}
+#busy .progress-text:has(+ .progress-level) {display: none;}
 #gallery .grid-container, #portraits .grid-container, #faces .grid-container
     {grid-template: none / repeat(auto-fill, minmax(92px, 1fr)) !important; gap: 6px;}
 #gallery .caption-label, #portraits .caption-label
@@ -58,13 +60,20 @@ SCRIPT = """() => {
   const name_all = () => {
     for (const image of document.querySelectorAll('button.thumbnail-item img'))
       set(image.closest('button'), 'aria-label', image.alt);
+    for (const button of document.querySelectorAll('.reset-button')) {
+      const field = button.parentElement.querySelector('input')?.getAttribute('aria-label');
+      set(button, 'aria-label', field?.replace('number input for', 'Reset'));
+    }
+    for (const button of document.querySelectorAll('.label-wrap'))
+      set(button, 'aria-expanded', String(button.classList.contains('open')));
     for (const field of document.querySelectorAll('#command textarea'))
       set(field, 'aria-label', 'The same as a command');
     document.querySelectorAll('#slider img').forEach(
       (image, number) => set(image, 'alt', number % 2 ? 'After' : 'Before'));
   };
   new MutationObserver(name_all).observe(document.body,
-    {subtree: true, childList: true, attributes: true, attributeFilter: ['alt', 'aria-label']});
+    {subtree: true, childList: true, attributes: true,
+     attributeFilter: ['alt', 'aria-label', 'class']});
   name_all();
 }"""
 
@@ -99,6 +108,7 @@ def build(model: Model, folder: Path) -> Any:
                 with gr.Column(scale=2, min_width=300):
                     photo.add_screen(page)
                     page.status = gr.HTML("", elem_id="status", padding=True)
+                    page.busy = gr.HTML("", elem_id="busy")
                 with gr.Column(scale=3, min_width=300):
                     photo.add_examples(page)
                     avatar.add_screen(page)

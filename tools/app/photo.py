@@ -114,7 +114,7 @@ def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     # Without gradio's reading of the image: stylemix has a sentence for each that is none.
     came = page.on(photo.input, on_photo, [photo], [], preprocess=False)
     chose = page.on(shared["portraits"].select, on_example, [], [], event=gr.SelectData)
-    options: dict[str, Any] = {"line": "draw", "show_progress_on": [page.status]}
+    options: dict[str, Any] = {"line": "draw", "show_progress_on": [page.busy]}
     found = [page.on(after.then, on_received, [], outputs, **options) for after in (came, chose)]
     switched = page.on(faces.select, on_face, [], changed, event=gr.SelectData)
     for trigger in (shared["delete"].click, photo.clear):

@@ -57,7 +57,11 @@ def is_news(record: logging.LogRecord) -> bool:
     A browser asks for images of a photo that has been replaced or deleted meanwhile.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error and (error.__context__ or error), FileNotFoundError)
+    both = (
+        error,
+        error.__context__ if error else None,
+    )  # starlette names it in an error of its own
+    return not any(isinstance(each, FileNotFoundError) for each in both)
 
 
 @contextmanager

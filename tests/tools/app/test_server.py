@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -46,18 +45,14 @@ def test_gradio_is_told_to_call_nobody(monkeypatch, tmp_path):
     assert os.environ["NO_PROXY"] == "127.0.0.1,localhost"
 
 
-@pytest.mark.parametrize(("error", "told"), [(FileNotFoundError("gone"), False), (OSError(), True)])
-def test_an_image_that_is_gone_is_no_news(error, told):
+@pytest.mark.parametrize(
+    ("missing", "told"), [(FileNotFoundError("gone"), False), (OSError(), True)]
+)
+def test_an_image_that_is_gone_is_no_news(missing, told):
     """A browser asks for one that was replaced meanwhile, and starlette names it in an error."""
-    for named in (False, True):
-        try:
-            try:
-                raise error
-            except OSError:
-                if named:
-                    raise RuntimeError("File at path does not exist.")  # noqa: B904
-                raise
-        except (OSError, RuntimeError):
-            record = logging.LogRecord("", logging.ERROR, "", 0, "", None, sys.exc_info())
-        assert is_news(record) == told
+    named, cancelled = RuntimeError("File at path does not exist."), type(missing)()
+    named.__context__, cancelled.__context__ = missing, TimeoutError()
+    for error in (missing, named, cancelled):
+        how = (type(error), error, None)
+        assert is_news(logging.LogRecord("", logging.ERROR, "", 0, "", None, how)) == told
     assert is_news(logging.LogRecord("", logging.WARNING, "", 0, "words", None, None))
