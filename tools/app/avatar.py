@@ -68,14 +68,14 @@ def add_screen(page: Page) -> None:
     shared["style"] = gr.State("")
     with gr.Group(visible=False, elem_id="result") as shared["result"]:
         shared["slider"] = gr.ImageSlider(
-            label="Before and after: move the line", type="filepath", elem_id="slider", buttons=[],
+            label="Before and after", type="filepath", elem_id="slider", buttons=[],
             interactive=False, max_height=620,
         )  # fmt: skip
         shared["show"] = gr.Radio(
             list(SHOWN), value="both", label="Show", show_label=False, container=False,
             elem_id="show",
         )  # fmt: skip
-        shared["strength"] = gr.Slider(0, 1.5, 1, step=0.05, label="Strength", elem_id="strength")
+        shared["strength"] = page.slider(0, 1.5, 1, step=0.05, label="Strength", elem_id="strength")
         with gr.Row():
             shared["full"] = gr.Button("Full picture", variant="primary", elem_id="full")
             shared["download"] = gr.DownloadButton(
@@ -88,23 +88,23 @@ def add_controls(page: Page) -> list[Any]:
     """The controls behind "Adjust", in the order of `read_options`."""
     gr, shared = page.gr, page.shared
     with gr.Accordion("Expression and pose", open=False):
-        edits = [gr.Slider(-3, 3, 0, step=0.25, label=EDITS[name]) for name in READINGS]
+        edits = [page.slider(-3, 3, 0, step=0.25, label=EDITS[name]) for name in READINGS]
     with gr.Accordion("What changes, and how much", open=False):
         bands = [
-            gr.Slider(0, 1.5, 1, step=0.05, label=f"{name.title()} layers", info=info)
+            page.slider(0, 1.5, 1, step=0.05, label=f"{name.title()} layers", info=info)
             for name, info in zip(BANDS, ("shape and pose", "features", "colours"), strict=True)
         ]
-        identity = gr.Slider(
+        identity = page.slider(
             0, 0.95, 0, step=0.05, label="Keep at least this much of the person",
             info="0 for no limit; 0.6 is clearly the same person",
         )  # fmt: skip
-        color = gr.Slider(0, 1, 0, step=0.05, label="Keep the person's colours")
+        color = page.slider(0, 1, 0, step=0.05, label="Keep the person's colours")
         regions = gr.CheckboxGroup(
             ["face", "hair", "background"], label="Only here", info="nothing ticked: everywhere"
         )
     with gr.Accordion("A second style", open=False):
         shared["second"] = gr.Dropdown([NO_SECOND], value=NO_SECOND, label="Second style")
-        shared["share"] = gr.Slider(0, 1.5, 0.5, step=0.05, label="Its strength")
+        shared["share"] = page.slider(0, 1.5, 0.5, step=0.05, label="Its strength")
     with gr.Accordion("Size and quality of the full picture", open=False):
         size = gr.Radio(SIZES, value="", label="Size")
         preset = gr.Radio(
@@ -126,43 +126,40 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
         for drawn, line in ((True, "gallery"), (False, "project")):
             after = page.on(
                 after.then, partial(on_gallery, page, drawn), [], parts, line=line, drawing=True,
-                progress=True, show_progress="minimal", show_progress_on=[page.status],
+                progress=True, show_progress="minimal", show_progress_on=[page.busy],
             )  # fmt: skip
 
     inputs = [shared["style"], shared["strength"], shared["second"], shared["share"]]
-    inputs += shared["controls"]
+    inputs += [*shared["controls"], shared["format"]]
     outputs = [shared[name] for name in ("slider", "download", "command")] + [page.status]
 
-    def on_select(session: Session, event: Any) -> tuple[Any, ...]:
-        style = session.gallery[event.index][1]
-        strength = session.style(style).strength
-        return style, strength, gr.update(visible=True)
-
     def on_change(session: Session, *values: Any, progress: Any) -> Iterator[tuple[Any, ...]]:
-        style, strength, second, share, *controls = values
+        style, strength, second, share, *controls, suffix = values
         options = read_options(style, strength, second, share, controls)
+        preview, full = (options, suffix, False), (options, suffix, True)
         if session.photo is None or not options.weights:
             return
-        if options == session.full:  # the event of a control that came late
+        if session.shown in (preview, full):  # the event of a control that came late, or twice
             return
         drawn = draw(session, options, False, as_progress(progress, "Projecting the photo"))
-        if options == session.full:
+        if session.shown == full:
             return
-        session.full = None
+        session.shown = preview
         off = gr.update(value=None, interactive=False)
-        yield images(session, drawn), off, command_line(session, options), escape(drawn.text)
+        command = command_line(session, options, f"avatar{suffix}")
+        yield images(session, drawn), off, command, escape(drawn.text)
 
     def on_full(session: Session, *values: Any, progress: Any) -> tuple[Any, ...]:
         style, strength, second, share, *controls, suffix = values
         options = read_options(style, strength, second, share, controls)
-        session.full = options
+        session.shown = (options, suffix, True)
         drawn = draw(session, options, True, as_progress(progress, "Projecting the photo"))
         file = gr.update(value=str(save_picture(session, drawn, suffix)), interactive=True)
         command = command_line(session, options, f"avatar{suffix}")
         return images(session, drawn), file, command, f"{escape(drawn.text)}. Ready to download."
 
     chosen = page.on(
-        shared["gallery"].select, on_select, [],
+        shared["gallery"].select, partial(on_select, gr), [],
         [shared["style"], shared["strength"], shared["result"]], event=gr.SelectData,
     )  # fmt: skip
     options: dict[str, Any] = {
@@ -170,12 +167,21 @@ def connect(page: Page, before_gallery: list[Any]) -> None:
     }  # fmt: skip
     page.on(chosen.then, on_change, inputs, outputs, scroll_to_output=True, **options)
     moved = [control.input for control in inputs if hasattr(control, "input")]
+    moved += [control.release for control in inputs if hasattr(control, "release")]  # its reset
     page.on(moved, on_change, inputs, outputs, last=True, **options)
     page.on(
         shared["show"].input, lambda _, where: (gr.update(slider_position=SHOWN[where]),),
         [shared["show"]], [shared["slider"]],
     )  # fmt: skip
-    page.on(shared["full"].click, on_full, [*inputs, shared["format"]], outputs, **options)
+    page.on(shared["full"].click, on_full, inputs, outputs, **options)
+
+
+def on_select(gr: Any, session: Session, event: Any) -> tuple[Any, ...]:
+    """Chooses the style of the gallery that was clicked, with its strength."""
+    style = event.value["caption"]  # its number may be another while the gallery is drawn
+    if style not in session.style_names():
+        return gr.skip(), gr.skip(), gr.skip()
+    return style, session.style(style).strength, gr.update(visible=True)
 
 
 def images(session: Session, drawn: Drawn) -> tuple[str, str]:
@@ -193,9 +199,13 @@ def on_gallery(
     if drawn:
         session.gallery = []
     names = session.style_names()
-    second = gr.update(choices=[NO_SECOND, *names], value=NO_SECOND)
+    second = gr.update(choices=[NO_SECOND, *names])  # what has been chosen meanwhile stays
+    if not names:
+        said = "No style fits this model. Learn one, bring one, or go back to the app's own model."
+        yield gr.update(value=[], visible=False), second, said
     for _ in draw_gallery(session, drawn, as_progress(progress, "Projecting the photo")):
         done = len(session.gallery)
         rest = "" if done == len(names) else "; more are being drawn"
         said = f"{done} of {len(names)} styles{rest}. Choose one."
-        yield gr.update(value=[*session.gallery], visible=True), second, said
+        told = said if session.shown is None else gr.skip()  # what is said of a picture stays
+        yield gr.update(value=[*session.gallery], visible=True), second, told

@@ -26,10 +26,19 @@ Pair = tuple[Point, Point]
 def parse_points(text: str) -> tuple[list[Pair], Point | None]:
     """Pairs of handles and targets from "X,Y:X,Y X,Y:X,Y", and a last handle without a target."""
     words = text.split()
-    if words and ":" not in words[-1]:
-        (handle, _) = parse_point(f"{words[-1]}:0,0")
-        return [parse_point(word) for word in words[:-1]], handle
-    return [parse_point(word) for word in words], None
+    number = len(words) - (bool(words) and ":" not in words[-1])
+    pairs = [_parse(word, word) for word in words[:number]]
+    return pairs, _parse(words[number], f"{words[number]}:0,0")[0] if words[number:] else None
+
+
+def _parse(word: str, pair: str) -> Pair:
+    try:
+        return parse_point(pair)
+    except StylemixError:
+        raise StylemixError(
+            f"got the point {word!r}; expected a handle and its target as X,Y:X,Y, as in "
+            "30,40:36,40; correct it, or clear the points and click on the face"
+        ) from None
 
 
 def add_click(text: str, x: float, y: float) -> str:
@@ -84,7 +93,6 @@ def drag_face(
             "got no handle with a target; expected one; click on the face, then where that place "
             "shall go"
         )
-    session.stop_dragging.clear()
     mixer = session.mixer(progress)
     person = session.person("preview", True, mixer, only_photo=False)
     steps = read_drag(mixer, person, pairs, mask)
@@ -93,7 +101,8 @@ def drag_face(
         if session.stop_dragging.is_set():
             return
         if max(step.distances) < best:
-            best, session.dragged = max(step.distances), step
+            best = max(step.distances)
+            session.use_dragged(step)
         yield step
 
 
@@ -150,6 +159,10 @@ def connect(page: Page) -> None:
         text = add_click(text or "", x, y)
         return session.show(marked(face_of(session), text, width(session))), text
 
+    def on_ask(session: Session) -> tuple[Any, ...]:
+        session.stop_dragging.clear()  # before it waits in line, so that a stop then counts
+        return ("",)
+
     def on_drag(session: Session, text: str, mask: str, progress: Any) -> Iterator[tuple[Any, ...]]:
         report = as_progress(progress, "Finding the face in the model")
         step = None
@@ -163,7 +176,7 @@ def connect(page: Page) -> None:
             yield session.show(face_of(session)), f"Dragged: {how} after {step.step} steps."
 
     def on_undo(session: Session) -> tuple[Any, ...]:
-        session.dragged = None
+        session.use_dragged(None)
         return (session.show(face_of(session)) if session.photo else gr.skip(), "")
 
     def on_stop(session: Session) -> tuple[Any, ...]:
@@ -173,7 +186,8 @@ def connect(page: Page) -> None:
     line: dict[str, Any] = {"line": "draw", "drawing": True, "show_progress_on": [picture]}
     page.on(show.click, on_show, [points], [picture], progress=True, **line)
     page.on(picture.select, on_click, [points], [picture, points], event=gr.SelectData, **line)
-    page.on(go.click, on_drag, [points, mask], [picture, said], progress=True, **line)
+    asked = page.on(go.click, on_ask, [], [said])
+    page.on(asked.then, on_drag, [points, mask], [picture, said], progress=True, **line)
     page.on(stop.click, on_stop, [], [])
     page.on(clear.click, lambda session: ("",), [], [points])
     page.on(undo.click, on_undo, [], [picture, points], **line)

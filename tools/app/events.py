@@ -32,6 +32,7 @@ class Page:
         folder: where sessions have their folders; gradio serves files from it.
         state: component with the visitor's session.
         status: component with a sentence about what was done last.
+        busy: component below it with the progress of what is done for the gallery.
         shared: components of one screen that another changes, by name.
     """
 
@@ -39,7 +40,17 @@ class Page:
         self.gr, self.base, self.folder = gr, base, folder
         self.state = gr.State(time_to_live=HOUR, delete_callback=close)
         self.status: Any = None
+        self.busy: Any = None
         self.shared: dict[str, Any] = {}
+
+    def slider(self, low: float, high: float, value: float, **options: Any) -> Any:
+        """A slider; what is typed beside it may be empty or out of range, and is then brought in.
+
+        As the browser does when the field is left: gradio refuses both without a word.
+        """
+        made = self.gr.Slider(low, high, value, **options)
+        made.preprocess = lambda typed: min(max(float(typed or 0), low), high)
+        return made
 
     def on(
         self,
@@ -116,14 +127,24 @@ class Page:
         def all_of(part: Sequence[Any]) -> Any:
             return (session, *part) if shown else session
 
+        # Not while a part is shown: gradio never comes back for the next if the visitor has left.
+        def working() -> Any:
+            return session.working(line in OF_PHOTOS) if line else nullcontext()
+
+        def advance(parts: Iterator[Any]) -> Any:
+            with working():
+                part = None if drawing and turn != session.turn else next(parts, None)
+            if drawing and turn != session.turn:
+                raise Stopped
+            return part
+
         try:
-            with session.working(line in OF_PHOTOS) if line else nullcontext():
+            with working():
                 result = function(session, *values, **extra)
-                for part in [result] if isinstance(result, tuple) else result:
-                    if drawing and turn != session.turn:
-                        raise Stopped
-                    yield all_of(part)
-                    told = True
+            parts = iter([result] if isinstance(result, tuple) else result)
+            while (part := advance(parts)) is not None:
+                yield all_of(part)
+                told = True
         except Stopped:
             told = False
         except StylemixError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,26 @@ def add_screen(page: Page) -> None:
     page.shared |= {"own": (file, said, back)}
 
 
-def connect(page: Page) -> list[Any]:
-    """Connects the screen; returns the events after which the gallery is to be drawn."""
-    file, said, back = page.shared["own"]
+def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Connects the screen; returns the events after which the gallery is to be drawn.
+
+    `gone` says how components of other screens change when another model draws.
+    """
+    gr, (file, said, back) = page.gr, page.shared["own"]
+    outputs = [said, *(page.shared[name] for name in gone)]
+    emptied, kept = [gr.update(**how) for how in gone.values()], [gr.skip() for _ in gone]
 
     def on_file(session: Session, path: str | None) -> Iterator[tuple[Any, ...]]:
-        yield None, ""  # whatever comes, another file can be tried
+        yield None, "", *kept  # whatever comes, another file can be tried
         if path is not None:
-            yield None, escape(receive_file(session, path))
+            turn, text = session.turn, escape(receive_file(session, path))
+            yield None, text, *(kept if turn == session.turn else emptied)
 
     def on_back(session: Session) -> tuple[Any, ...]:
         session.use_model(session.base)
-        return ("The app's own model draws from now on.",)
+        return "The app's own model draws from now on.", *emptied
 
-    read = page.on(file.upload, on_file, [file], [file, said], line="project",
+    read = page.on(file.upload, on_file, [file], [file, *outputs], line="project",
                    show_progress_on=[said])  # fmt: skip
-    returned = page.on(back.click, on_back, [], [said])
+    returned = page.on(back.click, on_back, [], outputs)
     return [read, returned]

@@ -25,6 +25,11 @@ METHODS = [("automatic", "auto"), ("a look: light, colours, make-up", "look")]
 
 def receive_examples(session: Session, files: Sequence[str]) -> list[Path]:
     """Takes pictures of a style in place of earlier ones; raises StylemixError for a bad one."""
+    if session.learning:
+        raise StylemixError(
+            "got pictures while a style is learned from others; expected the end of that; wait, or "
+            "stop it"
+        )
     forget_examples(session)
     if len(files) > MAX_IMAGES:
         raise StylemixError(
@@ -61,7 +66,8 @@ def learn(
     """
     if not session.examples:
         raise StylemixError("got no pictures of a style; expected one or more; drop them first")
-    session.stop_learning.clear()
+    if session.stop_learning.is_set():  # while it waited in line
+        raise Stopped
     model = replace(session.model, generator=copy.deepcopy(session.model.generator))
     label = "".join(c for c in name.strip() if c.isalnum() or c in "-_ ")[:40] or "my style"
     style = adapt(
@@ -100,7 +106,7 @@ def add_screen(page: Page) -> None:
             )  # fmt: skip
         with gr.Column():
             name = gr.Textbox("my style", label="Name of the style", max_length=40)
-            steps = gr.Slider(
+            steps = page.slider(
                 10, 500, STEPS, step=10, label="Steps", elem_id="steps",
                 info="fewer are faster; 250 take about two minutes on two cores",
             )  # fmt: skip
@@ -119,30 +125,41 @@ def connect(page: Page) -> list[Any]:
     files, seen, name, steps, method, go, stop, said, file = page.shared["learn"]
 
     def on_files(session: Session, paths: list[str] | None) -> Iterator[tuple[Any, ...]]:
-        yield None, gr.update(visible=False), ""  # whatever comes, it can be tried again
+        if session.learning:
+            yield None, gr.skip(), gr.skip()
+        else:
+            yield None, gr.update(visible=False), ""  # whatever comes, it can be tried again
         received = receive_examples(session, paths or [])
         small = [session.show(load_image(path), generated=False) for path in received]
-        yield None, gr.update(value=small, visible=True), f"{len(received)} pictures."
+        said = f"{len(received)} picture{'' if len(received) == 1 else 's'}."
+        yield None, gr.update(value=small, visible=True), said
+
+    def on_ask(session: Session) -> tuple[Any, ...]:
+        session.stop_learning.clear()  # before it waits in line, so that a stop then counts
+        return ("",)
 
     def on_learn(
         session: Session, name: str, steps: float, method: str, progress: Any
     ) -> tuple[Any, ...]:
-        report = as_progress(progress, "Learning")
+        report, session.learning = as_progress(progress, "Learning"), True
         try:
             label, path = learn(session, name, int(steps), method, report)
         except Stopped:
             return "Stopped.", gr.skip(), gr.skip()
+        finally:
+            session.learning = False
         text = f"Learned {escape(label)}: it is in your gallery."
         return text, gr.update(value=str(path), interactive=True), gr.update(visible=False)
 
     def on_stop(session: Session) -> tuple[Any, ...]:
         session.stop_learning.set()
-        return ("Stopping.",)
+        return ("Stopping." if session.learning else "Stopped.",)
 
     page.on(files.upload, on_files, [files], [files, seen, said])
+    asked = page.on(go.click, on_ask, [], [said])
     learned = page.on(
-        go.click, on_learn, [name, steps, method], [said, file, seen], line="learn", progress=True,
-        show_progress_on=[said],
+        asked.then, on_learn, [name, steps, method], [said, file, seen], line="learn",
+        progress=True, show_progress_on=[said],
     )  # fmt: skip
     page.on(stop.click, on_stop, [], [said])
     return [learned]

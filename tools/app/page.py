@@ -35,11 +35,15 @@ CSS = """
     {min-height: 0 !important; max-height: none; padding: 4px;}
 #slider {border-width: 0 !important;}
 #status .pending {opacity: 1 !important;}
+#busy {min-height: 3.6rem;}
+#busy .progress-text:has(+ .progress-level) {display: none;}
 #gallery .grid-container, #portraits .grid-container, #faces .grid-container
     {grid-template: none / repeat(auto-fill, minmax(92px, 1fr)) !important; gap: 6px;}
 #gallery .caption-label, #portraits .caption-label
     {font-weight: 600; font-size: .7rem; padding: 1px 5px; right: 3px; bottom: 3px; opacity: .95;
     max-width: none;}
+.dark button[role=tab].selected {color: #a5b4fc !important;}
+#faces .grid-wrap {padding-top: 2.3rem;}
 button:focus-visible, input:focus-visible {outline: 3px solid #4f46e5 !important;}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important;}}
 """
@@ -56,15 +60,30 @@ SCRIPT = """() => {
   const name_all = () => {
     for (const image of document.querySelectorAll('button.thumbnail-item img'))
       set(image.closest('button'), 'aria-label', image.alt);
+    for (const button of document.querySelectorAll('.reset-button')) {
+      const field = button.parentElement.querySelector('input')?.getAttribute('aria-label');
+      set(button, 'aria-label', field?.replace('number input for', 'Reset'));
+    }
+    for (const button of document.querySelectorAll('.label-wrap'))
+      set(button, 'aria-expanded', String(button.classList.contains('open')));
     for (const field of document.querySelectorAll('#command textarea'))
       set(field, 'aria-label', 'The same as a command');
     document.querySelectorAll('#slider img').forEach(
       (image, number) => set(image, 'alt', number % 2 ? 'After' : 'Before'));
   };
   new MutationObserver(name_all).observe(document.body,
-    {subtree: true, childList: true, attributes: true, attributeFilter: ['alt', 'aria-label']});
+    {subtree: true, childList: true, attributes: true,
+     attributeFilter: ['alt', 'aria-label', 'class']});
   name_all();
 }"""
+
+
+# Of the theme's colours those that are too light to be read: less than 4.5 to 1 (WCAG 1.4.3).
+STRONG = (
+    "block_label_text_color", "block_title_text_color", "button_primary_background_fill",
+    "checkbox_label_background_fill_selected", "color_accent",
+)  # fmt: skip
+LEGIBLE = ("body_text_color_subdued", "block_info_text_color", "checkbox_border_color")
 
 
 def load_gradio() -> Any:
@@ -89,6 +108,7 @@ def build(model: Model, folder: Path) -> Any:
                 with gr.Column(scale=2, min_width=300):
                     photo.add_screen(page)
                     page.status = gr.HTML("", elem_id="status", padding=True)
+                    page.busy = gr.HTML("", elem_id="busy")
                 with gr.Column(scale=3, min_width=300):
                     photo.add_examples(page)
                     avatar.add_screen(page)
@@ -104,9 +124,9 @@ def build(model: Model, folder: Path) -> Any:
         nothing: dict[str, Any] = {"value": None}
         gone: dict[str, dict[str, Any]] = {
             "gallery": {"value": [], "visible": False}, "result": {"visible": False},
-            "slider": nothing, "download": off, "drag": nothing,
+            "slider": nothing, "download": off, "drag": nothing, "second": {"value": "none"},
         }  # fmt: skip
-        events = [*photo.connect(page, gone), *learn.connect(page), *files.connect(page)]
+        events = [*photo.connect(page, gone), *learn.connect(page), *files.connect(page, gone)]
         avatar.connect(page, events)
         drag.connect(page)
     blocks.queue(default_concurrency_limit=None, max_size=64, api_open=False)
@@ -119,5 +139,9 @@ def look(gr: Any) -> dict[str, Any]:
     theme = gr.themes.Soft(
         primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", font=fonts,
         font_mono=["ui-monospace", "monospace"],
+    )  # fmt: skip
+    theme.set(
+        **dict.fromkeys(STRONG, "*primary_600"), **dict.fromkeys(LEGIBLE, "*neutral_500"),
+        background_fill_primary="*neutral_50",  # that of Soft, which `set` resets
     )  # fmt: skip
     return {"theme": theme, "css": CSS, "js": SCRIPT, "footer_links": []}

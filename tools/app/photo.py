@@ -44,7 +44,7 @@ def add_screen(page: Page) -> None:
         webcam_options=gr.WebcamOptions(mirror=False),
     )  # fmt: skip
     faces = gr.Gallery(
-        label="Faces found: choose one", columns=4, height=150, allow_preview=False,
+        label="Faces found: choose one", columns=4, height="auto", allow_preview=False,
         object_fit="contain", visible=False, elem_id="faces", buttons=[],
     )  # fmt: skip
     delete = gr.Button(
@@ -74,8 +74,9 @@ def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     """
     gr, shared = page.gr, page.shared
     photo, faces, examples = shared["photo"], shared["faces"], shared["examples"]
-    outputs = [photo, faces, examples, shared["delete"], page.status]
-    outputs += [shared[name] for name in gone]
+    outputs = [photo, faces, examples, shared["delete"]]
+    changed = [page.status, *(shared[name] for name in gone)]
+    outputs += changed
     emptied = tuple(gr.update(**how) for how in gone.values())
 
     def on_photo(session: Session, file: dict[str, Any] | None) -> tuple[Any, ...]:
@@ -100,7 +101,7 @@ def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 
     def on_face(session: Session, event: Any) -> tuple[Any, ...]:
         session.choose(event.index + 1)
-        return (f"Face {event.index + 1} is chosen.",)
+        return f"Face {event.index + 1} is chosen.", *emptied
 
     def without_photo(said: str) -> tuple[Any, ...]:
         hidden, seen = gr.update(visible=False), gr.update(visible=True)
@@ -113,9 +114,9 @@ def connect(page: Page, gone: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     # Without gradio's reading of the image: stylemix has a sentence for each that is none.
     came = page.on(photo.input, on_photo, [photo], [], preprocess=False)
     chose = page.on(shared["portraits"].select, on_example, [], [], event=gr.SelectData)
-    options: dict[str, Any] = {"line": "draw", "show_progress_on": [page.status]}
+    options: dict[str, Any] = {"line": "draw", "show_progress_on": [page.busy]}
     found = [page.on(after.then, on_received, [], outputs, **options) for after in (came, chose)]
-    switched = page.on(faces.select, on_face, [], [page.status], event=gr.SelectData)
+    switched = page.on(faces.select, on_face, [], changed, event=gr.SelectData)
     for trigger in (shared["delete"].click, photo.clear):
         page.on(trigger, on_delete, [], outputs)
     return [*found, switched]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import tempfile
@@ -50,6 +51,19 @@ def prepare(folder: Path) -> None:
     os.environ.update(NO_PROXY=own, no_proxy=own)
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of the web server says more than that a removed image was asked for.
+
+    A browser asks for images of a photo that has been replaced or deleted meanwhile.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    both = (
+        error,
+        error.__context__ if error else None,
+    )  # starlette names it in an error of its own
+    return not any(isinstance(each, FileNotFoundError) for each in both)
+
+
 @contextmanager
 def serving(model: Model, host: str, port: int, folder: Path, show: bool = False) -> Iterator[str]:
     """Serves the app while the context lasts; yields its address.
@@ -61,6 +75,7 @@ def serving(model: Model, host: str, port: int, folder: Path, show: bool = False
     from stylemix.tools.app.session import close_sessions
 
     gr = load_gradio()
+    logging.getLogger("uvicorn.error").addFilter(is_news)
     blocks = build(model, folder)
     try:
         _, address, _ = blocks.launch(

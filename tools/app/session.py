@@ -49,11 +49,12 @@ class Session:
         photo: the visitor's photo, None before there is one.
         faces: faces in it, the largest first.
         face: number of the chosen face from 1; None where there is a single one, or none.
+        learning: whether a style is being learned.
         dragged: the face after dragged points, which is then used instead of the photo.
         styles: files of styles that the visitor learned or brought, by name.
         examples: pictures of a style that is to be learned.
         gallery: files of the styles drawn on the visitor, with the names of the styles.
-        full: options of the full picture that is shown or drawn; None where a preview is shown.
+        shown: options of the picture that is shown, or drawn as a full one; None for another.
         turn: changes whenever another face, or another model, is to be drawn.
         stop: set when what is computed for the visitor is not wanted any more.
         stop_dragging: set to stop a drag.
@@ -65,7 +66,7 @@ class Session:
         self.folder = parent / secrets.token_urlsafe(24)  # its name is in addresses of images
         self.folder.mkdir(mode=0o700, parents=True)
         self.stop, self.stop_dragging = threading.Event(), threading.Event()
-        self.stop_learning = threading.Event()
+        self.stop_learning, self.learning = threading.Event(), False
         self.examples: list[Path] = []
         self._idle, self._working, self._learning = threading.Condition(), 0, 0
         self._projecting = threading.Lock()
@@ -85,8 +86,7 @@ class Session:
 
     def _turn(self) -> None:
         self.turn += 1
-        self.full: object = None
-        self.dragged: DragStep | None = None
+        self.use_dragged(None)
         self.gallery: list[tuple[str, str]] = []
         self._portraits: dict[bool, AlignedPhoto] = {}
         self._latents: dict[str, Latent] = {}
@@ -214,6 +214,11 @@ class Session:
         self._turn()
         if self.photo is not None and not self.faces and model.template.eyes is not None:
             self.faces = load_detector().detect(load_image(self.photo))
+
+    def use_dragged(self, step: DragStep | None) -> None:
+        """Draws the face after a drag, or again the photo, from now on; what is shown is not it."""
+        self.dragged: DragStep | None = step
+        self.shown: object = None
 
     def portrait(self, full: bool) -> AlignedPhoto:
         """The chosen face aligned to the model; the photo behind it is smaller unless `full`."""

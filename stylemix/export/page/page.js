@@ -7,7 +7,8 @@
   const byId = (id) => document.getElementById(id);
   const { page } = stylemix;
   const source = byId("source"), aligned = document.createElement("canvas");
-  let stream = null, picture = null, face = null, steady = null, times = [], frames = 0;
+  let stream = null, asking = false, picture = null, choices = 0;
+  let face = null, steady = null, times = [], frames = 0;
 
   const say = (text, isError = false) => {
     byId("status").textContent = text;
@@ -41,12 +42,13 @@
   const drawOnce = async (image, width, height, live) => {
     const scale = take(image, width, height), planes = stylemix.planes(source);
     const followed = live && face ? await stylemix.followFace(planes, face) : null;
-    face = followed ?? await stylemix.findFace(planes);
-    if (!face) {
+    const found = followed ?? await stylemix.findFace(planes);
+    face = found;
+    if (!found) {
       steady = null;
       return false;
     }
-    let points = face.points;
+    let points = found.points;
     if (live && followed && steady) points = points.map((point, i) => blend(steady.points[i], point));
     const side = Number(byId("detail").value);
     // A photo is aligned at its own resolution; the points are those of the smaller canvas.
@@ -57,23 +59,23 @@
     steady = { points, curve };
     const drawing = await stylemix.draw(byId("style").value, crop, curve);
     stylemix.show(byId("drawing"), drawing, 2 * side, 2 * side);
-    frameFace(face);
+    frameFace(found);
     return true;
   };
 
   const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
   const watch = async () => {
-    const video = document.createElement("video");
+    const own = stream, video = document.createElement("video");
     video.muted = video.playsInline = true;
-    video.srcObject = stream;
+    video.srcObject = own;
     await video.play();
     times = [];
-    while (stream) {
+    while (stream === own) {
       await nextFrame();
       const started = performance.now();
       const found = await drawOnce(video, video.videoWidth, video.videoHeight, true);
-      if (!stream) break;
+      if (stream !== own) break;
       const now = performance.now();
       times = [...times.filter((time) => now - time < 3000), now];
       if (found) byId("rate").dataset.frames = ++frames;
@@ -98,30 +100,52 @@
 
   const toggleCamera = async () => {
     if (stream) return stopCamera();
+    if (asking) return; // nothing would stop a second stream
     if (!navigator.mediaDevices) {
       return say("This page may not use a camera: open it with https:// or as a file", true);
     }
+    asking = true;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
     } catch (error) {
       return say(cameraProblem(error), true);
+    } finally {
+      asking = false;
     }
+    stream.getVideoTracks()[0].onended = () => {
+      stopCamera();
+      say("The camera is gone; connect it and start it again, or choose a photo", true);
+    };
+    choices += 1;
     picture = face = steady = null;
     byId("camera").textContent = "Stop the camera";
     ready();
     return watch();
   };
 
+  let drawing = false, redraw = false;
+  // Draws the photo; another photo, style or size meanwhile waits for one more run.
   const drawPicture = async () => {
-    if (!picture) return;
-    const started = performance.now();
-    say("Drawing ...");
-    if (await drawOnce(picture, picture.width, picture.height, false)) {
-      byId("rate").textContent = `1 photo, ${Math.round(performance.now() - started)} ms`;
-      byId("rate").dataset.frames = ++frames;
-      ready();
-    } else {
-      say("No face was found in the photo; choose one with eyes and mouth visible", true);
+    redraw = true;
+    if (drawing) return;
+    drawing = true;
+    try {
+      while (redraw && picture) {
+        redraw = false;
+        const started = performance.now();
+        say("Drawing ...");
+        if (await drawOnce(picture, picture.width, picture.height, false)) {
+          byId("rate").textContent = `1 photo, ${Math.round(performance.now() - started)} ms`;
+          byId("rate").dataset.frames = ++frames;
+          ready();
+        } else {
+          byId("drawing").width = byId("drawing").height; // without that of an earlier photo
+          byId("rate").textContent = "No drawing";
+          say("No face was found in the photo; choose one with eyes and mouth visible", true);
+        }
+      }
+    } finally {
+      drawing = false;
     }
   };
 
@@ -130,12 +154,19 @@
     event.target.value = "";
     if (!file) return;
     stopCamera();
+    const choice = ++choices;
+    let image = null;
     try {
-      picture = await createImageBitmap(file);
+      image = await createImageBitmap(file);
     } catch {
+      // It is none; the file that was chosen last has its say.
+    }
+    if (choice !== choices) return;
+    if (!image) {
       say(`${file.name} is not an image that this browser reads; choose a JPEG, PNG or WebP`, true);
       return;
     }
+    picture = image;
     byId("detail").value = "256";
     await drawPicture();
   };
@@ -219,7 +250,12 @@
     for (const id of ["seed-a", "seed-b"]) byId(id).value = Math.floor(Math.random() * 1e6);
     return mix();
   });
-  for (const id of ["seed-a", "seed-b"]) handle(id, "change", mix);
+  for (const id of ["seed-a", "seed-b"]) {
+    handle(id, "change", () => {
+      byId(id).value = seed(id);
+      return mix();
+    });
+  }
   for (const id of ["coarse", "middle", "fine", "psi"]) {
     handle(id, "input", (event) => {
       event.target.nextElementSibling.value = `${event.target.value} %`;

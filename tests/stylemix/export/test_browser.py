@@ -245,6 +245,47 @@ def test_photos_keys_and_a_phone(folder, tmp_path):
 
 @pytest.mark.slow
 @needs_runtime
+def test_hasty_clicks_and_a_camera_that_goes(folder, tmp_path):
+    Image.new("RGB", (200, 150), "white").save(tmp_path / "wall.png")
+    large = Image.new("RGB", (6000, 4000), "gray")
+    large.paste(Image.open(ASSETS / "portraits" / "hopper.jpg").resize((3000, 3000)), (1000, 0))
+    large.save(tmp_path / "large.jpg")
+    with open_page((folder / "index.html").as_uri(), folder.parent / "camera.y4m") as page:
+        wait_for(page, READY)
+        page.evaluate(
+            """() => {
+              const { mediaDevices } = navigator, ask = mediaDevices.getUserMedia;
+              window.tracks = [];
+              mediaDevices.getUserMedia = async (how) => {
+                const stream = await ask.call(mediaDevices, how);
+                window.tracks.push(...stream.getTracks());
+                return stream;
+              };
+            }"""
+        )
+        page.dblclick("#camera")
+        wait_for(page, f"{FRAMES} > 1")
+        page.click("#camera")
+        assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
+        page.click("#camera")
+        wait_for(page, "tracks.length === 2")
+        page.evaluate("tracks[1].stop(); tracks[1].dispatchEvent(new Event('ended'))")
+        wait_for(page, f"{STATUS}.startsWith('The camera is gone')")
+        assert page.inner_text("#camera") == "Start the camera"
+        page.set_input_files("#photo", tmp_path / "large.jpg")  # takes longer to decode
+        page.set_input_files("#photo", tmp_path / "wall.png")
+        wait_for(page, f"{STATUS}.startsWith('No face')")
+        page.wait_for_timeout(2000)
+        assert page.inner_text("#status").startswith("No face")
+        assert not page.evaluate(f"{DRAWING}.some((value) => value > -1)")  # of an earlier photo
+        page.fill("#seed-a", "99999999999")
+        page.press("#seed-a", "Tab")
+        assert page.input_value("#seed-a") == "4294967295"
+        assert page.problems == []
+
+
+@pytest.mark.slow
+@needs_runtime
 def test_the_folder_can_be_hosted(folder):
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     handler.log_message = lambda *_: None

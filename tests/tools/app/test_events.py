@@ -1,5 +1,6 @@
 """How handlers are called: what they give arrives at once and whole, and errors as sentences."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -80,3 +81,30 @@ def test_a_part_that_is_out_of_date_is_not_shown_again(handle):
 
     parts = [(1, "of the photo before"), (SKIPPED, SKIPPED)]
     assert handle(ends_after_a_deletion, drawing=True) == parts
+
+
+def test_a_visitor_who_leaves_is_not_waited_for():
+    """Gradio forgets a handler of a page that was closed, and never asks for the next part."""
+    working, seen = [], []
+
+    @contextmanager
+    def work(of_photo):
+        working.append(of_photo)
+        yield
+        working.pop()
+
+    session = SimpleNamespace(turn=0, folder="folder", working=work)
+    page = SimpleNamespace(gr=SimpleNamespace(skip=lambda: SKIPPED))
+
+    def parts(session):
+        for number in range(3):
+            seen.append([number, *working])
+            yield (number,)
+
+    handler = Page._handle(page, parts, 1, "gallery", True, session, ())
+    assert next(handler)[1:] == (0,)
+    assert working == []
+    assert next(handler)[1:] == (1,)
+    session.turn += 1  # as a deletion does
+    assert list(handler) == [(session, SKIPPED)]
+    assert seen == [[0, True], [1, True]]

@@ -252,7 +252,9 @@ def test_several_faces_are_shown_to_choose_from(visit):
     names = [face.get_attribute("aria-label") for face in faces.all()]
     assert names == [f"Face {number}" for number in range(1, len(names) + 1)]
     assert len(names) >= 2
+    choose(page, "comic")
     faces.nth(1).click()
+    page.wait_for_selector("#result", state="hidden")  # that of the other face
     page.wait_for_function("document.querySelector('#status').innerText.includes('of ')")
 
 

@@ -124,5 +124,10 @@ def test_clicks_make_handles_and_targets():
     text = add_click(add_click(text, 31, 42), 5, 6)
     assert text == "30.0,40.0:31.0,42.0 5.0,6.0"
     assert parse_points(text) == ([((30.0, 40.0), (31.0, 42.0))], (5.0, 6.0))
-    with pytest.raises(StylemixError, match="expected a handle and its target"):
-        parse_points("30:40:50")
+
+
+@pytest.mark.parametrize("word", ["abc", "30:40:50", "1;2:3;4"])
+def test_a_typed_point_is_named_as_it_was_typed(word):
+    with pytest.raises(StylemixError, match=f"got the point '{word}'; expected a handle") as caught:
+        parse_points(f"1,2:3,4 {word}")
+    assert "--point" not in str(caught.value)  # the page has no options

@@ -1,5 +1,6 @@
 """The web server of the app: where it listens, and what the command says about it."""
 
+import logging
 import os
 
 import pytest
@@ -7,7 +8,7 @@ from click.testing import CliRunner
 
 from stylemix.cli import main
 from stylemix.tools.app import command
-from stylemix.tools.app.server import is_loopback, prepare, private_folder
+from stylemix.tools.app.server import is_loopback, is_news, prepare, private_folder
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,16 @@ def test_gradio_is_told_to_call_nobody(monkeypatch, tmp_path):
     )} == {"False"}  # fmt: skip
     assert os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
     assert os.environ["NO_PROXY"] == "127.0.0.1,localhost"
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [(FileNotFoundError("gone"), False), (OSError(), True)]
+)
+def test_an_image_that_is_gone_is_no_news(missing, told):
+    """A browser asks for one that was replaced meanwhile, and starlette names it in an error."""
+    named, cancelled = RuntimeError("File at path does not exist."), type(missing)()
+    named.__context__, cancelled.__context__ = missing, TimeoutError()
+    for error in (missing, named, cancelled):
+        how = (type(error), error, None)
+        assert is_news(logging.LogRecord("", logging.ERROR, "", 0, "", None, how)) == told
+    assert is_news(logging.LogRecord("", logging.WARNING, "", 0, "words", None, None))

@@ -227,3 +227,26 @@ def test_a_style_is_learned_and_its_pictures_removed(session, tmp_path):
     assert seen[-1] == (2, 2)
     assert session.style_names()[0] == name
     assert [path.name for path in session.folder.rglob("*.*")] == [file.name]
+
+
+def test_a_stop_while_others_learn_counts(session, tmp_path, monkeypatch):
+    monkeypatch.setattr("stylemix.tools.app.learn.adapt", None)  # it may not begin
+    receive_examples(session, [str(uploaded(tmp_path))])
+    session.stop_learning.set()
+    with pytest.raises(Stopped):
+        learn(session, "mine")
+    assert len(session.examples) == 1  # for another try
+
+
+def test_other_pictures_wait_for_the_end_of_learning(session, tmp_path):
+    (example,) = receive_examples(session, [str(uploaded(tmp_path))])
+    session.learning = True
+    with pytest.raises(StylemixError, match="while a style is learned from others"):
+        receive_examples(session, ["x.jpg"])
+    assert example.is_file()
+
+
+def test_what_is_dragged_is_not_what_is_shown(session):
+    session.shown = "a picture of the photo"
+    session.use_dragged(None)
+    assert session.shown is None

@@ -1,0 +1,80 @@
+"""The controls of the page in a browser: whatever a person does with them, the picture follows."""
+
+import pytest
+
+from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.io.assets import ASSETS
+from tests.support.browser import PATIENCE, chromium, running_app
+from tests.support.models import saved, tiny_model
+
+PORTRAITS = ASSETS / "portraits"
+COMMAND = "document.querySelector('#command textarea').value"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with running_app(tmp_path_factory.mktemp("app")) as address, chromium() as browser:
+        opened = browser.new_page(viewport={"width": 1180, "height": 900})
+        opened.set_default_timeout(PATIENCE)
+        opened.goto(address)
+        opened.wait_for_selector("#photo input[type=file]", state="attached")
+        yield opened
+
+
+def choose(page, photo, style):
+    page.set_input_files("#photo input[type=file]", str(photo))
+    page.click(f"#gallery button[aria-label={style}]")
+    page.wait_for_selector("#slider img")
+
+
+def wait_for_command(page, part):
+    page.wait_for_function(f"{COMMAND}.includes('{part}')")
+
+
+@pytest.mark.slow
+def test_the_picture_follows_every_control(page):
+    choose(page, PORTRAITS / "collins.jpg", "comic")
+    page.click("button:has-text('Size and quality')")
+    page.click("button:has-text('A second style')")
+    second = page.locator("#result input[role=combobox]")
+    second.click()
+    page.click("[role=option]:has-text('ink')")
+    wait_for_command(page, "--style ink:0.5")
+    page.wait_for_function("document.querySelectorAll('#gallery img').length == 9")
+    page.wait_for_timeout(500)
+    assert second.input_value() == "ink"  # the gallery that is drawn leaves it alone
+    typed = page.locator("#strength input[type=number]")
+    for text, used in (("99", "1.5"), ("", "0"), ("0.8", "0.8")):
+        typed.click()
+        typed.press("Control+a")
+        typed.press("Delete")
+        typed.type(text)
+        typed.press("Tab")
+        wait_for_command(page, f"--style comic:{used} ")
+        assert typed.input_value() == used
+    page.click("#strength .reset-button")
+    wait_for_command(page, "--style comic:1 ")
+    page.click("#full")
+    page.wait_for_selector("#status:has-text('Ready')")
+    page.click("label:has-text('JPEG')")  # of another file than the one that is ready
+    wait_for_command(page, "--output avatar.jpg")
+    page.wait_for_function("document.querySelector('#download').disabled")
+
+
+@pytest.mark.slow
+def test_a_model_that_no_style_fits_is_told(page, tmp_path):
+    choose(page, PORTRAITS / "collins.jpg", "comic")
+    saved(tiny_model(template=NO_TEMPLATE), tmp_path / "own.safetensors")
+    page.click("button[role=tab]:has-text('Your own files')")
+    page.set_input_files("#own-file input[type=file]", str(tmp_path / "own.safetensors"))
+    page.wait_for_selector("#own-status:has-text('draws from now on')")
+    page.click("button[role=tab]:has-text('Avatar')")
+    page.wait_for_selector("#status:has-text('No style fits this model.')")
+    assert not page.locator("#result").is_visible()
+
+
+@pytest.mark.slow
+def test_a_stop_without_learning_does_not_wait_for_it(page):
+    page.click("button[role=tab]:has-text('Learn a style')")
+    page.click("#learn-stop")
+    page.wait_for_selector("#learn-status:has-text('Stopped.')")
