@@ -1,4 +1,4 @@
-"""The image of docs/drag.md: a generated face before and after drags, with arrows.
+"""The image of docs/drag.md: a portrait before and after drags, with arrows.
 
 python docs/recipes/drag_image.py
 """
@@ -13,14 +13,16 @@ import torch
 from drag_table import DRAGS
 from PIL import Image, ImageDraw
 
-from stylemix.avatars.drag import Points, drag, drag_steps
+from stylemix.avatars.drag import STEPS, Points, nearest, read_drag
+from stylemix.avatars.mixer import Mixer
 from stylemix.faces.landmarks import landmarks
 from stylemix.images.contact_sheet import grid
 from stylemix.images.tensors import to_tensor
 from stylemix.images.write import save_image
+from stylemix.io.assets import ASSETS
 from stylemix.models.checkpoint import load_model
 
-SIDE = 192
+SIDE = 256
 SHOWN = ("corners of the mouth out and up", "nose to the left", "eyes up", "jaw wider")
 
 
@@ -42,20 +44,21 @@ def with_arrows(image: Image.Image, points: Points) -> Image.Image:
 
 
 @click.command()
-@click.option("--seed", default=107, show_default=True)
+@click.option("--source", default=str(ASSETS / "portraits" / "collins.jpg"))
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/drag.jpg"))
-def main(seed: int, output: Path) -> None:
+def main(source: str, output: Path) -> None:
     """Render two rows, before and after."""
-    model, source = load_model("faces-64"), f"seed:{seed}"
-    face = next(drag_steps(source, [((0, 0), (0, 0))], model=model)).image(SIDE)
-    marks = landmarks(to_tensor(face), model.template)[0].detach() * 64
+    mixer = Mixer(load_model("faces-64"))
+    (person,), _ = mixer.read([source], [])
+    face = next(read_drag(mixer, person, [((0, 0), (0, 0))], None)).image(SIDE)
+    marks = landmarks(to_tensor(face), mixer.model.template)[0].detach() * 64
     before, after = [], []
     for name in SHOWN:
         ids, moves = DRAGS[name]
         handles = marks[list(ids)]
         pairs = zip(handles.tolist(), (handles + torch.tensor(moves)).tolist(), strict=True)
         points = [((x0, y0), (x1, y1)) for (x0, y0), (x1, y1) in pairs]
-        done = drag(source, points, model=model)
+        done = nearest(read_drag(mixer, person, points, None), STEPS, False)
         click.echo(f"{name}: {done.step} steps, {max(done.distances):.2f} px")
         before.append(with_arrows(face, points))
         after.append(done.image(SIDE))
