@@ -173,8 +173,8 @@ def _features(image: Tensor, sigma: float) -> Tensor:
 
 
 def _curvature(flow: Tensor) -> Tensor:
-    """Squared second differences [N, 1, S - 2, S - 2] of a flow in px."""
-    px = flow * flow.shape[2]
+    """Squared second differences [N, 1, S - 2, S - 2] of a flow, as in px of a crop of 64."""
+    px = flow * flow.shape[2] ** 2 / 64
     across, down = px.diff(n=2, dim=3)[:, :, 1:-1], px.diff(n=2, dim=2)[:, :, :, 1:-1]
     both = px.diff(dim=2).diff(dim=3)[:, :, 1:, 1:]
     squares = across.square() + down.square() + 2 * both.square()
