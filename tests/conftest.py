@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,11 @@ from tests.support.toy_runs import run
 torch.set_num_threads(1)
 if toolchain.torch_release() < toolchain.TORCH_TARGET:
     os.environ["STYLEMIX_OPS"] = "torch"  # else each first use says that torch is too old
+
+hang_up = getattr(signal, "SIGHUP", None)
+if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
+    # Under nohup the commands that tests start would ignore it, too; a handler is not inherited.
+    signal.signal(hang_up, lambda *_: None)
 
 LEFT_OUT = pytest.StashKey[list[str]]()
 MEMORY = 3 * 2**30  # bytes that one process of the tests may need

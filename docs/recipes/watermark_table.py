@@ -127,7 +127,8 @@ def encode_again(
                 continue
             image = change(frame.to_image())
             image = image.crop((0, 0, image.width // 2 * 2, image.height // 2 * 2))
-            stream.width, stream.height = image.size
+            if number == 0:
+                stream.width, stream.height = image.size
             changed = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
             target.mux(stream.encode(changed))
         target.mux(stream.encode(None))
