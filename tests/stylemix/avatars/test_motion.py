@@ -1,5 +1,6 @@
 """Edits on the photo itself: the flow that is found, where it applies, and what comes of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_a_turned_head_on_the_photo(mixer, person):
         np.abs(np.diff(pixels(one.crop((130, 20, 250, 150))).mean(axis=2))).mean()
         for one in (photo, image)
     ]
-    assert edges[1] > 0.85 * edges[0]
+    assert edges[1] > 0.8 * edges[0]
     below = pixels(image)[300:] - pixels(photo)[300:]
     assert np.abs(below).max() == 0
 
@@ -196,8 +197,10 @@ def test_edits_beside_a_look(mixer):
     done = finish(mixer, people[0], mixer.avatar(people[0], [noir, yaw]), [noir, yaw])
     still = finish(mixer, people[0], mixer.avatar(people[0], [noir]), [noir])
     assert done.image.size == still.image.size == load_image(PORTRAIT).size
-    assert (pixels(done.image).std(axis=2).mean() < 2) == (
-        pixels(still.image).std(axis=2).mean() < 2
+    grey = [pixels(one.image).std(axis=2).mean() for one in (done, still)]
+    assert abs(grey[0] - grey[1]) < 2  # both in the look
+    crops = [crop_photo(replace(people[0].photo, source=one.image), 256) for one in (done, still)]
+    turned, straight = (
+        float(readings(to_tensor(crop), mixer.model.template)["yaw"]) for crop in crops
     )
-    difference = np.abs(pixels(done.image) - pixels(still.image)).mean(axis=2)
-    assert difference[20:150, 130:250].mean() > 4 * difference[350:].mean()
+    assert turned - straight > 0.015
