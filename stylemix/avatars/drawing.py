@@ -107,7 +107,11 @@ def crop_px(photo: AlignedPhoto) -> int:
 
 def shrink_photo(photo: AlignedPhoto, side: int) -> AlignedPhoto:
     """The photo so small that its crop has `side` px; the photo itself if it is not larger."""
-    scale = side / crop_px(photo)
+    return scale_photo(photo, side / crop_px(photo))
+
+
+def scale_photo(photo: AlignedPhoto, scale: float) -> AlignedPhoto:
+    """The same aligned face with a smaller photo behind it; itself for scales from 1 on."""
     if scale >= 1:
         return photo
     image = open_image(photo.source)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, landmarks
 from stylemix.faces.templates import Template
-from stylemix.images.filters import gaussian_blur
+from stylemix.images.filters import mirrored_blur
 from stylemix.images.tensors import as_rgb
 
 WINDOW = 0.12  # deviation of the window in parts of the crop's side
@@ -90,8 +90,7 @@ def fit_colors(
         whole = _fit_whole(a, b, saturation * (1 - colorless))
 
     def blur(values: Tensor, sigma: float = window * size) -> Tensor:
-        radius = max(1, round(3 * sigma))
-        return gaussian_blur(functional.pad(values, [radius] * 4, mode="reflect"), sigma, radius)
+        return mirrored_blur(values, sigma)
 
     mean_a, mean_b = blur(a), blur(b)
     aa = blur((a[:, :, None] * a[:, None]).flatten(1, 2)) - _outer(mean_a, mean_a)

@@ -31,7 +31,7 @@ from stylemix.avatars.lift import (
 from stylemix.faces.landmarks import landmarks
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import paste_back, warp
-from stylemix.images.filters import gaussian_blur
+from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.inversion.portraits import AlignedPhoto
@@ -112,10 +112,14 @@ def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:
         colors = fit_colors(moved, b, WINDOW, FADE, torch.eye(3, 4))
         reached = apply_planes(colors.local[None], (moved + 1) / 2) + colors.remainder
         # Blurred, since sampling between pixels alone changes fine detail such as teeth.
-        errors = blur(reached.clamp(0, 1) * 2 - 1 - b, size / 64).abs().mean(dim=1, keepdim=True)
+        errors = (
+            mirrored_blur(reached.clamp(0, 1) * 2 - 1 - b, size / 64)
+            .abs()
+            .mean(dim=1, keepdim=True)
+        )
         low, high = NEW
         new = ((errors - low) / (high - low)).clamp(0, 1)
-        new = blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
+        new = mirrored_blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
         error = float((errors * face).sum() / face.sum())
         return Motion(flow, colors, new, error)
 
@@ -168,8 +172,10 @@ def estimate_flow(before: Tensor, after: Tensor, mouth: Tensor) -> Tensor:
 
 
 def _features(image: Tensor, sigma: float) -> Tensor:
-    image = blur(image, sigma * image.shape[2])
-    return torch.cat([0.5 * image, 1.5 * (image - blur(image, LOCAL * image.shape[2]))], dim=1)
+    image = mirrored_blur(image, sigma * image.shape[2])
+    return torch.cat(
+        [0.5 * image, 1.5 * (image - mirrored_blur(image, LOCAL * image.shape[2]))], dim=1
+    )
 
 
 def _curvature(flow: Tensor) -> Tensor:
@@ -187,12 +193,6 @@ def follow(images: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     y, x = torch.meshgrid(places, places, indexing="ij")
     grid = 2 * (torch.stack([x, y]) + flow).permute(0, 2, 3, 1) - 1
     return functional.grid_sample(images, grid, mode, "reflection", align_corners=False)
-
-
-def blur(images: Tensor, sigma: float) -> Tensor:
-    """Images [N, C, H, W] blurred by a Gaussian of `sigma` px, mirrored beyond the border."""
-    radius = min(max(1, round(3 * sigma)), images.shape[2] - 1)
-    return gaussian_blur(functional.pad(images, [radius] * 4, mode="reflect"), sigma, radius)
 
 
 @torch.no_grad()

@@ -19,3 +19,9 @@ def gaussian_blur(images: Tensor, sigma: float, radius: int) -> Tensor:
     blurred = functional.conv2d(rows, kernel[None, None, :, None])[:, 0]
     out: Tensor = blurred.unflatten(0, images.shape[:2])
     return out
+
+
+def mirrored_blur(images: Tensor, sigma: float) -> Tensor:
+    """Blur images [N, C, H, W] by a Gaussian of `sigma` px, mirrored beyond their borders."""
+    radius = min(max(1, round(3 * sigma)), min(images.shape[2:]) - 1)
+    return gaussian_blur(functional.pad(images, [radius] * 4, mode="reflect"), sigma, radius)

@@ -57,11 +57,8 @@ def is_news(record: logging.LogRecord) -> bool:
     A browser asks for images of a photo that has been replaced or deleted meanwhile.
     """
     error = record.exc_info[1] if record.exc_info else None
-    both = (
-        error,
-        error.__context__ if error else None,
-    )  # starlette names it in an error of its own
-    return not any(isinstance(each, FileNotFoundError) for each in both)
+    cause = error.__context__ if error else None  # starlette names it in an error of its own
+    return not any(isinstance(each, FileNotFoundError) for each in (error, cause))
 
 
 @contextmanager

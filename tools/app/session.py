@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from weakref import WeakSet
@@ -15,6 +14,7 @@ from weakref import WeakSet
 from PIL import Image
 
 from stylemix.avatars.drag import DragStep
+from stylemix.avatars.drawing import scale_photo
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import choose_face
@@ -335,13 +335,4 @@ def stoppable(progress: Progress | None, stop: threading.Event) -> Progress:
 
 def smaller(portrait: AlignedPhoto) -> AlignedPhoto:
     """The same aligned face with at most `PREVIEW_PX` of the photo behind it."""
-    width, height = portrait.photo_size
-    if max(width, height) <= PREVIEW_PX:
-        return portrait
-    photo = load_image(str(portrait.source))
-    photo.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.LANCZOS)
-    matrix = portrait.alignment.matrix.copy()
-    matrix[:, 0] *= width / photo.width
-    matrix[:, 1] *= height / photo.height
-    alignment = replace(portrait.alignment, matrix=matrix)
-    return replace(portrait, alignment=alignment, photo_size=photo.size, source=photo)
+    return scale_photo(portrait, PREVIEW_PX / max(portrait.photo_size))

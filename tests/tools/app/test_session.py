@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,8 @@ def test_the_photo_behind_a_preview_is_smaller_and_its_face_where_it_was(model, 
         small.alignment.matrix @ (where * [0.5, 0.5, 1]), portrait.alignment.matrix @ where
     )
     assert small.image is portrait.image
+    in_memory = replace(portrait, source=large.convert("RGB"))  # as after a drag
+    assert smaller(in_memory).photo_size == (PREVIEW_PX, PREVIEW_PX)
 
 
 def test_a_stopped_computation_raises():
