@@ -63,7 +63,8 @@ def sign_file(path: Path, marks: dict[str, str]) -> None:
     if kind is None or not marks or not has_package():
         return
     try:
-        _sign(path, kind, marks[SOURCE_TYPE_KEY])
+        with hold_signals():
+            _sign(path, kind, marks[SOURCE_TYPE_KEY])
     except Exception as error:  # the library raises several kinds, also for want of a home folder
         cause = error.__cause__ or error
         reason = str(getattr(cause, "strerror", None) or error) or type(error).__name__
@@ -90,12 +91,9 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
     if kind is None:
         return None
     try:
-        with (
-            hold_signals(),
-            open_file(path) as stream,
-            c2pa.Reader(kind, stream, None, _context()) as reader,
-        ):
-            store, state = json.loads(reader.json()), reader.get_validation_state()
+        with hold_signals():
+            content, state = _read(path, kind)
+        store = json.loads(content)
         manifest = store["manifests"][store["active_manifest"]]
         signature = manifest.get("signature_info", {})
         generator = manifest.get("claim_generator_info", [{}])[0]
@@ -109,11 +107,21 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
         return None
 
 
+def _read(path: str | os.PathLike[str], kind: str) -> tuple[str, str | None]:
+    """The manifests of a file as JSON, and whether the newest is valid."""
+    import c2pa
+
+    with open_file(path) as stream, c2pa.Reader(kind, stream, None, _context()) as reader:
+        return reader.json(), reader.get_validation_state()
+
+
 @contextmanager
 def hold_signals() -> Iterator[None]:
     """Let Ctrl-C and other signals wait until the block has ended.
 
-    The library calls back into Python, and an exception there aborts the process.
+    The library calls back into Python, where an exception aborts the process, and its objects free
+    themselves in `__del__`, where one is lost and the command goes on: call a function in the
+    block, whose objects end with it.
     """
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     if threading.current_thread() is not threading.main_thread():
@@ -167,7 +175,6 @@ def _sign(path: Path, kind: str, source_type: str) -> None:
     key, certificates = _signer()
     info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, certificates, key, None)  # no time stamp
     with (
-        hold_signals(),
         tempfile.TemporaryFile() as signed,
         c2pa.Signer.from_info(info) as signer,
         c2pa.Builder(manifest, _context()) as builder,

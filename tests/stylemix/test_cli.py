@@ -143,7 +143,7 @@ def test_signals_stop_a_command_with_one_line(tmp_path, number, code):
             time.sleep(0.05)
         process.send_signal(number)
         said = process.communicate(timeout=60)[1]
-    assert process.returncode == code
+    assert process.returncode == code, said
     assert said.splitlines()[-1] == "Stopped."
     assert "Traceback" not in said
     files = list((tmp_path / "out").iterdir())

@@ -179,6 +179,30 @@ def test_without_the_package_nothing_is_signed(tmp_path, image, key, monkeypatch
     assert not key.exists()
 
 
+@needs_package
+def test_a_signal_while_the_library_frees_its_objects_is_not_lost(
+    tmp_path, image, key, monkeypatch
+):
+    """Python drops what is raised in `__del__`, and the command would go on."""
+    from c2pa.c2pa import ManagedResource
+
+    freed = []
+
+    def clean_up(self):
+        freed.append(type(self).__name__)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ManagedResource, "_cleanup_resources", clean_up)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            save_image(tmp_path / "a.png", image)
+        assert {"Settings", "Context", "Signer", "Builder"} <= set(freed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 15)])
 def test_a_signal_waits_until_the_library_is_done(monkeypatch, number):
     """Else a picture's signature, interrupted in a callback, aborts the process."""
