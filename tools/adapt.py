@@ -47,10 +47,10 @@ from stylemix.training.adapt.trainable import PARTS
 @photo_model_options
 @click.option(
     "--method", type=click.Choice(METHODS), default="auto", show_default=True,
-    help="look: light, colours and make-up, from a few photos; transfer: a drawn style, from many "
-    "images; pairs: a drawn style, from faces and their drawings; personal: a person, from several "
-    "photos; jojogan: JoJoGAN with its published settings; auto: look or transfer, by the number "
-    "of images and their distance from the model's faces.",
+    help="look: light, colours and make-up, from a few photos; drawing: a drawn style, from a few "
+    "drawings; transfer: a drawn style with its own shapes, from many drawings; pairs: a drawn "
+    "style, from faces and their drawings; personal: a person, from several photos; jojogan: "
+    "JoJoGAN with its published settings; auto: look for photos, drawing for drawings.",
 )  # fmt: skip
 @click.option(
     "--learn", type=click.Choice(PARTS),
@@ -59,16 +59,16 @@ from stylemix.training.adapt.trainable import PARTS
 )  # fmt: skip
 @click.option(
     "--align/--no-align", default=None,
-    help="Crop and align the faces of the images.  [default: align, except for transfer]",
+    help="Crop and align the faces of the images.  [default: align, except for transfer; drawings "
+    "where a face is found]",
 )  # fmt: skip
 @click.option(
-    "--start", help="Style to initialise look and transfer from, or none.  [default: for few "
-    "drawings the nearest shipped drawn style]",
+    "--start", help="Style to initialise look and transfer from, or none.  [default: none]",
 )  # fmt: skip
 @click.option(
     "--steps", type=click.IntRange(1),
-    help="Training steps of methods other than transfer.  [default: look 250, personal 200, "
-    "pairs by their number, jojogan 300]",
+    help="Training steps of methods other than transfer.  [default: look 250, drawing 300, "
+    "personal 200, pairs by their number, jojogan 300]",
 )  # fmt: skip
 @click.option(
     "--sparse", type=click.FloatRange(0, 1, min_open=True),
@@ -86,8 +86,9 @@ from stylemix.training.adapt.trainable import PARTS
     "[default: those with the best scores]",
 )  # fmt: skip
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True,
-    help="Precision of transfer; bf16 is faster on processors that support it.",
+    "--precision", type=click.Choice(PRECISIONS),
+    help="Precision of drawing and transfer; bf16 is faster on processors that support it.  "
+    "[default: transfer fp32, drawing bf16 where the device supports it]",
 )  # fmt: skip
 @click.option("--name", help="Name of the style.  [default: name of the output file]")
 @click.option("--license", "licence", default="unknown", show_default=True,
@@ -114,7 +115,7 @@ def adapt_command(
     kimg: float | None,
     strength: float,
     layers: str | None,
-    precision: str,
+    precision: str | None,
     name: str | None,
     licence: str,
     credit: str,
@@ -125,12 +126,12 @@ def adapt_command(
     """Make a style file from images of a style: files, folders or zips.
 
     Beside the file NAME.preview.jpg shows generated faces without and with the style. The same
-    command resumes a transfer that was interrupted. The file contains no images.
+    command resumes a drawing or a transfer that was interrupted. The file contains no images.
 
     \b
     Examples:
       stylemix adapt look1.jpg look2.jpg look3.jpg --output influencer.pkl
-      stylemix adapt cartoons.zip --output toon.pkl --license "CC BY 4.0" --credit "A. Painter"
+      stylemix adapt drawings/ --output mine.pkl --license "CC BY 4.0" --credit "A. Painter"
       stylemix adapt --pairs photos/ drawings/ --output comic.pkl
       stylemix adapt --draw-kit 24 --output kit/ && stylemix adapt kit/ --output comic.pkl
     """

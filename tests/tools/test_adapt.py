@@ -181,24 +181,39 @@ def test_training_starts_from_a_style(files, few):
 
 @pytest.mark.slow
 def test_auto_prints_its_choice(files, few, monkeypatch):
-    monkeypatch.setattr(method, "domain_distance", lambda *_: 0.123)
+    monkeypatch.setattr(method, "distance_from_photos", lambda *_: 0.123)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
     assert result.exit_code == 0, result.output
-    assert "30 images, near the model's faces (0.12): look of offsets" in result.output
+    assert "30 images, like photos (0.12): look of offsets" in result.output
     assert load_style(files / "auto.pkl").info["method"] == "look"
-    monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
-    drawn = ["--no-align", "--kimg", 0.032, "--overwrite"]
+    monkeypatch.setattr(method, "distance_from_photos", lambda *_: 0.5)
+    drawn = ["--no-align", "--steps", 1, "--overwrite"]
     result = adapt(files, "--output", files / "auto.pkl", *drawn)
     assert result.exit_code == 0, result.output
-    assert "30 images, far from the model's faces (0.50): transfer of affine" in result.output
-    assert load_style(files / "auto.pkl").info["method"] == "transfer"
+    assert "30 images, unlike photos (0.50): drawing" in result.output
+    assert load_style(files / "auto.pkl").info["method"] == "drawing"
 
 
 @pytest.mark.slow
-def test_drawings_without_a_detected_face_are_used_unaligned(files, few):
-    result = adapt(files, "--output", files / "unaligned.pkl", "--kimg", 0.032)
+def test_drawings_are_drawn_like_on_any_model_of_faces(files, few, monkeypatch):
+    """Also where no face is found in them, and by students of another model."""
+    monkeypatch.setattr("stylemix.training.adapt.adapt.FACES", 4)
+    output = files / "drawn.pkl"
+    result = adapt(files, "--output", output, "--steps", 1, "--overwrite")
     assert result.exit_code == 0, result.output
-    assert load_style(files / "unaligned.pkl").info["method"] == "transfer"
+    style = load_style(output)
+    assert (style.info["method"], style.info["steps"]) == ("drawing", 1)
+    assert style.is_student
+    assert set(style.info["scores"]) == {"style accuracy", "identity distance"}
+    assert not output.with_name("drawn.pkl.state").exists()
+    with Image.open(files / "drawn.preview.jpg") as sheet:
+        assert sheet.width > 4 * 192
+    photo = PORTRAITS / "obama.jpg"
+    mixed = files / "mixed.png"
+    words = ["mix", photo, output, "--preset", "fast", "--output", mixed]
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert "mixed.png (drawn, " in done.output
 
 
 @pytest.mark.slow
@@ -278,6 +293,7 @@ def test_a_drawn_style_for_a_grey_model(files, tmp_path, few):
         (["--output", "look.pkl", "--method", "jojogan", "--learn", "all"], "--learn for the"),
         (["--output", "look.pkl", "--method", "personal", "--start", "x"], "--start for the"),
         (["--output", "look.pkl", "--method", "personal"], "got no --consent"),
+        (["--output", "look.pkl", "--method", "drawing", "--start", "x"], "--start for the"),
         (["--output", "look.pkl", "--method", "look", "--several-people"], "for the method look"),
         (["--output", "look.pkl", "--layers", "hair"], "got layers 'hair'"),
         (["--output", "look.pkl", "--method", "look", "--start", "nobody"], "got the style nobody"),

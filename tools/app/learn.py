@@ -20,7 +20,11 @@ from stylemix.training.adapt.adapt import AdaptSettings, StyleCard, adapt
 
 MAX_IMAGES = 60  # more take a machine that is one's own, and the command
 STEPS = 250
-METHODS = [("automatic", "auto"), ("a look: light, colours, make-up", "look")]
+METHODS = [
+    ("automatic", "auto"),
+    ("a look: light, colours, make-up", "look"),
+    ("a drawing: lines, strokes, planes", "drawing"),
+]
 
 
 def receive_examples(session: Session, files: Sequence[str]) -> list[Path]:
@@ -91,8 +95,9 @@ def add_screen(page: Page) -> None:
     """Adds the screen to the page."""
     gr, shared = page.gr, page.shared
     gr.Markdown(
-        "Drop one to twenty pictures of faces with the light, the colours or the make-up that you "
-        "want; the style is then in your gallery. The pictures are removed when it is learned."
+        "Drop one to twenty photos of faces with the light, the colours or the make-up that you "
+        "want, or drawings by one hand; the style is then in your gallery. The pictures are removed "
+        "when it is learned."
     )
     with gr.Row():
         with gr.Column():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.inputs import listed
+from stylemix.devices import search_dtype
 from stylemix.errors import StylemixError, check_range
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
@@ -23,7 +24,7 @@ from stylemix.models.model import Model
 from stylemix.networks.labels import Label
 from stylemix.networks.latents import parse_layers
 from stylemix.progress import Progress, report_to
-from stylemix.styles.style import Style, check_strength, load_style
+from stylemix.styles.style import Style, check_strength, check_style, load_style
 from stylemix.training.adapt.base_style import rebased, with_style
 from stylemix.training.adapt.draw_kit import is_kit, read_kit, read_pairs
 from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
@@ -32,6 +33,8 @@ from stylemix.training.adapt.jojogan import learn_paired
 from stylemix.training.adapt.look import learn_look
 from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.adapt.method import (
+    MAX_DRAWINGS,
+    MAX_EXAMPLES,
     MIN_FOR_TRANSFER,
     AdaptationPlan,
     choose_images,
@@ -41,18 +44,20 @@ from stylemix.training.adapt.method import (
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import check_one_person, learn_personal
-from stylemix.training.adapt.scores import score_style
+from stylemix.training.adapt.scores import resized, score_style
+from stylemix.training.adapt.student_pairs import generated_faces, to_bytes
 from stylemix.training.adapt.trainable import PARTS
+from stylemix.training.adapt.unpaired import FACES, START, UnpairedSettings, learn_unpaired
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.version import __version__
 
 # Chosen by eye on the portraits: at 1 eyes and mouths are distorted, at .5 identities collapse.
 TRANSFER_PSI = 0.85
-METHODS = ("auto", "look", "transfer", "pairs", "personal", "jojogan")
+METHODS = ("auto", "look", "drawing", "transfer", "pairs", "personal", "jojogan")
 PRECISIONS = ("fp32", "bf16")
 # The methods that each option applies to.
 OPTION_METHODS = {
-    "steps": ("look", "pairs", "personal", "jojogan"),
+    "steps": ("look", "drawing", "pairs", "personal", "jojogan"),
     "sparse": ("look",),
     "kimg": ("transfer",),
     "learn": ("look", "transfer", "pairs"),
@@ -65,18 +70,20 @@ class AdaptSettings:
     """How a style is learned; None chooses a value that suits the images or the method.
 
     Attributes:
-        method: "look" (light, colour, make-up from a few photos), "transfer" (a drawn style from
-            many images), "pairs" (a drawn style from faces and their drawings: a drawing kit, or a
-            folder of photos and one of drawings), "personal" (one person, MyStyle), "jojogan" as
-            published, or "auto": look or transfer, by the number of images and their distance from
-            the model's faces.
+        method: "look" (light, colour, make-up from a few photos), "drawing" (a drawn style from a
+            few drawings: a student redraws photos like them), "transfer" (the generator learns
+            shapes, too, from many drawings), "pairs" (a drawn style from faces and their drawings:
+            a drawing kit, or a folder of photos and one of drawings), "personal" (one person,
+            MyStyle), "jojogan" as published, or "auto": look or drawing, by the distance of the
+            images from the model's faces.
         learn: parameters that a look or transfer trains: "offsets", "affine" or "all".
         start: the style that a look or transfer is initialized from, or "none".
         align: whether faces are cropped and aligned.
         steps: training steps of all methods but transfer.
         sparse: share of the offsets that a look keeps, the largest, above 0 to 1.
         kimg: length of a transfer in thousands of images.
-        precision: precision of a transfer, "fp32" or "bf16".
+        precision: "fp32" or "bf16"; None for bf16 where the device has it in a drawing, and fp32
+            in a transfer.
         several_people: whether a personal style may be learned from photos of several people.
         seed: seed of all random numbers.
     """
@@ -88,12 +95,12 @@ class AdaptSettings:
     steps: int | None = None
     sparse: float | None = None
     kimg: float | None = None
-    precision: str = "fp32"
+    precision: str | None = None
     seed: int = 0
     several_people: bool = False
 
     def __post_init__(self) -> None:
-        choices = {"method": METHODS, "learn": (None, *PARTS), "precision": PRECISIONS}
+        choices = {"method": METHODS, "learn": (None, *PARTS), "precision": (None, *PRECISIONS)}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 expected = ", ".join(str(value) for value in known if value is not None)
@@ -119,6 +126,8 @@ class AdaptSettings:
                 f"got --several-people for the method {method}; expected it with personal only; "
                 "leave it out, or change --method"
             )
+        if self.start not in (None, "none"):
+            check_style(str(self.start))
         if method == "personal" and consent == NOT_RECORDED:
             raise StylemixError(
                 "got no --consent; expected how the person agreed, since a personal style "
@@ -171,7 +180,7 @@ def adapt(
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
-        state: file that a stopped transfer resumes from; remove it with the style saved.
+        state: file that a stopped drawing or transfer resumes from; remove it with the style saved.
         device: as for `stylemix.mix`.
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
@@ -192,18 +201,28 @@ def adapt(
         plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
         if on_plan is not None:
             on_plan(plan)
-        style, record = _learn(plan, base, dataset, settings, state, progress)
-        examples, method, count = some_of(dataset), plan.method, len(dataset) - len(dataset.broken)
+        method = plan.method
+        examples = some_of(dataset, MAX_DRAWINGS if method == "drawing" else MAX_EXAMPLES)
+        style, record = _learn(plan, base, dataset, examples, settings, state, progress)
+        count = len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
     style.strength, scores = strength, score_style(base, style, examples)
-    style.statistics = StyleMeter(base).look(examples.to(base.generator.device))
+    style.statistics = _statistics(base, examples)
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
+
+
+def _statistics(base: Model, images: Tensor) -> Tensor:
+    """The feature statistics of images [K, C, H, W] in [-1, 1] on the base, [S]."""
+    config = base.generator.config
+    small = resized(images, (config.height, config.width))
+    small = small.mean(dim=1, keepdim=True) if config.img_channels == 1 else small
+    return StyleMeter(base).look(small.to(base.generator.device))
 
 
 def _signature(started: float) -> dict[str, Json]:
@@ -235,16 +254,17 @@ def _learn(
     plan: AdaptationPlan,
     base: Model,
     dataset: ImageDataset,
+    examples: Tensor,
     settings: AdaptSettings,
     state: Path | None,
     progress: Progress | bool,
 ) -> tuple[Style, dict[str, Json]]:
     """Returns the style, and the metadata of its training for the style file."""
     if plan.start in (None, "none"):
-        return _learn_from(plan, base, dataset, settings, state, progress)
+        return _learn_from(plan, base, dataset, examples, settings, state, progress)
     start = load_style(str(plan.start), base)
     started = with_style(base, start)
-    style, record = _learn_from(plan, started, dataset, settings, state, progress)
+    style, record = _learn_from(plan, started, dataset, examples, settings, state, progress)
     record["start"] = {key: start.info.get(key) for key in ("name", "licence", "credit")}
     return rebased(base, started, style, start.psi), record
 
@@ -253,15 +273,18 @@ def _learn_from(
     plan: AdaptationPlan,
     base: Model,
     dataset: ImageDataset,
+    examples: Tensor,
     settings: AdaptSettings,
     state: Path | None,
     progress: Progress | bool,
 ) -> tuple[Style, dict[str, Json]]:
     unit = "img" if plan.method == "transfer" else "step"
     with report_to(progress, f"Learning ({plan.method})", unit) as report:
+        if plan.method == "drawing":
+            return _drawing(base, examples, settings, state, report)
         if plan.method == "transfer":
             return _transfer(plan, base, dataset, settings, state, report)
-        examples, seed = some_of(dataset), settings.seed
+        seed = settings.seed
         if plan.method == "jojogan":
             count = settings.steps or JOJOGAN_STEPS
             return learn_paired(base, examples, count, seed, report), {"steps": count}
@@ -277,6 +300,23 @@ def _learn_from(
         return style, {"steps": steps, "learned": plan.part}
 
 
+def _drawing(
+    base: Model,
+    drawings: Tensor,
+    settings: AdaptSettings,
+    state: Path | None,
+    progress: Progress | None,
+) -> tuple[Style, dict[str, Json]]:
+    device = base.generator.device
+    fast = "bf16" if search_dtype(device) == torch.bfloat16 else "fp32"
+    own = UnpairedSettings(precision=settings.precision or fast, seed=settings.seed)
+    own = replace(own, steps=settings.steps or own.steps)
+    faces = generated_faces(FACES, settings.seed, device)
+    start = load_style(START).student
+    student = learn_unpaired(faces, to_bytes(drawings), own, start, state, device, progress)
+    return Style(base.fingerprint, student=student), {"steps": own.steps}
+
+
 def _transfer(
     plan: AdaptationPlan,
     base: Model,
@@ -290,8 +330,12 @@ def _transfer(
             f"got {len(dataset)} images; expected {MIN_FOR_TRANSFER} or more for a transfer; "
             "use --method look"
         )
-    transfer = TransferSettings(seed=settings.seed, precision=settings.precision, part=plan.part)
-    transfer = replace(transfer, kimg=settings.kimg or transfer.kimg)
+    transfer = TransferSettings(seed=settings.seed, part=plan.part)
+    transfer = replace(
+        transfer,
+        kimg=settings.kimg or transfer.kimg,
+        precision=settings.precision or transfer.precision,
+    )
     style = learn_transfer(base, dataset, transfer, state, progress)
     style.psi = TRANSFER_PSI
     return style, {"kimg": transfer.kimg, "learned": plan.part}

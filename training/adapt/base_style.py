@@ -14,7 +14,7 @@ import torch
 from stylemix.avatars.render import AppliedStyle, prepare
 from stylemix.errors import StylemixError
 from stylemix.models.model import Model
-from stylemix.styles.style import Style, load_style, shipped_starts
+from stylemix.styles.style import Style
 
 
 @torch.no_grad()
@@ -51,9 +51,3 @@ def rebased(model: Model, started: Model, learned: Style, psi: float) -> Style:
             weights[name] = weights[name] + change if name in weights else change
     psi = min(psi, learned.psi)
     return replace(learned, base=model.fingerprint, psi=psi, weights=weights)
-
-
-def shipped_transfers(model: Model) -> dict[str, Style]:
-    """Returns the shipped starts, by name; none for models other than the default."""
-    styles = {name: load_style(name) for name in shipped_starts()}
-    return {name: style for name, style in styles.items() if style.base == model.fingerprint}

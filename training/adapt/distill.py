@@ -6,7 +6,6 @@ drawings by any means.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Iterator
@@ -14,19 +13,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.inversion.schedule import hold_then_cosine
-from stylemix.io.tensor_files import Damaged, read_tensors
-from stylemix.models.container import write_safetensors
-from stylemix.networks.student import SCALE, Student, StudentConfig, even_light, tone_curve
+from stylemix.networks.student import SCALE, Student, even_light, tone_curve
 from stylemix.progress import Progress
-from stylemix.training.optimizer_state import adam_tensors, load_adam, part
+from stylemix.training.adapt.student_training import (
+    FORMAT,
+    PHOTO,
+    StudentTraining,
+    floats,
+    relight,
+    roughen,
+)
 
-FORMAT = "stylemix-student-state"
-PHOTO = 256  # px of a photo; drawings have twice that
 MIN_PAIRS = 4
 
 
@@ -55,13 +55,13 @@ class DistillSettings:
     state_kimg: float = 4
 
 
-class Distillation:
-    """The student, its average (EMA) and the optimizer.
+class Distillation(StudentTraining):
+    """A student that learns from pairs.
 
     Args:
         photos: [N, 3, 256, 256] in 0..255, uint8: faces as the template has them.
         drawings: [N, 3, 512, 512] in 0..255, uint8.
-        start: a student to start from; None for fresh weights.
+        start: as for `StudentTraining`.
     """
 
     def __init__(
@@ -77,15 +77,8 @@ class Distillation:
                 f"got {len(photos)} photos and {len(drawings)} drawings; expected as many of both, "
                 f"at least {MIN_PAIRS}; add pairs"
             )
+        super().__init__(start, settings.lr, (0.9, 0.99), settings.seed, device)
         self.photos, self.drawings, self.settings = photos, drawings, settings
-        self.device = torch.device(device)
-        with torch.random.fork_rng(devices=[]):  # all that is random is drawn on the CPU
-            torch.default_generator.manual_seed(settings.seed)
-            student = Student(StudentConfig()) if start is None else copy.deepcopy(start)
-        student = student.to(self.device).requires_grad_(True)
-        self.student = student.to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.student).requires_grad_(False).eval()
-        self.adam = torch.optim.Adam(self.student.parameters(), settings.lr, (0.9, 0.99))
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Parts of photos [N, 3, crop, crop] in even light, and of their drawings, twice as large.
@@ -95,10 +88,10 @@ class Distillation:
         """
         s = self.settings
         chosen = torch.randint(0, len(self.photos), [s.batch])
-        photos = _floats(self.photos[chosen].to(self.device))
-        photos = _relight(photos, s.light)
+        photos = floats(self.photos[chosen].to(self.device))
+        photos = relight(photos, s.light)
         photos = even_light(photos, tone_curve(photos))
-        photos = _roughen(photos, s.rough)
+        photos = roughen(photos, s.rough)
         corners = torch.randint(0, (PHOTO - s.crop) // 2 + 1, [s.batch, 2]) * 2
         mirrored = torch.rand([s.batch]) < 0.5
 
@@ -119,44 +112,11 @@ class Distillation:
         photos, targets = self.batch()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.precision == "bf16"):
             drawn = self.student.draw(photos.contiguous(memory_format=torch.channels_last))
-        loss = difference(drawn, _floats(targets, drawn.dtype), s.edges).float()
-        self.adam.param_groups[0]["lr"] = s.lr * hold_then_cosine(t, steps)
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        self.adam.step()
+        loss = difference(drawn, floats(targets, drawn.dtype), s.edges).float()
         done = t * steps
-        weight = 1 - min(s.ema, (1 + done) / (10 + done))  # the first averages are short
-        with torch.no_grad():
-            pairs = zip(self.average.parameters(), self.student.parameters(), strict=True)
-            for averaged, current in pairs:
-                averaged.lerp_(current, weight)
+        # The first averages are short.
+        self.descend(loss, t, steps, 1 - min(s.ema, (1 + done) / (10 + done)))
         return float(loss.detach())
-
-    def save(self, path: Path, kind: dict[str, str], seen: int) -> None:
-        """Writes a state that `load` resumes from."""
-        tensors = {f"now.{key}": value for key, value in self.student.state_dict().items()}
-        tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
-        tensors |= adam_tensors(self.adam, "adam.")
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        write_safetensors(path, {**kind, "cur_nimg": str(seen)}, tensors)
-
-    def load(self, path: Path, kind: dict[str, str]) -> int:
-        """Resumes from a state of the same settings and pairs; returns the parts seen."""
-        try:
-            header, tensors = read_tensors(path)
-            seen = int(header.pop("cur_nimg", "0"))
-            if header != kind:
-                raise StylemixError(
-                    f"got a state {path} of other pairs or settings; expected the same; delete it "
-                    "to start over"
-                )
-            self.student.load_state_dict(part(tensors, "now."))
-            self.average.load_state_dict(part(tensors, "average."))
-            load_adam(self.adam, part(tensors, "adam."))
-            return seen
-        except (Damaged, RuntimeError, ValueError, KeyError) as error:
-            raise StylemixError(f"got a damaged state {path}; delete it to start over") from error
 
 
 def learn_student(
@@ -180,21 +140,9 @@ def learn_student(
         "settings": json.dumps(asdict(replace(settings, state_kimg=0))),
         "pairs": f"{len(photos)} {sums}",
     }
-    seen, steps = 0, math.ceil(settings.kimg * 1000 / settings.batch)
-    if state_file is not None and state_file.exists():
-        seen = work.load(state_file, kind)
-    for step in range(seen // settings.batch, steps):
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed((settings.seed * 1_000_003 + step) % 2**63)
-            loss = work.step(step / steps, steps)
-        seen = (step + 1) * settings.batch
-        interval = max(round(settings.state_kimg * 1000), settings.batch)
-        due = seen // interval > (seen - settings.batch) // interval or step + 1 == steps
-        if state_file is not None and due:
-            work.save(state_file, kind, seen)
-        if progress is not None:
-            progress(step + 1, steps, loss)
-    return work.average.cpu()
+    steps, batch = math.ceil(settings.kimg * 1000 / settings.batch), settings.batch
+    interval = max(round(settings.state_kimg * 1000), batch)
+    return work.run(steps, batch, settings.seed, kind, state_file, interval, progress)
 
 
 def difference(drawn: Tensor, target: Tensor, edges: float) -> Tensor:
@@ -206,35 +154,3 @@ def difference(drawn: Tensor, target: Tensor, edges: float) -> Tensor:
     across = (off[:, :, :, 1:] - off[:, :, :, :-1]).abs().mean()
     down = (off[:, :, 1:] - off[:, :, :-1]).abs().mean()
     return off.abs().mean() + edges * (across + down)
-
-
-def _relight(photos: Tensor, share: float) -> Tensor:
-    """Photos in [-1, 1], a share of them with another exposure, gamma and white balance."""
-    count = len(photos)
-    chosen = (torch.rand([count, 1, 1, 1]) < share).float()
-    gamma = torch.exp(0.25 * chosen * torch.randn([count, 1, 1, 1]))
-    gain = torch.exp(chosen * (0.1 * torch.randn([count, 1, 1, 1])
-                               + 0.04 * torch.randn([count, 3, 1, 1])))  # fmt: skip
-    rgb = ((photos + 1) / 2).clamp(0, 1) ** gamma.to(photos) * gain.to(photos)
-    return rgb.clamp(0, 1) * 2 - 1
-
-
-def _roughen(photos: Tensor, share: float) -> Tensor:
-    """Photos, a share of them without their finest details, or with a little noise."""
-    out = []
-    for photo in photos.split(1):
-        if torch.rand([]) < share:
-            size = int(torch.randint(PHOTO // 4, PHOTO, []))
-            small = functional.interpolate(photo, [size, size], mode="area")
-            photo = functional.interpolate(small, [PHOTO, PHOTO], mode="bicubic")
-        if torch.rand([]) < share:
-            noise = torch.randn(photo.shape).to(photo)
-            photo = photo + float(0.08 * torch.rand([])) * noise
-        out.append(photo)
-    return torch.cat(out)
-
-
-def _floats(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Images of 0..255 in [-1, 1], laid out as the networks want them."""
-    images = images.contiguous(memory_format=torch.channels_last)
-    return images.to(dtype).mul_(1 / 127.5).sub_(1)

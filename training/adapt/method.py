@@ -1,7 +1,8 @@
 """Chooses how to learn a style from its images: method, cropping, layers.
 
 Photos in another light are near the base domain: a few thousand parameters are enough for any
-number of them. Drawings are far; how much of the generator is trained depends on their number.
+number of them. Drawings are far: a student redraws faces like them, and where there are no faces,
+the generator is trained, as much of it as their number allows.
 """
 
 from __future__ import annotations
@@ -15,21 +16,32 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import align_photo
+from stylemix.faces.templates import FACES128
+from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import layer_resolutions, sample_ws
+from stylemix.networks.student import SCALE
 from stylemix.styles.style import Style
-from stylemix.training.adapt.base_style import shipped_transfers, with_style
-from stylemix.training.adapt.scores import FACES_SEED, score_style, worth
+from stylemix.training.adapt.scores import FACES_SEED, resized, score_style, worth
+from stylemix.training.adapt.student_pairs import generated_faces
+from stylemix.training.adapt.student_training import PHOTO
 from stylemix.training.data.dataset import ImageDataset
 
-FAR_THRESHOLD = 0.34  # measured: graded photos .10 to .25, drawings from .43 on (docs/log.md)
-FACES, SCORED_FACES = 64, 32  # generated faces, for distances and for scores
+# Measured (docs/log.md): photos in any light, blurred or grainy, up to .13, drawings from .24 on.
+FAR_THRESHOLD = 0.18
+FAR_WITHOUT_FACES = 0.34
+BLURS, GRAINS = (
+    (1.5, 3.0, 5.0),
+    (0.025, 0.05, 0.1, 0.2),
+)  # px of 256, and deviations, of what photos may have
+MIDDLE, SPREAD = -0.1, 0.45  # of the grey of all images that are compared with photos
+FACES, SCORED_FACES = 32, 32  # generated faces, for distances and for scores
 MIN_FOR_TRANSFER, MIN_FOR_ALL_WEIGHTS = 10, 100  # images; below the second affine layers only
-MAX_FOR_LOOK = 256  # images
+MAX_EXAMPLES, MAX_DRAWINGS = 256, 64  # images that styles are learned from, but for transfers
 DISTANCE_IMAGES = 16  # images whose distance from the model's faces is measured
 
 
@@ -44,16 +56,38 @@ class AdaptationPlan:
 
     def __str__(self) -> str:
         begin = "" if self.start in (None, "none") else f", from {self.start} on"
-        return f"{self.why}: {self.method} of {self.part}{begin}"
+        of = f" of {self.part}" if self.part else ""
+        return f"{self.why}: {self.method}{of}{begin}"
+
+
+@torch.no_grad()
+def distance_from_photos(images: Tensor) -> float:
+    """Returns how far images [K, 3, H, W] in [-1, 1] are from photos of faces, by MobileNetV2.
+
+    Only textures count: all are grey, 256 px, and have the same mean and contrast. Photos are
+    generated faces, as they are, blurred, and with grain; it is the distance from the nearest.
+    """
+    faces = _grey(generated_faces(FACES, FACES_SEED).float() / 127.5 - 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(FACES_SEED)
+        noise = torch.randn_like(faces[:, :1])
+    grainy = [(faces + grain * noise).clamp(-1, 1) for grain in GRAINS]
+    photos = [faces, *(mirrored_blur(faces, sigma) for sigma in BLURS), *grainy]
+    ours = style_statistics(_grey(resized(images.cpu(), (PHOTO, PHOTO))))
+    return min(float((ours - style_statistics(each)).square().sum()) for each in photos)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Images [N, 3, H, W] as grey ones of the same mean and contrast."""
+    grey = images.mean(dim=1, keepdim=True)
+    mean, std = grey.mean((2, 3), keepdim=True), grey.std((2, 3), keepdim=True)
+    same = (grey - mean) / std.clamp(min=0.02) * SPREAD + MIDDLE
+    return same.clamp(-1, 1).expand(-1, 3, -1, -1)
 
 
 @torch.no_grad()
 def domain_distance(model: Model, images: Tensor) -> float:
-    """Returns the distance of images [K, C, H, W] from the model's faces, by MobileNetV2.
-
-    It is 0 for faces of the model, below `FAR_THRESHOLD` for photos in any light, and above it
-    for drawings.
-    """
+    """Returns the distance of images [K, C, H, W] from those of a model, by MobileNetV2."""
     most = batch_size(model.generator, 16)
     faces = [
         model.generator.synthesis(ws, noise_mode="const")
@@ -63,28 +97,17 @@ def domain_distance(model: Model, images: Tensor) -> float:
     return float(difference.square().sum())
 
 
-def choose_method(model: Model, images: Tensor, count: int) -> AdaptationPlan:
-    """Returns the plan for `count` images, by a sample `images` [K, C, H, W] in [-1, 1].
-
-    For few drawings it starts from the nearest shipped style, where one is nearer than photos.
-    """
+def choose_without_faces(model: Model, images: Tensor, count: int) -> AdaptationPlan:
+    """Returns the plan of a model of anything for `count` images, by some [K, C, H, W] of them."""
     distance = domain_distance(model, images)
-    far = distance >= FAR_THRESHOLD
-    why = f"{count} images, {'far from' if far else 'near'} the model's faces ({distance:.2f})"
+    far = distance >= FAR_WITHOUT_FACES
+    why = f"{count} images, {'far from' if far else 'near'} the model's own ({distance:.2f})"
     if not far:
         return AdaptationPlan("look", "offsets", None, why)
-    if count >= MIN_FOR_ALL_WEIGHTS and model.discriminator is not None:
-        return AdaptationPlan("transfer", "all", None, why)
-    start, nearest = None, distance
-    for name, style in shipped_transfers(model).items():
-        styled_distance = domain_distance(with_style(model, style), images)
-        if styled_distance < nearest:
-            start, nearest = name, styled_distance
-    if start is not None:
-        why += f", {nearest:.2f} from {start}"
     if count < MIN_FOR_TRANSFER or model.discriminator is None:
-        return AdaptationPlan("look", "affine", start, why)
-    return AdaptationPlan("transfer", "affine", start, why)
+        return AdaptationPlan("look", "affine", None, why)
+    part = "all" if count >= MIN_FOR_ALL_WEIGHTS else "affine"
+    return AdaptationPlan("transfer", part, None, why)
 
 
 def choose_layers(model: Model, style: Style, images: Tensor) -> Style:
@@ -117,7 +140,27 @@ def read_images(sources: Sequence[ImageSource], model: Model, align: bool) -> Im
     return ImageDataset(sources, size, prepare=prepare, channels=config.img_channels)
 
 
-def some_of(dataset: ImageDataset, limit: int = MAX_FOR_LOOK) -> Tensor:
+def read_drawings(sources: Sequence[ImageSource], align: bool | None) -> ImageDataset:
+    """Returns drawings as a dataset of 512 px, with faces where students know them.
+
+    Where no face is detected, as in many drawings, the centre is taken; with `align` such a drawing
+    is skipped, and with False nothing is detected.
+    """
+    side = SCALE * PHOTO
+
+    def cut(image: Image.Image) -> Image.Image:
+        try:
+            return align_photo(to_channels(image, 3), FACES128, side).crop
+        except StylemixError:
+            if align:
+                raise
+            return image
+
+    prepare = None if align is False else cut
+    return ImageDataset(sources, side, prepare=prepare, channels=3)
+
+
+def some_of(dataset: ImageDataset, limit: int = MAX_EXAMPLES) -> Tensor:
     """Returns up to `limit` images, evenly spaced in the dataset, [K, C, H, W] in [-1, 1]."""
     count = min(len(dataset), limit)
     images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
@@ -137,22 +180,32 @@ def choose_images(
     """
     sources = list_images(paths)
     count, has_face = len(sources), model.template.kind != "none"
+    if method == "drawing":
+        if model.template.eyes is None:
+            raise StylemixError(
+                "got --method drawing for a model without faces; expected a model of faces, whose "
+                "photos are redrawn; use --method transfer"
+            )
+        return AdaptationPlan(method, "", None, "as requested"), read_drawings(sources, align)
     if method != "auto":
         cut = has_face and (method != "transfer" if align is None else align)
         transfer_part = "all" if count >= MIN_FOR_ALL_WEIGHTS else "affine"
         part = {"look": "offsets", "transfer": transfer_part}.get(method, "all")
         plan = AdaptationPlan(method, part, None, "as requested")
         return plan, read_images(sources, model, cut)
-    cut = has_face if align is None else align
-    dataset = read_images(sources, model, cut)
-    try:
-        plan = choose_method(model, some_of(dataset, DISTANCE_IMAGES), count)
-    except StylemixError:
-        if not cut or align:
-            raise
-        # The detector finds no faces in drawings; they are taken as already cropped.
+    if not has_face:
         dataset = read_images(sources, model, False)
-        plan = choose_method(model, some_of(dataset, DISTANCE_IMAGES), count)
-    if plan.part != "offsets" and align is None and cut:
-        dataset = read_images(sources, model, False)
+        return choose_without_faces(model, some_of(dataset, DISTANCE_IMAGES), count), dataset
+    dataset = read_drawings(sources, align)
+    distance = distance_from_photos(some_of(dataset, DISTANCE_IMAGES))
+    if distance >= FAR_THRESHOLD:
+        why = f"{count} images, unlike photos ({distance:.2f})"
+        return AdaptationPlan("drawing", "", None, why), dataset
+    plan = AdaptationPlan("look", "offsets", None, f"{count} images, like photos ({distance:.2f})")
+    dataset = read_images(sources, model, align is not False)
+    if align is None:
+        try:
+            some_of(dataset, DISTANCE_IMAGES)
+        except StylemixError:  # no faces are found, so they are taken as already cropped
+            dataset = read_images(sources, model, False)
     return plan, dataset

@@ -26,7 +26,7 @@ from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
-from stylemix.training.adapt.method import MAX_FOR_LOOK
+from stylemix.training.adapt.method import MAX_EXAMPLES
 from stylemix.training.adapt.trainable import style_weights
 from stylemix.training.curation.filters import group_people
 from stylemix.training.data.dataset import ImageDataset
@@ -46,7 +46,7 @@ def check_one_person(model: Model, dataset: ImageDataset) -> None:
     """
     if model.template.eyes is None:
         return
-    numbers = range(min(len(dataset), MAX_FOR_LOOK))
+    numbers = range(min(len(dataset), MAX_EXAMPLES))
     images = [as_rgb(dataset.batch([i])[0] / 127.5 - 1) for i in numbers]
     groups = group_people([embed(one, model.template)[0].numpy() for one in images], SAME_PERSON)
     person = int(np.bincount(groups).argmax())

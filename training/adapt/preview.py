@@ -8,13 +8,11 @@ import torch
 from PIL import Image
 
 from stylemix.avatars.finish import MIN_OUTPUT, model_image
-from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.recognition import SAME_PERSON
 from stylemix.images.contact_sheet import grid
 from stylemix.models.model import Model
-from stylemix.networks.latents import sample_ws
 from stylemix.styles.style import Style
-from stylemix.training.adapt.scores import FACES_SEED
+from stylemix.training.adapt.scores import faces_in_style
 
 COUNT = 4  # faces on a sheet
 HARDLY = 0.1  # style accuracy up to which a style hardly shows
@@ -23,11 +21,9 @@ HARDLY = 0.1  # style accuracy up to which a style hardly shows
 @torch.no_grad()
 def preview_sheet(model: Model, style: Style) -> Image.Image:
     """Generated faces without the style (above) and with it, in its recommended strength."""
-    ws = sample_ws(model.generator, COUNT, FACES_SEED, psi=0.8)
-    rows: list[list[AppliedStyle]] = [[], [AppliedStyle(style)]]
-    images = [render(model.generator, one[None], row) for row in rows for one in ws]
+    rows = faces_in_style(model, style, COUNT)
     return grid(
-        [model_image(image, model.template, MIN_OUTPUT) for image in images],
+        [model_image(image[None], model.template, MIN_OUTPUT) for row in rows for image in row],
         columns=COUNT,
         row_labels=["without", "with"],
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from stylemix.avatars.drawing import draw_students, image_canvas
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.recognition import SAME_PERSON, embed, identity_distance
 from stylemix.images.tensors import as_rgb
@@ -25,11 +29,8 @@ def score_style(model: Model, style: Style, images: Tensor, count: int = 64) -> 
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
     mean distance of face descriptors to the plain faces; below .6 two photos show one person.
     """
-    most = batch_size(model.generator, 16)
-    batches = sample_ws(model.generator, count, FACES_SEED, psi=0.8).split(most)
-    plain = torch.cat([render(model.generator, ws) for ws in batches])
-    styled = torch.cat([render(model.generator, ws, [AppliedStyle(style)]) for ws in batches])
-    target = style_statistics(images.to(plain))
+    plain, styled = faces_in_style(model, style, count)
+    target = style_statistics(resized(images.to(plain), plain.shape[2:]))
     before = (style_statistics(plain) - target).square().sum()
     after = (style_statistics(styled) - target).square().sum()
     out = {"style accuracy": round(float(1 - after / before), 3)}
@@ -38,6 +39,35 @@ def score_style(model: Model, style: Style, images: Tensor, count: int = 64) -> 
         distance = identity_distance(*descriptors)
         out["identity distance"] = round(float(distance.mean()), 3)
     return out
+
+
+def faces_in_style(model: Model, style: Style, count: int) -> tuple[Tensor, Tensor]:
+    """Generated faces [N, C, H, W] in [-1, 1], without a style and with it.
+
+    They have the size of the model, but for a student that of the photos that it redraws.
+    """
+    ws = sample_ws(model.generator, count, FACES_SEED, psi=0.8)
+    applied = [AppliedStyle(style)]
+    if not applied[0].by_student:
+        batches = ws.split(batch_size(model.generator, 16))
+        return (
+            torch.cat([render(model.generator, part) for part in batches]),
+            torch.cat([render(model.generator, part, applied) for part in batches]),
+        )
+    pairs = []
+    for one in ws.split(1):
+        canvas = image_canvas(render(model.generator, one), model.template)
+        drawn, plain = draw_students(canvas, applied, model.generator.device)
+        pairs.append(torch.cat([resized(each, canvas.image.shape[2:]) for each in (plain, drawn)]))
+    plain, styled = torch.stack(pairs, dim=1)
+    return plain, styled
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images [N, C, H, W] in another size; themselves if they have it."""
+    if images.shape[2:] == torch.Size(size):
+        return images
+    return functional.interpolate(images, list(size), mode="bilinear", antialias=True)
 
 
 def worth(scores: dict[str, float]) -> float:

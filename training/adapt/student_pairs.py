@@ -1,4 +1,4 @@
-"""Pairs for students: photos and their drawings, or faces that a style's generator draws."""
+"""What students learn from: photos and their drawings, or faces that a generator draws."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import align_photo
@@ -16,14 +17,16 @@ from stylemix.faces.templates import FACES128
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.tensors import as_rgb
+from stylemix.models.checkpoint import load_model
+from stylemix.models.loading import DEFAULT_MODEL
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.networks.student import SCALE
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
-from stylemix.training.adapt.distill import PHOTO
 from stylemix.training.adapt.draw_kit import check_drawing, pair_images
+from stylemix.training.adapt.student_training import PHOTO
 
 PSI = 0.8  # truncation of generated faces: faces that differ, without the rarest
 BATCH = 16
@@ -78,6 +81,15 @@ def generated_pairs(
     return torch.cat(inputs), torch.cat(targets)
 
 
+@torch.no_grad()
+def generated_faces(count: int, seed: int = 0, device: str | torch.device = "cpu") -> Tensor:
+    """Faces of the default model [N, 3, 256, 256], by the finisher, 0..255."""
+    model = load_model(DEFAULT_MODEL, torch.device(device))
+    parts = sample_ws(model.generator, count, seed, PSI).split(batch_size(model.generator, BATCH))
+    faces = (enlarge(render(model.generator, ws), model.template) for ws in parts)
+    return torch.cat([_pixels(each, PHOTO) for each in faces])
+
+
 def _bytes(pixels: np.ndarray) -> Tensor:  # type: ignore[type-arg]
     """An image [H, W, 3] as a tensor [3, H, W]."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
@@ -86,5 +98,9 @@ def _bytes(pixels: np.ndarray) -> Tensor:  # type: ignore[type-arg]
 def _pixels(images: Tensor, size: int) -> Tensor:
     """Images [N, C, H, W] in [-1, 1] as RGB [N, 3, size, size] in 0..255, on the CPU."""
     rgb = as_rgb(images).float()
-    rgb = functional.interpolate(rgb, [size, size], mode="bicubic", antialias=True)
-    return (rgb.clamp(-1, 1) * 127.5 + 128).clamp(0, 255).to("cpu", torch.uint8)
+    return to_bytes(functional.interpolate(rgb, [size, size], mode="bicubic", antialias=True))
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as 0..255, uint8, on the CPU."""
+    return (images.clamp(-1, 1) * 127.5 + 128).clamp(0, 255).to("cpu", torch.uint8)

@@ -6,10 +6,9 @@ import torch
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
-from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import flatten_styles
 from stylemix.styles.style import Style
-from stylemix.training.adapt.base_style import rebased, shipped_transfers, with_style
+from stylemix.training.adapt.base_style import rebased, with_style
 from tests.support.models import tiny_model, ws_of
 
 
@@ -70,9 +69,3 @@ def test_a_style_that_shifts_latents_cannot_be_a_start(model):
     style = Style(model.fingerprint, shift=torch.zeros([model.generator.num_ws, 16]))
     with pytest.raises(StylemixError, match="got a start that shifts latents; expected"):
         with_style(model, style)
-
-
-def test_shipped_transfers_are_the_styles_of_weights(model):
-    assert "toon-head" in shipped_transfers(load_model("faces-64"))
-    assert {"noir", "golden-hour"}.isdisjoint(shipped_transfers(load_model("faces-64")))
-    assert shipped_transfers(model) == {}

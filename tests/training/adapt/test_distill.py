@@ -7,7 +7,7 @@ import torch
 
 from stylemix.errors import StylemixError
 from stylemix.networks.student import Student, StudentConfig
-from stylemix.training.adapt import distill
+from stylemix.training.adapt import student_training
 from stylemix.training.adapt.distill import DistillSettings, difference, learn_student
 
 CONFIG = StudentConfig((8, 12))
@@ -16,7 +16,7 @@ SHORT = DistillSettings(kimg=0.032, batch=4, crop=32, state_kimg=0.016)
 
 @pytest.fixture(autouse=True)
 def small_students(monkeypatch):
-    monkeypatch.setattr(distill, "StudentConfig", lambda: CONFIG)
+    monkeypatch.setattr(student_training, "StudentConfig", lambda: CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_other_pairs_or_settings_do_not_continue(pairs, tmp_path):
     state = tmp_path / "student.state"
     learn_student(photos, negatives, SHORT, state_file=state)
     for other, settings in ((negatives.flip(1) // 2, SHORT), (negatives, replace(SHORT, lr=0.1))):
-        with pytest.raises(StylemixError, match=r"other pairs or settings; .* delete it"):
+        with pytest.raises(StylemixError, match=r"other images or settings; .* delete it"):
             learn_student(photos, other, settings, state_file=state)
     state.write_bytes(b"nothing")
     with pytest.raises(StylemixError, match="damaged state"):

@@ -1,22 +1,40 @@
 """The choice of a method by the images, and of the layers of a style."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.render import AppliedStyle, render
-from stylemix.faces.templates import NO_TEMPLATE
+from stylemix.errors import StylemixError
+from stylemix.faces.detector import load_detector
+from stylemix.faces.templates import FACES128, NO_TEMPLATE
+from stylemix.images.filters import mirrored_blur
+from stylemix.images.sources import list_images
+from stylemix.images.tensors import to_pil
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
-from stylemix.styles.style import Style
+from stylemix.networks.student import tone_curve
+from stylemix.styles.style import Style, load_style
 from stylemix.training.adapt import method
 from stylemix.training.adapt.method import (
     AdaptationPlan,
+    choose_images,
     choose_layers,
-    choose_method,
-    domain_distance,
+    choose_without_faces,
+    distance_from_photos,
+    read_drawings,
 )
 from tests.support.images import flat_drawings
 from tests.support.models import tiny_model, ws_of
+
+
+@pytest.fixture
+def portraits():
+    return Path(__file__).parents[2] / "data" / "portraits"
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +48,37 @@ def faces(model, count=8):
         return model.generator.synthesis(map_latents(model.generator, z), noise_mode="const")
 
 
-@pytest.mark.slow
-def test_faces_in_another_light_are_near_and_drawings_far(faces_64):
-    generated = faces(faces_64)
-    graded = generated.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1) * 1.2
-    drawn = flat_drawings(8, 64)
-    distances = [domain_distance(faces_64, images) for images in (generated, graded, drawn)]
-    assert distances[0] < 0.1
-    assert distances[1] < method.FAR_THRESHOLD < distances[2]
+def test_photos_in_any_state_are_near_and_drawings_far(faces_64):
+    rng = torch.Generator().manual_seed(1)
+    generated = faces_64_px_256(faces_64)
+    grey = generated.mean(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+    warm = generated * torch.tensor([1.1, 1.0, 0.8]).view(3, 1, 1) + torch.tensor(
+        [0.2, 0.0, -0.2]
+    ).view(3, 1, 1)
+    photos = {
+        "plain": generated,
+        "black and white, hard": (grey * 1.5 - 0.1).clamp(-1, 1),
+        "warm": warm.clamp(-1, 1),
+        "pale": generated * 0.5 + 0.4,
+        "blurred": mirrored_blur(generated, 2.0),
+        "grainy": (generated + 0.15 * torch.randn(generated.shape, generator=rng)).clamp(-1, 1),
+    }
+    ink = load_style("ink")
+    curve = tone_curve(generated)
+    drawings = {
+        "flat": flat_drawings(8, 256),
+        "ink": torch.cat([
+            ink.drawing(one[None], line[None])
+            for one, line in zip(generated, curve, strict=True)
+        ]),
+    }  # fmt: skip
+    near = {name: distance_from_photos(images) for name, images in photos.items()}
+    far = {name: distance_from_photos(images) for name, images in drawings.items()}
+    assert max(near.values()) < method.FAR_THRESHOLD < min(far.values()), (near, far)
+
+
+def faces_64_px_256(model):
+    return enlarge(faces(model), model.template)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +93,9 @@ def test_faces_in_another_light_are_near_and_drawings_far(faces_64):
         (0.5, 100, ("transfer", "all")),
     ],
 )
-def test_the_method_depends_on_distance_and_count(monkeypatch, distance, count, expected):
+def test_without_faces_it_depends_on_distance_and_count(monkeypatch, distance, count, expected):
     monkeypatch.setattr(method, "domain_distance", lambda *_: distance)
-    choice = choose_method(tiny_model(), torch.zeros([1, 3, 32, 32]), count)
+    choice = choose_without_faces(tiny_model(), torch.zeros([1, 3, 32, 32]), count)
     assert (choice.method, choice.part) == expected
     assert f"{count} images" in choice.why
     assert str(distance) in choice.why
@@ -63,20 +104,40 @@ def test_the_method_depends_on_distance_and_count(monkeypatch, distance, count, 
 def test_without_a_discriminator_there_is_no_transfer(monkeypatch):
     monkeypatch.setattr(method, "domain_distance", lambda *_: 0.5)
     model = tiny_model(discriminator=False)
-    choice = choose_method(model, torch.zeros([1, 3, 32, 32]), 1000)
+    choice = choose_without_faces(model, torch.zeros([1, 3, 32, 32]), 1000)
     assert choice == AdaptationPlan("look", "affine", None, choice.why)
 
 
-@pytest.mark.parametrize(("away", "expected"), [(0.4, "near"), (0.6, None)])
-def test_few_drawings_start_from_the_nearest_style(monkeypatch, away, expected):
-    model, pictures = tiny_model(), torch.zeros([1, 3, 32, 32])
-    distances = {"far": 0.9, "near": away}
-    monkeypatch.setattr(method, "shipped_transfers", lambda _: {k: k for k in distances})
-    monkeypatch.setattr(method, "with_style", lambda _, style: style)
-    monkeypatch.setattr(method, "domain_distance", lambda m, _: distances.get(str(m), 0.5))
-    assert choose_method(model, pictures, 8).start == expected
-    assert choose_method(model, pictures, 50).start == expected
-    assert choose_method(model, pictures, 100).start is None  # enough images to train all weights
+@pytest.mark.parametrize(("distance", "expected"), [(0.1, "look"), (0.4, "drawing")])
+def test_photos_become_a_look_and_drawings_a_drawing(monkeypatch, tmp_path, distance, expected):
+    monkeypatch.setattr(method, "distance_from_photos", lambda _: distance)
+    Image.new("RGB", (80, 60), "red").save(tmp_path / "a.png")
+    plan, dataset = choose_images("auto", [tmp_path / "a.png"], tiny_model(), None)
+    assert plan.method == expected
+    assert dataset.batch([0])[0].shape[2:] == ((512, 512) if expected == "drawing" else (32, 32))
+    assert str(plan).startswith(f"1 images, {'unlike' if distance > 0.2 else 'like'} photos (0.")
+
+
+def test_drawings_need_a_model_of_faces():
+    model = tiny_model(template=NO_TEMPLATE)
+    with pytest.raises(StylemixError, match="got --method drawing for a model without faces; exp"):
+        choose_images("drawing", [Image.new("RGB", (80, 60))], model, None)
+
+
+def test_faces_of_drawings_are_where_students_know_them(portraits):
+    """A photo stands for a drawing with a face; a plain picture is cropped at its centre."""
+    photo = Image.open(portraits / "obama.jpg")
+    plain = Image.new("RGB", (300, 200), "white")
+    plain.paste("black", (100, 0, 200, 200))
+    with_face, without = (read_drawings(list_images([image]), None) for image in (photo, plain))
+    found = to_pil(with_face.batch([0])[0][0].float() / 127.5 - 1)
+    points = load_detector().detect(found)[0].points / 512
+    np.testing.assert_allclose(points, np.array(FACES128.points), atol=0.06)
+    pixels = without.batch([0])[0][0].float().mean(dim=0)
+    assert pixels[:, 140:370].max() < 40
+    assert pixels[:, :110].min() > 200
+    with pytest.raises(StylemixError, match="face"):
+        read_drawings(list_images([plain]), True).batch([0])
 
 
 @pytest.mark.slow
