@@ -196,7 +196,6 @@ def test_auto_prints_its_choice(files, few, monkeypatch):
 
 @pytest.mark.slow
 def test_drawings_are_drawn_like_on_any_model_of_faces(files, few, monkeypatch):
-    """Also where no face is found in them, and by students of another model."""
     monkeypatch.setattr("stylemix.training.adapt.adapt.FACES", 4)
     output = files / "drawn.pkl"
     result = adapt(files, "--output", output, "--steps", 1, "--overwrite")
@@ -208,9 +207,8 @@ def test_drawings_are_drawn_like_on_any_model_of_faces(files, few, monkeypatch):
     assert not output.with_name("drawn.pkl.state").exists()
     with Image.open(files / "drawn.preview.jpg") as sheet:
         assert sheet.width > 4 * 192
-    photo = PORTRAITS / "obama.jpg"
-    mixed = files / "mixed.png"
-    words = ["mix", photo, output, "--preset", "fast", "--output", mixed]
+    words = ["mix", PORTRAITS / "obama.jpg", output, "--preset", "fast", "--output"]
+    words.append(files / "mixed.png")
     done = CliRunner().invoke(main, [str(word) for word in words])
     assert done.exit_code == 0, done.output
     assert "mixed.png (drawn, " in done.output

@@ -96,8 +96,8 @@ def add_screen(page: Page) -> None:
     gr, shared = page.gr, page.shared
     gr.Markdown(
         "Drop one to twenty photos of faces with the light, the colours or the make-up that you "
-        "want, or drawings by one hand; the style is then in your gallery. The pictures are removed "
-        "when it is learned."
+        "want, or drawings by one hand; the style is then in your gallery. The pictures are "
+        "removed when it is learned."
     )
     with gr.Row():
         with gr.Column():

@@ -175,8 +175,7 @@ def adapt(
             folders, of photos and of drawings with the same names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
-        template: as for `stylemix.mix`.
-        label: as for `stylemix.mix`; without one the style is learned on all classes.
+        template, label: as for `stylemix.mix`; without a label it is learned on all classes.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
@@ -201,17 +200,16 @@ def adapt(
         plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
         if on_plan is not None:
             on_plan(plan)
-        method = plan.method
-        examples = some_of(dataset, MAX_DRAWINGS if method == "drawing" else MAX_EXAMPLES)
+        examples = some_of(dataset, MAX_DRAWINGS if plan.method == "drawing" else MAX_EXAMPLES)
         style, record = _learn(plan, base, dataset, examples, settings, state, progress)
-        count = len(dataset) - len(dataset.broken)
+        method, count = plan.method, len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
-    style.strength, scores = strength, score_style(base, style, examples)
-    style.statistics = _statistics(base, examples)
+    style.strength, style.statistics = strength, _statistics(base, examples)
+    scores = score_style(base, style, examples)
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
