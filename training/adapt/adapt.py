@@ -15,6 +15,7 @@ from torch import Tensor
 from stylemix.avatars.inputs import listed
 from stylemix.devices import search_dtype
 from stylemix.errors import StylemixError, check_range
+from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
@@ -171,11 +172,11 @@ def adapt(
     """Learns a style from example images; StylemixError where images or settings do not fit.
 
     Args:
-        images: images in any form, or folders and zips of them; for pairs a drawing kit, or two
-            folders, of photos and of drawings with the same names.
+        images: in any form, or folders and zips; for pairs a kit, or two folders of equal names.
         settings: how it is learned; None chooses by the images.
         model: the base model: a shipped name, a file or a `Model`.
-        template, label: as for `stylemix.mix`; without a label it is learned on all classes.
+        template: as for `stylemix.mix`.
+        label: as for `stylemix.mix`; without one the style is learned on all classes.
         card: name, licence and credit, stored in the style file.
         strength: recommended strength.
         layers: recommended layers ("fine", "16-64px"); None for those that score best.
@@ -312,7 +313,7 @@ def _drawing(
     faces = generated_faces(FACES, settings.seed, device)
     start = load_style(START).student
     student = learn_unpaired(faces, to_bytes(drawings), own, start, state, device, progress)
-    return Style(base.fingerprint, student=student), {"steps": own.steps}
+    return Style(base.fingerprint, student=student, hand=PLAIN), {"steps": own.steps}
 
 
 def _transfer(

@@ -22,8 +22,13 @@ def with_style(model: Model, style: Style) -> Model:
     """Returns the model with a style merged into its weights, at its recommended strength.
 
     Offsets are added to the biases of the affine layers. Raises StylemixError for a style that
-    shifts latents, which weights cannot express.
+    weights cannot express: one that shifts latents, or whose student does all.
     """
+    if style.is_student:
+        raise StylemixError(
+            "got a style that redraws photos and leaves the model as it is; expected a look or a "
+            "transfer; choose another style"
+        )
     if style.shift is not None:
         raise StylemixError(
             "got a start that shifts latents; expected a look or a transfer; choose another --start"

@@ -20,9 +20,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from stylemix.errors import StylemixError
 from stylemix.images.filters import mirrored_blur
+from stylemix.images.hands import LIGHT, PLAIN
 from stylemix.images.lab import from_lab, to_lab
 from stylemix.metrics.mobilenet import STAGES, load_feature_network
-from stylemix.networks.student import SCALE, Student, even_light, tone_curve
+from stylemix.networks.student import SCALE, Student, even_light, soften_curve, tone_curve
 from stylemix.progress import Progress
 from stylemix.training.adapt.color_transfer import ColorTransfer
 from stylemix.training.adapt.student_training import (
@@ -136,7 +137,7 @@ class UnpairedTraining(StudentTraining):
 
     @staticmethod
     def _even(photos: Tensor) -> Tensor:
-        return even_light(photos, tone_curve(photos))
+        return even_light(photos, soften_curve(tone_curve(photos), LIGHT[PLAIN]))
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Parts of photos [N, 3, crop, crop] in even light, and of drawings, twice as large.

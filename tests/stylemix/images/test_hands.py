@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylemix.images.hands import COARSE, HANDS, NIGHT, PERIOD, POP, draw_by_hand, paint_for
+from stylemix.images.hands import COARSE, HANDS, NIGHT, PERIOD, PLAIN, POP, draw_by_hand, paint_for
 from stylemix.images.lab import from_lab, to_lab
 
 
@@ -55,6 +55,10 @@ def test_a_part_is_drawn_as_in_the_whole(name):
     whole = draw_by_hand(name, image)[:, :, 200:300, 190:290]
     part = draw_by_hand(name, image[:, :, PERIOD:400, PERIOD:400])[:, :, 72:172, 62:162]
     torch.testing.assert_close(part, whole, atol=1e-3, rtol=0)
+
+
+def test_the_plain_hand_changes_nothing():
+    torch.testing.assert_close(draw_by_hand(PLAIN, face()), face(), atol=0.01, rtol=0)
 
 
 def test_a_coarse_hand_gets_planes_of_twice_the_size():

@@ -7,7 +7,7 @@ from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.networks.latents import flatten_styles
-from stylemix.styles.style import Style
+from stylemix.styles.style import Style, load_style
 from stylemix.training.adapt.base_style import rebased, with_style
 from tests.support.models import tiny_model, ws_of
 
@@ -63,6 +63,11 @@ def test_a_learned_style_is_added_to_its_start(model):
     assert torch.allclose(render(model.generator, ws, [AppliedStyle(total)]), expected, atol=1e-4)
     untouched = set(dict(model.generator.synthesis.named_parameters())) - set(total.weights)
     assert "b4.conv1.weight" in untouched
+
+
+def test_a_style_that_redraws_photos_cannot_be_a_start(model):
+    with pytest.raises(StylemixError, match="got a style that redraws photos and leaves"):
+        with_style(model, load_style("comic"))
 
 
 def test_a_style_that_shifts_latents_cannot_be_a_start(model):
