@@ -109,9 +109,9 @@ def start(arguments: list[str], folder: Path) -> int:
         stream = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
-        from stylemix.training.adapt import distill
+        from stylemix.training.adapt import student_training
 
-        distill.StudentConfig = lambda: StudentConfig((8, 12))  # type: ignore[misc, assignment]
+        student_training.StudentConfig = lambda: StudentConfig((8, 12))  # type: ignore[misc, assignment]
         end_as_command(arguments)
     finally:
         os._exit(99)

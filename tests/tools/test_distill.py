@@ -11,7 +11,7 @@ from stylemix.faces.caricature import Shape
 from stylemix.io.assets import ASSETS
 from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles.style import Style, load_style, save_style
-from stylemix.training.adapt import distill
+from stylemix.training.adapt import student_training
 
 PORTRAITS = ASSETS / "portraits"
 SMALL = StudentConfig((8, 12))
@@ -19,7 +19,7 @@ SMALL = StudentConfig((8, 12))
 
 @pytest.fixture(autouse=True)
 def small_students(monkeypatch):
-    monkeypatch.setattr(distill, "StudentConfig", lambda: SMALL)
+    monkeypatch.setattr(student_training, "StudentConfig", lambda: SMALL)
 
 
 @pytest.fixture

@@ -34,12 +34,10 @@ from stylemix.training.data.dataset import ImageDataset
 # Measured (docs/log.md): photos in any light, blurred or grainy, up to .13, drawings from .24 on.
 FAR_THRESHOLD = 0.18
 FAR_WITHOUT_FACES = 0.34
-BLURS, GRAINS = (
-    (1.5, 3.0, 5.0),
-    (0.025, 0.05, 0.1, 0.2),
-)  # px of 256, and deviations, of what photos may have
+BLURS, GRAINS = (1.5, 4.0), (0.03, 0.07, 0.16)  # px of 256, and deviations, that photos may have
 MIDDLE, SPREAD = -0.1, 0.45  # of the grey of all images that are compared with photos
-FACES, SCORED_FACES = 32, 32  # generated faces, for distances and for scores
+FACES, SCORED_FACES = 64, 32  # generated faces, for distances and for scores
+PHOTOS = 16  # generated faces that stand for photos: twice as many change no distance by .01
 MIN_FOR_TRANSFER, MIN_FOR_ALL_WEIGHTS = 10, 100  # images; below the second affine layers only
 MAX_EXAMPLES, MAX_DRAWINGS = 256, 64  # images that styles are learned from, but for transfers
 DISTANCE_IMAGES = 16  # images whose distance from the model's faces is measured
@@ -67,7 +65,7 @@ def distance_from_photos(images: Tensor) -> float:
     Only textures count: all are grey, 256 px, and have the same mean and contrast. Photos are
     generated faces, as they are, blurred, and with grain; it is the distance from the nearest.
     """
-    faces = _grey(generated_faces(FACES, FACES_SEED).float() / 127.5 - 1)
+    faces = _grey(generated_faces(PHOTOS, FACES_SEED).float() / 127.5 - 1)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(FACES_SEED)
         noise = torch.randn_like(faces[:, :1])
