@@ -23,6 +23,7 @@ from stylemix.tools.options import device_option, model_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.adapt import PRECISIONS, StyleCard
 from stylemix.training.adapt.distill import DistillSettings, learn_student
+from stylemix.training.adapt.scores import image_statistics
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
 from stylemix.version import __version__
 
@@ -143,10 +144,5 @@ def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str
 
 def drawing_statistics(meter: StyleMeter, drawings: torch.Tensor) -> torch.Tensor:
     """The feature statistics of drawings [N, 3, H, W] in 0..255, in the size of the model."""
-    config = meter.model.generator.config
     some = drawings[:: max(1, len(drawings) // MAX_EXAMPLES)].float() / 127.5 - 1
-    small = torch.nn.functional.interpolate(
-        some, [config.height, config.width], mode="bilinear", antialias=True
-    )
-    small = small.mean(dim=1, keepdim=True) if config.img_channels == 1 else small
-    return meter.look(small.to(meter.model.generator.device)).cpu()
+    return image_statistics(meter, some).cpu()

@@ -45,7 +45,7 @@ from stylemix.training.adapt.method import (
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import check_one_person, learn_personal
-from stylemix.training.adapt.scores import resized, score_style
+from stylemix.training.adapt.scores import image_statistics, score_style
 from stylemix.training.adapt.student_pairs import generated_faces, to_bytes
 from stylemix.training.adapt.trainable import PARTS
 from stylemix.training.adapt.unpaired import FACES, START, UnpairedSettings, learn_unpaired
@@ -209,19 +209,11 @@ def adapt(
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
-    style.strength, style.statistics = strength, _statistics(base, examples)
+    style.strength, style.statistics = strength, image_statistics(StyleMeter(base), examples)
     scores = score_style(base, style, examples)
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
-
-
-def _statistics(base: Model, images: Tensor) -> Tensor:
-    """The feature statistics of images [K, C, H, W] in [-1, 1] on the base, [S]."""
-    config = base.generator.config
-    small = resized(images, (config.height, config.width))
-    small = small.mean(dim=1, keepdim=True) if config.img_channels == 1 else small
-    return StyleMeter(base).look(small.to(base.generator.device))
 
 
 def _signature(started: float) -> dict[str, Json]:
