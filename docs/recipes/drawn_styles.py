@@ -54,7 +54,7 @@ def main(
     network = load_model(model)
     meter = StyleMeter(network)
     some = photos[:: max(1, len(photos) // MAX_EXAMPLES)].float() / 127.5 - 1
-    for name in HANDS.keys() - {PLAIN}:
+    for name in (hand for hand in HANDS if hand != PLAIN):
         info = {"name": name, "method": "student", "pairs": len(photos), "kimg": kimg}
         info |= {"licence": "Apache-2.0", "credit": CREDIT, "consent": "drawings, no persons"}
         style = Style(network.fingerprint, student=student, hand=name, info={**info})
