@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 Table = dict[str, Any]
 # Options whose values are shipped names, or files.
 NAMED = {
-    "--style": "styles", "--start": "starts", "--direction": "directions", "--model": "models",
+    "--style": "styles", "--start": "styles", "--direction": "directions", "--model": "models",
 }  # fmt: skip
 FILES = {
     "words", "source", "model", "models", "style", "images", "photos", "photo", "data", "target",
@@ -121,6 +121,5 @@ def _shipped(kind: str) -> list[str]:
     assets = ROOT / "assets"
     if kind == "models":
         return sorted(file.stem for file in assets.glob("faces-*.safetensors"))
-    kinds = ("starts", "styles") if kind == "starts" else (kind,) if kind else ()
-    files = [file for kind in kinds for file in (assets / kind).iterdir()]
+    files = (assets / kind).iterdir() if kind else ()
     return sorted(file.stem for file in files if file.suffix in (".pkl", ".safetensors"))

@@ -33,7 +33,6 @@ from stylemix.styles.style import (
     find_style,
     load_style,
     shipped_directions,
-    shipped_starts,
     shipped_styles,
 )
 from stylemix.tools.options import device_option
@@ -262,7 +261,7 @@ def _dataset(path: Path) -> Lines:
 def shipped() -> Lines:
     """(label, text) lines about the models and styles that come with the package."""
     lines = [(f"model {name}", _model_line(find_model(name))) for name in shipped_models()]
-    groups = {"style": shipped_styles, "direction": shipped_directions, "start": shipped_starts}
+    groups = {"style": shipped_styles, "direction": shipped_directions}
     for kind, names in groups.items():
         lines += [(f"{kind} {name}", _style_line(name)) for name in names()]
     return lines

@@ -35,7 +35,6 @@ VERSION = 1
 VERSION_WITH_SPARSE = 2  # readers of version 1 refuse it
 MAX_STRENGTH = 100.0
 STYLES, DIRECTIONS = ASSETS / "styles", ASSETS / "directions"
-STARTS = ASSETS / "starts"  # styles of weights that new drawn styles start from
 SUFFIXES = (".pkl", ".safetensors")  # of shipped files
 
 
@@ -240,23 +239,18 @@ def shipped_directions() -> list[str]:
     return sorted(_shipped(DIRECTIONS))
 
 
-def shipped_starts() -> list[str]:
-    """Names of the drawn styles that come with the package to start others from."""
-    return sorted(_shipped(STARTS))
-
-
 def _shipped(folder: Path) -> dict[str, Path]:
     """The shipped files of a folder by name."""
     return {file.stem: file for file in folder.iterdir() if file.suffix in SUFFIXES}
 
 
 def find_style(path: str | os.PathLike[str]) -> Path:
-    """The file of a path, of a shipped style, direction or start, or of an address (`fetch`)."""
+    """The file of a path, of a shipped style or direction, or of an address (`fetch`)."""
     if is_address(path):
         return fetch(str(path))
     file = Path(os.path.expanduser(path))
     if not os.path.exists(file) and file.name == str(path):
-        for folder in (STYLES, DIRECTIONS, STARTS):
+        for folder in (STYLES, DIRECTIONS):
             if str(path) in (known := _shipped(folder)):
                 return known[str(path)]
     return file
@@ -267,7 +261,7 @@ def check_style(path: str | os.PathLike[str]) -> Path:
     file = find_style(path)
     if not os.path.exists(file):  # Path.exists raises for a name that is too long
         names = ", ".join(shipped_styles()) or "none"
-        known = [*shipped_styles(), *shipped_directions(), *shipped_starts()]
+        known = [*shipped_styles(), *shipped_directions()]
         near = did_you_mean(str(path), known) or similar_file(file)
         raise StylemixError(
             f"got the style {path}; expected a file or a shipped style ({names}); check the "

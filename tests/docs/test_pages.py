@@ -248,7 +248,7 @@ def _number(value: object) -> bool:
 
 def _styles() -> set[str]:
     assets = ROOT / "stylemix" / "assets"
-    folders = [assets / "styles", assets / "directions", assets / "starts"]
+    folders = [assets / "styles", assets / "directions"]
     return {file.stem for folder in folders for file in folder.iterdir()}
 
 

@@ -54,7 +54,7 @@ EXAMPLES = [
     ("mix --model fa", ["faces-64", "file"]),
     ("mix --preset ", ["fast", "balanced", "best"]),
     ("edit me.jpg --direction smile", ["smile", "smile-channels", "file"]),
-    ("adapt --start toon", ["toon", "toon-head", "file"]),
+    ("adapt --start gold", ["golden-hour", "file"]),
     ("align ", ["file"]),
     ("mix --js", ["--json"]),
     ("completion z", ["zsh"]),

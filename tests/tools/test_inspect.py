@@ -52,7 +52,6 @@ def test_lists_shipped_styles_and_directions():
     base = lines["model faces-64"].split()[-1]
     assert lines["style comic"].endswith("for every model of faces")
     assert lines["style noir"].endswith(f"for the base {base}")
-    assert lines["start toon-head"].startswith("transfer, ")
     directions = {label: text for label, text in lines.items() if label.startswith("direction ")}
     readings = ("light", "mouth", "pitch", "smile", "yaw")
     names = [name for reading in readings for name in (reading, f"{reading}-channels")]
