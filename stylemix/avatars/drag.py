@@ -33,11 +33,12 @@ from stylemix.errors import StylemixError, check_range, shown
 from stylemix.faces.alignment import Box
 from stylemix.faces.regions import painted_mask
 from stylemix.images.sources import Photo, open_image
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
-from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
+from stylemix.io.files import StrPath
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
@@ -178,8 +179,7 @@ def drag_steps(
     """
     network = use_model(model, device, template, label)
     check_points(points, network.generator.config)
-    start = None if encoder is None else load_encoder(encoder, network)
-    settings = preset_settings(preset, budget)
+    start, settings = chosen_encoder(encoder, network), preset_settings(preset, budget)
     mixer = Mixer(network, None, face, None, settings, start, progress, box=box)
     return read_drag(mixer, source, points, mask, steps)
 

@@ -15,6 +15,7 @@ from stylemix.export.graphs import PARTS, model_graph, student_graph
 from stylemix.export.precision import PRECISIONS
 from stylemix.images.provenance import source_type
 from stylemix.io.atomic import Json
+from stylemix.io.files import StrPath
 from stylemix.models.checkpoint import shipped_models
 from stylemix.models.container import STYLE
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, use_model
@@ -39,8 +40,8 @@ class Exported:
 
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def export_model(
-    what: str | os.PathLike[str] | Model | Style,
-    path: str | os.PathLike[str],
+    what: StrPath | Model | Style,
+    path: StrPath,
     *,
     part: str | None = None,
     precision: str = "fp32",
@@ -97,7 +98,7 @@ def export_model(
     return Exported(Path(path), part, tuple(graph.examples(1)), graph.outputs, deviation)
 
 
-def _find_style(what: str | os.PathLike[str] | Model | Style) -> Style | None:
+def _find_style(what: StrPath | Model | Style) -> Style | None:
     """The style that is meant; None for a model."""
     if isinstance(what, Style):
         return what

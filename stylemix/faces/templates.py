@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import read_file
+from stylemix.io.files import StrPath, read_file
 from stylemix.io.json_text import parse_json
 
 Point = tuple[float, float]
@@ -88,7 +88,7 @@ def template_for(resolution: int, origin: str) -> Template:
     return FFHQ if resolution >= 256 else NO_TEMPLATE
 
 
-def find_template(name: str | os.PathLike[str] | Template) -> Template:
+def find_template(name: StrPath | Template) -> Template:
     """Returns a template by its name or its JSON file, of a template or of `stylemix align`.
 
     Raises StylemixError for an unknown name and for a file without a template.

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stylemix.images.provenance import SOURCE_TYPE_KEY
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
-from stylemix.io.files import open_file, read_file
+from stylemix.io.files import StrPath, open_file, read_file
 from stylemix.messages import note
 from stylemix.version import __version__
 
@@ -80,7 +80,7 @@ def has_package() -> bool:
     return True
 
 
-def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
+def read_credentials(path: StrPath) -> Credentials | None:
     """The newest manifest of a file; None where there is none, or none that can be read.
 
     Needs the extra `c2pa`. Manifests elsewhere on the network are not fetched.
@@ -107,7 +107,7 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
         return None
 
 
-def _read(path: str | os.PathLike[str], kind: str) -> tuple[str, str | None]:
+def _read(path: StrPath, kind: str) -> tuple[str, str | None]:
     """The manifests of a file as JSON, and whether the newest is valid."""
     import c2pa
 

@@ -2,7 +2,6 @@
 
 import codecs
 import errno
-import os
 import re
 import threading
 import warnings
@@ -20,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
 from stylemix.images.cost import prepare_decoding, too_large
-from stylemix.io.files import open_file
+from stylemix.io.files import StrPath, open_file
 
 MAX_UNENDED_BYTES = 2**26  # of a JPEG without its end marker, which is read into memory
 
@@ -49,9 +48,7 @@ _decoding = 0  # threads that are decoding
 _quiet: list[object] = []  # the warning filter that they share
 
 
-def load_image(
-    path: str | os.PathLike[str], min_side: int | None = None, mode: str = "RGB"
-) -> Image.Image:
+def load_image(path: StrPath, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
     """Read the first frame of an image file as 8-bit sRGB, upright, on white, without metadata.
 
     `mode` "L" returns grey and "RGBA" preserves transparency. With `min_side`, large JPEGs are

@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError, similar_file
 from stylemix.images.cost import check_size
 from stylemix.images.read import load_image, plain_image, read_image
 from stylemix.images.tensors import picture
-from stylemix.io.files import open_file, read_file
+from stylemix.io.files import StrPath, open_file, read_file
 from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 
 # HEIC is listed also where no package reads it, so that an error says which one does.
@@ -28,8 +28,6 @@ EXTENSIONS = frozenset(
 )
 MAX_DIRECTORY_BYTES = 40 * 2**20  # of a zip, of which Python makes objects ten times as large
 MAX_MEMBER_BYTES = 256 * 2**20  # a 100-megapixel PNG of a photo is about as large
-
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class ImageSource:
 
 
 # An image in any form that `open_image` accepts.
-Photo = str | os.PathLike[str] | ImageSource | Image.Image | NDArray[np.uint8] | Tensor
+Photo = StrPath | ImageSource | Image.Image | NDArray[np.uint8] | Tensor
 
 
 def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:

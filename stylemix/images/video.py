@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -18,6 +17,7 @@ from stylemix.images.credentials import sign_file
 from stylemix.images.provenance import Generated, png_text, provenance_marks, xmp_packet
 from stylemix.images.write import as_written
 from stylemix.io.atomic import atomic_write
+from stylemix.io.files import StrPath
 
 KINDS = {".mp4": "MP4", ".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
 MAX_GIF_FPS = 50  # viewers slow down GIFs with a higher frame rate
@@ -27,7 +27,7 @@ _QUALITY = 90  # of WebP; 95 makes the file 1.7 times as large
 _CRF = "17"  # of H.264, a PSNR of 41 dB
 
 
-def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
+def check_video_path(path: StrPath, fps: int) -> str:
     """Return the video format by the extension of `path`; StylemixError if it cannot be written.
 
     Commands call it before a long computation.
@@ -56,7 +56,7 @@ def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
 
 
 def save_video(
-    path: str | os.PathLike[str],
+    path: StrPath,
     images: Iterable[Image.Image],
     lengths: Sequence[int],
     fps: int,

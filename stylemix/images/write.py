@@ -14,6 +14,7 @@ from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import to_pil
 from stylemix.images.watermark import add_watermark
 from stylemix.io.atomic import atomic_write, check_writable
+from stylemix.io.files import StrPath
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
@@ -21,7 +22,7 @@ _COMPRESSION = 4  # of PNG: half the time of zlib's default, 6, for 5 % more byt
 _OF_RESULTS = (".safetensors", ".pkl", ".json")  # that nobody means to be a folder's
 
 
-def check_image_path(path: str | os.PathLike[str]) -> str:
+def check_image_path(path: StrPath) -> str:
     """Return the Pillow format by the extension of `path`; StylemixError for an unknown one.
 
     Commands call it before a long computation, whose result a wrong name would lose.
@@ -34,7 +35,7 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
     return kind
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
+def check_folder(path: StrPath) -> None:
     """Raise StylemixError if `path` is no folder that can be written, or has a file's extension.
 
     Commands call it before a long computation.
@@ -54,7 +55,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 
 def save_image(
-    path: str | os.PathLike[str],
+    path: StrPath,
     image: Image.Image | Tensor,
     generated: Generated = True,
     metadata_only: bool = False,

@@ -20,6 +20,7 @@ from stylemix.faces.templates import Template
 from stylemix.images.html import card
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
+from stylemix.io.files import StrPath
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.models.container import LATENT, decode, encode, read, to_float, write
 from stylemix.models.header import finite, parse_template
@@ -66,12 +67,12 @@ class Latent:
         rows = [f"{key}={value!r}" for key, value in known.items() if value is not None]
         return f"Latent({', '.join([f'w={list(self.w.shape)}', *rows])})"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: StrPath) -> None:
         """Writes a latent file; see `save_latent`."""
         save_latent(path, self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Latent:
+    def load(cls, path: StrPath, model: Model | None = None) -> Latent:
         """Reads a latent file, ours or another program's; see `load_latent`."""
         return load_latent(path, model)
 
@@ -96,7 +97,7 @@ class Latent:
         return to_pil(latent.detail.draw(synthesis, ws))
 
 
-def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
+def save_latent(path: StrPath, latent: Latent) -> None:
     """Write a latent file (safetensors with a JSON header), atomically."""
     write(path, LATENT, *_contents(latent, str(path)))
 
@@ -143,7 +144,7 @@ def _contents(latent: Latent, path: str) -> tuple[int, dict[str, object], dict[s
 
 
 @torch.inference_mode(False)  # a latent of that mode could not be dragged
-def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
+def load_latent(path: StrPath, model: Model | None = None) -> Latent:
     """Load the latent of a file; with `model`, check it and repeat a single w for all layers.
 
     Reads our own files, `.npz` (array "w") and `.npy` of the public projectors, and `.pt` or `.pkl`

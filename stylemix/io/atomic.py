@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import StrPath
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -19,7 +20,7 @@ _MAX_STEM_LENGTH = 40  # characters; keeps the temporary name within the 255 byt
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: StrPath) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it replaces `path` when the block succeeds.
 
     The temporary name has the extension of `path`, for writers that depend on it. When the block
@@ -54,7 +55,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: str | os.PathLike[str], is_folder: bool = False) -> None:
+def check_writable(path: StrPath, is_folder: bool = False) -> None:
     """Raise the StylemixError of `atomic_write` if its folder shows before the work that it fails.
 
     With `is_folder` it is for files in the folder `path`. Missing folders would be created.
@@ -69,18 +70,18 @@ def check_writable(path: str | os.PathLike[str], is_folder: bool = False) -> Non
         raise _cannot_write(path, OSError(number, os.strerror(number)))
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+def write_bytes(path: StrPath, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     r"""Write `text` to `path` atomically, as UTF-8 with "\n" line ends."""
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | os.PathLike[str], value: Json) -> None:
+def write_json(path: StrPath, value: Json) -> None:
     """Write `value` to `path` atomically as indented JSON; ValueError for NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -132,7 +133,7 @@ def _commit(temporary: Path, target: Path, mode: int) -> None:
                 os.close(folder)
 
 
-def _cannot_write(path: str | os.PathLike[str], error: Exception) -> StylemixError:
+def _cannot_write(path: StrPath, error: Exception) -> StylemixError:
     reason = getattr(error, "strerror", None) or str(error)
     return StylemixError(
         f"cannot write {path}: got {reason!r}; expected a writable folder with free space; "

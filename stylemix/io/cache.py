@@ -10,7 +10,7 @@ from typing import Any
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_bytes
-from stylemix.io.files import read_file
+from stylemix.io.files import StrPath, read_file
 from stylemix.io.json_text import parse_json
 from stylemix.ops import cache as ops_cache
 
@@ -20,7 +20,7 @@ UNREADABLE: Checksum = (-1, 0)
 MIN_FILE_AGE = 2 * 10**9  # ns; a younger file may change again without a new modification time
 
 
-def stamp_of(path: str | os.PathLike[str]) -> Stamp:
+def stamp_of(path: StrPath) -> Stamp:
     """Return size and modification time of a file, to detect changes; (-1, 0) if it is missing."""
     try:
         status = os.stat(path)

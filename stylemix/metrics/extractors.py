@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import as_rgb
+from stylemix.io.files import StrPath
 from stylemix.metrics.mobilenet import FEATURE_SIZE, load_feature_network
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
@@ -62,7 +62,7 @@ class ImageSet(Protocol):
 
 
 def load_extractor(
-    features: str | Extractor, device: Device = "cpu", weights: str | os.PathLike[str] | None = None
+    features: str | Extractor, device: Device = "cpu", weights: StrPath | None = None
 ) -> Extractor:
     """Return the extractor named "mobilenet", "inception" or "module:name".
 
@@ -92,7 +92,7 @@ def feature_input(images: Tensor) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def _inception(device: Device, weights: str | os.PathLike[str] | None) -> Extractor:
+def _inception(device: Device, weights: StrPath | None) -> Extractor:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import (
             URL_INCEPTION_V3,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.io.cache import cache_folder
+from stylemix.io.files import StrPath
 from stylemix.metrics.distances import (
     Features,
     density_coverage,
@@ -41,7 +41,7 @@ def score(
     batch: int = 32,
     seed: int = 0,
     device: Device | None = None,
-    cache: str | os.PathLike[str] | bool = True,
+    cache: StrPath | bool = True,
     show: bool = False,
 ) -> dict[str, float]:
     """Return metrics of a generator on a dataset, by name ("FD-MobileNetV2").

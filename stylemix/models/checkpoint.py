@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stylemix.errors import StylemixError, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
+from stylemix.io.files import StrPath
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import MODEL, read, to_float, write
 from stylemix.models.header import VERSION, Header, header_of, parse_header
@@ -29,8 +30,6 @@ from stylemix.networks.generator import Generator
 from stylemix.networks.shapes import expected_shapes
 from stylemix.safe_pickle.builders import PersistentObject, TensorFlowNetwork
 
-AnyPath = str | os.PathLike[str]
-
 Network = TypeVar("Network", bound=nn.Module)
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -38,7 +37,7 @@ _KNOWN = "a stylemix model, an NVIDIA network pickle or a rosinality checkpoint"
 
 
 def save_model(
-    path: AnyPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
+    path: StrPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
 ) -> None:
     """Write a model to `.safetensors`, or to a `.pkl` that loads without stylemix.
 
@@ -58,7 +57,7 @@ def save_model(
     write(path, MODEL, VERSION, header_of(model), tensors)
 
 
-def check_model_path(path: AnyPath) -> None:
+def check_model_path(path: StrPath) -> None:
     """Raise StylemixError unless a file name ends like that of a model."""
     if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
         raise StylemixError(
@@ -67,7 +66,7 @@ def check_model_path(path: AnyPath) -> None:
 
 
 @torch.inference_mode(False)  # weights of that mode could not be searched or trained with
-def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
+def load_model(path: StrPath, device: str | torch.device = "cpu") -> Model:
     """Load a model from a file, or by a shipped name such as "faces-64".
 
     Reads files of stylemix, network pickles of NVIDIA (PyTorch and TensorFlow) and rosinality
@@ -87,12 +86,12 @@ def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     return model
 
 
-def load_generator(path: AnyPath, device: str | torch.device = "cpu") -> Generator:
+def load_generator(path: StrPath, device: str | torch.device = "cpu") -> Generator:
     """Load the generator of a model file or shipped model; see `load_model`."""
     return load_model(path, device).generator
 
 
-def load_discriminator(path: AnyPath, device: str | torch.device = "cpu") -> Discriminator:
+def load_discriminator(path: StrPath, device: str | torch.device = "cpu") -> Discriminator:
     """Load the discriminator of a model file or shipped model; StylemixError if it has none."""
     discriminator = load_model(path, device).discriminator
     if discriminator is None:
@@ -109,7 +108,7 @@ def shipped_models() -> list[str]:
     return [file.stem for file in files if read(file).format == MODEL]
 
 
-def find_model(path: AnyPath) -> Path:
+def find_model(path: StrPath) -> Path:
     """Return the file of a path, of the name of a shipped model or of an address; see `fetch`."""
     if is_address(path):
         return fetch(str(path))

@@ -7,7 +7,6 @@ pickle of plain containers and arrays. No code in a file is run.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,11 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, atomic_write
+from stylemix.io.files import StrPath
 from stylemix.io.json_text import parse_json as parse_text
 from stylemix.io.sniff import Kind, sniff
 from stylemix.io.tensor_files import parse_tensors, read_header, read_tensors
 from stylemix.safe_pickle.reader import load, write_pickle
-
-AnyPath = str | os.PathLike[str]
 
 MODEL, STYLE, LATENT, ENCODER = (
     f"stylemix-{noun}" for noun in ("model", "style", "latent", "encoder")
@@ -127,7 +125,7 @@ class Content:
         return {key: torch.from_numpy(value) for key, value in arrays.items()}
 
 
-def read(path: AnyPath) -> Content:
+def read(path: StrPath) -> Content:
     """Read a file, whose type is detected by content and never by name.
 
     Raises StylemixError for files that are unsupported or damaged, and for pickles that run code.
@@ -150,7 +148,7 @@ def read(path: AnyPath) -> Content:
 
 
 def write(
-    path: AnyPath,
+    path: StrPath,
     form: str,
     version: int,
     header: Mapping[str, object],
@@ -202,7 +200,7 @@ def _stored(key: str, value: Tensor) -> Tensor:
 
 
 def write_safetensors(
-    path: AnyPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
+    path: StrPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
 ) -> None:
     """Write a safetensors file of any format, atomically."""
     with atomic_write(path) as temporary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +12,7 @@ from torch import nn
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.io.atomic import Json
+from stylemix.io.files import StrPath
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
@@ -48,9 +48,7 @@ class Model:
         """Whether latents and styles of the model with the fingerprint `base` fit this one."""
         return base in self.latents_of or base == self.fingerprint
 
-    def save(
-        self, path: str | os.PathLike[str], dtype: Literal["float16", "float32"] = "float16"
-    ) -> None:
+    def save(self, path: StrPath, dtype: Literal["float16", "float32"] = "float16") -> None:
         """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
         from stylemix.models.checkpoint import save_model  # which imports this module
 

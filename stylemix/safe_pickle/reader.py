@@ -6,7 +6,6 @@ arrays, tensors and inert records (see `stylemix.safe_pickle.builders`), and ref
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
-from stylemix.io.files import open_file, read_file
+from stylemix.io.files import StrPath, open_file, read_file
 from stylemix.io.sniff import sniff
 from stylemix.safe_pickle.limits import Context
 from stylemix.safe_pickle.machine import PickleMachine
@@ -25,7 +24,7 @@ _BASE_ALLOWANCE = 2**24  # bytes, for the containers of small files
 _MAX_COPIES = 4  # of each byte: from the file to a member, a storage and an array
 
 
-def load(path: str | os.PathLike[str]) -> object:
+def load(path: StrPath) -> object:
     """Load a pickle or a file of `torch.save` as plain data.
 
     Mappings are returned as dicts, tensors as torch tensors, arrays as numpy arrays, network
@@ -57,7 +56,7 @@ def loads(data: bytes, name: str = "pickle") -> object:
     return PickleMachine(memoryview(data), context, TABLE).run()
 
 
-def write_pickle(path: str | os.PathLike[str], data: object) -> None:
+def write_pickle(path: StrPath, data: object) -> None:
     """Write a pickle of plain containers, numbers, text and numeric numpy arrays.
 
     It loads without stylemix. Raises StylemixError for objects of other types.

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stylemix.errors import StylemixError
-from stylemix.images.sources import ImageSource, StrPath, list_images
+from stylemix.images.sources import ImageSource, list_images
 from stylemix.io.atomic import write_json
+from stylemix.io.files import StrPath
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.training.curation.archive import check_archive, write_archive
 from stylemix.training.curation.crop import CropSettings
