@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.metrics.generator import LOWER_IS_BETTER, parse_metrics
 from stylemix.networks.config import ARCHITECTURES, HEADS, GeneratorConfig, network_size
 from stylemix.training.augment.pipe import PIPES
@@ -47,9 +47,8 @@ class Setting:
 
     def check(self, name: str, value: Any) -> None:
         """Raises StylemixError for a value that is not among the choices or outside the limits."""
-        if self.choices and value not in self.choices:
-            expected = ", ".join(map(str, self.choices))
-            raise StylemixError(f"got {name} {value!r}; expected one of {expected}")
+        if self.choices:
+            check_choice(name, value, self.choices)
         numbers: Iterable[float] = [value] if self.kind in (int, float) else []
         if self.scheduled:
             numbers = [number for _, number in parse_schedule(value, name).points]

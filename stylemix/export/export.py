@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from stylemix.avatars.render import AppliedStyle
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.export.files import Deviation, write_onnx, write_program
 from stylemix.export.graphs import PARTS, model_graph, student_graph
 from stylemix.export.precision import PRECISIONS
@@ -122,10 +122,7 @@ def _find_model(what: AnyModel | Style) -> Model:
 
 def _check_part(style: Style | None, part: str, strength: float | None) -> None:
     """Raises StylemixError for a part that there is not, and for a strength without a use."""
-    if part not in PARTS:
-        raise StylemixError(
-            f"got the part {part}; expected one of {', '.join(PARTS)}; change --part"
-        )
+    check_choice("the part", part, PARTS)
     if style is None and part == "student":
         raise StylemixError("got --part student and a model; expected a style; leave it out")
     if style is not None and style.is_student and part != "student":

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.errors import StylemixError, did_you_mean, similar_file
+from stylemix.errors import StylemixError, check_choice, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
 from stylemix.io.files import StrPath
 from stylemix.io.remote import fetch, is_address
@@ -45,8 +45,7 @@ def save_model(
     another extension, and for weights that are not finite in `dtype`.
     """
     check_model_path(path)
-    if dtype not in _DTYPES:
-        raise StylemixError(f"got dtype {dtype!r}; expected {' or '.join(_DTYPES)}; change it")
+    check_choice("dtype", dtype, _DTYPES)
     networks = {"G.": model.generator, "D.": model.discriminator}
     tensors = {
         prefix + key: value.to(_DTYPES[dtype])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 HEADS = ("rgb", "haar")
@@ -40,13 +40,8 @@ class _NetworkConfig:
                 f"got base {self.base}; expected a height and a width from 1 to {MAX_BASE}; "
                 "change it"
             )
-        if self.architecture not in ARCHITECTURES:
-            raise StylemixError(
-                f"got architecture {self.architecture!r}; "
-                f"expected one of {', '.join(ARCHITECTURES)}"
-            )
-        if self.head not in HEADS:
-            raise StylemixError(f"got head {self.head!r}; expected one of {', '.join(HEADS)}")
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_choice("head", self.head, HEADS)
         if self.channels(res) < 1:
             raise StylemixError(
                 f"got channel base {self.channel_base}; expected at least the resolution {res}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.latents import Styles, flatten_styles
 from stylemix.networks.layers import (
@@ -267,8 +267,8 @@ class SynthesisNetwork(nn.Module):
         `state` is the output of the block before `start`; None for the learned constant. The other
         arguments are those of `forward`. Colours are summed in float32 for any dtype.
         """
-        if isinstance(noise_mode, str) and noise_mode not in NOISE_MODES:
-            raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
+        if isinstance(noise_mode, str):
+            check_choice("noise mode", noise_mode, NOISE_MODES)
         blocks = self.blocks()
         const = blocks["b4"].const
         if state is None:

@@ -18,6 +18,7 @@ from stylemix.progress import Progress
 from stylemix.training.optimizer_state import adam_tensors, load_adam, part
 
 FORMAT = "stylemix-student-state"
+PRECISIONS = ("fp32", "bf16")
 PHOTO = 256  # px of a photo; drawings have twice that
 
 

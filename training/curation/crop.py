@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.faces.alignment import MIN_EYE_DISTANCE, align_face
 from stylemix.faces.detector import Face, load_detector
 from stylemix.faces.recognition import CHIP_SIZE, DLIB_CHIP, load_identity_network
@@ -61,9 +61,7 @@ class CropSettings:
             "format": FORMATS,
         }  # fmt: skip
         for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise StylemixError(f"got {name} {value!r}; expected one of {', '.join(allowed)}")
+            check_choice(name, getattr(self, name), allowed)
         template = find_template(self.template)
         if template.eyes is None:
             raise StylemixError(

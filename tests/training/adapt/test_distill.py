@@ -96,6 +96,11 @@ def test_too_few_or_unequal_pairs_are_refused(pairs):
             learn_student(photos[: counts[0]], negatives[: counts[1]], SHORT)
 
 
+def test_another_precision_is_refused():
+    with pytest.raises(StylemixError, match="got precision 'fp16'; expected one of fp32, bf16"):
+        DistillSettings(precision="fp16")
+
+
 def test_the_difference_counts_edges():
     flat, line = torch.zeros([1, 3, 8, 8]), torch.zeros([1, 3, 8, 8])
     line[:, :, 4] = 1.0
