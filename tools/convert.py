@@ -51,7 +51,7 @@ def tell_model(model: Model, target: Path) -> None:
     labels = f", {config.c_dim} labels" if config.c_dim else ""
     wrote(target, f"{target.stat().st_size / 1e6:.1f} MB", bytes=target.stat().st_size)
     lines = [
-        f"size {config.size_text}, {config.colours}{labels}, architecture {config.architecture}",
+        f"size {config.size_text}, {config.colors}{labels}, architecture {config.architecture}",
         f"generator {count_parameters(model.generator):,} parameters",
     ]
     if discriminator is not None:

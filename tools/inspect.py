@@ -125,7 +125,7 @@ def _model(path: Path, device: str) -> Lines:
     licence = model.card.get("licence", "not recorded")
     image = forecast_image(model)
     lines = [
-        ("model", f"{sizes.size_text}, {sizes.colours}, {networks}, {millions:.1f} M weights"),
+        ("model", f"{sizes.size_text}, {sizes.colors}, {networks}, {millions:.1f} M weights"),
         ("origin", f"{model.origin}, licence: {licence}, fingerprint {model.fingerprint}"),
         ("template", model.template.name),
         ("classes", str(sizes.c_dim or "none")),
@@ -279,8 +279,8 @@ def _model_line(file: Path) -> str:
     header = parse_header(read(file).expect(MODEL).header, str(file))
     networks = "generator and discriminator" if header.discriminator else "generator"
     sizes = header.generator
-    colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
-    return f"{sizes.size_text}{colours}, {networks}, {_size(file)}, {header.fingerprint}"
+    colors = "" if sizes.colors == "RGB" else f", {sizes.colors}"
+    return f"{sizes.size_text}{colors}, {networks}, {_size(file)}, {header.fingerprint}"
 
 
 def _size(file: Path) -> str:

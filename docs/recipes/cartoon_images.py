@@ -119,23 +119,23 @@ def pick(rng: random.Random, choices: Choices) -> str:
     return rng.choices(list(choices), list(choices.values()))[0]
 
 
-def _channels(colour: str) -> tuple[int, int, int]:
-    return int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16)
+def _channels(color: str) -> tuple[int, int, int]:
+    return int(color[0:2], 16), int(color[2:4], 16), int(color[4:6], 16)
 
 
 def _hex(channels: Iterable[float]) -> str:
     return "".join(f"{min(255, max(0, round(c))):02x}" for c in channels)
 
 
-def vary(rng: random.Random, colour: str, amount: float) -> str:
+def vary(rng: random.Random, color: str, amount: float) -> str:
     """Jitter the lightness of a colour by up to `amount` (of 255), and its hue slightly."""
     shift = rng.uniform(-amount, amount)
-    return _hex(c + shift + rng.uniform(-amount / 3, amount / 3) for c in _channels(colour))
+    return _hex(c + shift + rng.uniform(-amount / 3, amount / 3) for c in _channels(color))
 
 
-def blend(colour: str, mode: str, under: str) -> str:
+def blend(color: str, mode: str, under: str) -> str:
     """The result of CSS's `multiply`, or of `overlay` of pure white or black, on `under`."""
-    top, below = _channels(colour), _channels(under)
+    top, below = _channels(color), _channels(under)
     if mode == "overlay":
         return _hex(2 * b if t else 2 * b - 255 for t, b in zip(top, below, strict=True))
     return _hex(t * b / 255 for t, b in zip(top, below, strict=True))
@@ -144,7 +144,7 @@ def blend(colour: str, mode: str, under: str) -> str:
 def sample_person(rng: random.Random) -> Person:
     """Sample sex, skin, hair and clothes colours; dark skin makes dark hair more likely."""
     woman = rng.random() < 0.5
-    tones = {(tone, c): w for tone, colours in SKIN.items() for c, w in colours.items()}
+    tones = {(tone, c): w for tone, colors in SKIN.items() for c, w in colors.items()}
     tone, skin = rng.choices(list(tones), list(tones.values()))[0]
     hair_name = pick(rng, HAIR_BY_SKIN[tone])
     return Person(
@@ -160,14 +160,14 @@ def sample_person(rng: random.Random) -> Person:
 
 def sample_background(rng: random.Random) -> Options:
     """A plain background or a faint gradient, from dim to bright, rarely saturated."""
-    hue, saturation, colours = rng.random(), 0.5 * rng.random() ** 1.5, []
+    hue, saturation, colors = rng.random(), 0.5 * rng.random() ** 1.5, []
     lightness = 0.22 + 0.72 * rng.betavariate(3.0, 1.7)
     step = rng.choice((0.0, 0.0, rng.uniform(-0.12, 0.12)))
     for light in (lightness, lightness + step):
         rgb = colorsys.hls_to_rgb(hue, min(0.96, max(0.15, light)), saturation)
-        colours.append(_hex(255 * c for c in rgb))
+        colors.append(_hex(255 * c for c in rgb))
     graded = {"backgroundColorFill": "linear", "backgroundColorAngle": rng.randrange(360)}
-    return {"backgroundColor": colours, **graded} if step else {"backgroundColor": colours[:1]}
+    return {"backgroundColor": colors, **graded} if step else {"backgroundColor": colors[:1]}
 
 
 def variants(rng: random.Random, parts: Mapping[str, str]) -> Options:
@@ -196,11 +196,11 @@ def toon_head_options(person: Person, rng: random.Random) -> Options:
         "mouth": "smile 46, laugh 36, sad 8, agape 6, angry 4",
         "clothes": clothes,
     }
-    colours = {"skinColor": person.skin, "hairColor": person.hair, "clothesColor": person.clothes}
+    colors = {"skinColor": person.skin, "hairColor": person.hair, "clothesColor": person.clothes}
     front, _, rear = pick(rng, weights(hair)).partition(" ")
     return {
         **variants(rng, parts),
-        **colours,
+        **colors,
         "beardProbability": 100 * person.bearded,
         "hairVariant": front,
         "rearHairVariant": rear or "neckHigh",
@@ -226,11 +226,11 @@ def personas_options(person: Person, rng: random.Random) -> Options:
         "nose": f"mediumRound 50, smallRound 50, wrinkles {50 if person.old else 3}",
         "clothes": "checkered 15, rounded 40, small 10, squared 35",
     }
-    colours = {"skin": person.skin, "hair": person.hair, "clothing": person.clothes}
+    colors = {"skin": person.skin, "hair": person.hair, "clothing": person.clothes}
     return {
         **variants(rng, parts),
-        **{f"{name}Color": colour for name, colour in colours.items()},
-        **{f"{name}LightColor": blend("ffffff", "overlay", c) for name, c in colours.items()},
+        **{f"{name}Color": color for name, color in colors.items()},
+        **{f"{name}LightColor": blend("ffffff", "overlay", c) for name, c in colors.items()},
         "skinDarkColor": blend("000000", "overlay", person.skin),
         "shavedColor": blend(person.hair, "multiply", person.skin),
         "facialHairColor": person.hair,
@@ -275,8 +275,8 @@ def prepare(name: str, definition: dict[str, Any]) -> None:
             for variant, drawing in component["variants"].items():
                 place = places.get(part, "skin")
                 plain_blends(drawing["elements"], "skin" if "bald" in variant else place)
-        for colour in ("skinLight", "skinDark", "hairLight", "shaved", "clothingLight"):
-            definition["colors"][colour] = {"values": ["#000000"]}
+        for color in ("skinLight", "skinDark", "hairLight", "shaved", "clothingLight"):
+            definition["colors"][color] = {"values": ["#000000"]}
 
 
 class Illustrator:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
 
-MEAN_COLOUR = (122.782, 117.001, 104.298)  # RGB, of the training set of the networks
+MEAN_COLOR = (122.782, 117.001, 104.298)  # RGB, of the training set of the networks
 Eyes = tuple[tuple[float, float], tuple[float, float]]
 
 

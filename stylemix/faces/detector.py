@@ -123,8 +123,8 @@ class FaceDetector(nn.Module):
     def _detect(self, image: Image.Image, pad: float) -> list[Face]:
         scale = min(1.0, MAX_SIDE / max(image.size))
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        colour = image if image.mode == "RGB" else image.convert("RGB")  # to RGB is a copy, too
-        small = colour.resize(size, Image.Resampling.BOX, reducing_gap=3.0)
+        color = image if image.mode == "RGB" else image.convert("RGB")  # to RGB is a copy, too
+        small = color.resize(size, Image.Resampling.BOX, reducing_gap=3.0)
         border = round(pad * max(size))
         pixels = np.asarray(small, dtype=np.float32)
         pixels = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="symmetric")

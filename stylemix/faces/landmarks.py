@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.faces.crops import MEAN_COLOUR, crop_box, crop_faces, dequantise
+from stylemix.faces.crops import MEAN_COLOR, crop_box, crop_faces, dequantise
 from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
@@ -36,7 +36,7 @@ class FaceReader(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         weights = load_weights(name)
-        self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
+        self.register_buffer("mean", torch.tensor(MEAN_COLOR)[:, None, None])
         names = {key.removesuffix(".raw") for key in weights if not key.endswith(".range")}
         for key in names:
             value = weights[key] if key in weights else dequantise(weights, key)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.faces.crops import MEAN_COLOUR, crop_faces, dequantise
+from stylemix.faces.crops import MEAN_COLOR, crop_faces, dequantise
 from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
@@ -71,7 +71,7 @@ class IdentityNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         weights = load_weights("dlib_face")
-        self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
+        self.register_buffer("mean", torch.tensor(MEAN_COLOR)[:, None, None])
         self.register_buffer("head", dequantise(weights, "fc"))
         self.stem = Convolution(weights, "conv32_down", 2, padded=False)
         self.blocks = nn.Sequential(*[Block(weights, name, "down" in name) for name in BLOCKS])

@@ -35,7 +35,7 @@ HAIR_BAND_WIDTH = 0.22  # of the band around the forehead that gives the colour 
 MAX_HAIR_DISTANCE = 0.8  # of hair from the face
 # In Lab units:
 SPREAD_RANGE = (6.0, 12.0)  # minimum and maximum spread of a colour
-COLOUR_THRESHOLD = 2.5  # spreads; colours within it are the same
+COLOR_THRESHOLD = 2.5  # spreads; colours within it are the same
 
 
 def region_mask(regions: Sequence[str], images: Tensor, template: Template) -> Tensor:
@@ -102,14 +102,14 @@ def _segment(lab: Tensor, face: Tensor, neck: Tensor, template: Template) -> dic
     near = _dilated(face, MAX_HAIR_DISTANCE * eye_distance) > 0.5
     rows = (torch.arange(SIDE, device=lab.device)[:, None] + 0.5) / SIDE
     band = ring & (face == 0) & (rows < y0 - BROW_HEIGHT * eye_distance)
-    to_hair, to_skin = _colour_distance(lab, band), _colour_distance(lab, face == 1)
+    to_hair, to_skin = _color_distance(lab, band), _color_distance(lab, face == 1)
     outside = face < 0.5
-    like_hair = ((to_hair < COLOUR_THRESHOLD) & (to_hair < to_skin) & outside & near).to(lab)
+    like_hair = ((to_hair < COLOR_THRESHOLD) & (to_hair < to_skin) & outside & near).to(lab)
     hair = like_hair * band
     for _ in range(SIDE):
         hair = torch.minimum(like_hair, functional.max_pool2d(hair, 3, 1, 1))
     below = neck > 0.5
-    skin = (to_skin < COLOUR_THRESHOLD) & (to_skin <= to_hair) & (ring | below)
+    skin = (to_skin < COLOR_THRESHOLD) & (to_skin <= to_hair) & (ring | below)
     rest = outside & ~skin & ~below & (hair == 0)
     return {"skin": torch.maximum(face, skin.to(lab)), "hair": hair, "background": rest.to(lab)}
 
@@ -120,16 +120,16 @@ def _dilated(masks: Tensor, distance: float) -> Tensor:
     return functional.max_pool2d(masks, 2 * radius + 1, 1, radius)
 
 
-def _colour_distance(lab: Tensor, masks: Tensor) -> Tensor:
+def _color_distance(lab: Tensor, masks: Tensor) -> Tensor:
     """Return the distance [N, 1, H, W] to the median colour within a mask, in its spreads."""
     out = []
     for image, mask in zip(lab, masks, strict=True):
-        colours = image[:, mask[0]]
-        if not colours.numel():
+        colors = image[:, mask[0]]
+        if not colors.numel():
             out.append(torch.full_like(image[:1], torch.inf))
             continue
-        median = colours.median(dim=1).values
-        spread = torch.linalg.vector_norm(colours - median[:, None], dim=0).median()
+        median = colors.median(dim=1).values
+        spread = torch.linalg.vector_norm(colors - median[:, None], dim=0).median()
         distance = torch.linalg.vector_norm(image - median[:, None, None], dim=0, keepdim=True)
         out.append(distance / spread.clamp(*SPREAD_RANGE))
     return torch.stack(out)

@@ -15,7 +15,7 @@ from stylemix.images.color_modes import to_rgb
 
 DEFAULT_CELL = 192
 _MAX_PIXELS = 60_000_000  # of a sheet without a given cell size
-_BACKGROUND, _TEXT_COLOUR, _EMPTY_CELL = (255, 255, 255), (34, 34, 34), (222, 222, 222)
+_BACKGROUND, _TEXT_COLOR, _EMPTY_CELL = (255, 255, 255), (34, 34, 34), (222, 222, 222)
 _TEXT_SIZE, _TITLE_SIZE = 0.085, 0.115  # in fractions of the cell size
 _MIN_TEXT_SIZE = 11  # px; smaller text is hard to read
 _LINE_HEIGHT = 1.25  # in fractions of the text size
@@ -118,7 +118,7 @@ class _Block:
         """Draw below `y`, with `x` at the left (l), middle (m) or right (r) by `anchor`."""
         for index, line in enumerate(self.lines):
             middle = y + self.leading * (index + 0.5)
-            draw.text((x, middle), line, _TEXT_COLOUR, font=self.font, anchor=f"{anchor}m")
+            draw.text((x, middle), line, _TEXT_COLOR, font=self.font, anchor=f"{anchor}m")
 
 
 @dataclass

@@ -91,8 +91,8 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
         photo = picture(photo)
     elif isinstance(photo, np.ndarray):
         pixels = photo[:, :, 0] if photo.ndim == 3 and photo.shape[2] == 1 else photo
-        colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
-        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or colour):
+        color = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or color):
             raise StylemixError(
                 f"got an array of {photo.dtype} {list(photo.shape)}; expected uint8 [H, W], or "
                 "[H, W, C] with 1, 3 or 4 channels; convert it"

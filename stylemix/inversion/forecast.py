@@ -72,7 +72,7 @@ def image_operations(config: GeneratorConfig) -> float:
         if side > 4:  # a transposed convolution multiplies at the smaller size
             total += 2 * 9 * config.channels(side // 2) * channels * height * width / 4
         total += 2 * 9 * channels**2 * height * width
-        total += 2 * channels * config.colour_channels(side) * height * width
+        total += 2 * channels * config.color_channels(side) * height * width
     return total
 
 

@@ -149,7 +149,7 @@ def _doubled(first: int, last: int) -> Iterable[int]:
 
 
 def _common_sizes(
-    network: Network, table: dict[int, int], scope: str, colours: str, default: str
+    network: Network, table: dict[int, int], scope: str, colors: str, default: str
 ) -> dict[str, Any]:
     """Return the sizes that follow from widths {px: channels} and from the names in `scope`."""
     arguments = network.arguments
@@ -163,7 +163,7 @@ def _common_sizes(
         base, widest = 2 * given, limit  # also right for blocks that are added; given for 2 px
     architecture = arguments.get("architecture", default)
     if len(table) > 1:
-        kinds = {"resnet": "8x8/Skip/weight", "skip": f"4x4/{colours}/weight"}
+        kinds = {"resnet": "8x8/Skip/weight", "skip": f"4x4/{colors}/weight"}
         found = [kind for kind, key in kinds.items() if scope + key in network.variables]
         architecture = found[0] if found else "orig"
         network.check_agreement({"architecture": architecture})

@@ -65,7 +65,7 @@ class _NetworkConfig:
         """The factor from the size of the finest block to that of the image."""
         return 2 if self.head == "haar" else 1
 
-    def colour_channels(self, resolution: int) -> int:
+    def color_channels(self, resolution: int) -> int:
         """Return the image channels of a block: colours, or four subbands of each colour."""
         finest = resolution == self.img_resolution
         return self.img_channels * (self.upsampling**2 if finest else 1)
@@ -81,7 +81,7 @@ class _NetworkConfig:
         return self.block_size(self.img_resolution)[1] * self.upsampling
 
     @property
-    def colours(self) -> str:
+    def colors(self) -> str:
         """The colour format of the image: "grey", "RGB" or "RGBA"."""
         names = {1: "grey", 3: "RGB", 4: "RGBA"}
         return names.get(self.img_channels, f"{self.img_channels} channels")

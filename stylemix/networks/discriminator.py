@@ -32,8 +32,8 @@ class DiscriminatorBlock(nn.Module):
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         if self.first or config.architecture == "skip" or resolution in config.fromrgb_at:
-            colours = config.colour_channels(resolution)
-            self.fromrgb = Conv2d(colours, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
+            colors = config.color_channels(resolution)
+            self.fromrgb = Conv2d(colors, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv0 = Conv2d(width, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv1 = Conv2d(width, out, 3, act="lrelu", down=2, **common)  # type: ignore[arg-type]
         if config.architecture == "resnet":
@@ -66,7 +66,7 @@ class DiscriminatorEpilogue(nn.Module):
         width = config.channels(4)
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         if config.architecture == "skip" or config.img_resolution == 4:
-            self.fromrgb = Conv2d(config.colour_channels(4), width, 1, act="lrelu")
+            self.fromrgb = Conv2d(config.color_channels(4), width, 1, act="lrelu")
         self.mbstd = MinibatchStddev(config.mbstd_group_size, config.mbstd_num_channels)
         self.conv = Conv2d(width + config.mbstd_num_channels, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
         self.fc = FullyConnected(width * math.prod(config.base), width, act="lrelu")

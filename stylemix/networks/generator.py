@@ -142,7 +142,7 @@ class SynthesisBlock(nn.Module):
                 )
         self.conv1 = SynthesisLayer(out, out, resolution, 1, config)
         if config.architecture == "skip" or resolution == config.img_resolution:
-            self.torgb = ToRGB(out, config.colour_channels(resolution), config)
+            self.torgb = ToRGB(out, config.color_channels(resolution), config)
         self.haar = config.head == "haar" and resolution == config.img_resolution
 
     resample_filter: Tensor

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 
-def png(width: int, height: int, bits: int, colour: int, rows: bytes, *chunks: bytes) -> bytes:
+def png(width: int, height: int, bits: int, color: int, rows: bytes, *chunks: bytes) -> bytes:
     """Return a PNG; `rows` are the scan lines, each behind its filter byte 0."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     parts = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(rows))]
     return b"\x89PNG\r\n\x1a\n" + b"".join([*parts, chunk(b"IEND", b"")])
 

@@ -17,7 +17,7 @@ from stylemix.training.evaluation import Evaluation, prune
 from stylemix.training.loop import train
 from stylemix.training.session import TrainingData
 from stylemix.training.state import TrainState
-from tests.support.images import COLOURS
+from tests.support.images import COLORS
 from tests.support.toy_runs import run
 
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ def test_values_equal_those_of_the_metrics_command(tiny, pictures, dataset, tmp_
 
 def test_the_first_metric_selects_the_best(tiny, dataset, tmp_path, monkeypatch):
     """Metrics are computed in the given order, and the first of them counts."""
-    monkeypatch.setattr(evaluation, "FEATURES", COLOURS)
+    monkeypatch.setattr(evaluation, "FEATURES", COLORS)
     monkeypatch.setattr(evaluation, "path_length", lambda *rest: {"PPL-MobileNetV2": 1.0})
     monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path))
     state = TrainState.create(tiny.resolve(), 0, CPU)

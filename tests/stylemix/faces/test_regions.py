@@ -51,7 +51,7 @@ def synthetic_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) 
     return to_tensor(image)
 
 
-def test_hair_skin_and_background_by_colour():
+def test_hair_skin_and_background_by_color():
     masks = {name: region_mask([name], synthetic_head(), FFHQ)[0, 0] for name in REGIONS}
     places = {
         "hair": (slice(13, 19), slice(56, 72)),

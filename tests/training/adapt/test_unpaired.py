@@ -126,7 +126,7 @@ def test_critics_judge_patches_wherever_they_are():
 
 
 @pytest.mark.slow
-def test_stripes_and_colours_are_learned_without_pairs(faces):
+def test_stripes_and_colors_are_learned_without_pairs(faces):
     photos, drawings = faces
     settings = UnpairedSettings(steps=80, batch=4, crop=64, light=0, rough=0, tinted=0)
     student = learn_unpaired(photos, drawings, settings, load_style(START).student)
