@@ -55,7 +55,7 @@ def similar_file(path: str | os.PathLike[str]) -> str:
 
 
 def check_range(name: str, value: float, low: float, high: float, note: str = "") -> None:
-    """Raise StylemixError unless `low` <= `value` <= `high`; NaN and what is no number are errors.
+    """Raises StylemixError unless `low` <= `value` <= `high`; NaN and what is no number are errors.
 
     `note` follows the range in the message, as in ", 1 for the full strength".
     """

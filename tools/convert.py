@@ -29,7 +29,7 @@ def convert(
     template: str | None = None,
     keep_discriminator: bool = True,
 ) -> Model:
-    """Read any supported model file, write it to `target`, and return the written model.
+    """Reads any supported model file, writes it to `target`, and returns the written model.
 
     Args:
         source: a file, or the name of a shipped model.

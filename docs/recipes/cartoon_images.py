@@ -40,12 +40,12 @@ Options = dict[str, Any]
 
 
 def table(text: str) -> dict[str, str]:
-    """Read "bob cut 3, curly 1" as {"bob cut": "3", "curly": "1"}."""
+    """Reads "bob cut 3, curly 1" as {"bob cut": "3", "curly": "1"}."""
     return {name: value for name, _, value in (e.rpartition(" ") for e in text.split(", "))}
 
 
 def weights(text: str) -> Choices:
-    """Read "bob cut 3, curly 1" as {"bob cut": 3, "curly": 1}."""
+    """Reads "bob cut 3, curly 1" as {"bob cut": 3, "curly": 1}."""
     return {name: float(value) for name, value in table(text).items()}
 
 
@@ -115,7 +115,7 @@ class RecipeError(click.ClickException):
 
 
 def pick(rng: random.Random, choices: Choices) -> str:
-    """Sample one key in proportion to its weight."""
+    """Samples one key in proportion to its weight."""
     return rng.choices(list(choices), list(choices.values()))[0]
 
 
@@ -128,7 +128,7 @@ def _hex(channels: Iterable[float]) -> str:
 
 
 def vary(rng: random.Random, color: str, amount: float) -> str:
-    """Jitter the lightness of a colour by up to `amount` (of 255), and its hue slightly."""
+    """Jitters the lightness of a colour by up to `amount` (of 255), and its hue slightly."""
     shift = rng.uniform(-amount, amount)
     return _hex(c + shift + rng.uniform(-amount / 3, amount / 3) for c in _channels(color))
 
@@ -142,7 +142,7 @@ def blend(color: str, mode: str, under: str) -> str:
 
 
 def sample_person(rng: random.Random) -> Person:
-    """Sample sex, skin, hair and clothes colours; dark skin makes dark hair more likely."""
+    """Samples sex, skin, hair and clothes colours; dark skin makes dark hair more likely."""
     woman = rng.random() < 0.5
     tones = {(tone, c): w for tone, colors in SKIN.items() for c, w in colors.items()}
     tone, skin = rng.choices(list(tones), list(tones.values()))[0]
@@ -171,7 +171,7 @@ def sample_background(rng: random.Random) -> Options:
 
 
 def variants(rng: random.Random, parts: Mapping[str, str]) -> Options:
-    """Sample one variant of each component."""
+    """Samples one variant of each component."""
     return {f"{part}Variant": pick(rng, weights(text)) for part, text in parts.items()}
 
 
@@ -246,7 +246,7 @@ STYLES = {
 
 
 def plain_blends(node: Any, place: str) -> None:
-    """Replace blend modes, which the rasteriser ignores, by equivalent colours, in place.
+    """Replaces blend modes, which the rasteriser ignores, by equivalent colours, in place.
 
     Each blend in Personas lies on one known colour (`place` says which), so the resulting colour
     can be computed for each person and painted at the same opacity.
@@ -263,7 +263,7 @@ def plain_blends(node: Any, place: str) -> None:
 
 
 def prepare(name: str, definition: dict[str, Any]) -> None:
-    """Translate components of a style definition and resolve its blend modes, in place."""
+    """Translates components of a style definition and resolves its blend modes, in place."""
     for element in definition["canvas"]["elements"]:
         down, attributes = STYLES[name].lower.get(element["name"]), element.get("attributes")
         if down:
@@ -316,7 +316,7 @@ class Illustrator:
 
 
 def write_zip(output: Path, images: Iterable[tuple[str, bytes]], credit: str) -> None:
-    """Write (name, PNG bytes) into a stored zip with fixed dates, whole or not at all."""
+    """Writes (name, PNG bytes) into a stored zip with fixed dates, whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     try:

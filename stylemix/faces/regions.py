@@ -39,7 +39,7 @@ COLOR_THRESHOLD = 2.5  # spreads; colours within it are the same
 
 
 def region_mask(regions: Sequence[str], images: Tensor, template: Template) -> Tensor:
-    """Return soft masks [N, 1, H, W] of the union of regions in aligned images [N, C, H, W]."""
+    """Returns soft masks [N, 1, H, W] of the union of regions in aligned images [N, C, H, W]."""
     wrong = [name for name in regions if name not in REGIONS]
     if wrong or not regions:
         raise StylemixError(
@@ -64,7 +64,7 @@ def _resized(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _face_outline(points: Array) -> Array:
-    """Return the outline [K, 2] of jaw and an arched forehead from landmarks [68, 2]."""
+    """Returns the outline [K, 2] of jaw and an arched forehead from landmarks [68, 2]."""
     brows = points[BROWS]
     up = FOREHEAD_HEIGHT * (brows.mean(axis=0) - points[NOSE_BASE])
     across = np.linspace(-1, 1, len(brows))[:, None]
@@ -72,13 +72,13 @@ def _face_outline(points: Array) -> Array:
 
 
 def _neck_outline(points: Array) -> Array:
-    """Return the outline [4, 2] from the jaw straight down beyond the image."""
+    """Returns the outline [4, 2] from the jaw straight down beyond the image."""
     left, right = points[JAW][NECK]
     return np.array([left, [left[0], 1.5], [right[0], 1.5], right])
 
 
 def _filled(outlines: Sequence[Array]) -> Tensor:
-    """Return masks [N, 1, SIDE, SIDE] of the polygons [K, 2] in fractions of the side."""
+    """Returns masks [N, 1, SIDE, SIDE] of the polygons [K, 2] in fractions of the side."""
     masks = []
     for outline in outlines:
         size = SIDE * SUPERSAMPLING
@@ -90,7 +90,7 @@ def _filled(outlines: Sequence[Array]) -> Tensor:
 
 
 def _segment(lab: Tensor, face: Tensor, neck: Tensor, template: Template) -> dict[str, Tensor]:
-    """Return masks of skin, hair and background [N, 1, SIDE, SIDE] for Lab images, by colour.
+    """Returns masks of skin, hair and background [N, 1, SIDE, SIDE] for Lab images, by colour.
 
     Skin is the face and the pixels of its colour beside and below it. Hair is connected to a band
     around the forehead and has its colour. Background is the rest, without the neck.
@@ -115,13 +115,13 @@ def _segment(lab: Tensor, face: Tensor, neck: Tensor, template: Template) -> dic
 
 
 def _dilated(masks: Tensor, distance: float) -> Tensor:
-    """Dilate masks [N, 1, SIDE, SIDE] by a distance in fractions of the side."""
+    """Dilates masks [N, 1, SIDE, SIDE] by a distance in fractions of the side."""
     radius = round(distance * SIDE)
     return functional.max_pool2d(masks, 2 * radius + 1, 1, radius)
 
 
 def _color_distance(lab: Tensor, masks: Tensor) -> Tensor:
-    """Return the distance [N, 1, H, W] to the median colour within a mask, in its spreads."""
+    """Returns the distance [N, 1, H, W] to the median colour within a mask, in its spreads."""
     out = []
     for image, mask in zip(lab, masks, strict=True):
         colors = image[:, mask[0]]
@@ -136,7 +136,7 @@ def _color_distance(lab: Tensor, masks: Tensor) -> Tensor:
 
 
 def feather(masks: Tensor) -> Tensor:
-    """Blur masks [N, 1, H, W] by a Gaussian of `FEATHER` of the side."""
+    """Blurs masks [N, 1, H, W] by a Gaussian of `FEATHER` of the side."""
     sigma = FEATHER * masks.shape[3]
     radius = max(1, round(3 * sigma))
     padded = functional.pad(masks, (radius,) * 4, mode="replicate")
@@ -150,7 +150,7 @@ def painted_mask(
     photo_size: tuple[int, int] | None = None,
     name: str = "--region",
 ) -> Tensor:
-    """Return a mask [1, 1, H, W] from an RGBA image: white is 1; black and transparent are 0.
+    """Returns a mask [1, 1, H, W] from an RGBA image: white is 1; black and transparent are 0.
 
     An image with the aspect ratio of the crop, `size` (width, height), is a mask of the crop. An
     image of the photo's size, or of another aspect ratio, is a mask of the photo and is warped to

@@ -55,7 +55,7 @@ class Credentials(NamedTuple):
 
 
 def sign_file(path: Path, marks: dict[str, str]) -> None:
-    """Add a manifest with these marks to an image or video, where the package for it is here.
+    """Adds a manifest with these marks to an image or video, where the package for it is here.
 
     A failure leaves the file as it is and prints a line: an image is never lost over its marks.
     """
@@ -117,7 +117,7 @@ def _read(path: StrPath, kind: str) -> tuple[str, str | None]:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let Ctrl-C and other signals wait until the block has ended.
+    """Lets Ctrl-C and other signals wait until the block has ended.
 
     The library calls back into Python, where an exception aborts the process, and its objects free
     themselves in `__del__`, where one is lost and the command goes on: call a function in the
@@ -150,7 +150,7 @@ def _source_type_of(manifest: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=16)
 def _tell(reason: str) -> None:
-    """Say once why there are no Content Credentials."""
+    """Says once why there are no Content Credentials."""
     note(f"Note: written without Content Credentials, which could not be signed: {reason}")
 
 

@@ -28,7 +28,7 @@ _CRF = "17"  # of H.264, a PSNR of 41 dB
 
 
 def check_video_path(path: StrPath, fps: int) -> str:
-    """Return the video format by the extension of `path`; StylemixError if it cannot be written.
+    """Returns the video format by the extension of `path`; StylemixError if it cannot be written.
 
     Commands call it before a long computation.
     """
@@ -63,7 +63,7 @@ def save_video(
     repeat: bool = True,
     generated: Generated = "composite",
 ) -> None:
-    """Write images of one size atomically as a video, each shown for its number of frames.
+    """Writes images of one size atomically as a video, each shown for its number of frames.
 
     `repeat` makes GIF, APNG and WebP loop for ever rather than play once. The video has the marks
     of `save_image`: the metadata as XMP in WebP, text chunks in PNG and a comment in GIF and MP4,
@@ -81,7 +81,7 @@ def save_video(
 
 
 def _durations(lengths: Sequence[int], fps: int, kind: str) -> list[int]:
-    """Return the duration of each image in ms; end times are rounded, so errors do not add up."""
+    """Returns the duration of each image in ms; end times are rounded, so errors do not add up."""
     tick = _TICK[kind]
     ends = [tick * round(Fraction(1000 * total, fps * tick)) for total in accumulate(lengths)]
     return [end - start for start, end in pairwise([0, *ends])]
@@ -111,7 +111,7 @@ def _write_animation(
 def _prepared(
     file: Path, kind: str, images: Iterable[Image.Image], count: int, watermark: bool
 ) -> Iterator[Image.Image]:
-    """Yield the images converted for a format; StylemixError above `_MAX_MEMORY` in total."""
+    """Yields the images converted for a format; StylemixError above `_MAX_MEMORY` in total."""
     for number, image in enumerate(images):
         size = 3 * image.width * image.height * count
         if number == 0 and size > _MAX_MEMORY:
@@ -136,7 +136,7 @@ def _write_mp4(
     fps: int,
     marks: dict[str, str],
 ) -> None:
-    """Write H.264 for all players: yuv420p, converted to BT.709 and tagged as such."""
+    """Writes H.264 for all players: yuv420p, converted to BT.709 and tagged as such."""
     import av
 
     with av.open(str(file), "w", options={"movflags": "+faststart"}) as container:

@@ -23,7 +23,7 @@ _OF_RESULTS = (".safetensors", ".pkl", ".json")  # that nobody means to be a fol
 
 
 def check_image_path(path: StrPath) -> str:
-    """Return the Pillow format by the extension of `path`; StylemixError for an unknown one.
+    """Returns the Pillow format by the extension of `path`; StylemixError for an unknown one.
 
     Commands call it before a long computation, whose result a wrong name would lose.
     """
@@ -36,7 +36,7 @@ def check_image_path(path: StrPath) -> str:
 
 
 def check_folder(path: StrPath) -> None:
-    """Raise StylemixError if `path` is no folder that can be written, or has a file's extension.
+    """Raises StylemixError if `path` is no folder that can be written, or has a file's extension.
 
     Commands call it before a long computation.
     """
@@ -60,7 +60,7 @@ def save_image(
     generated: Generated = True,
     metadata_only: bool = False,
 ) -> None:
-    """Write an image (or a tensor, as for `to_pil`) atomically as PNG, JPEG or WebP, with marks.
+    """Writes an image (or a tensor, as for `to_pil`) atomically as PNG, JPEG or WebP, with marks.
 
     The marks say that the image was generated (True) or composed with generated content
     ("composite", such as an edited photo): IPTC's digital source type and the version of stylemix,

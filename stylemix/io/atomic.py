@@ -21,7 +21,7 @@ _MAX_STEM_LENGTH = 40  # characters; keeps the temporary name within the 255 byt
 
 @contextmanager
 def atomic_write(path: StrPath) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` when the block succeeds.
+    """Yields a temporary path beside `path`; it replaces `path` when the block succeeds.
 
     The temporary name has the extension of `path`, for writers that depend on it. When the block
     raises, the existing file is unchanged and the temporary file is removed. Missing parent folders
@@ -56,7 +56,7 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
 
 
 def check_writable(path: StrPath, is_folder: bool = False) -> None:
-    """Raise the StylemixError of `atomic_write` if its folder shows before the work that it fails.
+    """Raises the StylemixError of `atomic_write` if its folder shows before the work that it fails.
 
     With `is_folder` it is for files in the folder `path`. Missing folders would be created.
     """
@@ -71,23 +71,23 @@ def check_writable(path: StrPath, is_folder: bool = False) -> None:
 
 
 def write_bytes(path: StrPath, data: bytes) -> None:
-    """Write `data` to `path` atomically."""
+    """Writes `data` to `path` atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: StrPath, text: str) -> None:
-    r"""Write `text` to `path` atomically, as UTF-8 with "\n" line ends."""
+    r"""Writes `text` to `path` atomically, as UTF-8 with "\n" line ends."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: StrPath, value: Json) -> None:
-    """Write `value` to `path` atomically as indented JSON; ValueError for NaN and infinities."""
+    """Writes `value` to `path` atomically as indented JSON; ValueError for NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _checked_target(path: Path) -> Path:
-    """Resolve links and create the parent folder; StylemixError for a folder or a device."""
+    """Resolves links and creates the parent folder; StylemixError for a folder or a device."""
     try:
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def _checked_target(path: Path) -> Path:
 
 
 def _create(temporary: Path, target: Path) -> int:
-    """Create the empty temporary file and return the permission bits for the final file."""
+    """Creates the empty temporary file and returns the permission bits for the final file."""
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         status = target.stat() if target.exists() else os.fstat(handle)
@@ -115,7 +115,7 @@ def _create(temporary: Path, target: Path) -> int:
 
 
 def _commit(temporary: Path, target: Path, mode: int) -> None:
-    """Flush the temporary file to disk, then rename it to the target."""
+    """Flushes the temporary file to disk, then renames it to the target."""
     with suppress(PermissionError):
         temporary.chmod(mode)
     with temporary.open("rb+" if os.name == "nt" else "rb") as handle:

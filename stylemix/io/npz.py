@@ -24,7 +24,7 @@ Array = NDArray[np.generic]
 
 
 def read_npz(path: StrPath) -> dict[str, Array]:
-    """Read the arrays of a `.npz` by name; StylemixError for objects, damage or over 64 MB."""
+    """Reads the arrays of a `.npz` by name; StylemixError for objects, damage or over 64 MB."""
     arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -48,7 +48,7 @@ def read_npz(path: StrPath) -> dict[str, Array]:
 
 
 def read_npy(path: StrPath) -> Array:
-    """Read the array of a `.npy`; StylemixError for objects, damage or over 64 MB."""
+    """Reads the array of a `.npy`; StylemixError for objects, damage or over 64 MB."""
     data = read_file(path)
     if len(data) > MAX_BYTES:
         raise StylemixError(

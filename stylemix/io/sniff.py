@@ -54,7 +54,7 @@ _OTHER_MAGIC = {
 
 
 def sniff(path: StrPath) -> Kind:
-    """Return the type of a file; StylemixError for a missing, empty or unsupported file."""
+    """Returns the type of a file; StylemixError for a missing, empty or unsupported file."""
     try:
         with open_file(path) as handle:
             size = os.fstat(handle.fileno()).st_size
@@ -74,7 +74,7 @@ def sniff(path: StrPath) -> Kind:
 
 
 def is_torch_stream(head: bytes) -> bool:
-    """Return whether a file starts like the legacy stream format of `torch.save`."""
+    """Returns whether a file starts like the legacy stream format of `torch.save`."""
     return _MAGIC_NUMBER in head[:32]
 
 

@@ -63,7 +63,7 @@ def score(
     cache: StrPath | bool = True,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return metrics of a generator on a dataset, by name ("FD-MobileNetV2").
+    """Returns metrics of a generator on a dataset, by name ("FD-MobileNetV2").
 
     The random state is neither used nor changed.
 
@@ -135,7 +135,7 @@ def parse_metrics(text: object, first: Sequence[str] = METRICS) -> tuple[str, ..
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
-    """Raise StylemixError for unknown metrics, or without any."""
+    """Raises StylemixError for unknown metrics, or without any."""
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise StylemixError(
@@ -166,7 +166,7 @@ def compare(
 
 
 def _full_name(name: str, extractor: str) -> str:
-    """Add the extractor to a name, except for FID and KID, which are defined on Inception."""
+    """Adds the extractor to a name, except for FID and KID, which are defined on Inception."""
     if extractor == INCEPTION and name.startswith(("FD", "KID")):
         return name.replace("FD", "FID")
     return f"{name}-{extractor}"
@@ -179,7 +179,7 @@ def path_length(
     reals: ImageSet | None = None,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return the perceptual path length over one path per seed, by name."""
+    """Returns the perceptual path length over one path per seed, by name."""
     batch = batch_size(generator, batch)
     lengths = path_lengths(generator, seeds, batch=batch, reals=reals, show=show)
     return {"PPL-MobileNetV2": mean_path_length(lengths)}

@@ -39,7 +39,7 @@ _KNOWN = "a stylemix model, an NVIDIA network pickle or a rosinality checkpoint"
 def save_model(
     path: StrPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
 ) -> None:
-    """Write a model to `.safetensors`, or to a `.pkl` that loads without stylemix.
+    """Writes a model to `.safetensors`, or to a `.pkl` that loads without stylemix.
 
     Half precision halves the file size and preserves the fingerprint. Raises StylemixError for
     another extension, and for weights that are not finite in `dtype`.
@@ -57,7 +57,7 @@ def save_model(
 
 
 def check_model_path(path: StrPath) -> None:
-    """Raise StylemixError unless a file name ends like that of a model."""
+    """Raises StylemixError unless a file name ends like that of a model."""
     if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
         raise StylemixError(
             f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
@@ -66,7 +66,7 @@ def check_model_path(path: StrPath) -> None:
 
 @torch.inference_mode(False)  # weights of that mode could not be searched or trained with
 def load_model(path: StrPath, device: str | torch.device = "cpu") -> Model:
-    """Load a model from a file, or by a shipped name such as "faces-64".
+    """Loads a model from a file, or by a shipped name such as "faces-64".
 
     Reads files of stylemix, network pickles of NVIDIA (PyTorch and TensorFlow) and rosinality
     checkpoints, detected by their content. The networks are in fp32, in eval mode and without
@@ -86,12 +86,12 @@ def load_model(path: StrPath, device: str | torch.device = "cpu") -> Model:
 
 
 def load_generator(path: StrPath, device: str | torch.device = "cpu") -> Generator:
-    """Load the generator of a model file or shipped model; see `load_model`."""
+    """Loads the generator of a model file or shipped model; see `load_model`."""
     return load_model(path, device).generator
 
 
 def load_discriminator(path: StrPath, device: str | torch.device = "cpu") -> Discriminator:
-    """Load the discriminator of a model file or shipped model; StylemixError if it has none."""
+    """Loads the discriminator of a model file or shipped model; StylemixError if it has none."""
     discriminator = load_model(path, device).discriminator
     if discriminator is None:
         raise StylemixError(
@@ -102,13 +102,13 @@ def load_discriminator(path: StrPath, device: str | torch.device = "cpu") -> Dis
 
 
 def shipped_models() -> list[str]:
-    """Return the names of the models shipped with the package."""
+    """Returns the names of the models shipped with the package."""
     files = sorted(ASSETS.glob("*.safetensors"))
     return [file.stem for file in files if read(file).format == MODEL]
 
 
 def find_model(path: StrPath) -> Path:
-    """Return the file of a path, of the name of a shipped model or of an address; see `fetch`."""
+    """Returns the file of a path, of the name of a shipped model or of an address; see `fetch`."""
     if is_address(path):
         return fetch(str(path))
     file = Path(os.path.expanduser(path))
@@ -125,7 +125,7 @@ def find_model(path: StrPath) -> Path:
 
 
 def foreign_model(data: object, name: str) -> Model:
-    """Build the model of a pickle of another program, as loaded by `stylemix.safe_pickle`.
+    """Builds the model of a pickle of another program, as loaded by `stylemix.safe_pickle`.
 
     `name` is the file name for messages. Raises StylemixError for an unknown format.
     """
@@ -153,7 +153,7 @@ def foreign_model(data: object, name: str) -> Model:
 
 
 def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Model:
-    """Build the model of a header and weights: fp32, on the CPU, without gradients.
+    """Builds the model of a header and weights: fp32, on the CPU, without gradients.
 
     All names and shapes are checked before a network is built. `name` is the file name for
     messages.
@@ -187,7 +187,7 @@ def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Mod
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors of one network, without the prefix of their names."""
+    """Returns the tensors of one network, without the prefix of their names."""
     return {key[2:]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
@@ -199,7 +199,7 @@ def _fill(network: Network, weights: dict[str, Tensor]) -> Network:
 def _check_shapes(
     tensors: Mapping[str, Tensor], config: GeneratorConfig | DiscriminatorConfig, name: str
 ) -> None:
-    """Raise StylemixError if names or shapes differ from those of a network of `config`."""
+    """Raises StylemixError if names or shapes differ from those of a network of `config`."""
     expected = expected_shapes(config)
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     kind = "generator" if isinstance(config, GeneratorConfig) else "discriminator"

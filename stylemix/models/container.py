@@ -84,7 +84,7 @@ class Content:
     _arrays: object = None
 
     def expect(self, form: str) -> Content:
-        """Return the content itself; StylemixError for another format or an unknown version."""
+        """Returns the content itself; StylemixError for another format or an unknown version."""
         expected = _FORMATS[form]
         if self.format != form:
             actual = _FORMATS.get(LATENT if self.kind in ("npz", "npy") else self.format)
@@ -126,7 +126,7 @@ class Content:
 
 
 def read(path: StrPath) -> Content:
-    """Read a file, whose type is detected by content and never by name.
+    """Reads a file, whose type is detected by content and never by name.
 
     Raises StylemixError for files that are unsupported or damaged, and for pickles that run code.
     """
@@ -154,7 +154,7 @@ def write(
     header: Mapping[str, object],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Write a `.pkl` that loads with NumPy alone, or safetensors for any other extension.
+    """Writes a `.pkl` that loads with NumPy alone, or safetensors for any other extension.
 
     Raises StylemixError for values that are not finite, before anything is written.
     """
@@ -202,13 +202,13 @@ def _stored(key: str, value: Tensor) -> Tensor:
 def write_safetensors(
     path: StrPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write a safetensors file of any format, atomically."""
+    """Writes a safetensors file of any format, atomically."""
     with atomic_write(path) as temporary:
         save_file(dict(tensors), temporary, metadata)
 
 
 def to_float(value: Tensor, key: str, name: str) -> Tensor:
-    """Return an fp32 copy; StylemixError unless all values are finite and floating point.
+    """Returns an fp32 copy; StylemixError unless all values are finite and floating point.
 
     Args:
         value: a tensor from a file.
@@ -231,7 +231,7 @@ def to_float(value: Tensor, key: str, name: str) -> Tensor:
 
 
 def parse_json(text: object, name: str) -> object:
-    """Parse a JSON text from a file; StylemixError if it is invalid."""
+    """Parses a JSON text from a file; StylemixError if it is invalid."""
     try:
         if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
             raise ValueError("too long")
@@ -245,7 +245,7 @@ def parse_json(text: object, name: str) -> object:
 
 
 def copy_json(value: object, name: str) -> Json:
-    """Copy JSON values from a pickle; StylemixError for other types and above the limits.
+    """Copies JSON values from a pickle; StylemixError for other types and above the limits.
 
     A pickle may refer to the same list many times, so a small file can hold a huge tree.
     """

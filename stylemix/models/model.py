@@ -56,7 +56,7 @@ class Model:
 
 
 def check_template(template: Template, config: GeneratorConfig) -> None:
-    """Raise StylemixError for a face template with a generator that is not square."""
+    """Raises StylemixError for a face template with a generator that is not square."""
     if template.kind != "none" and config.height != config.width:
         raise StylemixError(
             f"got the face template {template.name} for a model of {config.size_text}; expected "
@@ -65,7 +65,7 @@ def check_template(template: Template, config: GeneratorConfig) -> None:
 
 
 def fingerprint(generator: nn.Module) -> str:
-    """Return 16 hex digits of SHA-256 over names, shapes and fp16 values of all weights.
+    """Returns 16 hex digits of SHA-256 over names, shapes and fp16 values of all weights.
 
     Values are rounded to fp16, so that fp16 and fp32 files of a model share a fingerprint.
     """
@@ -78,5 +78,5 @@ def fingerprint(generator: nn.Module) -> str:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of parameters, without buffers."""
+    """Returns the number of parameters, without buffers."""
     return sum(p.numel() for p in network.parameters())

@@ -46,7 +46,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: Tensor | None, img: Tensor | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Map features (None in the first block) and image to features at half the size."""
+        """Maps features (None in the first block) and image to features at half the size."""
         if img is not None:
             y = self.fromrgb(img.to(dtype))
             x = y if x is None else x + y
@@ -73,7 +73,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.out = FullyConnected(width, cmap_dim or 1)
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> Tensor:
-        """Map features [N, C, *base] to [N, 1], or [N, cmap_dim] if conditional; float32."""
+        """Maps features [N, C, *base] to [N, 1], or [N, cmap_dim] if conditional; float32."""
         x = None if x is None else x.float()
         if img is not None:
             y = self.fromrgb(img.float())
@@ -121,7 +121,7 @@ class DiscriminatorTrunk(nn.Module):
         return maps, rest
 
     def features(self, img: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
-        """Return block outputs for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
+        """Returns block outputs for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
         return self._blocks(img, dtype)[0]
 
 
@@ -140,7 +140,7 @@ class Discriminator(DiscriminatorTrunk):
     def forward(
         self, img: Tensor, c: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Map img [N, C, H, W] and labels c [N, c_dim] to logits [N, 1]; features in `dtype`."""
+        """Maps img [N, C, H, W] and labels c [N, c_dim] to logits [N, 1]; features in `dtype`."""
         maps, rest = self._blocks(img, dtype)
         x = self.b4(maps[-1] if maps else None, rest)
         if self.c_dim > 0:

@@ -23,7 +23,7 @@ def sample_images(
     label: Label | None = None,
     noise_mode: str = "const",
 ) -> Tensor:
-    """Generate images [N, C, H, W] in about [-1, 1]; each depends on its seed alone.
+    """Generates images [N, C, H, W] in about [-1, 1]; each depends on its seed alone.
 
     Args:
         generator: the generator.

@@ -15,7 +15,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> Shapes:
-    """Return {name: shape} of the state_dict of a network."""
+    """Returns {name: shape} of the state_dict of a network."""
     if isinstance(config, GeneratorConfig):
         return _generator(config)
     return _discriminator(config)

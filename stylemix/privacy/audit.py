@@ -136,7 +136,7 @@ def audit(
     cache: Path | None = None,
     show: bool = False,
 ) -> Audit:
-    """Audit a model against the images that it was trained on.
+    """Audits a model against the images that it was trained on.
 
     Args:
         model: the model, with its discriminator if membership is to be guessed by that.
@@ -207,7 +207,7 @@ def _in_space(
 
 
 def evenly(count: int, images: ImageSet) -> list[int]:
-    """Return up to `count` numbers of images, evenly spaced in a set."""
+    """Returns up to `count` numbers of images, evenly spaced in a set."""
     count = min(count, len(images))
     return [i * len(images) // count for i in range(count)]
 

@@ -25,7 +25,7 @@ _MAX_COPIES = 4  # of each byte: from the file to a member, a storage and an arr
 
 
 def load(path: StrPath) -> object:
-    """Load a pickle or a file of `torch.save` as plain data.
+    """Loads a pickle or a file of `torch.save` as plain data.
 
     Mappings are returned as dicts, tensors as torch tensors, arrays as numpy arrays, network
     modules as `PersistentObject` or `TensorFlowNetwork`. Raises StylemixError for anything else;
@@ -51,13 +51,13 @@ def load(path: StrPath) -> object:
 
 
 def loads(data: bytes, name: str = "pickle") -> object:
-    """Load a plain pickle from bytes; `name` is for messages."""
+    """Loads a plain pickle from bytes; `name` is for messages."""
     context = Context(name, _MAX_COPIES * len(data) + _BASE_ALLOWANCE)
     return PickleMachine(memoryview(data), context, TABLE).run()
 
 
 def write_pickle(path: StrPath, data: object) -> None:
-    """Write a pickle of plain containers, numbers, text and numeric numpy arrays.
+    """Writes a pickle of plain containers, numbers, text and numeric numpy arrays.
 
     It loads without stylemix. Raises StylemixError for objects of other types.
     """
@@ -66,7 +66,7 @@ def write_pickle(path: StrPath, data: object) -> None:
 
 
 def _plain(value: object, where: str) -> object:
-    """Return `value` with its containers copied; StylemixError for objects of other types."""
+    """Returns `value` with its containers copied; StylemixError for objects of other types."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if isinstance(value, (list, tuple)):

@@ -28,7 +28,7 @@ def photo(name: str) -> Image.Image:
 
 
 def dot_photo(points: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Return a grey image with a disc of another colour at each of five points."""
+    """Returns a grey image with a disc of another colour at each of five points."""
     image = Image.new("RGB", size, (90, 90, 90))
     draw = ImageDraw.Draw(image)
     for (x, y), color in zip(points, COLORS, strict=True):
@@ -41,7 +41,7 @@ RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)]
 
 
 def transformed(degrees: float, scale: float, offset: tuple[float, float]) -> np.ndarray:
-    """Return the five points of the template, rotated about the centre, scaled and translated."""
+    """Returns the five points of the template, rotated about the centre, scaled and translated."""
     angle = np.radians(degrees)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return (SHAPE - 0.5) @ rotation.T * scale + offset

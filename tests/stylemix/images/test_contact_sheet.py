@@ -19,13 +19,13 @@ def _squares(*colors: tuple[int, int, int]) -> list[Image.Image | None]:
 
 
 def _box(sheet: Image.Image, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom (the first px outside) of a colour."""
+    """Returns left, top, right and bottom (the first px outside) of a colour."""
     rows, columns = np.nonzero((np.asarray(sheet) == color).all(-1))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def _ink(sheet: Image.Image) -> np.ndarray:
-    """Return a mask of the text: grey to black pixels."""
+    """Returns a mask of the text: grey to black pixels."""
     pixels = np.asarray(sheet).astype(int)
     return (pixels.max(-1) < 200) & (np.ptp(pixels, axis=-1) < 9)
 

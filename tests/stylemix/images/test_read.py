@@ -36,7 +36,7 @@ def _near(image: Image.Image, xy: tuple[int, int], color: tuple[int, ...], by: i
 
 
 def _quarters() -> np.ndarray:
-    """Return [32, 64, 3]: red and green above blue and white."""
+    """Returns [32, 64, 3]: red and green above blue and white."""
     pixels = np.zeros((32, 64, 3), np.uint8)
     pixels[:16, :32], pixels[:16, 32:] = RED, GREEN
     pixels[16:, :32], pixels[16:, 32:] = BLUE, WHITE

@@ -32,7 +32,7 @@ def plain(colors, size=(32, 24)):
 
 
 def read_back(path):
-    """Return the frames of an animation and their durations in ms."""
+    """Returns the frames of an animation and their durations in ms."""
     frames, times = [], []
     with Image.open(path) as image:
         for index in range(image.n_frames):
@@ -72,7 +72,7 @@ def test_rounded_times_do_not_add_up_to_an_error(tmp_path, name, tick):
 
 
 def repeats(path):
-    """Return the loop count: 0 is for ever; None, or 1 in some formats, is once."""
+    """Returns the loop count: 0 is for ever; None, or 1 in some formats, is once."""
     with Image.open(path) as image:
         return image.info.get("loop")
 

@@ -51,7 +51,7 @@ def with_discriminator(model, **changes):
 
 
 def check(loaded, model):
-    """Compare images, logits and weights with those of the model that was written."""
+    """Compares images, logits and weights with those of the model that was written."""
     for actual, expected in zip(images_and_logits(loaded), images_and_logits(model), strict=True):
         assert torch.equal(actual, expected)
     assert loaded.fingerprint == model.fingerprint
