@@ -31,6 +31,7 @@ DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is 
 # Beside a face of this score one of less is taken for a pattern that looks like a face. In 500
 # images made from eight portraits the least sure face had .997, and the one pattern .93.
 SURE_SCORE = 0.96
+MAX_LISTED = 8  # faces in a message
 MAX_ALIGNED_SHIFT = 0.04  # of the side; the corners of an aligned crop move less than this
 
 
@@ -189,17 +190,17 @@ def _count(number: int) -> str:
     return "1 face" if number == 1 else f"{number} faces"
 
 
-def _listing(faces: list[Face], photo_size: tuple[int, int], limit: int = 8) -> str:
+def _listing(faces: list[Face], photo_size: tuple[int, int]) -> str:
     """Lists faces by their number for `--face`, each with its position and its width in pixels."""
     entries = []
-    for number, face in enumerate(faces[:limit], start=1):
+    for number, face in enumerate(faces[:MAX_LISTED], start=1):
         x = (face.box[0] + face.box[2]) / 2 / photo_size[0]
         y = (face.box[1] + face.box[3]) / 2 / photo_size[1]
         horizontal = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
         vertical = "top " if y < 1 / 3 else "bottom " if y > 2 / 3 else ""
         width = face.box[2] - face.box[0]
         entries.append(f"{number} = {vertical}{horizontal}, {width:.0f} px wide")
-    more = f"; and {len(faces) - limit} smaller" if len(faces) > limit else ""
+    more = f"; and {len(faces) - MAX_LISTED} smaller" if len(faces) > MAX_LISTED else ""
     return "; ".join(entries) + more
 
 

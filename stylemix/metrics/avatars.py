@@ -131,32 +131,31 @@ def harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a > 0 and b > 0 else 0.0
 
 
-def interval(values: Tensor, seed: int = 0) -> tuple[float, float, float]:
+def interval(values: Tensor) -> tuple[float, float, float]:
     """Returns the mean of values [K, N] and its 95 % bootstrap interval over the N sources."""
-    rng = torch.Generator().manual_seed(seed)
-    people = values.shape[1]
+    return (float(values.double().mean()), *_percentiles(_resampled_means(values)))
+
+
+def harmonic_interval(metrics: dict[str, Tensor]) -> tuple[float, float, float]:
+    """Returns H, the harmonic mean of both accuracies, and its 95 % bootstrap interval."""
+    accuracies = [metrics[key].double() for key in ("identity found", "style found")]
+    pairs = zip(*(_resampled_means(values).tolist() for values in accuracies), strict=True)
+    all_h = torch.tensor([harmonic_mean(*pair) for pair in pairs], dtype=torch.float64)
+    mean = harmonic_mean(*(float(values.mean()) for values in accuracies))
+    return (mean, *_percentiles(all_h))
+
+
+def _resampled_means(values: Tensor) -> Tensor:
+    """The means of values [K, N] over resampled sources, the same ones for each N."""
+    people, rng = values.shape[1], torch.Generator().manual_seed(0)
     samples = torch.randint(people, [RESAMPLES, people], generator=rng)
-    means = values.double().mean(dim=0)[samples].mean(dim=1)
+    return values.double().mean(dim=0)[samples].mean(dim=1)
+
+
+def _percentiles(means: Tensor) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return float(values.double().mean()), low, high
-
-
-def harmonic_interval(metrics: dict[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
-    """Returns H, the harmonic mean of both accuracies, and its 95 % bootstrap interval."""
-    rng = torch.Generator().manual_seed(seed)
-    identity, style = (metrics[key].double() for key in ("identity found", "style found"))
-    people = identity.shape[1]
-    samples = torch.randint(people, [RESAMPLES, people], generator=rng)
-    pairs = zip(
-        identity.mean(dim=0)[samples].mean(dim=1).tolist(),
-        style.mean(dim=0)[samples].mean(dim=1).tolist(),
-        strict=True,
-    )
-    all_h = torch.tensor([harmonic_mean(a, b) for a, b in pairs], dtype=torch.float64)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = all_h.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return harmonic_mean(float(identity.mean()), float(style.mean())), low, high
+    return low, high
 
 
 def edit_magnitude(model: Model, less: Tensor, more: Tensor, name: str) -> Tensor:

@@ -87,8 +87,8 @@ def _wins(x: Array, y: Array) -> float:
     return float(below + np.searchsorted(ordered, x, "right").sum()) / 2
 
 
-def cells_of(train: Features, held_out: int, seed: int = 0) -> tuple[Array, NDArray[np.int64]]:
-    """Returns a k-means partition of features [T, K]: centres [k, K], and the cell of each row.
+def cell_centres(train: Features, held_out: int) -> Array:
+    """Returns the centres [k, K] of a k-means partition of features [T, K].
 
     There is one cell for `IMAGES_PER_CELL` of the `held_out` images.
     """
@@ -96,8 +96,8 @@ def cells_of(train: Features, held_out: int, seed: int = 0) -> tuple[Array, NDAr
     data = train.astype(np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an empty cell is left out
-        centres, cells = kmeans2(data, count, minit="++", seed=seed)
-    return centres, cells.astype(np.int64)
+        centres: Array = kmeans2(data, count, minit="++", seed=0)[0]
+    return centres
 
 
 def copying_test(
@@ -105,7 +105,6 @@ def copying_test(
     held_out: Features,
     train: Features,
     distances: tuple[Array, Array] | None = None,
-    seed: int = 0,
 ) -> float | None:
     """Returns C_T of Meehan, Chaudhuri & Dasgupta 2020 (arXiv 2004.05675, section 4).
 
@@ -120,14 +119,13 @@ def copying_test(
         held_out: features [M, K] of images that were not trained on.
         train: features [T, K].
         distances: those of `nearest` of both, if they are known.
-        seed: seed of k-means.
 
     Returns:
         C_T; None where no cell has `MIN_IN_CELL` of each set.
     """
     if distances is None:
         distances = nearest(generated, train)[0], nearest(held_out, train)[0]
-    centres, _ = cells_of(train, len(held_out), seed)
+    centres = cell_centres(train, len(held_out))
     ours, theirs = nearest(generated, centres)[1], nearest(held_out, centres)[1]
     total = weights = 0.0
     for cell in range(len(centres)):
@@ -175,13 +173,13 @@ def closeness(generated: Array, held_out: Array, threshold: float) -> Closeness:
     return Closeness(threshold, *shares)
 
 
-def copy_rate(generated: Array, held_out: Array, quantile: float = COPY_QUANTILE) -> Closeness:
+def copy_rate(generated: Array, held_out: Array) -> Closeness:
     """Returns the copy rate of distances [N] and [M] to the nearest training image.
 
-    An image counts as a copy if it is at most as far away as the nearest ceil(quantile M) of the
-    held-out images, whose own rate is `quantile` for that reason.
+    An image counts as a copy if it is at most as far away as the nearest
+    ceil(COPY_QUANTILE M) of the held-out images, whose own rate is that for this reason.
     """
-    place = math.ceil(quantile * len(held_out)) - 1
+    place = math.ceil(COPY_QUANTILE * len(held_out)) - 1
     return closeness(generated, held_out, float(np.sort(held_out)[max(0, place)]))
 
 
