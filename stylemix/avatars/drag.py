@@ -31,7 +31,6 @@ from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
 from stylemix.errors import StylemixError, check_range, shown
 from stylemix.faces.alignment import Box
-from stylemix.faces.regions import painted_mask
 from stylemix.images.sources import Photo, open_image
 from stylemix.inversion.encoder import chosen_encoder
 from stylemix.inversion.latent import Latent
@@ -246,12 +245,7 @@ def check_points(points: Points, config: GeneratorConfig) -> None:
 def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -> Tensor:
     """The mask [1, 1, H, W]; StylemixError if a handle lies where nothing may change."""
     if not isinstance(mask, str | os.PathLike):
-        config, matrix, photo_size = mixer.generator.config, mixer.latent(person).matrix, None
-        if person.photo is not None:
-            matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
-        size = config.width, config.height
-        rgba = open_image(mask, mode="RGBA")
-        area = painted_mask(rgba, size, matrix, photo_size, "--mask").to(mixer.device)
+        area = mixer.painted(person, open_image(mask, mode="RGBA"), "--mask")
     else:
         found = mixer.mask(person, (str(mask),))
         assert found is not None
