@@ -82,7 +82,7 @@ def test_other_pairs_or_settings_do_not_continue(pairs, tmp_path):
     state = tmp_path / "student.state"
     learn_student(photos, negatives, SHORT, state_file=state)
     for other, settings in ((negatives.flip(1) // 2, SHORT), (negatives, replace(SHORT, lr=0.1))):
-        with pytest.raises(StylemixError, match=r"other images or settings; .* delete it"):
+        with pytest.raises(StylemixError, match=r"other images, settings or base; .* delete it"):
             learn_student(photos, other, settings, state_file=state)
     state.write_bytes(b"nothing")
     with pytest.raises(StylemixError, match="damaged state"):

@@ -62,7 +62,7 @@ def test_stopped_and_continued_is_bitwise_the_same(faces, start, tmp_path):
     assert seen == [5, 6, 7, 8]
     assert equal(again, straight)
     for other in (replace(SHORT, lr=0.1), replace(SHORT, steps=9)):
-        with pytest.raises(StylemixError, match=r"other images or settings; .* delete it"):
+        with pytest.raises(StylemixError, match=r"other images, settings or base; .* delete it"):
             learn_unpaired(*faces, other, start, state)
 
 
