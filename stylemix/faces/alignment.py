@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from stylemix.errors import StylemixError, shown
 from stylemix.faces.detector import Face, FaceDetector, load_detector
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import (
+    Array,
     centre_matrix,
     crop_rectangle,
     similarity,
@@ -23,7 +23,6 @@ from stylemix.faces.warp import (
 )
 from stylemix.images.tensors import resize
 
-Array = NDArray[np.float64]
 Box = tuple[float, float, float, float]  # left, top, width and height in px of the upright photo
 
 MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from stylemix.inversion.encoder import shipped_encoder
 from stylemix.inversion.prior import start_count
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
-from stylemix.models.model import Model
+from stylemix.models.model import Model, count_parameters
 from stylemix.networks.batches import batch_size, image_bytes
 from stylemix.networks.config import GeneratorConfig
 
@@ -90,7 +90,7 @@ def speed(device: torch.device) -> float:
 
 
 def _weights(model: Model) -> float:
-    return sum(4.0 * value.numel() for value in model.generator.parameters())
+    return 4.0 * count_parameters(model.generator)
 
 
 def duration(seconds: float) -> str:

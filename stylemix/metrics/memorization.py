@@ -17,9 +17,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import betaincinv
 
 from stylemix.errors import StylemixError
-
-Array = NDArray[np.float64]
-Features = NDArray[np.float32] | NDArray[np.float64]
+from stylemix.metrics.distances import Array, Features
 
 COPY_QUANTILE = 0.01  # share of held-out images that are as near to a training image as a copy
 MIN_IN_CELL = 20  # images of each set that a cell of C_T needs

@@ -18,13 +18,12 @@ from stylemix.errors import StylemixError
 from stylemix.inversion.projection import project
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, PRESETS
 from stylemix.messages import note
+from stylemix.metrics.distances import Array, Features
 from stylemix.metrics.extractors import ImageSet, generator_features
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.memorization import (
-    Array,
     Closeness,
     Estimate,
-    Features,
     auc,
     bootstrap,
     closeness,
