@@ -56,11 +56,9 @@ def region_mask(regions: Sequence[str], images: Tensor, template: Template) -> T
         neck = _filled([_neck_outline(each) for each in points]).to(small)
         masks |= _segment(to_lab(small), face, neck, template)
     union = torch.stack([masks[name] for name in regions]).amax(dim=0)
-    return _resized(feather(union), images.shape[2:]).to(images)
-
-
-def _resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    return functional.interpolate(images, list(size), mode="bilinear", antialias=True)
+    size = images.shape[2:]
+    mask = functional.interpolate(feather(union), size, mode="bilinear", antialias=True)
+    return mask.to(images)
 
 
 def _face_outline(points: Array) -> Array:
