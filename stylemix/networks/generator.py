@@ -63,7 +63,7 @@ class SynthesisLayer(nn.Module):
 
     def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
         """Returns the modulation of this layer by a style [N, I], for features of a dtype."""
-        return modulation(self.weight, style, dtype, demodulate=True, groups=self.groups)
+        return modulation(self.weight, style, dtype, self.groups)
 
     def forward(
         self,

@@ -120,18 +120,14 @@ class Modulation(NamedTuple):
 
     weight: Tensor  # [O, I, k, k]
     style: Tensor  # [N, I], for the input
-    demod: Tensor | None  # [N, O], for the output
+    demod: Tensor  # [N, O], for the output
 
 
-def modulation(
-    weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bool, groups: int = 1
-) -> Modulation:
+def modulation(weight: Tensor, style: Tensor, dtype: torch.dtype, groups: int = 1) -> Modulation:
     """Returns the modulation of weights [O, I // groups, k, k] by styles [N, I] in float32.
 
-    With `demodulate` the output is divided by its expected standard deviation.
+    The output is divided by its expected standard deviation (demodulation).
     """
-    if not demodulate:
-        return Modulation(weight.to(dtype), style, None)
     if dtype == torch.float16:  # keeps the intermediate values below 65504
         fan_in = weight[0].numel()
         peak = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
