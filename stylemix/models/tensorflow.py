@@ -87,7 +87,7 @@ def _read_discriminator(network: Network) -> tuple[DiscriminatorConfig, dict[str
 
 def _generator_config(network: Network) -> GeneratorConfig:
     size = _resolution(network, r"synthesis/(\d{1,5})x")
-    table = {r: network.size(f"synthesis/{r}x{r}/Conv1/weight", 3) for r in _doubled(8, size)}
+    table = {r: network.size(f"synthesis/{r}x{r}/Conv1/weight", 3) for r in _doubled(size)}
     table[4] = network.size("synthesis/4x4/Conv/weight", 3)
     conditional = "mapping/LabelEmbed/weight" in network.variables
     w_dim = network.size("dlatent_avg", 0)
@@ -119,7 +119,7 @@ def _generator_config(network: Network) -> GeneratorConfig:
 
 def _discriminator_config(network: Network) -> DiscriminatorConfig:
     size = _resolution(network, r"(\d{1,5})x")
-    table = {r: network.size(f"{r}x{r}/Conv0/weight", 3) for r in _doubled(8, size)}
+    table = {r: network.size(f"{r}x{r}/Conv0/weight", 3) for r in _doubled(size)}
     table[4] = network.size("4x4/Conv/weight", 3)
     conditional = "LabelEmbed/weight" in network.variables
     extra = network.size("4x4/Conv/weight", 2) - table[4]
@@ -144,8 +144,8 @@ def _resolution(network: Network, pattern: str) -> int:
     return max((int(match[1]) for match in matches if match), default=0)
 
 
-def _doubled(first: int, last: int) -> Iterable[int]:
-    return (first << i for i in range(16) if first << i <= last)
+def _doubled(last: int) -> Iterable[int]:
+    return (8 << i for i in range(16) if 8 << i <= last)
 
 
 def _common_sizes(
