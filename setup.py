@@ -33,7 +33,7 @@ KINDS = os.environ.get("STYLEMIX_BUILD_OPS", "").replace(",", " ").split()
 
 
 def compile_ops(folder: Path) -> None:
-    """Compile the ops that were asked for into `folder`, with the torch that is installed."""
+    """Compiles the ops that were asked for into `folder`, with the torch that is installed."""
     sys.path.insert(0, str(ROOT))
     try:
         from stylemix.ops import jit
@@ -53,7 +53,7 @@ class FreshBuild(build_py):
     """Build into an empty folder: a file that was renamed must not live on in later wheels."""
 
     def run(self) -> None:
-        """Remove what an earlier build left, then build."""
+        """Removes what an earlier build left, then builds."""
         if not self.editable_mode:
             shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()

@@ -14,12 +14,12 @@ NOTICES = "THIRD_PARTY_NOTICES"
 
 
 def sha256(data: bytes) -> list[dict[str, str]]:
-    """Return the checksum of a component as CycloneDX has it."""
+    """Returns the checksum of a component as CycloneDX has it."""
     return [{"alg": "SHA-256", "content": hashlib.sha256(data).hexdigest()}]
 
 
 def main(environment: str, wheel: str) -> None:
-    """Print the bill of an environment with the files of the wheel and the wheel's checksum."""
+    """Prints the bill of an environment with the files of the wheel and the wheel's checksum."""
     bill = json.loads(Path(environment).read_text(encoding="utf-8"))
     own = bill["metadata"]["component"]
     own["version"], own["hashes"] = Path(wheel).name.split("-")[1], sha256(Path(wheel).read_bytes())

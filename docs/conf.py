@@ -30,5 +30,5 @@ html_show_sourcelink = False
 
 
 def setup(app):
-    """Make the figures that the pages show, before they are read."""
+    """Makes the figures that the pages show, before they are read."""
     app.connect("builder-inited", lambda _: [figures.make(page) for page in figures.PAGES])

@@ -113,32 +113,18 @@ def _size(f: Tensor | None) -> tuple[int, int]:
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
 
 
-def filter2d(
-    x: Tensor, f: Tensor | None, padding: Pair = 0, flip_filter: bool = False, gain: float = 1
-) -> Tensor:
+def filter2d(x: Tensor, f: Tensor | None, padding: Pair = 0) -> Tensor:
     """Filters images [N, C, H, W] at the same size, plus `padding`."""
     (fw, fh), (x0, x1, y0, y1) = _size(f), _four(padding)
     around = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
-    return upfirdn2d(x, f, padding=around, flip_filter=flip_filter, gain=gain)
+    return upfirdn2d(x, f, padding=around)
 
 
-def upsample2d(
-    x: Tensor,
-    f: Tensor | None,
-    up: Pair = 2,
-    padding: Pair = 0,
-    flip_filter: bool = False,
-    gain: float = 1,
-) -> Tensor:
+def upsample2d(x: Tensor, f: Tensor | None, up: Pair = 2) -> Tensor:
     """Upsamples images [N, C, H, W] to [N, C, H*up, W*up] at the same brightness."""
-    (ux, uy), (fw, fh), (x0, x1, y0, y1) = _pair(up), _size(f), _four(padding)
-    around = (
-        x0 + (fw + ux - 1) // 2,
-        x1 + (fw - ux) // 2,
-        y0 + (fh + uy - 1) // 2,
-        y1 + (fh - uy) // 2,
-    )
-    return upfirdn2d(x, f, up=up, padding=around, flip_filter=flip_filter, gain=gain * ux * uy)
+    (ux, uy), (fw, fh) = _pair(up), _size(f)
+    around = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
+    return upfirdn2d(x, f, up=up, padding=around, gain=ux * uy)
 
 
 def downsample2d(
@@ -147,7 +133,6 @@ def downsample2d(
     down: Pair = 2,
     padding: Pair = 0,
     flip_filter: bool = False,
-    gain: float = 1,
 ) -> Tensor:
     """Downsamples images [N, C, H, W] to [N, C, H/down, W/down]."""
     (dx, dy), (fw, fh), (x0, x1, y0, y1) = _pair(down), _size(f), _four(padding)
@@ -157,7 +142,7 @@ def downsample2d(
         y0 + (fh - dy + 1) // 2,
         y1 + (fh - dy) // 2,
     )
-    return upfirdn2d(x, f, down=down, padding=around, flip_filter=flip_filter, gain=gain)
+    return upfirdn2d(x, f, down=down, padding=around, flip_filter=flip_filter)
 
 
 # The native op takes a filter [h, w] and scalars. Its gradient is the same op with up and down

@@ -80,7 +80,7 @@ if (_root / "ops" / "bias_act.py").is_file():
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its module at its first use."""
+    """Imports a public name from its module at its first use."""
     if name not in __all__:
         raise AttributeError(f"module 'stylemix' has no attribute {name!r}")
     value: object = getattr(import_module(_MODULES.get(name, "stylemix.api")), name)
@@ -89,5 +89,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List all public names, including those not imported yet."""
+    """Lists all public names, including those not imported yet."""
     return sorted({*globals(), *__all__})

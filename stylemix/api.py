@@ -60,12 +60,12 @@ from stylemix.faces.alignment import Box, align_photo
 from stylemix.faces.templates import find_template
 from stylemix.images.sources import Photo, open_image
 from stylemix.images.tensors import to_pil
-from stylemix.inversion.encoder import Encoder, load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import project_portraits, read_portrait
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
-from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
-from stylemix.models.model import Model
+from stylemix.io.files import StrPath
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.networks.labels import Label
 from stylemix.networks.sampling import sample_images
 from stylemix.progress import Progress
@@ -121,7 +121,7 @@ def mix(
         warnings.warn("min_identity has no effect on a model without a face", stacklevel=2)
     written, side = str("" if strength is None else strength), network.generator.img_resolution
     number, by_layer = parse_strength(written, side) if written else (None, None)
-    settings, start = preset_settings(preset, budget), _start(encoder, network)
+    settings, start = preset_settings(preset, budget), chosen_encoder(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress, box=box)
     (person,), inputs = mixer.read(
         [_single(source) if latent is None else latent], style_arguments(styles)
@@ -161,7 +161,7 @@ def project(
     ([10, 128], (64, 64))
     """
     network = use_model(model, device, template, label)
-    start, settings = _start(encoder, network), preset_settings(preset, budget, seed)
+    start, settings = chosen_encoder(encoder, network), preset_settings(preset, budget, seed)
     aligned = [read_portrait(_single(photo), network, face, box)]
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
@@ -213,7 +213,7 @@ def edit(
     }
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
-        network, layers, face, None, settings, _start(encoder, network), progress, box=box
+        network, layers, face, None, settings, chosen_encoder(encoder, network), progress, box=box
     )
     applied = direction_styles(mixer, amounts)
     person = mixer.read([_single(source) if latent is None else latent], [])[0][0]
@@ -326,7 +326,7 @@ def animate(
     check_side(size)
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
-        network, layers, face, None, settings, _start(encoder, network), progress, box=box
+        network, layers, face, None, settings, chosen_encoder(encoder, network), progress, box=box
     )
     arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
     people = [_single(source) for source in listed(sources)]
@@ -335,10 +335,6 @@ def animate(
     )
     pairs = zip(animation.images(), animation.lengths, strict=True)
     return (image for image, count in pairs for image in repeat(image, count))
-
-
-def _start(encoder: StrPath | None, model: Model) -> Encoder | None:
-    return None if encoder is None else load_encoder(encoder, model)
 
 
 def _single(source: Any) -> Any:

@@ -137,7 +137,7 @@ def _source(error: click.UsageError) -> str:
 
 @contextmanager
 def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
-    """Print errors of users and their machines as one line; bugs keep their traceback."""
+    """Prints errors of users and their machines as one line; bugs keep their traceback."""
     try:
         yield
     except StylemixError as error:
@@ -168,7 +168,7 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
 
 
 def _check_empty(ctx: click.Context, words: list[str]) -> None:
-    """Fail for an empty word, such as of an unset variable: as a name it is the current folder."""
+    """Fails for an empty word, such as of an unset variable: as a name it is the current folder."""
     for before, word in pairwise(["", *words]):
         name, is_given, value = word.partition("=")
         if not (is_given and word.startswith("--")):
@@ -184,11 +184,11 @@ class LazyGroup(click.Group):
     """A click group that imports a command only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table."""
+        """Returns the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command; None for an unknown name."""
+        """Imports and returns a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         if ctx is not None and ctx.resilient_parsing and cmd_name in (table := read_table()):
@@ -198,7 +198,7 @@ class LazyGroup(click.Group):
         return with_global_options(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table, without importing them."""
+        """Writes the list of commands from the table, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -209,14 +209,14 @@ class LazyGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Parse the options before the name of the command."""
+        """Parses the options before the name of the command."""
         with _plain_errors(parent):
             return super().make_context(info_name, args, parent, **extra)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, and the user's own defaults of its options."""
+        """Finds the command, and the user's own defaults of its options."""
         if ctx.resilient_parsing:  # a shell completes a line
             return super().resolve_command(ctx, args)
         said, (name, *words) = messages.current(), args
@@ -233,7 +233,7 @@ class LazyGroup(click.Group):
         return found
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; with --json print its line, whether it succeeds or fails."""
+        """Runs the command; with --json prints its line, whether it succeeds or fails."""
         # The line of JSON can fail, too: standard output may be a file on a full disk.
         with messages.session() as said, _plain_errors(ctx):
             try:

@@ -1,4 +1,4 @@
-"""The exception for problems that a user can solve, the check of a range, and suggestions."""
+"""The exception for problems that a user can solve, checks of values, and suggestions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def similar_file(path: str | os.PathLike[str]) -> str:
 
 
 def check_range(name: str, value: float, low: float, high: float, note: str = "") -> None:
-    """Raise StylemixError unless `low` <= `value` <= `high`; NaN and what is no number are errors.
+    """Raises StylemixError unless `low` <= `value` <= `high`; NaN and what is no number are errors.
 
     `note` follows the range in the message, as in ", 1 for the full strength".
     """
@@ -66,3 +66,15 @@ def check_range(name: str, value: float, low: float, high: float, note: str = ""
     if not inside:
         got = f"{value:g}" if isinstance(value, Real) else shown(value)
         raise StylemixError(f"got {name} {got}; expected {low:g} to {high:g}{note}; change it")
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raises StylemixError unless `value` is one of `choices`; None is not named among them."""
+    known = list(choices)
+    try:
+        chosen = value in known
+    except (ValueError, RuntimeError):  # of an array, of a tensor
+        chosen = False
+    if not chosen:
+        expected = ", ".join(str(choice) for choice in known if choice is not None)
+        raise StylemixError(f"got {name} {shown(value)}; expected one of {expected}; change it")

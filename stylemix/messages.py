@@ -20,8 +20,6 @@ from typing import Any, TextIO
 from stylemix.errors import printable
 from stylemix.version import __version__
 
-AnyPath = str | os.PathLike[str]
-
 
 @dataclass
 class Messages:
@@ -100,13 +98,13 @@ def result(**values: Any) -> None:
         _current.result |= values
 
 
-def wrote(path: AnyPath, about: str = "", **values: Any) -> None:
+def wrote(path: str | os.PathLike[str], about: str = "", **values: Any) -> None:
     """Says that a file was written; `values` are its facts for --json, such as the identity."""
     _write_down({"path": os.fspath(path), **values})
     _tell(f"Wrote {os.fspath(path)}" + (f" ({about})" if about else ""))
 
 
-def wrote_all(paths: Sequence[AnyPath], summary: str) -> None:
+def wrote_all(paths: Sequence[str | os.PathLike[str]], summary: str) -> None:
     """Says that several files were written, in one line: "Wrote" and the summary."""
     for path in paths:
         _write_down({"path": os.fspath(path)})

@@ -16,10 +16,11 @@ from stylemix.devices import find_device
 from stylemix.images.html import card
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import Latent
+from stylemix.io.files import StrPath
 from stylemix.models.blend import blend as blend_networks
 from stylemix.models.header import header_of
 from stylemix.models.hub import MODEL_EXAMPLE, MODEL_FILE, Pretrained, Shared, pretrained_file
-from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, StrPath, use_model
+from stylemix.models.loading import DEFAULT_MODEL, AnyTemplate, use_model
 from stylemix.models.model import Model as NetworkModel
 from stylemix.networks.labels import Label
 

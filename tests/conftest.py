@@ -43,7 +43,7 @@ MEMORY = 3 * 2**30  # bytes that one process of the tests may need
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Let pytest-xdist, where it is installed, use all cores; its option -n overrules this.
+    """Lets pytest-xdist, where it is installed, use all cores; its option -n overrules this.
 
     One process is enough for named files and right for a GPU; a worker starts no further ones.
     """

@@ -15,15 +15,10 @@ from stylemix.models.model import Model
 from stylemix.styles.style import Style, check_style_path, save_style
 from stylemix.tools.options import ModelChoice, marks_option, photo_model_options
 from stylemix.tools.outputs import output_file
-from stylemix.training.adapt.adapt import (
-    METHODS,
-    PRECISIONS,
-    AdaptSettings,
-    StyleCard,
-    adapt,
-)
+from stylemix.training.adapt.adapt import METHODS, AdaptSettings, StyleCard, adapt
 from stylemix.training.adapt.draw_kit import write_kit
 from stylemix.training.adapt.preview import preview_sheet, visibility
+from stylemix.training.adapt.student_training import PRECISIONS
 from stylemix.training.adapt.trainable import PARTS
 
 

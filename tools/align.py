@@ -77,7 +77,7 @@ def describe(alignment: Alignment, target: Target, photo_size: tuple[int, int]) 
 def save_alignment(
     path: Path, alignment: Alignment, target: Target, photo_size: tuple[int, int]
 ) -> None:
-    """Write the crop to `path`, and its matrix beside it as NAME.align.json."""
+    """Writes the crop to `path`, and its matrix beside it as NAME.align.json."""
     save_image(path, alignment.crop, generated=False)
     write_json(_json_beside(path)[0], describe(alignment, target, photo_size))
 
@@ -116,7 +116,7 @@ class _Names:
         self.seen: set[str] = set()
 
     def paths(self, source: ImageSource, crops: Sequence[Image.Image]) -> Iterator[Path]:
-        """Yield one path for each of the crops of a photo."""
+        """Yields one path for each of the crops of a photo."""
         if self.file is not None:
             yield self.file
             return
@@ -136,7 +136,7 @@ def _json_beside(path: Path) -> list[Path]:
 
 
 def _align_one(source: ImageSource, target: Target, detector: FaceDetector, names: _Names) -> None:
-    """Crop the faces of a photo, write the crops and print their paths."""
+    """Crops the faces of a photo, writes the crops and prints their paths."""
     image = source.open()
     crops = align_image(image, target, detector, source.name)
     for crop, path in zip(crops, names.paths(source, [crop.crop for crop in crops]), strict=True):

@@ -29,7 +29,7 @@ def convert(
     template: str | None = None,
     keep_discriminator: bool = True,
 ) -> Model:
-    """Read any supported model file, write it to `target`, and return the written model.
+    """Reads any supported model file, writes it to `target`, and returns the written model.
 
     Args:
         source: a file, or the name of a shipped model.
@@ -51,7 +51,7 @@ def tell_model(model: Model, target: Path) -> None:
     labels = f", {config.c_dim} labels" if config.c_dim else ""
     wrote(target, f"{target.stat().st_size / 1e6:.1f} MB", bytes=target.stat().st_size)
     lines = [
-        f"size {config.size_text}, {config.colours}{labels}, architecture {config.architecture}",
+        f"size {config.size_text}, {config.colors}{labels}, architecture {config.architecture}",
         f"generator {count_parameters(model.generator):,} parameters",
     ]
     if discriminator is not None:

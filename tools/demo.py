@@ -20,7 +20,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import DEFAULT_MODEL
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, load_style, shipped_styles
-from stylemix.tools.options import device_option, marks_option, model_option
+from stylemix.tools.options import device_option, face_option, marks_option, model_option
 from stylemix.tools.outputs import output_file
 
 PORTRAITS = ASSETS / "portraits"
@@ -33,11 +33,7 @@ PORTRAITS = ASSETS / "portraits"
     type=click.Path(path_type=Path),
     help="A photo to use instead of the shipped portraits, as PHOTO.",
 )
-@click.option(
-    "--face",
-    type=click.IntRange(1),
-    help="Which face of a photo with several faces; 1 is the largest.",
-)
+@face_option
 @model_option
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,

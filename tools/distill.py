@@ -21,10 +21,11 @@ from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, check_style_path, load_style, save_style
 from stylemix.tools.options import device_option, model_option
 from stylemix.tools.outputs import output_file
-from stylemix.training.adapt.adapt import PRECISIONS, StyleCard
+from stylemix.training.adapt.adapt import StyleCard
 from stylemix.training.adapt.distill import DistillSettings, learn_student
 from stylemix.training.adapt.scores import image_statistics
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
+from stylemix.training.adapt.student_training import PRECISIONS
 from stylemix.version import __version__
 
 MAX_EXAMPLES = 256  # drawings whose statistics are stored

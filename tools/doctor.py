@@ -45,7 +45,7 @@ PURPOSES = {
 
 
 def describe() -> list[tuple[str, str]]:
-    """Return (label, text) lines about the software, the devices and what is missing."""
+    """Returns (label, text) lines about the software, the devices and what is missing."""
     lines = [("stylemix", __version__)]
     lines.append(("python", f"{platform.python_version()} on {platform.platform(terse=True)}"))
     lines += [(name, metadata.version(name)) for name in PACKAGES]
@@ -107,7 +107,7 @@ def check_core() -> str:
 
 
 def build_ops() -> list[tuple[str, str]]:
-    """Compile the ops for the devices here, or as requested; return (label, text) lines.
+    """Compiles the ops for the devices here, or as requested; returns (label, text) lines.
 
     Raises StylemixError if this fails; ops compiled before the failure are kept.
     """

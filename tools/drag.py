@@ -14,7 +14,7 @@ from stylemix.avatars.mixer import Mixer
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.write import check_image_path, save_image
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.inversion.latent import save_latent
 from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.messages import note, result, wrote
@@ -91,7 +91,7 @@ def drag_command(
     check_source(source)
     network = choice.load(settings=settings)
     check_points(pairs, network.generator.config)
-    start = None if encoder is None else load_encoder(encoder, network)
+    start = chosen_encoder(encoder, network)
     mixer = Mixer(network, None, face, None, settings, start, cache=not no_cache, box=box)
     done = nearest(read_drag(mixer, source, pairs, mask, max_steps), max_steps, True)
     save_image(output, done.image(size), generated="composite")

@@ -17,7 +17,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.contact_sheet import grid
 from stylemix.images.write import check_image_path, save_image
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.messages import note, result, wrote
 from stylemix.styles.named_directions import READINGS
 from stylemix.styles.style import check_style_path, combine, save_style
@@ -122,7 +122,7 @@ def edit_command(
         check_style_path(style_file)
         style_file = output_file(style_file, inputs)
     network = choice.load(settings=settings)
-    start = None if encoder is None else load_encoder(encoder, network)
+    start = chosen_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     applied = direction_styles(mixer, amounts)
     (person,), _ = mixer.read([source], [])

@@ -27,6 +27,7 @@ from stylemix.messages import result, say, say_table
 from stylemix.models.checkpoint import find_model, load_model, shipped_models
 from stylemix.models.container import ENCODER, LATENT, MODEL, STYLE, read
 from stylemix.models.header import parse_header
+from stylemix.models.model import count_parameters
 from stylemix.networks.batches import image_bytes
 from stylemix.styles.directions import face_count
 from stylemix.styles.style import (
@@ -119,12 +120,12 @@ def _model(path: Path, device: str) -> Lines:
     """The sizes of a model, and what its tasks are expected to take here."""
     model = load_model(path, find_device(device))
     sizes, generator = model.generator.config, model.generator
-    millions = sum(value.numel() for value in generator.parameters()) / 1e6
+    millions = count_parameters(generator) / 1e6
     networks = "generator and discriminator" if model.discriminator else "generator"
     licence = model.card.get("licence", "not recorded")
     image = forecast_image(model)
     lines = [
-        ("model", f"{sizes.size_text}, {sizes.colours}, {networks}, {millions:.1f} M weights"),
+        ("model", f"{sizes.size_text}, {sizes.colors}, {networks}, {millions:.1f} M weights"),
         ("origin", f"{model.origin}, licence: {licence}, fingerprint {model.fingerprint}"),
         ("template", model.template.name),
         ("classes", str(sizes.c_dim or "none")),
@@ -278,8 +279,8 @@ def _model_line(file: Path) -> str:
     header = parse_header(read(file).expect(MODEL).header, str(file))
     networks = "generator and discriminator" if header.discriminator else "generator"
     sizes = header.generator
-    colours = "" if sizes.colours == "RGB" else f", {sizes.colours}"
-    return f"{sizes.size_text}{colours}, {networks}, {_size(file)}, {header.fingerprint}"
+    colors = "" if sizes.colors == "RGB" else f", {sizes.colors}"
+    return f"{sizes.size_text}{colors}, {networks}, {_size(file)}, {header.fingerprint}"
 
 
 def _size(file: Path) -> str:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import click
@@ -15,12 +11,9 @@ from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json
 from stylemix.io.cache import cache_folder
 from stylemix.messages import result, say, wrote
-from stylemix.metrics.extractors import Extractor, ImageSet, generator_features, load_extractor
-from stylemix.metrics.feature_cache import cached_real_features
-from stylemix.metrics.generator import METRICS, check_metrics, compare, path_length
+from stylemix.metrics.extractors import load_extractor
+from stylemix.metrics.generator import METRICS, Report, measure, parse_metrics
 from stylemix.models.checkpoint import load_model
-from stylemix.networks.batches import batch_size
-from stylemix.networks.generator import Generator
 from stylemix.networks.latents import check_psi
 from stylemix.tools.options import batch_option, device_option
 from stylemix.tools.outputs import output_file
@@ -31,49 +24,6 @@ ADVICE = (
     "Compare only metrics of the same numbers of images, data and features: a Frechet distance of "
     "fewer images is larger."
 )
-BATCH = 32  # images at most at once
-
-
-@dataclass
-class Report:
-    """Metrics by name, and the seconds that each step took."""
-
-    scores: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, step: str, measure: Callable[[], dict[str, float]]) -> None:
-        """Run a step and record its metrics and time."""
-        start = time.monotonic()
-        self.scores |= measure()
-        self.seconds[step] = round(time.monotonic() - start, 2)
-
-
-def measure(
-    generator: Generator,
-    reals: ImageSet,
-    metrics: list[str],
-    seeds: range,
-    extractor: Extractor,
-    psi: float,
-    interval: bool,
-    cache: Path | None,
-) -> Report:
-    """Computes metrics of a generator, with progress bars."""
-    report = Report()
-    sets = [name for name in metrics if name != "ppl"]
-    if sets:
-        start = time.monotonic()
-        batch = batch_size(generator, BATCH)
-        real = cached_real_features(reals, extractor, cache, batch, show=True)
-        middle = time.monotonic()
-        fake = generator_features(generator, seeds, extractor, BATCH, psi, reals, show=True)
-        report.seconds["features of real images"] = round(middle - start, 2)
-        report.seconds["features of generated images"] = round(time.monotonic() - middle, 2)
-    for name in sets:
-        report.add(name, partial(compare, fake, real, [name], extractor.name, interval))
-    if "ppl" in metrics:
-        report.add("ppl", partial(path_length, generator, seeds, BATCH, reals, True))
-    return report
 
 
 def table(report: Report) -> str:
@@ -145,8 +95,7 @@ def metrics_command(
       stylemix metrics faces-64 held-out.zip
       stylemix metrics model.pkl held-out.zip --metrics fd,kid,pr,dc,ppl --output scores.json
     """
-    chosen = list(dict.fromkeys(names.replace(" ", "").split(",")))
-    check_metrics(chosen)
+    chosen = parse_metrics(names)
     if interval and "fd" not in chosen:
         raise StylemixError("got --interval without fd; expected both; add fd to --metrics")
     if weights is not None and features != "inception":
@@ -167,7 +116,9 @@ def metrics_command(
     )
     seeds = range(seed, seed + (count or len(reals)))
     folder = None if no_cache else cache_folder("features")
-    report = measure(loaded.generator, reals, chosen, seeds, extractor, psi, interval, folder)
+    report = measure(
+        loaded.generator, reals, chosen, seeds, extractor, folder, psi=psi, interval=interval
+    )
     say(table(report))
     say(
         f"{len(seeds):,} generated against {len(reals):,} real images, {config.size_text}. {ADVICE}"

@@ -20,7 +20,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.sources import unique_names
 from stylemix.images.write import check_folder, check_image_path, save_image
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.memory import releasing
 from stylemix.messages import note, problem, wrote
 from stylemix.models.model import Model
@@ -166,7 +166,7 @@ def mix_command(
     number, by_layer = _strengths(strength, network)
     options = AvatarOptions(min_identity, regions, keep_color)
     options.check(network)
-    start = None if encoder is None else load_encoder(encoder, network)
+    start = chosen_encoder(encoder, network)
     mixer = Mixer(
         network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast, box=box
     )

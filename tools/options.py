@@ -72,12 +72,12 @@ def _box(_context: click.Context, _option: click.Parameter, text: str | None) ->
     return left, top, width, height
 
 
+face_option = click.option(
+    "--face", type=click.IntRange(1),
+    help="Which face of a photo with several faces; 1 is the largest.",
+)  # fmt: skip
 SUBJECT = (
-    click.option(
-        "--face",
-        type=click.IntRange(1),
-        help="Which face of a photo with several faces; 1 is the largest.",
-    ),
+    face_option,
     click.option(
         "--box", callback=_box, metavar="X,Y,W,H",
         help="The subject of a photo without a face, in px: left, top, width and height.  "

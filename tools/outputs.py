@@ -13,13 +13,14 @@ from stylemix.global_options import may_overwrite
 from stylemix.images.provenance import Generated
 from stylemix.images.write import as_written
 from stylemix.io.atomic import check_writable
-from stylemix.io.outputs import AnyPath, Beside, check_not_input, free_path
+from stylemix.io.files import StrPath
+from stylemix.io.outputs import Beside, check_not_input, free_path
 from stylemix.messages import note
 
 OUTPUTS = ("output", "target", "style_file", "sheet", "page")  # parameters of commands
 
 
-def output_file(path: Path, inputs: Iterable[AnyPath] = (), beside: Beside = lambda _: ()) -> Path:
+def output_file(path: Path, inputs: Iterable[StrPath] = (), beside: Beside = lambda _: ()) -> Path:
     """The file for the output `path`, chosen before the work: NAME-2.EXT if there is one already.
 
     A note says so. `beside` returns further files that are written with an output. Raises
@@ -42,7 +43,7 @@ def output_file(path: Path, inputs: Iterable[AnyPath] = (), beside: Beside = lam
 def output_in(
     path: Path,
     image: Image.Image,
-    inputs: Iterable[AnyPath] = (),
+    inputs: Iterable[StrPath] = (),
     beside: Beside = lambda _: (),
     generated: Generated = False,
 ) -> Path:

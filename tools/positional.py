@@ -19,7 +19,7 @@ class SourcesAndStyles(click.Command):
     needs_style = True
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the line; raises a usage error without a source, or a style that is needed."""
+        """Parses the line; raises a usage error without a source, or a style that is needed."""
         rest = super().parse_args(ctx, args)
         words: tuple[str, ...] = ctx.params.pop("words", ())
         if words and not ctx.params["sources"]:

@@ -16,7 +16,7 @@ from stylemix.faces.regions import painted_mask
 from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource, list_images, unique_names
 from stylemix.images.write import check_folder
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.inversion.latent import NOT_RECORDED, Latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.store import PhotoToProject, own_share, project_missing
@@ -104,7 +104,7 @@ def project_command(
     painted = None if mask is None else load_image(mask, mode="RGBA")
     sources = list_images(photos)
     network = choice.load(settings=settings)
-    start = None if encoder is None else load_encoder(encoder, network)
+    start = chosen_encoder(encoder, network)
     alone = len(photos) == 1 and sources == [ImageSource(photos[0].name, photos[0])]
     read = _Photos(sources, network, face, box, painted, paste_back, alone, consent)
     called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(read.names, 1)}

@@ -24,7 +24,6 @@ from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.data.packed import packed_template
 from stylemix.training.distributed import is_rank, join, launch, local_device
-from stylemix.training.evaluation import metric_names
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 from stylemix.training.session import TrainingData
@@ -89,8 +88,6 @@ def train_command(
       torchrun --nproc-per-node 8 -m stylemix train faces.zip --resolution 256
     """
     config = TrainConfig(**settings)
-    # Here once, instead of in every process after every restart.
-    metric_names(config)
     if dry_run:
         kind = find_device(device).type
         _open(config, data)

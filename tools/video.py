@@ -12,7 +12,7 @@ from stylemix.avatars.inputs import list_sources, parse_styles
 from stylemix.avatars.mixer import Mixer
 from stylemix.faces.alignment import Box
 from stylemix.images.video import check_video_path, save_video
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.messages import result, wrote
 from stylemix.progress import track
 from stylemix.tools.options import (
@@ -122,7 +122,7 @@ def video_command(
     listed, arguments = list_sources(sources), parse_styles(styles)
     output = output_file(output, [*sources, *(str(argument.what) for argument in arguments)])
     network = choice.load(settings=settings)
-    start = None if encoder is None else load_encoder(encoder, network)
+    start = chosen_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     amounts = strengths_of(directions)
     animation = read_animation(mixer, listed, arguments, amounts, timing, strength, size)

@@ -10,34 +10,17 @@ from pathlib import Path
 
 import torch
 
-from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
 from stylemix.metrics.extractors import ImageSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
-from stylemix.metrics.generator import check_metrics, compare, path_length
+from stylemix.metrics.generator import compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
-from stylemix.training.settings import NO_METRICS
 from stylemix.training.snapshots import list_snapshots
 from stylemix.training.state import TrainState
 
 FEATURES = "mobilenet"
-LOWER_IS_BETTER = ("fd", "kid", "ppl")
-
-
-def metric_names(config: TrainConfig) -> tuple[str, ...]:
-    """The metrics that the settings request, or (); raises StylemixError for impossible ones."""
-    if config.metrics in NO_METRICS:
-        return ()
-    names = tuple(name.strip() for name in config.metrics.split(","))
-    check_metrics(names)
-    if names[0] not in LOWER_IS_BETTER:
-        raise StylemixError(
-            f"got {names[0]} as the first metric, which selects the best snapshot; "
-            f"expected {', '.join(LOWER_IS_BETTER)} first"
-        )
-    return names
 
 
 @dataclass(frozen=True)
@@ -51,7 +34,7 @@ class Evaluation:
     @classmethod
     def of(cls, config: TrainConfig, reals: ImageSet) -> Evaluation | None:
         """Returns the evaluation that the settings request, or None."""
-        names = metric_names(config)
+        names = config.metric_names
         return cls(names, reals, config.metrics_count or len(reals)) if names else None
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
@@ -74,9 +57,11 @@ class Evaluation:
             ranks.all_reduce_([fake])
             if ranks.lead:
                 real = cached_real_features(self.reals, extractor, cache_folder("features"), batch)
-                metrics |= compare(fake.cpu().numpy(), real, self.metrics, extractor.name)
-        if "ppl" in self.metrics and ranks.lead:
-            metrics |= path_length(generator, range(self.count), batch, self.reals)
+        for name in self.metrics if ranks.lead else ():
+            if name == "ppl":
+                metrics |= path_length(generator, range(self.count), batch, self.reals)
+            else:
+                metrics |= compare(fake.cpu().numpy(), real, name, extractor.name)
         return metrics
 
 

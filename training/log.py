@@ -145,13 +145,12 @@ def save_snapshot(
     counters = state.counters
     name = snapshot_name(folder, counters.cur_nimg)
     generator = state.generator_ema
-    device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(config.seed)
-    z = torch.randn([GRID, generator.z_dim], generator=rng).to(device)
+    z = torch.randn([GRID, generator.z_dim], generator=rng).to(generator.device)
     c, labels = None, data.images.labels
     if labels is not None:
         distinct = labels.unique(dim=0)
-        c = distinct.repeat(-(-GRID // len(distinct)), 1)[:GRID].to(device)
+        c = distinct.repeat(-(-GRID // len(distinct)), 1)[:GRID].to(generator.device)
     with torch.no_grad():
         parts = generator.mapping(z, c).split(batch_size(generator, GRID))
         drawn = [generator.synthesis(part, noise_mode="const").float().cpu() for part in parts]

@@ -199,14 +199,8 @@ def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
         raise StylemixError(f"got {source} with no weights that fit; expected a similar network")
     silence(state.generator.synthesis, config.noise)
     state.generator_ema.load_state_dict(state.generator.state_dict())
-    counts = [f"generator {len(result.copied)} copied, {len(result.widened)} widened, "
-              f"{len(result.fresh)} fresh"]  # fmt: skip
-    if model.discriminator is None:
-        counts.append("no discriminator in the file, so it is fresh")
-    else:
-        result = transfer(model.discriminator.state_dict(), state.discriminator)
-        counts.append(
-            f"discriminator {len(result.copied)} copied, {len(result.widened)} widened, "
-            f"{len(result.fresh)} fresh"
-        )
-    note(f"From {source}: {'; '.join(counts)}")
+    other = "no discriminator in the file, so it is fresh"
+    if model.discriminator is not None:
+        moved = transfer(model.discriminator.state_dict(), state.discriminator)
+        other = f"discriminator {moved}"
+    note(f"From {source}: generator {result}; {other}")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
+from stylemix.metrics.generator import LOWER_IS_BETTER, parse_metrics
 from stylemix.networks.config import ARCHITECTURES, HEADS, GeneratorConfig, network_size
 from stylemix.training.augment.pipe import PIPES
 from stylemix.training.losses import LOSSES
@@ -18,7 +19,6 @@ from stylemix.training.schedules import parse_schedule
 # Sections of the help, in this order.
 RECIPE, DATA, NETWORKS, OPTIMISATION = "Recipe", "Data", "Networks", "Optimisation"
 START, AUGMENTATION, FILES = "Starting from a model", "Augmentation", "Files and metrics"
-NO_METRICS = ("none", "")
 SCHEDULE = "a number or KIMG:VALUE,KIMG:VALUE"
 
 
@@ -47,9 +47,8 @@ class Setting:
 
     def check(self, name: str, value: Any) -> None:
         """Raises StylemixError for a value that is not among the choices or outside the limits."""
-        if self.choices and value not in self.choices:
-            expected = ", ".join(map(str, self.choices))
-            raise StylemixError(f"got {name} {value!r}; expected one of {expected}")
+        if self.choices:
+            check_choice(name, value, self.choices)
         numbers: Iterable[float] = [value] if self.kind in (int, float) else []
         if self.scheduled:
             numbers = [number for _, number in parse_schedule(value, name).points]
@@ -296,7 +295,7 @@ class Settings:
             raise StylemixError(
                 f"got batch_gpu {self.batch_gpu}; expected no more than the batch of {self.batch}"
             )
-        if self.early_stop and self.metrics in NO_METRICS:
+        if not self.metric_names and self.early_stop:
             raise StylemixError(
                 "got early_stop without metrics; expected one to stop by; add --metrics fd"
             )
@@ -309,6 +308,12 @@ class Settings:
             )
         if self.d_head == "haar" and self.d_architecture == "skip":
             raise StylemixError("got d_head haar with d_architecture skip; expected resnet or orig")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics of snapshots, the first of which selects the best one; () for none."""
+        none = self.metrics in ("none", "")
+        return () if none else parse_metrics(self.metrics, LOWER_IS_BETTER)
 
     @property
     def size(self) -> tuple[int, int]:

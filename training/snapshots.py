@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import StrPath
 from stylemix.models.container import MODEL, read
 from stylemix.progress import Progress
 
@@ -54,7 +55,7 @@ def snapshot_kimg(path: Path) -> float:
 
 
 def average_snapshots(
-    folder: str | os.PathLike[str],
+    folder: StrPath,
     *,
     last: int = LAST,
     half_life: float | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -168,10 +168,6 @@ class TrainState:
             "features": self.feature_discriminator,
         }  # fmt: skip
         return {name: network for name, network in networks.items() if network is not None}
-
-    def saved_counters(self) -> dict[str, Any]:
-        """Returns the counters as JSON values."""
-        return asdict(self.counters)
 
 
 def _placed(network: Network, device: torch.device) -> Network:

@@ -42,7 +42,7 @@ def save_state(folder: Path, state: TrainState, run: Run) -> Path:
         "asked": json.dumps(asdict(run.asked)),
         "config": json.dumps(asdict(run.config)),
         "data": run.data,
-        "counters": json.dumps(state.saved_counters()),
+        "counters": json.dumps(asdict(state.counters)),
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors().items()}
     header["sha256"] = checksum(header, tensors)

@@ -26,6 +26,10 @@ class Transfer:
     widened: list[str]
     fresh: list[str]
 
+    def __str__(self) -> str:
+        counts = f"{len(self.copied)} copied, {len(self.widened)} widened"
+        return f"{counts}, {len(self.fresh)} fresh"
+
 
 @torch.no_grad()
 def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:

@@ -67,7 +67,7 @@ def main(output: Path, toon: Path | None) -> None:
     }
     images: list[Image.Image] = []
     for model in rows.values():
-        drawn = sample_images(model.generator, SEEDS, 0.8, None, "const")
+        drawn = sample_images(model.generator, SEEDS, 0.8)
         images += [to_pil(image) for image in drawn]
     sheet = grid(images, columns=len(SEEDS), row_labels=list(rows), cell=128)
     save_image(output, sheet, generated=True)

@@ -40,12 +40,12 @@ Options = dict[str, Any]
 
 
 def table(text: str) -> dict[str, str]:
-    """Read "bob cut 3, curly 1" as {"bob cut": "3", "curly": "1"}."""
+    """Reads "bob cut 3, curly 1" as {"bob cut": "3", "curly": "1"}."""
     return {name: value for name, _, value in (e.rpartition(" ") for e in text.split(", "))}
 
 
 def weights(text: str) -> Choices:
-    """Read "bob cut 3, curly 1" as {"bob cut": 3, "curly": 1}."""
+    """Reads "bob cut 3, curly 1" as {"bob cut": 3, "curly": 1}."""
     return {name: float(value) for name, value in table(text).items()}
 
 
@@ -115,36 +115,36 @@ class RecipeError(click.ClickException):
 
 
 def pick(rng: random.Random, choices: Choices) -> str:
-    """Sample one key in proportion to its weight."""
+    """Samples one key in proportion to its weight."""
     return rng.choices(list(choices), list(choices.values()))[0]
 
 
-def _channels(colour: str) -> tuple[int, int, int]:
-    return int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16)
+def _channels(color: str) -> tuple[int, int, int]:
+    return int(color[0:2], 16), int(color[2:4], 16), int(color[4:6], 16)
 
 
 def _hex(channels: Iterable[float]) -> str:
     return "".join(f"{min(255, max(0, round(c))):02x}" for c in channels)
 
 
-def vary(rng: random.Random, colour: str, amount: float) -> str:
-    """Jitter the lightness of a colour by up to `amount` (of 255), and its hue slightly."""
+def vary(rng: random.Random, color: str, amount: float) -> str:
+    """Jitters the lightness of a colour by up to `amount` (of 255), and its hue slightly."""
     shift = rng.uniform(-amount, amount)
-    return _hex(c + shift + rng.uniform(-amount / 3, amount / 3) for c in _channels(colour))
+    return _hex(c + shift + rng.uniform(-amount / 3, amount / 3) for c in _channels(color))
 
 
-def blend(colour: str, mode: str, under: str) -> str:
+def blend(color: str, mode: str, under: str) -> str:
     """The result of CSS's `multiply`, or of `overlay` of pure white or black, on `under`."""
-    top, below = _channels(colour), _channels(under)
+    top, below = _channels(color), _channels(under)
     if mode == "overlay":
         return _hex(2 * b if t else 2 * b - 255 for t, b in zip(top, below, strict=True))
     return _hex(t * b / 255 for t, b in zip(top, below, strict=True))
 
 
 def sample_person(rng: random.Random) -> Person:
-    """Sample sex, skin, hair and clothes colours; dark skin makes dark hair more likely."""
+    """Samples sex, skin, hair and clothes colours; dark skin makes dark hair more likely."""
     woman = rng.random() < 0.5
-    tones = {(tone, c): w for tone, colours in SKIN.items() for c, w in colours.items()}
+    tones = {(tone, c): w for tone, colors in SKIN.items() for c, w in colors.items()}
     tone, skin = rng.choices(list(tones), list(tones.values()))[0]
     hair_name = pick(rng, HAIR_BY_SKIN[tone])
     return Person(
@@ -160,18 +160,18 @@ def sample_person(rng: random.Random) -> Person:
 
 def sample_background(rng: random.Random) -> Options:
     """A plain background or a faint gradient, from dim to bright, rarely saturated."""
-    hue, saturation, colours = rng.random(), 0.5 * rng.random() ** 1.5, []
+    hue, saturation, colors = rng.random(), 0.5 * rng.random() ** 1.5, []
     lightness = 0.22 + 0.72 * rng.betavariate(3.0, 1.7)
     step = rng.choice((0.0, 0.0, rng.uniform(-0.12, 0.12)))
     for light in (lightness, lightness + step):
         rgb = colorsys.hls_to_rgb(hue, min(0.96, max(0.15, light)), saturation)
-        colours.append(_hex(255 * c for c in rgb))
+        colors.append(_hex(255 * c for c in rgb))
     graded = {"backgroundColorFill": "linear", "backgroundColorAngle": rng.randrange(360)}
-    return {"backgroundColor": colours, **graded} if step else {"backgroundColor": colours[:1]}
+    return {"backgroundColor": colors, **graded} if step else {"backgroundColor": colors[:1]}
 
 
 def variants(rng: random.Random, parts: Mapping[str, str]) -> Options:
-    """Sample one variant of each component."""
+    """Samples one variant of each component."""
     return {f"{part}Variant": pick(rng, weights(text)) for part, text in parts.items()}
 
 
@@ -196,11 +196,11 @@ def toon_head_options(person: Person, rng: random.Random) -> Options:
         "mouth": "smile 46, laugh 36, sad 8, agape 6, angry 4",
         "clothes": clothes,
     }
-    colours = {"skinColor": person.skin, "hairColor": person.hair, "clothesColor": person.clothes}
+    colors = {"skinColor": person.skin, "hairColor": person.hair, "clothesColor": person.clothes}
     front, _, rear = pick(rng, weights(hair)).partition(" ")
     return {
         **variants(rng, parts),
-        **colours,
+        **colors,
         "beardProbability": 100 * person.bearded,
         "hairVariant": front,
         "rearHairVariant": rear or "neckHigh",
@@ -226,11 +226,11 @@ def personas_options(person: Person, rng: random.Random) -> Options:
         "nose": f"mediumRound 50, smallRound 50, wrinkles {50 if person.old else 3}",
         "clothes": "checkered 15, rounded 40, small 10, squared 35",
     }
-    colours = {"skin": person.skin, "hair": person.hair, "clothing": person.clothes}
+    colors = {"skin": person.skin, "hair": person.hair, "clothing": person.clothes}
     return {
         **variants(rng, parts),
-        **{f"{name}Color": colour for name, colour in colours.items()},
-        **{f"{name}LightColor": blend("ffffff", "overlay", c) for name, c in colours.items()},
+        **{f"{name}Color": color for name, color in colors.items()},
+        **{f"{name}LightColor": blend("ffffff", "overlay", c) for name, c in colors.items()},
         "skinDarkColor": blend("000000", "overlay", person.skin),
         "shavedColor": blend(person.hair, "multiply", person.skin),
         "facialHairColor": person.hair,
@@ -246,7 +246,7 @@ STYLES = {
 
 
 def plain_blends(node: Any, place: str) -> None:
-    """Replace blend modes, which the rasteriser ignores, by equivalent colours, in place.
+    """Replaces blend modes, which the rasteriser ignores, by equivalent colours, in place.
 
     Each blend in Personas lies on one known colour (`place` says which), so the resulting colour
     can be computed for each person and painted at the same opacity.
@@ -263,7 +263,7 @@ def plain_blends(node: Any, place: str) -> None:
 
 
 def prepare(name: str, definition: dict[str, Any]) -> None:
-    """Translate components of a style definition and resolve its blend modes, in place."""
+    """Translates components of a style definition and resolves its blend modes, in place."""
     for element in definition["canvas"]["elements"]:
         down, attributes = STYLES[name].lower.get(element["name"]), element.get("attributes")
         if down:
@@ -275,8 +275,8 @@ def prepare(name: str, definition: dict[str, Any]) -> None:
             for variant, drawing in component["variants"].items():
                 place = places.get(part, "skin")
                 plain_blends(drawing["elements"], "skin" if "bald" in variant else place)
-        for colour in ("skinLight", "skinDark", "hairLight", "shaved", "clothingLight"):
-            definition["colors"][colour] = {"values": ["#000000"]}
+        for color in ("skinLight", "skinDark", "hairLight", "shaved", "clothingLight"):
+            definition["colors"][color] = {"values": ["#000000"]}
 
 
 class Illustrator:
@@ -316,7 +316,7 @@ class Illustrator:
 
 
 def write_zip(output: Path, images: Iterable[tuple[str, bytes]], credit: str) -> None:
-    """Write (name, PNG bytes) into a stored zip with fixed dates, whole or not at all."""
+    """Writes (name, PNG bytes) into a stored zip with fixed dates, whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     try:

@@ -144,7 +144,7 @@ def convert_mobilenet(folder: Path) -> Tensors:
 
 
 def main() -> None:
-    """Convert the unpacked packages and write the .safetensors files."""
+    """Converts the unpacked packages and writes the .safetensors files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--facenet", type=Path, required=True, help="unpacked facenet-pytorch")
     parser.add_argument("--face-api", type=Path, required=True, help="unpacked face-api")

@@ -21,6 +21,7 @@ from PIL import Image
 from stylemix.io.atomic import atomic_write
 
 PEOPLE, FIRST, COUNT, SIZE, SEED = 40, 200, 264, 64, 77
+DRAWN = 256  # px of drawings, whose strokes 64 px do not show
 SUBSETS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
 
 
@@ -46,7 +47,7 @@ def main(photos: Path, output: Path) -> None:
     sets = {look: [graded(look, face) for face in faces] for look in LOOKS}
     for style in ("toon-head", "personas"):
         illustrator = Illustrator(style)
-        sets[style] = [illustrator.png(SEED, n, SIZE) for n in range(COUNT)]
+        sets[style] = [illustrator.png(SEED, n, DRAWN) for n in range(COUNT)]
     for name, images in sets.items():
         for subset, rows in SUBSETS.items():
             chosen = {f"{i:03d}.png": data for i, data in enumerate(images[rows])}

@@ -83,7 +83,7 @@ def psnr(first: Image.Image, second: Image.Image) -> float:
 
 
 def attack_table(names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
-    """Print the scores of marked images after each attack."""
+    """Prints the scores of marked images after each attack."""
     sources = [source for name in names for source in list_images(name)]
     scores = defaultdict[tuple[int, str], list[float]](list)
     changes = defaultdict[int, list[float]](list)
@@ -114,7 +114,7 @@ def attack_table(names: tuple[str, ...], sizes: tuple[int, ...]) -> None:
 def encode_again(
     video: Path, copy: Path, change: Callable[[Image.Image], Image.Image], crf: int, step: int = 1
 ) -> None:
-    """Write every `step`-th frame of a video, changed, as H.264 of the quality `crf`."""
+    """Writes every `step`-th frame of a video, changed, as H.264 of the quality `crf`."""
     import av
 
     with av.open(str(video)) as source, av.open(str(copy), "w") as target:
@@ -135,7 +135,7 @@ def encode_again(
 
 
 def video_table(videos: tuple[str, ...]) -> None:
-    """Print the scores of marked videos that were encoded again after each attack."""
+    """Prints the scores of marked videos that were encoded again after each attack."""
 
     def cut(image: Image.Image) -> Image.Image:  # the same crop for every frame
         return crop(image, np.random.default_rng(0))
@@ -170,7 +170,7 @@ def video_table(videos: tuple[str, ...]) -> None:
 
 
 def false_table(names: tuple[str, ...], keys: int, limit: int) -> None:
-    """Print what is found in images that were not marked."""
+    """Prints what is found in images that were not marked."""
     click.echo("\n| unmarked images | key | measured | found | highest | by a fitted tail |")
     click.echo("| --- | --- | --- | --- | --- | --- |")
     for name in names:

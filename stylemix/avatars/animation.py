@@ -14,7 +14,7 @@ from stylemix.avatars.finish import Finished, finish, model_image
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import render
-from stylemix.errors import StylemixError, check_range
+from stylemix.errors import StylemixError, check_choice, check_range
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.residual import Residual
 from stylemix.networks.batches import batch_size
@@ -90,8 +90,7 @@ class Timing:
         check_range("--seconds", self.seconds, 0, MAX_SECONDS)
         check_range("--hold", self.hold, 0, MAX_SECONDS)
         check_range("--fps", self.fps, 1, MAX_FPS)
-        if self.easing not in EASINGS:
-            raise StylemixError(f"got easing {self.easing!r}; expected one of {', '.join(EASINGS)}")
+        check_choice("easing", self.easing, EASINGS)
 
 
 @dataclass(frozen=True)

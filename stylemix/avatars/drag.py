@@ -31,13 +31,13 @@ from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
 from stylemix.errors import StylemixError, check_range, shown
 from stylemix.faces.alignment import Box
-from stylemix.faces.regions import painted_mask
 from stylemix.images.sources import Photo, open_image
-from stylemix.inversion.encoder import load_encoder
+from stylemix.inversion.encoder import chosen_encoder
 from stylemix.inversion.latent import Latent
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings, preset_settings
-from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, StrPath, use_model
+from stylemix.io.files import StrPath
+from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
@@ -178,8 +178,7 @@ def drag_steps(
     """
     network = use_model(model, device, template, label)
     check_points(points, network.generator.config)
-    start = None if encoder is None else load_encoder(encoder, network)
-    settings = preset_settings(preset, budget)
+    start, settings = chosen_encoder(encoder, network), preset_settings(preset, budget)
     mixer = Mixer(network, None, face, None, settings, start, progress, box=box)
     return read_drag(mixer, source, points, mask, steps)
 
@@ -246,12 +245,7 @@ def check_points(points: Points, config: GeneratorConfig) -> None:
 def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -> Tensor:
     """The mask [1, 1, H, W]; StylemixError if a handle lies where nothing may change."""
     if not isinstance(mask, str | os.PathLike):
-        config, matrix, photo_size = mixer.generator.config, mixer.latent(person).matrix, None
-        if person.photo is not None:
-            matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
-        size = config.width, config.height
-        rgba = open_image(mask, mode="RGBA")
-        area = painted_mask(rgba, size, matrix, photo_size, "--mask").to(mixer.device)
+        area = mixer.painted(person, open_image(mask, mode="RGBA"), "--mask")
     else:
         found = mixer.mask(person, (str(mask),))
         assert found is not None

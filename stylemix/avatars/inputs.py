@@ -16,6 +16,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError, shown, similar_file
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
+from stylemix.io.files import StrPath
 from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.styles.style import Style, check_strength, check_style, shipped_styles
 
@@ -162,7 +163,7 @@ def short_name(what: StyleSource) -> str:
     return Path(text).absolute().stem.removesuffix(".latent")
 
 
-def as_path(what: str | os.PathLike[str], option: str) -> Path:
+def as_path(what: StrPath, option: str) -> Path:
     """The path passed to an option; raises StylemixError if it is empty."""
     if not str(what):
         raise StylemixError(f"got an empty {option}; expected a file or seed:N; give its name")

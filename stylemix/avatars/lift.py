@@ -22,6 +22,7 @@ from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, landmarks
 from stylemix.faces.templates import Template
 from stylemix.images.filters import mirrored_blur
 from stylemix.images.tensors import as_rgb
+from stylemix.networks.student import LUMA, luma_of
 
 WINDOW = 0.12  # deviation of the window in parts of the crop's side
 ENDS = 0.03  # weight of black and white that stay, in parts of the crop
@@ -31,7 +32,6 @@ REMAINDER = 0.5  # share of what the affine maps leave over that is added, blurr
 # Distance of a colour from grey, from which a look makes it stronger less and less, and never.
 STRONG, STRONGEST = 0.3, 0.42
 NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, wholly and not at all
-LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
 MAX_MOVEMENT = 0.035  # of landmarks, in distances of the eyes; looks stay below it
 COARSE = 4  # photo px between the places where coefficients are sampled
@@ -84,7 +84,7 @@ def fit_colors(
     saturation = min(1.0, _chroma(b) / max(_chroma(a), 1e-3))
     # A look without colours has none in the rest of the photo either.
     colorless = min(1.0, max(0.0, (NO_COLORS[1] - saturation) / (NO_COLORS[1] - NO_COLORS[0])))
-    b = b.lerp(_luma(b).expand_as(b), colorless)
+    b = b.lerp(luma_of(b).expand_as(b), colorless)
     b = limit_strength(b, a)
     if whole is None:
         whole = _fit_whole(a, b, saturation * (1 - colorless))
@@ -113,22 +113,17 @@ def fit_colors(
     )  # fmt: skip
 
 
-def _luma(images: Tensor) -> Tensor:
-    total: Tensor = (LUMA.view(3, 1, 1) * images).sum(dim=1, keepdim=True)
-    return total
-
-
 def limit_strength(styled: Tensor, photo: Tensor) -> Tensor:
     """Colours [N, 3, H, W] that are no stronger than STRONGEST, unless the photo's are.
 
     A warm look would make warm skin orange, and lids and lips red.
     """
-    grey = _luma(styled)
+    grey = luma_of(styled)
     colors = styled - grey
     strength = colors.norm(dim=1, keepdim=True)
     room = STRONGEST - STRONG
     soft = STRONG + room * ((strength - STRONG) / room).clamp(min=0).tanh()
-    own = (photo - _luma(photo)).norm(dim=1, keepdim=True)
+    own = (photo - luma_of(photo)).norm(dim=1, keepdim=True)
     limit = torch.minimum(strength, torch.maximum(soft, own))
     limited: Tensor = grey + colors * (limit / strength.clamp(min=1e-3)).clamp(max=1)
     return limited
@@ -136,7 +131,7 @@ def limit_strength(styled: Tensor, photo: Tensor) -> Tensor:
 
 def _chroma(images: Tensor) -> float:
     """Deviation of the colours [N, 3, H, W] beside their lightness."""
-    return float((images - _luma(images)).std(dim=(2, 3)).norm())
+    return float((images - luma_of(images)).std(dim=(2, 3)).norm())
 
 
 def _fit_whole(a: Tensor, b: Tensor, saturation: float) -> Tensor:
@@ -145,7 +140,7 @@ def _fit_whole(a: Tensor, b: Tensor, saturation: float) -> Tensor:
     Colours that the crop lacks change in saturation as those that it has, and black and white
     stay what they are, as far as the crop leaves that open.
     """
-    grey = LUMA.expand(3, 3)
+    grey = torch.tensor(LUMA).expand(3, 3)
     prior = torch.cat([grey + saturation * (torch.eye(3) - grey), torch.zeros(3, 1)], dim=1)
     count = a[0, 0].numel()
     x = torch.cat([a, torch.ones_like(a[:, :1])], dim=1).flatten(2)[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, AvatarOptions, draw_avatar
@@ -293,17 +294,20 @@ class Mixer:
             masks = []
             if named := [name for name in regions if name in REGIONS]:
                 masks.append(region_mask(named, self.plain(person), self.model.template))
-            config = self.generator.config
-            size = (config.width, config.height)
-            matrix = person.latent.matrix if person.latent is not None else None
-            photo_size = None
-            if person.photo is not None:
-                matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
             for name in set(regions) - set(REGIONS):
-                painted = load_image(name, mode="RGBA")
-                masks.append(painted_mask(painted, size, matrix, photo_size, name))
+                masks.append(self.painted(person, load_image(name, mode="RGBA"), name))
             known[regions] = torch.stack([mask.to(self.device) for mask in masks]).amax(dim=0)
         return known[regions]
+
+    def painted(self, person: Person, rgba: Image.Image, name: str) -> Tensor:
+        """The mask [1, 1, H, W] of an image painted on a person's photo or crop; see `mask`."""
+        config, matrix, photo_size = self.generator.config, None, None
+        if person.photo is not None:
+            matrix, photo_size = person.photo.alignment.matrix, person.photo.photo_size
+        elif person.latent is not None:
+            matrix = person.latent.matrix
+        size = config.width, config.height
+        return painted_mask(rgba, size, matrix, photo_size, name).to(self.device)
 
 
 def direction_styles(mixer: Mixer, amounts: Mapping[str, float]) -> list[AppliedStyle]:

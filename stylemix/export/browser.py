@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from stylemix.faces.detector import Stage, load_detector
 from stylemix.faces.templates import FACES128
 from stylemix.io.assets import frozen_network
 from stylemix.io.atomic import Json, write_bytes, write_text
+from stylemix.io.files import StrPath
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, use_model
 from stylemix.models.model import Model
 from stylemix.networks.latents import bands
@@ -55,8 +55,8 @@ class Enlarged(nn.Module):
 
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def write_page(
-    folder: str | os.PathLike[str],
-    runtime: str | os.PathLike[str],
+    folder: StrPath,
+    runtime: StrPath,
     styles: Sequence[str] = ("comic",),
     *,
     model: AnyModel = DEFAULT_MODEL,

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from stylemix.avatars.render import AppliedStyle
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.export.files import Deviation, write_onnx, write_program
 from stylemix.export.graphs import PARTS, model_graph, student_graph
 from stylemix.export.precision import PRECISIONS
 from stylemix.images.provenance import source_type
 from stylemix.io.atomic import Json
+from stylemix.io.files import StrPath
 from stylemix.models.checkpoint import shipped_models
 from stylemix.models.container import STYLE
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, use_model
@@ -39,8 +40,8 @@ class Exported:
 
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def export_model(
-    what: str | os.PathLike[str] | Model | Style,
-    path: str | os.PathLike[str],
+    what: StrPath | Model | Style,
+    path: StrPath,
     *,
     part: str | None = None,
     precision: str = "fp32",
@@ -97,7 +98,7 @@ def export_model(
     return Exported(Path(path), part, tuple(graph.examples(1)), graph.outputs, deviation)
 
 
-def _find_style(what: str | os.PathLike[str] | Model | Style) -> Style | None:
+def _find_style(what: StrPath | Model | Style) -> Style | None:
     """The style that is meant; None for a model."""
     if isinstance(what, Style):
         return what
@@ -121,10 +122,7 @@ def _find_model(what: AnyModel | Style) -> Model:
 
 def _check_part(style: Style | None, part: str, strength: float | None) -> None:
     """Raises StylemixError for a part that there is not, and for a strength without a use."""
-    if part not in PARTS:
-        raise StylemixError(
-            f"got the part {part}; expected one of {', '.join(PARTS)}; change --part"
-        )
+    check_choice("the part", part, PARTS)
     if style is None and part == "student":
         raise StylemixError("got --part student and a model; expected a style; leave it out")
     if style is not None and style.is_student and part != "student":

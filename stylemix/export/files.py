@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from stylemix.errors import StylemixError
 from stylemix.export.graphs import MAX_SIDE, Graph, Tensors
 from stylemix.export.precision import shrink_weights
 from stylemix.io.atomic import Json, atomic_write, write_bytes
+from stylemix.io.files import StrPath
 from stylemix.ops import use
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def onnx_bytes(
 
 
 def write_onnx(
-    path: str | os.PathLike[str], graph: Graph, facts: dict[str, Json], precision: str = "fp32"
+    path: StrPath, graph: Graph, facts: dict[str, Json], precision: str = "fp32"
 ) -> Deviation:
     """Writes the file of `onnx_bytes`."""
     data, deviation = onnx_bytes(graph, facts, precision)
@@ -62,7 +62,7 @@ def write_onnx(
     return deviation
 
 
-def write_program(path: str | os.PathLike[str], graph: Graph, facts: dict[str, Json]) -> Deviation:
+def write_program(path: StrPath, graph: Graph, facts: dict[str, Json]) -> Deviation:
     """Writes a graph as a program of torch.export; see `write_onnx`."""
     _check_torch()
     with _quiet():

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from stylemix.errors import StylemixError, shown
 from stylemix.faces.detector import Face, FaceDetector, load_detector
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import (
+    Array,
     centre_matrix,
     crop_rectangle,
     similarity,
@@ -23,7 +23,6 @@ from stylemix.faces.warp import (
 )
 from stylemix.images.tensors import resize
 
-Array = NDArray[np.float64]
 Box = tuple[float, float, float, float]  # left, top, width and height in px of the upright photo
 
 MIN_EYE_DISTANCE = 10.0  # px of the photo; upsampling a smaller face gives a blocky crop
@@ -31,6 +30,7 @@ DOMINANT_AREA = 4.0  # a face whose area is this many times that of the next is 
 # Beside a face of this score one of less is taken for a pattern that looks like a face. In 500
 # images made from eight portraits the least sure face had .997, and the one pattern .93.
 SURE_SCORE = 0.96
+MAX_LISTED = 8  # faces in a message
 MAX_ALIGNED_SHIFT = 0.04  # of the side; the corners of an aligned crop move less than this
 
 
@@ -45,7 +45,7 @@ class Alignment:
 
 
 def face_matrix(points: Array, template: Template, size: int) -> Array:
-    """Return the matrix [3, 3] from photo px to crop px for the five points [5, 2] of a face."""
+    """Returns the matrix [3, 3] from photo px to crop px for the five points [5, 2] of a face."""
     points = np.asarray(points, dtype=np.float64)
     if template.points is not None:
         target = np.array(template.points) * size
@@ -65,7 +65,7 @@ def face_matrix(points: Array, template: Template, size: int) -> Array:
 def align_face(
     image: Image.Image, points: Array, template: Template, size: int, score: float = 1.0
 ) -> Alignment:
-    """Crop a face by its five points [5, 2] in photo pixels."""
+    """Crops a face by its five points [5, 2] in photo pixels."""
     matrix = face_matrix(points, template, size)
     if _already_aligned(image, matrix, size):
         matrix = centre_matrix(*image.size, size)
@@ -82,7 +82,7 @@ def align_photo(
     detector: FaceDetector | None = None,
     box: Box | None = None,
 ) -> Alignment:
-    """Detect the face of a photo (or face number `face`, from 1, largest first) and crop it.
+    """Detects the face of a photo (or face number `face`, from 1, largest first) and crops it.
 
     The template "none" crops the centre, or the subject in `box`. Raises StylemixError if there is
     no face, if several faces are of similar size, if the face is too small, and for a box with a
@@ -105,7 +105,7 @@ def align_photo(
 def crop_subject(
     image: Image.Image, width: int, height: int, box: Box | None = None, name: str = "photo"
 ) -> Alignment:
-    """Crop the subject of a photo of any mode, or its centre, to `width` x `height` px.
+    """Crops the subject of a photo of any mode, or its centre, to `width` x `height` px.
 
     The crop is the smallest of that aspect ratio around the box, moved into the photo as far as it
     fits, and mirrored beyond it. Raises StylemixError for a box that is not in the photo.
@@ -121,7 +121,7 @@ def crop_subject(
 
 
 def _around(box: Box, aspect: float, photo_size: tuple[int, int], name: str) -> Box:
-    """Return the rectangle of an aspect ratio (width over height) around a box of a photo."""
+    """Returns the rectangle of an aspect ratio (width over height) around a box of a photo."""
     if isinstance(box, str) or len(box) != 4:
         raise StylemixError(
             f"got the box {shown(box)}; expected left, top, width and height in px; change --box"
@@ -144,7 +144,7 @@ def _around(box: Box, aspect: float, photo_size: tuple[int, int], name: str) -> 
 def cut_face(
     image: Image.Image, face: Face, template: Template, size: int, name: str = "photo"
 ) -> Alignment:
-    """Crop a detected face; StylemixError if its eye distance is below `MIN_EYE_DISTANCE`."""
+    """Crops a detected face; StylemixError if its eye distance is below `MIN_EYE_DISTANCE`."""
     if face.eye_distance < MIN_EYE_DISTANCE:
         raise StylemixError(
             f"got a face in {name} whose eyes are {face.eye_distance:.0f} pixels apart; expected "
@@ -156,7 +156,7 @@ def cut_face(
 def choose_face(
     faces: list[Face], face: int | None, name: str, photo_size: tuple[int, int]
 ) -> Face:
-    """Return face number `face`, else the only face or the dominant face (`DOMINANT_AREA`).
+    """Returns face number `face`, else the only face or the dominant face (`DOMINANT_AREA`).
 
     Beside a face of `SURE_SCORE`, others of less do not count. Raises StylemixError if there is
     none, with the positions of the faces if there are several.
@@ -189,22 +189,22 @@ def _count(number: int) -> str:
     return "1 face" if number == 1 else f"{number} faces"
 
 
-def _listing(faces: list[Face], photo_size: tuple[int, int], limit: int = 8) -> str:
-    """List faces by their number for `--face`, each with its position and its width in pixels."""
+def _listing(faces: list[Face], photo_size: tuple[int, int]) -> str:
+    """Lists faces by their number for `--face`, each with its position and its width in pixels."""
     entries = []
-    for number, face in enumerate(faces[:limit], start=1):
+    for number, face in enumerate(faces[:MAX_LISTED], start=1):
         x = (face.box[0] + face.box[2]) / 2 / photo_size[0]
         y = (face.box[1] + face.box[3]) / 2 / photo_size[1]
         horizontal = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
         vertical = "top " if y < 1 / 3 else "bottom " if y > 2 / 3 else ""
         width = face.box[2] - face.box[0]
         entries.append(f"{number} = {vertical}{horizontal}, {width:.0f} px wide")
-    more = f"; and {len(faces) - limit} smaller" if len(faces) > limit else ""
+    more = f"; and {len(faces) - MAX_LISTED} smaller" if len(faces) > MAX_LISTED else ""
     return "; ".join(entries) + more
 
 
 def _already_aligned(image: Image.Image, matrix: Array, size: int) -> bool:
-    """Return whether a square image is an aligned crop, whose corners the matrix hardly moves."""
+    """Returns whether a square image is an aligned crop, whose corners the matrix hardly moves."""
     if image.width != image.height:
         return False
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=np.float64)

@@ -23,7 +23,7 @@ MOUTH = slice(48, 68)
 
 
 def readings(images: Tensor, template: Template) -> dict[str, Tensor]:
-    """Measure attributes of aligned faces [N, 3, H, H] in [-1, 1], [N] each, by name.
+    """Measures attributes of aligned faces [N, 3, H, H] in [-1, 1], [N] each, by name.
 
     smile: log-odds of a happy expression. yaw: see `landmarks.yaw`. pitch: position of the nose tip
     from the eyes (0) to the mouth (1). mouth: the gap between the lips, in eye distances. light:
@@ -44,13 +44,13 @@ def readings(images: Tensor, template: Template) -> dict[str, Tensor]:
 
 
 def smile_log_odds(images: Tensor, template: Template) -> Tensor:
-    """Return the log-odds [N] of a happy expression for aligned faces [N, 3, H, H], within 20.7."""
+    """Returns log-odds [N] of a happy expression for aligned faces [N, 3, H, H], within 20.7."""
     happy = expressions(images, template)[:, EXPRESSIONS.index("happy")]
     return torch.logit(happy.double(), 1e-9).to(images)
 
 
 def _light(images: Tensor, template: Template) -> Tensor:
-    """Return how much brighter the right half of the face is than the left, [N] in -1..1."""
+    """Returns how much brighter the right half of the face is than the left, [N] in -1..1."""
     if template.eyes is None:
         raise StylemixError(
             f"got template {template.name!r} without eyes; expected one for faces; "

@@ -10,12 +10,12 @@ from torch.nn import functional
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template
 
-MEAN_COLOUR = (122.782, 117.001, 104.298)  # RGB, of the training set of the networks
+MEAN_COLOR = (122.782, 117.001, 104.298)  # RGB, of the training set of the networks
 Eyes = tuple[tuple[float, float], tuple[float, float]]
 
 
 def crop_box(template: Template, eyes: Eyes) -> tuple[float, float, float]:
-    """Return side, left and top of the crop with the eyes at `eyes`, in fractions of the image.
+    """Returns side, left and top of the crop with the eyes at `eyes`, in fractions of the image.
 
     The image is aligned to `template`. Raises StylemixError for a template without eyes.
     """
@@ -31,7 +31,7 @@ def crop_box(template: Template, eyes: Eyes) -> tuple[float, float, float]:
 
 
 def crop_faces(images: Tensor, template: Template, eyes: Eyes, size: int, outside: str) -> Tensor:
-    """Crop images [N, 3, H, H] in [-1, 1], aligned to `template`, to [N, 3, size, size] in 0..255.
+    """Crops images [N, 3, H, H] in [-1, 1], aligned to `template`, to [N, 3, size, size] in 0..255.
 
     The eyes are placed at `eyes`, in fractions of the crop. `outside` is the padding, "border" or
     "reflection". Differentiable.
@@ -53,7 +53,7 @@ def crop_faces(images: Tensor, template: Template, eyes: Eyes, size: int, outsid
 
 
 def dequantise(weights: dict[str, Tensor], name: str) -> Tensor:
-    """Convert weights stored as 8-bit values, scale and minimum to float32."""
+    """Converts weights stored as 8-bit values, scale and minimum to float32."""
     scale, low = weights[f"{name}.range"]
     values: Tensor = weights[f"{name}.raw"].float() * scale + low
     return values

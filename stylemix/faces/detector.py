@@ -86,7 +86,7 @@ class Stage(nn.Module):
         return functional.prelu(y, self.get_buffer(f"{name}_slope"))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images [N, 3, H, W] in [-1, 1] to scores, box offsets and, in the last, points."""
+        """Maps images [N, 3, H, W] in [-1, 1] to scores, box offsets and, in the last, points."""
         for index, pool in enumerate(self.pools):
             x = self._layer(x, f"conv{index + 1}")
             if pool:
@@ -109,7 +109,7 @@ class FaceDetector(nn.Module):
         self.output = Stage(weights, "onet.", (3, 3, 2, 0))
 
     def detect(self, image: Image.Image) -> list[Face]:
-        """Detect the faces of an upright photo, largest first; uncertain faces if none is clear.
+        """Detects the faces of an upright photo, largest first; uncertain faces if none is clear.
 
         Without a clear face, the photo is searched again with mirrored borders, which tight crops
         need.
@@ -123,8 +123,8 @@ class FaceDetector(nn.Module):
     def _detect(self, image: Image.Image, pad: float) -> list[Face]:
         scale = min(1.0, MAX_SIDE / max(image.size))
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        colour = image if image.mode == "RGB" else image.convert("RGB")  # to RGB is a copy, too
-        small = colour.resize(size, Image.Resampling.BOX, reducing_gap=3.0)
+        color = image if image.mode == "RGB" else image.convert("RGB")  # to RGB is a copy, too
+        small = color.resize(size, Image.Resampling.BOX, reducing_gap=3.0)
         border = round(pad * max(size))
         pixels = np.asarray(small, dtype=np.float32)
         pixels = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="symmetric")
@@ -141,7 +141,7 @@ class FaceDetector(nn.Module):
         return sorted(faces, key=lambda face: -face.area)
 
     def _cascade(self, image: Tensor) -> tuple[Array, Array, Array]:
-        """Return boxes [K, 4], scores [K], points [K, 5, 2] of an image [1, 3, H, W] in [-1, 1]."""
+        """Returns boxes [K, 4], scores [K], points [K, 5, 2] of image [1, 3, H, W] in [-1, 1]."""
         boxes, scores = self._proposals(image)
         levels = _half_pyramid(image)
         if len(boxes):
@@ -159,7 +159,7 @@ class FaceDetector(nn.Module):
         return regressed[best], scores[keep], self._averaged_points(levels, boxes[keep])
 
     def _averaged_points(self, levels: list[Tensor], boxes: Array) -> Array:
-        """Return points [K, 5, 2] for boxes [K, 4], averaged over `JITTER` and mirroring.
+        """Returns points [K, 5, 2] for boxes [K, 4], averaged over `JITTER` and mirroring.
 
         A single prediction has an error of about 2 % of the eye distance; the mean varies less.
         """
@@ -177,7 +177,7 @@ class FaceDetector(nn.Module):
         return total / (2 * len(JITTER))
 
     def _proposals(self, image: Tensor) -> tuple[Array, Array]:
-        """Return square boxes [K, 4] and scores [K] of the first network over the pyramid."""
+        """Returns square boxes [K, 4] and scores [K] of the first network over the pyramid."""
         height, width = image.shape[2:]
         proposals: list[Array] = [np.zeros((0, 5))]
         scale = RECEPTIVE_FIELD / MIN_FACE
@@ -201,25 +201,25 @@ class FaceDetector(nn.Module):
 
 
 def _points(outputs: Array, boxes: Array) -> Array:
-    """Return points [K, 5, 2] from outputs [K, 10], x then y in fractions of boxes [K, 4]."""
+    """Returns points [K, 5, 2] from outputs [K, 10], x then y in fractions of boxes [K, 4]."""
     sides = boxes[:, 2:] - boxes[:, :2]
     points: Array = outputs.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
     return points + boxes[:, None, :2]
 
 
 def load_detector(device: str | torch.device = "cpu") -> FaceDetector:
-    """Return the detector, loaded once per device."""
+    """Returns the detector, loaded once per device."""
     return frozen_network("mtcnn", device, FaceDetector)
 
 
 def regress(boxes: Array, offsets: Array) -> Array:
-    """Move boxes [K, 4] by offsets [K, 4] in fractions of their width and height."""
+    """Moves boxes [K, 4] by offsets [K, 4] in fractions of their width and height."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return boxes + offsets * np.tile(sides, (1, 2))
 
 
 def square(boxes: Array) -> Array:
-    """Return squares [K, 4] with the centres and the longer sides of boxes [K, 4]."""
+    """Returns squares [K, 4] with the centres and the longer sides of boxes [K, 4]."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0, keepdims=True) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
@@ -251,7 +251,7 @@ def suppress(
 
 
 def _half_pyramid(image: Tensor) -> list[Tensor]:
-    """Return an image [1, 3, H, W] and its repeated halvings, down to about 48 px a side."""
+    """Returns an image [1, 3, H, W] and its repeated halvings, down to about 48 px a side."""
     levels = [image]
     while min(levels[-1].shape[2:]) >= 96:
         levels.append(functional.avg_pool2d(levels[-1], 2))
@@ -261,7 +261,7 @@ def _half_pyramid(image: Tensor) -> list[Tensor]:
 def _evaluate(
     stage: Stage, levels: list[Tensor], boxes: Array, size: int
 ) -> tuple[Array, Array, Array]:
-    """Return scores [K], box offsets [K, 4] and points [K, 10] of boxes resampled to `size` px."""
+    """Returns scores [K], box offsets [K, 4] and points [K, 10] of boxes resampled to `size` px."""
     sides = boxes[:, 2] - boxes[:, 0]
     depth = np.floor(np.log2(np.maximum(sides / size, 1))).astype(int)
     depth = np.minimum(depth, len(levels) - 1)
@@ -279,7 +279,7 @@ def _evaluate(
 
 
 def _crops(image: Tensor, boxes: Array, size: int) -> Tensor:
-    """Resample the boxes [K, 4] of an image [1, 3, H, W] to [K, 3, size, size]."""
+    """Resamples the boxes [K, 4] of an image [1, 3, H, W] to [K, 3, size, size]."""
     height, width = image.shape[2:]
     fine = 2 * size  # 2x2 samples per pixel, since boxes are up to twice as large as the crops
     steps = (np.arange(fine) + 0.5) / fine

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.faces.crops import MEAN_COLOUR, crop_box, crop_faces, dequantise
+from stylemix.faces.crops import MEAN_COLOR, crop_box, crop_faces, dequantise
 from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
@@ -36,7 +36,7 @@ class FaceReader(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         weights = load_weights(name)
-        self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
+        self.register_buffer("mean", torch.tensor(MEAN_COLOR)[:, None, None])
         names = {key.removesuffix(".raw") for key in weights if not key.endswith(".range")}
         for key in names:
             value = weights[key] if key in weights else dequantise(weights, key)
@@ -52,7 +52,7 @@ class FaceReader(nn.Module):
         return functional.conv2d(x, getattr(self, f"{name}_pointwise_filter"), bias)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Map crops [N, 3, 112, 112] in 0..255 to outputs [N, K]."""
+        """Maps crops [N, 3, 112, 112] in 0..255 to outputs [N, K]."""
         x = (crops - self.mean) / 255
         for block in range(4):
             x = total = functional.relu(self._layer(x, f"dense{block}_conv0", 2))
@@ -63,17 +63,17 @@ class FaceReader(nn.Module):
 
 
 def _same(x: Tensor, stride: int) -> Tensor:
-    """Pad for a 3x3 filter as TensorFlow does: the extra pixel is on the right and below."""
+    """Pads for a 3x3 filter as TensorFlow does: the extra pixel is on the right and below."""
     return functional.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
 
 
 def load_reader(name: str, device: str | torch.device = "cpu") -> FaceReader:
-    """Return a network by name, loaded once per device, in evaluation mode, without gradients."""
+    """Returns a network by name, loaded once per device, in evaluation mode, without gradients."""
     return frozen_network(name, device, lambda: FaceReader(name))
 
 
 def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
-    """Crop images [N, 3, H, H] in [-1, 1], aligned to `template`, to [N, 3, size, size] in 0..255.
+    """Crops images [N, 3, H, H] in [-1, 1], aligned to `template`, to [N, 3, size, size] in 0..255.
 
     The eyes are placed at `CROP_EYES`; the padding repeats the border.
     """
@@ -81,7 +81,7 @@ def face_crops(images: Tensor, template: Template, size: int = SIZE) -> Tensor:
 
 
 def landmarks(images: Tensor, template: Template) -> Tensor:
-    """Return the landmarks [N, 68, 2] of aligned faces [N, 3, H, H] in [-1, 1].
+    """Returns the landmarks [N, 68, 2] of aligned faces [N, 3, H, H] in [-1, 1].
 
     They are in fractions of the side, in the order of iBUG 300-W: jaw (0 to 16), brows, nose, eyes
     (36 to 47), mouth (48 to 67). Differentiable.
@@ -93,14 +93,14 @@ def landmarks(images: Tensor, template: Template) -> Tensor:
 
 
 def expressions(images: Tensor, template: Template) -> Tensor:
-    """Return probabilities [N, 7] of `EXPRESSIONS` for aligned faces [N, 3, H, H] in [-1, 1]."""
+    """Returns probabilities [N, 7] of `EXPRESSIONS` for aligned faces [N, 3, H, H] in [-1, 1]."""
     reader = load_reader("face_expression", images.device)
     scores: Tensor = reader(face_crops(images.float(), template))
     return scores.softmax(dim=1)
 
 
 def yaw(points: Tensor) -> Tensor:
-    """Return the yaw [N] of faces with landmarks [N, 68, 2]: 0 is frontal, positive to the right.
+    """Returns the yaw [N] of faces with landmarks [N, 68, 2]: 0 is frontal, positive to the right.
 
     The displacement of the nose tip from the midpoint of the eyes along the eye axis, in eye
     distances, to the viewer's right. About the sine of the angle times the length of the nose.

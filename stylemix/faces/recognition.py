@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.faces.crops import MEAN_COLOUR, crop_faces, dequantise
+from stylemix.faces.crops import MEAN_COLOR, crop_faces, dequantise
 from stylemix.faces.templates import Template
 from stylemix.io.assets import frozen_network, load_weights
 
@@ -39,7 +39,7 @@ class Convolution(nn.Module):
         self.padding = self.weight.shape[-1] // 2 if padded else 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x [N, C, H, W] to [N, C', H', W']."""
+        """Maps x [N, C, H, W] to [N, C', H', W']."""
         return functional.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
@@ -53,7 +53,7 @@ class Block(nn.Module):
         self.second = Convolution(weights, f"{name}.conv2", 1, padded=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x [N, C, H, W] to [N, C', H', W']; the smaller branch is padded with zeros."""
+        """Maps x [N, C, H, W] to [N, C', H', W']; the smaller branch is padded with zeros."""
         y = self.second(functional.relu(self.first(x)))
         if self.down:
             x = functional.avg_pool2d(x, 2, 2)
@@ -71,25 +71,25 @@ class IdentityNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         weights = load_weights("dlib_face")
-        self.register_buffer("mean", torch.tensor(MEAN_COLOUR)[:, None, None])
+        self.register_buffer("mean", torch.tensor(MEAN_COLOR)[:, None, None])
         self.register_buffer("head", dequantise(weights, "fc"))
         self.stem = Convolution(weights, "conv32_down", 2, padded=False)
         self.blocks = nn.Sequential(*[Block(weights, name, "down" in name) for name in BLOCKS])
 
     def forward(self, chips: Tensor) -> Tensor:
-        """Map chips [N, 3, 150, 150] in 0..255 to descriptors [N, 128]."""
+        """Maps chips [N, 3, 150, 150] in 0..255 to descriptors [N, 128]."""
         x = functional.relu(self.stem((chips - self.mean) / 256))
         x = self.blocks(functional.max_pool2d(x, 3, 2))
         return functional.linear(x.mean(dim=(2, 3)), self.head)
 
 
 def load_identity_network(device: str | torch.device = "cpu") -> IdentityNetwork:
-    """Return the network, loaded once per device, in evaluation mode and without gradients."""
+    """Returns the network, loaded once per device, in evaluation mode and without gradients."""
     return frozen_network("dlib_face", device, IdentityNetwork)
 
 
 def make_chips(images: Tensor, template: Template) -> Tensor:
-    """Crop chips [N, 3, 150, 150] in 0..255 from aligned images [N, 3, H, H] in [-1, 1].
+    """Crops chips [N, 3, 150, 150] in 0..255 from aligned images [N, 3, H, H] in [-1, 1].
 
     The eyes are placed at (49, 57) and (101, 57) px; the padding is mirrored. Raises StylemixError
     for a template without eyes.
@@ -98,7 +98,7 @@ def make_chips(images: Tensor, template: Template) -> Tensor:
 
 
 def embed(images: Tensor, template: Template) -> Tensor:
-    """Return the descriptors [N, 128] of aligned images [N, 3, H, H] in [-1, 1]; differentiable.
+    """Returns the descriptors [N, 128] of aligned images [N, 3, H, H] in [-1, 1]; differentiable.
 
     Raises StylemixError for a template without eyes.
     """
@@ -108,18 +108,18 @@ def embed(images: Tensor, template: Template) -> Tensor:
 
 
 def identity_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine [N] of descriptors [N, 128]; only relative, as strangers reach 0.85."""
+    """Returns the cosine [N] of descriptors [N, 128]; only relative, as strangers reach 0.85."""
     return functional.cosine_similarity(a, b, dim=-1)
 
 
 def identity_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return the L2 distance [N] of descriptors [N, 128]; below 0.6 for one person, probably."""
+    """Returns the L2 distance [N] of descriptors [N, 128]; below 0.6 for one person, probably."""
     distance: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
     return distance
 
 
 def identity_kept(a: Tensor, b: Tensor) -> Tensor:
-    """Return the preserved identity [N], 0 to 1, from descriptors [N, 128] before and after.
+    """Returns the preserved identity [N], 0 to 1, from descriptors [N, 128] before and after.
 
     1 is an unchanged image, 0.5 a distance of `SAME_PERSON`.
     """

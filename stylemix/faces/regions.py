@@ -35,11 +35,11 @@ HAIR_BAND_WIDTH = 0.22  # of the band around the forehead that gives the colour 
 MAX_HAIR_DISTANCE = 0.8  # of hair from the face
 # In Lab units:
 SPREAD_RANGE = (6.0, 12.0)  # minimum and maximum spread of a colour
-COLOUR_THRESHOLD = 2.5  # spreads; colours within it are the same
+COLOR_THRESHOLD = 2.5  # spreads; colours within it are the same
 
 
 def region_mask(regions: Sequence[str], images: Tensor, template: Template) -> Tensor:
-    """Return soft masks [N, 1, H, W] of the union of regions in aligned images [N, C, H, W]."""
+    """Returns soft masks [N, 1, H, W] of the union of regions in aligned images [N, C, H, W]."""
     wrong = [name for name in regions if name not in REGIONS]
     if wrong or not regions:
         raise StylemixError(
@@ -56,15 +56,13 @@ def region_mask(regions: Sequence[str], images: Tensor, template: Template) -> T
         neck = _filled([_neck_outline(each) for each in points]).to(small)
         masks |= _segment(to_lab(small), face, neck, template)
     union = torch.stack([masks[name] for name in regions]).amax(dim=0)
-    return _resized(feather(union), images.shape[2:]).to(images)
-
-
-def _resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    return functional.interpolate(images, list(size), mode="bilinear", antialias=True)
+    size = images.shape[2:]
+    mask = functional.interpolate(feather(union), size, mode="bilinear", antialias=True)
+    return mask.to(images)
 
 
 def _face_outline(points: Array) -> Array:
-    """Return the outline [K, 2] of jaw and an arched forehead from landmarks [68, 2]."""
+    """Returns the outline [K, 2] of jaw and an arched forehead from landmarks [68, 2]."""
     brows = points[BROWS]
     up = FOREHEAD_HEIGHT * (brows.mean(axis=0) - points[NOSE_BASE])
     across = np.linspace(-1, 1, len(brows))[:, None]
@@ -72,13 +70,13 @@ def _face_outline(points: Array) -> Array:
 
 
 def _neck_outline(points: Array) -> Array:
-    """Return the outline [4, 2] from the jaw straight down beyond the image."""
+    """Returns the outline [4, 2] from the jaw straight down beyond the image."""
     left, right = points[JAW][NECK]
     return np.array([left, [left[0], 1.5], [right[0], 1.5], right])
 
 
 def _filled(outlines: Sequence[Array]) -> Tensor:
-    """Return masks [N, 1, SIDE, SIDE] of the polygons [K, 2] in fractions of the side."""
+    """Returns masks [N, 1, SIDE, SIDE] of the polygons [K, 2] in fractions of the side."""
     masks = []
     for outline in outlines:
         size = SIDE * SUPERSAMPLING
@@ -90,7 +88,7 @@ def _filled(outlines: Sequence[Array]) -> Tensor:
 
 
 def _segment(lab: Tensor, face: Tensor, neck: Tensor, template: Template) -> dict[str, Tensor]:
-    """Return masks of skin, hair and background [N, 1, SIDE, SIDE] for Lab images, by colour.
+    """Returns masks of skin, hair and background [N, 1, SIDE, SIDE] for Lab images, by colour.
 
     Skin is the face and the pixels of its colour beside and below it. Hair is connected to a band
     around the forehead and has its colour. Background is the rest, without the neck.
@@ -102,41 +100,41 @@ def _segment(lab: Tensor, face: Tensor, neck: Tensor, template: Template) -> dic
     near = _dilated(face, MAX_HAIR_DISTANCE * eye_distance) > 0.5
     rows = (torch.arange(SIDE, device=lab.device)[:, None] + 0.5) / SIDE
     band = ring & (face == 0) & (rows < y0 - BROW_HEIGHT * eye_distance)
-    to_hair, to_skin = _colour_distance(lab, band), _colour_distance(lab, face == 1)
+    to_hair, to_skin = _color_distance(lab, band), _color_distance(lab, face == 1)
     outside = face < 0.5
-    like_hair = ((to_hair < COLOUR_THRESHOLD) & (to_hair < to_skin) & outside & near).to(lab)
+    like_hair = ((to_hair < COLOR_THRESHOLD) & (to_hair < to_skin) & outside & near).to(lab)
     hair = like_hair * band
     for _ in range(SIDE):
         hair = torch.minimum(like_hair, functional.max_pool2d(hair, 3, 1, 1))
     below = neck > 0.5
-    skin = (to_skin < COLOUR_THRESHOLD) & (to_skin <= to_hair) & (ring | below)
+    skin = (to_skin < COLOR_THRESHOLD) & (to_skin <= to_hair) & (ring | below)
     rest = outside & ~skin & ~below & (hair == 0)
     return {"skin": torch.maximum(face, skin.to(lab)), "hair": hair, "background": rest.to(lab)}
 
 
 def _dilated(masks: Tensor, distance: float) -> Tensor:
-    """Dilate masks [N, 1, SIDE, SIDE] by a distance in fractions of the side."""
+    """Dilates masks [N, 1, SIDE, SIDE] by a distance in fractions of the side."""
     radius = round(distance * SIDE)
     return functional.max_pool2d(masks, 2 * radius + 1, 1, radius)
 
 
-def _colour_distance(lab: Tensor, masks: Tensor) -> Tensor:
-    """Return the distance [N, 1, H, W] to the median colour within a mask, in its spreads."""
+def _color_distance(lab: Tensor, masks: Tensor) -> Tensor:
+    """Returns the distance [N, 1, H, W] to the median colour within a mask, in its spreads."""
     out = []
     for image, mask in zip(lab, masks, strict=True):
-        colours = image[:, mask[0]]
-        if not colours.numel():
+        colors = image[:, mask[0]]
+        if not colors.numel():
             out.append(torch.full_like(image[:1], torch.inf))
             continue
-        median = colours.median(dim=1).values
-        spread = torch.linalg.vector_norm(colours - median[:, None], dim=0).median()
+        median = colors.median(dim=1).values
+        spread = torch.linalg.vector_norm(colors - median[:, None], dim=0).median()
         distance = torch.linalg.vector_norm(image - median[:, None, None], dim=0, keepdim=True)
         out.append(distance / spread.clamp(*SPREAD_RANGE))
     return torch.stack(out)
 
 
 def feather(masks: Tensor) -> Tensor:
-    """Blur masks [N, 1, H, W] by a Gaussian of `FEATHER` of the side."""
+    """Blurs masks [N, 1, H, W] by a Gaussian of `FEATHER` of the side."""
     sigma = FEATHER * masks.shape[3]
     radius = max(1, round(3 * sigma))
     padded = functional.pad(masks, (radius,) * 4, mode="replicate")
@@ -150,7 +148,7 @@ def painted_mask(
     photo_size: tuple[int, int] | None = None,
     name: str = "--region",
 ) -> Tensor:
-    """Return a mask [1, 1, H, W] from an RGBA image: white is 1; black and transparent are 0.
+    """Returns a mask [1, 1, H, W] from an RGBA image: white is 1; black and transparent are 0.
 
     An image with the aspect ratio of the crop, `size` (width, height), is a mask of the crop. An
     image of the photo's size, or of another aspect ratio, is a mask of the photo and is warped to

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import read_file
+from stylemix.io.files import StrPath, read_file
 from stylemix.io.json_text import parse_json
 
 Point = tuple[float, float]
@@ -32,13 +32,13 @@ class Template:
         return None if self.points is None else (self.points[0], self.points[1])
 
     def to_json(self) -> dict[str, object]:
-        """Return JSON values for the header of a model file."""
+        """Returns JSON values for the header of a model file."""
         points = None if self.points is None else [list(point) for point in self.points]
         return {"name": self.name, "kind": self.kind, "points": points}
 
     @staticmethod
     def from_json(data: object) -> Template:
-        """Return the template of values that `to_json` wrote; StylemixError for other values."""
+        """Returns the template of values that `to_json` wrote; StylemixError for other values."""
         template = _parse(data)
         if template is None:
             raise StylemixError(
@@ -49,7 +49,7 @@ class Template:
 
 
 def _parse(data: object) -> Template | None:
-    """Return the template of JSON values; None if they are invalid."""
+    """Returns the template of JSON values; None if they are invalid."""
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         return None
     name, kind, points = data["name"], data.get("kind"), data.get("points")
@@ -82,13 +82,13 @@ FFHQ_EYES: tuple[Point, Point] = ((0.376, 0.474), (0.624, 0.474))
 
 
 def template_for(resolution: int, origin: str) -> Template:
-    """Return the default template for a model of a resolution in px and an origin."""
+    """Returns the default template for a model of a resolution in px and an origin."""
     if origin == "stylemix":
         return FACES128
     return FFHQ if resolution >= 256 else NO_TEMPLATE
 
 
-def find_template(name: str | os.PathLike[str] | Template) -> Template:
+def find_template(name: StrPath | Template) -> Template:
     """Returns a template by its name or its JSON file, of a template or of `stylemix align`.
 
     Raises StylemixError for an unknown name and for a file without a template.

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def similarity(source: Array, target: Array) -> Array:
-    """Return the least-squares similarity [3, 3] from source [K, 2] to target [K, 2]."""
+    """Returns the least-squares similarity [3, 3] from source [K, 2] to target [K, 2]."""
     p = source[:, 0] + 1j * source[:, 1]
     q = target[:, 0] + 1j * target[:, 1]
     p_mean, q_mean = p.mean(), q.mean()
@@ -34,7 +34,7 @@ def similarity(source: Array, target: Array) -> Array:
 
 
 def centre_matrix(width: int, height: int, size: int) -> Array:
-    """Return the matrix [3, 3] that maps the largest centred square of a photo to a crop."""
+    """Returns the matrix [3, 3] that maps the largest centred square of a photo to a crop."""
     side = min(width, height)
     scale = size / side
     x, y = (width - side) / 2, (height - side) / 2
@@ -44,7 +44,7 @@ def centre_matrix(width: int, height: int, size: int) -> Array:
 def crop_rectangle(
     image: Image.Image, rectangle: tuple[float, float, float, float]
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Crop x, y, width and height of a photo of any mode, padded by mirroring beyond the photo.
+    """Crops x, y, width and height of a photo of any mode, padded by mirroring beyond the photo.
 
     Returns the crop and its left top corner in the photo; sides are rounded to pixels.
     """
@@ -61,13 +61,13 @@ def crop_rectangle(
 
 
 def transform_points(matrix: Array, points: Array) -> Array:
-    """Transform points [K, 2] by an affine matrix [3, 3]."""
+    """Transforms points [K, 2] by an affine matrix [3, 3]."""
     moved: Array = np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
     return moved
 
 
 def warp(image: Image.Image, matrix: Array, size: int, blend: bool = False) -> Image.Image:
-    """Crop a photo to a square by a matrix [3, 3], with antialiasing and mirrored padding.
+    """Crops a photo to a square by a matrix [3, 3], with antialiasing and mirrored padding.
 
     With `blend` the padding fades into blur and the median colour, as in FFHQ.
     """
@@ -103,7 +103,7 @@ def _translation(x: float, y: float) -> Array:
 def _padded_region(
     image: Image.Image, inverse: Array, size: int, side: float, blend: bool
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Return the region of the photo under the crop, padded beyond the photo, and its origin."""
+    """Returns the region of the photo under the crop, padded beyond the photo, and its origin."""
     corners = transform_points(inverse, np.array([[0, 0], [size, 0], [0, size], [size, size]]))
     margin = max(round(0.1 * side), 4)
     low = np.floor(corners.min(axis=0)).astype(int)
@@ -132,7 +132,7 @@ def _padded_region(
 
 
 def _fade(pixels: NDArray[np.uint8], pads: list[int], side: float) -> NDArray[np.uint8]:
-    """Fade the padding of pixels [H, W, 3] into blur and the median colour, as in FFHQ."""
+    """Fades the padding of pixels [H, W, 3] into blur and the median colour, as in FFHQ."""
     height, width = pixels.shape[:2]
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     left, top, right, bottom = (max(pad, 1e-3) for pad in pads)
@@ -153,7 +153,7 @@ def paste_back(
     feather: float = 0.1,
     mask: Image.Image | None = None,
 ) -> Image.Image:
-    """Paste an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
+    """Pastes an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
     For a crop of the size of the alignment, `matrix` is that of the alignment. `feather` is the
     width of the soft edge in fractions of the side; `mask`, of the crop's size and white where the

@@ -16,7 +16,7 @@ _DARKEST = 16  # of 255: the brightest value of a float image below which it sho
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to 8-bit sRGB, composited on white.
+    """Converts a loaded image of any mode to 8-bit sRGB, composited on white.
 
     16-bit and float values are scaled, and an embedded colour profile is applied. May return
     `image` itself if nothing changes. Raises StylemixError for values of unknown scale.
@@ -30,12 +30,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to L: the luma (BT.601) of `to_rgb`."""
+    """Converts a loaded image of any mode to L: the luma (BT.601) of `to_rgb`."""
     return to_rgb(image).convert("L")
 
 
 def to_rgba(image: Image.Image) -> Image.Image:
-    """Convert a loaded image of any mode to RGBA: colours as in `to_rgb`, alpha preserved."""
+    """Converts a loaded image of any mode to RGBA: colours as in `to_rgb`, alpha preserved."""
     image, alpha = _split_alpha(image)
     image = image.convert("RGBA")
     if alpha is not None:
@@ -44,7 +44,7 @@ def to_rgba(image: Image.Image) -> Image.Image:
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colours as sRGB, and the alpha channel as L or None."""
+    """Returns the colours as sRGB, and the alpha channel as L or None."""
     profile = image.info.get("icc_profile")
     image = _with_alpha(_to_eight_bits(image))
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
@@ -54,7 +54,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale grey modes of more than 8 bits to L, or to LA if one value is transparent."""
+    """Scales grey modes of more than 8 bits to L, or to LA if one value is transparent."""
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image)
         if image.mode == "I" and (values.min() < 0 or values.max() > 65535):
@@ -76,7 +76,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _table16(image: Image.Image, highest: int) -> NDArray[np.uint8]:
-    """Return the lookup table from 16-bit sample values to uint8, rounded to nearest, [65536].
+    """Returns the lookup table from 16-bit sample values to uint8, rounded to nearest, [65536].
 
     Scanners store 12 bits, and programs 8, in samples of 16 or 32 bits: no value of an image that
     is above neither says which.
@@ -107,7 +107,7 @@ def _from_float(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _with_alpha(image: Image.Image) -> Image.Image:
-    """Convert palettes and all forms of transparency to L, LA, RGB, RGBA, CMYK or LAB."""
+    """Converts palettes and all forms of transparency to L, LA, RGB, RGBA, CMYK or LAB."""
     transparent = image.info.get("transparency")
     if image.mode in ("P", "PA"):
         return image.convert("RGB" if transparent is None and image.mode == "P" else "RGBA")
@@ -125,7 +125,7 @@ def _with_alpha(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert by the embedded profile; without a valid one, by Pillow's default conversion."""
+    """Converts by the embedded profile; without a valid one, by Pillow's default conversion."""
     try:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

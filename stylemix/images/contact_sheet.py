@@ -15,7 +15,7 @@ from stylemix.images.color_modes import to_rgb
 
 DEFAULT_CELL = 192
 _MAX_PIXELS = 60_000_000  # of a sheet without a given cell size
-_BACKGROUND, _TEXT_COLOUR, _EMPTY_CELL = (255, 255, 255), (34, 34, 34), (222, 222, 222)
+_BACKGROUND, _TEXT_COLOR, _EMPTY_CELL = (255, 255, 255), (34, 34, 34), (222, 222, 222)
 _TEXT_SIZE, _TITLE_SIZE = 0.085, 0.115  # in fractions of the cell size
 _MIN_TEXT_SIZE = 11  # px; smaller text is hard to read
 _LINE_HEIGHT = 1.25  # in fractions of the text size
@@ -53,7 +53,7 @@ def grid(
     gap: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Return `images` as one RGB grid, row by row, with the longer side of each at `cell` px.
+    """Returns `images` as one RGB grid, row by row, with the longer side of each at `cell` px.
 
     None is an empty cell. Images are scaled, and centred where aspect ratios differ. `labels` are
     below each image, the others beside and above the grid; long labels are wrapped and shortened.
@@ -80,7 +80,7 @@ def grid(
 
 
 def fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return `size` (width, height) scaled to a longer side of `side` px."""
+    """Returns `size` (width, height) scaled to a longer side of `side` px."""
     longer = max(size)
     return max(1, round(size[0] * side / longer)), max(1, round(size[1] * side / longer))
 
@@ -115,10 +115,10 @@ class _Block:
         return max((math.ceil(self.font.getlength(line)) for line in self.lines), default=0)
 
     def draw(self, draw: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
-        """Draw below `y`, with `x` at the left (l), middle (m) or right (r) by `anchor`."""
+        """Draws below `y`, with `x` at the left (l), middle (m) or right (r) by `anchor`."""
         for index, line in enumerate(self.lines):
             middle = y + self.leading * (index + 0.5)
-            draw.text((x, middle), line, _TEXT_COLOUR, font=self.font, anchor=f"{anchor}m")
+            draw.text((x, middle), line, _TEXT_COLOR, font=self.font, anchor=f"{anchor}m")
 
 
 @dataclass
@@ -229,7 +229,7 @@ def _block(text: str, size: int, width: int, max_lines: int) -> _Block:
 
 
 def _plain(text: str) -> str:
-    """Reduce text to the characters of the font: drop accents, replace the rest by "?"."""
+    """Reduces text to the characters of the font: drops accents, replaces the rest by "?"."""
     text = text[:_MAX_LABEL_LENGTH]
     letters = (_REPLACEMENTS.get(letter) or _base_letter(letter) for letter in text)
     return " ".join("".join(letters).split())
@@ -247,7 +247,7 @@ def _is_accent(letter: str) -> bool:
 
 
 def _wrap(text: str, font: Font, width: int, max_lines: int) -> list[str]:
-    """Wrap text after spaces, _, - and / to lines of at most `width` px; shorten the last."""
+    """Wraps text after spaces, _, - and / to lines of at most `width` px; shortens the last."""
     lines: list[str] = []
     words = [word for word in re.findall(r"[^ _/-]*[ _/-]*", text) if word]
     while words:
@@ -262,7 +262,7 @@ def _wrap(text: str, font: Font, width: int, max_lines: int) -> list[str]:
 
 
 def _shorten(text: str, font: Font, width: int) -> str:
-    """Remove the middle of a text that is too wide, since file names differ at both ends."""
+    """Removes the middle of a text that is too wide, since file names differ at both ends."""
     if font.getlength(text) <= width:
         return text
 

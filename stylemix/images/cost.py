@@ -29,7 +29,7 @@ _JPEG = ("JPEG", "MPO")
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
-    """Raise StylemixError for an image below 16 px a side or above 100 megapixels."""
+    """Raises StylemixError for an image below 16 px a side or above 100 megapixels."""
     width, height = size
     if width * height > MAX_PIXELS:
         raise too_large(name, f"{width} x {height} px ({width * height / 1e6:.0f} megapixels)")
@@ -43,7 +43,7 @@ def check_size(size: tuple[int, int], name: str) -> None:
 def prepare_decoding(
     image: Image.Image, stream: BinaryIO, name: str, min_side: int | None = None
 ) -> None:
-    """Choose the scale at which an opened image is decoded; StylemixError where it costs too much.
+    """Chooses the scale at which an opened image is decoded; StylemixError where it costs too much.
 
     JPEG alone can be decoded at 1/2, 1/4 or 1/8 of its width: with `min_side`, to a shorter side of
     at least so many px, and images above `MAX_DECODED_PIXELS` or too costly at half width.
@@ -70,7 +70,7 @@ def prepare_decoding(
 
 
 def too_large(name: str, got: str) -> StylemixError:
-    """Return the error for an image of too many pixels for any format."""
+    """Returns the error for an image of too many pixels for any format."""
     return StylemixError(
         f"{name}: got an image of {got}; expected at most {MAX_PIXELS // 10**6} megapixels that "
         "fit into memory; downsample it first"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stylemix.images.provenance import SOURCE_TYPE_KEY
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
-from stylemix.io.files import open_file, read_file
+from stylemix.io.files import StrPath, open_file, read_file
 from stylemix.messages import note
 from stylemix.version import __version__
 
@@ -55,7 +55,7 @@ class Credentials(NamedTuple):
 
 
 def sign_file(path: Path, marks: dict[str, str]) -> None:
-    """Add a manifest with these marks to an image or video, where the package for it is here.
+    """Adds a manifest with these marks to an image or video, where the package for it is here.
 
     A failure leaves the file as it is and prints a line: an image is never lost over its marks.
     """
@@ -80,7 +80,7 @@ def has_package() -> bool:
     return True
 
 
-def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
+def read_credentials(path: StrPath) -> Credentials | None:
     """The newest manifest of a file; None where there is none, or none that can be read.
 
     Needs the extra `c2pa`. Manifests elsewhere on the network are not fetched.
@@ -107,7 +107,7 @@ def read_credentials(path: str | os.PathLike[str]) -> Credentials | None:
         return None
 
 
-def _read(path: str | os.PathLike[str], kind: str) -> tuple[str, str | None]:
+def _read(path: StrPath, kind: str) -> tuple[str, str | None]:
     """The manifests of a file as JSON, and whether the newest is valid."""
     import c2pa
 
@@ -117,7 +117,7 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[str, str | None]:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let Ctrl-C and other signals wait until the block has ended.
+    """Lets Ctrl-C and other signals wait until the block has ended.
 
     The library calls back into Python, where an exception aborts the process, and its objects free
     themselves in `__del__`, where one is lost and the command goes on: call a function in the
@@ -150,7 +150,7 @@ def _source_type_of(manifest: dict[str, Any]) -> str:
 
 @lru_cache(maxsize=16)
 def _tell(reason: str) -> None:
-    """Say once why there are no Content Credentials."""
+    """Says once why there are no Content Credentials."""
     note(f"Note: written without Content Credentials, which could not be signed: {reason}")
 
 

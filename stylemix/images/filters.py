@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def gaussian_blur(images: Tensor, sigma: float, radius: int) -> Tensor:
-    """Blur images [N, C, H, W] by a Gaussian of `sigma` px, truncated at `radius` px.
+    """Blurs images [N, C, H, W] by a Gaussian of `sigma` px, truncated at `radius` px.
 
     Returns [N, C, H - 2 radius, W - 2 radius], without padding.
     """
@@ -22,6 +22,6 @@ def gaussian_blur(images: Tensor, sigma: float, radius: int) -> Tensor:
 
 
 def mirrored_blur(images: Tensor, sigma: float) -> Tensor:
-    """Blur images [N, C, H, W] by a Gaussian of `sigma` px, mirrored beyond their borders."""
+    """Blurs images [N, C, H, W] by a Gaussian of `sigma` px, mirrored beyond their borders."""
     radius = min(max(1, round(3 * sigma)), min(images.shape[2:]) - 1)
     return gaussian_blur(functional.pad(images, [radius] * 4, mode="reflect"), sigma, radius)

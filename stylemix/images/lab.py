@@ -20,7 +20,7 @@ _MAX_GAIN = 3.0  # of a* and b*, so that the noise of a grey style is not amplif
 
 
 def to_lab(images: Tensor) -> Tensor:
-    """Convert RGB images [N, 3, H, W] in [-1, 1] to L*, a*, b* [N, 3, H, W]; L* is 0 to 100."""
+    """Converts RGB images [N, 3, H, W] in [-1, 1] to L*, a*, b* [N, 3, H, W]; L* is 0 to 100."""
     rgb = (images.float().clamp(-1, 1) + 1) / 2
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = torch.tensor(_TO_WHITE.tolist(), device=images.device)
@@ -31,7 +31,7 @@ def to_lab(images: Tensor) -> Tensor:
 
 
 def from_lab(lab: Tensor) -> Tensor:
-    """Convert L*, a*, b* [N, 3, H, W] to RGB images [N, 3, H, W] in [-1, 1], clipped to sRGB."""
+    """Converts L*, a*, b* [N, 3, H, W] to RGB images [N, 3, H, W] in [-1, 1], clipped to sRGB."""
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
@@ -66,7 +66,7 @@ def keep_colors(
 
 
 def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation [N, C, 1, 1] of values [N, C, H, W] within a mask."""
+    """Returns mean and standard deviation [N, C, 1, 1] of values [N, C, H, W] within a mask."""
     total = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     mean = (values * mask).sum(dim=(2, 3), keepdim=True) / total
     variance = ((values - mean).square() * mask).sum(dim=(2, 3), keepdim=True) / total

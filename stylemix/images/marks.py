@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ from stylemix.images.credentials import Credentials, has_package, read_credentia
 from stylemix.images.provenance import SOURCE_TYPE_KEY
 from stylemix.images.read import load_image
 from stylemix.images.watermark import FOUND, measure_watermark
-from stylemix.io.files import open_file
+from stylemix.io.files import StrPath, open_file
 
 FRAMES = 16  # of a video that are read, at equal distances
 _MAX_DISTANCE = 10  # frames: all before the last one read are decoded
@@ -59,12 +58,12 @@ class Marks:
         ]
 
 
-def find_marks(path: str | os.PathLike[str]) -> Marks:
+def find_marks(path: StrPath) -> Marks:
     """The marks of an image or a video; StylemixError for a file that is neither, or damaged."""
     return Marks(read_marks(path), _score(path), read_credentials(path) if has_package() else None)
 
 
-def read_marks(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_marks(path: StrPath) -> dict[str, str]:
     """The type of source ("trainedAlgorithmicMedia", ...) and the software; {} without marks.
 
     Keys are "source type" and "software". Nothing is decoded; a file that cannot be opened has no
@@ -91,20 +90,20 @@ def read_marks(path: str | os.PathLike[str]) -> dict[str, str]:
     return {key: value for key, value in marks.items() if value}
 
 
-def video_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def video_size(path: StrPath) -> tuple[int, int]:
     """(width, height) in px of an MP4 file; StylemixError for one that cannot be read."""
     with closing(_mp4_frames(path)) as frames:
         return next(frames).size
 
 
-def _score(path: str | os.PathLike[str]) -> float | None:
+def _score(path: StrPath) -> float | None:
     frames = list(_mp4_frames(path) if Path(path).suffix.lower() == ".mp4" else _frames(path))
     if max(frames[0].size) < _MIN_MEASURED:
         return None
     return measure_watermark(frames)
 
 
-def _frames(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _frames(path: StrPath) -> Iterator[Image.Image]:
     """The image, and some of the further frames of an animation."""
     yield load_image(path)
     try:
@@ -121,7 +120,7 @@ def _numbers(count: int) -> list[int]:
     return list(range(count))[:: min(_MAX_DISTANCE, -(-count // FRAMES))][:FRAMES]
 
 
-def _mp4_frames(path: str | os.PathLike[str]) -> Generator[Image.Image, None, None]:
+def _mp4_frames(path: StrPath) -> Generator[Image.Image, None, None]:
     """Some frames of a video; StylemixError for a damaged one, and without the extra `video`."""
     try:
         import av
@@ -150,7 +149,7 @@ def _mp4_frames(path: str | os.PathLike[str]) -> Generator[Image.Image, None, No
         raise StylemixError(damaged)
 
 
-def _mp4_comment(path: str | os.PathLike[str]) -> str:
+def _mp4_comment(path: StrPath) -> str:
     try:
         import av
 

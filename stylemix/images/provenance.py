@@ -40,14 +40,14 @@ def source_type(generated: Generated) -> str:
 
 
 def provenance_marks(generated: Generated) -> dict[str, str]:
-    """Return the metadata that mark generated images, by key; none for other images."""
+    """Returns the metadata that mark generated images, by key; none for other images."""
     if generated is False or not _wanted:
         return {}
     return {SOURCE_TYPE_KEY: source_type(generated), "Software": f"stylemix {__version__}"}
 
 
 def png_text(marks: dict[str, str]) -> PngImagePlugin.PngInfo:
-    """Return the marks as text chunks of a PNG file."""
+    """Returns the marks as text chunks of a PNG file."""
     text = PngImagePlugin.PngInfo()
     for key, value in marks.items():
         text.add_itxt(key, value)
@@ -55,7 +55,7 @@ def png_text(marks: dict[str, str]) -> PngImagePlugin.PngInfo:
 
 
 def xmp_packet(marks: dict[str, str]) -> bytes:
-    """Return the marks as an XMP packet (ISO 16684-1); empty without marks."""
+    """Returns the marks as an XMP packet (ISO 16684-1); empty without marks."""
     if not marks:
         return b""
     from xml.sax.saxutils import quoteattr  # imports urllib

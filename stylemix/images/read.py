@@ -2,7 +2,6 @@
 
 import codecs
 import errno
-import os
 import re
 import threading
 import warnings
@@ -20,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
 from stylemix.images.cost import prepare_decoding, too_large
-from stylemix.io.files import open_file
+from stylemix.io.files import StrPath, open_file
 
 MAX_UNENDED_BYTES = 2**26  # of a JPEG without its end marker, which is read into memory
 
@@ -49,10 +48,8 @@ _decoding = 0  # threads that are decoding
 _quiet: list[object] = []  # the warning filter that they share
 
 
-def load_image(
-    path: str | os.PathLike[str], min_side: int | None = None, mode: str = "RGB"
-) -> Image.Image:
-    """Read the first frame of an image file as 8-bit sRGB, upright, on white, without metadata.
+def load_image(path: StrPath, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
+    """Reads the first frame of an image file as 8-bit sRGB, upright, on white, without metadata.
 
     `mode` "L" returns grey and "RGBA" preserves transparency. With `min_side`, large JPEGs are
     decoded at 1/2, 1/4 or 1/8 of their size, with a shorter side of at least `min_side` px, which
@@ -72,7 +69,7 @@ def load_image(
 def read_image(
     stream: BinaryIO, name: str, min_side: int | None = None, mode: str = "RGB"
 ) -> Image.Image:
-    """Read an image from a seekable stream as `load_image` does; `name` is for messages."""
+    """Reads an image from a seekable stream as `load_image` does; `name` is for messages."""
     head = stream.read(512)
     stream.seek(0)
     if not head:
@@ -94,7 +91,7 @@ def read_image(
 
 
 def plain_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
-    """Convert a Pillow image as `load_image` does: upright, sRGB, in `mode`, without metadata."""
+    """Converts a Pillow image as `load_image` does: upright, sRGB, in `mode`, without metadata."""
     orientation, converted = _orientation(image), _convert(image, mode)
     if converted is image:  # the caller's, with metadata beside the pixels
         converted = image.copy()
@@ -115,7 +112,7 @@ def _plain_and_closed(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _loaded(image: Image.Image, stream: BinaryIO) -> Image.Image:
-    """Decode an opened image, also a JPEG that is complete but for its end marker.
+    """Decodes an opened image, also a JPEG that is complete but for its end marker.
 
     Whether it is complete shows in the pixels: other data behind the last ones must not change
     them. Raises the exceptions of the decoder.
@@ -141,7 +138,7 @@ def _loaded(image: Image.Image, stream: BinaryIO) -> Image.Image:
 
 
 def _checksum(image: Image.Image) -> int:
-    """Return the CRC-32 of the pixels, without a copy of all."""
+    """Returns the CRC-32 of the pixels, without a copy of all."""
     crc = 0
     for top in range(0, image.height, 64):
         strip = image.crop((0, top, image.width, min(top + 64, image.height)))
@@ -151,7 +148,7 @@ def _checksum(image: Image.Image) -> int:
 
 @contextmanager
 def _quiet_decoder() -> Iterator[None]:
-    """Suppress Pillow's warnings, since this module checks sizes itself.
+    """Suppresses Pillow's warnings, since this module checks sizes itself.
 
     The filters of `warnings` are global and several threads may decode at once: the first thread
     adds a filter and the last one removes it. Filters of other code are unchanged.
@@ -181,7 +178,7 @@ def _load_plugins() -> None:
 
 @cache
 def _load_heif() -> bool:
-    """Teach Pillow to read HEIC; whether the package for it is here."""
+    """Teaches Pillow to read HEIC; whether the package for it is here."""
     try:
         from pillow_heif import register_heif_opener  # an extra
     except ImportError:
@@ -215,7 +212,7 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 for a damaged EXIF block."""
+    """Returns the EXIF orientation, 1 to 8; 1 for a damaged EXIF block."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF raises nearly any exception, but the image may be intact
@@ -231,13 +228,13 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _is_raw(head: bytes, name: str) -> bool:
-    """Return whether a file is a camera raw, most of which are TIFFs with a tiny preview first."""
+    """Returns whether a file is a camera raw, most of which are TIFFs with a tiny preview first."""
     tiff_like = head[:4] in (b"II*\0", b"MM\0*") or head[:4] in (b"IIRO", b"IIU\0", b"FUJI")
     return tiff_like and Path(name).suffix.lower() in _RAW_EXTENSIONS
 
 
 def _brand(head: bytes) -> bytes:
-    """Return the four letters of an ISO media file's kind, nothing for other files."""
+    """Returns the four letters of an ISO media file's kind, nothing for other files."""
     return head[8:12] if head[4:8] == b"ftyp" else b""
 
 
@@ -246,7 +243,7 @@ def _is_heic(head: bytes) -> bool:
 
 
 def _recognise(head: bytes) -> tuple[str, str]:
-    """Return the kind of an unreadable image by its first bytes, and the advice for it."""
+    """Returns the kind of an unreadable image by its first bytes, and the advice for it."""
     again = "copy or download it again"
     brand = _brand(head)
     if _is_heic(head):

@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError, similar_file
 from stylemix.images.cost import check_size
 from stylemix.images.read import load_image, plain_image, read_image
 from stylemix.images.tensors import picture
-from stylemix.io.files import open_file, read_file
+from stylemix.io.files import StrPath, open_file, read_file
 from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 
 # HEIC is listed also where no package reads it, so that an error says which one does.
@@ -28,8 +28,6 @@ EXTENSIONS = frozenset(
 )
 MAX_DIRECTORY_BYTES = 40 * 2**20  # of a zip, of which Python makes objects ten times as large
 MAX_MEMBER_BYTES = 256 * 2**20  # a 100-megapixel PNG of a photo is about as large
-
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,19 @@ class ImageSource:
         return PurePosixPath(self.name).stem
 
     def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
-        """Read the image as `load_image` does; StylemixError where it cannot be read."""
+        """Reads the image as `load_image` does; StylemixError where it cannot be read."""
         if self.member is None:
             return load_image(self.path, min_side, mode)
         return read_image(BytesIO(_read_member(self.path, self.member)), str(self), min_side, mode)
 
     def read(self) -> bytes:
-        """Return the bytes of the file; StylemixError or OSError where it cannot be read."""
+        """Returns the bytes of the file; StylemixError or OSError where it cannot be read."""
         if self.member is None:
             return read_file(self.path)
         return _read_member(self.path, self.member)
 
     def checksum(self) -> tuple[int, int]:
-        """Return size in bytes and CRC-32 of the file, from the directory of a zip if in one."""
+        """Returns size in bytes and CRC-32 of the file, from the directory of a zip if in one."""
         if self.member is not None:
             info = _open_zip(self.path).getinfo(self.member)
             return info.file_size, info.CRC
@@ -76,11 +74,11 @@ class ImageSource:
 
 
 # An image in any form that `open_image` accepts.
-Photo = str | os.PathLike[str] | ImageSource | Image.Image | NDArray[np.uint8] | Tensor
+Photo = StrPath | ImageSource | Image.Image | NDArray[np.uint8] | Tensor
 
 
 def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
-    """Convert an image in any form to a PIL image as `load_image` returns.
+    """Converts an image in any form to a PIL image as `load_image` returns.
 
     Arrays are uint8 [H, W] or [H, W, 1, 3 or 4]. Tensors are uint8, or floating point in [-1, 1],
     [1, 3 or 4, H, W] or a batch of one. Raises StylemixError for other dtypes, shapes and sizes.
@@ -93,8 +91,8 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
         photo = picture(photo)
     elif isinstance(photo, np.ndarray):
         pixels = photo[:, :, 0] if photo.ndim == 3 and photo.shape[2] == 1 else photo
-        colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
-        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or colour):
+        color = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+        if photo.dtype != np.uint8 or not (pixels.ndim == 2 or color):
             raise StylemixError(
                 f"got an array of {photo.dtype} {list(photo.shape)}; expected uint8 [H, W], or "
                 "[H, W, C] with 1, 3 or 4 channels; convert it"
@@ -122,18 +120,18 @@ class PixelSource(ImageSource):
     image: Image.Image = field(default_factory=lambda: Image.new("RGB", (1, 1)), compare=False)
 
     def open(self, min_side: int | None = None, mode: str = "RGB") -> Image.Image:
-        """Return the image in `mode`."""
+        """Returns the image in `mode`."""
         del min_side
         return plain_image(self.image, mode)
 
     def checksum(self) -> tuple[int, int]:
-        """Return size in bytes and CRC-32 of the pixels."""
+        """Returns size in bytes and CRC-32 of the pixels."""
         pixels = self.image.tobytes()
         return len(pixels), zlib.crc32(pixels)
 
 
 def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSource]:
-    """List images in the given order; the contents of a folder (recursively) or zip by name.
+    """Lists images in the given order; the contents of a folder (recursively) or zip by name.
 
     Folders and zips yield files with common image extensions that are not hidden. Files are not
     decoded here, so a damaged image raises only when it is read. Raises StylemixError for a missing
@@ -156,7 +154,7 @@ def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSou
 
 
 def has_images(path: StrPath) -> bool:
-    """Return whether `list_images` finds any image; none is decoded."""
+    """Returns whether `list_images` finds any image; none is decoded."""
     try:
         return bool(list_images(path))
     except StylemixError:
@@ -164,7 +162,7 @@ def has_images(path: StrPath) -> bool:
 
 
 def read_beside(path: StrPath, name: str) -> bytes | None:
-    """Read a file at the top level of a folder or zip of images; None if it is missing."""
+    """Reads a file at the top level of a folder or zip of images; None if it is missing."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -247,7 +245,7 @@ def _no_images(path: Path, kind: str) -> StylemixError:
 
 
 def _is_zip(path: Path) -> bool:
-    """Return whether a file is a zip by its first bytes or its extension."""
+    """Returns whether a file is a zip by its first bytes or its extension."""
     with open_file(path) as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or path.suffix.lower() == ".zip"
 
@@ -259,7 +257,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=4)
 def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.ZipFile:
-    """Open a zip once, since reading the index of a large zip for each image takes minutes.
+    """Opens a zip once, since reading the index of a large zip for each image takes minutes.
 
     Keyed by process too, since processes share the file position after a fork.
     """
@@ -279,7 +277,7 @@ def _cached_zip(path: Path, size: int, changed: int, process: int) -> zipfile.Zi
 
 
 def _read_member(path: Path, member: str) -> bytes:
-    """Read a member of a zip; StylemixError above `MAX_MEMBER_BYTES`."""
+    """Reads a member of a zip; StylemixError above `MAX_MEMBER_BYTES`."""
     try:
         archive = _open_zip(path)
         info = archive.getinfo(member)
@@ -304,7 +302,7 @@ def _read_member(path: Path, member: str) -> bytes:
 
 
 def unique_names(names: Iterable[str]) -> Iterator[str]:
-    """Append numbers to repeated names, so that no output overwrites another."""
+    """Appends numbers to repeated names, so that no output overwrites another."""
     seen: set[str] = set()
     for name in names:
         unique, number = name, 2

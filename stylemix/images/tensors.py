@@ -20,7 +20,7 @@ _CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
 def to_tensor(
     images: Image.Image | Sequence[Image.Image], size: int | None = None, channels: int = 3
 ) -> Tensor:
-    """Convert images to float32 [N, C, H, W] in [-1, 1], resized to squares of `size` px if given.
+    """Converts images to float32 [N, C, H, W] in [-1, 1], resized to squares of `size` px if given.
 
     `channels` is as for `to_channels`. Raises StylemixError if the images differ in size and `size`
     is None.
@@ -42,12 +42,12 @@ def to_tensor(
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Convert an image of any mode to grey (1 channel), RGB on white (3) or RGBA (4)."""
+    """Converts an image of any mode to grey (1 channel), RGB on white (3) or RGBA (4)."""
     return _CHANNELS[channels](image)
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """Convert a tensor [C, H, W] (or a batch of one) in [-1, 1] to a grey, RGB or RGBA image.
+    """Converts a tensor [C, H, W] (or a batch of one) in [-1, 1] to a grey, RGB or RGBA image.
 
     Rounds as StyleGAN2 does, floor(x * 127.5 + 128) clamped to 0..255, the exact inverse of
     `to_tensor`. NaN becomes 0.
@@ -87,7 +87,7 @@ def resize(
     size: int | tuple[int, int],
     method: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> Image.Image:
-    """Resize an image to `size` (width, height) with antialiasing and a centre crop.
+    """Resizes an image to `size` (width, height) with antialiasing and a centre crop.
 
     An integer is a square. The crop preserves the aspect ratio of the content.
     """
@@ -102,7 +102,7 @@ def resize(
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """Convert images [N, 1, 3 or 4, H, W] in [-1, 1] to RGB [N, 3, H, W], with alpha on white.
+    """Converts images [N, 1, 3 or 4, H, W] in [-1, 1] to RGB [N, 3, H, W], with alpha on white.
 
     Differentiable. Raises StylemixError for another number of channels.
     """
@@ -116,7 +116,7 @@ def as_rgb(images: Tensor) -> Tensor:
 
 
 def bring_within(images: Tensor, smallest: int, largest: int) -> Tensor:
-    """Scale images [N, C, H, W] to a shorter side of `smallest` to `largest` px."""
+    """Scales images [N, C, H, W] to a shorter side of `smallest` to `largest` px."""
     shorter = min(images.shape[2:])
     side = min(max(shorter, smallest), largest)
     if side == shorter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -18,6 +17,7 @@ from stylemix.images.credentials import sign_file
 from stylemix.images.provenance import Generated, png_text, provenance_marks, xmp_packet
 from stylemix.images.write import as_written
 from stylemix.io.atomic import atomic_write
+from stylemix.io.files import StrPath
 
 KINDS = {".mp4": "MP4", ".gif": "GIF", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP"}
 MAX_GIF_FPS = 50  # viewers slow down GIFs with a higher frame rate
@@ -27,8 +27,8 @@ _QUALITY = 90  # of WebP; 95 makes the file 1.7 times as large
 _CRF = "17"  # of H.264, a PSNR of 41 dB
 
 
-def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
-    """Return the video format by the extension of `path`; StylemixError if it cannot be written.
+def check_video_path(path: StrPath, fps: int) -> str:
+    """Returns the video format by the extension of `path`; StylemixError if it cannot be written.
 
     Commands call it before a long computation.
     """
@@ -56,14 +56,14 @@ def check_video_path(path: str | os.PathLike[str], fps: int) -> str:
 
 
 def save_video(
-    path: str | os.PathLike[str],
+    path: StrPath,
     images: Iterable[Image.Image],
     lengths: Sequence[int],
     fps: int,
     repeat: bool = True,
     generated: Generated = "composite",
 ) -> None:
-    """Write images of one size atomically as a video, each shown for its number of frames.
+    """Writes images of one size atomically as a video, each shown for its number of frames.
 
     `repeat` makes GIF, APNG and WebP loop for ever rather than play once. The video has the marks
     of `save_image`: the metadata as XMP in WebP, text chunks in PNG and a comment in GIF and MP4,
@@ -81,7 +81,7 @@ def save_video(
 
 
 def _durations(lengths: Sequence[int], fps: int, kind: str) -> list[int]:
-    """Return the duration of each image in ms; end times are rounded, so errors do not add up."""
+    """Returns the duration of each image in ms; end times are rounded, so errors do not add up."""
     tick = _TICK[kind]
     ends = [tick * round(Fraction(1000 * total, fps * tick)) for total in accumulate(lengths)]
     return [end - start for start, end in pairwise([0, *ends])]
@@ -111,7 +111,7 @@ def _write_animation(
 def _prepared(
     file: Path, kind: str, images: Iterable[Image.Image], count: int, watermark: bool
 ) -> Iterator[Image.Image]:
-    """Yield the images converted for a format; StylemixError above `_MAX_MEMORY` in total."""
+    """Yields the images converted for a format; StylemixError above `_MAX_MEMORY` in total."""
     for number, image in enumerate(images):
         size = 3 * image.width * image.height * count
         if number == 0 and size > _MAX_MEMORY:
@@ -136,7 +136,7 @@ def _write_mp4(
     fps: int,
     marks: dict[str, str],
 ) -> None:
-    """Write H.264 for all players: yuv420p, converted to BT.709 and tagged as such."""
+    """Writes H.264 for all players: yuv420p, converted to BT.709 and tagged as such."""
     import av
 
     with av.open(str(file), "w", options={"movflags": "+faststart"}) as container:

@@ -14,6 +14,7 @@ from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import to_pil
 from stylemix.images.watermark import add_watermark
 from stylemix.io.atomic import atomic_write, check_writable
+from stylemix.io.files import StrPath
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
@@ -21,8 +22,8 @@ _COMPRESSION = 4  # of PNG: half the time of zlib's default, 6, for 5 % more byt
 _OF_RESULTS = (".safetensors", ".pkl", ".json")  # that nobody means to be a folder's
 
 
-def check_image_path(path: str | os.PathLike[str]) -> str:
-    """Return the Pillow format by the extension of `path`; StylemixError for an unknown one.
+def check_image_path(path: StrPath) -> str:
+    """Returns the Pillow format by the extension of `path`; StylemixError for an unknown one.
 
     Commands call it before a long computation, whose result a wrong name would lose.
     """
@@ -34,8 +35,8 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
     return kind
 
 
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Raise StylemixError if `path` is no folder that can be written, or has a file's extension.
+def check_folder(path: StrPath) -> None:
+    """Raises StylemixError if `path` is no folder that can be written, or has a file's extension.
 
     Commands call it before a long computation.
     """
@@ -54,12 +55,12 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 
 def save_image(
-    path: str | os.PathLike[str],
+    path: StrPath,
     image: Image.Image | Tensor,
     generated: Generated = True,
     metadata_only: bool = False,
 ) -> None:
-    """Write an image (or a tensor, as for `to_pil`) atomically as PNG, JPEG or WebP, with marks.
+    """Writes an image (or a tensor, as for `to_pil`) atomically as PNG, JPEG or WebP, with marks.
 
     The marks say that the image was generated (True) or composed with generated content
     ("composite", such as an edited photo): IPTC's digital source type and the version of stylemix,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS, frozen_network
+from stylemix.io.files import StrPath
 from stylemix.models.container import ENCODER, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig
@@ -56,14 +57,14 @@ class Encoder(nn.Module):
         return ws
 
 
-def save_encoder(path: str | os.PathLike[str], encoder: Encoder, base: str) -> None:
+def save_encoder(path: StrPath, encoder: Encoder, base: str) -> None:
     """Writes the encoder of the model with the fingerprint `base`, in half precision."""
     tensors = {key: value.half() for key, value in encoder.state_dict().items()}
     write(path, ENCODER, VERSION, {"base": base, "trunk": asdict(encoder.config)}, tensors)
 
 
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
-def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
+def load_encoder(path: StrPath, model: Model) -> Encoder:
     """Loads an encoder on the model's device; raises StylemixError for that of another model."""
     file = Path(os.path.expanduser(path))
     content = read(file).expect(ENCODER)
@@ -86,6 +87,11 @@ def load_encoder(path: str | os.PathLike[str], model: Model) -> Encoder:
             f"{file}: got a damaged encoder; expected an encoder of this model; copy it again"
         ) from error
     return encoder.eval().requires_grad_(False).to(generator.device)
+
+
+def chosen_encoder(path: StrPath | None, model: Model) -> Encoder | None:
+    """The encoder of a file; None without one, which stands for the model's shipped encoder."""
+    return None if path is None else load_encoder(path, model)
 
 
 def _sizes(model: Model) -> dict[str, object]:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from stylemix.inversion.encoder import shipped_encoder
 from stylemix.inversion.prior import start_count
-from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
-from stylemix.models.model import Model
-from stylemix.networks.batches import batch_size, image_bytes
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.models.model import Model, count_parameters
+from stylemix.networks.batches import image_bytes
 from stylemix.networks.config import GeneratorConfig
 
 # Ratios to one image without gradients, measured at 64 and 1024 px on two cores.
@@ -43,24 +43,22 @@ def forecast_image(model: Model) -> Forecast:
     return Forecast(seconds, PROGRAM + _weights(model) + image_bytes(generator))
 
 
-def forecast_projection(model: Model, settings: ProjectionSettings, photos: int = 1) -> Forecast:
-    """A projection of `photos` photos; the first one of a model also makes its starting images."""
+def forecast_projection(model: Model, settings: ProjectionSettings) -> Forecast:
+    """A projection of a photo; the first one of a model also makes its starting images."""
     generator = model.generator
     settings = settings.at(generator.img_resolution, generator.device)
     image = forecast_image(model).seconds
     encoder = shipped_encoder(model) is not None
     searched = settings.plus_steps + (0 if encoder else settings.w_steps)
     step = SEARCH * image + STEP_SECONDS
-    seconds = photos * (searched * step + settings.refine_steps * (REFINEMENT * image + step))
+    seconds = searched * step + settings.refine_steps * (REFINEMENT * image + step)
     if settings.budget is not None:
-        seconds = photos * settings.budget
+        seconds = settings.budget
     if not encoder:
         seconds += start_count(generator) * image
-    rows = 2 * min(photos, batch_size(generator, PHOTOS_AT_ONCE, gradients=True))
     copies = WEIGHT_COPIES if settings.refine_steps else 1
-    return Forecast(
-        seconds, PROGRAM + copies * _weights(model) + rows * image_bytes(generator, gradients=True)
-    )
+    features = 2 * image_bytes(generator, gradients=True)
+    return Forecast(seconds, PROGRAM + copies * _weights(model) + features)
 
 
 def image_operations(config: GeneratorConfig) -> float:
@@ -72,7 +70,7 @@ def image_operations(config: GeneratorConfig) -> float:
         if side > 4:  # a transposed convolution multiplies at the smaller size
             total += 2 * 9 * config.channels(side // 2) * channels * height * width / 4
         total += 2 * 9 * channels**2 * height * width
-        total += 2 * channels * config.colour_channels(side) * height * width
+        total += 2 * channels * config.color_channels(side) * height * width
     return total
 
 
@@ -90,7 +88,7 @@ def speed(device: torch.device) -> float:
 
 
 def _weights(model: Model) -> float:
-    return sum(4.0 * value.numel() for value in model.generator.parameters())
+    return 4.0 * count_parameters(model.generator)
 
 
 def duration(seconds: float) -> str:

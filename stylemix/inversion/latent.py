@@ -20,6 +20,7 @@ from stylemix.faces.templates import Template
 from stylemix.images.html import card
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
+from stylemix.io.files import StrPath
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.models.container import LATENT, decode, encode, read, to_float, write
 from stylemix.models.header import finite, parse_template
@@ -66,12 +67,12 @@ class Latent:
         rows = [f"{key}={value!r}" for key, value in known.items() if value is not None]
         return f"Latent({', '.join([f'w={list(self.w.shape)}', *rows])})"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: StrPath) -> None:
         """Writes a latent file; see `save_latent`."""
         save_latent(path, self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Latent:
+    def load(cls, path: StrPath, model: Model | None = None) -> Latent:
         """Reads a latent file, ours or another program's; see `load_latent`."""
         return load_latent(path, model)
 
@@ -96,8 +97,8 @@ class Latent:
         return to_pil(latent.detail.draw(synthesis, ws))
 
 
-def save_latent(path: str | os.PathLike[str], latent: Latent) -> None:
-    """Write a latent file (safetensors with a JSON header), atomically."""
+def save_latent(path: StrPath, latent: Latent) -> None:
+    """Writes a latent file (safetensors with a JSON header), atomically."""
     write(path, LATENT, *_contents(latent, str(path)))
 
 
@@ -143,8 +144,8 @@ def _contents(latent: Latent, path: str) -> tuple[int, dict[str, object], dict[s
 
 
 @torch.inference_mode(False)  # a latent of that mode could not be dragged
-def load_latent(path: str | os.PathLike[str], model: Model | None = None) -> Latent:
-    """Load the latent of a file; with `model`, check it and repeat a single w for all layers.
+def load_latent(path: StrPath, model: Model | None = None) -> Latent:
+    """Loads the latent of a file; with `model`, checks it and repeats a single w for all layers.
 
     Reads our own files, `.npz` (array "w") and `.npy` of the public projectors, and `.pt` or `.pkl`
     latents. StylemixError for a latent of another model, and for a file of none or of several.
@@ -191,7 +192,7 @@ def _parse_own(header: object, others: dict[str, Tensor], file: Path) -> Latent:
 
 
 def _to_metrics(metrics: object, file: Path) -> dict[str, float]:
-    """Return the metrics of a header, without values of other types than numbers."""
+    """Returns the metrics of a header, without values of other types than numbers."""
     items = metrics.items() if isinstance(metrics, dict) else ()
     numbers = {str(key): finite(v) for key, v in items if isinstance(v, int | float)}
     found = {key: number for key, number in numbers.items() if number is not None}
@@ -204,7 +205,7 @@ def _to_metrics(metrics: object, file: Path) -> dict[str, float]:
 
 
 def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
-    """Return the label of a header; None without one."""
+    """Returns the label of a header; None without one."""
     if value is None:
         return None
     items = value if isinstance(value, list) else [None]
@@ -218,7 +219,7 @@ def _to_label(value: object, file: Path) -> tuple[float, ...] | None:
 
 
 def _pick(data: object, file: Path) -> object:
-    """Return the array of w values in a file of another program."""
+    """Returns the array of w values in a file of another program."""
     for _ in range(3):  # some projectors write {name of the photo: {"latent": ...}}
         if not isinstance(data, dict):
             break
@@ -234,7 +235,7 @@ def _pick(data: object, file: Path) -> object:
 
 
 def _to_w(value: object, file: Path) -> Tensor:
-    """Return w [L, w_dim] in fp32 from [w_dim], [L, w_dim] or [1, L, w_dim]."""
+    """Returns w [L, w_dim] in fp32 from [w_dim], [L, w_dim] or [1, L, w_dim]."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         value = torch.from_numpy(value.astype(np.float32))
     if isinstance(value, (list, tuple)) and len(value) == 1:

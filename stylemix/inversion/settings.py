@@ -9,7 +9,7 @@ from numbers import Integral, Real
 import torch
 
 from stylemix.devices import search_dtype
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 
 METHODS = ("hybrid", "w", "w+", "pti")
 MIN_BUDGET = 0.01  # seconds
@@ -60,10 +60,7 @@ class ProjectionSettings:
 
     def __post_init__(self) -> None:
         """Raises StylemixError for values with which a projection would fail or never end."""
-        if self.method not in METHODS:
-            raise StylemixError(
-                f"got the method {self.method!r}; expected one of {', '.join(METHODS)}; change it"
-            )
+        check_choice("the method", self.method, METHODS)
         for name in ("w_steps", "plus_steps", "refine_steps"):
             steps = getattr(self, name)
             if not isinstance(steps, Integral) or steps < 0:
@@ -120,8 +117,7 @@ def preset_settings(
     `budget` is in seconds per photo.
     """
     if not isinstance(preset, ProjectionSettings):
-        if preset not in PRESETS:
-            raise StylemixError(f"got the preset {preset!r}; expected one of {', '.join(PRESETS)}")
+        check_choice("the preset", preset, PRESETS)
         preset = PRESETS[preset]
     return replace(
         preset,

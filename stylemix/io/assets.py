@@ -21,7 +21,7 @@ _FROZEN: dict[tuple[str, str], nn.Module] = {}
 
 
 def load_weights(name: str) -> Weights:
-    """Load the tensors of a shipped network by file stem; StylemixError if it is damaged."""
+    """Loads the tensors of a shipped network by file stem; StylemixError if it is damaged."""
     path = ASSETS / f"{name}.safetensors"
     try:
         return load_file(path)
@@ -33,7 +33,7 @@ def load_weights(name: str) -> Weights:
 
 
 def frozen_network(name: str, device: str | torch.device, build: Callable[[], Network]) -> Network:
-    """Return the network `name` in evaluation mode, without gradients, built once per device.
+    """Returns the network `name` in evaluation mode, without gradients, built once per device.
 
     It stays in memory until the process ends, since all shipped networks are small.
     """

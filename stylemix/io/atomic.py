@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import StrPath
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -19,8 +20,8 @@ _MAX_STEM_LENGTH = 40  # characters; keeps the temporary name within the 255 byt
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` when the block succeeds.
+def atomic_write(path: StrPath) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; it replaces `path` when the block succeeds.
 
     The temporary name has the extension of `path`, for writers that depend on it. When the block
     raises, the existing file is unchanged and the temporary file is removed. Missing parent folders
@@ -54,8 +55,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_writable(path: str | os.PathLike[str], is_folder: bool = False) -> None:
-    """Raise the StylemixError of `atomic_write` if its folder shows before the work that it fails.
+def check_writable(path: StrPath, is_folder: bool = False) -> None:
+    """Raises the StylemixError of `atomic_write` if its folder shows before the work that it fails.
 
     With `is_folder` it is for files in the folder `path`. Missing folders would be created.
     """
@@ -69,24 +70,24 @@ def check_writable(path: str | os.PathLike[str], is_folder: bool = False) -> Non
         raise _cannot_write(path, OSError(number, os.strerror(number)))
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path` atomically."""
+def write_bytes(path: StrPath, data: bytes) -> None:
+    """Writes `data` to `path` atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    r"""Write `text` to `path` atomically, as UTF-8 with "\n" line ends."""
+def write_text(path: StrPath, text: str) -> None:
+    r"""Writes `text` to `path` atomically, as UTF-8 with "\n" line ends."""
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: str | os.PathLike[str], value: Json) -> None:
-    """Write `value` to `path` atomically as indented JSON; ValueError for NaN and infinities."""
+def write_json(path: StrPath, value: Json) -> None:
+    """Writes `value` to `path` atomically as indented JSON; ValueError for NaN and infinities."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _checked_target(path: Path) -> Path:
-    """Resolve links and create the parent folder; StylemixError for a folder or a device."""
+    """Resolves links and creates the parent folder; StylemixError for a folder or a device."""
     try:
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _checked_target(path: Path) -> Path:
 
 
 def _create(temporary: Path, target: Path) -> int:
-    """Create the empty temporary file and return the permission bits for the final file."""
+    """Creates the empty temporary file and returns the permission bits for the final file."""
     handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         status = target.stat() if target.exists() else os.fstat(handle)
@@ -114,7 +115,7 @@ def _create(temporary: Path, target: Path) -> int:
 
 
 def _commit(temporary: Path, target: Path, mode: int) -> None:
-    """Flush the temporary file to disk, then rename it to the target."""
+    """Flushes the temporary file to disk, then renames it to the target."""
     with suppress(PermissionError):
         temporary.chmod(mode)
     with temporary.open("rb+" if os.name == "nt" else "rb") as handle:
@@ -132,7 +133,7 @@ def _commit(temporary: Path, target: Path, mode: int) -> None:
                 os.close(folder)
 
 
-def _cannot_write(path: str | os.PathLike[str], error: Exception) -> StylemixError:
+def _cannot_write(path: StrPath, error: Exception) -> StylemixError:
     reason = getattr(error, "strerror", None) or str(error)
     return StylemixError(
         f"cannot write {path}: got {reason!r}; expected a writable folder with free space; "

@@ -10,7 +10,7 @@ from typing import Any
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_bytes
-from stylemix.io.files import read_file
+from stylemix.io.files import StrPath, read_file
 from stylemix.io.json_text import parse_json
 from stylemix.ops import cache as ops_cache
 
@@ -20,8 +20,8 @@ UNREADABLE: Checksum = (-1, 0)
 MIN_FILE_AGE = 2 * 10**9  # ns; a younger file may change again without a new modification time
 
 
-def stamp_of(path: str | os.PathLike[str]) -> Stamp:
-    """Return size and modification time of a file, to detect changes; (-1, 0) if it is missing."""
+def stamp_of(path: StrPath) -> Stamp:
+    """Returns size and modification time of a file, to detect changes; (-1, 0) if it is missing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -30,13 +30,13 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
 
 
 def cache_folder(name: str) -> Path | None:
-    """Return a folder in STYLEMIX_CACHE or the user's cache; None without a home directory."""
+    """Returns a folder in STYLEMIX_CACHE or the user's cache; None without a home directory."""
     ops = ops_cache.usual()
     return None if ops is None else ops.parent / name
 
 
 def load_table(path: Path | None) -> dict[str, Any]:
-    """Load a JSON object from the cache; an empty one if it is missing or damaged."""
+    """Loads a JSON object from the cache; an empty one if it is missing or damaged."""
     try:
         table = parse_json(read_file(path)) if path is not None else {}
     except (OSError, ValueError, StylemixError):
@@ -45,7 +45,7 @@ def load_table(path: Path | None) -> dict[str, Any]:
 
 
 def save_table(path: Path | None, table: dict[str, Any]) -> None:
-    """Store a JSON object in the cache; a failure is ignored, since the cache only saves time."""
+    """Stores a JSON object in the cache; a failure is ignored, since the cache only saves time."""
     if path is not None:
         with suppress(StylemixError, OSError):
             write_bytes(path, json.dumps(table).encode("ascii"))

@@ -36,14 +36,14 @@ def passphrase() -> str | None:
 
 
 def encrypt(data: bytes, phrase: str) -> bytes:
-    """Seal data with a passphrase; the same data never gives the same bytes."""
+    """Seals data with a passphrase; the same data never gives the same bytes."""
     salt, nonce = secrets.token_bytes(_SALT), secrets.token_bytes(_NONCE)
     sealed: bytes = _cipher(phrase, salt).encrypt(nonce, data, _MAGIC)
     return _MAGIC + salt + nonce + sealed
 
 
 def decrypt(data: bytes, phrase: str) -> bytes:
-    """Open what `encrypt` sealed; StylemixError for a wrong passphrase and for changed bytes."""
+    """Opens what `encrypt` sealed; StylemixError for a wrong passphrase and for changed bytes."""
     from cryptography.exceptions import InvalidTag
 
     start = len(_MAGIC)

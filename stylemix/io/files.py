@@ -9,11 +9,13 @@ from typing import BinaryIO
 
 from stylemix.errors import StylemixError
 
+StrPath = str | os.PathLike[str]
+
 # A pipe without a writer would be waited for; Windows has neither such pipes nor the flag.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: StrPath) -> BinaryIO:
     """Opens a regular file for reading; OSError for one that is missing or may not be read.
 
     Raises StylemixError for a folder, a pipe, a socket and a device, links to them included: these
@@ -35,7 +37,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         raise
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: StrPath) -> bytes:
     """The bytes of a regular file; errors as of `open_file`."""
     with open_file(path) as stream:
         return stream.read()

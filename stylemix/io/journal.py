@@ -33,12 +33,12 @@ class WorkFile:
         self._database.execute("BEGIN IMMEDIATE")  # takes the lock: one process at a time
 
     def get(self, key: str) -> Any:
-        """Return the JSON value of a finished item; None if there is none."""
+        """Returns the JSON value of a finished item; None if there is none."""
         row = self._database.execute("SELECT value FROM parts WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any, data: Sequence[bytes] = ()) -> None:
-        """Store a finished item; a call two seconds or more after the last commit commits it."""
+        """Stores a finished item; a call two seconds or more after the last commit commits it."""
         rows = [(key, number, item) for number, item in enumerate(data)]
         self._database.executemany("INSERT OR REPLACE INTO data VALUES (?, ?, ?)", rows)
         row = (key, json.dumps(value))
@@ -49,20 +49,20 @@ class WorkFile:
             self._committed_at = time.monotonic()
 
     def data(self, key: str, number: int) -> bytes:
-        """Return byte string `number` of a finished item."""
+        """Returns byte string `number` of a finished item."""
         query = "SELECT bytes FROM data WHERE key = ? AND number = ?"
         content: bytes = self._database.execute(query, (key, number)).fetchone()[0]
         return content
 
     def close(self) -> None:
-        """Commit and close the file."""
+        """Commits and closes the file."""
         self._database.commit()
         self._database.close()
 
 
 @contextmanager
 def open_work(path: Path) -> Iterator[WorkFile]:
-    """Open or create a work file; its items are committed even if the block raises.
+    """Opens or creates a work file; its items are committed even if the block raises.
 
     Raises StylemixError if it is no work file, is in use by another process, or the disk is full.
     """

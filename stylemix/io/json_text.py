@@ -13,7 +13,7 @@ _CONTAINER_BYTES, _ITEM_BYTES = 80, 40  # in CPython, at most, beside their text
 def parse_json(
     text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], object] | None = None
 ) -> Any:
-    """Parse a JSON text; `pairs` makes objects, as in `json.loads`.
+    """Parses a JSON text; `pairs` makes objects, as in `json.loads`.
 
     Raises ValueError alone: for another text, for values that are nested too deeply, and, before
     any is made, for more than would fit into `MAX_VALUE_BYTES`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tokenize
 import zipfile
 from math import prod
@@ -13,7 +12,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import read_file
+from stylemix.io.files import StrPath, read_file
 from stylemix.io.sniff import ZIP_ERRORS
 
 MAX_BYTES = 2**26  # a W+ code of 18 x 512 floats takes 36 kB
@@ -24,8 +23,8 @@ _MAX_HEADER = 10_000  # characters, numpy's own default
 Array = NDArray[np.generic]
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the arrays of a `.npz` by name; StylemixError for objects, damage or over 64 MB."""
+def read_npz(path: StrPath) -> dict[str, Array]:
+    """Reads the arrays of a `.npz` by name; StylemixError for objects, damage or over 64 MB."""
     arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -48,8 +47,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
     return arrays
 
 
-def read_npy(path: str | os.PathLike[str]) -> Array:
-    """Read the array of a `.npy`; StylemixError for objects, damage or over 64 MB."""
+def read_npy(path: StrPath) -> Array:
+    """Reads the array of a `.npy`; StylemixError for objects, damage or over 64 MB."""
     data = read_file(path)
     if len(data) > MAX_BYTES:
         raise StylemixError(

@@ -9,8 +9,8 @@ from mimetypes import guess_type
 from pathlib import Path
 
 from stylemix.errors import StylemixError
+from stylemix.io.files import StrPath
 
-AnyPath = str | os.PathLike[str]
 LATENT_SUFFIX = ".latent.safetensors"
 ENDINGS = (LATENT_SUFFIX, ".aligned.png")  # more than an extension
 Beside = Callable[[Path], Sequence[Path]]  # the further files that are written with an output
@@ -31,7 +31,7 @@ def free_path(
     return next(p for p in chain([path], numbered) if not _is_taken(p, beside) or is_same(p))
 
 
-def is_input(path: Path, inputs: Iterable[AnyPath]) -> bool:
+def is_input(path: Path, inputs: Iterable[StrPath]) -> bool:
     """Whether a file is one of the inputs, or one of the images or latents in a folder of them."""
     if not path.exists():
         return False
@@ -42,7 +42,7 @@ def is_input(path: Path, inputs: Iterable[AnyPath]) -> bool:
     return target in given or (readable and any(folder in target.parents for folder in given))
 
 
-def check_not_input(path: Path, inputs: Iterable[AnyPath]) -> None:
+def check_not_input(path: Path, inputs: Iterable[StrPath]) -> None:
     """Raises StylemixError for an output that would replace an input."""
     if is_input(path, inputs):
         raise StylemixError(

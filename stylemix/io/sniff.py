@@ -14,7 +14,7 @@ import zlib
 from typing import Literal
 
 from stylemix.errors import StylemixError, similar_file
-from stylemix.io.files import open_file
+from stylemix.io.files import StrPath, open_file
 from stylemix.io.tensor_files import MAX_HEADER_BYTES
 
 Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle"]
@@ -53,8 +53,8 @@ _OTHER_MAGIC = {
 }
 
 
-def sniff(path: str | os.PathLike[str]) -> Kind:
-    """Return the type of a file; StylemixError for a missing, empty or unsupported file."""
+def sniff(path: StrPath) -> Kind:
+    """Returns the type of a file; StylemixError for a missing, empty or unsupported file."""
     try:
         with open_file(path) as handle:
             size = os.fstat(handle.fileno()).st_size
@@ -74,11 +74,11 @@ def sniff(path: str | os.PathLike[str]) -> Kind:
 
 
 def is_torch_stream(head: bytes) -> bool:
-    """Return whether a file starts like the legacy stream format of `torch.save`."""
+    """Returns whether a file starts like the legacy stream format of `torch.save`."""
     return _MAGIC_NUMBER in head[:32]
 
 
-def _by_content(path: str | os.PathLike[str], head: bytes, size: int) -> Kind:
+def _by_content(path: StrPath, head: bytes, size: int) -> Kind:
     if head.startswith(b"PK\x03\x04"):
         return _kind_of_zip(path)
     if is_torch_stream(head):
@@ -102,7 +102,7 @@ def _by_content(path: str | os.PathLike[str], head: bytes, size: int) -> Kind:
     )
 
 
-def _check_header(path: str | os.PathLike[str], length: int, size: int) -> None:
+def _check_header(path: StrPath, length: int, size: int) -> None:
     if length > MAX_HEADER_BYTES:
         raise StylemixError(
             f"{path}: got a header of {length} bytes; expected at most {MAX_HEADER_BYTES}; "
@@ -115,7 +115,7 @@ def _check_header(path: str | os.PathLike[str], length: int, size: int) -> None:
         )
 
 
-def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
+def _kind_of_zip(path: StrPath) -> Kind:
     try:
         if directory_bytes(path) > MAX_DIRECTORY_BYTES:
             raise StylemixError(
@@ -138,7 +138,7 @@ def _kind_of_zip(path: str | os.PathLike[str]) -> Kind:
     )
 
 
-def directory_bytes(path: str | os.PathLike[str]) -> int:
+def directory_bytes(path: StrPath) -> int:
     """The size in bytes of a zip's directory, of which Python makes objects ten times as large.
 
     Raises BadZipFile for a file without one.
@@ -153,7 +153,7 @@ def directory_bytes(path: str | os.PathLike[str]) -> int:
     return int.from_bytes(end[at + 12 : at + 16], "little")  # 4 GiB stands for more
 
 
-def _refuse_known(path: str | os.PathLike[str], head: bytes) -> None:
+def _refuse_known(path: StrPath, head: bytes) -> None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
         raise StylemixError(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import open_file
+from stylemix.io.files import StrPath, open_file
 from stylemix.io.json_text import parse_json
 
 MAX_HEADER_BYTES = 4 * 2**20  # of JSON; a state of a training at 1024 px has 150 kB
@@ -53,13 +53,13 @@ class Header:
     entries: dict[str, Entry]
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: StrPath) -> Header:
     """Reads the header of a safetensors file; Damaged for one that does not describe the file."""
     with _told(path), open_file(path) as stream:
         return _header(stream)
 
 
-def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_tensors(path: StrPath) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Reads metadata and tensors of a safetensors file; Damaged if it is damaged."""
     with _told(path), open_file(path) as stream:
         header = _header(stream)
@@ -76,7 +76,7 @@ def parse_tensors(data: bytes, name: str) -> tuple[dict[str, str], dict[str, Ten
 
 
 @contextmanager
-def _told(path: str | os.PathLike[str]) -> Iterator[None]:
+def _told(path: StrPath) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:

@@ -62,7 +62,7 @@ class Avatars:
 
 
 def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str, Tensor]:
-    """Return metrics [K, N] of all avatars, by name.
+    """Returns metrics [K, N] of all avatars, by name.
 
     "identity" is the cosine of embeddings of avatar and photo, and "identity found" whether the
     photo is the nearest of all. "style accuracy" is 1 - d(avatar, look) / mean d(reconstructions,
@@ -102,7 +102,7 @@ def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str
 
 @torch.no_grad()
 def _face_metrics(model: Model, photos: Tensor, flat: Tensor, count: int) -> dict[str, Tensor]:
-    """Return metrics [K, N] of faces, by name, for avatars [K N, C, H, W] of K = `count` styles."""
+    """Returns metrics [K, N] of faces by name, for avatars [K N, C, H, W] of K = `count` styles."""
     template, people = model.template, len(photos)
     of_photos, of_avatars = judged_embedding(photos, template), judged_embedding(flat, template)
     cosines = (of_avatars @ of_photos.t()).unflatten(0, (count, people))
@@ -127,40 +127,39 @@ def _face_metrics(model: Model, photos: Tensor, flat: Tensor, count: int) -> dic
 
 
 def harmonic_mean(a: float, b: float) -> float:
-    """Return the harmonic mean of two accuracies; 0 if one is 0."""
+    """Returns the harmonic mean of two accuracies; 0 if one is 0."""
     return 2 * a * b / (a + b) if a > 0 and b > 0 else 0.0
 
 
-def interval(values: Tensor, seed: int = 0) -> tuple[float, float, float]:
-    """Return the mean of values [K, N] and its 95 % bootstrap interval over the N sources."""
-    rng = torch.Generator().manual_seed(seed)
-    people = values.shape[1]
+def interval(values: Tensor) -> tuple[float, float, float]:
+    """Returns the mean of values [K, N] and its 95 % bootstrap interval over the N sources."""
+    return (float(values.double().mean()), *_percentiles(_resampled_means(values)))
+
+
+def harmonic_interval(metrics: dict[str, Tensor]) -> tuple[float, float, float]:
+    """Returns H, the harmonic mean of both accuracies, and its 95 % bootstrap interval."""
+    accuracies = [metrics[key].double() for key in ("identity found", "style found")]
+    pairs = zip(*(_resampled_means(values).tolist() for values in accuracies), strict=True)
+    all_h = torch.tensor([harmonic_mean(*pair) for pair in pairs], dtype=torch.float64)
+    mean = harmonic_mean(*(float(values.mean()) for values in accuracies))
+    return (mean, *_percentiles(all_h))
+
+
+def _resampled_means(values: Tensor) -> Tensor:
+    """The means of values [K, N] over resampled sources, the same ones for each N."""
+    people, rng = values.shape[1], torch.Generator().manual_seed(0)
     samples = torch.randint(people, [RESAMPLES, people], generator=rng)
-    means = values.double().mean(dim=0)[samples].mean(dim=1)
+    return values.double().mean(dim=0)[samples].mean(dim=1)
+
+
+def _percentiles(means: Tensor) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = means.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return float(values.double().mean()), low, high
-
-
-def harmonic_interval(metrics: dict[str, Tensor], seed: int = 0) -> tuple[float, float, float]:
-    """Return H, the harmonic mean of both accuracies, and its 95 % bootstrap interval."""
-    rng = torch.Generator().manual_seed(seed)
-    identity, style = (metrics[key].double() for key in ("identity found", "style found"))
-    people = identity.shape[1]
-    samples = torch.randint(people, [RESAMPLES, people], generator=rng)
-    pairs = zip(
-        identity.mean(dim=0)[samples].mean(dim=1).tolist(),
-        style.mean(dim=0)[samples].mean(dim=1).tolist(),
-        strict=True,
-    )
-    all_h = torch.tensor([harmonic_mean(a, b) for a, b in pairs], dtype=torch.float64)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = all_h.quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    return harmonic_mean(float(identity.mean()), float(style.mean())), low, high
+    return low, high
 
 
 def edit_magnitude(model: Model, less: Tensor, more: Tensor, name: str) -> Tensor:
-    """Return the increase [N] of an attribute ("smile", "yaw", ...) from `less` to `more`.
+    """Returns the increase [N] of an attribute ("smile", "yaw", ...) from `less` to `more`.
 
     Both are images [N, C, H, W]. The log-odds of smiles are not clamped as in `readings`, so that a
     change of faces that are happy already counts too.
@@ -174,13 +173,13 @@ def edit_magnitude(model: Model, less: Tensor, more: Tensor, name: str) -> Tenso
 
 
 def _rounded(values: tuple[float, float, float]) -> Json:
-    """Return a mean and its 95 % interval as JSON, rounded to five digits."""
+    """Returns a mean and its 95 % interval as JSON, rounded to five digits."""
     mean, low, high = (float(f"{value:.5g}") for value in values)
     return {"mean": mean, "low": low, "high": high}
 
 
 def summarise(metrics: dict[str, Tensor], names: list[str] | None = None) -> Record:
-    """Return means and intervals of metrics [K, N] (or [N]) by name, with H if both accuracies are.
+    """Returns means and intervals of metrics [K, N] or [N] by name, with H if both accuracies are.
 
     With the `names` of the K styles also those of each style, under "styles".
     """
@@ -195,7 +194,7 @@ def summarise(metrics: dict[str, Tensor], names: list[str] | None = None) -> Rec
 
 
 def table(methods: dict[str, Record]) -> str:
-    """Return a Markdown table with a row of mean values for each method, and an interval for H."""
+    """Returns a Markdown table with a row of mean values for each method, and an interval for H."""
     used = {
         title: column
         for title, column in COLUMNS.items()

@@ -24,7 +24,7 @@ ROUNDING = 1e-10  # relative rounding error; smaller squared distances are set t
 
 
 def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2: Array) -> float:
-    """Return the squared Frechet distance of two Gaussians (Dowson & Landau 1982).
+    """Returns the squared Frechet distance of two Gaussians (Dowson & Landau 1982).
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with means [K] and covariances [K, K]. The trace of
     the square root is computed from symmetric eigenproblems, real even if C1 C2 is singular.
@@ -38,14 +38,14 @@ def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2
 
 
 def _symmetric_root(matrix: Array) -> Array:
-    """Return the symmetric square root of a positive semidefinite matrix [K, K]."""
+    """Returns the symmetric square root of a positive semidefinite matrix [K, K]."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     root: Array = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return root
 
 
 def frechet(fake: Features, real: Features) -> float:
-    """Return the Frechet distance of Gaussians fitted to two sets (Heusel et al. 2017).
+    """Returns the Frechet distance of Gaussians fitted to two sets (Heusel et al. 2017).
 
     Biased: it is larger for fewer images.
     """
@@ -54,7 +54,7 @@ def frechet(fake: Features, real: Features) -> float:
 
 
 def statistics(features: Features) -> tuple[Array, Array]:
-    """Return mean [K] and unbiased covariance [K, K] of features [N, K], in float64."""
+    """Returns mean [K] and unbiased covariance [K, K] of features [N, K], in float64."""
     mean = features.mean(axis=0, dtype=np.float64)
     products = np.zeros((len(mean), len(mean)))
     for rows in _blocks(len(features), len(mean)):
@@ -64,7 +64,7 @@ def statistics(features: Features) -> tuple[Array, Array]:
 
 
 def frechet_interval(fake: Features, real: Features) -> tuple[float, float]:
-    """Return the 95 % interval of `frechet` at this number of images, by a jackknife of 10 groups.
+    """Returns the 95 % interval of `frechet` at this number of images, by a jackknife of 10 groups.
 
     It estimates the variance over other images, not the bias. A bootstrap would add bias, since
     repeated images reduce the covariances.
@@ -82,7 +82,7 @@ def frechet_interval(fake: Features, real: Features) -> tuple[float, float]:
 def kernel_distance(
     fake: Features, real: Features, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return mean and standard deviation of the kernel distance over random subsets.
+    """Returns mean and standard deviation of the kernel distance over random subsets.
 
     (Binkowski et al. 2018.) Unbiased for any number of images, so it may be slightly negative.
     """
@@ -97,7 +97,7 @@ def kernel_distance(
 
 
 def squared_mmd(x: Features, y: Features) -> float:
-    """Return the unbiased squared maximum mean discrepancy of x [N, K] and y [M, K].
+    """Returns the unbiased squared maximum mean discrepancy of x [N, K] and y [M, K].
 
     (Gretton et al. 2012.) With the cubic polynomial kernel (x.y / K + 1)^3.
     """
@@ -114,7 +114,7 @@ def squared_mmd(x: Features, y: Features) -> float:
 
 
 def precision_recall(fake: Features, real: Features, k: int = 3) -> tuple[float, float]:
-    """Return improved precision and recall (Kynkaanniemi et al. 2019).
+    """Returns improved precision and recall (Kynkaanniemi et al. 2019).
 
     Precision is the fraction of fakes in a ball around any real image, whose radius is the distance
     to its `k`-th nearest real neighbour. Recall is the same with the sets exchanged.
@@ -132,7 +132,7 @@ def precision_recall(fake: Features, real: Features, k: int = 3) -> tuple[float,
 
 
 def density_coverage(fake: Features, real: Features, k: int = 5) -> tuple[float, float]:
-    """Return density and coverage (Naeem et al. 2020).
+    """Returns density and coverage (Naeem et al. 2020).
 
     Density is the mean number of balls around reals that contain a fake, divided by `k`; it is 1
     for equal distributions and has no upper bound. Coverage is the fraction of balls with a fake.
@@ -149,7 +149,7 @@ def density_coverage(fake: Features, real: Features, k: int = 5) -> tuple[float,
 
 
 def _squared_radii(features: Array, k: int) -> Array:
-    """Return the squared distance [N] of each vector to its `k`-th neighbour in the set [N, K]."""
+    """Returns the squared distance [N] of each vector to its `k`-th neighbour in the set [N, K]."""
     radii = np.empty(len(features))
     for rows in _blocks(len(features), len(features)):
         distances = _squared_distances(features[rows], features)
@@ -158,7 +158,7 @@ def _squared_radii(features: Array, k: int) -> Array:
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    """Return squared Euclidean distances [N, M] of a [N, K] and b [M, K]; 0 for equal vectors."""
+    """Returns squared Euclidean distances [N, M] of a [N, K] and b [M, K]; 0 for equal vectors."""
     squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)
     distances: Array = squares - 2 * (a @ b.T)
     distances[distances < ROUNDING * squares] = 0
@@ -166,13 +166,13 @@ def _squared_distances(a: Array, b: Array) -> Array:
 
 
 def _blocks(count: int, others: int) -> Iterator[slice]:
-    """Yield slices of rows of a [count, others] matrix, of up to `BLOCK_ENTRIES` entries each."""
+    """Yields slices of rows of a [count, others] matrix, of up to `BLOCK_ENTRIES` entries each."""
     step = max(1, BLOCK_ENTRIES // others)
     return (slice(start, start + step) for start in range(0, count, step))
 
 
 def _centred(fake: Features, real: Features, min_count: int) -> tuple[Array, Array]:
-    """Return both sets in float64, centred at the mean of the reals to reduce rounding errors."""
+    """Returns both sets in float64, centred at the mean of the reals to reduce rounding errors."""
     _check(fake, real, min_count)
     mean = real.mean(axis=0, dtype=np.float64)
     return fake - mean, real - mean

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import as_rgb
+from stylemix.io.files import StrPath
 from stylemix.metrics.mobilenet import FEATURE_SIZE, load_feature_network
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
@@ -52,19 +52,19 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Return images, uint8 [N, C, H, W], and their labels."""
+        """Returns images, uint8 [N, C, H, W], and their labels."""
 
     def labels_at(self, indices: Sequence[int]) -> Tensor | None:
-        """Return the labels [N, c_dim] of images."""
+        """Returns the labels [N, c_dim] of images."""
 
     def fingerprint(self) -> str:
-        """Return a hash of the content and the image size."""
+        """Returns a hash of the content and the image size."""
 
 
 def load_extractor(
-    features: str | Extractor, device: Device = "cpu", weights: str | os.PathLike[str] | None = None
+    features: str | Extractor, device: Device = "cpu", weights: StrPath | None = None
 ) -> Extractor:
-    """Return the extractor named "mobilenet", "inception" or "module:name".
+    """Returns the extractor named "mobilenet", "inception" or "module:name".
 
     The last is a Python object of the user: an `Extractor`, or a function such as its `extract`.
     `weights` is the file with the weights of Inception.
@@ -87,12 +87,12 @@ def _mobilenet(device: Device) -> Extractor:
 
 
 def feature_input(images: Tensor) -> Tensor:
-    """Resize images [N, 3, H, W] to squares of 224 px for the network, with antialiasing."""
+    """Resizes images [N, 3, H, W] to squares of 224 px for the network, with antialiasing."""
     size = (FEATURE_SIZE, FEATURE_SIZE)
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def _inception(device: Device, weights: str | os.PathLike[str] | None) -> Extractor:
+def _inception(device: Device, weights: StrPath | None) -> Extractor:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import (
             URL_INCEPTION_V3,
@@ -158,7 +158,7 @@ def real_features(
     batch: int = 32,
     show: bool = False,
 ) -> NDArray[np.float32]:
-    """Return features [N, K] of the images `indices` of a dataset."""
+    """Returns features [N, K] of the images `indices` of a dataset."""
     starts = range(0, len(indices), batch)
     parts = [
         features_of(dataset.batch(indices[start : start + batch])[0] / 127.5 - 1, extractor)
@@ -178,7 +178,7 @@ def generator_features(
     reals: ImageSet | None = None,
     show: bool = False,
 ) -> NDArray[np.float32]:
-    """Return features [N, K] of generated images, which are not rounded to 8 bits.
+    """Returns features [N, K] of generated images, which are not rounded to 8 bits.
 
     Each image depends only on its seed; labels of a conditional generator are sampled from `reals`.
     """
@@ -196,7 +196,7 @@ def generator_features(
 def generated_images(
     generator: Generator, seeds: Sequence[int], psi: float = 1.0, reals: ImageSet | None = None
 ) -> Tensor:
-    """Return the images [N, C, H, W] of seeds in one batch, clamped to [-1, 1]; see above."""
+    """Returns the images [N, C, H, W] of seeds in one batch, clamped to [-1, 1]; see above."""
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds])
     ws = map_with_labels(generator, z, seeds, reals, psi)
     images: Tensor = generator.synthesis(ws, noise_mode="const")
@@ -210,7 +210,7 @@ def map_with_labels(
     reals: ImageSet | None,
     psi: float = 1.0,
 ) -> Tensor:
-    """Map z [N, z_dim] to ws [N, L, w_dim], with labels sampled from `reals` by seed."""
+    """Maps z [N, z_dim] to ws [N, L, w_dim], with labels sampled from `reals` by seed."""
     c = None
     if generator.c_dim:
         c_dim = 0 if reals is None else reals.c_dim
@@ -227,7 +227,7 @@ def map_with_labels(
 
 
 def features_of(images: Tensor, extractor: Extractor) -> NDArray[np.float32]:
-    """Return features [N, K] of images [N, C, H, W] in [-1, 1]; StylemixError if invalid."""
+    """Returns features [N, K] of images [N, C, H, W] in [-1, 1]; StylemixError if invalid."""
     output = extractor.extract(as_rgb(images))
     if output.ndim != 2 or len(output) != len(images) or not bool(torch.isfinite(output).all()):
         raise StylemixError(

@@ -29,7 +29,7 @@ def cached_real_features(
     batch: int = 32,
     show: bool = False,
 ) -> Floats:
-    """Return features [N, K] of all images of a dataset, cached in `folder`.
+    """Returns features [N, K] of all images of a dataset, cached in `folder`.
 
     The key has the fingerprint of content and size and the extractor's name and version, but no
     path. Without a folder or a version nothing is cached.
@@ -45,7 +45,7 @@ def cached_real_features(
 
 
 def cache_key(dataset: ImageSet, extractor: Extractor) -> str:
-    """Return all that the features depend on, as JSON."""
+    """Returns all that the features depend on, as JSON."""
     return json.dumps(
         {
             "format": FORMAT,
@@ -67,7 +67,7 @@ def _cached(folder: Path, key: str, compute: Callable[[], Floats]) -> Floats:
 
 
 def _read(path: Path, key: str) -> Floats | None:
-    """Read the features of a file; None if it is missing, or damaged, with a warning."""
+    """Reads the features of a file; None if it is missing, or damaged, with a warning."""
     if not path.is_file():
         return None
     try:

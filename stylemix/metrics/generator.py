@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.io.cache import cache_folder
+from stylemix.io.files import StrPath
 from stylemix.metrics.distances import (
     Features,
     density_coverage,
@@ -30,6 +33,22 @@ from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 
 METRICS = ("fd", "kid", "pr", "dc", "ppl")
+LOWER_IS_BETTER = ("fd", "kid", "ppl")
+
+
+@dataclass
+class Report:
+    """Metrics by name, and the seconds that each step took."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Records the seconds of the block."""
+        start = time.monotonic()
+        yield
+        self.seconds[step] = round(time.monotonic() - start, 2)
 
 
 def score(
@@ -41,10 +60,10 @@ def score(
     batch: int = 32,
     seed: int = 0,
     device: Device | None = None,
-    cache: str | os.PathLike[str] | bool = True,
+    cache: StrPath | bool = True,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return metrics of a generator on a dataset, by name ("FD-MobileNetV2").
+    """Returns metrics of a generator on a dataset, by name ("FD-MobileNetV2").
 
     The random state is neither used nor changed.
 
@@ -62,20 +81,61 @@ def score(
     """
     check_metrics(metrics)
     seeds = range(seed, seed + (count or len(reals)))
-    values: dict[str, float] = {}
+    extractor = load_extractor(features, device or generator.device)
+    folder = cache_folder("features") if cache is True else Path(cache) if cache else None
+    return measure(generator, reals, metrics, seeds, extractor, folder, batch, show=show).scores
+
+
+def measure(
+    generator: Generator,
+    reals: ImageSet,
+    metrics: Sequence[str],
+    seeds: Sequence[int],
+    extractor: Extractor,
+    cache: Path | None = None,
+    batch: int = 32,
+    psi: float = 1.0,
+    interval: bool = False,
+    show: bool = True,
+) -> Report:
+    """Returns metrics of a generator in their order; `seeds` are those of the generated images.
+
+    The other arguments are those of `score`, `psi` that of `generator_features` and `interval` that
+    of `compare`.
+    """
+    report = Report()
     if set(metrics) - {"ppl"}:
-        extractor = load_extractor(features, device or generator.device)
-        folder = cache_folder("features") if cache is True else Path(cache) if cache else None
-        real = cached_real_features(reals, extractor, folder, batch, show)
-        fake = generator_features(generator, seeds, extractor, batch, reals=reals, show=show)
-        values |= compare(fake, real, metrics, extractor.name)
-    if "ppl" in metrics:
-        values |= path_length(generator, seeds, batch, reals, show)
-    return values
+        with report.timed("features of real images"):
+            at_once = batch_size(generator, batch)
+            real = cached_real_features(reals, extractor, cache, at_once, show)
+        with report.timed("features of generated images"):
+            fake = generator_features(generator, seeds, extractor, batch, psi, reals, show)
+    for name in metrics:
+        with report.timed(name):
+            if name == "ppl":
+                report.scores |= path_length(generator, seeds, batch, reals, show)
+            else:
+                report.scores |= compare(fake, real, name, extractor.name, interval)
+    return report
+
+
+def parse_metrics(text: object, first: Sequence[str] = METRICS) -> tuple[str, ...]:
+    """Returns the metrics of a text such as "fd,kid"; raises StylemixError for unknown ones.
+
+    The first one, by which snapshots are compared, must be one of `first`.
+    """
+    metrics = tuple(dict.fromkeys(name.strip() for name in str(text).split(",")))
+    check_metrics(metrics)
+    if metrics[0] not in first:
+        raise StylemixError(
+            f"got {metrics[0]} as the first metric, which selects the best snapshot; "
+            f"expected {', '.join(first)} first"
+        )
+    return metrics
 
 
 def check_metrics(metrics: Sequence[str]) -> None:
-    """Raise StylemixError for unknown metrics, or without any."""
+    """Raises StylemixError for unknown metrics, or without any."""
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise StylemixError(
@@ -85,28 +145,28 @@ def check_metrics(metrics: Sequence[str]) -> None:
 
 
 def compare(
-    fake: Features, real: Features, metrics: Sequence[str], extractor: str, interval: bool = False
+    fake: Features, real: Features, metric: str, extractor: str, interval: bool = False
 ) -> dict[str, float]:
-    """Return metrics of generated and real features, [N, K] and [M, K], by name.
+    """Returns the values of a metric of generated and real features, [N, K] and [M, K], by name.
 
-    "ppl" is ignored. `interval` adds the 95 % interval of the Frechet distance.
+    `interval` adds the 95 % interval of the Frechet distance.
     """
     values: dict[str, float] = {}
-    if "fd" in metrics:
+    if metric == "fd":
         values["FD"] = frechet(fake, real)
         if interval:
             values["FD-low"], values["FD-high"] = frechet_interval(fake, real)
-    if "kid" in metrics:
+    elif metric == "kid":
         values["KID"], values["KID-std"] = kernel_distance(fake, real)
-    if "pr" in metrics:
+    elif metric == "pr":
         values["precision"], values["recall"] = precision_recall(fake, real)
-    if "dc" in metrics:
+    elif metric == "dc":
         values["density"], values["coverage"] = density_coverage(fake, real)
     return {_full_name(name, extractor): value for name, value in values.items()}
 
 
 def _full_name(name: str, extractor: str) -> str:
-    """Add the extractor to a name, except for FID and KID, which are defined on Inception."""
+    """Adds the extractor to a name, except for FID and KID, which are defined on Inception."""
     if extractor == INCEPTION and name.startswith(("FD", "KID")):
         return name.replace("FD", "FID")
     return f"{name}-{extractor}"
@@ -119,7 +179,7 @@ def path_length(
     reals: ImageSet | None = None,
     show: bool = False,
 ) -> dict[str, float]:
-    """Return the perceptual path length over one path per seed, by name."""
+    """Returns the perceptual path length over one path per seed, by name."""
     batch = batch_size(generator, batch)
     lengths = path_lengths(generator, seeds, batch=batch, reals=reals, show=show)
     return {"PPL-MobileNetV2": mean_path_length(lengths)}

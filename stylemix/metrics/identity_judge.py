@@ -36,7 +36,7 @@ class Judge(nn.Module):
         self.register_buffer("window", _oval(), persistent=False)
 
     def forward(self, crops: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Map crops to embeddings [N, 64] of unit length."""
+        """Maps crops to embeddings [N, 64] of unit length."""
         # Normalised grey values of the face alone, so that light and background have no effect.
         grey = (crops / 127.5 - 1).mean(dim=1, keepdim=True)
         mean = (grey * self.window).sum(dim=(2, 3), keepdim=True) / self.window.sum()
@@ -47,7 +47,7 @@ class Judge(nn.Module):
 
 
 def _oval() -> Tensor:
-    """Return a soft oval mask of the face, [1, 1, 64, 64]."""
+    """Returns a soft oval mask of the face, [1, 1, 64, 64]."""
     position = (torch.arange(SIZE) + 0.5) / SIZE
     x, y = (position - 0.5) / 0.46, (position - 0.54) / 0.50
     radius = (x[None, :].square() + y[:, None].square()).sqrt()
@@ -55,7 +55,7 @@ def _oval() -> Tensor:
 
 
 def load_judge(device: str | torch.device = "cpu") -> Judge:
-    """Return the network, loaded once per device, in evaluation mode and without gradients."""
+    """Returns the network, loaded once per device, in evaluation mode and without gradients."""
     return frozen_network("judge", device, _read_judge)
 
 
@@ -67,7 +67,7 @@ def _read_judge() -> Judge:
 
 @torch.no_grad()
 def judged_embedding(images: Tensor, template: Template) -> Tensor:
-    """Return embeddings [N, 64] of aligned faces [N, C, H, H] in [-1, 1].
+    """Returns embeddings [N, 64] of aligned faces [N, C, H, H] in [-1, 1].
 
     Without gradients, so that nothing can be optimised for this metric. Raises StylemixError for a
     template without eyes.

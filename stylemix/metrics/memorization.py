@@ -17,9 +17,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import betaincinv
 
 from stylemix.errors import StylemixError
-
-Array = NDArray[np.float64]
-Features = NDArray[np.float32] | NDArray[np.float64]
+from stylemix.metrics.distances import Array, Features
 
 COPY_QUANTILE = 0.01  # share of held-out images that are as near to a training image as a copy
 MIN_IN_CELL = 20  # images of each set that a cell of C_T needs
@@ -43,7 +41,7 @@ class Estimate:
 def nearest(
     features: Features, others: Features, own: Sequence[int] | None = None
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Return the distance [N] of each feature [N, K] to the nearest of `others` [M, K], and which.
+    """Returns the distance [N] of each feature [N, K] to the nearest of `others` [M, K], and which.
 
     `own` has the number of each feature among the others, which is left out there.
     """
@@ -70,7 +68,7 @@ def nearest(
 
 
 def mann_whitney_z(x: Array, y: Array) -> float:
-    """Return the z-score of the Mann-Whitney U test: negative where x [N] are less than y [M].
+    """Returns the z-score of the Mann-Whitney U test: negative where x [N] are less than y [M].
 
     U counts the pairs with x > y, ties half; for equal distributions its mean is N M / 2 and its
     variance N M (N + M + 1) / 12 (Mann & Whitney 1947).
@@ -81,14 +79,14 @@ def mann_whitney_z(x: Array, y: Array) -> float:
 
 
 def _wins(x: Array, y: Array) -> float:
-    """Return the number of pairs with x > y, ties half."""
+    """Returns the number of pairs with x > y, ties half."""
     ordered = np.sort(y)
     below = np.searchsorted(ordered, x, "left").sum()
     return float(below + np.searchsorted(ordered, x, "right").sum()) / 2
 
 
-def cells_of(train: Features, held_out: int, seed: int = 0) -> tuple[Array, NDArray[np.int64]]:
-    """Return a k-means partition of features [T, K]: centres [k, K], and the cell of each row.
+def cell_centres(train: Features, held_out: int) -> Array:
+    """Returns the centres [k, K] of a k-means partition of features [T, K].
 
     There is one cell for `IMAGES_PER_CELL` of the `held_out` images.
     """
@@ -96,8 +94,8 @@ def cells_of(train: Features, held_out: int, seed: int = 0) -> tuple[Array, NDAr
     data = train.astype(np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an empty cell is left out
-        centres, cells = kmeans2(data, count, minit="++", seed=seed)
-    return centres, cells.astype(np.int64)
+        centres: Array = kmeans2(data, count, minit="++", seed=0)[0]
+    return centres
 
 
 def copying_test(
@@ -105,9 +103,8 @@ def copying_test(
     held_out: Features,
     train: Features,
     distances: tuple[Array, Array] | None = None,
-    seed: int = 0,
 ) -> float | None:
-    """Return C_T of Meehan, Chaudhuri & Dasgupta 2020 (arXiv 2004.05675, section 4).
+    """Returns C_T of Meehan, Chaudhuri & Dasgupta 2020 (arXiv 2004.05675, section 4).
 
     In each cell of a k-means partition of the training features, the z-score of the distances of
     generated to training features against those of held-out to training features; its mean is
@@ -120,14 +117,13 @@ def copying_test(
         held_out: features [M, K] of images that were not trained on.
         train: features [T, K].
         distances: those of `nearest` of both, if they are known.
-        seed: seed of k-means.
 
     Returns:
         C_T; None where no cell has `MIN_IN_CELL` of each set.
     """
     if distances is None:
         distances = nearest(generated, train)[0], nearest(held_out, train)[0]
-    centres, _ = cells_of(train, len(held_out), seed)
+    centres = cell_centres(train, len(held_out))
     ours, theirs = nearest(generated, centres)[1], nearest(held_out, centres)[1]
     total = weights = 0.0
     for cell in range(len(centres)):
@@ -141,7 +137,7 @@ def copying_test(
 
 
 def binomial(count: int, total: int) -> Estimate:
-    """Return a share with its exact interval (Clopper & Pearson 1934)."""
+    """Returns a share with its exact interval (Clopper & Pearson 1934)."""
     if not 0 <= count <= total or total < 1:
         raise ValueError(f"got {count} of {total}; expected 0 <= count <= total, total > 0")
     low = 0.0 if count == 0 else float(betaincinv(count, total - count + 1, 0.025))
@@ -170,23 +166,23 @@ class Closeness:
 
 
 def closeness(generated: Array, held_out: Array, threshold: float) -> Closeness:
-    """Return the shares of distances [N] and [M] to the nearest training image within another."""
+    """Returns the shares of distances [N] and [M] to the nearest training image within another."""
     shares = [binomial(int((part <= threshold).sum()), len(part)) for part in (generated, held_out)]
     return Closeness(threshold, *shares)
 
 
-def copy_rate(generated: Array, held_out: Array, quantile: float = COPY_QUANTILE) -> Closeness:
-    """Return the copy rate of distances [N] and [M] to the nearest training image.
+def copy_rate(generated: Array, held_out: Array) -> Closeness:
+    """Returns the copy rate of distances [N] and [M] to the nearest training image.
 
-    An image counts as a copy if it is at most as far away as the nearest ceil(quantile M) of the
-    held-out images, whose own rate is `quantile` for that reason.
+    An image counts as a copy if it is at most as far away as the nearest
+    ceil(COPY_QUANTILE M) of the held-out images, whose own rate is that for this reason.
     """
-    place = math.ceil(quantile * len(held_out)) - 1
+    place = math.ceil(COPY_QUANTILE * len(held_out)) - 1
     return closeness(generated, held_out, float(np.sort(held_out)[max(0, place)]))
 
 
 def pair_threshold(features: Features, share: float) -> float:
-    """Return the distance that a share of all pairs of features [N, K] are below.
+    """Returns the distance that a share of all pairs of features [N, K] are below.
 
     With faces of different people it is the threshold of recognition at this false match rate.
     """
@@ -200,14 +196,14 @@ def pair_threshold(features: Features, share: float) -> float:
 
 
 def auc(members: Array, others: Array) -> float:
-    """Return the area under the ROC curve: the share of pairs in which the member scores more."""
+    """Returns the area under the ROC curve: the share of pairs in which the member scores more."""
     return _wins(members, others) / (len(members) * len(others))
 
 
 def bootstrap(
     statistic: Callable[[Array, Array], float], x: Array, y: Array, seed: int = 0
 ) -> Estimate:
-    """Return a statistic of two samples [N] and [M] with its interval, of percentiles."""
+    """Returns a statistic of two samples [N] and [M] with its interval, of percentiles."""
     rng = np.random.default_rng(seed)
     values = [
         statistic(x[rng.integers(len(x), size=len(x))], y[rng.integers(len(y), size=len(y))])
@@ -218,7 +214,7 @@ def bootstrap(
 
 
 def relative_gap(members: Array, others: Array) -> float:
-    """Return by how much members' errors are below those of others, in shares of these.
+    """Returns by how much members' errors are below those of others, in shares of these.
 
     It compares geometric means, since few large errors would outweigh all others.
     """

@@ -43,7 +43,7 @@ class Block(nn.Module):
                 self.register_buffer(f"{kind}{step}", weights[f"{index}.{step}.{kind}"].float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x [N, C, H, W] to [N, C', H', W']."""
+        """Maps x [N, C, H, W] to [N, C', H', W']."""
         y = x
         for step in range(self.steps):
             weight, bias = self.get_buffer(f"weight{step}"), self.get_buffer(f"bias{step}")
@@ -70,7 +70,7 @@ class FeatureNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def maps(self, images: Tensor, stages: Sequence[int] = STAGES) -> list[Tensor]:
-        """Return the outputs of the blocks `stages` (0 to 18) for images [N, 3, H, W] in [-1, 1].
+        """Returns the outputs of the blocks `stages` (0 to 18) for images [N, 3, H, W] in [-1, 1].
 
         Raises StylemixError for other shapes, sides below 32 px, and other stages.
         """
@@ -93,23 +93,23 @@ class FeatureNetwork(nn.Module):
         return [outputs[index] for index in stages]
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Return pooled features [N, 1280] of images [N, 3, H, W] in [-1, 1], of `FEATURE_SIZE`."""
+        """Returns pooled features [N, 1280] of images [N, 3, H, W] in [-1, 1] of `FEATURE_SIZE`."""
         return self.maps(images, (LAST_BLOCK,))[0].mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return `pooled`."""
+        """Returns `pooled`."""
         return self.pooled(images)
 
 
 def load_feature_network(device: str | torch.device = "cpu") -> FeatureNetwork:
-    """Return the network, loaded once per device, in evaluation mode and without gradients."""
+    """Returns the network, loaded once per device, in evaluation mode and without gradients."""
     return frozen_network("mobilenet_v2", device, FeatureNetwork)
 
 
 def feature_maps(
     images: Tensor, stages: Sequence[int] = STAGES, smallest: int = MIN_COMPARED_SIDE
 ) -> list[Tensor]:
-    """Return the outputs of blocks for images [N, 1, 3 or 4, H, W] in [-1, 1]; differentiable.
+    """Returns the outputs of blocks for images [N, 1, 3 or 4, H, W] in [-1, 1]; differentiable.
 
     Images are first scaled to a shorter side of `smallest` to `MAX_COMPARED_SIDE` px.
     """

@@ -26,7 +26,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def feature_map_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return squared distances [N] of images [N, C, H, W] in [-1, 1] on five maps of MobileNetV2.
+    """Returns squared distances [N] of images [N, C, H, W] in [-1, 1] on five maps of MobileNetV2.
 
     As in LPIPS without learned weights (arXiv 1801.03924): the channels are normalised to unit
     length at each pixel; squared differences are averaged over pixels and summed over maps.
@@ -49,7 +49,7 @@ def path_lengths(
     reals: ImageSet | None = None,
     show: bool = False,
 ) -> Array:
-    """Return path lengths [N] in w, one per seed: `distance` over the squared step.
+    """Returns path lengths [N] in w, one per seed: `distance` over the squared step.
 
     A seed determines both endpoints z of its path, the first as in `z_from_seed`, and their common
     label from `reals`.
@@ -72,7 +72,7 @@ def path_lengths(
 
 
 def mean_path_length(lengths: Array) -> float:
-    """Return the mean of path lengths [N] between their 1st and 99th percentile."""
+    """Returns the mean of path lengths [N] between their 1st and 99th percentile."""
     low = np.percentile(lengths, TRIM, method="lower")
     high = np.percentile(lengths, 100 - TRIM, method="higher")
     return float(lengths[(lengths >= low) & (lengths <= high)].mean())

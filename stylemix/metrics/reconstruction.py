@@ -14,13 +14,13 @@ K1, K2 = 0.01, 0.03
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio [N] in dB of images [N, C, H, W] in [-1, 1]."""
+    """Returns the peak signal-to-noise ratio [N] in dB of images [N, C, H, W] in [-1, 1]."""
     mse = (images - targets).square().mean(dim=(1, 2, 3)) / 4  # of values in [0, 1]
     return -10 * mse.clamp(min=1e-10).log10()
 
 
 def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
-    """Return the multi-scale structural similarity [N] of images [N, C, H, W] in [-1, 1].
+    """Returns the multi-scale structural similarity [N] of images [N, C, H, W] in [-1, 1].
 
     (Wang et al. 2003.) Images under 176 px use fewer scales, with weights normalised to a sum of
     one, so values are comparable for one size only.
@@ -38,7 +38,7 @@ def ms_ssim(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def _ssim(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return SSIM and its contrast term, averaged over the image, [N, C] each."""
+    """Returns SSIM and its contrast term, averaged over the image, [N, C] each."""
 
     def blur(v: Tensor) -> Tensor:
         return gaussian_blur(v, SIGMA, WINDOW // 2)

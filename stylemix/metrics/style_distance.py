@@ -23,7 +23,7 @@ STAGES = (1, 3, 6, 13)  # of MobileNetV2
 
 
 def channel_statistics(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Return means and standard deviations of channels [N, 2 C] for each map [N, C, h, w]."""
+    """Returns means and standard deviations of channels [N, 2 C] for each map [N, C, h, w]."""
     return [torch.cat([m.mean(dim=(2, 3)), m.std(dim=(2, 3))], dim=1) for m in maps]
 
 
@@ -52,7 +52,7 @@ class StyleMeter:
         return channel_statistics(maps)
 
     def rows(self, images: Tensor) -> Tensor:
-        """Return statistics [N, S] of images [N, C, H, W] in [-1, 1], with equal weight per stage.
+        """Returns statistics [N, S] of images [N, C, H, W] in [-1, 1], with equal weight per stage.
 
         The squared norm of a difference is the mean over stages and channels of squared differences
         in units of the spread. Differentiable.
@@ -64,22 +64,22 @@ class StyleMeter:
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> Tensor:
-        """Return `rows` of any number of images, without gradients."""
+        """Returns `rows` of any number of images, without gradients."""
         return torch.cat([self.rows(part) for part in images.split(CHUNK)])
 
     def look(self, images: Tensor) -> Tensor:
-        """Return the look [S] of images [K, C, H, W], the mean of their statistics."""
+        """Returns the look [S] of images [K, C, H, W], the mean of their statistics."""
         return self.describe(images).mean(dim=0)
 
 
 def style_distance(rows: Tensor, look: Tensor) -> Tensor:
-    """Return the squared distance [...] of statistics [..., S] from a look [S]."""
+    """Returns the squared distance [...] of statistics [..., S] from a look [S]."""
     distance: Tensor = (rows - look).square().sum(dim=-1)
     return distance
 
 
 def style_statistics(images: Tensor) -> Tensor:
-    """Return channel statistics of MobileNetV2 features of images [N, C, H, W], as one vector.
+    """Returns channel statistics of MobileNetV2 features of images [N, C, H, W], as one vector.
 
     The statistics of each stage are normalised to unit length, whatever its number of channels.
     """

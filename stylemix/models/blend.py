@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.io.atomic import Json
 from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import AnyModel
@@ -177,8 +177,7 @@ class Recipe:
         mapping: MappingChoice,
     ) -> Recipe:
         """Checks and returns a recipe; the arguments are those of `blend`."""
-        if mapping not in ("first", "average"):
-            raise StylemixError(f"got mapping {mapping!r}; expected first or average; choose one")
+        check_choice("mapping", mapping, ("first", "average"))
         if swap is not None and (weights is not None or mapping == "average"):
             raise StylemixError(
                 "got a swap together with weights or an average mapping; expected one of them; "

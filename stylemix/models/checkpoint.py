@@ -14,8 +14,9 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.errors import StylemixError, did_you_mean, similar_file
+from stylemix.errors import StylemixError, check_choice, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
+from stylemix.io.files import StrPath
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import MODEL, read, to_float, write
 from stylemix.models.header import VERSION, Header, header_of, parse_header
@@ -29,8 +30,6 @@ from stylemix.networks.generator import Generator
 from stylemix.networks.shapes import expected_shapes
 from stylemix.safe_pickle.builders import PersistentObject, TensorFlowNetwork
 
-AnyPath = str | os.PathLike[str]
-
 Network = TypeVar("Network", bound=nn.Module)
 
 _DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -38,16 +37,15 @@ _KNOWN = "a stylemix model, an NVIDIA network pickle or a rosinality checkpoint"
 
 
 def save_model(
-    path: AnyPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
+    path: StrPath, model: Model, dtype: Literal["float16", "float32"] = "float16"
 ) -> None:
-    """Write a model to `.safetensors`, or to a `.pkl` that loads without stylemix.
+    """Writes a model to `.safetensors`, or to a `.pkl` that loads without stylemix.
 
     Half precision halves the file size and preserves the fingerprint. Raises StylemixError for
     another extension, and for weights that are not finite in `dtype`.
     """
     check_model_path(path)
-    if dtype not in _DTYPES:
-        raise StylemixError(f"got dtype {dtype!r}; expected {' or '.join(_DTYPES)}; change it")
+    check_choice("dtype", dtype, _DTYPES)
     networks = {"G.": model.generator, "D.": model.discriminator}
     tensors = {
         prefix + key: value.to(_DTYPES[dtype])
@@ -58,8 +56,8 @@ def save_model(
     write(path, MODEL, VERSION, header_of(model), tensors)
 
 
-def check_model_path(path: AnyPath) -> None:
-    """Raise StylemixError unless a file name ends like that of a model."""
+def check_model_path(path: StrPath) -> None:
+    """Raises StylemixError unless a file name ends like that of a model."""
     if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
         raise StylemixError(
             f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
@@ -67,8 +65,8 @@ def check_model_path(path: AnyPath) -> None:
 
 
 @torch.inference_mode(False)  # weights of that mode could not be searched or trained with
-def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
-    """Load a model from a file, or by a shipped name such as "faces-64".
+def load_model(path: StrPath, device: str | torch.device = "cpu") -> Model:
+    """Loads a model from a file, or by a shipped name such as "faces-64".
 
     Reads files of stylemix, network pickles of NVIDIA (PyTorch and TensorFlow) and rosinality
     checkpoints, detected by their content. The networks are in fp32, in eval mode and without
@@ -87,13 +85,13 @@ def load_model(path: AnyPath, device: str | torch.device = "cpu") -> Model:
     return model
 
 
-def load_generator(path: AnyPath, device: str | torch.device = "cpu") -> Generator:
-    """Load the generator of a model file or shipped model; see `load_model`."""
+def load_generator(path: StrPath, device: str | torch.device = "cpu") -> Generator:
+    """Loads the generator of a model file or shipped model; see `load_model`."""
     return load_model(path, device).generator
 
 
-def load_discriminator(path: AnyPath, device: str | torch.device = "cpu") -> Discriminator:
-    """Load the discriminator of a model file or shipped model; StylemixError if it has none."""
+def load_discriminator(path: StrPath, device: str | torch.device = "cpu") -> Discriminator:
+    """Loads the discriminator of a model file or shipped model; StylemixError if it has none."""
     discriminator = load_model(path, device).discriminator
     if discriminator is None:
         raise StylemixError(
@@ -104,13 +102,13 @@ def load_discriminator(path: AnyPath, device: str | torch.device = "cpu") -> Dis
 
 
 def shipped_models() -> list[str]:
-    """Return the names of the models shipped with the package."""
+    """Returns the names of the models shipped with the package."""
     files = sorted(ASSETS.glob("*.safetensors"))
     return [file.stem for file in files if read(file).format == MODEL]
 
 
-def find_model(path: AnyPath) -> Path:
-    """Return the file of a path, of the name of a shipped model or of an address; see `fetch`."""
+def find_model(path: StrPath) -> Path:
+    """Returns the file of a path, of the name of a shipped model or of an address; see `fetch`."""
     if is_address(path):
         return fetch(str(path))
     file = Path(os.path.expanduser(path))
@@ -127,7 +125,7 @@ def find_model(path: AnyPath) -> Path:
 
 
 def foreign_model(data: object, name: str) -> Model:
-    """Build the model of a pickle of another program, as loaded by `stylemix.safe_pickle`.
+    """Builds the model of a pickle of another program, as loaded by `stylemix.safe_pickle`.
 
     `name` is the file name for messages. Raises StylemixError for an unknown format.
     """
@@ -155,7 +153,7 @@ def foreign_model(data: object, name: str) -> Model:
 
 
 def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Model:
-    """Build the model of a header and weights: fp32, on the CPU, without gradients.
+    """Builds the model of a header and weights: fp32, on the CPU, without gradients.
 
     All names and shapes are checked before a network is built. `name` is the file name for
     messages.
@@ -189,7 +187,7 @@ def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Mod
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors of one network, without the prefix of their names."""
+    """Returns the tensors of one network, without the prefix of their names."""
     return {key[2:]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
@@ -201,7 +199,7 @@ def _fill(network: Network, weights: dict[str, Tensor]) -> Network:
 def _check_shapes(
     tensors: Mapping[str, Tensor], config: GeneratorConfig | DiscriminatorConfig, name: str
 ) -> None:
-    """Raise StylemixError if names or shapes differ from those of a network of `config`."""
+    """Raises StylemixError if names or shapes differ from those of a network of `config`."""
     expected = expected_shapes(config)
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     kind = "generator" if isinstance(config, GeneratorConfig) else "discriminator"

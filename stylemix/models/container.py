@@ -7,7 +7,6 @@ pickle of plain containers and arrays. No code in a file is run.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,11 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, atomic_write
+from stylemix.io.files import StrPath
 from stylemix.io.json_text import parse_json as parse_text
 from stylemix.io.sniff import Kind, sniff
 from stylemix.io.tensor_files import parse_tensors, read_header, read_tensors
 from stylemix.safe_pickle.reader import load, write_pickle
-
-AnyPath = str | os.PathLike[str]
 
 MODEL, STYLE, LATENT, ENCODER = (
     f"stylemix-{noun}" for noun in ("model", "style", "latent", "encoder")
@@ -86,7 +84,7 @@ class Content:
     _arrays: object = None
 
     def expect(self, form: str) -> Content:
-        """Return the content itself; StylemixError for another format or an unknown version."""
+        """Returns the content itself; StylemixError for another format or an unknown version."""
         expected = _FORMATS[form]
         if self.format != form:
             actual = _FORMATS.get(LATENT if self.kind in ("npz", "npy") else self.format)
@@ -127,8 +125,8 @@ class Content:
         return {key: torch.from_numpy(value) for key, value in arrays.items()}
 
 
-def read(path: AnyPath) -> Content:
-    """Read a file, whose type is detected by content and never by name.
+def read(path: StrPath) -> Content:
+    """Reads a file, whose type is detected by content and never by name.
 
     Raises StylemixError for files that are unsupported or damaged, and for pickles that run code.
     """
@@ -150,13 +148,13 @@ def read(path: AnyPath) -> Content:
 
 
 def write(
-    path: AnyPath,
+    path: StrPath,
     form: str,
     version: int,
     header: Mapping[str, object],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Write a `.pkl` that loads with NumPy alone, or safetensors for any other extension.
+    """Writes a `.pkl` that loads with NumPy alone, or safetensors for any other extension.
 
     Raises StylemixError for values that are not finite, before anything is written.
     """
@@ -202,15 +200,15 @@ def _stored(key: str, value: Tensor) -> Tensor:
 
 
 def write_safetensors(
-    path: AnyPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
+    path: StrPath, metadata: dict[str, str], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write a safetensors file of any format, atomically."""
+    """Writes a safetensors file of any format, atomically."""
     with atomic_write(path) as temporary:
         save_file(dict(tensors), temporary, metadata)
 
 
 def to_float(value: Tensor, key: str, name: str) -> Tensor:
-    """Return an fp32 copy; StylemixError unless all values are finite and floating point.
+    """Returns an fp32 copy; StylemixError unless all values are finite and floating point.
 
     Args:
         value: a tensor from a file.
@@ -233,7 +231,7 @@ def to_float(value: Tensor, key: str, name: str) -> Tensor:
 
 
 def parse_json(text: object, name: str) -> object:
-    """Parse a JSON text from a file; StylemixError if it is invalid."""
+    """Parses a JSON text from a file; StylemixError if it is invalid."""
     try:
         if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
             raise ValueError("too long")
@@ -247,7 +245,7 @@ def parse_json(text: object, name: str) -> object:
 
 
 def copy_json(value: object, name: str) -> Json:
-    """Copy JSON values from a pickle; StylemixError for other types and above the limits.
+    """Copies JSON values from a pickle; StylemixError for other types and above the limits.
 
     A pickle may refer to the same list many times, so a small file can hold a huge tree.
     """

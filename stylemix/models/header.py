@@ -51,7 +51,7 @@ class Header:
 
 
 def header_of(model: Model) -> dict[str, Json]:
-    """Return the header of a model as plain JSON values."""
+    """Returns the header of a model as plain JSON values."""
     discriminator = model.discriminator
     header: dict[str, Json] = {
         "generator": _sizes(model.generator.config),
@@ -77,7 +77,7 @@ def _sizes(config: GeneratorConfig | DiscriminatorConfig) -> Json:
 
 
 def _plain(value: object) -> Json:
-    """Return JSON values with lists in place of tuples."""
+    """Returns JSON values with lists in place of tuples."""
     try:
         plain: Json = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -89,7 +89,7 @@ def _plain(value: object) -> Json:
 
 
 def parse_header(data: object, name: str) -> Header:
-    """Validate and return the header of a model file; StylemixError if it is invalid."""
+    """Validates and returns the header of a model file; StylemixError if it is invalid."""
     if not isinstance(data, dict):
         raise _invalid(name, "header", type(data).__name__)
     sizes, card = data.get("discriminator"), data.get("card")
@@ -113,7 +113,7 @@ def parse_header(data: object, name: str) -> Header:
 
 
 def parse_template(data: object, name: str) -> Template:
-    """Return the alignment template of a header; StylemixError if it is invalid."""
+    """Returns the alignment template of a header; StylemixError if it is invalid."""
     try:
         return Template.from_json(data)
     except StylemixError as error:
@@ -121,7 +121,7 @@ def parse_template(data: object, name: str) -> Template:
 
 
 def parse_config(kind: type[Config], data: object, name: str) -> Config:
-    """Return network sizes from JSON values; StylemixError for sizes outside `LIMITS`."""
+    """Returns network sizes from JSON values; StylemixError for sizes outside `LIMITS`."""
     if not isinstance(data, dict):
         raise _invalid(name, "sizes", type(data).__name__)
     known = {f.name: f for f in fields(kind)}

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json, write_text
+from stylemix.io.files import StrPath
 from stylemix.io.remote import HUB_DEFAULT, is_address
 from stylemix.version import __version__
-
-StrPath = str | os.PathLike[str]
 
 MODEL_FILE = HUB_DEFAULT
 STYLE_FILE = "style.safetensors"

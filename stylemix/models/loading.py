@@ -9,13 +9,13 @@ from typing import TypeVar
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template, find_template
+from stylemix.io.files import StrPath
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import Model
 from stylemix.networks.labels import Label, at_label
 
 DEFAULT_MODEL = "faces-64"
 
-StrPath = str | os.PathLike[str]
 AnyModel = StrPath | Model
 AnyTemplate = StrPath | Template
 SomeModel = TypeVar("SomeModel", bound=Model)

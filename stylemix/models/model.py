@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +12,7 @@ from torch import nn
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, Template
 from stylemix.io.atomic import Json
+from stylemix.io.files import StrPath
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import Generator
@@ -48,9 +48,7 @@ class Model:
         """Whether latents and styles of the model with the fingerprint `base` fit this one."""
         return base in self.latents_of or base == self.fingerprint
 
-    def save(
-        self, path: str | os.PathLike[str], dtype: Literal["float16", "float32"] = "float16"
-    ) -> None:
+    def save(self, path: StrPath, dtype: Literal["float16", "float32"] = "float16") -> None:
         """Writes a model file, .safetensors or .pkl, in "float16" or "float32"."""
         from stylemix.models.checkpoint import save_model  # which imports this module
 
@@ -58,7 +56,7 @@ class Model:
 
 
 def check_template(template: Template, config: GeneratorConfig) -> None:
-    """Raise StylemixError for a face template with a generator that is not square."""
+    """Raises StylemixError for a face template with a generator that is not square."""
     if template.kind != "none" and config.height != config.width:
         raise StylemixError(
             f"got the face template {template.name} for a model of {config.size_text}; expected "
@@ -67,7 +65,7 @@ def check_template(template: Template, config: GeneratorConfig) -> None:
 
 
 def fingerprint(generator: nn.Module) -> str:
-    """Return 16 hex digits of SHA-256 over names, shapes and fp16 values of all weights.
+    """Returns 16 hex digits of SHA-256 over names, shapes and fp16 values of all weights.
 
     Values are rounded to fp16, so that fp16 and fp32 files of a model share a fingerprint.
     """
@@ -80,5 +78,5 @@ def fingerprint(generator: nn.Module) -> str:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of parameters, without buffers."""
+    """Returns the number of parameters, without buffers."""
     return sum(p.numel() for p in network.parameters())

@@ -29,7 +29,7 @@ Modules = dict[str, PersistentObject]
 
 
 def read_nvidia(data: Mapping[str, object], name: str) -> tuple[Header, dict[str, Tensor]]:
-    """Return header and tensors of a network pickle: G_ema, or G without it, and D."""
+    """Returns header and tensors of a network pickle: G_ema, or G without it, and D."""
     modules = _modules(data.get("G_ema") if data.get("G_ema") is not None else data.get("G"), name)
     weights = _weights(modules)
     _check_family(weights, name)
@@ -53,7 +53,7 @@ def read_nvidia(data: Mapping[str, object], name: str) -> tuple[Header, dict[str
 
 
 def _modules(root: object, name: str) -> Modules:
-    """Return all modules of a network by their dotted names, with "" for the root."""
+    """Returns all modules of a network by their dotted names, with "" for the root."""
     modules: Modules = {}
     for path, module in _walk(root, "", 0, name):
         modules[path] = module
@@ -75,7 +75,7 @@ def _walk(
 
 
 def _weights(modules: Modules) -> dict[str, Tensor]:
-    """Return parameters and buffers by their dotted names."""
+    """Returns parameters and buffers by their dotted names."""
     weights = {}
     for path, module in modules.items():
         for kind in ("_parameters", "_buffers"):
@@ -164,7 +164,7 @@ def _channels(weights: Mapping[str, Tensor], key: str, name: str) -> int:
 
 
 def _rule(modules: Modules, path: str, table: dict[int, int], name: str) -> tuple[int, int]:
-    """Return (channel_base, channel_max): the values in the file if they give these widths."""
+    """Returns (channel_base, channel_max): the values in the file if they give these widths."""
     kwargs = modules[path].state.get("_init_kwargs") if path in modules else None
     base = kwargs.get("channel_base") if isinstance(kwargs, dict) else None
     widest = kwargs.get("channel_max") if isinstance(kwargs, dict) else None
@@ -178,7 +178,7 @@ def _rule(modules: Modules, path: str, table: dict[int, int], name: str) -> tupl
 
 
 def _attribute(modules: Modules, path: str, key: str) -> object:
-    """Return an attribute of a module, or its constructor argument of that name."""
+    """Returns an attribute of a module, or its constructor argument of that name."""
     state = modules[path].state if path in modules else {}
     kwargs = state.get("_init_kwargs")
     return state.get(key, kwargs.get(key) if isinstance(kwargs, dict) else None)
@@ -199,7 +199,7 @@ def _text(modules: Modules, path: str, key: str, name: str) -> str:
 
 
 def _clamp(modules: Modules, prefix: str, name: str) -> float | None:
-    """Return the common `conv_clamp` of all convolutions below `prefix`."""
+    """Returns the common `conv_clamp` of all convolutions below `prefix`."""
     values = []
     for path, module in modules.items():
         layer = path.rpartition(".")[2]
@@ -213,7 +213,7 @@ def _clamp(modules: Modules, prefix: str, name: str) -> float | None:
 
 
 def _filter(weights: Mapping[str, Tensor], key: str, name: str) -> tuple[float, ...]:
-    """Return the taps of a stored resampling filter, scaled to integers where possible."""
+    """Returns the taps of a stored resampling filter, scaled to integers where possible."""
     stored = weights.get(key)
     if stored is None or stored.ndim not in (1, 2) or not 0 < stored.shape[-1] <= 32:
         raise _unsupported(name, "a network without a resampling filter", f"1 to 32 taps in {key}")
@@ -249,7 +249,7 @@ def _check_mapping(modules: Modules, layers: int, name: str) -> None:
 
 
 def _check_synthesis(modules: Modules, weights: dict[str, Tensor], name: str) -> None:
-    """Refuse other activations; add noise of strength zero to layers without noise."""
+    """Refuses other activations; adds noise of strength zero to layers without noise."""
     for path, module in modules.items():
         kind = path.rpartition(".")[2]
         if not path.startswith("synthesis.") or kind not in ("conv0", "conv1"):

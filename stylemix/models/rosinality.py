@@ -42,7 +42,7 @@ _SYNTHESIS_LEAVES = {
 
 
 def read_rosinality(data: Mapping[str, object], name: str) -> tuple[Header, Weights]:
-    """Return header and tensors of a checkpoint: the averaged generator, and d if present."""
+    """Returns header and tensors of a checkpoint: the averaged generator, and d if present."""
     source = next(
         _tensors(data[key], name)
         for key in ("g_ema", "g", "state_dict")
@@ -78,7 +78,7 @@ def is_rosinality(part: object) -> bool:
 
 
 def _tensors(part: object, name: str) -> Weights:
-    """Return the tensors of a state_dict without the prefix of DataParallel or of an encoder.
+    """Returns the tensors of a state_dict without the prefix of DataParallel or of an encoder.
 
     Raises StylemixError for weights that are neither tensors nor arrays.
     """
@@ -101,14 +101,14 @@ def _tensors(part: object, name: str) -> Weights:
 
 
 def _tensor(value: object) -> Tensor | None:
-    """Return a tensor, also one that is kept as an array of floats or integers; else None."""
+    """Returns a tensor, also one that is kept as an array of floats or integers; else None."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.dtype.itemsize <= 8:
         return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
     return value if isinstance(value, Tensor) else None
 
 
 def _stored_average(value: object, config: GeneratorConfig, name: str) -> Tensor | None:
-    """Return the mean w [w_dim] of a checkpoint: one row, or one for each layer; None without it.
+    """Returns the mean w [w_dim] of a checkpoint: one row, or one for each layer; None without it.
 
     Rows that differ, as of an encoder trained with them, are averaged.
     """
@@ -128,7 +128,7 @@ def _stored_average(value: object, config: GeneratorConfig, name: str) -> Tensor
 
 
 def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:
-    """Return the mean w [w_dim] of random z, for files that do not store it."""
+    """Returns the mean w [w_dim] of random z, for files that do not store it."""
     with torch.random.fork_rng(devices=[]):  # preserves the caller's random state
         mapping = MappingNetwork(config.z_dim, 0, config.w_dim, config.mapping_layers)
     mapping.load_state_dict(
@@ -142,7 +142,7 @@ def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:
 
 
 def _count(weights: Weights, pattern: str) -> int:
-    """Return one more than the largest index in names that match `pattern`; 0 without any."""
+    """Returns one more than the largest index in names that match `pattern`; 0 without any."""
     indices = [int(m[1]) for key in weights if (m := re.match(pattern, key)) and len(m[1]) < 4]
     return max(indices, default=-1) + 1
 
@@ -202,7 +202,7 @@ def _add_layers(weights: Weights, source: Weights, blocks: int) -> None:
 
 
 def _add_buffers(weights: Weights, source: Weights, config: GeneratorConfig) -> None:
-    """Add the filters and the noise maps, which are random if an old file has none."""
+    """Adds the filters and the noise maps, which are random if an old file has none."""
     taps = setup_filter(config.resample_filter)
     rng = torch.Generator().manual_seed(NOISE_SEED)
     for resolution in config.resolutions:
@@ -220,7 +220,7 @@ def _add_buffers(weights: Weights, source: Weights, config: GeneratorConfig) -> 
 
 
 def _check_blur(kernel: Tensor | None, name: str) -> None:
-    """Raise StylemixError for an upsampling filter other than 1, 3, 3, 1."""
+    """Raises StylemixError for an upsampling filter other than 1, 3, 3, 1."""
     if kernel is None:
         return
     expected = setup_filter((1, 3, 3, 1))

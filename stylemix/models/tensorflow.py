@@ -45,7 +45,7 @@ Names = dict[str, tuple[str, Layout]]  # our name: (their name, conversion to ou
 def read_tensorflow(
     networks: Sequence[TensorFlowNetwork], name: str
 ) -> tuple[Header, dict[str, Tensor]]:
-    """Return header and tensors of the networks (G, D, Gs), or of one generator: Gs and D."""
+    """Returns header and tensors of the networks (G, D, Gs), or of one generator: Gs and D."""
     network = collect(networks[-1], name)
     if len(networks) not in (1, 3):
         raise network.refusal(f"as one of {len(networks)}", "G, D and Gs")
@@ -74,7 +74,7 @@ def read_tensorflow(
 
 
 def _read_discriminator(network: Network) -> tuple[DiscriminatorConfig, dict[str, Tensor]] | None:
-    """Return sizes and weights of a discriminator; None for one of another architecture."""
+    """Returns sizes and weights of a discriminator; None for one of another architecture."""
     if "4x4/Dense0/weight" not in network.variables or unknown_arguments(network):
         return None
     check_arguments(network)
@@ -87,7 +87,7 @@ def _read_discriminator(network: Network) -> tuple[DiscriminatorConfig, dict[str
 
 def _generator_config(network: Network) -> GeneratorConfig:
     size = _resolution(network, r"synthesis/(\d{1,5})x")
-    table = {r: network.size(f"synthesis/{r}x{r}/Conv1/weight", 3) for r in _doubled(8, size)}
+    table = {r: network.size(f"synthesis/{r}x{r}/Conv1/weight", 3) for r in _doubled(size)}
     table[4] = network.size("synthesis/4x4/Conv/weight", 3)
     conditional = "mapping/LabelEmbed/weight" in network.variables
     w_dim = network.size("dlatent_avg", 0)
@@ -119,7 +119,7 @@ def _generator_config(network: Network) -> GeneratorConfig:
 
 def _discriminator_config(network: Network) -> DiscriminatorConfig:
     size = _resolution(network, r"(\d{1,5})x")
-    table = {r: network.size(f"{r}x{r}/Conv0/weight", 3) for r in _doubled(8, size)}
+    table = {r: network.size(f"{r}x{r}/Conv0/weight", 3) for r in _doubled(size)}
     table[4] = network.size("4x4/Conv/weight", 3)
     conditional = "LabelEmbed/weight" in network.variables
     extra = network.size("4x4/Conv/weight", 2) - table[4]
@@ -144,14 +144,14 @@ def _resolution(network: Network, pattern: str) -> int:
     return max((int(match[1]) for match in matches if match), default=0)
 
 
-def _doubled(first: int, last: int) -> Iterable[int]:
-    return (first << i for i in range(16) if first << i <= last)
+def _doubled(last: int) -> Iterable[int]:
+    return (8 << i for i in range(16) if 8 << i <= last)
 
 
 def _common_sizes(
-    network: Network, table: dict[int, int], scope: str, colours: str, default: str
+    network: Network, table: dict[int, int], scope: str, colors: str, default: str
 ) -> dict[str, Any]:
-    """Return the sizes that follow from widths {px: channels} and from the names in `scope`."""
+    """Returns the sizes that follow from widths {px: channels} and from the names in `scope`."""
     arguments = network.arguments
     base, widest = channel_rule(table, network.file)
     given, limit = arguments.get("fmap_base"), arguments.get("fmap_max")
@@ -163,7 +163,7 @@ def _common_sizes(
         base, widest = 2 * given, limit  # also right for blocks that are added; given for 2 px
     architecture = arguments.get("architecture", default)
     if len(table) > 1:
-        kinds = {"resnet": "8x8/Skip/weight", "skip": f"4x4/{colours}/weight"}
+        kinds = {"resnet": "8x8/Skip/weight", "skip": f"4x4/{colors}/weight"}
         found = [kind for kind, key in kinds.items() if scope + key in network.variables]
         architecture = found[0] if found else "orig"
         network.check_agreement({"architecture": architecture})
@@ -209,7 +209,7 @@ def _scaled(layout: Layout, factor: float, value: Array) -> Array:
 
 
 def _mapping_names(network: Network, layers: int, theirs: str, default: float) -> Names:
-    """Return the names of a mapping network; another learning-rate multiplier scales weights."""
+    """Returns the names of a mapping network; another learning-rate multiplier scales weights."""
     multiplier = network.arguments.get("mapping_lrmul", default)
     if type(multiplier) not in (int, float) or not 0 < float(str(multiplier)) <= 1000:
         got = f"with mapping_lrmul {shown(multiplier)}"
@@ -282,7 +282,7 @@ def _discriminator_names(config: DiscriminatorConfig, network: Network) -> Names
 
 
 def _unknown_variables(names: Names, network: Network) -> list[str]:
-    """Return the variables without a place, except for counters beside the layers."""
+    """Returns the variables without a place, except for counters beside the layers."""
     used = {theirs for theirs, _ in names.values()}
     return [
         key
@@ -294,7 +294,7 @@ def _unknown_variables(names: Names, network: Network) -> list[str]:
 def _converted(
     names: Names, network: Network, config: GeneratorConfig | DiscriminatorConfig, prefix: str
 ) -> dict[str, Tensor]:
-    """Return the weights and the filters under our names."""
+    """Returns the weights and the filters under our names."""
     taps = {"b4.fromrgb.resample_filter": setup_filter(DEFAULT_FILTER)}  # never used
     tensors = {}
     for key, shape in expected_shapes(config).items():

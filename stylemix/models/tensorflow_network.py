@@ -51,7 +51,7 @@ class Network:
     version: object = None
 
     def variable(self, name: str) -> Array:
-        """Return a variable; StylemixError if it is missing or not floating point."""
+        """Returns a variable; StylemixError if it is missing or not floating point."""
         value = self.variables.get(name)
         if value is None or value.dtype.kind != "f":
             got = f"without the variable {name}" if value is None else f"with integers in {name}"
@@ -59,38 +59,38 @@ class Network:
         return value
 
     def size(self, name: str, axis: int) -> int:
-        """Return a side of a variable; StylemixError if it has no such axis."""
+        """Returns a side of a variable; StylemixError if it has no such axis."""
         shape = self.variable(name).shape
         if not -len(shape) <= axis < len(shape):
             raise self.refusal(f"with {name} of shape {list(shape)}", "weights with more axes")
         return int(shape[axis])
 
     def count(self, pattern: str) -> int:
-        """Return the number of variables whose names match a pattern."""
+        """Returns the number of variables whose names match a pattern."""
         return sum(bool(re.fullmatch(pattern, name)) for name in self.variables)
 
     def check_agreement(self, sizes: Mapping[str, object]) -> None:
-        """Raise StylemixError for arguments that contradict the weights."""
+        """Raises StylemixError for arguments that contradict the weights."""
         for key, size in sizes.items():
             value = self.arguments.get(key)
             if value is not None and (type(value) is not type(size) or value != size):
                 raise self.refusal(f"with {key} {shown(value)} and weights of {size}", "one value")
 
     def refusal(self, got: str, expected: str, advice: str = _GET_AGAIN) -> StylemixError:
-        """Return the error that refuses a network "with" or "without" something."""
+        """Returns the error that refuses a network "with" or "without" something."""
         return StylemixError(
             f"{self.file}: got a TensorFlow network {got}; expected {expected}; {advice}"
         )
 
 
 def shown(value: object) -> str:
-    """Return the text of a plain value for messages; that of a container could be endless."""
+    """Returns the text of a plain value for messages; that of a container could be endless."""
     plain = value is None or isinstance(value, (bool, int, float, str))
     return ascii(value)[:80].strip("'") if plain else f"a {type(value).__name__}"
 
 
 def collect(root: TensorFlowNetwork, file: str) -> Network:
-    """Return a network with the variables and arguments of its components.
+    """Returns a network with the variables and arguments of its components.
 
     Raises StylemixError for an unknown format and for arrays that repeat, which could be a small
     file of endless weights.
@@ -134,7 +134,7 @@ def _entry(entry: object, network: Network) -> tuple[str, Array]:
 
 
 def check_generator(network: Network) -> None:
-    """Raise StylemixError that says what a network is, unless it is one of config E or F."""
+    """Raises StylemixError that says what a network is, unless it is one of config E or F."""
     names = network.variables
     layers = "mod_weight" in {name.rpartition("/")[2] for name in names}
     grown = any("lod" in name.rpartition("/")[0] for name in names)
@@ -155,12 +155,12 @@ def check_generator(network: Network) -> None:
 
 
 def unknown_arguments(network: Network) -> list[str]:
-    """Return the names of arguments whose meaning is unknown."""
+    """Returns the names of arguments whose meaning is unknown."""
     return sorted(set(network.arguments) - _READ - _UNUSED - set(_FIXED))
 
 
 def check_arguments(network: Network) -> None:
-    """Raise StylemixError for unknown arguments and for values that stylemix does not compute."""
+    """Raises StylemixError for unknown arguments and for values that stylemix does not compute."""
     for key in unknown_arguments(network):
         got = f"with the unknown argument {shown(key)}"
         raise network.refusal(got, "those of StyleGAN2 and stylegan2-ada", _DIFFERENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 HEADS = ("rgb", "haar")
@@ -40,13 +40,8 @@ class _NetworkConfig:
                 f"got base {self.base}; expected a height and a width from 1 to {MAX_BASE}; "
                 "change it"
             )
-        if self.architecture not in ARCHITECTURES:
-            raise StylemixError(
-                f"got architecture {self.architecture!r}; "
-                f"expected one of {', '.join(ARCHITECTURES)}"
-            )
-        if self.head not in HEADS:
-            raise StylemixError(f"got head {self.head!r}; expected one of {', '.join(HEADS)}")
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_choice("head", self.head, HEADS)
         if self.channels(res) < 1:
             raise StylemixError(
                 f"got channel base {self.channel_base}; expected at least the resolution {res}"
@@ -58,11 +53,11 @@ class _NetworkConfig:
         return [2**i for i in range(2, self.img_resolution.bit_length())]
 
     def channels(self, resolution: int) -> int:
-        """Return the number of feature channels of the block at `resolution` px."""
+        """Returns the number of feature channels of the block at `resolution` px."""
         return min(max(self.channel_base // resolution, self.channel_min), self.channel_max)
 
     def block_size(self, resolution: int) -> tuple[int, int]:
-        """Return height and width in px of the block of nominal `resolution`."""
+        """Returns height and width in px of the block of nominal `resolution`."""
         return self.base[0] * resolution // 4, self.base[1] * resolution // 4
 
     @property
@@ -70,8 +65,8 @@ class _NetworkConfig:
         """The factor from the size of the finest block to that of the image."""
         return 2 if self.head == "haar" else 1
 
-    def colour_channels(self, resolution: int) -> int:
-        """Return the image channels of a block: colours, or four subbands of each colour."""
+    def color_channels(self, resolution: int) -> int:
+        """Returns the image channels of a block: colours, or four subbands of each colour."""
         finest = resolution == self.img_resolution
         return self.img_channels * (self.upsampling**2 if finest else 1)
 
@@ -86,7 +81,7 @@ class _NetworkConfig:
         return self.block_size(self.img_resolution)[1] * self.upsampling
 
     @property
-    def colours(self) -> str:
+    def colors(self) -> str:
         """The colour format of the image: "grey", "RGB" or "RGBA"."""
         names = {1: "grey", 3: "RGB", 4: "RGBA"}
         return names.get(self.img_channels, f"{self.img_channels} channels")
@@ -147,7 +142,7 @@ class DiscriminatorConfig(_NetworkConfig):
 
 
 def network_size(height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Return nominal resolution and base of a network for images of `height` x `width` px.
+    """Returns nominal resolution and base of a network for images of `height` x `width` px.
 
     Both sides are halved up to 8 times, while they are even and stay at 3 px or more. The result is
     the base, of at most 16 px a side: 64x64 is (64, (4, 4)), 96x160 is (128, (3, 5)). Raises
@@ -173,7 +168,7 @@ def network_size(height: int, width: int) -> tuple[int, tuple[int, int]]:
 
 
 def _nearest(height: int, width: int, up: bool) -> tuple[int, int] | None:
-    """Return the nearest valid size with sides no smaller (with `up`) or no larger, or None."""
+    """Returns the nearest valid size with sides no smaller (with `up`) or no larger, or None."""
     sizes = []
     for step in (2**i for i in range((MAX_RESOLUTION // 4).bit_length())):
         sides = [max(-(-n // step), MIN_BASE) if up else n // step for n in (height, width)]
@@ -184,7 +179,7 @@ def _nearest(height: int, width: int, up: bool) -> tuple[int, int] | None:
 
 
 def channel_rule(table: Mapping[int, int], name: str) -> tuple[int, int]:
-    """Return (channel_base, channel_max) for {resolution px: channels}.
+    """Returns (channel_base, channel_max) for {resolution px: channels}.
 
     The widths of a StyleGAN2 network are min(base // resolution, max). Raises StylemixError if no
     such pair exists.

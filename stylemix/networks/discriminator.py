@@ -32,8 +32,8 @@ class DiscriminatorBlock(nn.Module):
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         self.register_buffer("resample_filter", setup_filter(config.resample_filter))
         if self.first or config.architecture == "skip" or resolution in config.fromrgb_at:
-            colours = config.colour_channels(resolution)
-            self.fromrgb = Conv2d(colours, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
+            colors = config.color_channels(resolution)
+            self.fromrgb = Conv2d(colors, width, 1, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv0 = Conv2d(width, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
         self.conv1 = Conv2d(width, out, 3, act="lrelu", down=2, **common)  # type: ignore[arg-type]
         if config.architecture == "resnet":
@@ -46,7 +46,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: Tensor | None, img: Tensor | None, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor | None]:
-        """Map features (None in the first block) and image to features at half the size."""
+        """Maps features (None in the first block) and image to features at half the size."""
         if img is not None:
             y = self.fromrgb(img.to(dtype))
             x = y if x is None else x + y
@@ -66,14 +66,14 @@ class DiscriminatorEpilogue(nn.Module):
         width = config.channels(4)
         common = {"conv_clamp": config.conv_clamp, "resample_filter": config.resample_filter}
         if config.architecture == "skip" or config.img_resolution == 4:
-            self.fromrgb = Conv2d(config.colour_channels(4), width, 1, act="lrelu")
+            self.fromrgb = Conv2d(config.color_channels(4), width, 1, act="lrelu")
         self.mbstd = MinibatchStddev(config.mbstd_group_size, config.mbstd_num_channels)
         self.conv = Conv2d(width + config.mbstd_num_channels, width, 3, act="lrelu", **common)  # type: ignore[arg-type]
         self.fc = FullyConnected(width * math.prod(config.base), width, act="lrelu")
         self.out = FullyConnected(width, cmap_dim or 1)
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> Tensor:
-        """Map features [N, C, *base] to [N, 1], or [N, cmap_dim] if conditional; float32."""
+        """Maps features [N, C, *base] to [N, 1], or [N, cmap_dim] if conditional; float32."""
         x = None if x is None else x.float()
         if img is not None:
             y = self.fromrgb(img.float())
@@ -121,7 +121,7 @@ class DiscriminatorTrunk(nn.Module):
         return maps, rest
 
     def features(self, img: Tensor, dtype: torch.dtype | None = None) -> list[Tensor]:
-        """Return block outputs for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
+        """Returns block outputs for img [N, C, H, W], finest first: H/2, H/4, ..., base."""
         return self._blocks(img, dtype)[0]
 
 
@@ -140,7 +140,7 @@ class Discriminator(DiscriminatorTrunk):
     def forward(
         self, img: Tensor, c: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Map img [N, C, H, W] and labels c [N, c_dim] to logits [N, 1]; features in `dtype`."""
+        """Maps img [N, C, H, W] and labels c [N, c_dim] to logits [N, 1]; features in `dtype`."""
         maps, rest = self._blocks(img, dtype)
         x = self.b4(maps[-1] if maps else None, rest)
         if self.c_dim > 0:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.latents import Styles, flatten_styles
 from stylemix.networks.layers import (
@@ -62,8 +62,8 @@ class SynthesisLayer(nn.Module):
     groups = 1  # of channels, for several networks in parallel (grouped convolution)
 
     def modulation(self, style: Tensor, dtype: torch.dtype) -> Modulation:
-        """Return the modulation of this layer by a style [N, I], for features of a dtype."""
-        return modulation(self.weight, style, dtype, demodulate=True, groups=self.groups)
+        """Returns the modulation of this layer by a style [N, I], for features of a dtype."""
+        return modulation(self.weight, style, dtype, self.groups)
 
     def forward(
         self,
@@ -142,7 +142,7 @@ class SynthesisBlock(nn.Module):
                 )
         self.conv1 = SynthesisLayer(out, out, resolution, 1, config)
         if config.architecture == "skip" or resolution == config.img_resolution:
-            self.torgb = ToRGB(out, config.colour_channels(resolution), config)
+            self.torgb = ToRGB(out, config.color_channels(resolution), config)
         self.haar = config.head == "haar" and resolution == config.img_resolution
 
     resample_filter: Tensor
@@ -161,7 +161,7 @@ class SynthesisBlock(nn.Module):
         noise_mode: str | Tensor,
         override: FeatureOverride | None = None,
     ) -> BlockState:
-        """Map features [N, C, H/2, W/2] and the image so far to those of this resolution."""
+        """Maps features [N, C, H/2, W/2] and the image so far to those of this resolution."""
         m1 = self.conv1.modulation(styles["conv1"], x.dtype)
         if self.first:
             x = self.conv1(x, m1, noise_mode)
@@ -209,11 +209,11 @@ class SynthesisNetwork(nn.Module):
         return min(m.noise_start for m in finest.modules() if isinstance(m, SynthesisLayer))
 
     def blocks(self) -> dict[str, SynthesisBlock]:
-        """Return the blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
+        """Returns the blocks by name, coarsest first: {"b4": ..., "b8": ...}."""
         return {name: block for name, block in self.named_children() if name.startswith("b")}  # type: ignore[misc]
 
     def w_indices(self) -> dict[str, dict[str, int]]:
-        """Return the w index of each layer: {"b4": {"conv1": 0, "torgb": 1}, "b8": {...}, ...}.
+        """Returns the w index of each layer: {"b4": {"conv1": 0, "torgb": 1}, "b8": {...}, ...}.
 
         The torgb of a block shares its w with conv0 of the next block.
         """
@@ -225,7 +225,7 @@ class SynthesisNetwork(nn.Module):
         return out
 
     def styles(self, ws: Tensor, offsets: Styles | None = None) -> Styles:
-        """Return the style vectors of ws [N, num_ws, w_dim], plus `offsets` [C] or [N, C].
+        """Returns the style vectors of ws [N, num_ws, w_dim], plus `offsets` [C] or [N, C].
 
         Raises StylemixError for another shape, and for offsets of unknown layers.
         """
@@ -267,8 +267,8 @@ class SynthesisNetwork(nn.Module):
         `state` is the output of the block before `start`; None for the learned constant. The other
         arguments are those of `forward`. Colours are summed in float32 for any dtype.
         """
-        if isinstance(noise_mode, str) and noise_mode not in NOISE_MODES:
-            raise StylemixError(f"got noise mode {noise_mode!r}; expected one of {NOISE_MODES}")
+        if isinstance(noise_mode, str):
+            check_choice("noise mode", noise_mode, NOISE_MODES)
         blocks = self.blocks()
         const = blocks["b4"].const
         if state is None:

@@ -34,7 +34,7 @@ _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 
 
 def z_from_seed(seed: int, z_dim: int) -> Tensor:
-    """Return z [1, z_dim] in float64 for a seed, the same as in the public StyleGAN2 tools."""
+    """Returns z [1, z_dim] in float64 for a seed, the same as in the public StyleGAN2 tools."""
     try:
         number = operator.index(seed)  # integers of NumPy and PyTorch, too
     except TypeError:
@@ -45,7 +45,7 @@ def z_from_seed(seed: int, z_dim: int) -> Tensor:
 
 
 def check_psi(psi: float) -> None:
-    """Raise StylemixError for a truncation psi that is not finite, which gives black images."""
+    """Raises StylemixError for a truncation psi that is not finite, which gives black images."""
     if not isinstance(psi, Real) or not math.isfinite(psi):
         raise StylemixError(
             f"got --truncation {shown(psi)}; expected a finite number, 0 to 1 for good images; "
@@ -54,7 +54,7 @@ def check_psi(psi: float) -> None:
 
 
 def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
-    """Map z [N, z_dim] to ws [N, L, w_dim], truncated by `psi`.
+    """Maps z [N, z_dim] to ws [N, L, w_dim], truncated by `psi`.
 
     Raises StylemixError for a conditional generator that is not at a label (`labels.at_label`).
     """
@@ -65,7 +65,7 @@ def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:
 def sample_ws(
     generator: Generator, count: int, seed: int | torch.Generator, psi: float = 1.0
 ) -> Tensor:
-    """Sample ws [count, L, w_dim] from Gaussian z, truncated by `psi`.
+    """Samples ws [count, L, w_dim] from Gaussian z, truncated by `psi`.
 
     The same integer `seed` gives the same latents; a torch.Generator continues from its state. The
     latents of a conditional generator that is not at a label are of random classes.
@@ -81,7 +81,7 @@ def sample_ws(
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-    """Truncate w [..., L, w_dim]: w_avg + psi * (w - w_avg), for layers below `cutoff` (None: all).
+    """Truncates w [..., L, w_dim]: w_avg + psi * (w - w_avg), for layers below `cutoff` or all.
 
     psi 1 returns w, 0 returns w_avg [w_dim].
     """
@@ -94,7 +94,7 @@ def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None = None) ->
 def mix(
     w_a: Tensor, w_b: Tensor, layers: Collection[int] | None = None, strength: float = 1.0
 ) -> Tensor:
-    """Interpolate `layers` (None: all) of w_a [..., L, w_dim] towards w_b by `strength`.
+    """Interpolates `layers` (None: all) of w_a [..., L, w_dim] towards w_b by `strength`.
 
     Strength 0 returns w_a, 1 takes the layers of w_b (style mixing), more extrapolates. Raises
     StylemixError for latents of different models.
@@ -112,7 +112,7 @@ def mix(
 
 
 def nest_styles(flat: Mapping[str, Tensor]) -> Styles:
-    """Convert styles by name, {"b8.conv0": ...}, to styles by block and layer."""
+    """Converts styles by name, {"b8.conv0": ...}, to styles by block and layer."""
     nested: Styles = {}
     for name, value in flat.items():
         block, _, layer = name.partition(".")
@@ -121,7 +121,7 @@ def nest_styles(flat: Mapping[str, Tensor]) -> Styles:
 
 
 def flatten_styles(styles: Styles) -> dict[str, Tensor]:
-    """Convert styles by block and layer to styles by name, the inverse of `nest_styles`."""
+    """Converts styles by block and layer to styles by name, the inverse of `nest_styles`."""
     return {
         f"{block}.{layer}": value
         for block, layers in styles.items()
@@ -130,7 +130,7 @@ def flatten_styles(styles: Styles) -> dict[str, Tensor]:
 
 
 def layer_resolutions(img_resolution: int) -> list[int]:
-    """Return the resolution in px of each w: [4, 8, 8, 16, 16, ..., img_resolution]."""
+    """Returns the resolution in px of each w: [4, 8, 8, 16, 16, ..., img_resolution]."""
     if img_resolution < 4 or img_resolution & (img_resolution - 1):
         raise StylemixError(
             f"got resolution {img_resolution}; expected a power of two of 4 or more; choose one"
@@ -141,7 +141,7 @@ def layer_resolutions(img_resolution: int) -> list[int]:
 
 
 def bands(img_resolution: int) -> dict[str, tuple[int, ...]]:
-    """Return the layers of "coarse" (to 8 px), "middle" (16 to 32 px) and "fine" (the rest).
+    """Returns the layers of "coarse" (to 8 px), "middle" (16 to 32 px) and "fine" (the rest).
 
     The last two layers are always fine, even in networks of 32 px or less.
     """
@@ -159,7 +159,7 @@ def bands(img_resolution: int) -> dict[str, tuple[int, ...]]:
 
 
 def parse_layers(text: str, img_resolution: int) -> tuple[int, ...]:
-    """Parse a list of layers of a generator of `img_resolution` px; return their sorted numbers.
+    """Parses a list of layers of a generator of `img_resolution` px; returns their sorted numbers.
 
     Accepts "all", "coarse", "middle", "fine", pixels ("8px", "16-64px") and numbers ("0-3", "7"),
     separated by commas.

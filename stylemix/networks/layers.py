@@ -23,7 +23,7 @@ FP16_BLOCKS = 4  # the number of blocks, the finest, that compute in float16
 
 
 def block_dtypes(dtype: torch.dtype, count: int) -> list[torch.dtype]:
-    """Return the precision of `count` blocks, coarsest first, for features of a dtype.
+    """Returns the precision of `count` blocks, coarsest first, for features of a dtype.
 
     Only the finest blocks compute in float16, as in ADA (arXiv 2006.06676, appendix D): coarse
     blocks are cheap, and sums over many channels overflow. bfloat16 has the range of float32.
@@ -120,18 +120,14 @@ class Modulation(NamedTuple):
 
     weight: Tensor  # [O, I, k, k]
     style: Tensor  # [N, I], for the input
-    demod: Tensor | None  # [N, O], for the output
+    demod: Tensor  # [N, O], for the output
 
 
-def modulation(
-    weight: Tensor, style: Tensor, dtype: torch.dtype, demodulate: bool, groups: int = 1
-) -> Modulation:
-    """Return the modulation of weights [O, I // groups, k, k] by styles [N, I] in float32.
+def modulation(weight: Tensor, style: Tensor, dtype: torch.dtype, groups: int = 1) -> Modulation:
+    """Returns the modulation of weights [O, I // groups, k, k] by styles [N, I] in float32.
 
-    With `demodulate` the output is divided by its expected standard deviation.
+    The output is divided by its expected standard deviation (demodulation).
     """
-    if not demodulate:
-        return Modulation(weight.to(dtype), style, None)
     if dtype == torch.float16:  # keeps the intermediate values below 65504
         fan_in = weight[0].numel()
         peak = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
@@ -210,7 +206,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
 
 
 def band_scales(channels: int, like: Tensor) -> Tensor:
-    """Return scales that give Haar bands [N, 4 channels, H, W] about equal standard deviations.
+    """Returns scales that give Haar bands [N, 4 channels, H, W] about equal standard deviations.
 
     The bands of faces of 256 px have standard deviations of 1, 0.06, 0.06 and 0.017. Without the
     scales, steps of Adam are equal in all bands and too large in the finest: a grid of pixels.

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
-from stylemix.networks.labels import Label, at_label
 from stylemix.networks.latents import check_psi, map_latents, z_from_seed
 
 MOST = 16  # images generated at once
@@ -20,24 +19,21 @@ def sample_images(
     generator: Generator,
     seeds: Sequence[int],
     psi: float = 1.0,
-    label: Label | None = None,
     noise_mode: str = "const",
 ) -> Tensor:
-    """Generate images [N, C, H, W] in about [-1, 1]; each depends on its seed alone.
+    """Generates images [N, C, H, W] in about [-1, 1]; each depends on its seed alone.
 
     Args:
-        generator: the generator.
+        generator: the generator; StylemixError for a conditional one that is at no label.
         seeds: 0 to 2**32 - 1 each.
         psi: truncation psi, 1 for none, 0 for the average image (StyleGAN, arXiv 1812.04948);
             StylemixError for what is no finite number.
-        label: class or label of a conditional generator; StylemixError for an invalid one, and
-            for none where the generator is not at a label.
         noise_mode: "const", "random" or "none".
     """
     check_psi(psi)
     device = generator.device
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float()
-    ws = map_latents(at_label(generator, label), z, psi)
+    ws = map_latents(generator, z, psi)
     if noise_mode != "random":
         parts = ws.split(batch_size(generator, MOST))
         return torch.cat([generator.synthesis(part, noise_mode=noise_mode) for part in parts])

@@ -15,7 +15,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def expected_shapes(config: GeneratorConfig | DiscriminatorConfig) -> Shapes:
-    """Return {name: shape} of the state_dict of a network."""
+    """Returns {name: shape} of the state_dict of a network."""
     if isinstance(config, GeneratorConfig):
         return _generator(config)
     return _discriminator(config)
@@ -61,9 +61,9 @@ def _generator(config: GeneratorConfig) -> Shapes:
             shapes[f"{name}.resample_filter"] = taps
         if config.architecture == "skip" or r == config.img_resolution:
             shapes |= _linear(f"{block}.torgb.affine", config.w_dim, out)
-            colours = config.colour_channels(r)
-            shapes[f"{block}.torgb.weight"] = (colours, out, 1, 1)
-            shapes[f"{block}.torgb.bias"] = (colours,)
+            colors = config.color_channels(r)
+            shapes[f"{block}.torgb.weight"] = (colors, out, 1, 1)
+            shapes[f"{block}.torgb.bias"] = (colors,)
     return shapes
 
 
@@ -80,7 +80,7 @@ def _discriminator(config: DiscriminatorConfig) -> Shapes:
         inner, out = config.channels(r), config.channels(r // 2)
         shapes[f"b{r}.resample_filter"] = taps
         if skip or r == config.img_resolution or r in config.fromrgb_at:
-            shapes |= _conv(f"b{r}.fromrgb", config.colour_channels(r), inner, 1, taps)
+            shapes |= _conv(f"b{r}.fromrgb", config.color_channels(r), inner, 1, taps)
         shapes |= _conv(f"b{r}.conv0", inner, inner, 3, taps)
         shapes |= _conv(f"b{r}.conv1", inner, out, 3, taps)
         if config.architecture == "resnet":
@@ -91,7 +91,7 @@ def _discriminator(config: DiscriminatorConfig) -> Shapes:
         shapes |= _mapping(0, config.c_dim, cmap, config.mapping_layers)
     if skip or config.img_resolution == 4:
         # Its filter is never used; the public files always have four taps here.
-        shapes |= _conv("b4.fromrgb", config.colour_channels(4), width, 1, (4, 4))
+        shapes |= _conv("b4.fromrgb", config.color_channels(4), width, 1, (4, 4))
     shapes |= _conv("b4.conv", width + config.mbstd_num_channels, width, 3, taps)
     shapes |= _linear("b4.fc", width * math.prod(config.base), width)
     return shapes | _linear("b4.out", width, cmap or 1)

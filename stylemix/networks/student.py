@@ -160,7 +160,7 @@ def tone_curve(crops: Tensor) -> Tensor:
     The luma that becomes `DARKEST` and its distance to the one that becomes `BRIGHTEST`, and the
     exponent that brings the median of the face to `MIDDLE`.
     """
-    luma = _luma(crops)
+    luma = luma_of((crops + 1) / 2)
     flat = luma.flatten(1)
     low, high = torch.quantile(flat[:, :: max(1, flat.shape[1] // 8192)],
                                torch.tensor([0.005, 0.99], device=flat.device), dim=1)  # fmt: skip
@@ -187,11 +187,11 @@ def even_light(images: Tensor, curve: Tensor) -> Tensor:
     wall becomes a bright blue one. The rest of the light is added as grey.
     """
     low, span, exponent = curve.to(images).view(-1, 3, 1, 1, 1).unbind(1)
-    luma = _luma(images)
+    rgb = (images + 1) / 2
+    luma = luma_of(rgb)
     part = ((luma - low) / span).clamp(1e-4, 1.15)
     # A power by its logarithm: ONNX Runtime's power of two tensors does not compile on WebGPU.
     target = DARKEST + (BRIGHTEST - DARKEST) * (exponent * part.log()).exp()
-    rgb = (images + 1) / 2
     chroma = (rgb - luma).abs().amax(dim=1, keepdim=True)
     exposure = BRIGHTEST / (low + span).clamp(min=0.02)
     most = (STRONG * luma / chroma.clamp(min=1e-3)).maximum(exposure).clamp(1.0, MAX_GAIN)
@@ -199,6 +199,7 @@ def even_light(images: Tensor, curve: Tensor) -> Tensor:
     return (rgb * mild + (target - luma * mild)).clamp(0, 1) * 2 - 1
 
 
-def _luma(images: Tensor) -> Tensor:
+def luma_of(images: Tensor) -> Tensor:
+    """The luma [N, 1, H, W] of RGB images [N, 3, H, W]."""
     weights = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(3, 1, 1)
-    return (((images + 1) / 2) * weights).sum(dim=1, keepdim=True)
+    return (images * weights).sum(dim=1, keepdim=True)

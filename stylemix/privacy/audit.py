@@ -18,13 +18,12 @@ from stylemix.errors import StylemixError
 from stylemix.inversion.projection import project
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, PRESETS
 from stylemix.messages import note
+from stylemix.metrics.distances import Array, Features
 from stylemix.metrics.extractors import ImageSet, generator_features
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.memorization import (
-    Array,
     Closeness,
     Estimate,
-    Features,
     auc,
     bootstrap,
     closeness,
@@ -136,7 +135,7 @@ def audit(
     cache: Path | None = None,
     show: bool = False,
 ) -> Audit:
-    """Audit a model against the images that it was trained on.
+    """Audits a model against the images that it was trained on.
 
     Args:
         model: the model, with its discriminator if membership is to be guessed by that.
@@ -207,7 +206,7 @@ def _in_space(
 
 
 def evenly(count: int, images: ImageSet) -> list[int]:
-    """Return up to `count` numbers of images, evenly spaced in a set."""
+    """Returns up to `count` numbers of images, evenly spaced in a set."""
     count = min(count, len(images))
     return [i * len(images) // count for i in range(count)]
 

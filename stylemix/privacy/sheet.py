@@ -17,7 +17,7 @@ CELL = 128  # px of an image
 
 @torch.no_grad()
 def pairs_sheet(model: Model, data: ImageSet, audit: Audit, psi: float = 1.0) -> Image.Image:
-    """Return the nearest pairs of each space, each generated image beside its training image.
+    """Returns the nearest pairs of each space, each generated image beside its training image.
 
     It shows training images: it is for the eyes of who may see these. `psi` is that of the audit.
     """

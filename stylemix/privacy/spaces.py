@@ -32,7 +32,7 @@ class Space:
 
 
 def feature_spaces(template: Template, device: str | torch.device = "cpu") -> list[Space]:
-    """Return the spaces for images aligned to a template; those of faces only where it has eyes.
+    """Returns the spaces for images aligned to a template; those of faces only where it has eyes.
 
     MobileNetV2's pooled features are of the whole image, dlib's descriptor and the embedding of
     the judge are of its face. No training optimises any of them.

@@ -43,7 +43,7 @@ class Namespace(Settable):
         self.values: dict[str, object] = {}
 
     def set_state(self, state: object, context: Context) -> object:
-        """Fill the dict."""
+        """Fills the dict."""
         if not isinstance(state, dict):
             context.refuse("it sets the state of an object to something other than attributes")
         self.values.update({str(name): value for name, value in state.items()})
@@ -69,7 +69,7 @@ class Storage:
 
 
 def storage_from_bytes(raw: Buffer, dtype: torch.dtype, swapped: bool, context: Context) -> Storage:
-    """Copy bytes into a storage; `swapped` if their byte order differs from this machine's."""
+    """Copies bytes into a storage; `swapped` if their byte order differs from this machine's."""
     context.spend(len(raw))
     if len(raw) % dtype.itemsize:
         context.refuse("a storage has a length that does not fit its dtype")
@@ -89,7 +89,7 @@ def _integers(value: object, context: Context) -> tuple[int, ...]:
 
 
 def _rebuild_tensor(arguments: Arguments, context: Context) -> Tensor:
-    """Return a view of a storage; refuse views that exceed it or repeat its elements."""
+    """Returns a view of a storage; refuses views that exceed it or repeat its elements."""
     if len(arguments) < 4 or not isinstance(arguments[0], Storage):
         context.refuse("it describes a tensor without a storage")
     elements = arguments[0].elements
@@ -122,7 +122,7 @@ class _NumericType(Settable):
         self.dtype = dtype
 
     def set_state(self, state: object, context: Context) -> object:
-        """Return the dtype with the byte order of the state."""
+        """Returns the dtype with the byte order of the state."""
         if not isinstance(state, tuple) or len(state) < 5 or not isinstance(state[1], str):
             context.refuse("it describes an array in an unknown format")
         if state[1] not in _BYTE_ORDERS or state[2:5] != (None, None, None):
@@ -143,7 +143,7 @@ class _Array(Settable):
     """A numpy array whose state has not been set yet."""
 
     def set_state(self, state: object, context: Context) -> object:
-        """Return the array for (version, shape, dtype, Fortran order, bytes)."""
+        """Returns the array for (version, shape, dtype, Fortran order, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5:
             context.refuse("it describes an array in an unknown format")
         return _array(state[4], state[2], state[1], "F" if state[3] else "C", context)
@@ -224,7 +224,7 @@ def _device(arguments: Arguments, context: Context) -> str:
 
 
 def _persistent_object(arguments: Arguments, context: Context) -> PersistentObject:
-    """Return the class name and attributes; the source code in the file is ignored."""
+    """Returns the class name and attributes; the source code in the file is ignored."""
     meta = arguments[0] if arguments else None
     name = meta.get("class_name") if isinstance(meta, dict) else None
     state = meta.get("state") if isinstance(meta, dict) else None
@@ -234,7 +234,7 @@ def _persistent_object(arguments: Arguments, context: Context) -> PersistentObje
 
 
 def _old_style(arguments: Arguments, context: Context) -> object:
-    """Build an object as protocols 0 and 1 do, from (class, base class, content of the base)."""
+    """Builds an object as protocols 0 and 1 do, from (class, base class, content of the base)."""
     kind = arguments[0] if arguments else None
     known = ("dict", "namespace", "network")
     if not isinstance(kind, Trusted) or kind.name not in known or not kind.build:

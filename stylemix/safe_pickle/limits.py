@@ -34,19 +34,19 @@ class Context:
         self.opcodes = 0
 
     def spend(self, amount: int) -> None:
-        """Count `amount` copied bytes; StylemixError when the allowance is used up."""
+        """Counts `amount` copied bytes; StylemixError when the allowance is used up."""
         if amount < 0 or amount > self.allowance:
             self.refuse("it expands to more data than it holds")
         self.allowance -= amount
 
     def count_opcode(self) -> None:
-        """Count one opcode of a pickle; StylemixError above `MAX_OPCODES`."""
+        """Counts one opcode of a pickle; StylemixError above `MAX_OPCODES`."""
         self.opcodes += 1
         if self.opcodes > MAX_OPCODES:
             self.refuse("its pickle is far longer than that of any known file")
 
     def refuse(self, reason: str) -> NoReturn:
-        """Raise the StylemixError that refuses this file for `reason`."""
+        """Raises the StylemixError that refuses this file for `reason`."""
         raise StylemixError(
             f"{self.name}: refused, {reason}; nothing in it was run; "
             "expected a model, style or latent file; get it again from its author"
@@ -54,7 +54,7 @@ class Context:
 
 
 def damaged(name: str) -> StylemixError:
-    """Return the error for a truncated or damaged file."""
+    """Returns the error for a truncated or damaged file."""
     return StylemixError(
         f"{name}: got a truncated or damaged file; expected a complete one; "
         "download or copy it again"
@@ -62,7 +62,7 @@ def damaged(name: str) -> StylemixError:
 
 
 def refusal_of(module: str, name: str) -> str:
-    """Return the reason to refuse a global, with the kind of file where it is known."""
+    """Returns the reason to refuse a global, with the kind of file where it is known."""
     full = f"{module}.{name}"
     shown = ascii(full if len(full) <= 80 else full[:77] + "...")[1:-1]
     if module.startswith(("dill", "cloudpickle")):

@@ -34,7 +34,7 @@ class Settable:
     final: object = None
 
     def set_state(self, state: object, context: Context) -> object:
-        """Return the complete object with this state; StylemixError for an unknown format."""
+        """Returns the complete object with this state; StylemixError for an unknown format."""
         raise NotImplementedError
 
 
@@ -132,7 +132,7 @@ class PickleMachine:
         }
 
     def run(self) -> object:
-        """Interpret the opcodes up to STOP and return the object.
+        """Interprets the opcodes up to STOP and returns the object.
 
         `position` is then just after STOP. Raises StylemixError for a damaged pickle and for
         anything that is not allowed.

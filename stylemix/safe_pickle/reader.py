@@ -6,7 +6,6 @@ arrays, tensors and inert records (see `stylemix.safe_pickle.builders`), and ref
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
-from stylemix.io.files import open_file, read_file
+from stylemix.io.files import StrPath, open_file, read_file
 from stylemix.io.sniff import sniff
 from stylemix.safe_pickle.limits import Context
 from stylemix.safe_pickle.machine import PickleMachine
@@ -25,8 +24,8 @@ _BASE_ALLOWANCE = 2**24  # bytes, for the containers of small files
 _MAX_COPIES = 4  # of each byte: from the file to a member, a storage and an array
 
 
-def load(path: str | os.PathLike[str]) -> object:
-    """Load a pickle or a file of `torch.save` as plain data.
+def load(path: StrPath) -> object:
+    """Loads a pickle or a file of `torch.save` as plain data.
 
     Mappings are returned as dicts, tensors as torch tensors, arrays as numpy arrays, network
     modules as `PersistentObject` or `TensorFlowNetwork`. Raises StylemixError for anything else;
@@ -52,13 +51,13 @@ def load(path: str | os.PathLike[str]) -> object:
 
 
 def loads(data: bytes, name: str = "pickle") -> object:
-    """Load a plain pickle from bytes; `name` is for messages."""
+    """Loads a plain pickle from bytes; `name` is for messages."""
     context = Context(name, _MAX_COPIES * len(data) + _BASE_ALLOWANCE)
     return PickleMachine(memoryview(data), context, TABLE).run()
 
 
-def write_pickle(path: str | os.PathLike[str], data: object) -> None:
-    """Write a pickle of plain containers, numbers, text and numeric numpy arrays.
+def write_pickle(path: StrPath, data: object) -> None:
+    """Writes a pickle of plain containers, numbers, text and numeric numpy arrays.
 
     It loads without stylemix. Raises StylemixError for objects of other types.
     """
@@ -67,7 +66,7 @@ def write_pickle(path: str | os.PathLike[str], data: object) -> None:
 
 
 def _plain(value: object, where: str) -> object:
-    """Return `value` with its containers copied; StylemixError for objects of other types."""
+    """Returns `value` with its containers copied; StylemixError for objects of other types."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if isinstance(value, (list, tuple)):

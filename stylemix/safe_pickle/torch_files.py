@@ -27,7 +27,7 @@ _COUNT_BYTES = 8  # every storage of the stream format starts with its number of
 
 
 def read_torch_zip(handle: BinaryIO, context: Context) -> object:
-    """Read a file of the zip format; tensors that shared memory when saved share it again."""
+    """Reads a file of the zip format; tensors that shared memory when saved share it again."""
     try:
         with zipfile.ZipFile(handle) as archive:
             return _read_archive(archive, context)
@@ -80,7 +80,7 @@ def _storage_loader(
 def _storage_identity(
     identity: object, context: Context
 ) -> tuple[StorageType, str, int, tuple[object, ...] | None]:
-    """Return (type, key, number of elements, view or None) of a reference to a storage."""
+    """Returns (type, key, number of elements, view or None) of a reference to a storage."""
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
         context.refuse("it refers to something other than a storage")
     kind, key, count = identity[1], identity[2], identity[4]
@@ -92,7 +92,7 @@ def _storage_identity(
 
 
 def read_torch_stream(data: memoryview, context: Context) -> object:
-    """Read a file of the stream format."""
+    """Reads a file of the stream format."""
     magic = PickleMachine(data, context, {})
     magic.run()
     version, position = _next_pickle(data, context, magic.position)
@@ -120,7 +120,7 @@ def _next_pickle(data: memoryview, context: Context, position: int) -> tuple[obj
 
 
 def _reserve(identity: object, storages: dict[str, Storage], context: Context) -> Storage:
-    """Allocate the storage that a tensor refers to; its elements follow after the pickle."""
+    """Allocates the storage that a tensor refers to; its elements follow after the pickle."""
     kind, key, count, view = _storage_identity(identity, context)
     if key not in storages:
         context.spend(count * kind.dtype.itemsize)
@@ -141,7 +141,7 @@ def _reserve(identity: object, storages: dict[str, Storage], context: Context) -
 def _fill(
     elements: torch.Tensor, data: memoryview, position: int, swapped: bool, context: Context
 ) -> int:
-    """Fill `elements` from the storage at `position`; return the position after it."""
+    """Fills `elements` from the storage at `position`; returns the position after it."""
     start = position + _COUNT_BYTES
     end = start + elements.numel() * elements.dtype.itemsize
     declared = int.from_bytes(data[position:start], "big" if swapped else "little")
@@ -154,7 +154,7 @@ def _fill(
 
 
 def _load_from_bytes(arguments: Arguments, context: Context) -> object:
-    """Read a storage that is nested in a pickle as a file of `torch.save`."""
+    """Reads a storage that is nested in a pickle as a file of `torch.save`."""
     raw = arguments[0] if arguments else None
     if not isinstance(raw, (bytes, memoryview)):
         context.refuse("it describes a tensor without a storage")

@@ -22,6 +22,7 @@ from stylemix.images.hands import HANDS, draw_photo
 from stylemix.images.html import card
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
+from stylemix.io.files import StrPath
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import STYLE, read, to_float, write
 from stylemix.models.hub import STYLE_EXAMPLE, STYLE_FILE, Pretrained, Shared, pretrained_file
@@ -92,17 +93,17 @@ class Style(Shared):
         """Whether a student is all that it has, so that it fits every model of faces."""
         return self.student is not None and self.shift is None and not self.offsets | self.weights
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: StrPath) -> None:
         """Writes a style file; see `save_style`."""
         save_style(path, self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Model | None = None) -> Style:
+    def load(cls, path: StrPath, model: Model | None = None) -> Style:
         """Reads a style file or a shipped style; see `load_style`."""
         return load_style(path, model)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], model: Model | None = None) -> Style:
+    def from_pretrained(cls, name: StrPath, model: Model | None = None) -> Style:
         """Reads a style of a folder, of the Hugging Face Hub (OWNER/NAME), or as `load` does."""
         return cls.load(pretrained_file(name, STYLE_FILE), model)
 
@@ -168,7 +169,7 @@ def _shapes(generator: Generator) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def save_style(path: str | os.PathLike[str], style: Style) -> None:
+def save_style(path: StrPath, style: Style) -> None:
     """Writes a style in half precision: `.pkl` of plain containers and arrays, else safetensors.
 
     Offsets that are zero in most channels are stored without the zeros.
@@ -220,7 +221,7 @@ def check_strength(strength: float) -> None:
     check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH, note)
 
 
-def check_style_path(path: str | os.PathLike[str]) -> None:
+def check_style_path(path: StrPath) -> None:
     """Raises StylemixError unless a file name ends like that of a style."""
     if Path(path).suffix.lower() not in (".pkl", ".stylemix", ".safetensors"):
         raise StylemixError(
@@ -244,7 +245,7 @@ def _shipped(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in folder.iterdir() if file.suffix in SUFFIXES}
 
 
-def find_style(path: str | os.PathLike[str]) -> Path:
+def find_style(path: StrPath) -> Path:
     """The file of a path, of a shipped style or direction, or of an address (`fetch`)."""
     if is_address(path):
         return fetch(str(path))
@@ -256,7 +257,7 @@ def find_style(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def check_style(path: str | os.PathLike[str]) -> Path:
+def check_style(path: StrPath) -> Path:
     """The file of `find_style`; raises StylemixError if it is missing."""
     file = find_style(path)
     if not os.path.exists(file):  # Path.exists raises for a name that is too long
@@ -270,12 +271,12 @@ def check_style(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def format_of(path: str | os.PathLike[str]) -> str:
+def format_of(path: StrPath) -> str:
     """The format of a file: "stylemix-style", "stylemix-latent", "stylemix-model" or ""."""
     return read(find_style(path)).format
 
 
-def load_style(path: str | os.PathLike[str], model: Model | None = None) -> Style:
+def load_style(path: StrPath, model: Model | None = None) -> Style:
     """Reads a style file or a shipped style by name; with `model`, checked against it."""
     file = check_style(path)
     content = read(file).expect(STYLE)

@@ -33,7 +33,7 @@ FILTER = (1, 3, 3, 1)
 
 
 def scaled(x: Tensor, w: Tensor, s: Tensor, up: int) -> Tensor:
-    m = modulation(w, s, x.dtype, demodulate=True)
+    m = modulation(w, s, x.dtype)
     return modulated_conv2d(x, m, setup_filter(FILTER), up, padding=1)
 
 
@@ -59,16 +59,15 @@ def _taps(y: Tensor) -> Tensor:
 
 
 def zeros(x: Tensor, w: Tensor, s: Tensor, up: int) -> Tensor:
-    m = modulation(w, s, x.dtype, demodulate=True)
+    m = modulation(w, s, x.dtype)
     large = upsample2d(x * s.to(x.dtype)[:, :, None, None], setup_filter(FILTER))
-    assert m.demod is not None
     y = F.conv2d(large, m.weight, padding=1)
     return y * m.demod.to(x.dtype)[:, :, None, None]
 
 
 def polyphase(x: Tensor, w: Tensor, s: Tensor, up: int) -> Tensor:
     """As `zeros`: each of the four phases of the result sees 3x3 inputs."""
-    m = modulation(w, s, x.dtype, demodulate=True)
+    m = modulation(w, s, x.dtype)
     out, c = w.shape[:2]
     taps = (setup_filter(FILTER) * 4).to(w.dtype).expand(out * c, 1, -1, -1)
     # 3x3 weights over 4x4 taps: 6x6 at the larger size, every other element of it per phase.
@@ -77,7 +76,6 @@ def polyphase(x: Tensor, w: Tensor, s: Tensor, up: int) -> Tensor:
     phases = [folded[:, :, 1 - i :: 2, 1 - j :: 2] for i in (0, 1) for j in (0, 1)]
     kernel = torch.stack(phases, dim=1).flatten(0, 1).to(x.dtype)
     y = F.pixel_shuffle(F.conv2d(x * s.to(x.dtype)[:, :, None, None], kernel, padding=1), 2)
-    assert m.demod is not None
     return y * m.demod.to(x.dtype)[:, :, None, None]
 
 

@@ -20,7 +20,7 @@ def test_weights_of_losses_are_those_of_the_code():
         ("project.md", "identity", project.identity_weight),
         ("project.md", "difference", project.delta_weight),
         ("project.md", "locality", project.local_weight),
-        ("adapt.md", "colours", look.colour_weight),
+        ("adapt.md", "colours", look.color_weight),
         ("adapt.md", "colours over the face", look.map_weight),
         ("adapt.md", "texture", look.texture_weight),
         ("adapt.md", "critic", look.critic_weight),

@@ -69,7 +69,7 @@ class Block:
 
 @cache
 def blocks(page: Path) -> tuple[Block, ...]:
-    """Return the fenced and indented blocks and the inline code of a page."""
+    """Returns the fenced and indented blocks and the inline code of a page."""
     found: list[Block] = []
     fence, language, start, lines = "", "", 0, list[str]()
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
@@ -93,13 +93,13 @@ def blocks(page: Path) -> tuple[Block, ...]:
 
 @cache
 def prose(page: Path) -> str:
-    """Return a page without its code."""
+    """Returns a page without its code."""
     text = re.sub(r"^ *(`{3,}).*?^ *\1 *$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     return re.sub(r"`[^`\n]+`", "", text)
 
 
 def command_lines() -> Iterator[tuple[Block, list[str]]]:
-    """Yield the words of every `stylemix ...` in the pages, inline ones included."""
+    """Yields the words of every `stylemix ...` in the pages, inline ones included."""
     for block in (block for page in PAGES for block in blocks(page)):
         if block.language not in ("", "bash", "console", "sh"):
             continue
@@ -128,13 +128,13 @@ def command(name: str) -> click.Command:
 
 @cache
 def options(name: str) -> dict[str, click.Option]:
-    """Return the options of a command by each of their spellings, `--help` left out."""
+    """Returns the options of a command by each of their spellings, `--help` left out."""
     params = [param for param in command(name).params if isinstance(param, click.Option)]
     return {flag: option for option in params for flag in [*option.opts, *option.secondary_opts]}
 
 
 def explained(name: str) -> dict[str, click.Option]:
-    """Return the options that the page of a command tells about: `sweep` leaves train's to it.
+    """Returns the options that the page of a command tells about: `sweep` leaves train's to it.
 
     What every command has is on a page of its own.
     """
@@ -144,7 +144,7 @@ def explained(name: str) -> dict[str, click.Option]:
 
 
 def problem(words: list[str], inline: bool) -> str | None:
-    """Say what is wrong with the words of a command line, None where it parses."""
+    """Says what is wrong with the words of a command line, None where it parses."""
     name, arguments = words[0], words[1:]
     if name in ("COMMAND", "...", "--help", "-h", "--version"):
         return None
@@ -222,7 +222,7 @@ def test_tables_of_options_hold_options_of_that_command_only(name):
 
 
 def _last_cell(page: str, start: str) -> str:
-    """Return the last cell of the last table row of a page that starts so."""
+    """Returns the last cell of the last table row of a page that starts so."""
     lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
     row = [line for line in lines if line.startswith(start)][-1]
     return row.strip("| ").split("|")[-1].strip()
@@ -270,7 +270,7 @@ def test_styles_in_examples_are_shipped():
 
 
 def _slug(heading: str) -> str:
-    """Return the anchor of a heading, as MyST and GitHub make it."""
+    """Returns the anchor of a heading, as MyST and GitHub make it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
@@ -281,7 +281,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> list[str]:
-    """Return what a page links to or shows, code left out."""
+    """Returns what a page links to or shows, code left out."""
     text = prose(page)
     found = re.findall(r"\]\(<?([^)>\s]+)>?(?: +\"[^\"]*\")?\)", text)
     return [*found, *re.findall(r"(?:src|href)=\"([^\"]+)\"", text)]

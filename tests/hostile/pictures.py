@@ -14,8 +14,8 @@ KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def _png(width: int, height: int, bits: int, colour: int, *chunks: bytes) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+def _png(width: int, height: int, bits: int, color: int, *chunks: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     return SIGNATURE + b"".join([chunk(b"IHDR", header), *chunks, chunk(b"IEND", b"")])
 
 

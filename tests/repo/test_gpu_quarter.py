@@ -73,8 +73,8 @@ def test_the_gpu_script_runs_dry_from_end_to_end(tmp_path):
 def test_the_gpu_script_trains_on_plain_ops_past_a_run_that_fails_and_goes_on_dry(tmp_path):
     pictures = tmp_path / "faces"
     pictures.mkdir()
-    for colour in ("red", "green", "blue", "white"):
-        Image.new("RGB", (16, 16), colour).save(pictures / f"{colour}.png")
+    for color in ("red", "green", "blue", "white"):
+        Image.new("RGB", (16, 16), color).save(pictures / f"{color}.png")
 
     def call(name, **more):  # until both runs have got further; its summary
         stats = [tmp_path / "runs" / run / "stats.jsonl" for run in ("first", "last")]

@@ -51,7 +51,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def _build(kind: str, tree: Path, to: Path) -> Path:
-    """Build one `kind` (wheel, sdist, editable) of `tree` into the folder `to`."""
+    """Builds one `kind` (wheel, sdist, editable) of `tree` into the folder `to`."""
     to.mkdir()
     printed = _run(sys.executable, "-c", BUILD, kind, to, cwd=tree)
     return to / printed.splitlines()[-1]

@@ -60,13 +60,13 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path i
 
 
 def _part(module: str) -> str:
-    """Return the folder of a module of this package."""
+    """Returns the folder of a module of this package."""
     second = [*module.split("."), ""][1]
     return second if second in PARTS else "stylemix"
 
 
 def _place(module: str) -> tuple[int, int, str]:
-    """Return layer, level in the layer, and folder of a module of this package."""
+    """Returns layer, level in the layer, and folder of a module of this package."""
     layer = _part(module)
     inner = module.removeprefix("stylemix").removeprefix(f".{layer}").lstrip(".").split(".")
     folder = inner[0]
@@ -78,7 +78,7 @@ def _place(module: str) -> tuple[int, int, str]:
 
 
 def _imported(node: ast.AST) -> Iterator[str]:
-    """Yield the modules that a statement imports, `from package import module` included."""
+    """Yields the modules that a statement imports, `from package import module` included."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:
@@ -88,7 +88,7 @@ def _imported(node: ast.AST) -> Iterator[str]:
 
 
 def _at_import(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Yield the statements that run when a module is imported."""
+    """Yields the statements that run when a module is imported."""
     todo: list[ast.AST] = list(tree.body)
     while todo:
         node = todo.pop()
@@ -224,8 +224,9 @@ def test_everything_is_imported_where_unix_has_no_modules_of_its_own():
 
 
 def test_a_checkout_without_symbolic_links_works(tmp_path):
+    no_assets = shutil.ignore_patterns("assets", "__pycache__")
     for part in PARTS:
-        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True, ignore=_no_assets)
+        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True, ignore=no_assets)
     for name in ("ops", "training", "tools"):
         link = tmp_path / "stylemix" / name
         link.unlink()
@@ -233,10 +234,6 @@ def test_a_checkout_without_symbolic_links_works(tmp_path):
     code = f"sys.path.insert(0, {str(tmp_path)!r})\nimport stylemix.tools.mix, stylemix\n"
     done = _python(code + "print(stylemix.tools.mix.__file__)", cwd=tmp_path)
     assert (done.stderr, done.stdout.strip()) == ("", str(tmp_path / "tools" / "mix.py"))
-
-
-def _no_assets(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if name in {"assets", "__pycache__"}]
 
 
 @pytest.mark.parametrize("folder", ["ops", "training", "tools"])
@@ -286,6 +283,13 @@ def test_functions_are_short():
 def test_no_drawer_for_everything():
     names = {path.stem for path in MODULES.values()}
     assert not names & {"utils", "util", "misc", "helpers", "helper", "common"}
+
+
+def test_identifiers_say_color_and_docstrings_returns():
+    for node in (node for tree in TREES.values() for node in ast.walk(tree)):
+        names = " ".join(str(getattr(node, key, "")) for key in ("id", "arg", "attr", "name"))
+        text = ast.get_docstring(node) or "" if isinstance(node, ast.FunctionDef) else ""
+        assert not re.match(r".*colour|.*\nreturn ", f"{names}\n{text}".lower()), names
 
 
 def _unsafe(call: ast.Call) -> bool:

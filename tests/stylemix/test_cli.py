@@ -23,7 +23,7 @@ class OutOfMemoryError(RuntimeError):
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *args: str) -> Result:
-    """Run `stylemix probe ARGS`, a command that raises `error`."""
+    """Runs `stylemix probe ARGS`, a command that raises `error`."""
 
     @click.command()
     @click.option("--size", type=click.IntRange(1))

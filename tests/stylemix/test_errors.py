@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylemix.errors import StylemixError, check_range, did_you_mean, similar_file
+from stylemix.errors import StylemixError, check_choice, check_range, did_you_mean, similar_file
 
 
 def test_a_message_is_one_printable_line():
@@ -23,6 +23,14 @@ def test_values_out_of_range_are_refused(value):
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(StylemixError, match=r"got --share .*; expected 0 to 1; change it"):
         check_range("--share", value, 0, 1)
+
+
+@pytest.mark.parametrize("value", ["slow", ["fast"], None, torch.tensor([1, 2])])
+def test_what_is_no_choice_is_refused(value):
+    with pytest.raises(StylemixError, match=r"got speed .*; expected one of fast, 2; change it"):
+        check_choice("speed", value, ("fast", 2))
+    for chosen in ("fast", 2, None):
+        check_choice("speed", chosen, ("fast", 2, None))
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.5, -0.0])

@@ -19,7 +19,7 @@ PLAIN = (str, int, float, bool, tuple)
 
 
 def share_exports(factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> None:
-    """Let the same graph be exported once in all processes of this run, as `files.onnx_model` does.
+    """Lets the same graph be exported once in all processes of this run, as `onnx_model` does.
 
     What tells graphs apart are their modules with plain attributes, weights and inputs.
     """

@@ -46,13 +46,13 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(1)
 
 
-def colours(images: torch.Tensor) -> torch.Tensor:
+def colors(images: torch.Tensor) -> torch.Tensor:
     """Six features that cost nothing: mean and deviation of each channel."""
     return torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
 
 
 PIXELS = Extractor("Pixels", pixels, "1")
-COLOURS = Extractor("Colours", colours, "1")
+COLORS = Extractor("Colours", colors, "1")
 
 
 def write_pictures(folder: Path, count=12, seed=0, side=32) -> Path:

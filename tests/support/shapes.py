@@ -31,9 +31,9 @@ def draw_shapes(classes: torch.Tensor, z: torch.Tensor, side: int = SIDE) -> tor
     cross = torch.minimum(0.1 - arm, 0.36 - length)
     inside = torch.stack([disc, square, cross], dim=1)[torch.arange(len(z)), classes]
     share = (0.5 + soft * inside).clamp(0, 1)[:, None]
-    colour = (0.4 + 0.5 * torch.sigmoid(2 * z[:, :3]))[:, :, None, None]
+    color = (0.4 + 0.5 * torch.sigmoid(2 * z[:, :3]))[:, :, None, None]
     ground = (-0.9 + 0.3 * torch.sigmoid(z[:, 5:6]))[:, :, None, None]
-    return ground + (colour - ground) * share
+    return ground + (color - ground) * share
 
 
 @cache

@@ -92,7 +92,7 @@ class Toy:
         return [int(line.split()[1]) for line in (self.folder / "runs").read_text().splitlines()]
 
     def start(self, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        """Start another process that loads the library: exit code 0, or 3 on failure."""
+        """Starts another process that loads the library: exit code 0, or 3 on failure."""
         code = PROCESS.format(root=str(ROOT), sources=str(self.sources))
         command = [sys.executable, "-c", code]
         return subprocess.Popen(command, text=True, stderr=stderr)
@@ -105,6 +105,6 @@ class Toy:
 
 
 def value(library: Path) -> int:
-    """Return the result of the library's function."""
+    """Returns the result of the library's function."""
     result: int = ctypes.CDLL(str(library)).value()
     return result

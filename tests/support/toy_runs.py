@@ -11,15 +11,15 @@ from stylemix.training.state_files import state_files
 
 
 def run(config, dataset, folder, **rest):
-    """Train on the CPU without output."""
+    """Trains on the CPU without output."""
     return train(config, TrainingData(dataset), folder, torch.device("cpu"), progress=False, **rest)
 
 
 def lines(folder, name="stats.jsonl"):
-    """Return the lines of a JSON Lines file."""
+    """Returns the lines of a JSON Lines file."""
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
 def last_state(folder):
-    """Return the tensors of the newest state."""
+    """Returns the tensors of the newest state."""
     return load_file(state_files(folder)[0])

@@ -36,7 +36,7 @@ class Network:
 
 
 def tensorflow_file(path: Path, networks: object, protocol: int = 4, home: str = "") -> str:
-    """Write networks, any object of them, to a file; `home` is the module of the class."""
+    """Writes networks, any object of them, to a file; `home` is the module of the class."""
     home = home or "dnnlib.tflib.network"
     parents = [home[:i] for i, letter in enumerate(home) if letter == "."]
     modules = {name: ModuleType(name) for name in [*parents, home]}

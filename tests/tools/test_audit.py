@@ -14,7 +14,7 @@ from stylemix.metrics.extractors import Extractor, generated_images
 from stylemix.privacy import audit as module
 from stylemix.privacy.spaces import Space
 from stylemix.styles.style import Style, save_style
-from tests.support.images import colours
+from tests.support.images import colors
 from tests.support.models import saved, tiny_model
 
 
@@ -38,7 +38,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch, tmp_path):
-    spaces = [Space(Extractor("hues", colours, "1"), False), Space(Extractor("who", colours), True)]
+    spaces = [Space(Extractor("hues", colors, "1"), False), Space(Extractor("who", colors), True)]
     monkeypatch.setattr(module, "feature_spaces", lambda template, device: spaces)
     quick = ProjectionSettings(w_steps=1, plus_steps=0, refine_steps=0)
     monkeypatch.setattr(module, "PRESETS", {"fast": quick})

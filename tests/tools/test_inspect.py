@@ -59,7 +59,7 @@ def test_lists_shipped_styles_and_directions():
     assert all(text.endswith(f"for the base {base}") for text in directions.values())
 
 
-def test_prints_the_size_and_colours_of_a_model(tmp_path):
+def test_prints_the_size_and_colors_of_a_model(tmp_path):
     model = tiny_model(resolution=16, base=(3, 5), channels=4, template=NO_TEMPLATE)
     saved(model, tmp_path / "m.safetensors")
     line = inspect._model_line(tmp_path / "m.safetensors")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from stylemix.cli import main
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.metrics.extractors import Extractor
-from tests.support.images import colours, write_pictures
+from tests.support.images import colors, write_pictures
 from tests.support.models import saved, tiny_model
 
 
@@ -32,7 +32,7 @@ def features(monkeypatch, tmp_path):
 
     def hues(images):
         module.batches.append(len(images))
-        return colours(images)
+        return colors(images)
 
     module.hues = hues
     monkeypatch.setitem(sys.modules, "cheap_features", module)
@@ -141,7 +141,7 @@ def test_classes_come_from_the_data(files, tmp_path):
 
 def test_grey_models_that_are_not_square(tmp_path, monkeypatch, features):
     shapes = []
-    monkeypatch.setattr(features, "hues", lambda x: shapes.append(x.shape[1:]) or colours(x))
+    monkeypatch.setattr(features, "hues", lambda x: shapes.append(x.shape[1:]) or colors(x))
     write_pictures(tmp_path / "reals", side=48)
     saved(tiny_model(template=NO_TEMPLATE, channels=1, base=(4, 6)), tmp_path / "m.safetensors")
     result = call(tmp_path)

@@ -159,7 +159,7 @@ def test_regions_by_name_add_up_and_differ(files, plain):
         assert both[place].mean() > 0.8 * alone
 
 
-def test_preserved_colours_are_the_persons(files, plain):
+def test_preserved_colors_are_the_persons(files, plain):
     style = ["--style", files / "child.safetensors", "--strength", 3]
     middle = (slice(24, 44), slice(20, 44))
 

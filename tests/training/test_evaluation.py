@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import fingerprint
+from stylemix.training import evaluation
 from stylemix.training import loop as module
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.distributed import Ranks
@@ -17,6 +17,7 @@ from stylemix.training.evaluation import Evaluation, prune
 from stylemix.training.loop import train
 from stylemix.training.session import TrainingData
 from stylemix.training.state import TrainState
+from tests.support.images import COLORS
 from tests.support.toy_runs import run
 
 CPU = torch.device("cpu")
@@ -97,13 +98,15 @@ def test_values_equal_those_of_the_metrics_command(tiny, pictures, dataset, tmp_
     assert Evaluation.of(replace(config, metrics="none"), dataset) is None
 
 
-def test_incomparable_metrics_are_errors(tiny, dataset):
-    for metrics, expected in (("pr,fd", "got pr as the first"), ("speed", "got metrics speed")):
-        with pytest.raises(StylemixError, match=expected):
-            Evaluation.of(replace(tiny, metrics=metrics), dataset)
-    for metrics in ("none", ""):
-        with pytest.raises(StylemixError, match="got early_stop without metrics"):
-            replace(tiny, metrics=metrics, early_stop=3)
+def test_the_first_metric_selects_the_best(tiny, dataset, tmp_path, monkeypatch):
+    """Metrics are computed in the given order, and the first of them counts."""
+    monkeypatch.setattr(evaluation, "FEATURES", COLORS)
+    monkeypatch.setattr(evaluation, "path_length", lambda *rest: {"PPL-MobileNetV2": 1.0})
+    monkeypatch.setenv("STYLEMIX_CACHE", str(tmp_path))
+    state = TrainState.create(tiny.resolve(), 0, CPU)
+    for metrics, first in (("kid, fd", "KID-Colours"), ("ppl,fd", "PPL-MobileNetV2")):
+        measure = Evaluation.of(replace(tiny, metrics=metrics, metrics_count=4), dataset)
+        assert next(iter(measure(state, 4, Ranks()))) == first
 
 
 def test_a_model_that_is_missing_at_the_end_is_written_without_metrics(
@@ -128,7 +131,7 @@ def test_more_ranks_than_images(tiny, dataset, tmp_path, monkeypatch):
         def all_reduce_(self, tensors):
             summed.extend(tensors)
 
-    evaluation = Evaluation.of(replace(tiny, metrics="fd", metrics_count=2), dataset)
-    assert evaluation(TrainState.create(tiny.resolve(), 0, CPU), 1, Third(2, 4)) == {}
+    measure = Evaluation.of(replace(tiny, metrics="fd", metrics_count=2), dataset)
+    assert measure(TrainState.create(tiny.resolve(), 0, CPU), 1, Third(2, 4)) == {}
     assert summed[0].shape[0] == 2
     assert not summed[0].any()

@@ -261,11 +261,11 @@ def test_two_images_at_the_least(tiny, pictures, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["logistic", "relativistic"])
-def test_it_learns_two_colours(loss, tmp_path):
-    colours = torch.tensor([[200.0, 40, 60], [40.0, 90, 220]])
+def test_it_learns_two_colors(loss, tmp_path):
+    colors = torch.tensor([[200.0, 40, 60], [40.0, 90, 220]])
     (tmp_path / "data").mkdir()
-    for i, colour in enumerate(colours.tolist()):
-        Image.new("RGB", (16, 16), tuple(map(int, colour))).save(tmp_path / "data" / f"{i}.png")
+    for i, color in enumerate(colors.tolist()):
+        Image.new("RGB", (16, 16), tuple(map(int, color))).save(tmp_path / "data" / f"{i}.png")
     config = TrainConfig(
         resolution=4, kimg=4, batch=16, z_dim=8, w_dim=8, channel_base=64, channel_max=16,
         precision="fp32", lr=0.005, r1_gamma=2, augment="none", path_length_weight=0, seed=1,
@@ -276,7 +276,7 @@ def test_it_learns_two_colours(loss, tmp_path):
     torch.manual_seed(0)
     images = generator(torch.randn([64, 8]), noise_mode="const")
     got = (images * 127.5 + 127.5).mean(dim=[2, 3])
-    distances = torch.cdist(got, colours)
+    distances = torch.cdist(got, colors)
     which = distances.argmin(dim=1)
     # Grey, where it starts, is 100 away from both, and one colour alone would be no mixture.
     assert distances.min(dim=1).values.mean() < 75

@@ -24,6 +24,11 @@ def test_the_type_of_a_value():
         ({"kimg": float("nan")}, "got kimg nan; expected a number from 0 to"),
         ({"channels": 2}, "got channels 2; expected one of 1, 3, 4"),
         ({"noise": "some"}, "got noise 'some'; expected one of random, fine, none"),
+        ({"metrics": "speed,fd"}, "got metrics speed; expected some of fd, kid, pr, dc, ppl"),
+        ({"metrics": ["fd"]}, "got metrics ['fd']; expected some of fd, kid, pr, dc, ppl"),
+        ({"metrics": "pr,fd"}, "got pr as the first metric, which selects the best snapshot; expe"),
+        ({"metrics": "", "early_stop": 3}, "got early_stop without metrics"),
+        ({"metrics": "none", "early_stop": 3}, "got early_stop without metrics"),
     ],
 )
 def test_invalid_settings(values, message):

@@ -51,12 +51,12 @@ def test_added_blocks_upsample_the_old_image(large, head, side):
     assert new.synthesis.b16.torgb.weight.grad.abs().min() > 0
 
 
-def test_colours_become_the_means_of_subbands():
+def test_colors_become_the_means_of_subbands():
     old, new = generators(8, head="haar")
     assert "synthesis.b8.torgb.weight" in transfer(old.state_dict(), new).copied
     x, style = torch.randn([2, 16, 8, 8]), torch.randn([2, 16])
-    colours = old.synthesis.b8.torgb(x, style)
-    upsampled = functional.interpolate(colours, scale_factor=2, mode="nearest")
+    colors = old.synthesis.b8.torgb(x, style)
+    upsampled = functional.interpolate(colors, scale_factor=2, mode="nearest")
     got = inverse_haar(new.synthesis.b8.torgb(x, style))
     torch.testing.assert_close(got, upsampled, rtol=1e-5, atol=1e-5)
 

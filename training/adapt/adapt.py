@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylemix.avatars.inputs import listed
 from stylemix.devices import search_dtype
-from stylemix.errors import StylemixError, check_range
+from stylemix.errors import StylemixError, check_choice, check_range
 from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
@@ -47,6 +47,7 @@ from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import check_one_person, learn_personal
 from stylemix.training.adapt.scores import image_statistics, score_style
 from stylemix.training.adapt.student_pairs import generated_faces, to_bytes
+from stylemix.training.adapt.student_training import PRECISIONS
 from stylemix.training.adapt.trainable import PARTS
 from stylemix.training.adapt.unpaired import FACES, START, UnpairedSettings, learn_unpaired
 from stylemix.training.data.dataset import ImageDataset
@@ -55,7 +56,6 @@ from stylemix.version import __version__
 # Chosen by eye on the portraits: at 1 eyes and mouths are distorted, at .5 identities collapse.
 TRANSFER_PSI = 0.85
 METHODS = ("auto", "look", "drawing", "transfer", "pairs", "personal", "jojogan")
-PRECISIONS = ("fp32", "bf16")
 # The methods that each option applies to.
 OPTION_METHODS = {
     "steps": ("look", "drawing", "pairs", "personal", "jojogan"),
@@ -103,11 +103,7 @@ class AdaptSettings:
     def __post_init__(self) -> None:
         choices = {"method": METHODS, "learn": (None, *PARTS), "precision": (None, *PRECISIONS)}
         for name, known in choices.items():
-            if getattr(self, name) not in known:
-                expected = ", ".join(str(value) for value in known if value is not None)
-                raise StylemixError(
-                    f"got {name} {getattr(self, name)!r}; expected one of {expected}"
-                )
+            check_choice(name, getattr(self, name), known)
         if self.steps is not None and not (isinstance(self.steps, Integral) and self.steps > 0):
             raise StylemixError(f"got steps {self.steps!r}; expected a number from 1; change it")
         for name, low, high in (("sparse", 1e-6, 1), ("kimg", 0.001, 1e9)):

@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.networks.student import SCALE, Student, even_light, tone_curve
 from stylemix.progress import Progress
 from stylemix.training.adapt.student_training import (
     FORMAT,
     PHOTO,
+    PRECISIONS,
     StudentTraining,
     floats,
     relight,
@@ -53,6 +54,9 @@ class DistillSettings:
     precision: str = "fp32"
     seed: int = 0
     state_kimg: float = 4
+
+    def __post_init__(self) -> None:
+        check_choice("precision", self.precision, PRECISIONS)
 
 
 class Distillation(StudentTraining):

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.io.tensor_files import Damaged, read_tensors
-from stylemix.models.container import write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.labels import label_batch, label_of
 from stylemix.networks.latents import mix, sample_ws
@@ -35,7 +33,7 @@ from stylemix.training.augment.pipe import PIPES
 from stylemix.training.data.dataset import ImageDataset
 from stylemix.training.data.sampler import indices_at
 from stylemix.training.losses import d_logistic, g_logistic, r1_penalty
-from stylemix.training.optimizer_state import adam_tensors, load_adam, part
+from stylemix.training.optimizer_state import adam_tensors, load_adam, load_work, part, save_work
 
 FORMAT = "stylemix-transfer-state"
 MIXING_PROBABILITY = 0.5  # of a batch
@@ -166,32 +164,19 @@ class Transfer:
     def _networks(self) -> dict[str, torch.nn.Module]:
         return {"G.": self.synthesis, "G_ema.": self.average, "D.": self.discriminator}
 
-    def save(self, path: Path, kind: dict[str, str], cur_nimg: int) -> None:
-        """Writes a state that `load` resumes from."""
-        tensors: dict[str, Tensor] = {}
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a state needs."""
+        out = adam_tensors(self.g_adam, "g_adam.") | adam_tensors(self.d_adam, "d_adam.")
         for prefix, network in self._networks().items():
-            tensors |= {prefix + key: value for key, value in network.state_dict().items()}
-        tensors |= adam_tensors(self.g_adam, "g_adam.") | adam_tensors(self.d_adam, "d_adam.")
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        write_safetensors(path, {**kind, "cur_nimg": str(cur_nimg)}, tensors)
+            out |= {prefix + key: value for key, value in network.state_dict().items()}
+        return out
 
-    def load(self, path: Path, kind: dict[str, str]) -> int:
-        """Resumes from a state of the same settings, base and images; returns the images seen."""
-        try:
-            header, tensors = read_tensors(path)
-            cur_nimg = header.pop("cur_nimg", "0")
-            if header != kind:
-                raise StylemixError(
-                    f"got a state {path} of other images, settings or base; expected the same; "
-                    "delete it to start over"
-                )
-            for prefix, network in self._networks().items():
-                network.load_state_dict(part(tensors, prefix))
-            load_adam(self.g_adam, part(tensors, "g_adam."))
-            load_adam(self.d_adam, part(tensors, "d_adam."))
-            return int(cur_nimg)
-        except (Damaged, RuntimeError, ValueError, KeyError) as error:
-            raise StylemixError(f"got a damaged state {path}; delete it to start over") from error
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Goes back to `tensors`; RuntimeError, ValueError or KeyError where they do not fit."""
+        for prefix, network in self._networks().items():
+            network.load_state_dict(part(tensors, prefix))
+        load_adam(self.g_adam, part(tensors, "g_adam."))
+        load_adam(self.d_adam, part(tensors, "d_adam."))
 
 
 def learn_transfer(
@@ -221,7 +206,7 @@ def learn_transfer(
     total, batch, seen = round(settings.kimg * 1000), settings.batch, 0
     gpus = [transfer.device] if transfer.device.type == "cuda" else []
     if state_file is not None and state_file.exists():
-        seen = transfer.load(state_file, kind)
+        seen = load_work(state_file, kind, transfer.restore)
     while seen < total:
         images, _ = dataset.batch(indices_at(seen, batch, len(dataset), settings.seed))
         reals = images.to(transfer.device).float() / 127.5 - 1
@@ -232,7 +217,7 @@ def learn_transfer(
         interval = max(round(settings.state_kimg * 1000), 1)
         due = seen // interval > (seen - batch) // interval or seen >= total
         if state_file is not None and due:
-            transfer.save(state_file, kind, seen)
+            save_work(state_file, kind, seen, transfer.tensors())
         if progress is not None:
             progress(min(seen, total), total, loss)
     return transfer.style()

@@ -24,7 +24,7 @@ from stylemix.progress import Progress
 from stylemix.styles.style import Style
 from stylemix.training.adapt.look_loss import LookLoss, LookSettings, same_face
 from stylemix.training.adapt.scores import score_style, worth
-from stylemix.training.adapt.trainable import COLOURS, sparsify, style_offsets, style_weights
+from stylemix.training.adapt.trainable import COLORS, sparsify, style_offsets, style_weights
 
 GREY_THRESHOLD = 0.01  # mean difference of the channels below which images are black and white
 REFERENCE_COUNT = 512  # generated faces that the images are compared with
@@ -98,9 +98,9 @@ class _Look:
         self.offsets = style_offsets(generator)
         self.weights = style_weights(self.network, settings.part)
         self.masks: dict[str, Tensor] = {}
-        colours = [v for k, v in self.weights.items() if k.endswith(COLOURS)]
-        others = [v for k, v in self.weights.items() if not k.endswith(COLOURS)]
-        groups = [{"params": [*self.offsets.values(), *colours], "lr": settings.lr}]
+        colors = [v for k, v in self.weights.items() if k.endswith(COLORS)]
+        others = [v for k, v in self.weights.items() if not k.endswith(COLORS)]
+        groups = [{"params": [*self.offsets.values(), *colors], "lr": settings.lr}]
         if others:
             groups.append({"params": others, "lr": settings.weight_lr})
         self.adam = torch.optim.Adam(groups)
@@ -138,7 +138,7 @@ class _Look:
         original = dict(self.model.generator.synthesis.named_parameters())
         weights = {name: value.detach().clone() for name, value in self.weights.items()}
         if self.is_grey:
-            make_grey({k: v for k, v in weights.items() if k.endswith(COLOURS)})
+            make_grey({k: v for k, v in weights.items() if k.endswith(COLORS)})
         return Style(
             self.model.fingerprint,
             offsets={name: value.detach().clone() for name, value in self.offsets.items()},
@@ -147,7 +147,7 @@ class _Look:
 
 
 @torch.no_grad()
-def make_grey(colours: dict[str, Tensor]) -> None:
+def make_grey(colors: dict[str, Tensor]) -> None:
     """Averages the toRGB weights [3, ...] over red, green and blue: grey without any tint."""
-    for value in colours.values():
+    for value in colors.values():
         value.copy_(value.mean(dim=0, keepdim=True).expand_as(value))

@@ -40,7 +40,7 @@ class LookSettings:
     lr: float = 0.02
     weight_lr: float = 0.002
     sparse: float = 1.0
-    colour_weight: float = 10.0
+    color_weight: float = 10.0
     map_weight: float = 10.0
     texture_weight: float = 0.3
     critic_weight: float = 0.2
@@ -56,15 +56,15 @@ class LookSettings:
 class Statistics:
     """Statistics as means over images: colours, their positions, early features."""
 
-    colour: Tensor  # [3]
-    colour_products: Tensor  # [3, 3], of two channels each
+    color: Tensor  # [3]
+    color_products: Tensor  # [3, 3], of two channels each
     face_map: Tensor  # [3, m, m], colours over the face
     features: list[Tensor]  # [C]: means of each stage, then deviations of each stage
 
     @property
     def covariance(self) -> Tensor:
         """Covariance of the colours [3, 3]."""
-        return self.colour_products - self.colour.outer(self.colour)
+        return self.color_products - self.color.outer(self.color)
 
 
 def statistics(images: Tensor, cells: int) -> Statistics:
@@ -92,8 +92,8 @@ def gather(batches: Iterable[Tensor], cells: int) -> Statistics:
         return torch.stack(shares).sum(dim=0)
 
     return Statistics(
-        mean(s.colour for s in results),
-        mean(s.colour_products for s in results),
+        mean(s.color for s in results),
+        mean(s.color_products for s in results),
         mean(s.face_map for s in results),
         [mean(feature) for feature in zip(*(s.features for s in results), strict=True)],
     )
@@ -128,10 +128,10 @@ class LookLoss:
         s, target, ref = self.settings, self.target, self.reference
         after, before = statistics(images, self.cells), statistics(plain, self.cells)
         # The faces of a batch differ from the average; only their change is compared.
-        colour = (after.colour - before.colour) - (target.colour - ref.colour)
+        color = (after.color - before.color) - (target.color - ref.color)
         covariance = (after.covariance - before.covariance) - (target.covariance - ref.covariance)
         face_map = (after.face_map - before.face_map) - (target.face_map - ref.face_map)
-        total = s.colour_weight * (colour.square().mean() + covariance.square().mean())
+        total = s.color_weight * (color.square().mean() + covariance.square().mean())
         total = total + s.map_weight * face_map.square().mean()
         for a, b in zip(after.features, target.features, strict=True):
             total = total + s.texture_weight * (a - b).square().mean() / b.square().mean()

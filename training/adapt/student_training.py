@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylemix.errors import StylemixError
 from stylemix.inversion.schedule import hold_then_cosine
-from stylemix.io.tensor_files import Damaged, read_tensors
-from stylemix.models.container import write_safetensors
 from stylemix.networks.student import Student, StudentConfig
 from stylemix.progress import Progress
-from stylemix.training.optimizer_state import adam_tensors, load_adam, part
+from stylemix.training.optimizer_state import adam_tensors, load_adam, load_work, part, save_work
 
 FORMAT = "stylemix-student-state"
+PRECISIONS = ("fp32", "bf16")
 PHOTO = 256  # px of a photo; drawings have twice that
 
 
@@ -75,26 +73,6 @@ class StudentTraining:
         self.average.load_state_dict(part(tensors, "average."))
         load_adam(self.adam, part(tensors, "adam."))
 
-    def save(self, path: Path, kind: dict[str, str], seen: int) -> None:
-        """Writes a state that `load` resumes from."""
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.tensors().items()}
-        write_safetensors(path, {**kind, "cur_nimg": str(seen)}, tensors)
-
-    def load(self, path: Path, kind: dict[str, str]) -> int:
-        """Resumes from a state of the same settings and images; returns the parts seen."""
-        try:
-            header, tensors = read_tensors(path)
-            seen = int(header.pop("cur_nimg", "0"))
-            if header != kind:
-                raise StylemixError(
-                    f"got a state {path} of other images or settings; expected the same; delete "
-                    "it to start over"
-                )
-            self.restore(tensors)
-            return seen
-        except (Damaged, RuntimeError, ValueError, KeyError) as error:
-            raise StylemixError(f"got a damaged state {path}; delete it to start over") from error
-
     def run(
         self,
         steps: int,
@@ -112,7 +90,7 @@ class StudentTraining:
         """
         seen = 0
         if state_file is not None and state_file.exists():
-            seen = self.load(state_file, kind)
+            seen = load_work(state_file, kind, self.restore)
         for step in range(seen // batch, steps):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed((seed * 1_000_003 + step) % 2**63)
@@ -120,7 +98,7 @@ class StudentTraining:
             seen = (step + 1) * batch
             due = seen // interval > (seen - batch) // interval or step + 1 == steps
             if state_file is not None and due:
-                self.save(state_file, kind, seen)
+                save_work(state_file, kind, seen, self.tensors())
             if progress is not None:
                 progress(step + 1, steps, loss)
         return self.average.cpu()

@@ -15,7 +15,7 @@ from stylemix.networks.generator import Generator, SynthesisNetwork
 from stylemix.networks.latents import layer_resolutions
 
 PARTS = ("offsets", "affine", "all")
-COLOURS = ("torgb.weight", "torgb.bias")
+COLORS = ("torgb.weight", "torgb.bias")
 FIRST_PX = 16  # lowest resolution with offsets, so that pose and structure are preserved
 BLOCK_PX = 64  # the block whose convolutions "affine" trains; the last block of smaller models
 
@@ -44,7 +44,7 @@ def style_weights(network: SynthesisNetwork, part: str) -> dict[str, Tensor]:
     def is_free(name: str) -> bool:
         if name.endswith("noise_strength"):
             return False
-        if part == "all" or name.endswith(COLOURS):
+        if part == "all" or name.endswith(COLORS):
             return True
         return part == "affine" and (".affine." in name or name.startswith(free))
 

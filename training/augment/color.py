@@ -11,7 +11,7 @@ _ONTO_LUMA = torch.tensor([1.0, 1.0, 1.0, 0.0]).outer(torch.tensor([1.0, 1.0, 1.
 _OFF_LUMA = torch.eye(4) - _ONTO_LUMA
 
 
-def recolour(images: Tensor, m: Tensor) -> Tensor:
+def recolor(images: Tensor, m: Tensor) -> Tensor:
     """Applies matrices [N, 4, 4] to images [N, 1, 3 or 4, H, W]; alpha is unchanged.
 
     A grey image gets the mean of the transformed red, green and blue.

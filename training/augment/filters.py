@@ -54,8 +54,8 @@ def filter_bands(images: Tensor, gains: Tensor) -> Tensor:
     taps = (gains[index].cpu() @ filter_bank()).to(images)
     x = images[at]
     h, w = x.shape[2:]
-    colours = _filter_matrix(taps, h) @ x[:, :3] @ _filter_matrix(taps, w).mT
-    x = torch.cat([colours, x[:, 3:]], dim=1)
+    colors = _filter_matrix(taps, h) @ x[:, :3] @ _filter_matrix(taps, w).mT
+    x = torch.cat([colors, x[:, 3:]], dim=1)
     return x if len(index) == len(images) else images.index_copy(0, at, x)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError, check_range
-from stylemix.training.augment.color import add, flip_luma, multiply, recolour, rotate_hue, saturate
+from stylemix.training.augment.color import add, flip_luma, multiply, recolor, rotate_hue, saturate
 from stylemix.training.augment.corruption import add_noise, cut_out
 from stylemix.training.augment.filters import BAND_POWER, filter_bands
 from stylemix.training.augment.geometry import rotate, scale, translate, warp
@@ -76,7 +76,7 @@ class AugmentPipe:
         if self._has("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac"):
             images = warp(images, self._inverse_transform(chance, h, w)[own], self.sharp)
         if self._has("brightness", "contrast", "lumaflip", "hue", "saturation"):
-            images = recolour(images, self._colour_transform(chance)[own])
+            images = recolor(images, self._color_transform(chance)[own])
         if self.imgfilter:
             images = filter_bands(images, self._band_gains(chance)[own])
         if self.noise:
@@ -116,7 +116,7 @@ class AugmentPipe:
         shift = chance.choose(self.xfrac, torch.randn([n, 2]) * self.xfrac_std, 0)
         return inverse @ translate(-shift[:, 0] * w, -shift[:, 1] * h)
 
-    def _colour_transform(self, chance: _Chance) -> Tensor:
+    def _color_transform(self, chance: _Chance) -> Tensor:
         """Returns [N, 4, 4] on (r, g, b, 1)."""
         n = chance.count
         offset = chance.choose(self.brightness, torch.randn([n]) * self.brightness_std, 0)

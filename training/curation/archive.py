@@ -17,12 +17,12 @@ _UNIX, _MODE = 3, 0o100644  # operating system and permissions stored for member
 
 
 def is_zip_name(path: Path) -> bool:
-    """Return whether `path` is a zip by its extension; any other path is a folder."""
+    """Returns whether `path` is a zip by its extension; any other path is a folder."""
     return path.suffix.lower() == ".zip"
 
 
 def check_archive(path: Path) -> None:
-    """Raise StylemixError where `write_archive` would reject `path`, before long work."""
+    """Raises StylemixError where `write_archive` would reject `path`, before long work."""
     if is_zip_name(path):
         if path.is_dir():
             raise StylemixError(f"{path}: got a folder; expected a zip; choose another name")
@@ -36,7 +36,7 @@ def check_archive(path: Path) -> None:
 
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write (name, bytes) pairs in order: uncompressed in a zip, or as files of a new folder.
+    """Writes (name, bytes) pairs in order: uncompressed in a zip, or as files of a new folder.
 
     `path` appears only when everything is written.
     """

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, check_choice
 from stylemix.faces.alignment import MIN_EYE_DISTANCE, align_face
 from stylemix.faces.detector import Face, load_detector
 from stylemix.faces.recognition import CHIP_SIZE, DLIB_CHIP, load_identity_network
@@ -61,9 +61,7 @@ class CropSettings:
             "format": FORMATS,
         }  # fmt: skip
         for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise StylemixError(f"got {name} {value!r}; expected one of {', '.join(allowed)}")
+            check_choice(name, getattr(self, name), allowed)
         template = find_template(self.template)
         if template.eyes is None:
             raise StylemixError(
@@ -93,7 +91,7 @@ class CropSettings:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Return width and height of "128" (a square) or of "WIDTHxHEIGHT"."""
+    """Returns width and height of "128" (a square) or of "WIDTHxHEIGHT"."""
     try:
         sides = [int(part) for part in text.lower().split("x")]
         width, height = sides * 2 if len(sides) == 1 else sides
@@ -140,7 +138,7 @@ class Crop:
 def cut_photo(
     source: ImageSource, settings: CropSettings, device: str = "cpu", identity: bool = False
 ) -> list[Crop | Refusal]:
-    """Read a photo and crop its images; with `identity` each gets the descriptor of its face.
+    """Reads a photo and crops its images; with `identity` each gets the descriptor of its face.
 
     A bad photo does not raise but gives a Refusal.
     """
@@ -180,7 +178,7 @@ def _faces(
 
 
 def _cut_face(photo: Image.Image, face: Face, settings: CropSettings) -> tuple[Image.Image, float]:
-    """Return an aligned face at about the photo's resolution, and its side in the photo.
+    """Returns an aligned face at about the photo's resolution, and its side in the photo.
 
     So the requested filter does all of the resizing, up to a factor of four.
     """
@@ -215,7 +213,7 @@ def _finish(
     face_width: float | None = None,
     descriptor: tuple[float, ...] | None = None,
 ) -> Crop:
-    """Resize an image at its aspect ratio, convert its channels, measure and encode it."""
+    """Resizes an image at its aspect ratio, converts its channels, measures and encodes it."""
     image = resize(image, settings.size, Image.Resampling[settings.filter.upper()])
     mode = MODES[settings.channels]
     if mode == "RGBA":  # premultiplied by alpha and back: removes colours that alpha hides
@@ -230,7 +228,7 @@ def _finish(
 
 
 def _encode(image: Image.Image, settings: CropSettings) -> bytes:
-    """Return the bytes of an image file without metadata."""
+    """Returns the bytes of an image file without metadata."""
     image.info = {}
     stream = io.BytesIO()
     if settings.format == "png":

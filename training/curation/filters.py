@@ -23,7 +23,7 @@ SAME_PERSON_IN_CROWD = 0.4
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """Return a 64-bit hash that is robust to resizing, recompression and slight light changes.
+    """Returns a 64-bit hash that is robust to resizing, recompression and slight light changes.
 
     The 8 x 8 lowest frequencies of the cosine transform of a 32 px thumbnail are compared with
     their median (pHash, Zauner 2010). An image of one colour gives 0.
@@ -37,12 +37,12 @@ def perceptual_hash(image: Image.Image) -> int:
 
 
 def hamming_distance(a: int, b: int) -> int:
-    """Return the number of bits in which two hashes differ."""
+    """Returns the number of bits in which two hashes differ."""
     return (a ^ b).bit_count()
 
 
 def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
-    """Return for each hash the index of the earlier hash that it duplicates, -1 for no duplicate.
+    """Returns for each hash the index of the earlier hash that it duplicates, -1 for no duplicate.
 
     Pass the best images first: an image is a duplicate when it is within `distance` bits of a
     kept image, so that two different images are never linked through a third.
@@ -72,13 +72,13 @@ def find_duplicates(hashes: Sequence[int], distance: int) -> NDArray[np.int64]:
 
 
 def _signs(hashes: Sequence[int]) -> NDArray[np.float32]:
-    """Return hashes as rows [N, 64] of -1 and 1, whose products are exact in float32."""
+    """Returns hashes as rows [N, 64] of -1 and 1, whose products are exact in float32."""
     octets = np.array(hashes, dtype=">u8").view(np.uint8).reshape(-1, 8)
     return np.unpackbits(octets, axis=1).astype(np.float32) * 2 - 1
 
 
 def sharpness(image: Image.Image) -> float:
-    """Return the variance of the Laplacian over the central half of each side, in grey levels.
+    """Returns the variance of the Laplacian over the central half of each side, in grey levels.
 
     Only the centre counts, since the face must be in focus and not the background. Images whose
     shorter side is above 256 px are downsampled to 256 px.
@@ -98,7 +98,7 @@ def sharpness(image: Image.Image) -> float:
 def group_people(
     descriptors: ArrayLike, distance: float = SAME_PERSON_IN_CROWD
 ) -> NDArray[np.int64]:
-    """Return the person's index [N] for each descriptor [N, D], in order of appearance.
+    """Returns the person's index [N] for each descriptor [N, D], in order of appearance.
 
     Greedy clustering: a face joins the group with the nearest mean, if that is within `distance`,
     and updates that mean; else it starts a group. Pass the best faces first: they start groups.

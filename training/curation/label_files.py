@@ -15,7 +15,7 @@ Label = int | list[float]
 
 
 def folder_labels(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
-    """Return class numbers by the top folder of each name, and the folder names in order.
+    """Returns class numbers by the top folder of each name, and the folder names in order.
 
     A name without a folder gets no label.
     """
@@ -26,7 +26,7 @@ def folder_labels(names: Iterable[str]) -> tuple[dict[str, Label], list[str]]:
 
 
 def read_labels(path: Path) -> tuple[dict[str, Label], list[str] | None]:
-    """Return the labels of a file by name, and the class names where the labels are names.
+    """Returns the labels of a file by name, and the class names where the labels are names.
 
     JSON: {name: label} or {"labels": [[name, label], ...]}. CSV: lines `name,label` or
     `name,number,number,...`; a header line that starts with name, file or image is skipped. A
@@ -63,7 +63,7 @@ def _csv_pairs(text: str) -> list[tuple[str, object]]:
 
 
 def _checked(labels: dict[str, object]) -> tuple[dict[str, Label], list[str] | None]:
-    """Return labels of one kind, and the class names where labels are names."""
+    """Returns labels of one kind, and the class names where labels are names."""
     values = list(labels.values())
     if all(isinstance(value, list) for value in values):
         vectors = {name: _vector(value) for name, value in labels.items()}

@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from stylemix.errors import StylemixError
-from stylemix.images.sources import ImageSource, StrPath, list_images
+from stylemix.images.sources import ImageSource, list_images
 from stylemix.io.atomic import write_json
+from stylemix.io.files import StrPath
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.training.curation.archive import check_archive, write_archive
 from stylemix.training.curation.crop import CropSettings
@@ -32,7 +33,7 @@ def pack(
     show: bool = False,
     keep_names: bool = False,
 ) -> Report:
-    """Turn photos into a dataset: a zip or folder of images, dataset.json and pack.json.
+    """Turns photos into a dataset: a zip or folder of images, dataset.json and pack.json.
 
     The results for each photo are stored in OUTPUT.work until the dataset is written, so that a
     stopped call resumes. The report is also written beside the output.
@@ -94,7 +95,7 @@ def _check(crops: CropSettings, keep: KeepSettings, target: Path) -> None:
 
 
 def name_sources(photos: StrPath | Sequence[StrPath], output: Path) -> dict[str, ImageSource]:
-    """Return images by the names in the report: relative to their input, never a full path.
+    """Returns images by the names in the report: relative to their input, never a full path.
 
     With several inputs each name starts with the last part of its input.
     """
@@ -141,7 +142,7 @@ def _labels(labels: StrPath | None, names: list[str]) -> tuple[dict[str, Label],
 def _members(
     report: Report, known: dict[str, Label] | None, work: WorkFile
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the dataset: images, dataset.json, pack.json."""
+    """Yields the files of the dataset: images, dataset.json, pack.json."""
     labels = []
     for index, image in enumerate(report.kept):
         name = member_name(index, report.settings["format"])

@@ -77,6 +77,6 @@ class Report:
 
 
 def member_name(index: int, kind: str) -> str:
-    """Return an image's name in the layout of StyleGAN datasets: 00000/img00000012.png."""
+    """Returns an image's name in the layout of StyleGAN datasets: 00000/img00000012.png."""
     extension = "jpg" if kind == "jpeg" else kind
     return f"{index // 1000:05d}/img{index:08d}.{extension}"

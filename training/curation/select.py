@@ -77,7 +77,7 @@ class LeftOut:
 def select(
     candidates: Sequence[Candidate], settings: KeepSettings
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Return the images to keep, in order, and the others with their reasons."""
+    """Returns the images to keep, in order, and the others with their reasons."""
     left_out: list[LeftOut] = []
 
     def leave(candidate: Candidate, reason: str, detail: str) -> None:
@@ -114,7 +114,7 @@ def select(
 
 
 def _fault(measures: Measures, settings: KeepSettings) -> tuple[str, str] | None:
-    """Return reason and detail for an image that is too small or too blurred, else None."""
+    """Returns reason and detail for an image that is too small or too blurred, else None."""
     width = measures.face_width
     if width is not None and width < settings.min_face:
         return "small", f"a face {width:.0f} px wide; expected {settings.min_face:g}"

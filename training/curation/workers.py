@@ -38,21 +38,21 @@ class Job:
     identity: bool
 
     def key(self, source: ImageSource) -> str:
-        """Return the key of a photo's result: its content and everything that determines it."""
+        """Returns the key of a photo's result: its content and everything that determines it."""
         size, crc = source.checksum()
         about = [asdict(self.crops), self.identity, __version__, PIL.__version__]
         digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
         return f"{size:x}-{crc:08x}-{digest}"
 
     def cut(self, source: ImageSource) -> list[Crop | Refusal]:
-        """Crop one photo."""
+        """Crops one photo."""
         return cut_photo(source, self.crops, self.device, self.identity)
 
 
 def cut_all(
     sources: dict[str, ImageSource], job: Job, work: WorkFile, workers: int, show: bool
 ) -> tuple[list[Candidate], list[LeftOut]]:
-    """Crop photos that are not in the work file; return results for all photos in order."""
+    """Crops photos that are not in the work file; returns results for all photos in order."""
     keys: dict[str, str] = {}
     left_out: list[LeftOut] = []
     todo: dict[str, ImageSource] = {}
@@ -86,7 +86,7 @@ def cut_all(
 def _run(
     todo: dict[str, ImageSource], job: Job, workers: int
 ) -> Iterator[tuple[str, list[Crop | Refusal]]]:
-    """Crop photos in one process or several, with one thread each for reproducible results."""
+    """Crops photos in one process or several, with one thread each for reproducible results."""
     workers = workers or min(_cores(), MAX_WORKERS, 1 + len(todo) // PHOTOS_PER_WORKER)
     if workers == 1 or len(todo) <= 1:
         threads = torch.get_num_threads()
@@ -132,7 +132,7 @@ def _end_with_parent() -> None:
 
 
 def _cores() -> int:
-    """Return the number of cores of this process, which a cluster may have limited."""
+    """Returns the number of cores of this process, which a cluster may have limited."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

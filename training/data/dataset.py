@@ -12,12 +12,11 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource, list_images, read_beside
 from stylemix.io.cache import Checksum
+from stylemix.io.files import StrPath
 from stylemix.training.data.base import MODES, PixelDataset
 from stylemix.training.data.fingerprints import read_checksums
 from stylemix.training.data.labels import label_vectors, labels_of, parse_labels
 from stylemix.training.data.shards import ShardDataset, is_shards
-
-StrPath = str | os.PathLike[str]
 
 
 class ImageDataset(PixelDataset):

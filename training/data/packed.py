@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE, TEMPLATES, Template
 from stylemix.images.sources import read_beside
+from stylemix.io.files import StrPath
 from stylemix.io.json_text import parse_json
 from stylemix.training.data.shards import is_shards
 
 
-def packed_template(paths: Sequence[str | os.PathLike[str]]) -> Template:
+def packed_template(paths: Sequence[StrPath]) -> Template:
     """The alignment template of the faces in datasets, by their pack.json; else `NO_TEMPLATE`.
 
     Raises StylemixError for datasets of several templates.
@@ -28,7 +28,7 @@ def packed_template(paths: Sequence[str | os.PathLike[str]]) -> Template:
     return next(iter(found.values()), NO_TEMPLATE)
 
 
-def _recorded(path: str | os.PathLike[str]) -> Template:
+def _recorded(path: StrPath) -> Template:
     if is_shards(path) or not Path(path).exists():
         return NO_TEMPLATE
     try:

@@ -22,7 +22,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.sources import EXTENSIONS, MAX_MEMBER_BYTES
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import MIN_FILE_AGE, cache_folder, load_table, save_table, stamp_of
-from stylemix.io.files import open_file
+from stylemix.io.files import StrPath, open_file
 from stylemix.io.json_text import parse_json
 from stylemix.training.data.base import DataUnreachable
 
@@ -55,7 +55,7 @@ def is_remote(url: str) -> bool:
     return re.match(r"pipe:|file:|[A-Za-z][A-Za-z0-9+.-]+://", url) is not None
 
 
-def expand(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+def expand(paths: Sequence[StrPath]) -> list[str]:
     """Lists shards: expands names with {000..099}, and folders to their .tar files."""
     try:
         from webdataset.shardlists import expand_urls

@@ -16,6 +16,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.read import read_image
 from stylemix.images.sources import has_images
 from stylemix.io.cache import Checksum
+from stylemix.io.files import StrPath
 from stylemix.messages import problem
 from stylemix.progress import track
 from stylemix.training.data.base import MODES, PixelDataset
@@ -31,7 +32,7 @@ SHARD_END = (0, 0)  # among the checksums of images
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]  # [N, 3]: offset, size, CRC-32
 
 
-def is_shards(path: str | os.PathLike[str]) -> bool:
+def is_shards(path: StrPath) -> bool:
     """Returns whether a path is shards: *.tar, a URL, a pipe, or a folder of .tar files only."""
     text = os.fspath(path)
     if is_remote(text) or text.endswith(".tar"):
@@ -58,7 +59,7 @@ class ShardDataset(PixelDataset):
 
     def __init__(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: Sequence[StrPath],
         size: int | tuple[int, int],
         mirror: bool = False,
         use_labels: bool = False,

@@ -78,7 +78,7 @@ def test_weaker_scales_the_strength_in_use(parts):
     assert [part.strength for part in weaker([AppliedStyle(parts[0].style, -2.0)], 0.5)] == [-1.0]
 
 
-def test_preserved_colours_are_those_of_the_face(model, person, parts, plain):
+def test_preserved_colors_are_those_of_the_face(model, person, parts, plain):
     face = region_mask(["face"], plain, model.template)
 
     def hues(image):

@@ -182,7 +182,7 @@ def test_what_moves_the_face_is_drawn_after_it(mixer):
     assert float((moved - still).abs().mean()) > 0.05
 
 
-def test_regions_and_colours(mixer):
+def test_regions_and_colors(mixer):
     options = AvatarOptions(regions=("face",))
     person, applied, avatar = draw(mixer, [BLUE], options)
     blue = (avatar.image[0, 2] - avatar.image[0, 0]).sub(2).abs() < 0.05

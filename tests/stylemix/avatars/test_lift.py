@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from stylemix.avatars.lift import LUMA, MAX_MOVEMENT, fit_colors, lift, limit_strength, movement
+from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, limit_strength, movement
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.images.tensors import to_tensor
 from stylemix.inversion.portraits import read_portrait
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.student import luma_of
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
 SIZE = 64
@@ -139,7 +140,7 @@ def test_the_crop_of_the_result_is_what_the_model_draws(photo, aligned):
 def test_a_look_makes_strong_colors_hardly_stronger(own, look, expected):
     """Warm skin stays skin under a warm look; `own` and `look` are distances from grey."""
     hue = torch.tensor([0.5, -0.1, -0.65]).view(1, 3, 1, 1)
-    hue = hue - (LUMA.view(3, 1, 1) * hue).sum()
+    hue = hue - luma_of(hue)
     hue = hue / hue.norm()
     done = limit_strength(0.5 + look * hue, 0.5 + own * hue)
     assert float((done - 0.5).norm()) == pytest.approx(expected, abs=1e-3)

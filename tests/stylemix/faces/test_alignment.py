@@ -28,20 +28,20 @@ def photo(name: str) -> Image.Image:
 
 
 def dot_photo(points: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Return a grey image with a disc of another colour at each of five points."""
+    """Returns a grey image with a disc of another colour at each of five points."""
     image = Image.new("RGB", size, (90, 90, 90))
     draw = ImageDraw.Draw(image)
-    for (x, y), colour in zip(points, COLOURS, strict=True):
-        draw.ellipse((x - 12, y - 12, x + 12, y + 12), fill=colour)
+    for (x, y), color in zip(points, COLORS, strict=True):
+        draw.ellipse((x - 12, y - 12, x + 12, y + 12), fill=color)
     return image
 
 
-COLOURS = ["red", "lime", "blue", "yellow", "magenta"]
+COLORS = ["red", "lime", "blue", "yellow", "magenta"]
 RGB = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)]
 
 
 def transformed(degrees: float, scale: float, offset: tuple[float, float]) -> np.ndarray:
-    """Return the five points of the template, rotated about the centre, scaled and translated."""
+    """Returns the five points of the template, rotated about the centre, scaled and translated."""
     angle = np.radians(degrees)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return (SHAPE - 0.5) @ rotation.T * scale + offset
@@ -114,9 +114,9 @@ def test_points_land_on_the_template(degrees, scale):
     assert alignment.crop.size == (128, 128)
     assert np.allclose(alignment.points, SHAPE * 128)
     if scale > 100:  # the discs of a small face overlap
-        for (x, y), colour in zip(SHAPE * 128, RGB, strict=True):
+        for (x, y), color in zip(SHAPE * 128, RGB, strict=True):
             pixel = alignment.crop.getpixel((int(x), int(y)))
-            assert np.abs(np.subtract(pixel, colour)).max() < 60
+            assert np.abs(np.subtract(pixel, color)).max() < 60
 
 
 def test_warp_preserves_pixels():

@@ -18,8 +18,8 @@ def test_eyes_are_at_the_requested_positions(side):
     crop = crop_faces(images, FACES128, EYES, 64, "border")[0] / 255
     (x0, y0), (x1, _) = FACES128.eyes
     for row, column, position in ((24, 16, (x0, y0)), (24, 48, (x1, y0))):
-        colour = crop[:2, row - 1 : row + 1, column - 1 : column + 1].mean(dim=(1, 2))
-        assert colour.tolist() == pytest.approx(position, abs=0.01)
+        color = crop[:2, row - 1 : row + 1, column - 1 : column + 1].mean(dim=(1, 2))
+        assert color.tolist() == pytest.approx(position, abs=0.01)
 
 
 def test_padding():

@@ -29,7 +29,7 @@ def photo(name: str) -> Image.Image:
 
 
 def worst(face: Face, points: ArrayLike) -> float:
-    """Return the largest distance to `points`, in eye distances."""
+    """Returns the largest distance to `points`, in eye distances."""
     return float(np.hypot(*(face.points - np.array(points)).T).max() / face.eye_distance)
 
 

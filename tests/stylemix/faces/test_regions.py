@@ -37,7 +37,7 @@ def test_a_face_contains_its_landmarks_and_no_corner(name, template):
 
 
 def synthetic_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) -> torch.Tensor:
-    """Return a head of flat colours with the facial features of a portrait."""
+    """Returns a head of flat colours with the facial features of a portrait."""
     crop = align_photo(load_image(PORTRAITS / "astronaut.jpg"), FFHQ, 128).crop
     image = Image.new("RGB", (128, 128), wall)
     pen = ImageDraw.Draw(image)
@@ -51,7 +51,7 @@ def synthetic_head(hair=(60, 30, 10), skin=(220, 170, 140), wall=(40, 90, 200)) 
     return to_tensor(image)
 
 
-def test_hair_skin_and_background_by_colour():
+def test_hair_skin_and_background_by_color():
     masks = {name: region_mask([name], synthetic_head(), FFHQ)[0, 0] for name in REGIONS}
     places = {
         "hair": (slice(13, 19), slice(56, 72)),

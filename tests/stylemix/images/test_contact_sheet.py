@@ -14,18 +14,18 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 LONG = "an_extremely_long_name_of_a_style_file_that_nobody_would_ever_type.safetensors " * 3
 
 
-def _squares(*colours: tuple[int, int, int]) -> list[Image.Image | None]:
-    return [Image.new("RGB", (64, 64), colour) for colour in colours]
+def _squares(*colors: tuple[int, int, int]) -> list[Image.Image | None]:
+    return [Image.new("RGB", (64, 64), color) for color in colors]
 
 
-def _box(sheet: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom (the first px outside) of a colour."""
-    rows, columns = np.nonzero((np.asarray(sheet) == colour).all(-1))
+def _box(sheet: Image.Image, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Returns left, top, right and bottom (the first px outside) of a colour."""
+    rows, columns = np.nonzero((np.asarray(sheet) == color).all(-1))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def _ink(sheet: Image.Image) -> np.ndarray:
-    """Return a mask of the text: grey to black pixels."""
+    """Returns a mask of the text: grey to black pixels."""
     pixels = np.asarray(sheet).astype(int)
     return (pixels.max(-1) < 200) & (np.ptp(pixels, axis=-1) < 9)
 
@@ -67,7 +67,7 @@ def test_non_square_and_missing_images():
 
 @pytest.mark.parametrize(("size", "box"), [((50, 30), (100, 60)), ((30, 50), (60, 100))])
 def test_cells_have_the_aspect_ratio_of_the_images(size, box):
-    images = [Image.new("RGB", size, colour) for colour in (RED, GREEN)]
+    images = [Image.new("RGB", size, color) for color in (RED, GREEN)]
     sheet = grid([*images, None], columns=3, cell=100, gap=10)
     assert sheet.size == (3 * box[0] + 20 + 16, box[1] + 16)
     assert _box(sheet, RED) == (8, 8, 8 + box[0], 8 + box[1])

@@ -34,7 +34,7 @@ def test_round_trip():
     assert torch.allclose(from_lab(to_lab(images)), images, atol=2e-4)
 
 
-def test_colours_outside_srgb_are_clipped():
+def test_colors_outside_srgb_are_clipped():
     image = from_lab(torch.tensor([50.0, 120.0, -120.0])[None, :, None, None])
     assert image.isfinite().all()
     assert image.abs().max() <= 1
@@ -84,7 +84,7 @@ def test_only_skin_changes_and_the_face_decides():
     assert (result[:, :, 4:8] - styled[:, :, 4:8]).abs().mean() > 0.1
 
 
-def test_grey_gets_colours_without_amplified_noise():
+def test_grey_gets_colors_without_amplified_noise():
     grey = noise(0, 0, 0, 0).mean(dim=1, keepdim=True).expand(1, 3, 16, 16)
     grey = grey + 1e-3 * noise(2, 0, 0, 0)
     result = to_lab(keep_colors(grey, noise(1, 0.4, 0, -0.3), WHOLE, WHOLE))

@@ -29,14 +29,14 @@ def _load(folder: Path, data: bytes, name: str = "photo.bin") -> Image.Image:
     return image
 
 
-def _near(image: Image.Image, xy: tuple[int, int], colour: tuple[int, ...], by: int = 0) -> bool:
+def _near(image: Image.Image, xy: tuple[int, int], color: tuple[int, ...], by: int = 0) -> bool:
     pixel = image.getpixel(xy)
     assert isinstance(pixel, tuple)
-    return max(abs(a - b) for a, b in zip(pixel, colour, strict=True)) <= by
+    return max(abs(a - b) for a, b in zip(pixel, color, strict=True)) <= by
 
 
 def _quarters() -> np.ndarray:
-    """Return [32, 64, 3]: red and green above blue and white."""
+    """Returns [32, 64, 3]: red and green above blue and white."""
     pixels = np.zeros((32, 64, 3), np.uint8)
     pixels[:16, :32], pixels[:16, 32:] = RED, GREEN
     pixels[16:, :32], pixels[16:, 32:] = BLUE, WHITE
@@ -183,7 +183,7 @@ def test_palette_with_partial_transparency(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [
         ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
         ("RGBA", (0, 0, 255, 128), (127, 127, 255)),
@@ -192,16 +192,16 @@ def test_palette_with_partial_transparency(tmp_path):
         ("LA", (0, 128), (127, 127, 127)),
     ],
 )
-def test_transparent_images_are_composited_on_white(tmp_path, mode, colour, expected):
+def test_transparent_images_are_composited_on_white(tmp_path, mode, color, expected):
     assert _near(
-        _load(tmp_path, hostile.encoded(Image.new(mode, (20, 20), colour), "PNG")),
+        _load(tmp_path, hostile.encoded(Image.new(mode, (20, 20), color), "PNG")),
         (5, 5),
         expected,
         1,
     )
 
 
-def test_one_colour_declared_transparent(tmp_path):
+def test_one_color_declared_transparent(tmp_path):
     rgb = hostile.encoded(Image.fromarray(_quarters()), "PNG", transparency=RED)
     assert _load(tmp_path, rgb).getpixel((8, 8)) == WHITE
     assert _load(tmp_path, rgb).getpixel((8, 24)) == BLUE

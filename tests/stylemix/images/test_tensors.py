@@ -15,21 +15,21 @@ def test_grey_and_transparent_images_become_rgb():
     grey = Pictures(2, shape=(1, 8, 6)).floats
     assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
     rgba = Pictures(2, shape=(4, 8, 6))
-    for image, colours in zip(rgba.images, as_rgb(rgba.floats), strict=True):
+    for image, colors in zip(rgba.images, as_rgb(rgba.floats), strict=True):
         on_white = to_rgb(Image.fromarray(image.permute(1, 2, 0).numpy(), "RGBA"))
-        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(colours), dtype=int)
+        difference = np.asarray(on_white, dtype=int) - np.asarray(to_pil(colors), dtype=int)
         assert abs(difference).max() <= 1
     with pytest.raises(StylemixError, match="got images of 2 channels"):
         as_rgb(rgba.floats[:, :2])
 
 
-def test_colours_of_grey_and_of_transparent_images():
+def test_colors_of_grey_and_of_transparent_images():
     grey = torch.rand(2, 1, 4, 6)
     assert torch.equal(as_rgb(grey), torch.cat([grey] * 3, dim=1))
-    colour = torch.rand(2, 3, 4, 6) * 2 - 1
-    assert as_rgb(colour) is colour
-    for alpha, expected in ((1, colour), (-1, torch.ones_like(colour)), (0, (colour + 1) / 2)):
-        clear = torch.cat([colour, torch.full_like(colour[:, :1], alpha)], dim=1)
+    color = torch.rand(2, 3, 4, 6) * 2 - 1
+    assert as_rgb(color) is color
+    for alpha, expected in ((1, color), (-1, torch.ones_like(color)), (0, (color + 1) / 2)):
+        clear = torch.cat([color, torch.full_like(color[:, :1], alpha)], dim=1)
         assert torch.allclose(as_rgb(clear), expected)
 
 

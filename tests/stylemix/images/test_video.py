@@ -27,12 +27,12 @@ def noise(count, size=(32, 24), mode="RGB"):
     return [Image.fromarray(random.randint(0, 256, shape).astype(np.uint8)) for _ in range(count)]
 
 
-def plain(colours, size=(32, 24)):
-    return [Image.new("RGB", size, colour) for colour in colours]
+def plain(colors, size=(32, 24)):
+    return [Image.new("RGB", size, color) for color in colors]
 
 
 def read_back(path):
-    """Return the frames of an animation and their durations in ms."""
+    """Returns the frames of an animation and their durations in ms."""
     frames, times = [], []
     with Image.open(path) as image:
         for index in range(image.n_frames):
@@ -56,11 +56,11 @@ def test_frames_and_times_come_back(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ANIMATIONS)
-def test_colours_come_back(tmp_path, name):
-    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
-    save_video(tmp_path / name, plain(colours), [1, 1, 1], fps=10)
-    for frame, colour in zip(read_back(tmp_path / name)[0], colours, strict=True):
-        assert np.abs(frame - colour).max() <= 6
+def test_colors_come_back(tmp_path, name):
+    colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    save_video(tmp_path / name, plain(colors), [1, 1, 1], fps=10)
+    for frame, color in zip(read_back(tmp_path / name)[0], colors, strict=True):
+        assert np.abs(frame - color).max() <= 6
 
 
 @pytest.mark.parametrize(("name", "tick"), [("a.gif", 10), ("a.png", 1), ("a.webp", 1)])
@@ -72,7 +72,7 @@ def test_rounded_times_do_not_add_up_to_an_error(tmp_path, name, tick):
 
 
 def repeats(path):
-    """Return the loop count: 0 is for ever; None, or 1 in some formats, is once."""
+    """Returns the loop count: 0 is for ever; None, or 1 in some formats, is once."""
     with Image.open(path) as image:
         return image.info.get("loop")
 
@@ -127,17 +127,17 @@ def mp4(path):
         return stream, list(container.decode(stream)), container.metadata
 
 
-def test_mp4_frames_times_colours_and_mark(tmp_path):
+def test_mp4_frames_times_colors_and_mark(tmp_path):
     pytest.importorskip("av", reason="MP4 needs the extra video")
-    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
-    save_video(tmp_path / "a.mp4", iter(plain(colours)), [3, 1, 2], fps=10)
+    colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
+    save_video(tmp_path / "a.mp4", iter(plain(colors)), [3, 1, 2], fps=10)
     stream, frames, metadata = mp4(tmp_path / "a.mp4")
     assert stream.codec_context.name == "h264"
     assert stream.codec_context.pix_fmt == "yuv420p"
     assert (stream.average_rate, len(frames)) == (10, 6)
     assert [round(frame.time, 3) for frame in frames] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
     # BT.709 of the colours, in 16 to 235, and the file says so.
-    luma = [16 + 219 / 255 * (0.2126 * r + 0.7152 * g + 0.0722 * b) for r, g, b in colours]
+    luma = [16 + 219 / 255 * (0.2126 * r + 0.7152 * g + 0.0722 * b) for r, g, b in colors]
     got = [frame.to_ndarray()[:24].mean() for frame in frames]  # the rows of the luma
     assert got == pytest.approx([luma[i] for i in (0, 0, 0, 1, 2, 2)], abs=3)
     assert (stream.codec_context.colorspace, stream.codec_context.color_range) == (1, 1)

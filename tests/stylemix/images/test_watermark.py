@@ -124,7 +124,7 @@ def test_images_under_256_px_are_left_alone():
     assert add_watermark(image) is image
 
 
-def test_other_modes_are_marked_in_their_colours_only():
+def test_other_modes_are_marked_in_their_colors_only():
     grey = ImageOps.grayscale(photo(256))
     assert add_watermark(grey).mode == "L"
     assert measure_watermark([add_watermark(grey)]) > 2 * FOUND

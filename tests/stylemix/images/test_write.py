@@ -26,7 +26,7 @@ def unsigned(monkeypatch):
 
 
 def _ramp() -> Image.Image:
-    """Return 16 x 16 px with every grey value once in the red channel."""
+    """Returns 16 x 16 px with every grey value once in the red channel."""
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[..., 0] = np.arange(256).reshape(16, 16)
     pixels[..., 2] = 255

@@ -20,6 +20,7 @@ from stylemix.metrics.extractors import (
     real_features,
 )
 from stylemix.metrics.mobilenet import load_feature_network
+from stylemix.networks.labels import at_label
 from stylemix.networks.sampling import sample_images
 from tests.support.images import PIXELS, Pictures, pixels
 from tests.support.models import tiny_model
@@ -63,7 +64,7 @@ def test_labels_are_sampled_from_the_reals():
     generator = tiny_model(classes=3).generator
     only_two = Pictures(4, labels=torch.eye(3)[[2, 2, 2, 2]])
     features = generator_features(generator, [1, 2], PIXELS, reals=only_two)
-    expected = sample_images(generator, [1, 2], label=2).clamp(-1, 1).flatten(1)
+    expected = sample_images(at_label(generator, 2), [1, 2]).clamp(-1, 1).flatten(1)
     assert np.allclose(features, expected, atol=1e-5)
 
     seen = []

@@ -10,7 +10,7 @@ from stylemix.io.cache import cache_folder
 from stylemix.metrics.extractors import Extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.training.data.dataset import ImageDataset
-from tests.support.images import COLOURS, Pictures, colours, write_pictures
+from tests.support.images import COLORS, Pictures, colors, write_pictures
 
 
 class Counting:
@@ -22,7 +22,7 @@ class Counting:
 
     def extract(self, images):
         self.count += len(images)
-        return colours(images)
+        return colors(images)
 
 
 def test_features_are_computed_once(tmp_path):
@@ -31,7 +31,7 @@ def test_features_are_computed_once(tmp_path):
     again = cached_real_features(Pictures(), seen.extractor, tmp_path)
     assert seen.count == 12
     assert np.array_equal(first, again)
-    assert np.array_equal(first, colours(Pictures().floats).numpy())
+    assert np.array_equal(first, colors(Pictures().floats).numpy())
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
@@ -108,8 +108,8 @@ def test_damaged_features_are_computed_again_with_a_warning(damage, tmp_path, ca
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, capsys):
     (tmp_path / "file").touch()
-    features = cached_real_features(Pictures(), COLOURS, tmp_path / "file" / "folder")
-    assert np.array_equal(features, colours(Pictures().floats).numpy())
+    features = cached_real_features(Pictures(), COLORS, tmp_path / "file" / "folder")
+    assert np.array_equal(features, colors(Pictures().floats).numpy())
     assert "are not cached" in capsys.readouterr().err
 
 

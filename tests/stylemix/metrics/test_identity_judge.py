@@ -38,7 +38,7 @@ def test_embeddings_are_unit_vectors_without_gradients(model, ws):
     assert not embeddings.requires_grad
 
 
-def test_invariance_to_light_colour_and_contrast(model, ws):
+def test_invariance_to_light_color_and_contrast(model, ws):
     images = render(model.generator, ws)
     plain = embed(model, images)
     grey = images.mean(dim=1, keepdim=True).expand_as(images)
@@ -46,7 +46,7 @@ def test_invariance_to_light_colour_and_contrast(model, ws):
         assert float((embed(model, changed) * plain).sum(dim=1).min()) > 0.9
 
 
-def test_the_same_person_in_other_colours_pose_and_expression_is_recognised(model, ws):
+def test_the_same_person_in_other_colors_pose_and_expression_is_recognised(model, ws):
     plain = embed(model, render(model.generator, ws))
     fine = torch.tensor(layer_resolutions(64)) >= 32
     other = torch.where(fine[None, :, None], ws.roll(1, dims=0), ws)

@@ -11,7 +11,7 @@ from stylemix.metrics.memorization import (
     auc,
     binomial,
     bootstrap,
-    cells_of,
+    cell_centres,
     copy_rate,
     copying_test,
     mann_whitney_z,
@@ -70,7 +70,7 @@ def test_mann_whitney_against_all_pairs():
 def test_c_t_against_its_definition_cell_by_cell():
     """The formula of the paper, written with loops over images in float64."""
     generated = gaussians(500, 3, scale=1.1)
-    centres, _ = cells_of(TRAIN, len(HELD_OUT), 0)
+    centres = cell_centres(TRAIN, len(HELD_OUT))
     assert len(centres) == 600 // memorization.IMAGES_PER_CELL == 4
 
     def cell(row):

@@ -249,7 +249,7 @@ def test_widths_and_mapping_sizes_that_differ_are_named(first, monkeypatch):
         ({"reverse": True}, "got a ramp or reverse without a swap"),
         ({"swap": "16px", "weights": [1, 1]}, "got a swap together with weights"),
         ({"swap": "16px", "mapping": "average"}, "got a swap together with weights or an average"),
-        ({"mapping": "last"}, "got mapping 'last'; expected first or average"),
+        ({"mapping": "last"}, "got mapping 'last'; expected one of first, average"),
         ({"weights": [1]}, "got the weights 1 for 2 models; expected 2 numbers"),
         ({"weights": [0, 0]}, "not all 0"),
         ({"weights": [2, -1]}, "got the weights 2, -1 for 2 models"),

@@ -58,7 +58,7 @@ def change(path, tensors=None, drop=(), metadata=None, config=None):
 
 
 def equal(a, b):
-    """Return whether two networks have bitwise equal weights."""
+    """Returns whether two networks have bitwise equal weights."""
     a, b = a.state_dict(), b.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 

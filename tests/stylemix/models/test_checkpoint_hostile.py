@@ -28,7 +28,7 @@ BROKEN = hostile.broken_safetensors()
 
 
 def refusal(path, read=load_model):
-    """Return the error message for a file."""
+    """Returns the error message for a file."""
     with pytest.raises(StylemixError) as caught:
         read(path)
     text = str(caught.value)

@@ -19,7 +19,7 @@ TOLERANCE = 1e-4  # of the largest magnitude
 
 
 def check(actual, expected):
-    """Compare with a golden array."""
+    """Compares with a golden array."""
     assert actual.shape == expected.shape
     assert np.abs(actual.numpy() - expected).max() <= TOLERANCE * np.abs(expected).max()
 

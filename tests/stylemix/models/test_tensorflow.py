@@ -51,7 +51,7 @@ def with_discriminator(model, **changes):
 
 
 def check(loaded, model):
-    """Compare images, logits and weights with those of the model that was written."""
+    """Compares images, logits and weights with those of the model that was written."""
     for actual, expected in zip(images_and_logits(loaded), images_and_logits(model), strict=True):
         assert torch.equal(actual, expected)
     assert loaded.fingerprint == model.fingerprint
@@ -140,7 +140,7 @@ def layer(x, w, v, scope, noise, up=False):
     return leaky(x + v[f"{scope}/bias"][:, None, None])
 
 
-def colours(x, w, v, scope):
+def colors(x, w, v, scope):
     return modulated(x, w, v, scope, demodulate=False) + v[f"{scope}/bias"][:, None, None]
 
 
@@ -155,7 +155,7 @@ def test_images_by_definition_in_float64(tmp_path):
         w = leaky(dense(w, v, f"mapping/Dense{i}", lr=0.01))
     w = (v["dlatent_avg"] + 0.5 * (w - v["dlatent_avg"]))[0]
     x = layer(v["synthesis/4x4/Const/const"], w, v, "synthesis/4x4/Conv", 0)
-    image = colours(x, w, v, "synthesis/4x4/ToRGB")
+    image = colors(x, w, v, "synthesis/4x4/ToRGB")
     up = layer(x, w, v, "synthesis/8x8/Conv0_up", 1, up=True)
     # The upsampling convolution alone, whose kernel is mirrored in the file.
     ours = loaded.synthesis.b8.conv0
@@ -164,7 +164,7 @@ def test_images_by_definition_in_float64(tmp_path):
     np.testing.assert_allclose(actual, up, rtol=1e-5, atol=1e-5)
     x = layer(up, w, v, "synthesis/8x8/Conv1", 2)
     image = reference.upfirdn2d(image, FILTER, (2, 2), padding=(2, 1, 2, 1), gain=4)
-    image = image + colours(x, w, v, "synthesis/8x8/ToRGB")
+    image = image + colors(x, w, v, "synthesis/8x8/ToRGB")
     drawn = loaded(torch.from_numpy(z), None, truncation_psi=0.5, noise_mode="const")
     np.testing.assert_allclose(drawn.numpy(), image, rtol=1e-5, atol=1e-5)
 

@@ -24,7 +24,7 @@ def change_argument(key, value):
 
 
 def change_variable(name, value, part="synthesis"):
-    """Replace a variable by a value or what a function makes of it; None removes it."""
+    """Replaces a variable by a value or what a function makes of it; None removes it."""
 
     def change(networks):
         network = networks[2].components[part] if part else networks[2]

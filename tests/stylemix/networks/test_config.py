@@ -63,11 +63,11 @@ def test_each_block_is_half_of_the_next():
     assert config.num_ws == 12  # as for any model of six blocks
 
 
-def test_size_text_and_colours():
+def test_size_text_and_colors():
     assert GeneratorConfig(64).size_text == "64 px"
     assert GeneratorConfig(128, base=(3, 3)).size_text == "96 px"
     assert GeneratorConfig(128, base=(3, 5)).size_text == "160x96 px (width x height)"
-    words = [GeneratorConfig(4, img_channels=c).colours for c in (1, 2, 3, 4)]
+    words = [GeneratorConfig(4, img_channels=c).colors for c in (1, 2, 3, 4)]
     assert words == ["grey", "2 channels", "RGB", "RGBA"]
 
 

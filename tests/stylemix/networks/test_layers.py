@@ -49,22 +49,20 @@ def test_conv2d(gain):
     assert Conv2d(4, 6, 1, down=2)(x[:, :, :4, :6]).shape == (2, 6, 2, 3)
 
 
-@pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize("up", [1, 2])
-def test_modulated_conv2d_scales_the_weights(demodulate, up):
+def test_modulated_conv2d_scales_the_weights(up):
     torch.manual_seed(0)
     x, styles = torch.randn([3, 4, 5, 5]).double(), torch.randn([3, 4]).double()
     weight, f = torch.randn([6, 4, 3, 3]).double(), setup_filter([1, 3, 3, 1])
-    m = modulation(weight, styles, x.dtype, demodulate)
+    m = modulation(weight, styles, x.dtype)
     got = modulated_conv2d(x, m, f, up=up, padding=1)
     scaled = modulated_conv2d(x * styles[:, :, None, None], m, f, up=up, padding=1, scaled=True)
     torch.testing.assert_close(scaled, got)
     for i in range(3):
         w = weight * styles[i, None, :, None, None]
-        if demodulate:
-            w = w / (w.square().sum(dim=[1, 2, 3], keepdim=True) + 1e-8).sqrt()
-        ones = torch.ones([1, 4]).double()
-        plain = modulated_conv2d(x[i : i + 1], Modulation(w, ones, None), f, up=up, padding=1)
+        w = w / (w.square().sum(dim=[1, 2, 3], keepdim=True) + 1e-8).sqrt()
+        ones = Modulation(w, torch.ones([1, 4]).double(), torch.ones([1, 6]).double())
+        plain = modulated_conv2d(x[i : i + 1], ones, f, up=up, padding=1)
         torch.testing.assert_close(got[i : i + 1], plain)
         if up == 1:
             torch.testing.assert_close(plain, F.conv2d(x[i : i + 1], w, padding=1))
@@ -85,7 +83,7 @@ def test_modulated_colors_scale_the_weights():
 def test_demodulated_output_has_unit_variance():
     torch.manual_seed(0)
     x, styles = torch.randn([2, 32, 24, 24]), torch.rand([2, 32]) * 5 + 0.1
-    m = modulation(torch.randn([16, 32, 3, 3]), styles, x.dtype, demodulate=True)
+    m = modulation(torch.randn([16, 32, 3, 3]), styles, x.dtype)
     y = modulated_conv2d(x, m, padding=1)[..., 1:-1, 1:-1]
     assert y.std().item() == pytest.approx(1, rel=0.05)
 
@@ -94,9 +92,9 @@ def test_half_precision_does_not_overflow():
     torch.manual_seed(0)
     x, styles = torch.randn([2, 32, 8, 8]), torch.randn([2, 32]) * 1e4
     weight = torch.randn([16, 32, 3, 3])
-    y = modulated_conv2d(x.half(), modulation(weight, styles, torch.float16, True), padding=1)
+    y = modulated_conv2d(x.half(), modulation(weight, styles, torch.float16), padding=1)
     assert y.dtype == torch.float16
-    expected = modulated_conv2d(x, modulation(weight, styles, x.dtype, True), padding=1)
+    expected = modulated_conv2d(x, modulation(weight, styles, x.dtype), padding=1)
     assert (y - expected).abs().max() < 0.02 * expected.abs().max()
 
 

@@ -12,7 +12,7 @@ from stylemix.metrics.memorization import Closeness, Estimate
 from stylemix.privacy import audit as module
 from stylemix.privacy.audit import Audit, AuditSettings, SpaceAudit, audit, evenly
 from stylemix.privacy.spaces import Space
-from tests.support.images import Pictures, colours
+from tests.support.images import Pictures, colors
 from tests.support.models import tiny_model
 
 FEW = AuditSettings(count=24, projected=0)
@@ -26,7 +26,7 @@ def model():
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
     """Features that cost nothing, and projections of a few steps."""
-    spaces = [Space(Extractor("hues", colours, "1"), False), Space(Extractor("who", colours), True)]
+    spaces = [Space(Extractor("hues", colors, "1"), False), Space(Extractor("who", colors), True)]
     monkeypatch.setattr(module, "feature_spaces", lambda template, device: spaces)
     quick = ProjectionSettings(w_steps=3, plus_steps=0)
     monkeypatch.setattr(module, "PRESETS", {"fast": quick})

@@ -54,7 +54,7 @@ TENSORS = {
 
 
 def check(loaded, expected):
-    """Compare loaded with written values."""
+    """Compares loaded with written values."""
     if isinstance(expected, torch.Tensor):
         assert loaded.dtype == expected.dtype
         assert loaded.shape == expected.shape

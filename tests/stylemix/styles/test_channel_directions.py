@@ -48,7 +48,7 @@ def test_layers_confine_a_channel(model):
         assert bool((after["b16.conv0"] != before).any()) == moves
 
 
-def read_colours(images, template):
+def read_colors(images, template):
     """Three readings, of which two are correlated: red, red with green, blue."""
     red, green, blue = images.mean(dim=(2, 3)).t()
     return {"red": red, "warm": red + 0.5 * green, "blue": blue}
@@ -63,7 +63,7 @@ def test_few_channels_solve_for_one_reading_alone():
 
 
 def test_the_channels_of_a_reading_raise_it(model, monkeypatch):
-    monkeypatch.setattr(channel_directions, "readings", read_colours)
+    monkeypatch.setattr(channel_directions, "readings", read_colors)
     steps = []
     styles = reading_channels(model, samples=64, count=40, progress=lambda *at: steps.append(at))
     assert steps == [(16, 64), (32, 64), (48, 64), (64, 64)]
@@ -76,7 +76,7 @@ def test_the_channels_of_a_reading_raise_it(model, monkeypatch):
         images = model.generator.synthesis(
             ws, noise_mode="const", styles_offset=nest_styles(offsets or {})
         )
-        return torch.stack(list(read_colours(images.clamp(-1, 1), FACES128).values()), dim=1)
+        return torch.stack(list(read_colors(images.clamp(-1, 1), FACES128).values()), dim=1)
 
     spread = read(every).std(dim=0)
     for k, style in enumerate(styles.values()):

@@ -82,7 +82,7 @@ def test_other_pairs_or_settings_do_not_continue(pairs, tmp_path):
     state = tmp_path / "student.state"
     learn_student(photos, negatives, SHORT, state_file=state)
     for other, settings in ((negatives.flip(1) // 2, SHORT), (negatives, replace(SHORT, lr=0.1))):
-        with pytest.raises(StylemixError, match=r"other images or settings; .* delete it"):
+        with pytest.raises(StylemixError, match=r"other images, settings or base; .* delete it"):
             learn_student(photos, other, settings, state_file=state)
     state.write_bytes(b"nothing")
     with pytest.raises(StylemixError, match="damaged state"):
@@ -94,6 +94,11 @@ def test_too_few_or_unequal_pairs_are_refused(pairs):
     for counts in ((3, 3), (6, 5)):
         with pytest.raises(StylemixError, match="expected as many of both, at least 4"):
             learn_student(photos[: counts[0]], negatives[: counts[1]], SHORT)
+
+
+def test_another_precision_is_refused():
+    with pytest.raises(StylemixError, match="got precision 'fp16'; expected one of fp32, bf16"):
+        DistillSettings(precision="fp16")
 
 
 def test_the_difference_counts_edges():

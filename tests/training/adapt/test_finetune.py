@@ -30,13 +30,13 @@ def model() -> Model:
     return tiny_model(template=NO_TEMPLATE, resolution=16)
 
 
-def write_pictures(folder: Path, colours: list[tuple[int, int, int]], count: int = 12) -> Path:
+def write_pictures(folder: Path, colors: list[tuple[int, int, int]], count: int = 12) -> Path:
     """Images of one colour each, with a little noise."""
     folder.mkdir()
     rng = np.random.RandomState(0)
     for i in range(count):
         noise = rng.randint(-8, 9, [16, 16, 3])
-        pixels = np.clip(np.array(colours[i % len(colours)]) + noise, 0, 255)
+        pixels = np.clip(np.array(colors[i % len(colors)]) + noise, 0, 255)
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
     return folder
 
@@ -57,7 +57,7 @@ def equal(one: Style, other: Style) -> bool:
 
 
 @pytest.mark.slow
-def test_faces_take_on_the_colours(model, dataset):
+def test_faces_take_on_the_colors(model, dataset):
     settings = replace(SETTINGS, kimg=0.4, ema=0.9, augment_p=0.0)
     style = learn_transfer(model, dataset, settings)
     target = torch.tensor([235.0, 115.0, 35.0]) / 127.5 - 1
@@ -68,7 +68,7 @@ def test_faces_take_on_the_colours(model, dataset):
 
 
 @pytest.mark.slow
-def test_the_regularizer_preserves_the_pooled_colours(model, dataset):
+def test_the_regularizer_preserves_the_pooled_colors(model, dataset):
     def moved(tie_weight: float) -> float:
         style = learn_transfer(model, dataset, replace(SETTINGS, kimg=0.1, tie_weight=tie_weight))
         cells = [torch.nn.functional.avg_pool2d(images_of(model, s), 2) for s in (None, style)]

@@ -105,11 +105,11 @@ def test_progress_and_a_model_of_faces(faces):
     assert not torch.equal(with_faces.offsets["b32.conv1"], without.offsets["b32.conv1"])
 
 
-def test_colour_statistics_by_hand():
+def test_color_statistics_by_hand():
     images = torch.full([2, 3, 32, 32], -0.5)
     images[0, 0, :16] = 0.5  # the upper half of one image is reddish
     result = statistics(images, 2)
-    assert result.colour.tolist() == pytest.approx([-0.25, -0.5, -0.5])
+    assert result.color.tolist() == pytest.approx([-0.25, -0.5, -0.5])
     expected = torch.zeros([3, 3])
     expected[0, 0] = 0.25 * 0.75  # variance of a value that is 1 higher in a quarter of all places
     assert torch.allclose(result.covariance, expected, atol=1e-6)
@@ -119,7 +119,7 @@ def test_colour_statistics_by_hand():
 
 def test_gathered_statistics_are_those_of_all_images(faces):
     whole, parts = statistics(faces, 4), gather(faces.split(6), 4)
-    assert torch.allclose(parts.colour, whole.colour, atol=1e-6)
+    assert torch.allclose(parts.color, whole.color, atol=1e-6)
     assert torch.allclose(parts.covariance, whole.covariance, atol=1e-6)
     assert torch.allclose(parts.face_map, whole.face_map, atol=1e-6)
     for one, other in zip(parts.features, whole.features, strict=True):

@@ -25,7 +25,7 @@ def random(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_pooled_colours_by_hand():
+def test_pooled_colors_by_hand():
     images, plain = torch.zeros([2, 3, 8, 8]), torch.zeros([2, 3, 8, 8])
     images[0, 0, :4] = 1.0  # one of 2 x 3 x 2 x 2 cells in the upper half: two cells of 24
     assert float(pooled_difference(images, plain, 2)) == pytest.approx(2 / 24)

@@ -23,12 +23,12 @@ def test_offsets_begin_at_16_px_and_at_zero(generator):
 def test_each_part_contains_the_previous_part(generator):
     network = generator.synthesis
     names_of = {part: set(style_weights(network, part)) for part in ("offsets", "affine", "all")}
-    colours = {f"b{px}.torgb.{k}" for px in (4, 8, 16, 32) for k in ("weight", "bias")}
-    assert names_of["offsets"] == colours
+    colors = {f"b{px}.torgb.{k}" for px in (4, 8, 16, 32) for k in ("weight", "bias")}
+    assert names_of["offsets"] == colors
     names = {name for name, _ in network.named_parameters()}
     affine = {name for name in names if ".affine." in name}
     block = {name for name in names if name.startswith("b32.") and "noise_strength" not in name}
-    assert names_of["affine"] == colours | affine | block
+    assert names_of["affine"] == colors | affine | block
     assert names_of["all"] == {name for name in names if "noise_strength" not in name}
 
 

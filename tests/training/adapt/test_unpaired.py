@@ -62,7 +62,7 @@ def test_stopped_and_continued_is_bitwise_the_same(faces, start, tmp_path):
     assert seen == [5, 6, 7, 8]
     assert equal(again, straight)
     for other in (replace(SHORT, lr=0.1), replace(SHORT, steps=9)):
-        with pytest.raises(StylemixError, match=r"other images or settings; .* delete it"):
+        with pytest.raises(StylemixError, match=r"other images, settings or base; .* delete it"):
             learn_unpaired(*faces, other, start, state)
 
 
@@ -126,7 +126,7 @@ def test_critics_judge_patches_wherever_they_are():
 
 
 @pytest.mark.slow
-def test_stripes_and_colours_are_learned_without_pairs(faces):
+def test_stripes_and_colors_are_learned_without_pairs(faces):
     photos, drawings = faces
     settings = UnpairedSettings(steps=80, batch=4, crop=64, light=0, rough=0, tinted=0)
     student = learn_unpaired(photos, drawings, settings, load_style(START).student)

@@ -36,7 +36,7 @@ def _warp_with_scipy(image, inverse):
 
 
 def _warp_as_the_paper(image, inverse, pad):
-    """Pad by reflection, upsample, sample, downsample: of one channel [H, W], in float64."""
+    """Pads by reflection, upsamples, samples, downsamples: of one channel [H, W], in float64."""
     (h, w), taps = image.shape, np.array(SYM6) / np.sum(SYM6)
     delay = 5  # the tap that an input pixel's own place meets
     x = np.pad(image, pad, mode="reflect")

@@ -73,8 +73,8 @@ def test_grey_takes_part_in_all_but_hue_and_saturation():
     grey = _images(8, channels=1)
     assert _close(AugmentPipe(hue=1, saturation=1)(grey, 1.0), grey)
     pipe = replace(ALL, hue=0, saturation=0, noise=0)  # noise differs between the channels
-    out, colour = (_seeded(pipe, x, 1.0) for x in (grey, grey.expand(-1, 3, -1, -1)))
-    assert _close(out.expand(-1, 3, -1, -1), colour)
+    out, color = (_seeded(pipe, x, 1.0) for x in (grey, grey.expand(-1, 3, -1, -1)))
+    assert _close(out.expand(-1, 3, -1, -1), color)
 
 
 def test_alpha_moves_and_is_cut_out_but_keeps_its_values():

@@ -23,7 +23,7 @@ CENTRE = CropSettings((64, 64), crop="centre")
 
 
 def texture(seed: int, size: tuple[int, int] = (64, 64)) -> Image.Image:
-    """Return an image that resembles no other: coarse colours with fine grain."""
+    """Returns an image that resembles no other: coarse colours with fine grain."""
     rng = np.random.RandomState(seed)
     coarse = Image.fromarray(rng.randint(60, 190, (6, 6, 3)).astype(np.uint8))
     fine = rng.normal(0, 12, (size[1], size[0], 1))

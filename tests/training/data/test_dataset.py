@@ -224,7 +224,7 @@ def test_channels(tmp_path, mode, channels, expected):
     assert images[0, :, 0, 0].tolist() == expected
 
 
-def test_clear_pixels_do_not_colour_their_neighbours(tmp_path):
+def test_clear_pixels_do_not_color_their_neighbours(tmp_path):
     base = np.zeros([32, 32, 4], np.uint8)
     base[:, :16] = (250, 0, 0, 255)
     base[:, 16:] = (0, 250, 0, 0)  # green, but not to be seen
