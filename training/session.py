@@ -87,14 +87,17 @@ def begin(
     if "error" in header:
         raise StylemixError(header["error"])
     config = replace(config, d_fromrgb_at=sizes)
+    before = header.get("config", {})
     if header:
-        config = continued(header["config"], config)
+        config = continued(before, config)
     config.part_size(ranks.world)  # raises where the batch cannot be split
     run = Run(asked, config, data)
     state = TrainState.create(config, c_dim, device)
     state.frozen = finest_layers(state.discriminator, config.freeze_d)
     if header:
         fill(state, tensors, header["counters"], ranks)
+        if _measure(before) != _measure(asdict(config)):
+            state.counters.best, state.counters.stale = None, 0
         return state, run
     if config.transfer:
         names = [] if model is None else _common_names(state, model)
@@ -103,6 +106,12 @@ def begin(
             _transfer(state, model, config)
     ranks.broadcast_(tensor for tensor in state.tensors().values())
     return state, run
+
+
+def _measure(config: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns what the best snapshot is the best by: values of another measure do not compare."""
+    first = str(config.get("metrics")).partition(",")[0].strip()
+    return first, config.get("metrics_data"), config.get("metrics_count")
 
 
 def last_state(

@@ -35,7 +35,8 @@ def graded(tiny, dataset, tmp_path, monkeypatch):
                 return {"FD-MobileNetV2": next(left)}
 
         monkeypatch.setattr(module.Evaluation, "of", lambda *rest: Given())
-        config = replace(tiny, kimg=0.08, snapshot_kimg=0.016, metrics="fd", **changes)
+        settings = {"kimg": 0.08, "metrics": "fd", **changes}
+        config = replace(tiny, snapshot_kimg=0.016, **settings)
         return train(config, TrainingData(dataset), tmp_path, CPU, progress=False)
 
     return run
@@ -53,6 +54,15 @@ def test_the_best_is_kept(graded, tmp_path):
     left = sorted(path.name for path in tmp_path.glob("snapshot-*"))
     assert left == ["snapshot-000000_064.safetensors", "snapshot-000000_080.safetensors"]
     assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.032
+
+
+@pytest.mark.slow
+def test_a_resumed_run_compares_with_its_own_metric_only(graded, tmp_path):
+    graded([5.0, 3.0, 4.0, 3.5, 6.0])
+    graded([40.0, 20.0], kimg=0.112, metrics="kid,fd")
+    assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.112
+    graded([21.0], kimg=0.128, metrics="kid")
+    assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.112
 
 
 @pytest.mark.slow
