@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
 from itertools import chain, count
@@ -29,15 +29,21 @@ def free_path(
     path: Path,
     beside: Beside = lambda _: (),
     is_same: Callable[[Path], bool] = lambda _: False,
+    used: Container[Path] = (),
 ) -> Path:
     """The path, or else NAME-2.EXT, NAME-3.EXT, ..., the first one that no file has.
 
     No other process that runs may have claimed it, and this one claims it. What is written `beside`
     it must be free, too. A file that `is_same` as the one to be written may be replaced.
+    Files that this process will write are `used`.
     """
     stem, ending = _split(path.name)
     numbered = (path.with_name(f"{stem}-{number}{ending}") for number in count(2))
-    return next(p for p in chain([path], numbered) if not _is_taken(p, beside) or is_same(p))
+    return next(
+        path
+        for path in chain([path], numbered)
+        if (path not in used and not _is_taken(path, beside)) or is_same(path)
+    )
 
 
 def claim(path: Path) -> bool:
