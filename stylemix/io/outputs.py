@@ -11,8 +11,6 @@ from mimetypes import guess_type
 from pathlib import Path
 
 from stylemix.errors import StylemixError
-from stylemix.ops import cache as ops_cache
-from stylemix.ops.errors import NativeUnavailable
 
 try:
     import fcntl
@@ -79,6 +77,9 @@ def _lock(path: Path, take: bool) -> bool:
 def _locks() -> int | None:
     if fcntl is None:
         return None
+    from stylemix.ops import cache as ops_cache  # with torch
+    from stylemix.ops.errors import NativeUnavailable
+
     try:
         ops_cache.prepare(ops_cache.private())
         return os.open(ops_cache.private() / "outputs.lock", os.O_RDWR | os.O_CREAT, 0o600)
