@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from stylemix.avatars.render import AppliedStyle
+from stylemix.devices import in_usual_modes
 from stylemix.errors import StylemixError
 from stylemix.export.files import Deviation, write_onnx, write_program
 from stylemix.export.graphs import PARTS, model_graph, student_graph
@@ -37,6 +38,7 @@ class Exported:
     deviation: Deviation
 
 
+@in_usual_modes
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def export_model(
     what: str | os.PathLike[str] | Model | Style,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.inputs import listed
-from stylemix.devices import search_dtype
+from stylemix.devices import in_usual_modes, search_dtype
 from stylemix.errors import StylemixError, check_range
 from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
@@ -153,7 +153,7 @@ class StyleCard:
         }  # fmt: skip
 
 
-@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
+@in_usual_modes
 def adapt(
     images: Photo | Sequence[Photo],
     settings: AdaptSettings | None = None,
