@@ -20,15 +20,20 @@ OLD = 86400.0  # seconds after which an unfinished build is that of a killed pro
 
 
 def usual() -> Path | None:
-    """Returns the usual cache folder, which may not exist yet; None without a home."""
-    given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    """Returns the usual cache folder, which may not exist yet; None without a home.
+
+    A relative XDG_CACHE_HOME is ignored, as its specification says: each folder in which somebody
+    works would get a cache, with faces in it.
+    """
+    given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
     if given:
         return Path(os.path.expanduser(given)).absolute() / "ops"
-    if base:
-        return Path(base).absolute() / "stylemix" / "ops"
+    if os.path.isabs(base):
+        return Path(base) / "stylemix" / "ops"
     home = "~/Library/Caches" if platform.system() == "Darwin" else "~/.cache"
     try:
-        return Path(home).expanduser() / "stylemix" / "ops"
+        folder = Path(home).expanduser() / "stylemix" / "ops"
+        return folder if folder.is_absolute() else None
     except RuntimeError:
         return None
 

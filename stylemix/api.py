@@ -25,8 +25,8 @@ Args:
     device: "cpu", "cuda", "cuda:1" or "auto", for a model passed by name or file.
     progress: a function of (done, total, loss), or True for a progress bar.
 
-Unusable input raises StylemixError with one line. Threads can share a model, and the caller's
-gradient mode and random numbers stay as they are.
+Unusable input raises StylemixError with one line. Threads can share a model. The caller's gradient
+mode, autocast and random numbers stay as they are; PyTorch's default precision must be float32.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-import torch
 from PIL import Image
 
 from stylemix.avatars.animation import Timing, read_animation
@@ -55,6 +54,7 @@ from stylemix.avatars.inputs import (
 )
 from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.avatars.strengths import parse_strength
+from stylemix.devices import in_usual_modes
 from stylemix.errors import StylemixError, shown
 from stylemix.faces.alignment import Box, align_photo
 from stylemix.faces.templates import find_template
@@ -71,10 +71,9 @@ from stylemix.networks.sampling import sample_images
 from stylemix.progress import Progress
 
 BATCH = 16  # images generated at once
-GRADIENTS = torch.inference_mode(False)  # searches need them, whatever the mode of the caller
 
 
-@GRADIENTS
+@in_usual_modes
 def mix(
     source: Source,
     styles: Styles,
@@ -132,7 +131,7 @@ def mix(
     return finish(mixer, person, avatar, parts, part).image
 
 
-@GRADIENTS
+@in_usual_modes
 def project(
     photo: Photo,
     *,
@@ -166,7 +165,7 @@ def project(
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
-@GRADIENTS
+@in_usual_modes
 def edit(
     source: Source,
     *,
@@ -208,9 +207,8 @@ def edit(
     """
     part = parse_output_size(output_size)
     readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
-    amounts = {
-        k: v for k, v in {**readings, **named_strengths(directions)}.items() if v is not None
-    }
+    given = {**readings, **named_strengths(directions)}
+    amounts = {name: value for name, value in given.items() if value is not None}
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
         network, layers, face, None, settings, chosen_encoder(encoder, network), progress, box=box
@@ -222,6 +220,7 @@ def edit(
     return finish(mixer, person, avatar, applied, part).image
 
 
+@in_usual_modes
 def generate(
     seeds: Sequence[int],
     *,
@@ -252,6 +251,7 @@ def generate(
     return [to_pil(image) for images in results for image in images]
 
 
+@in_usual_modes
 def align(
     photo: Photo,
     *,
@@ -280,7 +280,7 @@ def align(
     return align_photo(open_image(_single(photo)), chosen, size or 256, face, box=box).crop
 
 
-@GRADIENTS
+@in_usual_modes
 def animate(
     sources: Source | Several,
     styles: Styles = (),

@@ -32,8 +32,9 @@ FILES = {
 
 def table_file() -> Path:
     """The table for this version of the sources, in the user's cache."""
-    given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    folder = Path(given).expanduser() if given else Path(base or "~/.cache").expanduser()
+    given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
+    base = base if os.path.isabs(base) else "~/.cache"  # as `stylemix.ops.cache`, without torch
+    folder = Path(given or base).expanduser()
     folder = folder if given else folder / "stylemix"
     newest = max(int(file.stat().st_mtime) for file in _command_files())
     return folder / "completion" / f"{__version__}-{newest}.json"

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from stylemix.errors import StylemixError
 from stylemix.ops import architectures
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+END = object()
 
 
 def find_device(name: str) -> torch.device:
@@ -26,6 +34,50 @@ def find_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise StylemixError(f"got device {name!r}; expected cpu, cuda, cuda:N or auto")
     return device
+
+
+@contextmanager
+def usual_modes() -> Iterator[None]:
+    """Runs a block in PyTorch's usual modes, for which our numbers hold, whatever the caller's are.
+
+    Searches need gradients, which the inference mode forbids; autocast would round colours, and the
+    weights that are learned, to 8 bits. Raises StylemixError for another default precision: it
+    belongs to the whole process, so that to change it here would change what other threads do.
+    """
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        raise StylemixError(
+            f"got {dtype} as PyTorch's default precision; expected torch.float32; call "
+            "torch.set_default_dtype(torch.float32) before, and your own again after"
+        )
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        yield
+
+
+def in_usual_modes(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A function that runs in `usual_modes`, as do the steps of an iterator that it returns."""
+
+    @wraps(function)
+    def run(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with usual_modes():
+            result = function(*arguments, **options)
+        return _steps(result) if isinstance(result, Iterator) else result  # type: ignore[return-value]
+
+    return run
+
+
+def _steps(items: Iterator[Result]) -> Iterator[Result]:
+    while True:
+        with usual_modes():
+            item = next(items, END)
+        if item is END:
+            return
+        yield item  # type: ignore[misc]
 
 
 def repeat_shapes(device: torch.device) -> None:

@@ -37,9 +37,9 @@ def find_options_file() -> Path | None:
 
 
 def _user_folder() -> Path | None:
-    named = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME")
-    try:
-        return Path(named) if named else Path.home() / ".config"
+    named = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", "")
+    try:  # a relative one is to be ignored, says the specification of XDG
+        return Path(named) if os.path.isabs(named) else Path.home() / ".config"
     except RuntimeError:  # no home folder
         return None
 

@@ -12,6 +12,7 @@ from stylemix.avatars.evaluation import StyleEvaluation
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import MIN_CELL
 from stylemix.errors import StylemixError
+from stylemix.global_options import may_overwrite
 from stylemix.images.contact_sheet import grid
 from stylemix.images.sources import list_images, unique_names
 from stylemix.images.tensors import to_pil
@@ -86,8 +87,10 @@ def evaluate_style_command(
     evaluation = StyleEvaluation(network, arguments, strength, _references(images, network))
     report: dict[str, Record] = {}
     for method, folder in folders.items():
-        done = project_missing(people, network, _settings(method), output / folder)
-        latents = {name: latent for name, latent, _ in done}
+        done = project_missing(
+            people, network, _settings(method), output / folder, replace=may_overwrite()
+        )
+        latents = {name: latent for name, latent, *_ in done}
         report[method], images_by_person = evaluation.measure(
             [person.portrait for person in people], [latents[person.name] for person in people]
         )

@@ -12,7 +12,7 @@ from PIL import Image
 from stylemix.global_options import may_overwrite
 from stylemix.images.provenance import Generated
 from stylemix.images.write import as_written
-from stylemix.io.atomic import check_writable
+from stylemix.io.atomic import check_writable, expect_new, forget_new
 from stylemix.io.files import StrPath
 from stylemix.io.outputs import Beside, check_not_input, free_path
 from stylemix.messages import note
@@ -35,8 +35,11 @@ def output_file(path: Path, inputs: Iterable[StrPath] = (), beside: Beside = lam
         return path
     check_not_input(path, [name for name in inputs if not os.path.isdir(os.path.expanduser(name))])
     free = free_path(path, beside)
+    _create_only(free, beside)
     if free != path:
-        note(f"Note: {path} exists and is kept; this writes {free}; --overwrite replaces it")
+        taken = [file for file in (path, *beside(path)) if os.path.lexists(file)]
+        how = f"{path} exists and is kept" if taken else f"another command is writing {path}"
+        note(f"Note: {how}; this writes {free}; --overwrite replaces it")
     return free
 
 
@@ -53,9 +56,19 @@ def output_in(
     files after it was interrupted. `generated` is that of `save_image`.
     """
     if not may_overwrite():
-        return free_path(path, beside, lambda other: _shows(other, as_written(image, generated)))
+        free = free_path(path, beside, lambda other: _shows(other, as_written(image, generated)))
+        _create_only(free, beside)
+        return free
     check_not_input(path, [*inputs, *_named_files()])
     return path
+
+
+def _create_only(path: Path, beside: Beside) -> None:
+    """Lets the command replace no file that appears at a free path until it writes there."""
+    context = click.get_current_context(silent=True)
+    if context is not None and not os.path.lexists(path):
+        expect_new([path, *beside(path)])
+        context.call_on_close(forget_new)
 
 
 def _named_files() -> list[str]:

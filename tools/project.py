@@ -13,6 +13,7 @@ from PIL import Image
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.faces.regions import painted_mask
+from stylemix.global_options import may_overwrite
 from stylemix.images.read import load_image
 from stylemix.images.sources import ImageSource, list_images, unique_names
 from stylemix.images.write import check_folder
@@ -34,6 +35,7 @@ from stylemix.tools.options import (
     projection_settings,
     subject_options,
 )
+from stylemix.tools.outputs import kept
 
 
 def describe(latent: Latent) -> str:
@@ -109,14 +111,15 @@ def project_command(
     read = _Photos(sources, network, face, box, painted, paste_back, alone, consent)
     called = {name: name if keep_names else f"photo {i}" for i, name in enumerate(read.names, 1)}
     report: dict[str, dict[str, float]] = {}
-    done = project_missing(read, network, settings, output, start, again)
+    done = project_missing(read, network, settings, output, start, again, may_overwrite())
     latents = []
-    for name, latent, is_new in releasing(done):
+    for name, latent, path, is_new in releasing(done):
         report[called[name]] = latent.metrics
-        path = output / (name + LATENT_SUFFIX)
         latents.append({"path": path, "new": is_new, **latent.metrics})
         if is_new:
-            wrote(path, describe(latent), **latent.metrics)
+            other = kept(path, output / (name + LATENT_SUFFIX))
+            about = "; ".join(filter(None, (describe(latent), other)))
+            wrote(path, about, **latent.metrics)
         else:
             note(f"{path}: already there")
     result(latents=latents)

@@ -29,6 +29,7 @@ from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.point_tracking import motion_loss, patches, sample, track
 from stylemix.avatars.render import prepare, render
+from stylemix.devices import in_usual_modes
 from stylemix.errors import StylemixError, check_range, shown
 from stylemix.faces.alignment import Box
 from stylemix.images.sources import Photo, open_image
@@ -97,6 +98,7 @@ class DragStep:
         """Whether all handles have arrived."""
         return max(self.distances) <= self.tolerance
 
+    @in_usual_modes
     def image(self, size: int | None = None) -> Image.Image:
         """The image, with a longer side of `size` px; None for the model's, but at least 256.
 
@@ -108,6 +110,7 @@ class DragStep:
             return crop_photo(photo, side)
         return model_image(self._render(self.latent), self.model.template, size)
 
+    @in_usual_modes
     def photo(self, side: int | None = None) -> AlignedPhoto | None:
         """The whole photo after the drag, with a crop of `side` px at most; None without one."""
         start = self.start
@@ -145,7 +148,7 @@ def drag(
     return nearest(made, steps, progress)
 
 
-@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
+@in_usual_modes
 def drag_steps(
     source: Source,
     points: Points,
@@ -177,7 +180,6 @@ def drag_steps(
         progress: of the projection of a photo.
     """
     network = use_model(model, device, template, label)
-    check_points(points, network.generator.config)
     start, settings = chosen_encoder(encoder, network), preset_settings(preset, budget)
     mixer = Mixer(network, None, face, None, settings, start, progress, box=box)
     return read_drag(mixer, source, points, mask, steps)
@@ -305,7 +307,6 @@ class _Drag:
         self.drawing.ws = self.ws()
         return self.drawing.run(stop=self.blocks)[0][0].to(self.start)
 
-    @torch.inference_mode(False)
     def run(self, steps: int) -> Iterator[DragStep]:
         """Yields the image before the drag, and each of the steps."""
         mean: Tensor | None = None
@@ -313,8 +314,7 @@ class _Drag:
             features = self._plain_features() / self.spread
             if number:
                 self.positions = track(features.detach(), self.wanted, self.positions)
-            state = self._state(number)
-            yield state
+            yield (state := self._state(number))
             if state.arrived or number == steps:
                 return
             ahead = self.targets - self.positions

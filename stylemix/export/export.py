@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from stylemix.avatars.render import AppliedStyle
+from stylemix.devices import in_usual_modes
 from stylemix.errors import StylemixError, check_choice
 from stylemix.export.files import Deviation, write_onnx, write_program
 from stylemix.export.graphs import PARTS, model_graph, student_graph
@@ -38,6 +39,7 @@ class Exported:
     deviation: Deviation
 
 
+@in_usual_modes
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def export_model(
     what: StrPath | Model | Style,

@@ -24,7 +24,7 @@ from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 # HEIC is listed also where no package reads it, so that an error says which one does.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
-    | {".tif", ".tiff", ".avif", ".jp2", ".heic", ".heif"}
+    | {".tif", ".tiff", ".avif", ".jp2", ".heic", ".heif", ".mpo"}
 )
 MAX_DIRECTORY_BYTES = 40 * 2**20  # of a zip, of which Python makes objects ten times as large
 MAX_MEMBER_BYTES = 256 * 2**20  # a 100-megapixel PNG of a photo is about as large

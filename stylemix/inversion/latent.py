@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from stylemix.devices import in_usual_modes
 from stylemix.errors import StylemixError, shown
 from stylemix.faces.templates import Template
 from stylemix.images.html import card
@@ -81,6 +82,7 @@ class Latent:
         rows = {"w": list(self.w.shape), "model": self.base, "label": self.label, **self.metrics}
         return card("latent", rows, [] if self.model is None else [self.image()])
 
+    @in_usual_modes
     @torch.no_grad()
     def image(self, model: Model | None = None) -> Image.Image:
         """The image that a model generates from it, by default the model of its projection."""

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -23,7 +24,7 @@ from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import NOT_RECORDED, Latent, load_latent, save_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
-from stylemix.io.outputs import LATENT_SUFFIX
+from stylemix.io.outputs import LATENT_SUFFIX, free_path
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.labels import label_of
@@ -101,6 +102,15 @@ class PhotoToProject:
     consent: str = NOT_RECORDED
 
 
+class Stored(NamedTuple):
+    """A photo's name, its latent and the file of that, and whether it is new."""
+
+    name: str
+    latent: Latent
+    path: Path
+    is_new: bool
+
+
 def project_missing(
     photos: Iterable[PhotoToProject],
     model: Model,
@@ -108,8 +118,12 @@ def project_missing(
     folder: Path,
     encoder: Encoder | None = None,
     again: bool = False,
-) -> Iterator[tuple[str, Latent, bool]]:
+    replace: bool = False,
+) -> Iterator[Stored]:
     """Projects the photos whose files are missing in a folder, and writes their files.
+
+    The files of a name that another photo has in the folder, or the same one with other settings,
+    are NAME-2.
 
     Photos are read lazily, so that only one batch is in memory. Either all photos have masks or
     none has.
@@ -120,34 +134,40 @@ def project_missing(
         settings: settings of the projection.
         folder: folder of the files.
         encoder: encoder of `project`.
-        again: whether to project photos again whose files exist.
-
-    Yields:
-        The name and latent of each photo, and whether it is new.
+        again: whether to project photos again whose files exist, and to replace these.
+        replace: whether to replace files that are not of the same photo and settings.
     """
-    pending: list[PhotoToProject] = []
+    pending: list[tuple[PhotoToProject, Path]] = []
+    used: set[Path] = set()
     most = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     for photo in photos:
         path = folder / f"{photo.name}{LATENT_SUFFIX}"
-        done = None if again else find_done(path, photo.portrait, model, settings, photo.mask)
+
+        def load(path: Path, photo: PhotoToProject = photo) -> Latent | None:
+            return find_done(path, photo.portrait, model, settings, photo.mask)
+
+        if not (again or replace):
+            path = free_path(path, is_same=lambda path: load(path) is not None, used=used)
+        used.add(path)
+        done = None if again else load(path)
         if done is not None:
-            yield photo.name, done, False
+            yield Stored(photo.name, done, path, False)
             continue
-        pending.append(photo)
+        pending.append((photo, path))
         if len(pending) == most:
-            yield from _project(pending, model, settings, folder, encoder)
+            yield from _project(pending, model, settings, encoder)
             pending = []
     if pending:
-        yield from _project(pending, model, settings, folder, encoder)
+        yield from _project(pending, model, settings, encoder)
 
 
 def _project(
-    photos: list[PhotoToProject],
+    pending: list[tuple[PhotoToProject, Path]],
     model: Model,
     settings: ProjectionSettings,
-    folder: Path,
     encoder: Encoder | None,
-) -> Iterator[tuple[str, Latent, bool]]:
+) -> Iterator[Stored]:
+    photos = [photo for photo, _ in pending]
     masks = [photo.mask for photo in photos if photo.mask is not None]
     projection, latents = project_portraits(
         [photo.portrait for photo in photos],
@@ -156,16 +176,16 @@ def _project(
         mask=torch.cat(masks) if masks else None,
         encoder=encoder,
     )
-    folder.mkdir(parents=True, exist_ok=True)
     images = zip(projection.image_start, projection.image, strict=True)
-    for photo, latent, (start, image) in zip(photos, latents, images, strict=True):
+    for (photo, path), latent, (start, image) in zip(pending, latents, images, strict=True):
+        folder, stem = path.parent, path.name.removesuffix(LATENT_SUFFIX)
         latent.photo = mark_of(photo.portrait, model, settings, photo.mask)
         if latent.consent is not None:
             latent.consent = photo.consent
         if photo.source is not None:
-            save_pasted(folder / f"{photo.name}.pasted.png", photo.source.open(), latent, image)
-        save_projection(folder, photo.name, photo.portrait, latent, (start, image))
-        yield photo.name, latent, True
+            save_pasted(folder / f"{stem}.pasted.png", photo.source.open(), latent, image)
+        save_projection(folder, stem, photo.portrait, latent, (start, image))
+        yield Stored(photo.name, latent, path, True)
 
 
 def save_projection(

@@ -6,17 +6,20 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.io.files import StrPath
+from stylemix.io.outputs import free_path, release
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 _DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAX_STEM_LENGTH = 40  # characters; keeps the temporary name within the 255 bytes of a file system
+
+_new: set[Path] = set()  # files of `expect_new`
 
 
 @contextmanager
@@ -25,7 +28,8 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
 
     The temporary name has the extension of `path`, for writers that depend on it. When the block
     raises, the existing file is unchanged and the temporary file is removed. Missing parent folders
-    are created. Raises StylemixError if the file cannot be written.
+    are created. Raises StylemixError if the file cannot be written, and for a file of `expect_new`
+    that is there by now.
     """
     target = _checked_target(Path(path))
     temporary = target.with_name(
@@ -68,6 +72,19 @@ def check_writable(path: StrPath, is_folder: bool = False) -> None:
     number = errno.ENOTDIR if not place.is_dir() else 0 if may_write else errno.EACCES
     if number:
         raise _cannot_write(path, OSError(number, os.strerror(number)))
+
+
+def expect_new(paths: Iterable[Path]) -> None:
+    """Lets `atomic_write` create these files only, and keep what others write there meanwhile.
+
+    That lasts until it has created them, or until `forget_new`.
+    """
+    _new.update(Path(os.path.realpath(path)) for path in paths)
+
+
+def forget_new() -> None:
+    """Ends all `expect_new`."""
+    _new.clear()
 
 
 def write_bytes(path: StrPath, data: bytes) -> None:
@@ -121,7 +138,10 @@ def _commit(temporary: Path, target: Path, mode: int) -> None:
     with temporary.open("rb+" if os.name == "nt" else "rb") as handle:
         os.fsync(handle.fileno())
     try:
-        os.replace(temporary, target)
+        if target in _new:
+            _create_new(temporary, target)
+        else:
+            os.replace(temporary, target)
     except OSError as error:
         raise _cannot_write(target, error) from error
     if os.name == "posix":  # the rename is durable once the folder is flushed too
@@ -131,6 +151,30 @@ def _commit(temporary: Path, target: Path, mode: int) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _create_new(temporary: Path, target: Path) -> None:
+    """Renames a file to a name that is new; else to the next free one, with a StylemixError."""
+    kept = target
+    while True:
+        try:
+            try:
+                os.link(temporary, kept)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                os.close(os.open(kept, os.O_CREAT | os.O_EXCL))
+                os.replace(temporary, kept)
+            break
+        except FileExistsError:
+            kept = free_path(target)
+    _new.discard(target)
+    release(target)
+    if kept != target:
+        raise StylemixError(
+            f"got {target}, which another program wrote meanwhile; expected it to be free still; "
+            f"it is kept, and the result of this command is {kept}"
+        )
 
 
 def _cannot_write(path: StrPath, error: Exception) -> StylemixError:

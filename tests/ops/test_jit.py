@@ -222,6 +222,11 @@ def test_the_cache_is_where_it_is_expected(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "c"))
     assert (tmp_path / "c") in cache.usual().parents
+    for ignored in ("", "relative", "~/caches"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        assert (tmp_path / "c") in cache.usual().parents
+    monkeypatch.setenv("HOME", "relative")
+    assert cache.usual() is None
 
 
 def test_libraries_of_others_are_kept_when_they_come_first(toy):

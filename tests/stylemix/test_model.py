@@ -88,8 +88,16 @@ def test_other_values_of_w_are_refused(model, w, message):
     assert (pixels(model.mix(one, [])) == pixels(model.mix(repeated, []))).all()
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_the_gradient_mode_of_the_caller_does_not_matter(model, mode, tmp_path, monkeypatch):
+MODES = {
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "device": lambda: torch.device("meta"),  # as a GPU beside a model on the CPU
+}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_the_modes_of_the_caller_do_not_matter(model, mode, tmp_path, monkeypatch):
     path = saved(model, tmp_path / "m.safetensors")
     monkeypatch.setattr(assets, "_FROZEN", {})
     points = [((16, 16), (18, 16))]
@@ -100,10 +108,36 @@ def test_the_gradient_mode_of_the_caller_does_not_matter(model, mode, tmp_path, 
         steps = [step.positions for step in stylemix.drag_steps("seed:1", points, model=loaded)]
         latent.save(tmp_path / "me.latent.safetensors")
         again = stylemix.Latent.load(tmp_path / "me.latent.safetensors", loaded)
+        shown = [latent.image(), loaded.align(PORTRAIT), *loaded.generate([1])]
+        shown += [loaded.edit("seed:1", directions={"sefa-0": 2}), loaded.mix("seed:1", "comic")]
+        shown += loaded.animate("seed:1", "seed:2", seconds=0.1, hold=0, fps=20)
+        assert torch.is_autocast_enabled("cpu") == (mode is MODES["autocast"])
+    others = [latent.image(), model.align(PORTRAIT), *model.generate([1])]
+    others += [model.edit("seed:1", directions={"sefa-0": 2}), model.mix("seed:1", "comic")]
+    others += model.animate("seed:1", "seed:2", seconds=0.1, hold=0, fps=20)
+    assert [image.tobytes() for image in shown] == [image.tobytes() for image in others]
     assert len(steps) > 1
     assert torch.equal(loaded.project(PORTRAIT, preset=FEW).w, latent.w)
     assert len(loaded.drag(again, points, steps=1).positions) == 1
     assert [s.positions for s in stylemix.drag_steps("seed:1", points, model=model)] == steps
+
+
+DOORS = {
+    "project": lambda model: model.project(PORTRAIT),
+    "drag": lambda model: model.drag("seed:1", [((16, 16), (18, 16))]),
+    "adapt": lambda model: stylemix.adapt([PORTRAIT], model=model),
+    "export": lambda model: stylemix.export_model(model, "m.pt2"),
+}
+
+
+@pytest.mark.parametrize("call", DOORS.values(), ids=DOORS)
+def test_another_default_precision_is_refused(model, call):
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(stylemix.StylemixError, match=r"got torch\.float64 as PyTorch's def"):
+            call(model)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_random_numbers_of_the_caller_stay_the_same(model, monkeypatch):

@@ -34,6 +34,15 @@ def test_the_nearest_file_is_read(user, monkeypatch, tmp_path):
     assert find_options_file() is None
 
 
+def test_a_relative_folder_of_settings_is_ignored(user, monkeypatch):
+    (user / "stylemix.toml").touch()
+    monkeypatch.chdir(user.parents[1])
+    monkeypatch.setattr(Path, "home", lambda: Path("/nobody"))
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, "settings")
+    assert find_options_file() is None
+
+
 def test_a_missing_file_is_named(user, monkeypatch):
     monkeypatch.setenv("STYLEMIX_CONFIG", "gone.toml")
     with pytest.raises(StylemixError, match=r"got STYLEMIX_CONFIG=gone\.toml, which is no file"):

@@ -40,6 +40,15 @@ def test_the_script_needs_no_cache(tmp_path, monkeypatch):
     assert "_STYLEMIX_COMPLETE=bash_complete" in done.stdout
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs HOME")
+@pytest.mark.parametrize("base", ["", "relative"])
+def test_a_relative_cache_is_ignored(base, tmp_path, monkeypatch):
+    monkeypatch.delenv("STYLEMIX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", base)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert completion.table_file().parent == tmp_path / ".cache" / "stylemix" / "completion"
+
+
 def test_another_shell_is_refused():
     done = CliRunner().invoke(cli.main, ["completion", "csh"], prog_name="stylemix")
     assert done.exit_code == 2

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.cli import main
+from stylemix.images.write import save_image
 from stylemix.models.checkpoint import save_model
 from tests.support.models import tiny_model
 
@@ -47,6 +48,35 @@ def test_an_image_that_exists_is_kept_and_the_note_comes_first(model):
     assert json.loads(_run(*words, "--json").stdout)["written"] == [{"path": "faces-3.png"}]
     assert _run(*words, "--overwrite").stdout == "Wrote 1 image to faces.png\n"
     assert _pixels("faces.png") == _pixels("faces-2.png")
+
+
+def test_a_name_that_a_running_command_has_claimed_is_numbered(model, monkeypatch):
+    monkeypatch.setattr("stylemix.io.outputs.claim", lambda path: path.name != "faces.png")
+    done = _run("generate", "--model", model, "--seeds", "1", "--output", "faces.png")
+    assert done.stderr == (
+        "Note: another command is writing faces.png; this writes faces-2.png; --overwrite replaces "
+        "it\n"
+    )
+    assert [path.name for path in Path().glob("*.png")] == ["faces-2.png"]
+
+
+@pytest.mark.parametrize("where", ["faces.png", "faces/seed0001.png"])
+def test_a_file_that_appears_during_the_work_is_kept(model, monkeypatch, where):
+    def slow(path, *rest, **options):
+        Path(where).parent.mkdir(exist_ok=True)
+        Path(where).write_text("mine")
+        save_image(path, *rest, **options)
+
+    monkeypatch.setattr("stylemix.tools.generate.save_image", slow)
+    output = where.partition("/")[0]
+    words = ["generate", "--model", model, "--seeds", "1", "--output", output]
+    line = _run(*words, code=2).stderr
+    assert line.startswith("Error: got ")
+    assert f"{where}, which another program wrote meanwhile" in line
+    assert Path(where).read_text() == "mine"
+    assert _pixels(where.replace(".png", "-2.png"))
+    assert _run(*words, "--overwrite").exit_code == 0  # nothing is left of it
+    assert _pixels(where)
 
 
 def test_files_that_belong_together_get_one_number(model):

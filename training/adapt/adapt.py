@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from stylemix.avatars.inputs import listed
-from stylemix.devices import search_dtype
+from stylemix.devices import in_usual_modes, search_dtype
 from stylemix.errors import StylemixError, check_choice, check_range
 from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
+from stylemix.messages import note
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
@@ -38,6 +39,7 @@ from stylemix.training.adapt.method import (
     MAX_EXAMPLES,
     MIN_FOR_TRANSFER,
     AdaptationPlan,
+    Drawings,
     choose_images,
     choose_layers,
     some_of,
@@ -149,7 +151,7 @@ class StyleCard:
         }  # fmt: skip
 
 
-@torch.inference_mode(False)  # it needs gradients, whatever the mode of the caller
+@in_usual_modes
 def adapt(
     images: Photo | Sequence[Photo],
     settings: AdaptSettings | None = None,
@@ -197,7 +199,7 @@ def adapt(
         plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
         if on_plan is not None:
             on_plan(plan)
-        examples = some_of(dataset, MAX_DRAWINGS if plan.method == "drawing" else MAX_EXAMPLES)
+        examples = _read_examples(plan, dataset)
         style, record = _learn(plan, base, dataset, examples, settings, state, progress)
         method, count = plan.method, len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
@@ -210,6 +212,15 @@ def adapt(
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
+
+
+def _read_examples(plan: AdaptationPlan, dataset: ImageDataset) -> Tensor:
+    """The images [K, C, H, W] that a style is learned from; notes those without a face."""
+    examples = some_of(dataset, MAX_DRAWINGS if plan.method == "drawing" else MAX_EXAMPLES)
+    if isinstance(dataset, Drawings) and dataset.centred:
+        found = f"no face is found in {dataset.centred} of {len(examples)} images"
+        note(f"Note: {found}; their centre is taken, for colours and strokes")
+    return examples
 
 
 def _signature(started: float) -> dict[str, Json]:

@@ -39,13 +39,12 @@ def learn_paired(
     `progress` is called with (step, steps, loss). Raises StylemixError for a model without its
     discriminator, whose features are compared in the loss.
     """
-    critic = model.discriminator
-    if critic is None:
+    critic, generator = model.discriminator, model.generator
+    if critic is None or critic.config.img_resolution == 4:  # has no blocks
         raise StylemixError(
-            "got a model without a discriminator; expected one with it, for jojogan; use another "
-            "--model, or --method look"
+            "got a model without a discriminator's features; expected one with them, for jojogan; "
+            "use another --model, or --method look"
         )
-    generator = model.generator
     images = images.to(generator.device, generator.dtype)
     settings = replace(LATENTS, seed=seed)
     batches = images.split(batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True))

@@ -20,6 +20,7 @@ from stylemix.faces.templates import FACES128
 from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
+from stylemix.messages import note
 from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
@@ -138,24 +139,29 @@ def read_images(sources: Sequence[ImageSource], model: Model, align: bool) -> Im
     return ImageDataset(sources, size, prepare=prepare, channels=config.img_channels)
 
 
-def read_drawings(sources: Sequence[ImageSource], align: bool | None) -> ImageDataset:
-    """Returns drawings as a dataset of 512 px, with faces where students know them.
+class Drawings(ImageDataset):
+    """Drawings of 512 px, with faces where students know them.
 
     Where no face is detected, as in many drawings, the centre is taken; with `align` such a drawing
     is skipped, and with False nothing is detected.
+
+    Attributes:
+        centred: the number of those read so far whose centre was taken.
     """
-    side = SCALE * PHOTO
 
-    def cut(image: Image.Image) -> Image.Image:
+    def __init__(self, sources: Sequence[ImageSource], align: bool | None) -> None:
+        self.align, self.centred = align, 0
+        prepare = None if align is False else self._cut
+        super().__init__(sources, SCALE * PHOTO, prepare=prepare, channels=3)
+
+    def _cut(self, image: Image.Image) -> Image.Image:
         try:
-            return align_photo(to_channels(image, 3), FACES128, side).crop
+            return align_photo(to_channels(image, 3), FACES128, SCALE * PHOTO).crop
         except StylemixError:
-            if align:
+            if self.align:
                 raise
+            self.centred += 1
             return image
-
-    prepare = None if align is False else cut
-    return ImageDataset(sources, side, prepare=prepare, channels=3)
 
 
 def some_of(dataset: ImageDataset, limit: int = MAX_EXAMPLES) -> Tensor:
@@ -184,7 +190,7 @@ def choose_images(
                 "got --method drawing for a model without faces; expected a model of faces, whose "
                 "photos are redrawn; use --method transfer"
             )
-        return AdaptationPlan(method, "", None, "as requested"), read_drawings(sources, align)
+        return AdaptationPlan(method, "", None, "as requested"), Drawings(sources, align)
     if method != "auto":
         cut = has_face and (method != "transfer" if align is None else align)
         transfer_part = "all" if count >= MIN_FOR_ALL_WEIGHTS else "affine"
@@ -194,7 +200,7 @@ def choose_images(
     if not has_face:
         dataset = read_images(sources, model, False)
         return choose_without_faces(model, some_of(dataset, DISTANCE_IMAGES), count), dataset
-    dataset = read_drawings(sources, align)
+    dataset = Drawings(sources, align)
     distance = distance_from_photos(some_of(dataset, DISTANCE_IMAGES))
     if distance >= FAR_THRESHOLD:
         why = f"{count} images, unlike photos ({distance:.2f})"
@@ -205,5 +211,6 @@ def choose_images(
         try:
             some_of(dataset, DISTANCE_IMAGES)
         except StylemixError:  # no faces are found, so they are taken as already cropped
+            note("Note: no face is found, so the images are taken as they are")
             dataset = read_images(sources, model, False)
     return plan, dataset

@@ -122,7 +122,7 @@ class PixelDataset(ABC):
             self.reading[threading.get_ident()] = where
             try:
                 image = self._open(where, None if self.prepare else max(self.height, self.width))
-                image = image if self.prepare is None else self.prepare(image)
+                image = image if self.prepare is None else self._prepare(image, where)
             except DataUnreachable:
                 raise
             except StylemixError as error:
@@ -137,6 +137,13 @@ class PixelDataset(ABC):
         if len(self._cache) < self._capacity:
             self._cache[index] = where, pixels
         return where, pixels
+
+    def _prepare(self, image: Image.Image, index: int) -> Image.Image:
+        assert self.prepare is not None
+        try:
+            return self.prepare(image)
+        except StylemixError as error:  # which does not know the name
+            raise StylemixError(f"{self.name(index)}: {error}") from error
 
     def _leave_out(self, index: int, error: StylemixError) -> None:
         """Reports a broken image, once; StylemixError when there are too many."""

@@ -148,3 +148,11 @@ def test_nothing_to_list(tmp_path):
     ):
         with pytest.raises(StylemixError, match=message):
             list_images(path)
+
+
+def test_pictures_of_stereo_cameras_are_images_of_a_folder(tmp_path):
+    """The first of an MPO file is taken, as by its name."""
+    red, blue = (Image.new("RGB", (32, 32), color) for color in ("red", "blue"))
+    red.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[blue])
+    (source,) = list_images([tmp_path])
+    assert source.open().getpixel((16, 16))[0] > 200

@@ -1,5 +1,6 @@
 """Files of projected photos: only missing files are made."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,12 @@ def test_only_missing_photos_are_projected(model, photos, tmp_path):
     folder = tmp_path / "new" / "folder"
     (first,) = project_missing(photos[:1], model, FEW, folder)
     assert first[0] == "obama"
-    assert first[2]
+    assert first.is_new
+    assert first.path == folder / "obama.latent.safetensors"
     saved = load_latent(folder / "obama.latent.safetensors", model)
     assert torch.equal(saved.w, first[1].w.cpu())
     both = list(project_missing(photos, model, FEW, folder))
-    assert [(name, is_new) for name, _, is_new in both] == [("obama", False), ("astronaut", True)]
+    assert [(done.name, done.is_new) for done in both] == [("obama", False), ("astronaut", True)]
     assert torch.equal(both[0][1].w, saved.w)
     again = project_missing(photos, model, FEW, folder, again=True)
     assert [is_new for *_, is_new in again] == [True, True]
@@ -54,3 +56,38 @@ def test_photos_are_read_a_batch_at_a_time(model, photos, tmp_path):
         assert next(done)[0] == "obama"
         assert read == ["obama"]
         assert [name for name, *_ in done] == ["astronaut"]
+
+
+def test_files_of_other_photos_and_settings_are_kept(model, photos, tmp_path):
+    obama, astronaut = photos
+    called = [replace(obama, name="me"), replace(astronaut, name="me-2")]
+    other = [replace(astronaut, name="me")]
+
+    def names(photos, settings=FEW, **options):
+        done = project_missing(photos, model, settings, tmp_path, **options)
+        return [(done.path.name.partition(".")[0], done.is_new) for done in done]
+
+    assert names(called[:1]) == [("me", True)]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert names(other) == [("me-2", True)]
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in tmp_path.glob("me-2.*")) == [
+        "me-2.latent.safetensors", "me-2.recon.png", "me-2.side-by-side.png"
+    ]  # fmt: skip
+    assert names(called) == [("me", False), ("me-2", False)]
+    more = replace(FEW, seed=1)
+    assert names(called, more) == [("me-3", True), ("me-2-2", True)]
+    assert names(called, more) == [("me-3", False), ("me-2-2", False)]
+    assert names(other, replace=True) == [("me", True)]
+    assert names(called[:1], again=True) == [("me", True)]
+
+
+def test_photos_of_one_call_do_not_take_each_others_names(model, photos, tmp_path):
+    obama, astronaut = photos
+    (tmp_path / "me.latent.safetensors").write_text("another file")
+    called = [replace(obama, name="me"), replace(astronaut, name="me-2")]
+    for is_new in (True, False):
+        done = project_missing(called, model, FEW, tmp_path)
+        assert [(done.path.name.partition(".")[0], done.is_new) for done in done] == [
+            ("me-2", is_new), ("me-2-2", is_new)
+        ]  # fmt: skip

@@ -8,7 +8,14 @@ import stat
 import pytest
 
 from stylemix.errors import StylemixError
-from stylemix.io.atomic import atomic_write, write_bytes, write_json, write_text
+from stylemix.io.atomic import (
+    atomic_write,
+    expect_new,
+    forget_new,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions and devices")
 
@@ -124,3 +131,31 @@ def test_device_is_not_replaced(tmp_path):
     with pytest.raises(StylemixError, match="got a device or pipe; expected a file"):
         write_bytes(tmp_path / "pipe", b"")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+@pytest.fixture(params=["links", "no links"])
+def new_path(tmp_path, monkeypatch, request):
+    def fail(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if request.param == "no links":
+        monkeypatch.setattr("os.link", fail)
+    expect_new([tmp_path / "a.txt"])
+    yield tmp_path / "a.txt"
+    forget_new()
+
+
+def test_what_others_wrote_meanwhile_is_kept(new_path):
+    new_path.write_text("theirs")
+    with pytest.raises(StylemixError, match="which another program wrote meanwhile") as caught:
+        write_text(new_path, "ours")
+    assert str(new_path.with_name("a-2.txt")) in str(caught.value)
+    files = {path.name: path.read_text() for path in new_path.parent.iterdir()}
+    assert files == {"a.txt": "theirs", "a-2.txt": "ours"}
+
+
+def test_a_file_that_this_process_created_is_replaced(new_path):
+    for text in ("1", "2"):
+        write_text(new_path, text)
+        assert [path.name for path in new_path.parent.iterdir()] == ["a.txt"]
+        assert new_path.read_text() == text

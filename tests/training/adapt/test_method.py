@@ -19,14 +19,14 @@ from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
 from stylemix.networks.student import tone_curve
 from stylemix.styles.style import Style, load_style
-from stylemix.training.adapt import method
+from stylemix.training.adapt import adapt, method
 from stylemix.training.adapt.method import (
     AdaptationPlan,
+    Drawings,
     choose_images,
     choose_layers,
     choose_without_faces,
     distance_from_photos,
-    read_drawings,
 )
 from tests.support.images import flat_drawings
 from tests.support.models import tiny_model, ws_of
@@ -109,12 +109,18 @@ def test_without_a_discriminator_there_is_no_transfer(monkeypatch):
 
 
 @pytest.mark.parametrize(("distance", "expected"), [(0.1, "look"), (0.4, "drawing")])
-def test_photos_become_a_look_and_drawings_a_drawing(monkeypatch, tmp_path, distance, expected):
+def test_photos_become_a_look_and_drawings_a_drawing(
+    monkeypatch, tmp_path, capsys, distance, expected
+):
     monkeypatch.setattr(method, "distance_from_photos", lambda _: distance)
     Image.new("RGB", (80, 60), "red").save(tmp_path / "a.png")
     plan, dataset = choose_images("auto", [tmp_path / "a.png"], tiny_model(), None)
     assert plan.method == expected
     assert dataset.batch([0])[0].shape[2:] == ((512, 512) if expected == "drawing" else (32, 32))
+    taken = capsys.readouterr().err.endswith(
+        "no face is found, so the images are taken as they are\n"
+    )
+    assert taken == (expected == "look")
     assert str(plan).startswith(f"1 images, {'unlike' if distance > 0.2 else 'like'} photos (0.")
 
 
@@ -129,15 +135,34 @@ def test_faces_of_drawings_are_where_students_know_them(portraits):
     photo = Image.open(portraits / "obama.jpg")
     plain = Image.new("RGB", (300, 200), "white")
     plain.paste("black", (100, 0, 200, 200))
-    with_face, without = (read_drawings(list_images([image]), None) for image in (photo, plain))
+    with_face, without = (Drawings(list_images([image]), None) for image in (photo, plain))
     found = to_pil(with_face.batch([0])[0][0].float() / 127.5 - 1)
     points = load_detector().detect(found)[0].points / 512
     np.testing.assert_allclose(points, np.array(FACES128.points), atol=0.06)
     pixels = without.batch([0])[0][0].float().mean(dim=0)
     assert pixels[:, 140:370].max() < 40
     assert pixels[:, :110].min() > 200
+    assert (with_face.centred, without.centred) == (0, 1)
     with pytest.raises(StylemixError, match="face"):
-        read_drawings(list_images([plain]), True).batch([0])
+        Drawings(list_images([plain]), True).batch([0])
+
+
+def test_pictures_without_a_face_are_named(portraits, tmp_path, capsys):
+    Image.new("RGB", (80, 60), "red").save(tmp_path / "sky.png")
+    sources = list_images([tmp_path / "sky.png", portraits / "obama.jpg"])
+    method.read_images(sources, tiny_model(), True).batch([0, 1])
+    assert f"Left out: {tmp_path / 'sky.png'}: got no face in photo;" in capsys.readouterr().err
+
+
+def test_drawings_without_a_face_are_counted(portraits, tmp_path, capsys):
+    Image.new("RGB", (80, 60), "red").save(tmp_path / "sky.png")
+    plan, dataset = choose_images(
+        "drawing", [tmp_path / "sky.png", portraits / "obama.jpg"], tiny_model(), None
+    )
+    adapt._read_examples(plan, dataset)
+    assert capsys.readouterr().err == (
+        "Note: no face is found in 1 of 2 images; their centre is taken, for colours and strokes\n"
+    )
 
 
 @pytest.mark.slow
