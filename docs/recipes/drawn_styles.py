@@ -5,7 +5,9 @@
 
 The painter is a student that learned to paint as Real-ESRGAN's model for drawings does; the hands
 (`stylemix.images.hands`) make a drawing of what it paints. Stopped and started again it goes on
-from its last state.
+from its last state. With a painter that has learned already, photos alone are enough, of 256 px:
+
+    python docs/recipes/drawn_styles.py faces256.zip --painter comic --output styles/
 """
 
 from __future__ import annotations
@@ -17,9 +19,12 @@ import torch
 
 from stylemix.faces.caricature import Shape
 from stylemix.images.hands import HANDS, PLAIN
+from stylemix.images.sources import list_images
+from stylemix.images.tensors import to_tensor
+from stylemix.io.atomic import Json
 from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
-from stylemix.networks.student import Student, tone_curve
+from stylemix.networks.student import tone_curve
 from stylemix.progress import progress_bar
 from stylemix.styles.style import Style, load_style
 from stylemix.tools.distill import MAX_EXAMPLES, drawing_statistics
@@ -34,10 +39,10 @@ CREDIT = (
 
 
 @click.command()
-@click.argument("pairs", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("pairs", type=click.Path(exists=True, path_type=Path))
 @click.option("--kimg", type=float, default=64, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
-@click.option("--painter", type=click.Path(exists=True), help="A style with a painter to use.")
+@click.option("--painter", help="Style whose painter to use.")
 @click.option("--model", default="faces-64", show_default=True, help="For the statistics.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
 def main(
@@ -45,17 +50,25 @@ def main(
 ) -> None:
     """Train the painter, and write the styles."""
     output.mkdir(parents=True, exist_ok=True)
-    photos, paintings = photo_pairs(pairs / "photos", pairs / "paintings")
-    student: Student | None = None if painter is None else load_style(painter).student
-    if student is None:
+    learned: dict[str, Json]
+    if painter is None:
+        photos, paintings = photo_pairs(pairs / "photos", pairs / "paintings")
         settings, state = DistillSettings(kimg=kimg, precision=precision), output / "painter.state"
         with progress_bar("Training") as report:
             student = learn_student(photos, paintings, settings, None, state, progress=report)
+        learned = {"pairs": len(photos), "kimg": kimg}
+        some = photos[:: max(1, len(photos) // MAX_EXAMPLES)].float() / 127.5 - 1
+    else:
+        known = load_style(painter)
+        assert known.student is not None, f"{painter} has no painter"
+        student, learned = known.student, {key: known.info[key] for key in ("pairs", "kimg")}
+        listed = list_images(pairs)
+        chosen = listed[:: max(1, len(listed) // MAX_EXAMPLES)][:MAX_EXAMPLES]
+        some = torch.cat([to_tensor(source.open()) for source in chosen])
     network = load_model(model)
     meter = StyleMeter(network)
-    some = photos[:: max(1, len(photos) // MAX_EXAMPLES)].float() / 127.5 - 1
     for name in (hand for hand in HANDS if hand != PLAIN):
-        info = {"name": name, "method": "student", "pairs": len(photos), "kimg": kimg}
+        info = {"name": name, "method": "student", **learned}
         info |= {"licence": "Apache-2.0", "credit": CREDIT, "consent": "drawings, no persons"}
         style = Style(network.fingerprint, student=student, hand=name, info={**info})
         style.shape = SHAPES.get(name, Shape())

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# All that depends on the default model, made again for a new snapshot of it.
+#
+#     bash docs/recipes/new_default.sh SNAPSHOT CARD faces128-val.zip faces256-train.zip
+#
+# CARD is JSON for the model card. Writes into stylemix/assets: the model, directions, looks, and the
+# drawn styles, which keep their painter and get new statistics; and the sheet of docs/model-card.md.
+# It takes ten minutes on two cores. Afterwards the figures and pictures of the pages are old: those
+# of model-card, evaluate-style, edit, project, drag and audit have their commands beside them.
+set -euo pipefail
+
+snapshot=$1 card=$2 held_out=$3 faces=$4
+recipes=$(dirname "$0")
+assets=$recipes/../../stylemix/assets
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python "$recipes/score_model.py" "$snapshot" --data "$held_out" --count 1337 --card "$card" \
+  --output "$work/faces-64.safetensors" --sheet "$work/faces-64.png"
+mv "$work/faces-64.safetensors" "$assets/faces-64.safetensors"
+mv "$work/faces-64.png" "$recipes/../images/faces-64.png"
+python "$recipes/ship_directions.py" --output "$assets/directions"
+for look in golden-hour noir pastel; do
+  strength=1
+  [ $look != golden-hour ] || strength=1.2
+  python "$recipes/look_images.py" --look $look --output "$work/$look.zip"
+  stylemix adapt "$work/$look.zip" --method look --no-align --steps 150 --strength $strength \
+    --name $look --license Apache-2.0 --credit stylemix --consent "generated faces, no persons" \
+    --output "$work/$look.pkl"
+  mv "$work/$look.pkl" "$assets/styles/"
+done
+python "$recipes/drawn_styles.py" "$faces" --painter comic --output "$work/drawn"
+mv "$work"/drawn/*.safetensors "$assets/styles/"
