@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from stylemix.avatars.finish import model_image
 from stylemix.errors import StylemixError
 from stylemix.images.contact_sheet import fit_size, grid
 from stylemix.images.cost import MAX_PIXELS
 from stylemix.images.sources import EXTENSIONS
-from stylemix.images.tensors import resize, to_pil
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.messages import result, wrote_all
 from stylemix.networks.generator import NOISE_MODES
@@ -87,10 +87,12 @@ def generate_command(
         target = output_file(target)
     else:
         check_folder(target)
-    generator = choice.load(photos=False).generator
+    model = choice.load(photos=False)
+    generator = model.generator
     native = generator.config.width, generator.config.height
     output_size = native if size is None else fit_size(native, size)
     cell = size or max(*native, MIN_CELL)
+    longer = cell if as_grid else max(output_size)
     pixels = len(numbers) * math.prod(fit_size(native, cell))
     if as_grid and pixels > MAX_PIXELS:
         raise StylemixError(
@@ -102,7 +104,7 @@ def generate_command(
         batch_seeds = numbers[start : start + MOST]
         images = sample_images(generator, batch_seeds, psi, noise_mode=noise_mode)
         for seed, image in zip(batch_seeds, images, strict=True):
-            resized = resize(to_pil(image), output_size)
+            resized = model_image(image[None], model.template, longer)
             if as_grid:
                 tiles.append(resized)
                 continue

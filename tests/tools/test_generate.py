@@ -5,11 +5,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from stylemix.avatars.finish import model_image
 from stylemix.cli import main
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.color_modes import to_rgb
-from stylemix.images.tensors import to_pil
+from stylemix.images.tensors import resize, to_pil
+from stylemix.models.checkpoint import load_model
 from stylemix.networks.sampling import sample_images
 from stylemix.tools.generate import parse_seeds
 from tests.support.models import saved, tiny_model
@@ -36,6 +38,27 @@ def test_zero_truncation_is_the_average():
     generator = tiny_model().generator
     images = sample_images(generator, [1, 2], psi=0)
     assert np.allclose(images[0], images[1], atol=1e-5)
+
+
+def _values(image):
+    return np.asarray(image, dtype=float)
+
+
+def test_larger_faces_are_finished(tmp_path):
+    """A face of 64 px is enlarged as every command does it, alone and in a grid."""
+    model = load_model("faces-64")
+    face = sample_images(model.generator, [3], 0.7, noise_mode="const")
+    expected = model_image(face, model.template, 256)
+    start = ["generate", "--seeds", "3", "--size", "256", "--no-marks", "--output"]
+    for words in (["one.png"], ["sheet.png", "--grid"]):
+        output = tmp_path / words[0]
+        assert CliRunner().invoke(main, [*start, str(output), *words[1:]]).exit_code == 0
+        with Image.open(output) as image:
+            left = (image.width - 256) // 2
+            inner = image.crop((left, left, left + 256, left + 256))
+        assert np.abs(_values(inner) - _values(expected)).max() <= 2
+    interpolated = resize(to_pil(face), (256, 256))
+    assert np.abs(_values(expected) - _values(interpolated)).mean() > 1
 
 
 def test_files_and_grid(tmp_path):
