@@ -28,6 +28,7 @@ STAGES = (3, 6, 13)
 CHUNK = 16
 # Left, top, right and bottom of what a probe looks at, in fractions of a crop of faces128.
 PLACES = {"glasses": (0.1, 0.18, 0.9, 0.5), "beard": (0.2, 0.5, 0.8, 0.98)}
+SHIFT = 0.05  # of the side, to each side, between two readings of one smile
 OPEN_MOUTH, MOUTH_SPREAD = 0.10, 0.02  # gap of the lips in eye distances at even odds, and one e
 
 
@@ -67,13 +68,30 @@ def probe_log_odds(images: Tensor, template: Template) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def steady_smiles(images: Tensor, template: Template) -> Tensor:
+    """The log-odds [N] of a smile in images [N, C, H, H] in [-1, 1], the mean of ten readings.
+
+    A single one differs between one face in twelve and its mirror image, so these are of each image
+    and its mirror image, at its place and moved to each of four sides.
+    """
+    height, width = images.shape[2:]
+    by = max(1, round(SHIFT * width))
+    total = torch.zeros(len(images), device=images.device)
+    wide = functional.pad(images, [by] * 4, mode="replicate")
+    for top, left in ((by, by), (0, by), (2 * by, by), (by, 0), (by, 2 * by)):
+        moved = wide[:, :, top : top + height, left : left + width]
+        for view in (moved, moved.flip(3)):
+            total += torch.cat([smile_log_odds(part, template) for part in view.split(CHUNK)])
+    return total / 10
+
+
+@torch.no_grad()
 def probabilities(images: Tensor, template: Template) -> dict[str, Tensor]:
     """The probabilities [N] of glasses, beard, smile and an open mouth in images [N, C, H, H]."""
     rgb = as_rgb(images).float()
     gaps = torch.cat([readings(part, template)["mouth"] for part in rgb.split(CHUNK)])
-    smiles = torch.cat([smile_log_odds(part, template) for part in rgb.split(CHUNK)])
     odds = probe_log_odds(rgb, template)
-    odds |= {"smile": smiles, "mouth": (gaps - OPEN_MOUTH) / MOUTH_SPREAD}
+    odds |= {"smile": steady_smiles(rgb, template), "mouth": (gaps - OPEN_MOUTH) / MOUTH_SPREAD}
     return {name: values.sigmoid() for name, values in odds.items()}
 
 

@@ -4,10 +4,16 @@ import pytest
 import torch
 
 import stylemix
+from stylemix.faces.attributes import smile_log_odds
 from stylemix.faces.templates import FACES128
 from stylemix.images.tensors import to_tensor
 from stylemix.io.assets import ASSETS
-from stylemix.metrics.attributes import kept_attributes, mean_colors, probabilities
+from stylemix.metrics.attributes import (
+    kept_attributes,
+    mean_colors,
+    probabilities,
+    steady_smiles,
+)
 from stylemix.networks.sampling import sample_images
 
 NAMES = ("biden", "collins", "hopper", "obama")
@@ -25,6 +31,14 @@ def test_who_wears_glasses_and_who_smiles(photos):
     assert [p > 0.5 for p in read["smile"].tolist()] == [True, True, False, True]
     assert [p > 0.5 for p in read["mouth"].tolist()] == [True, True, False, True]
     assert all(p < 0.5 for p in read["beard"].tolist())
+
+
+def test_a_smile_is_the_same_in_the_mirror(photos):
+    """One reading is not: it moves by 5 log-odds in one of these four."""
+    mirrored = steady_smiles(photos.flip(3), FACES128)
+    torch.testing.assert_close(steady_smiles(photos, FACES128), mirrored, atol=1e-3, rtol=0)
+    one = smile_log_odds(photos, FACES128) - smile_log_odds(photos.flip(3), FACES128)
+    assert one.abs().max() > 1
 
 
 def test_labelled_faces():
