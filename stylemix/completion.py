@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -33,7 +34,8 @@ FILES = {
 def table_file() -> Path:
     """The table for this version of the sources, in the user's cache."""
     given, base = os.environ.get("STYLEMIX_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
-    base = base if os.path.isabs(base) else "~/.cache"  # as `stylemix.ops.cache`, without torch
+    home = "~/Library/Caches" if platform.system() == "Darwin" else "~/.cache"
+    base = base if os.path.isabs(base) else home  # as `stylemix.ops.cache`, without torch
     folder = Path(given or base).expanduser()
     folder = folder if given else folder / "stylemix"
     newest = max(int(file.stat().st_mtime) for file in _command_files())

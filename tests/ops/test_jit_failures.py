@@ -181,6 +181,19 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_a_private_one(toy, monkey
     assert toy.runs() == 1
 
 
+def test_a_library_that_is_only_found_in_the_private_cache(toy, monkeypatch):
+    nowhere = toy.sources / "value.h"
+    with monkeypatch.context() as before:
+        before.setenv("STYLEMIX_CACHE", str(nowhere))
+        assert jit.load("cpu")
+    toy.forget()
+    assert jit.load("cpu")
+    status = jit.status("cpu")
+    assert toy.temporary in status.where.parents
+    assert "cannot be written" not in status.reason
+    assert status.reason.startswith("found in ")
+
+
 def test_no_place_at_all(toy, monkeypatch):
     nowhere = toy.sources / "value.h"
     monkeypatch.setenv("STYLEMIX_CACHE", str(nowhere))

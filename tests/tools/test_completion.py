@@ -9,6 +9,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from stylemix import cli, completion
+from stylemix.io.cache import cache_folder
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,15 @@ def test_a_relative_cache_is_ignored(base, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", base)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert completion.table_file().parent == tmp_path / ".cache" / "stylemix" / "completion"
+
+
+@pytest.mark.parametrize("system", ["Linux", "Darwin"])
+def test_the_cache_is_that_of_all_else(system, tmp_path, monkeypatch):
+    monkeypatch.delenv("STYLEMIX_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("platform.system", lambda: system)
+    assert completion.table_file().parent == cache_folder("completion")
 
 
 def test_another_shell_is_refused():
