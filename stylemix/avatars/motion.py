@@ -35,6 +35,7 @@ from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.inversion.portraits import AlignedPhoto
+from stylemix.networks.student import luma_of
 
 SIDE = 128  # px, in which the movements of larger models are measured
 GRIDS = (4, 8, 16, 32)  # points along a side of the grids whose sum is the flow
@@ -43,6 +44,7 @@ STEPS, RATE = 30, 0.008  # of Adam at each of them; in crop sides
 SMOOTH, SMOOTH_MOUTH = 5.0, 0.5  # weights of the curvature of the flow
 LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
 WINDOW, FADE = 0.03, 0.12  # of the local colours, as in `fit_colors`
+HUES = (0.06, 0.16)  # differences of colour beside lightness: light, and something else
 NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
 MOUTH = slice(48, 68)  # among the landmarks
 REACH = 0.5  # crop sides beyond the crop, over which the movement fades
@@ -109,19 +111,36 @@ def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:
         face = ellipses(points[1:], size, grow=0)
         flow = estimate_flow(a, b, mouth)
         moved = follow(a, flow, "bicubic").clamp(-1, 1)
-        colors = fit_colors(moved, b, WINDOW, FADE, torch.eye(3, 4))
+        lit = b.lerp(moved, other_content(moved, b))
+        colors = fit_colors(moved, lit, WINDOW, FADE, torch.eye(3, 4))
         reached = apply_planes(colors.local[None], (moved + 1) / 2) + colors.remainder
-        # Blurred, since sampling between pixels alone changes fine detail such as teeth.
-        errors = (
-            mirrored_blur(reached.clamp(0, 1) * 2 - 1 - b, size / 64)
-            .abs()
-            .mean(dim=1, keepdim=True)
-        )
+        reached = reached.clamp(0, 1) * 2 - 1
         low, high = NEW
-        new = ((errors - low) / (high - low)).clamp(0, 1)
+        new = ((_errors(reached, b) - low) / (high - low)).clamp(0, 1)
         new = mirrored_blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
-        error = float((errors * face).sum() / face.sum())
+        error = float((_errors(reached, lit) * face).sum() / face.sum())
         return Motion(flow, colors, new, error)
+
+
+def _errors(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute differences [1, 1, S, S] of images [1, 3, S, S].
+
+    Blurred, since sampling between pixels alone changes fine detail such as teeth.
+    """
+    return mirrored_blur(a - b, a.shape[2] / 64).abs().mean(dim=1, keepdim=True)
+
+
+def other_content(moved: Tensor, after: Tensor) -> Tensor:
+    """The share [1, 1, S, S] of each pixel of images [1, 3, S, S] that is no change of light.
+
+    Light keeps colours, roughly. Where they differ, the model draws something else, such as a wall
+    in place of an ear, and a photo that took its colour would have a stain.
+    """
+    hues = (moved - luma_of(moved)) - (after - luma_of(after))
+    distance = mirrored_blur(hues / 2, moved.shape[2] / 64).norm(dim=1, keepdim=True)
+    low, high = HUES
+    share = ((distance - low) / (high - low)).clamp(0, 1)
+    return mirrored_blur(functional.max_pool2d(share, 3, 1, 1), moved.shape[2] / 64)
 
 
 def _small(image: Tensor) -> Tensor:

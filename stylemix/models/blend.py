@@ -70,7 +70,7 @@ def blend(
 
     >>> import stylemix
     >>> stylemix.blend(["faces-64", "faces-64"], swap="32px").fingerprint
-    '3aee9c7dfe435013'
+    'b0581d392c2c1129'
     """
     if isinstance(models, str | os.PathLike | Model) or len(models) < 2:
         raise StylemixError("got a single model; expected two or more to blend; name another")

@@ -70,7 +70,7 @@ EXAMPLES = [
     ("mix --min", ["--min-identity"]),
     ("mix --style to", ["toon", "file"]),
     ("mix me.jpg go", ["golden-hour", "file"]),
-    ("mix --model fa", ["faces-64", "faces-64-next", "file"]),
+    ("mix --model fa", ["faces-64", "file"]),
     ("mix --preset ", ["fast", "balanced", "best"]),
     ("edit me.jpg --direction smile", ["smile", "smile-channels", "file"]),
     ("adapt --start gold", ["golden-hour", "file"]),

@@ -152,6 +152,25 @@ def test_what_an_opened_mouth_shows_is_drawn(mixer, person):
     assert found.mouth[:, :, :32].max() == 0
 
 
+def test_light_is_followed_and_another_thing_in_its_place_is_not(face):
+    """Where the model draws a blue wall in place of a cheek, the photo keeps its cheek."""
+    cheek = no_mouth()
+    cheek[:, :, 24:40, 10:22] = 1
+    blue = torch.tensor([-0.6, -0.1, 0.7]).view(1, 3, 1, 1)
+    changes = [
+        fit_motion(face, face.lerp(other.expand_as(face), cheek), FACES128).colors
+        for other in (blue, face - 0.4)
+    ]
+    pixels_before = (face + 1) / 2
+    walls, light = (
+        motion.apply_planes(c.local[None], pixels_before) + c.remainder - pixels_before
+        for c in changes
+    )
+    place = cheek.expand_as(face) > 0
+    assert walls[place].abs().mean() < 0.03
+    assert light[place].abs().mean() > 0.06
+
+
 def test_what_a_photo_cannot_follow(mixer, person, monkeypatch):
     before, other = mixer.draw(person), mixer.draw(mixer.read(["seed:5"], [])[0][0])
     assert edit_photo(person.photo, before, other, mixer.model.template) is None
