@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylemix.avatars.drawing import draw_students, image_canvas
+from stylemix.avatars.drawing import crop_photo, draw_students, image_canvas
 from stylemix.avatars.finish import Finished, finish, model_image
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
+from stylemix.avatars.motion import morph_photos
 from stylemix.avatars.render import render
 from stylemix.errors import StylemixError, check_choice, check_range
 from stylemix.inversion.latent import Latent
@@ -97,15 +98,16 @@ class Timing:
 class Animation:
     """Keyframes and the moments to show; images are rendered lazily.
 
-    A single `person` with a photo is finished as an avatar is, frame by frame, where the photo can
-    carry every keyframe; in 512 px by default. Other images are those of the model, enlarged.
+    Where all `people`, one for each keyframe, have photos that can carry it, frames are finished as
+    avatars are, in 512 px by default, and between two people their photos move towards each other.
+    Other images are those of the model, enlarged.
     """
 
     mixer: Mixer
     keys: list[Keyframe]
     times: list[Moment]
     size: int | None = None
-    person: Person | None = None
+    people: Sequence[Person] = ()
 
     @property
     def lengths(self) -> list[int]:
@@ -114,24 +116,46 @@ class Animation:
 
     def images(self) -> Iterator[Image.Image]:
         """The images, with a longer side of `size` px."""
-        person = self.person
-        if person is not None and all(self._finished(person, key).on_photo for key in self.keys):
-            frames = (
-                between(self.mixer, self.keys[m.start], self.keys[m.end], m.t) for m in self.times
-            )
-            yield from (self._finished(person, frame).image for frame in frames)
+        if self._on_photos():
+            for moment in self.times:
+                start, end = self.keys[moment.start], self.keys[moment.end]
+                frame = between(self.mixer, start, end, moment.t)
+                yield self._finished(self._person(moment, frame), frame).image
             return
         for image in draw(self.mixer, self.keys, self.times):
             yield model_image(image[None], self.mixer.model.template, self.size)
+
+    def _on_photos(self) -> bool:
+        faces = self.mixer.model.template.eyes is not None
+        in_color = self.mixer.generator.config.img_channels == 3
+        if not (faces and in_color and self.people and all(one.photo for one in self.people)):
+            return False
+        pairs = zip(self.people, self.keys, strict=True)
+        return all(self._finished(person, key).on_photo for person, key in pairs)
+
+    def _person(self, moment: Moment, frame: Keyframe) -> Person:
+        first, second = self.people[moment.start], self.people[moment.end]
+        if first is second or not moment.t:
+            return first
+        images = [self.mixer.draw(person) for person in (first, second, frame.person)]
+        assert first.photo is not None
+        assert second.photo is not None
+        side = self.size or PHOTO_PX
+        template = self.mixer.model.template
+        photo = morph_photos((first.photo, second.photo), images, moment.t, template, side)
+        return Person(f"{first.name} to {second.name}", frame.person, photo)
 
     def _finished(self, person: Person, frame: Keyframe) -> Finished:
         # All styles take part, those of strength 0 too, so that all frames are made alike.
         strengths = {style: 0.0 for key in self.keys for style in key.strengths}
         strengths |= frame.strengths
         weighted = [replace(style, weight=value) for style, value in strengths.items()]
+        size = self.size or PHOTO_PX
+        if not weighted and person.photo is not None:
+            return Finished(crop_photo(person.photo, size), "the photo", "crop")
         parts = self.mixer.apply_all(weighted, person)
         avatar = self.mixer.avatar(person, parts)
-        return finish(self.mixer, person, avatar, parts, self.size or PHOTO_PX)
+        return finish(self.mixer, person, avatar, parts, size)
 
 
 def read_animation(
@@ -156,8 +180,7 @@ def read_animation(
     strengths = {StyleInput(name, style=moves[name]): directions[name] for name in directions}
     keys = plan(mixer, people, inputs, strengths, strength)
     times = moments(len(keys), timing)
-    single = people[0] if len(people) == 1 and people[0].photo is not None else None
-    return Animation(mixer, keys, times, size, single)
+    return Animation(mixer, keys, times, size, [people[k % len(people)] for k in range(len(keys))])
 
 
 def moments(count: int, timing: Timing) -> list[Moment]:

@@ -9,6 +9,7 @@ what an opened mouth shows is drawn by the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from stylemix.avatars.drawing import crop_photo
 from stylemix.avatars.finisher import enlarge
 from stylemix.avatars.lift import (
     STRIP,
@@ -99,6 +101,32 @@ def edit_photo(
     to_crop = np.diag([1 / side, 1 / side, 1.0]) @ matrix
     image = motion.apply(open_image(photo.source), to_crop, enlarge(after, template))
     return replace(photo, image=to_tensor(warp(image, matrix, side))[0], source=image)
+
+
+def morph_photos(
+    photos: Sequence[AlignedPhoto],
+    images: Sequence[Tensor],
+    t: float,
+    template: Template,
+    side: int,
+) -> AlignedPhoto:
+    """A photo between two, their crops in `side` px; `t` in [0, 1] is the share of the second.
+
+    `images` [1, 3, H, H] are the model's of both, and what it shows in between. Both photos move to
+    that, and one fades into the other (Beier and Neely 1992).
+    """
+    *starts, middle = images
+    drawn, to_crop = enlarge(middle, template), np.diag([1 / side, 1 / side, 1.0])
+    moved, other = (
+        fit_motion(start, middle, template).apply(crop_photo(photo, side), to_crop, drawn)
+        for photo, start in zip(photos, starts, strict=True)
+    )
+    image, first = Image.blend(moved, other, t), photos[0]
+    size = first.image.shape[2]
+    matrix = np.diag([size / side, size / side, 1.0])
+    alignment = replace(first.alignment, matrix=matrix)
+    small = to_tensor(warp(image, matrix, size))[0]
+    return replace(first, image=small, alignment=alignment, photo_size=image.size, source=image)
 
 
 def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:

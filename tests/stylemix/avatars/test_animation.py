@@ -21,6 +21,7 @@ from stylemix.avatars.animation import (
     read_animation,
 )
 from stylemix.avatars.drawing import crop_photo
+from stylemix.avatars.finish import model_image
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.render import AppliedStyle, render
@@ -311,10 +312,34 @@ def test_a_photo_turns_its_own_head(monkeypatch):
     faces = torch.cat([to_tensor(image) for image in images])
     turns = readings(faces, mixer.model.template)["yaw"]
     assert (turns.diff() > 0).all()
-    photo = np.asarray(crop_photo(animation.person.photo, 512)).astype(float)
+    photo = np.asarray(crop_photo(animation.people[0].photo, 512)).astype(float)
     edges = [np.abs(np.diff(one.mean(axis=2))).mean() for one in map(np.asarray, [*images, photo])]
     assert min(edges) > 0.8 * edges[-1]
     middle = np.asarray(images[len(images) // 2]).astype(float)  # of strength 0
     assert np.abs(middle - photo).mean() < 1
     monkeypatch.setattr(motion, "MAX_ERROR", 0.0)
     assert {image.size for image in animation.images()} == {(256, 256)}
+
+
+@pytest.mark.slow
+def test_photos_become_each_other():
+    """Both ends are the photos, and what lies between is as sharp as the model's images."""
+    mixer = Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
+    timing = Timing(seconds=0.5, hold=0, fps=6, loop=False)
+    other = PORTRAIT.with_name("astronaut.jpg")
+    animation = read_animation(mixer, [str(PORTRAIT), str(other)], [], {}, timing, size=256)
+    images = [np.asarray(image, float) for image in animation.images()]
+    first, last = (np.asarray(crop_photo(person.photo, 256)) for person in animation.people)
+    away = [[np.abs(image - photo).mean() for image in images] for photo in (first, last)]
+    assert away[0] == sorted(away[0])
+    assert away[1] == sorted(away[1], reverse=True)
+    assert away[0][0] == away[1][-1] == 0
+    images_of_model = draw(mixer, animation.keys, animation.times)
+    enlarged = [model_image(image[None], mixer.model.template, 256) for image in images_of_model]
+    edges = [
+        [np.abs(np.diff(np.asarray(image, float).mean(axis=2))).mean() for image in one]
+        for one in (images, enlarged)
+    ]
+    ratios = np.array(edges[0]) / edges[1]
+    assert ratios.min() > 0.9
+    assert min(ratios[0], ratios[-1]) > 1.2

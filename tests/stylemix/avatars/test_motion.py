@@ -181,6 +181,20 @@ def test_what_a_photo_cannot_follow(mixer, person, monkeypatch):
     assert np.abs(pixels(same.source) - pixels(load_image(PORTRAIT))).mean() < 1
 
 
+def test_a_photo_between_two(person):
+    """With the same images of the model nothing moves: one photo fades into the other."""
+    photo = person.photo
+    mirrored = replace(photo, source=load_image(PORTRAIT).transpose(Image.Transpose.ROTATE_180))
+    still = [photo.image[None]] * 3
+    for share in (0.0, 0.25, 1.0):
+        found = motion.morph_photos((photo, mirrored), still, share, FACES128, 96)
+        assert found.photo_size == (96, 96)
+        assert found.image.shape == photo.image.shape
+        ends = [pixels(crop_photo(one, 96)) for one in (photo, mirrored)]
+        mean = (1 - share) * ends[0] + share * ends[1]
+        assert np.abs(pixels(crop_photo(found, 96)) - mean).mean() < 2
+
+
 def test_larger_models_are_measured_small():
     large = torch.rand(1, 3, 300, 300) * 2 - 1
     assert fit_motion(large, large, FACES128).flow.shape == (1, 2, motion.SIDE, motion.SIDE)
