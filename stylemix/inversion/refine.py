@@ -36,7 +36,7 @@ ERROR_THRESHOLD = 0.12  # mean error of 3 x 3 px (images in [-1, 1]) above which
 FEATURE_SHARE = 0.25  # of the features that are replaced where the photo is out of domain
 FEATURE_LEVEL = 2  # features are stored at the second-finest resolution
 RATE_INPUTS = 256  # inputs of a layer up to which weights have the full rate
-DIVERGED = 2.0  # times the lowest loss of a photo
+DIVERGED = 8.0  # times the lowest loss of a photo; three times come and go by themselves
 BETAS = (0.8, 0.95)  # of Adam: short averages, since there are few steps
 
 
