@@ -235,7 +235,7 @@ def test_a_video_goes_from_the_photo_to_the_drawing(mixer):
     assert {frame.shape for frame in frames} == {(512, 512, 3)}
     blues = [frame[..., 2].mean() - frame[..., 0].mean() for frame in frames]
     assert blues == sorted(blues)
-    photo = np.asarray(crop_photo(animation.person.photo, 512)).astype(float)
+    photo = np.asarray(crop_photo(animation.people[0].photo, 512)).astype(float)
     assert np.abs(frames[0] - photo).mean() < 6
     turning = read_animation(mixer, ["seed:1"], style_arguments([BLUE]), {"yaw": 1.0}, timing)
     assert next(turning.images()).size == (512, 512)
