@@ -5,8 +5,9 @@
 #
 # CARD is JSON for the model card. Writes into stylemix/assets: the model, directions, looks, and the
 # drawn styles, which keep their painter and get new statistics; and the sheet of docs/model-card.md.
-# It takes ten minutes on two cores. Afterwards the figures and pictures of the pages are old: those
-# of model-card, evaluate-style, edit, project, drag and audit have their commands beside them.
+# It takes five minutes on two cores. Afterwards the labels of train_attributes.py are of other faces
+# (look at them again), and the figures and pictures of the pages are old: those of model-card,
+# evaluate-style, edit, mix, drag and audit have their commands beside them.
 set -euo pipefail
 
 snapshot=$1 card=$2 held_out=$3 faces=$4
