@@ -9,6 +9,7 @@ and no features.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -67,11 +68,11 @@ def refine(
     if mask is None:
         mask = _estimated(model, before[:, 0], similarity.targets)
     mask = F.interpolate(mask.to(ws), features.shape[2:], mode="bilinear", antialias=True)
-    free = features.clone().requires_grad_(True)
+    free = features.clone(memory_format=torch.contiguous_format).requires_grad_(True)
     learned = list(blocks.learned.values())
     rates = [settings.refine_lr * _relative_rate(value) for value in learned]
     pairs = zip([*learned, free], [*rates, settings.feature_lr], strict=True)
-    adam = Adam([([value], rate) for value, rate in pairs], BETAS, fused=True)
+    adam = Adam([([value], rate) for value, rate in pairs], BETAS, fused=True, parts=len(ws))
     local = settings.local_weight > 0
     masks = torch.stack([mask[:, 0], *[torch.zeros_like(mask[:, 0])] * local])
     override = FeatureOverride(free, masks)
@@ -79,8 +80,8 @@ def refine(
 
     def losses_at(step: int, _t: float) -> Tensor:
         losses = measured(step)
-        if best.diverged(losses):
-            best.restore(adam)
+        if diverged := best.diverged(losses):
+            best.restore(diverged, adam)
             losses = measured(step)
         best.keep(losses)
         return losses
@@ -94,10 +95,10 @@ def refine(
             losses = losses + settings.local_weight * _drift(images[:, 1], before[:, neighbour])
         return losses
 
-    optimise(adam, losses_at, stages, lambda t, n: best.rate * cosine(t, n), plateau=False)
+    optimise(adam, losses_at, stages, cosine, plateau=False)
     with torch.no_grad():
         best.keep(measured(0))
-    best.restore(adam)
+    best.restore(range(len(ws)), adam)
     values = free.detach()
     return [rounded(Residual(blocks.changes(i), values[i], mask[i])) for i in range(len(ws))]
 
@@ -138,11 +139,12 @@ class _Best:
         self.parameters = [value.detach().unflatten(0, (photos, -1)) for value in parameters]
         self.values = [value.clone() for value in self.parameters]
         self.losses = torch.full([photos], math.inf, device=parameters[0].device)
-        self.rate = 1.0
 
-    def diverged(self, losses: Tensor) -> bool:
-        """Whether a loss is not finite, or more than `DIVERGED` times the lowest of its photo."""
-        return bool((~(losses.detach() <= DIVERGED * self.losses)).any())
+    def diverged(self, losses: Tensor) -> list[int]:
+        """The photos whose loss is not finite, or more than `DIVERGED` times their lowest."""
+        far = ~(losses.detach() <= DIVERGED * self.losses)
+        photos: list[int] = torch.nonzero(far).flatten().tolist()
+        return photos
 
     def keep(self, losses: Tensor) -> None:
         """Keeps the parameters of the photos [N] whose losses are the lowest so far."""
@@ -151,12 +153,13 @@ class _Best:
             for kept, current in zip(self.values, self.parameters, strict=True):
                 kept[photo].copy_(current[photo])
 
-    def restore(self, adam: Adam) -> None:
+    def restore(self, photos: Iterable[int], adam: Adam) -> None:
         """Restores the parameters of lowest loss; later steps begin anew, with half the rates."""
-        adam.state.clear()
-        self.rate /= 2
-        for kept, current in zip(self.values, self.parameters, strict=True):
-            current.copy_(kept)
+        for photo in photos:
+            adam.state[photo].clear()
+            adam.factors[photo] /= 2
+            for kept, current in zip(self.values, self.parameters, strict=True):
+                current[photo].copy_(kept[photo])
 
 
 def tuned_parameters(network: SynthesisNetwork) -> dict[str, Tensor]:

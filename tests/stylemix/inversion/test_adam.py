@@ -23,7 +23,7 @@ def test_steps_are_those_of_pytorch(fused, device):
     for step in range(12):
         for optimiser, values in ((adam, ours), (other, theirs)):
             if step == 8:
-                optimiser.state.clear()
+                optimiser.state[0].clear() if optimiser is adam else optimiser.state.clear()
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate / (step + 1)
             optimiser.zero_grad()
@@ -32,6 +32,32 @@ def test_steps_are_those_of_pytorch(fused, device):
         for one, another in zip(ours, theirs, strict=True):
             assert torch.equal(one, another), step
     assert not torch.equal(ours[0], starts[0])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_parts_are_optimised_as_if_alone(fused):
+    start, factors = torch.randn([6, 3]), (1.0, 0.5, 0.25)
+    value = start.clone().requires_grad_(True)
+    parts = [part.clone().requires_grad_(True) for part in start.chunk(3)]
+    adam = Adam([([value], 0.1)], fused=fused, parts=3)
+    adam.factors = list(factors)
+    others = [Adam([([one], 0.1 * f)], fused=fused) for one, f in zip(parts, factors, strict=True)]
+    for step in range(6):
+        if step == 4:
+            adam.state[1].clear()
+            others[1].state[0].clear()
+        for optimiser, values in ((adam, [value]), *zip(others, [[p] for p in parts], strict=True)):
+            optimiser.zero_grad()
+            sum((x - 1).pow(4).sum() for x in values).backward()
+            optimiser.step()
+        assert torch.equal(value, torch.cat(parts)), step
+
+
+def test_parts_must_be_contiguous():
+    value = torch.zeros([4, 2, 3, 3]).transpose(1, 3)
+    Adam([([value], 0.1)], fused=True)
+    with pytest.raises(ValueError, match="must be contiguous"):
+        Adam([([value], 0.1)], fused=True, parts=2)
 
 
 def test_a_tensor_without_a_gradient_stays():

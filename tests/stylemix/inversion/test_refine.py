@@ -124,12 +124,34 @@ def test_the_best_parameters_of_each_photo_are_kept():
     assert best.losses.tolist() == [5.0, 4.0]
     with torch.no_grad():
         weights += 100
-    assert not best.diverged(torch.tensor([39.9, 31.9]))
-    assert best.diverged(torch.tensor([39.9, 32.1]))
-    assert best.diverged(torch.tensor([torch.nan, 1.0]))
-    best.restore(Adam([([weights], 0.1)]))
-    assert weights.flatten().tolist() == [1, 2, 13, 14]
-    assert best.rate == 0.5
+    assert best.diverged(torch.tensor([39.9, 31.9])) == []
+    assert best.diverged(torch.tensor([39.9, 32.1])) == [1]
+    assert best.diverged(torch.tensor([torch.nan, 1.0])) == [0]
+    adam = Adam([([weights], 0.1)], parts=2)
+    weights.sum().backward()
+    adam.step()
+    best.restore([1], adam)
+    assert weights.flatten().tolist() == pytest.approx([110.9, 111.9, 13, 14])
+    assert adam.factors == [1, 0.5]
+    assert [len(state) for state in adam.state] == [1, 0]
+
+
+def test_a_photo_that_diverges_does_not_change_the_others(model, images, monkeypatch):
+    settings = replace(FEW, refine_steps=6)
+    usual = project(model, images, settings).image
+    measured: list[Tensor] = []
+
+    def third_step_of_the_first_photo(_best: _Best, losses: Tensor) -> list[int]:
+        measured.append(losses)
+        return [0] if len(measured) == 3 else []
+
+    monkeypatch.setattr(_Best, "diverged", third_step_of_the_first_photo)
+    together = project(model, images, settings).image
+    measured.clear()
+    alone = project(model, images[:1], settings).image
+    assert torch.equal(together[1], usual[1])
+    assert torch.allclose(together[0], alone[0], atol=1e-3)
+    assert (together[0] - usual[0]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("rate", [0.006, 3.0])
