@@ -47,6 +47,7 @@ SMOOTH, SMOOTH_MOUTH = 5.0, 0.5  # weights of the curvature of the flow
 LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
 WINDOW, FADE = 0.03, 0.12  # of the local colours, as in `fit_colors`
 HUES = (0.06, 0.16)  # differences of colour beside lightness: light, and something else
+STRETCH = (1.6, 2.8)  # of pixels in one direction, from which on they smear, a little and wholly
 NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
 MOUTH = slice(48, 68)  # among the landmarks
 REACH = 0.5  # crop sides beyond the crop, over which the movement fades
@@ -113,15 +114,19 @@ def morph_photos(
     """A photo between two, their crops in `side` px; `t` in [0, 1] is the share of the second.
 
     `images` [1, 3, H, H] are the model's of both, and what it shows in between. Both photos move to
-    that, and one fades into the other (Beier and Neely 1992).
+    that, and one fades into the other (Beier and Neely 1992). Where a movement would smear a photo,
+    such as long hair into a bare neck, the model's image takes its place.
     """
     *starts, middle = images
     drawn, to_crop = enlarge(middle, template), np.diag([1 / side, 1 / side, 1.0])
-    moved, other = (
-        fit_motion(start, middle, template).apply(crop_photo(photo, side), to_crop, drawn)
-        for photo, start in zip(photos, starts, strict=True)
-    )
-    image, first = Image.blend(moved, other, t), photos[0]
+    large = functional.interpolate(drawn, [side, side], mode="bicubic").clamp(-1, 1).cpu()
+    moved = []
+    for photo, start in zip(photos, starts, strict=True):
+        motion = fit_motion(start, middle, template)
+        own = to_tensor(motion.apply(crop_photo(photo, side), to_crop, drawn))
+        share = functional.interpolate(smear(motion.flow), [side, side], mode="bilinear")
+        moved.append(own.lerp(large, share))
+    image, first = to_pil(moved[0].lerp(moved[1], t)), photos[0]
     size = first.image.shape[2]
     matrix = np.diag([size / side, size / side, 1.0])
     alignment = replace(first.alignment, matrix=matrix)
@@ -223,6 +228,19 @@ def _features(image: Tensor, sigma: float) -> Tensor:
     return torch.cat(
         [0.5 * image, 1.5 * (image - mirrored_blur(image, LOCAL * image.shape[2]))], dim=1
     )
+
+
+def smear(flow: Tensor) -> Tensor:
+    """The share [1, 1, S, S] of each pixel of a flow [1, 2, S, S] that is smeared or folded."""
+    px = functional.pad(flow * flow.shape[2], [0, 1, 0, 1], mode="replicate")
+    (a, c), (b, d) = px.diff(dim=3)[0, :, :-1], px.diff(dim=2)[0, :, :, :-1]
+    a, d = 1 + a, 1 + d  # the Jacobian (a, b; c, d) of the places that pixels come from
+    area, squares = a * d - b * c, a * a + b * b + c * c + d * d
+    longest = ((squares + (squares.square() - 4 * area.square()).clamp(min=0).sqrt()) / 2).sqrt()
+    ratio = torch.maximum(longest, longest / area.clamp(min=1e-6))  # the latter: 1 / the shortest
+    low, high = STRETCH
+    share = ((ratio - low) / (high - low)).clamp(0, 1)[None, None]
+    return mirrored_blur(functional.max_pool2d(share, 5, 1, 2), flow.shape[2] / 40)
 
 
 def _curvature(flow: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from stylemix.training.data.dataset import ImageDataset
 MAX_NAMED = 5  # files of other people in a message
 STEPS, RATE, BATCH = 200, 0.001, 4
 # Two photos of a person are .32 to .43 apart, two people .64 to .78 (docs/log.md).
-SAME_PERSON = 0.5
+SAME_PERSON_OF_FEW = 0.5
 
 
 @torch.no_grad()
@@ -48,7 +48,9 @@ def check_one_person(model: Model, dataset: ImageDataset) -> None:
         return
     numbers = range(min(len(dataset), MAX_EXAMPLES))
     images = [as_rgb(dataset.batch([i])[0] / 127.5 - 1) for i in numbers]
-    groups = group_people([embed(one, model.template)[0].numpy() for one in images], SAME_PERSON)
+    groups = group_people(
+        [embed(one, model.template)[0].numpy() for one in images], SAME_PERSON_OF_FEW
+    )
     person = int(np.bincount(groups).argmax())
     others = [dataset.name(i) for i in numbers if groups[i] != person]
     if others:

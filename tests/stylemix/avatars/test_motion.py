@@ -195,6 +195,43 @@ def test_a_photo_between_two(person):
         assert np.abs(pixels(crop_photo(found, 96)) - mean).mean() < 2
 
 
+@pytest.mark.parametrize(
+    ("jacobian", "share"),
+    [
+        ([[1, 0], [0, 1]], 0.0),
+        ([[0, -1], [1, 0]], 0.0),  # a turn
+        ([[0.7, 0], [0, 0.7]], 0.0),  # 1.4 times as large
+        ([[0.5, 0], [0, 1]], 1 / 3),  # twice as wide
+        ([[0, 2], [-1, 0]], 1 / 3),  # turned, and half as high
+        ([[0.25, 0], [0, 1]], 1.0),
+        ([[1, 3], [0, 1]], 1.0),  # sheared
+        ([[-1, 0], [0, 1]], 1.0),  # folded
+    ],
+)
+def test_where_a_flow_smears(jacobian, share):
+    """`jacobian` is that of the places which pixels come from."""
+    places = (torch.arange(SIZE) + 0.5) / SIZE
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    own = torch.stack([x, y])
+    flow = torch.einsum("ij,jhw->ihw", torch.tensor(jacobian, dtype=torch.float32), own) - own
+    inside = motion.smear(flow[None])[..., 8:-8, 8:-8]
+    assert inside.mean() == pytest.approx(share, abs=1e-4)
+    assert inside.std() < 1e-4
+
+
+def test_a_smeared_photo_gives_way_to_the_image_of_the_model(person, monkeypatch):
+    flow = torch.zeros(1, 2, SIZE, SIZE)
+    places = (torch.arange(SIZE) + 0.5) / SIZE
+    flow[:, 0] = (0.75 - 0.75 * places).clamp(max=0.375)  # the right half is four times as wide
+    monkeypatch.setattr(motion, "estimate_flow", lambda *_: flow)
+    middle = -person.photo.image[None]
+    images = [person.photo.image[None], person.photo.image[None], middle]
+    found = motion.morph_photos((person.photo, person.photo), images, 0.5, FACES128, SIZE)
+    difference = (to_tensor(found.source) - middle.clamp(-1, 1)).abs().mean(dim=(0, 1, 2))
+    assert difference[44:-4].max() < 0.1
+    assert difference[4:20].min() > 0.1
+
+
 def test_larger_models_are_measured_small():
     large = torch.rand(1, 3, 300, 300) * 2 - 1
     assert fit_motion(large, large, FACES128).flow.shape == (1, 2, motion.SIDE, motion.SIDE)
