@@ -58,6 +58,7 @@ from stylemix.version import __version__
 # Chosen by eye on the portraits: at 1 eyes and mouths are distorted, at .5 identities collapse.
 TRANSFER_PSI = 0.85
 METHODS = ("auto", "look", "drawing", "transfer", "pairs", "personal", "jojogan")
+FLAT = 0.01  # deviation up to which an image shows nothing
 # The methods that each option applies to.
 OPTION_METHODS = {
     "steps": ("look", "drawing", "pairs", "personal", "jojogan"),
@@ -217,6 +218,11 @@ def adapt(
 def _read_examples(plan: AdaptationPlan, dataset: ImageDataset) -> Tensor:
     """The images [K, C, H, W] that a style is learned from; notes those without a face."""
     examples = some_of(dataset, MAX_DRAWINGS if plan.method == "drawing" else MAX_EXAMPLES)
+    if examples.std(dim=(2, 3)).max() < FLAT:
+        raise StylemixError(
+            "got images of a single colour; expected drawings or photos, of which a style can be "
+            "learned; use others"
+        )
     if isinstance(dataset, Drawings) and dataset.centred:
         found = f"no face is found in {dataset.centred} of {len(examples)} images"
         note(f"Note: {found}; their centre is taken, for colours and strokes")

@@ -147,6 +147,17 @@ def test_faces_of_drawings_are_where_students_know_them(portraits):
         Drawings(list_images([plain]), True).batch([0])
 
 
+@pytest.mark.parametrize("name", ["look", "drawing"])
+def test_images_of_one_color_are_no_style(name):
+    red = [Image.new("RGB", (80, 60), color) for color in ("red", "black")]
+    with pytest.raises(StylemixError, match="got images of a single colour; expected drawings or"):
+        adapt._read_examples(*choose_images(name, red, tiny_model(), False))
+    half = Image.new("RGB", (80, 60), "red")
+    half.paste("blue", (0, 0, 40, 60))
+    plan, dataset = choose_images(name, [*red, half], tiny_model(), False)
+    assert len(adapt._read_examples(plan, dataset)) == 3
+
+
 def test_pictures_without_a_face_are_named(portraits, tmp_path, capsys):
     Image.new("RGB", (80, 60), "red").save(tmp_path / "sky.png")
     sources = list_images([tmp_path / "sky.png", portraits / "obama.jpg"])
