@@ -21,6 +21,7 @@ from stylemix.avatars.drawing import (
     crop_photo,
     crop_px,
     draw_students,
+    draw_whole,
     portrait_box,
     shrink_photo,
 )
@@ -173,11 +174,12 @@ def _finish_drawing(
     area: Area = "crop"
     if photo is not None and alone and size in (None, "photo", "portrait"):
         area = "photo" if size == "photo" else "portrait"
-        box = None if size == "photo" else portrait_box(photo)
-        canvas = box_canvas(photo, mixer.model.template, box)
         drawings = [part for part in weaker(applied, avatar.share) if part.by_student]
-        image = to_pil(draw_students(canvas, drawings, mixer.device)[0])
-        image = resize(image, photo.photo_size) if size == "photo" else image
+        if area == "photo":
+            image = draw_whole(photo, mixer.model.template, drawings, mixer.device)
+        else:
+            canvas = box_canvas(photo, mixer.model.template, portrait_box(photo))
+            image = to_pil(draw_students(canvas, drawings, mixer.device)[0])
     else:
         image = to_pil(avatar.image)
         if size == "crop" and person.photo is not None:
