@@ -12,6 +12,7 @@ from numbers import Integral
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.finisher import enlarge
-from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
+from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement, photo_mask
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
@@ -122,12 +123,25 @@ def finish(
         part = avatar.image.shape[2] / side  # model px for a px of the crop
         image, matrix = crop_photo(photo, side), np.diag([part, part, 1.0])
     if not only_edits:
-        image = lift(image, matrix, fit_colors(photo.image[None], avatar.image))
+        image = _lift_look(image, matrix, photo, avatar)
     if size == "portrait":
         area = "portrait"
         image = image.crop(portrait_box(photo))
     what = "with this edit" if only_edits else "in this look"
     return Finished(image, f"the photo {what}, {image.width} x {image.height} px", area)
+
+
+def _lift_look(
+    image: Image.Image, matrix: NDArray[np.float64], photo: AlignedPhoto, avatar: Avatar
+) -> Image.Image:
+    """A photo, or its crop, in the look of an avatar where that acts."""
+    region = avatar.region
+    styled = avatar.image if region is None else region.draw()
+    look = lift(image, matrix, fit_colors(photo.image[None], styled))
+    if region is None:
+        return look
+    mask = photo_mask(region.mask, matrix, image.size, region.beyond)
+    return Image.composite(look, image.convert("RGB"), mask)
 
 
 def edited_photo(

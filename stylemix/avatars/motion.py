@@ -26,6 +26,7 @@ from stylemix.avatars.lift import (
     ColorMap,
     apply_planes,
     crop_bounds,
+    extend,
     fit_colors,
     lift,
     sample_planes,
@@ -51,7 +52,6 @@ HUES = (0.06, 0.16)  # differences of colour beside lightness: light, and someth
 NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
 INWARDS = 5 / 64  # deviation of the colours that are continued into the mouth, in crop sides
 MOUTH = slice(48, 68)  # among the landmarks
-REACH = 0.5  # crop sides beyond the crop, over which the movement fades
 MAX_ERROR = 0.05  # of a motion; beyond it the model shows what no movement of the photo can
 
 
@@ -284,13 +284,7 @@ def move(photo: Image.Image, matrix: NDArray[np.float64], flow: Tensor) -> Image
     Beyond the crop the movement of its border fades.
     """
     size = flow.shape[2]
-    margin = round(REACH * size)
-    flow = functional.pad(flow, [margin] * 4, mode="replicate")
-    steps = ((torch.arange(size + 2 * margin) + 0.5 - margin) / size - 0.5).abs() - 0.5
-    fade = (1 - steps / REACH).clamp(0, 1)
-    fade = fade * fade * (3 - 2 * fade)
-    flow = flow * (fade[:, None] * fade)
-    matrix = np.array([[1, 0, margin], [0, 1, margin], [0, 0, 1.0]]) @ matrix
+    flow, matrix = extend(flow, matrix)
     left, top, right, bottom = crop_bounds(matrix, flow.shape[2], photo.size)
     if right <= left or bottom <= top:
         return photo
