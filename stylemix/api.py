@@ -194,7 +194,7 @@ def edit(
     A photo makes the movement itself, at its own resolution, unless the edit changes too much.
 
     Args:
-        smile: smile more, in standard deviations of the model's faces; up to 3 looks natural.
+        smile: smile more, in standard deviations of the model's faces; up to 2 looks natural.
         yaw: turn the head to the viewer's right.
         pitch: lower the head.
         mouth: open the mouth.

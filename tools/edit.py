@@ -99,7 +99,7 @@ def edit_command(
 ) -> None:
     """Change expression, pose or light of a photo, a latent or seed:N.
 
-    A strength of 1 is one standard deviation of the model's faces; up to 3 looks natural. The
+    A strength of 1 is one standard deviation of the model's faces; up to 2 looks natural. The
     photo itself makes the movement, at its own resolution.
 
     \b

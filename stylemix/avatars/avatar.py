@@ -69,6 +69,18 @@ class AvatarOptions:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A part of the image: its mask [1, 1, H, W] in the crop and, far from the crop, `beyond`.
+
+    `draw` returns the image with the styles everywhere.
+    """
+
+    mask: Tensor
+    beyond: float
+    draw: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
 class Avatar:
     """An avatar.
 
@@ -79,6 +91,7 @@ class Avatar:
         identity: of the person, if it was measured.
         drawn: whether students drew it.
         masked: whether it keeps colours of the person, or regions without a style.
+        region: where the styles act, None for everywhere.
     """
 
     draw: Callable[[], Tensor]
@@ -86,6 +99,7 @@ class Avatar:
     identity: float | None = None
     drawn: bool = False
     masked: bool = False
+    region: Region | None = None
 
     @property
     def image(self) -> Tensor:
@@ -145,7 +159,7 @@ def draw_avatar(
         return keep_colors(image, original, fit_mask(face, image), fit_mask(skin, image), amount)
 
     @torch.no_grad()  # it may be called later
-    def render_at(share: float) -> Tensor:
+    def render_at(share: float, mask: Tensor | None = mask) -> Tensor:
         if not drawings:
             return keep(plain.render(weaker(rendered, share), mask), plain.image)
         canvas, colors = plain.canvas(weaker(rendered, share))
@@ -153,12 +167,25 @@ def draw_avatar(
         drawn = keep(drawn, original)
         return drawn if mask is None else original.lerp(drawn, fit_mask(mask, drawn))
 
+    def avatar(share: float, identity: float | None) -> Avatar:
+        region = None
+        if mask is not None:
+            beyond = "background" in options.regions or _border(mask) > 0.5
+            region = Region(mask, float(beyond), partial(render_at, share, None))
+        draw = cache(partial(render_at, share))
+        return Avatar(draw, share, identity, bool(drawings), masked, region)
+
     if options.min_identity is None or model.template.eyes is None:
-        return Avatar(cache(partial(render_at, 1.0)), drawn=bool(drawings), masked=masked)
+        return avatar(1.0, None)
     # Of drawings at strength 0, which have another size than the model's image.
     identity_of = likeness(model, render_at(0.0) if drawings else plain.image)
-    share, identity = find_share(lambda s: identity_of(render_at(s)), options.min_identity)
-    return Avatar(cache(partial(render_at, share)), share, identity, bool(drawings), masked)
+    return avatar(*find_share(lambda s: identity_of(render_at(s)), options.min_identity))
+
+
+def _border(mask: Tensor) -> float:
+    """The mean of a mask [1, 1, H, W] along the sides of the crop."""
+    sides = (mask[..., 0, :], mask[..., -1, :], mask[..., 0], mask[..., -1])
+    return float(torch.cat([side.flatten() for side in sides]).mean())
 
 
 class _Plain:

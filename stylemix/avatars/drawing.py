@@ -24,13 +24,15 @@ from stylemix.faces.landmarks import landmarks
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import transform_points, warp
 from stylemix.images.sources import open_image
-from stylemix.images.tensors import as_rgb, to_tensor
+from stylemix.images.tensors import as_rgb, resize, to_pil, to_tensor
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.networks.student import SCALE, tone_curve
 from stylemix.styles.style import check_strength
 
 EYES_PX = 93.44  # distance of the eyes in what students draw: 256 px crops of faces128
-MAX_SIDE = 1600  # px of a photo as a canvas; smaller faces are drawn coarser
+MAX_SIDE = 1600  # px of a photo as a canvas; where faces are smaller than that, it is coarser
+SMALL = 0.75  # of the size that students know: smaller faces lose their eyes, and are drawn apart
+SEAM = 0.2  # of the side of a portrait, over which it fades into the rest of the photo
 PORTRAIT, LOWER = 2.0, 0.55  # side of a portrait, and its middle from the top, in crops
 
 Rectangle = tuple[int, int, int, int]  # left, top, right, bottom
@@ -77,12 +79,12 @@ def photo_canvas(photo: AlignedPhoto, template: Template) -> Canvas:
     return Canvas(image, tone_curve(image), landmarks(image, template)[0] * side)
 
 
-def box_canvas(photo: AlignedPhoto, template: Template, box: Rectangle | None = None) -> Canvas:
-    """A canvas of a box of a photo, None for all of it, in the light of its face."""
+def box_canvas(photo: AlignedPhoto, template: Template, box: Rectangle) -> Canvas:
+    """A canvas of a box of a photo in the light of its face."""
     face = photo_canvas(photo, template)
     side, matrix = face.image.shape[2], photo.alignment.matrix
     image = open_image(photo.source)
-    left, top, right, bottom = box or (0, 0, *image.size)
+    left, top, right, bottom = box
     scale = side / crop_px(photo)
     scale = min(scale, MAX_SIDE / max(right - left, bottom - top))
     size = (round(scale * (right - left)), round(scale * (bottom - top)))
@@ -132,6 +134,35 @@ def portrait_box(photo: AlignedPhoto) -> Rectangle:
     left = min(max(round(x - side / 2), 0), width - side)
     top = min(max(round(y - (0.5 - LOWER) * crop - side / 2), 0), height - side)
     return left, top, left + side, top + side
+
+
+def draw_whole(
+    photo: AlignedPhoto, template: Template, parts: Sequence[AppliedStyle], device: torch.device
+) -> Image.Image:
+    """The whole photo in its own size, drawn; head and shoulders apart where they are small."""
+
+    def draw(box: Rectangle) -> Image.Image:
+        drawing = draw_students(box_canvas(photo, template, box), parts, device)[0]
+        return resize(to_pil(drawing), (box[2] - box[0], box[3] - box[1]))
+
+    out, box = draw((0, 0, *photo.photo_size)), portrait_box(photo)
+    if MAX_SIDE / max(photo.photo_size) < SMALL * canvas_side(template) / crop_px(photo):
+        out.paste(draw(box), box[:2], _seam(box, photo.photo_size))
+    return out
+
+
+def _seam(box: Rectangle, photo: tuple[int, int]) -> Image.Image:
+    """A mask of a box of a photo: 0 along its sides, but for those that are the photo's."""
+    left, top, right, bottom = box
+    ramps = []
+    for start, stop, end in ((left, right, photo[0]), (top, bottom, photo[1])):
+        width = stop - start
+        steps = (np.arange(width) + 0.5) / (SEAM * width)
+        before = steps if start > 0 else np.ones(width)
+        after = steps[::-1] if stop < end else np.ones(width)
+        edge = np.minimum(before, after).clip(0, 1)
+        ramps.append(edge * edge * (3 - 2 * edge))
+    return Image.fromarray((255 * ramps[1][:, None] * ramps[0] + 0.5).astype(np.uint8))
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from numbers import Integral
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -21,11 +22,12 @@ from stylemix.avatars.drawing import (
     crop_photo,
     crop_px,
     draw_students,
+    draw_whole,
     portrait_box,
     shrink_photo,
 )
 from stylemix.avatars.finisher import enlarge
-from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement
+from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement, photo_mask
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
@@ -121,12 +123,25 @@ def finish(
         part = avatar.image.shape[2] / side  # model px for a px of the crop
         image, matrix = crop_photo(photo, side), np.diag([part, part, 1.0])
     if not only_edits:
-        image = lift(image, matrix, fit_colors(photo.image[None], avatar.image))
+        image = _lift_look(image, matrix, photo, avatar)
     if size == "portrait":
         area = "portrait"
         image = image.crop(portrait_box(photo))
     what = "with this edit" if only_edits else "in this look"
     return Finished(image, f"the photo {what}, {image.width} x {image.height} px", area)
+
+
+def _lift_look(
+    image: Image.Image, matrix: NDArray[np.float64], photo: AlignedPhoto, avatar: Avatar
+) -> Image.Image:
+    """A photo, or its crop, in the look of an avatar where that acts."""
+    region = avatar.region
+    styled = avatar.image if region is None else region.draw()
+    look = lift(image, matrix, fit_colors(photo.image[None], styled))
+    if region is None:
+        return look
+    mask = photo_mask(region.mask, matrix, image.size, region.beyond)
+    return Image.composite(look, image.convert("RGB"), mask)
 
 
 def edited_photo(
@@ -173,11 +188,12 @@ def _finish_drawing(
     area: Area = "crop"
     if photo is not None and alone and size in (None, "photo", "portrait"):
         area = "photo" if size == "photo" else "portrait"
-        box = None if size == "photo" else portrait_box(photo)
-        canvas = box_canvas(photo, mixer.model.template, box)
         drawings = [part for part in weaker(applied, avatar.share) if part.by_student]
-        image = to_pil(draw_students(canvas, drawings, mixer.device)[0])
-        image = resize(image, photo.photo_size) if size == "photo" else image
+        if area == "photo":
+            image = draw_whole(photo, mixer.model.template, drawings, mixer.device)
+        else:
+            canvas = box_canvas(photo, mixer.model.template, portrait_box(photo))
+            image = to_pil(draw_students(canvas, drawings, mixer.device)[0])
     else:
         image = to_pil(avatar.image)
         if size == "crop" and person.photo is not None:

@@ -35,6 +35,7 @@ NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, whol
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
 MAX_MOVEMENT = 0.035  # of landmarks, in distances of the eyes; looks stay below it
 COARSE = 4  # photo px between the places where coefficients are sampled
+REACH = 0.5  # crop sides beyond the crop, over which what is at its border fades
 STRIP = 256  # rows of the photo that are computed at once
 
 
@@ -196,6 +197,33 @@ def lift(photo: Image.Image, matrix: NDArray[np.float64], colors: ColorMap) -> I
         inside[start : start + STRIP] = pixels
     out.paste(Image.fromarray(inside.numpy()), (left, top))
     return out
+
+
+@torch.no_grad()
+def photo_mask(
+    mask: Tensor, matrix: NDArray[np.float64], size: tuple[int, int], beyond: float
+) -> Image.Image:
+    """A mask [1, 1, S, S] of the crop for a whole photo of this size (width, height).
+
+    `matrix` [3, 3] maps photo px to px of the crop, and `beyond` is the mask far from it.
+    """
+    planes, matrix = extend(mask.float().cpu() - beyond, matrix)
+    values = sample_planes(planes, matrix, (0, 0, *size))[0, 0] + beyond
+    return Image.fromarray((values.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy())
+
+
+def extend(planes: Tensor, matrix: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.float64]]:
+    """Planes [1, C, S, S] of a crop with more around it, and the matrix [3, 3] from photo px to it.
+
+    The values of the border go on beyond the crop, and fade to 0.
+    """
+    size = planes.shape[2]
+    margin = round(REACH * size)
+    steps = ((torch.arange(size + 2 * margin) + 0.5 - margin) / size - 0.5).abs() - 0.5
+    fade = (1 - steps / REACH).clamp(0, 1)
+    fade = fade * fade * (3 - 2 * fade)
+    larger = functional.pad(planes, [margin] * 4, mode="replicate") * (fade[:, None] * fade)
+    return larger, np.array([[1, 0, margin], [0, 1, margin], [0, 0, 1.0]]) @ matrix
 
 
 def crop_bounds(

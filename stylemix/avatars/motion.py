@@ -26,6 +26,7 @@ from stylemix.avatars.lift import (
     ColorMap,
     apply_planes,
     crop_bounds,
+    extend,
     fit_colors,
     lift,
     sample_planes,
@@ -44,13 +45,14 @@ GRIDS = (4, 8, 16, 32)  # points along a side of the grids whose sum is the flow
 BLURS = (3 / 64, 1.5 / 64, 0.7 / 64)  # of the images that are compared, in crop sides
 STEPS, RATE = 30, 0.008  # of Adam at each of them; in crop sides
 SMOOTH, SMOOTH_MOUTH = 5.0, 0.5  # weights of the curvature of the flow
+SCALE, TORN = 0.4, 20.0  # of what the flow shows, at least; weight of what is stretched further
 LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
 WINDOW, FADE = 0.03, 0.12  # of the local colours, as in `fit_colors`
 HUES = (0.06, 0.16)  # differences of colour beside lightness: light, and something else
 STRETCH = (1.6, 2.8)  # of pixels in one direction, from which on they smear, a little and wholly
 NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
+INWARDS = 5 / 64  # deviation of the colours that are continued into the mouth, in crop sides
 MOUTH = slice(48, 68)  # among the landmarks
-REACH = 0.5  # crop sides beyond the crop, over which the movement fades
 MAX_ERROR = 0.05  # of a motion; beyond it the model shows what no movement of the photo can
 
 
@@ -62,12 +64,14 @@ class Motion:
         flow: [1, 2, S, S], where each pixel comes from: x and y minus its own, in crop sides.
         colors: the change of colours after the movement.
         mouth: [1, 1, S, S], the share of each pixel that the model must draw.
+        tone: [1, 3, S, S], in [-1, 1], is added to what it draws: the light of the photo around.
         error: of the image before, changed so, to that after; mean over the face, in [-1, 1].
     """
 
     flow: Tensor
     colors: ColorMap
     mouth: Tensor
+    tone: Tensor
     error: float
 
     def apply(self, photo: Image.Image, matrix: NDArray[np.float64], drawn: Tensor) -> Image.Image:
@@ -80,8 +84,12 @@ class Motion:
         to_map = np.diag([side, side, 1.0]) @ matrix
         photo = lift(move(photo, to_map, self.flow), to_map, self.colors)
         size = drawn.shape[2]
-        mask = functional.interpolate(self.mouth, [size, size], mode="bilinear")
+        mask, tone = (
+            functional.interpolate(part, [size, size], mode="bilinear")
+            for part in (self.mouth, self.tone)
+        )
         to_drawn = np.diag([size, size, 1.0]) @ matrix
+        drawn = drawn.float().cpu() + tone
         return paste_back(photo, to_pil(drawn), to_drawn, mask=to_pil(mask * 2 - 1))
 
 
@@ -149,10 +157,21 @@ def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:
         reached = apply_planes(colors.local[None], (moved + 1) / 2) + colors.remainder
         reached = reached.clamp(0, 1) * 2 - 1
         low, high = NEW
-        new = ((_errors(reached, b) - low) / (high - low)).clamp(0, 1)
+        tone = _inwards(reached - b, mouth)
+        new = ((_errors(reached, b + tone) - low) / (high - low)).clamp(0, 1)
         new = mirrored_blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
         error = float((_errors(reached, lit) * face).sum() / face.sum())
-        return Motion(flow, colors, new, error)
+        return Motion(flow, colors, new, tone, error)
+
+
+def _inwards(differences: Tensor, mask: Tensor) -> Tensor:
+    """Differences [1, 3, S, S] of colours around a mask [1, 1, S, S], continued smoothly into it.
+
+    What the model draws in a mouth would otherwise be a patch where it draws another light than
+    the photo can show.
+    """
+    around, sigma = 1 - mask, INWARDS * mask.shape[2]
+    return mirrored_blur(differences * around, sigma) / (mirrored_blur(around, sigma) + 1e-3)
 
 
 def _errors(a: Tensor, b: Tensor) -> Tensor:
@@ -217,6 +236,7 @@ def estimate_flow(before: Tensor, after: Tensor, mouth: Tensor) -> Tensor:
                 # the root of squares bears what only one image shows (Charbonnier's penalty)
                 errors = ((follow(a, now) - b).square().sum(dim=1, keepdim=True) + 1e-3).sqrt()
                 loss = (weight * errors).mean() + (smooth * _curvature(now)).mean()
+                loss = loss + TORN * (SCALE - smallest_scale(now)).clamp(min=0).square().mean()
                 adam.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 adam.step()
@@ -252,6 +272,21 @@ def _curvature(flow: Tensor) -> Tensor:
     return squares.sum(dim=1, keepdim=True)
 
 
+def smallest_scale(flow: Tensor) -> Tensor:
+    """How far [N, S - 1, S - 1] the place that is shown moves with each pixel, where least.
+
+    1 where nothing is stretched, near 0 where a smear shows, negative where something shows twice,
+    once mirrored: the smaller singular value of the Jacobian, with the sign of its determinant.
+    """
+    px = flow * flow.shape[2]
+    (a, c), (b, d) = (
+        px.diff(dim=dim)[:, :, : flow.shape[2] - 1, : flow.shape[3] - 1].unbind(1) for dim in (3, 2)
+    )
+    a, d = 1 + a, 1 + d
+    similar, other = (a + d).square() + (b - c).square(), (a - d).square() + (b + c).square()
+    return ((similar + 1e-6).sqrt() - (other + 1e-6).sqrt()) / 2
+
+
 def follow(images: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     """Images [N, C, S, S] moved by a flow [N, 2, S, S] in crop sides."""
     places = (torch.arange(flow.shape[2], device=flow.device) + 0.5) / flow.shape[2]
@@ -267,13 +302,7 @@ def move(photo: Image.Image, matrix: NDArray[np.float64], flow: Tensor) -> Image
     Beyond the crop the movement of its border fades.
     """
     size = flow.shape[2]
-    margin = round(REACH * size)
-    flow = functional.pad(flow, [margin] * 4, mode="replicate")
-    steps = ((torch.arange(size + 2 * margin) + 0.5 - margin) / size - 0.5).abs() - 0.5
-    fade = (1 - steps / REACH).clamp(0, 1)
-    fade = fade * fade * (3 - 2 * fade)
-    flow = flow * (fade[:, None] * fade)
-    matrix = np.array([[1, 0, margin], [0, 1, margin], [0, 0, 1.0]]) @ matrix
+    flow, matrix = extend(flow, matrix)
     left, top, right, bottom = crop_bounds(matrix, flow.shape[2], photo.size)
     if right <= left or bottom <= top:
         return photo

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 import stylemix
+from stylemix.avatars import drawing
 from stylemix.avatars.animation import Timing, read_animation
 from stylemix.avatars.avatar import AvatarOptions
 from stylemix.avatars.drawing import (
@@ -49,6 +50,14 @@ class Flat(Student):
         return torch.tensor(self.color).view(1, 3, 1, 1).expand_as(large).clone()
 
 
+class Plain(Student):
+    """Draws what it sees."""
+
+    def draw(self, images):
+        return functional.interpolate(images, scale_factor=2.0, mode="bicubic")
+
+
+PLAIN = Style("", student=Plain(StudentConfig((4, 4))).eval(), info={"name": "plain"})
 BLUE = Style("", student=Flat((-1.0, -1.0, 1.0)).eval(), info={"name": "blue"})
 RED = Style("", student=Flat((1.0, -1.0, -1.0)).eval(), info={"name": "red"})
 GREY = Style("", student=Flat().eval(), info={"name": "grey"})
@@ -87,7 +96,7 @@ def test_the_canvas_is_the_crop_at_the_students_size(mixer, no_projection):
 
 def test_the_whole_photo_has_the_face_where_it_is(mixer, no_projection):
     person, _, _ = draw(mixer, [BLUE])
-    whole = box_canvas(person.photo, FACES128)
+    whole = box_canvas(person.photo, FACES128, (0, 0, *person.photo.photo_size))
     eyes = [whole.points[part].mean(dim=0) for part in (LEFT_EYE, RIGHT_EYE)]
     assert float((eyes[1] - eyes[0]).norm()) == pytest.approx(90, abs=6)
     found = stylemix.align(PORTRAIT, size=256)
@@ -113,10 +122,32 @@ def test_a_portrait_has_head_and_shoulders_within_the_photo(mixer, no_projection
     assert top <= corners[1, 0]
     assert bottom >= corners[1, 1]
     part = box_canvas(photo, FACES128, (left, top, right, bottom))
-    whole = box_canvas(photo, FACES128)
+    whole = box_canvas(photo, FACES128, (0, 0, *photo.photo_size))
     shift = (whole.points - part.points).mean(dim=0)
     scale = whole.image.shape[3] / photo.photo_size[0]
     assert shift.tolist() == pytest.approx([scale * left, scale * top], abs=1.5)
+
+
+def test_a_small_face_of_a_large_photo_is_drawn_apart(mixer, no_projection, monkeypatch):
+    """Students that know faces of one size draw smaller ones without eyes."""
+    person, applied, avatar = draw(mixer, [PLAIN])
+    left, top, right, bottom = portrait_box(person.photo)
+    quarter = (right - left) // 4
+    head = (left + quarter, top + quarter, right - quarter, bottom - quarter)
+    below = (0, bottom + 1, *person.photo.photo_size)
+    edges = []
+    monkeypatch.setattr(drawing, "MAX_SIDE", 200)
+    for small in (0, 1):
+        monkeypatch.setattr(drawing, "SMALL", small)
+        done = finish(mixer, person, avatar, applied, "photo").image.convert("L")
+        assert done.size == person.photo.photo_size
+        parts = [np.asarray(done.crop(box)).astype(float) for box in (head, below)]
+        edges.append([np.abs(np.diff(part)).mean() for part in parts])
+    assert edges[1][0] > 1.15 * edges[0][0]
+    assert edges[1][1] == edges[0][1]
+    seam = np.asarray(drawing._seam((20, 0, 120, 100), (300, 100)))
+    assert seam[50, 0] < 3  # fades into the photo
+    assert seam[0, 50] == seam[-1, 50] == 255  # but not at the photo's own sides
 
 
 def test_a_photo_is_drawn_without_projection(mixer, no_projection):

@@ -49,6 +49,35 @@ def test_a_look_goes_onto_the_whole_photo(mixer, read):
     assert edges[1] > 0.7 * edges[0]  # as sharp as the photo
 
 
+def colors(image, box):
+    """How far the pixels of a box are from grey."""
+    part = pixels(image.crop(box))
+    return float((part.max(axis=2) - part.min(axis=2)).mean())
+
+
+@pytest.mark.parametrize(("region", "grey"), [("face", "face"), ("background", "rest")])
+def test_a_look_in_a_region_leaves_the_rest_of_the_photo(mixer, read, region, grey):
+    """In black and white: the face alone, or all but the face, also far from the crop."""
+    (person, _), (_, noir) = read
+    avatar = mixer.avatar(person, [mixer.apply(noir, person)], AvatarOptions(regions=(region,)))
+    done, photo = finish(mixer, person, avatar).image, load_image(PORTRAIT)
+    x, y = (np.linalg.inv(person.photo.alignment.matrix) @ np.array([32, 40, 1]))[:2]
+    boxes = {
+        "face": (round(x) - 12, round(y) - 12, round(x) + 12, round(y) + 12),
+        "rest": (0, 360, 384, 480),
+    }
+    for name, box in boxes.items():
+        before, after = colors(photo, box), colors(done, box)
+        assert before > 20
+        if name == grey:
+            assert after < 0.3 * before
+        else:
+            assert np.abs(pixels(done.crop(box)) - pixels(photo.crop(box))).max() <= 2
+    crop = finish(mixer, person, avatar, (), 64).image  # the same in the crop by itself
+    again = warp(done, person.photo.alignment.matrix, 64)
+    assert np.abs(pixels(again) - pixels(crop)).mean() < 2
+
+
 def test_sizes(mixer, read):
     (person, _), (_, noir) = read
     avatar = mixer.avatar(person, [mixer.apply(noir, person)])

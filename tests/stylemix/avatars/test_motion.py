@@ -20,7 +20,7 @@ from stylemix.faces.attributes import readings
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.faces.warp import transform_points
 from stylemix.images.read import load_image
-from stylemix.images.tensors import to_tensor
+from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 
@@ -150,6 +150,39 @@ def test_what_an_opened_mouth_shows_is_drawn(mixer, person):
     found = fit_motion(before, after, template)
     assert float((found.mouth * mouth).sum() / mouth.sum()) > 0.4
     assert found.mouth[:, :, :32].max() == 0
+
+
+def test_how_far_a_flow_stretches():
+    """A shift stretches nothing; half the size, a turn and a mirror are read as such."""
+    steps = (torch.arange(SIZE) + 0.5) / SIZE - 0.5
+    x, y = steps.expand(SIZE, SIZE), steps[:, None].expand(SIZE, SIZE)
+    shown = {"still": (x, y, 1.0), "double": (x / 2, y, 0.5), "turn": (-y, x, 1.0)}
+    shown["mirror"] = (-x, y, -1.0)
+    for name, (across, down, scale) in shown.items():
+        flow = torch.stack([across - x, down - y])[None] + 0.1
+        assert (motion.smallest_scale(flow) - scale).abs().max() < 1e-2, name
+
+
+def test_strong_edits_tear_nothing(mixer, person):
+    """A head turned far once smeared hair and ear over the background."""
+    before = mixer.draw(person)
+    after = mixer.draw(person, direction_styles(mixer, {"yaw": 3.0}))
+    assert motion.smallest_scale(fit_motion(before, after, FACES128).flow).min() > 0.15
+
+
+def test_a_drawn_mouth_has_the_light_around_it(face):
+    """A red light on the whole face, which the photo leaves out, is no red patch in its mouth."""
+    points = motion.landmarks(face, FACES128)
+    mouth = motion.ellipses(points[:, motion.MOUTH], SIZE)
+    red = torch.tensor([0.5, -0.3, -0.3]).view(1, 3, 1, 1)
+    after = (face.lerp(face - 0.6, mouth * 0.5) + red).clamp(-1, 1)
+    found = fit_motion(face, after, FACES128)
+    scale = np.diag([1 / SIZE, 1 / SIZE, 1.0])
+    image = to_tensor(found.apply(to_pil(face), scale, after))
+    hues = [(one[:, :1] - one[:, 1:]).mean(dim=1, keepdim=True) for one in (image, face)]
+    redder = float(((hues[0] - hues[1]) * mouth).sum() / mouth.sum())
+    assert found.mouth.max() > 0.5
+    assert redder < 0.3  # of 0.8
 
 
 def test_light_is_followed_and_another_thing_in_its_place_is_not(face):
