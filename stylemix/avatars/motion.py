@@ -49,7 +49,7 @@ SCALE, TORN = 0.4, 20.0  # of what the flow shows, at least; weight of what is s
 LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
 WINDOW, FADE = 0.03, 0.12  # of the local colours, as in `fit_colors`
 HUES = (0.06, 0.16)  # differences of colour beside lightness: light, and something else
-STRETCH = (1.6, 2.8)  # of pixels in one direction, from which on they smear, a little and wholly
+SMEARED = (0.36, 0.62)  # scales that smear wholly, and up to which a little
 NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
 INWARDS = 5 / 64  # deviation of the colours that are continued into the mouth, in crop sides
 MOUTH = slice(48, 68)  # among the landmarks
@@ -250,19 +250,6 @@ def _features(image: Tensor, sigma: float) -> Tensor:
     )
 
 
-def smear(flow: Tensor) -> Tensor:
-    """The share [1, 1, S, S] of each pixel of a flow [1, 2, S, S] that is smeared or folded."""
-    px = functional.pad(flow * flow.shape[2], [0, 1, 0, 1], mode="replicate")
-    (a, c), (b, d) = px.diff(dim=3)[0, :, :-1], px.diff(dim=2)[0, :, :, :-1]
-    a, d = 1 + a, 1 + d  # the Jacobian (a, b; c, d) of the places that pixels come from
-    area, squares = a * d - b * c, a * a + b * b + c * c + d * d
-    longest = ((squares + (squares.square() - 4 * area.square()).clamp(min=0).sqrt()) / 2).sqrt()
-    ratio = torch.maximum(longest, longest / area.clamp(min=1e-6))  # the latter: 1 / the shortest
-    low, high = STRETCH
-    share = ((ratio - low) / (high - low)).clamp(0, 1)[None, None]
-    return mirrored_blur(functional.max_pool2d(share, 5, 1, 2), flow.shape[2] / 40)
-
-
 def _curvature(flow: Tensor) -> Tensor:
     """Squared second differences [N, 1, S - 2, S - 2] of a flow, as in px of a crop of 64."""
     px = flow * flow.shape[2] ** 2 / 64
@@ -285,6 +272,14 @@ def smallest_scale(flow: Tensor) -> Tensor:
     a, d = 1 + a, 1 + d
     similar, other = (a + d).square() + (b - c).square(), (a - d).square() + (b + c).square()
     return ((similar + 1e-6).sqrt() - (other + 1e-6).sqrt()) / 2
+
+
+def smear(flow: Tensor) -> Tensor:
+    """The share [1, 1, S, S] of each pixel of a flow [1, 2, S, S] that is smeared or mirrored."""
+    low, high = SMEARED
+    share = ((high - smallest_scale(flow)) / (high - low)).clamp(0, 1)
+    share = functional.pad(share[:, None], [0, 1, 0, 1], mode="replicate")
+    return mirrored_blur(functional.max_pool2d(share, 5, 1, 2), flow.shape[2] / 40)
 
 
 def follow(images: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
