@@ -11,6 +11,8 @@ from stylemix.errors import StylemixError
 
 StrPath = str | os.PathLike[str]
 
+MAX_BYTES = 2**29  # of a file that is read at once, unless the reader knows better
+
 # A pipe without a writer would be waited for; Windows has neither such pipes nor the flag.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -37,7 +39,18 @@ def open_file(path: StrPath) -> BinaryIO:
         raise
 
 
-def read_file(path: StrPath) -> bytes:
-    """The bytes of a regular file; errors as of `open_file`."""
+def read_file(path: StrPath, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file; errors as of `open_file`, and for more bytes than `most`."""
     with open_file(path) as stream:
-        return stream.read()
+        data = b"" if os.fstat(stream.fileno()).st_size > most else stream.read(most + 1)
+        if len(data) > most or stream.read(1):  # files of the kernel say no size, or never end
+            raise too_long(path, most)
+    return data
+
+
+def too_long(path: StrPath, most: int) -> StylemixError:
+    """Returns the error for a file of more bytes than are ever read."""
+    return StylemixError(
+        f"{path}: got a file of more than {most // 2**20} MB; expected a smaller one; check that "
+        "it is the right file"
+    )
