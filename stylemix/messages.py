@@ -125,13 +125,13 @@ def note(text: str) -> None:
     """Says something about the run on standard error; not with --quiet."""
     _current.keep(text)
     if not _current.quiet:
-        _print(printable(text), sys.stderr)
+        _print(shortened(printable(text)), sys.stderr)
 
 
 def problem(text: str) -> None:
     """Says on standard error, even with --quiet, why one of several inputs is left out."""
     _current.keep(text)
-    _print(printable(text), sys.stderr)
+    _print(shortened(printable(text)), sys.stderr)
 
 
 def detail(text: str) -> None:

@@ -102,7 +102,9 @@ def test_a_name_forges_no_line(capsys, tell):
     assert "".join(capsys.readouterr()).endswith("a?Error: b?c?d.png\n")
 
 
-@pytest.mark.parametrize("tell", [show_error, lambda text: say_table([("name", text)])])
+@pytest.mark.parametrize(
+    "tell", [note, problem, show_error, lambda text: say_table([("name", text)])]
+)
 def test_a_long_text_of_a_file_is_cut(capsys, tell):
     tell("x" * 100_000 + "; change it")
     assert len("".join(capsys.readouterr())) < 1010
