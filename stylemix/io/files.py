@@ -42,9 +42,13 @@ def open_file(path: StrPath) -> BinaryIO:
 def read_file(path: StrPath, most: int = MAX_BYTES) -> bytes:
     """The bytes of a regular file; errors as of `open_file`, and for more bytes than `most`."""
     with open_file(path) as stream:
-        data = b"" if os.fstat(stream.fileno()).st_size > most else stream.read(most + 1)
-        if len(data) > most or stream.read(1):  # files of the kernel say no size, or never end
-            raise too_long(path, most)
+        size = os.fstat(stream.fileno()).st_size
+        data = stream.read(size + 1) if size <= most else b""
+        if len(data) > size:  # it grows, or is one of the kernel's, which say no size and may last
+            while len(data) <= most and (more := stream.read(len(data) + 2**16)):
+                data += more
+    if max(size, len(data)) > most:
+        raise too_long(path, most)
     return data
 
 
