@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
 
+MAX_LINE = 1000  # letters; a name in a file may have millions
+
 
 class StylemixError(Exception):
     """A problem that the user can solve, as one line: got X; expected Y; do Z.
@@ -16,12 +18,18 @@ class StylemixError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(" ".join(message.split())))
+        super().__init__(shortened(printable(" ".join(message.split()))))
 
 
 def printable(line: str) -> str:
     """A line without control codes and broken letters, which file names may contain."""
     return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def shortened(line: str) -> str:
+    """A line without its middle where it is too long: the advice is at the end."""
+    half = MAX_LINE // 2 - 5
+    return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 def shown(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stylemix import messages
-from stylemix.errors import StylemixError, did_you_mean
+from stylemix.errors import StylemixError, did_you_mean, shown
 from stylemix.options_file import ALL, find_options_file, read_options_file
 
 OVERWRITE = "stylemix.overwrite"  # the key in the `meta` of a click context
@@ -115,4 +115,16 @@ def _value(option: click.Option, key: str, value: Any, path: Path) -> Any:
         raise StylemixError(f"{path}: got a table or a list for {key}; expected one value")
     if f"--{key}" in option.secondary_opts and isinstance(value, bool):
         return not value
-    return [value] if option.multiple and not isinstance(value, list) else value
+    if isinstance(value, bool) and option.is_flag:
+        return value
+    # As text, which click checks as it does what is typed: its types expect nothing else.
+    texts = [_text(key, one, path) for one in (value if isinstance(value, list) else [value])]
+    return texts if several else texts[0]
+
+
+def _text(key: str, value: Any, path: Path) -> str:
+    long = isinstance(value, int) and abs(value) >= 2**64  # thousands of digits have no text
+    if long or not isinstance(value, str | int | float) or "\0" in str(value):
+        got = "a number of many digits" if long else shown(value)
+        raise StylemixError(f"{path}: got {got} for {key}; expected a text or a number; change it")
+    return str(value)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from stylemix.errors import printable
+from stylemix.errors import printable, shortened
 from stylemix.version import __version__
 
 
@@ -89,7 +89,7 @@ def say_table(rows: Sequence[tuple[str, str]]) -> None:
     """Prints (label, text) rows as aligned lines of a result."""
     width = max((len(label) for label, _ in rows), default=0)
     for label, text in rows:
-        say(printable(f"{label:<{width}}  {text}"))
+        say(shortened(printable(f"{label:<{width}}  {text}")))
 
 
 def result(**values: Any) -> None:
@@ -125,13 +125,13 @@ def note(text: str) -> None:
     """Says something about the run on standard error; not with --quiet."""
     _current.keep(text)
     if not _current.quiet:
-        _print(printable(text), sys.stderr)
+        _print(shortened(printable(text)), sys.stderr)
 
 
 def problem(text: str) -> None:
     """Says on standard error, even with --quiet, why one of several inputs is left out."""
     _current.keep(text)
-    _print(printable(text), sys.stderr)
+    _print(shortened(printable(text)), sys.stderr)
 
 
 def detail(text: str) -> None:
@@ -142,7 +142,7 @@ def detail(text: str) -> None:
 
 def show_error(text: str) -> None:
     """Prints the line of an error that ends the command."""
-    _print(printable(f"Error: {text}"), sys.stderr)
+    _print(shortened(printable(f"Error: {text}")), sys.stderr)
 
 
 def _print(text: str, stream: TextIO) -> None:

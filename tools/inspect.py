@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from stylemix.inversion.forecast import duration, forecast_image, forecast_proje
 from stylemix.inversion.latent import load_latent
 from stylemix.inversion.settings import PRESETS
 from stylemix.io.assets import ASSETS
+from stylemix.io.files import open_file
 from stylemix.io.json_text import parse_json
 from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.io.tensor_files import read_tensors
@@ -41,7 +43,7 @@ from stylemix.training.adapt.draw_kit import FORMAT as KIT
 from stylemix.training.adapt.draw_kit import is_kit
 from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.data.packed import packed_template
-from stylemix.training.data.shard_store import expand
+from stylemix.training.data.shard_store import expand, is_remote
 from stylemix.training.data.shards import is_shards
 from stylemix.training.snapshots import list_snapshots
 from stylemix.training.state_files import FORMAT as STATE
@@ -62,7 +64,7 @@ def describe(name: str, device: str = "auto") -> Lines:
     if path.is_dir():
         return _folder(path)
     if is_shards(name):
-        return [("dataset", f"{len(expand([name]))} shards")]
+        return _shards(expand([name]))
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS:
         return _image(path, device)
@@ -236,6 +238,22 @@ def _folder(path: Path) -> Lines:
     if latents:
         return [("latents", f"{len(latents)} of stylemix project, for stylemix mix")]
     return _dataset(path)
+
+
+def _shards(urls: list[str]) -> Lines:
+    """The number of shards; of those on this machine, the first block is read."""
+    for url in urls:
+        if is_remote(url):
+            continue
+        try:
+            with open_file(url) as stream:
+                tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
+        except (OSError, ValueError, tarfile.HeaderError) as error:
+            raise StylemixError(
+                f"{url}: got no shard ({getattr(error, 'strerror', None) or error}); expected a "
+                "tar file of images; check the name, or copy it again"
+            ) from error
+    return [("dataset", f"{len(urls)} shards")]
 
 
 def _dataset(path: Path) -> Lines:

@@ -169,7 +169,7 @@ def save_snapshot(
 
 
 def _save_grid(path: Path, images: Tensor, generated: bool) -> None:
-    cells = [to_pil(image) for image in images]
+    cells = [to_pil(image.nan_to_num(0)) for image in images]  # of a run that diverges
     cell = max(images.shape[-1], 64)
     sheet = grid(cells, columns=8, cell=cell, gap=2)
     save_image(path, sheet, generated, metadata_only=True)  # for the eyes of who trains

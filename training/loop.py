@@ -28,6 +28,7 @@ from stylemix.training.memory_forecast import forecast
 from stylemix.training.microbatches import StepRandom, parts_of
 from stylemix.training.phases import Step, batches
 from stylemix.training.recorder import Console, Recorder
+from stylemix.training.run_lock import run_folder
 from stylemix.training.session import TrainingData, begin
 from stylemix.training.state import update_ema
 
@@ -78,13 +79,12 @@ def train(
     if len(dataset) < 2:
         raise StylemixError(f"got {len(dataset)} images; expected at least 2 to train on")
     evaluation = Evaluation.of(asked, data.held_out or dataset)
-    folder.mkdir(parents=True, exist_ok=True)
     heartbeat, fingerprint = Heartbeat(ranks, asked.timeout), dataset.fingerprint()
     heartbeat.at("waiting for the first rank" if ranks.rank else "starting")
-    with heartbeat.watching():
+    with run_folder(folder), heartbeat.watching():
         state, run = begin(asked, fingerprint, dataset.c_dim, folder, device, ranks)
+        check_template(data.template, run.config.generator(dataset.c_dim))
     config = run.config
-    check_template(data.template, config.generator(dataset.c_dim))
     if progress and ranks.lead:
         note(forecast(config, dataset.c_dim, ranks.world, device))
     batch, total = config.batch, round(config.kimg * 1000)

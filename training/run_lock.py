@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +21,23 @@ NAME = ".lock"
 LONGEST = 200  # characters of a lock file that a message quotes
 
 _claimed: dict[Path, IO[str]] = {}
+
+
+@contextmanager
+def run_folder(folder: Path) -> Iterator[None]:
+    """Makes a run folder; removes it again if it is new and the training cannot begin."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except StylemixError:
+        lock = folder.absolute() / NAME
+        if is_new and os.listdir(folder) in ([], [NAME]):
+            if (handle := _claimed.pop(lock, None)) is not None:
+                handle.close()
+            lock.unlink(missing_ok=True)
+            folder.rmdir()
+        raise
 
 
 def claim(folder: Path) -> None:

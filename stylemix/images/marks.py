@@ -133,6 +133,7 @@ def _mp4_frames(path: StrPath) -> Generator[Image.Image, None, None]:
     number = -1
     with open_file(path) as file:
         try:
+            file.peek(1)  # type: ignore[attr-defined] # av prints what it cannot read
             with av.open(file, format="mp4") as container:
                 stream = container.streams.video[0]
                 check_size((stream.width, stream.height), str(path))

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.color_modes import to_grey, to_rgb, to_rgba
 from stylemix.images.cost import prepare_decoding, too_large
+from stylemix.images.pillow_fixes import correct_header, keep_quiet
 from stylemix.io.files import StrPath, open_file
 
 MAX_UNENDED_BYTES = 2**26  # of a JPEG without its end marker, which is read into memory
@@ -81,6 +82,7 @@ def read_image(
         prepare_decoding(image, stream, name, min_side)
         kind, width, height = image.format or "image", image.width, image.height
         try:
+            correct_header(image)
             return _plain_and_closed(_loaded(image, stream), mode)
         except StylemixError as error:
             raise StylemixError(f"{name}: {error}") from error
@@ -171,6 +173,7 @@ def _quiet_decoder() -> Iterator[None]:
 
 @cache
 def _load_plugins() -> None:
+    keep_quiet()
     for name in _PLUGINS:
         with suppress(ImportError):  # Pillow without AVIF
             import_module(f"PIL.{name}ImagePlugin")
@@ -264,6 +267,8 @@ def _recognise(head: bytes) -> tuple[str, str]:
         return "a JPEG XL image", _SAVE_AS
     if head[:3] == b"\xff\xd8\xff" or head[:4] == b"\x89PNG" or head[:4] in (b"RIFF", b"GIF8"):
         return "a damaged or truncated image", again
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "a TIFF that is damaged or of an uncommon kind", "save it as an 8-bit or 16-bit PNG"
     for magic, kind in ((b"%PDF", "a PDF"), (b"%!PS", "PostScript"), (b"8BPS", "a PSD file")):
         if head.startswith(magic):
             return kind, _SAVE_AS

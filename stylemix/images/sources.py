@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError, similar_file
 from stylemix.images.cost import check_size
 from stylemix.images.read import load_image, plain_image, read_image
 from stylemix.images.tensors import picture
-from stylemix.io.files import StrPath, open_file, read_file
+from stylemix.io.files import MAX_BYTES, StrPath, open_file, read_file, too_long
 from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 
 # HEIC is listed also where no package reads it, so that an error says which one does.
@@ -67,6 +67,8 @@ class ImageSource:
         with open_file(self.path) as stream:
             while block := stream.read(2**20):
                 size, crc = size + len(block), zlib.crc32(block, crc)
+                if size > MAX_BYTES:
+                    raise too_long(self.path, MAX_BYTES)
         return size, crc
 
     def __str__(self) -> str:

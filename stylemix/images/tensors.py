@@ -50,14 +50,19 @@ def to_pil(image: Tensor) -> Image.Image:
     """Converts a tensor [C, H, W] (or a batch of one) in [-1, 1] to a grey, RGB or RGBA image.
 
     Rounds as StyleGAN2 does, floor(x * 127.5 + 128) clamped to 0..255, the exact inverse of
-    `to_tensor`. NaN becomes 0.
+    `to_tensor`. Raises StylemixError for NaN and infinite values.
     """
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
     if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
         raise ValueError(f"got a tensor of shape {list(image.shape)}; expected [1, 3 or 4, H, W]")
     values = image.detach().to("cpu", torch.float32) * 127.5 + 128
-    pixels = values.nan_to_num(0).clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    if not bool(torch.isfinite(values).all()):  # black areas would not say what is wrong
+        raise StylemixError(
+            "got an image with NaN or infinite values; expected numbers; the model, the style or "
+            "the latent has values that are too large: get or make it again"
+        )
+    pixels = values.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if len(image) == 1 else pixels))
 
 

@@ -239,7 +239,8 @@ def _pick(data: object, file: Path) -> object:
 def _to_w(value: object, file: Path) -> Tensor:
     """Returns w [L, w_dim] in fp32 from [w_dim], [L, w_dim] or [1, L, w_dim]."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = torch.from_numpy(value.astype(np.float32))
+        with np.errstate(over="ignore"):  # infinite ones are refused below, in one line
+            value = torch.from_numpy(value.astype(np.float32))
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
     if not isinstance(value, Tensor) or not value.is_floating_point() or not 0 < value.ndim <= 3:

@@ -11,6 +11,8 @@ from stylemix.errors import StylemixError
 
 StrPath = str | os.PathLike[str]
 
+MAX_BYTES = 2**29  # of a file that is read at once, unless the reader knows better
+
 # A pipe without a writer would be waited for; Windows has neither such pipes nor the flag.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -37,7 +39,22 @@ def open_file(path: StrPath) -> BinaryIO:
         raise
 
 
-def read_file(path: StrPath) -> bytes:
-    """The bytes of a regular file; errors as of `open_file`."""
+def read_file(path: StrPath, most: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file; errors as of `open_file`, and for more bytes than `most`."""
     with open_file(path) as stream:
-        return stream.read()
+        size = os.fstat(stream.fileno()).st_size
+        data = stream.read(size + 1) if size <= most else b""
+        if len(data) > size:  # it grows, or is one of the kernel's, which say no size and may last
+            while len(data) <= most and (more := stream.read(len(data) + 2**16)):
+                data += more
+    if max(size, len(data)) > most:
+        raise too_long(path, most)
+    return data
+
+
+def too_long(path: StrPath, most: int) -> StylemixError:
+    """Returns the error for a file of more bytes than are ever read."""
+    return StylemixError(
+        f"{path}: got a file of more than {most // 2**20} MB; expected a smaller one; check that "
+        "it is the right file"
+    )

@@ -11,7 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from stylemix.errors import StylemixError, similar_file
 from stylemix.io.files import StrPath, open_file
@@ -21,7 +21,6 @@ Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle
 
 HEAD_BYTES = 512
 MAX_DIRECTORY_BYTES = 16 * 2**20  # of a zip with weights, which has some thousand members
-_END_RECORD_BYTES = 22 + 65535  # of a zip: the record itself and the longest comment
 _MAGIC_NUMBER = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # at the start of every torch stream
 
 # Pickle protocol 0 is text: containers, quoted strings and names, one per line.
@@ -144,13 +143,17 @@ def directory_bytes(path: StrPath) -> int:
     Raises BadZipFile for a file without one.
     """
     with open_file(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        stream.seek(max(0, size - _END_RECORD_BYTES))
-        end = stream.read()
-    at = end.rfind(b"PK\5\6")
-    if at < 0:
+        return directory_bytes_of(stream)
+
+
+def directory_bytes_of(stream: BinaryIO) -> int:
+    """`directory_bytes` of a zip that is open."""
+    # Python's own search for the last record, since any other could take another one for it: files
+    # may hold several, and one of zip64, which counts whatever the one beside it says.
+    record = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+    if not record:
         raise zipfile.BadZipFile("no directory")
-    return int.from_bytes(end[at + 12 : at + 16], "little")  # 4 GiB stands for more
+    return int(record[5])
 
 
 def _refuse_known(path: StrPath, head: bytes) -> None:

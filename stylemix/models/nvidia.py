@@ -81,7 +81,7 @@ def _weights(modules: Modules) -> dict[str, Tensor]:
         for kind in ("_parameters", "_buffers"):
             entries = module.state.get(kind)
             for key, value in entries.items() if isinstance(entries, dict) else ():
-                if isinstance(value, Tensor):
+                if isinstance(value, Tensor) and not value.is_complex():  # no weight is
                     weights[f"{path}.{key}" if path else str(key)] = value
     return weights
 

@@ -101,10 +101,10 @@ def _tensors(part: object, name: str) -> Weights:
 
 
 def _tensor(value: object) -> Tensor | None:
-    """Returns a tensor, also one that is kept as an array of floats or integers; else None."""
+    """Returns a real tensor, also one kept as an array of floats or integers; else None."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.dtype.itemsize <= 8:
         return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
-    return value if isinstance(value, Tensor) else None
+    return value if isinstance(value, Tensor) and not value.is_complex() else None
 
 
 def _stored_average(value: object, config: GeneratorConfig, name: str) -> Tensor | None:

@@ -44,7 +44,7 @@ def load(path: StrPath) -> object:
         raise StylemixError(
             f"{path}: got a {kind} file; expected a pickle; use a .pkl, .pt or .pth file"
         )
-    data = memoryview(read_file(file))
+    data = memoryview(read_file(file, MAX_FILE_BYTES))
     if kind == "torch-stream":
         return read_torch_stream(data, context)
     return PickleMachine(data, context, TABLE).run()

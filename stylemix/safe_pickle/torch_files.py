@@ -15,7 +15,12 @@ from typing import BinaryIO
 
 import torch
 
-from stylemix.io.sniff import ZIP_ERRORS, is_torch_stream
+from stylemix.io.sniff import (
+    MAX_DIRECTORY_BYTES,
+    ZIP_ERRORS,
+    directory_bytes_of,
+    is_torch_stream,
+)
 from stylemix.safe_pickle.builders import NAMES, Arguments, Storage, StorageType, storage_from_bytes
 from stylemix.safe_pickle.limits import MAX_DEPTH, Context, damaged
 from stylemix.safe_pickle.machine import PickleMachine, Trusted
@@ -29,6 +34,8 @@ _COUNT_BYTES = 8  # every storage of the stream format starts with its number of
 def read_torch_zip(handle: BinaryIO, context: Context) -> object:
     """Reads a file of the zip format; tensors that shared memory when saved share it again."""
     try:
+        if directory_bytes_of(handle) > MAX_DIRECTORY_BYTES:
+            context.refuse("its members are far more than any model has")
         with zipfile.ZipFile(handle) as archive:
             return _read_archive(archive, context)
     except ZIP_ERRORS as error:

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 
 import tests.support.hostile_images as images
-from tests.support.hostile_files import zipped
+from tests.support.hostile_files import zipped, zips_of_hidden_directories
 
 PNG = images.encoded(images.noise(), "PNG")
 DEEP = "[" * 100_000
@@ -98,6 +98,7 @@ def files_of_labels() -> dict[str, bytes]:
         "words.csv": b"a.png,1,two\n",
         "nan.csv": b"a.png,nan,1\n",
         "digits.csv": b"a.png," + b"9" * 5000,
+        "many.csv": b"a,1\n" * 5_000_000,
         "uneven.csv": b"a,1,2\nb,1,2,3\n",
         "binary.csv": PNG,
     }
@@ -241,6 +242,7 @@ def archives_of_images() -> dict[str, bytes]:
         return whole[: entry + offset] + data + whole[entry + offset + len(data) :]
 
     return {
+        **zips_of_hidden_directories(900_000),
         "cut": whole[: len(whole) // 2],
         "empty": zipped({}),
         "no_images": zipped({"a.txt": b""}),

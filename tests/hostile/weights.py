@@ -54,6 +54,7 @@ def weights_in_pickles(mark: str) -> dict[str, bytes]:
         "unicode_cut": b"\x80\x04X\x05\x00\x00\x00\xed\xa0\x80\xff\xff.",
         "latent_of_a_list": pickle.dumps({"w": [[1.0, 2.0]]}, protocol=4),
         "deep_latent": pickle.dumps({"a": {"b": {"c": {"d": 1}}}}, protocol=4),
+        "directory_in_a_storage": files.storage_of_many_members(400_000),
         "tensor_of_complex": _torch_file(
             {"g_ema": {"input.input": torch.ones(2, 2, dtype=torch.complex64)}}
         ),
@@ -108,6 +109,7 @@ def torch_zips() -> dict[str, bytes]:
         "names": zipped({"../../etc/data.pkl": pickle.dumps({})}),
         "terminal": zipped({"\x1b[31m\n/data.pkl": pickle.dumps({})}),
     }
+    found |= files.zips_of_hidden_directories(400_000)
     many = struct.pack("<I", 0x02014B50) + bytes(42)
     found["members"] = (
         b"PK\x03\x04"

@@ -5,11 +5,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from stylemix.errors import StylemixError, check_choice, check_range, did_you_mean, similar_file
+from stylemix.errors import (
+    MAX_LINE,
+    StylemixError,
+    check_choice,
+    check_range,
+    did_you_mean,
+    similar_file,
+)
 
 
 def test_a_message_is_one_printable_line():
     assert str(StylemixError("got\n  a\x1b b")) == "got a? b"
+
+
+def test_a_long_text_of_a_file_does_not_hide_the_advice():
+    message = str(StylemixError(f"got {'x' * 100_000}; expected a name; change it"))
+    assert len(message) <= MAX_LINE
+    assert message.startswith("got xxx")
+    assert message.endswith("xxx; expected a name; change it")
 
 
 @pytest.mark.parametrize("value", [-0.5, 1.5, float("nan"), float("inf"), -float("inf")])

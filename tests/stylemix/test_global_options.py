@@ -25,6 +25,8 @@ def probe(monkeypatch, tmp_path):
     @click.option("--style", "styles", multiple=True)
     @click.option("--no-loop/--loop", "once", default=False)
     @click.option("--device", default="auto")
+    @click.option("--steps", type=int, default=3)
+    @click.option("--file", type=click.Path(path_type=Path))
     @click.option("--fail", is_flag=True)
     def command(**arguments):
         say("a table")
@@ -99,11 +101,11 @@ def test_an_unknown_command_is_json_too_and_names_the_nearest(probe):
 def test_defaults_of_the_user(probe):
     Path("stylemix.toml").write_text(
         '[all]\ndevice = "cpu"\nmodel = "own"\n'
-        '[probe]\npreset = "fast"\nstyle = "toon"\nloop = false\noverwrite = true\n'
+        '[probe]\npreset = "fast"\nstyle = "toon"\nloop = false\noverwrite = true\nsteps = 5\n'
     )
     got = _result(probe)
     assert (got["device"], got["preset"], got["styles"]) == ("cpu", "fast", ["toon"])
-    assert (got["once"], got["overwrite"]) == (True, True)
+    assert (got["once"], got["overwrite"], got["steps"]) == (True, True, 5)
     assert got["model"] is None  # an argument, and no option
     assert _result(probe, "--preset", "best", "--style", "noir")["styles"] == ["noir"]
     assert "Defaults of stylemix.toml: device, preset" in probe("--verbose").stderr
@@ -118,6 +120,14 @@ def test_defaults_of_the_user(probe):
         ("[probe]\npreset = 'slow'", "is not one of 'fast', 'best'. (in the file of options)"),
         ("[probe]\npreset = ['fast']", "got a table or a list for preset; expected one value"),
         ("[prob]\n", "did you mean probe?"),
+        ("[probe]\nsteps = 1e400", "'inf' is not a valid integer"),
+        ("[probe]\nsteps = 2.5", "'2.5' is not a valid integer"),
+        ("[probe]\nsteps = true", "'True' is not a valid integer"),
+        ("[probe]\nsteps = 1979-05-27", "got datetime.date(1979, 5, 27) for steps; expected a te"),
+        (f"[probe]\nsteps = 0x{'f' * 9999}", "got a number of many digits for steps; expected a"),
+        ("[probe]\nfile = 'a'\n[all]\njson = 3", "'3' is not a valid boolean"),
+        ('[probe]\nfile = "a\\u0000b"', "got 'a\\x00b' for file; expected a text or a number"),
+        ("[probe]\nstyle = [[1]]", "got [1] for style; expected a text or a number; change it"),
     ],
 )  # fmt: skip
 def test_a_wrong_default_is_one_sentence(probe, table, message):

@@ -102,6 +102,14 @@ def test_a_name_forges_no_line(capsys, tell):
     assert "".join(capsys.readouterr()).endswith("a?Error: b?c?d.png\n")
 
 
+@pytest.mark.parametrize(
+    "tell", [note, problem, show_error, lambda text: say_table([("name", text)])]
+)
+def test_a_long_text_of_a_file_is_cut(capsys, tell):
+    tell("x" * 100_000 + "; change it")
+    assert len("".join(capsys.readouterr())) < 1010
+
+
 def test_commands_print_through_this_module_alone():
     """So that --json has one line on standard output, and --quiet is quiet."""
     files = sorted((Path(__file__).resolve().parents[2] / "tools").rglob("*.py"))

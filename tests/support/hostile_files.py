@@ -267,3 +267,20 @@ def zipped(members: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) 
         for name, data in members.items():
             archive.writestr(name, data)
     return stream.getvalue()
+
+
+def zips_of_hidden_directories(count: int) -> dict[str, bytes]:
+    """Zips of so many members whose last record, or the record nearest to it, says a few."""
+    entry = struct.pack("<I", 0x02014B50) + bytes(24) + struct.pack("<H", 5) + bytes(16) + b"a.png"
+    data, size, start = b"PK\3\4" + entry * count, len(entry) * count, 4
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, 100, 0, 0)
+    zip64 = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, count, count, size, start)
+    zip64 += struct.pack("<IIQI", 0x07064B50, 0, len(data), 1)
+    # The numbers of disks, which nothing reads, look like the begin of another record.
+    record = struct.pack("<IIHHIIH", 0x06054B50, 0x06054B50, 65535, 65535, size, start, 0)
+    return {"zip64": data + zip64 + end, "record_in_record": data + record}
+
+
+def storage_of_many_members(count: int) -> bytes:
+    """A pickle that loads a storage from a zip of so many members."""
+    return _whole(nested(zips_of_hidden_directories(count)["zip64"]))

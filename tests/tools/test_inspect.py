@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,6 @@ def test_a_dataset(here):
     Path("data/dataset.json").write_text("{}")
     shutil.make_archive("data", "zip", "data")
     assert dict(describe("data.zip"))["labels"] == "yes"
-    shards = describe("shards/{000..003}.tar")
-    assert shards == [("dataset", "4 shards")]
 
 
 def test_several_files_are_one_json_object(here):
@@ -192,3 +191,19 @@ def test_a_video_and_its_marks(here):
     code, output = _run("b.mp4")
     assert (code, output.count("\n")) == (2, 1)
     assert "got a damaged video; expected an MP4 file" in output
+
+
+@pytest.mark.parametrize("data", [None, b"", b"hello", bytes(2000)])
+def test_what_is_no_shard_is_refused(here, data):
+    if data is not None:
+        (here / "a.tar").write_bytes(data)
+    code, output = _run("a.tar")
+    assert code == 2
+    assert output.startswith("Error: a.tar: got no shard (")
+
+
+def test_shards_are_counted(here):
+    for name in ("0", "1"):
+        with tarfile.open(here / f"{name}.tar", "w") as archive:
+            archive.add(OBAMA, "a.jpg")
+    assert _run("{0..1}.tar") == (0, "dataset  2 shards\n")

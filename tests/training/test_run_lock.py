@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stylemix.errors import StylemixError
-from stylemix.training.run_lock import NAME, claim
+from stylemix.training.run_lock import NAME, claim, run_folder
 
 pytest.importorskip("fcntl", reason="this system has no such locks")
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,3 +51,25 @@ def test_another_process_is_named_and_its_death_ends_the_claim(tmp_path):
             os.kill(worker, signal.SIGKILL)
     assert f"process {os.getpid()} on " in (tmp_path / NAME).read_text()
     assert multiprocessing.active_children() == []
+
+
+def _fail(folder: Path, file: str = "") -> None:
+    with run_folder(folder):
+        claim(folder)
+        if file:
+            (folder / file).touch()
+        raise StylemixError("got no model; expected one; name one")
+
+
+def test_a_new_folder_is_removed_where_a_training_cannot_begin(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name in ("new", "old"):
+        with pytest.raises(StylemixError, match="got no model"):
+            _fail(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    with pytest.raises(StylemixError, match="got no model"):
+        _fail(tmp_path / "used", "state")
+    with run_folder(tmp_path / "new"):
+        claim(tmp_path / "new")
+    assert (tmp_path / "new" / NAME).exists()
+    assert (tmp_path / "used" / "state").exists()

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.io.files import read_file
-from stylemix.io.json_text import parse_json
+from stylemix.io.json_text import MAX_VALUE_BYTES, parse_json
 
+_ROW_BYTES, _CELL_BYTES = 320, 50  # in CPython, with the text of a short name
+_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # of str.splitlines
 Label = int | list[float]
 
 
@@ -33,7 +35,7 @@ def read_labels(path: Path) -> tuple[dict[str, Label], list[str] | None]:
     label is a class number, a class name, or a list of numbers.
     """
     try:
-        text = read_file(path).decode("utf-8-sig")
+        text = read_file(path, MAX_VALUE_BYTES).decode("utf-8-sig")
         pairs = _json_pairs(text) if path.suffix.lower() == ".json" else _csv_pairs(text)
         return _checked(dict(pairs))
     except (OSError, ValueError, TypeError, OverflowError, csv.Error) as error:
@@ -54,6 +56,9 @@ def _json_pairs(text: str) -> list[tuple[str, object]]:
 
 
 def _csv_pairs(text: str) -> list[tuple[str, object]]:
+    rows_of_text = sum(map(text.count, _BREAKS))
+    if _ROW_BYTES * rows_of_text + _CELL_BYTES * text.count(",") > MAX_VALUE_BYTES:
+        raise ValueError("it has far too many lines")
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(row)]
     if rows and rows[0][0].lower() in ("name", "file", "image"):
         rows = rows[1:]

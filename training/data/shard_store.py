@@ -82,6 +82,8 @@ def scan(path: Path, url: str) -> Shard:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for name, members in itertools.groupby(_members(tar), lambda member: member[0]):
                 _add_sample(shard, tar, name, {ending: member for _, ending, member in members})
+            if not tar.getmembers():
+                raise tarfile.ReadError("it has no members")
             last = tar.getmembers()[-1]
             end = last.offset_data + -(-last.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         with open_file(path) as stream:

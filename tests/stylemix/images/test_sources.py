@@ -134,6 +134,14 @@ def test_member_with_a_password(tmp_path):
         list_images(archive)[0].open()
 
 
+def test_checksum_of_a_file_that_is_too_long_for_an_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_BYTES", 2**21)
+    with (tmp_path / "a.png").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(StylemixError, match="got a file of more than 2 MB; expected a smaller one"):
+        list_images(tmp_path)[0].checksum()
+
+
 def test_nothing_to_list(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_bytes(b"1")

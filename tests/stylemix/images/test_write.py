@@ -48,13 +48,22 @@ def test_to_pil_undoes_to_tensor_exactly():
 
 
 def test_to_pil_rounds_as_stylegan2():
-    values = torch.tensor([-2.0, -1.0, -0.002, 0.0, 0.003, 0.999, 1.0, 9.0, float("nan")])
+    values = torch.tensor([-2.0, -1.0, -0.002, 0.0, 0.003, 0.999, 1.0, 9.0, -1.0])
     image = to_pil(values.reshape(1, 1, 9))
     assert image.mode == "L"
     # floor(x * 127.5 + 128): 127.745, 128, 128.3825, 255.37; then 0..255
     assert np.asarray(image)[0].tolist() == [0, 0, 127, 128, 128, 255, 255, 255, 0]
     half = to_pil(values.reshape(1, 1, 9).bfloat16().requires_grad_())
     assert np.asarray(half)[0, [0, 3, 6, 7, 8]].tolist() == [0, 128, 255, 255, 0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.4e38])
+def test_to_pil_refuses_values_that_are_not_finite(value):
+    """A latent or a model with values that are too large would give a black image."""
+    image = torch.zeros([3, 4, 4])
+    image[1, 2, 3] = value
+    with pytest.raises(StylemixError, match="got an image with NaN or infinite values; expected"):
+        to_pil(image)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 4, 4), (2, 3, 4, 4)])

@@ -131,6 +131,7 @@ def test_latents_in_torch_files(tmp_path, model, w, pack):
         ({"w": np.ones((6, 512))}, r"w of shape \[6, 512\]"),
         ({"w": np.ones((200, 5))}, r"w of shape \[200, 5\]"),
         ({"w": np.full((6, 5), np.inf)}, "NaN or infinite"),
+        ({"w": np.full((6, 5), 1e300)}, "NaN or infinite"),
         ({"w": np.ones((6, 5), int)}, "without w values"),
         ({"w": np.float64(1)}, "without w values"),
         ({"w": np.ones((0, 5))}, "expected"),

@@ -58,3 +58,17 @@ def test_every_reader_refuses_at_once(strange, read):
         with pytest.raises(StylemixError, match="expected"):
             read(path)
     assert torch.is_tensor(MODEL.generator.mapping.w_avg)
+
+
+def test_no_more_is_read_than_fits(tmp_path):
+    """A sparse file has any length for nothing; files of the kernel say none and may never end."""
+    with (tmp_path / "sparse").open("wb") as stream:
+        stream.truncate(2**40)
+    endless = [path for path in (Path("/proc/self/pagemap"),) if path.exists()]
+    for path in [tmp_path / "sparse", *endless]:
+        with pytest.raises(StylemixError, match="got a file of more than 1 MB; expected a smaller"):
+            read_file(path, 2**20)
+    with pytest.raises(StylemixError, match="got a file of more than 512 MB"):
+        read_file(tmp_path / "sparse")
+    (tmp_path / "file").write_bytes(b"abc")
+    assert read_file(tmp_path / "file", 3) == b"abc"

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 import tests.support.hostile_files as hostile
 from stylemix.errors import StylemixError
-from stylemix.io.sniff import sniff
+from stylemix.io.sniff import directory_bytes, sniff
 
 
 def test_kinds(tmp_path):
@@ -68,4 +68,15 @@ def test_impossible_header_sizes(tmp_path):
         sniff(path)
     path.write_bytes(hostile.safetensors({}, length=5000))
     with pytest.raises(StylemixError, match="got a truncated file"):
+        sniff(path)
+
+
+@pytest.mark.parametrize("name", hostile.zips_of_hidden_directories(1))
+def test_the_directory_of_a_zip_is_the_one_that_is_read(tmp_path, name):
+    """Whatever other records in the file say about its size."""
+    path = tmp_path / "file.zip"
+    path.write_bytes(hostile.zips_of_hidden_directories(3000)[name])
+    assert directory_bytes(path) == 3000 * 51
+    path.write_bytes(hostile.zips_of_hidden_directories(400_000)[name])
+    with pytest.raises(StylemixError, match="got a zip with far more members than any model has"):
         sniff(path)

@@ -146,6 +146,7 @@ def test_rosinality_without_noise_maps_draws_the_same_ones():
         ("to_rgb1.conv.weight", lambda t: t * float("nan"), "NaN"),
         ("convs.0.conv.blur.kernel", lambda t: t.triu(), "upsampling filter"),
         ("convs.2.conv.weight", lambda t: t.long(), "floating point"),
+        ("style.1.weight", lambda t: t.cfloat(), "no 'style.1.weight'"),
     ],
 )
 def test_odd_rosinality_checkpoints_are_refused(key, change, message):
@@ -214,6 +215,15 @@ def test_odd_nvidia_networks_are_refused(path, key, value, message):
     with pytest.raises(StylemixError, match=message) as caught:
         foreign_model(data, "x.pkl")
     assert str(caught.value).startswith("x.pkl: ")
+
+
+def test_complex_values_are_no_weights():
+    """PyTorch would warn and leave half of them out."""
+    data = nvidia()
+    buffers = part(data, "synthesis.b8")["_buffers"]
+    buffers["resample_filter"] = buffers["resample_filter"].cfloat()
+    with pytest.raises(StylemixError, match=r"lacks synthesis\.b8\.resample_filter"):
+        foreign_model(data, "x.pkl")
 
 
 def test_other_designs_are_named():

@@ -52,3 +52,12 @@ def test_files_without_usable_labels(tmp_path, name, text):
         read_labels(tmp_path / name)
     with pytest.raises(StylemixError, match="No such file"):
         read_labels(tmp_path / "nosuch.csv")
+
+
+@pytest.mark.parametrize("line", ["a,1\n", "a,1\r", "\n", "a" + ",1" * 99 + "\n"])
+def test_more_lines_than_fit_into_memory(tmp_path, line):
+    """They are counted before any is read."""
+    path = tmp_path / "a.csv"
+    path.write_text(line * (6_000_000 // line.count(",") if "," in line else 1_000_000))
+    with pytest.raises(StylemixError, match=r"got no labels \(it has far too many lines\)"):
+        read_labels(path)
