@@ -206,7 +206,8 @@ class Runner:
             [str(self.base.metrics_data)], self.base.size, self.base.channels, False,
             self.base.conditional,
         )  # fmt: skip
-        if Evaluation.of(self.base, self.held_out) is None:
+        c_dim = self.dataset(False).c_dim
+        if Evaluation.of(self.base, self.held_out, c_dim) is None:
             raise StylemixError("got --metrics none; expected a metric to compare; leave it out")
         training = set(self.dataset(False).checksums())
         if training.issuperset(set(self.held_out.checksums()) - {SHARD_END}):

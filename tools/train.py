@@ -104,11 +104,14 @@ def train_command(
     if outcome is None:
         messages.current().json = False  # rank 0 prints the line
         return
-    if outcome.stopped:
+    if outcome.stopped and not outcome.idle:
         say(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
     if outcome.idle:
         had = f"the run in {folder} has {outcome.kimg:g} kimg already"
-        say(f"Nothing to train: {had}; a higher --kimg continues it")
+        option = "--kimg"
+        if outcome.stopped:
+            had, option = f"{had}, and {outcome.stopped}", "--early-stop, or 0 for none,"
+        say(f"Nothing to train: {had}; a higher {option} continues it")
         say(f"Last snapshot: {outcome.snapshot}")
     else:
         wrote(outcome.snapshot)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
+from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
 from stylemix.metrics.extractors import ImageSet, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
-from stylemix.metrics.generator import compare, path_length
+from stylemix.metrics.generator import check_counts, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
 from stylemix.training.snapshots import list_snapshots
@@ -32,10 +33,24 @@ class Evaluation:
     count: int
 
     @classmethod
-    def of(cls, config: TrainConfig, reals: ImageSet) -> Evaluation | None:
-        """Returns the evaluation that the settings request, or None."""
+    def of(cls, config: TrainConfig, reals: ImageSet, c_dim: int = 0) -> Evaluation | None:
+        """Returns the evaluation that the settings request, or None.
+
+        Raises StylemixError for images that cannot be compared with those of a model with labels
+        of width `c_dim`: now, and not at the first snapshot.
+        """
         names = config.metric_names
-        return cls(names, reals, config.metrics_count or len(reals)) if names else None
+        if not names:
+            return None
+        if c_dim and reals.c_dim != c_dim:
+            raise StylemixError(
+                f"got labels of width {reals.c_dim} for the metrics and of width {c_dim} for the "
+                f'training; expected the same width; write "classes": {c_dim} into the '
+                "dataset.json of the images for the metrics"
+            )
+        count = config.metrics_count or len(reals)
+        check_counts(names, count, len(reals))
+        return cls(names, reals, count)
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
         """Returns metrics of the averaged generator; every rank generates its share of images.

@@ -24,7 +24,7 @@ def _invoke(*arguments):
         (["DATA", "--batch", "1"], "got batch 1; expected a number from 2 to"),
         (
             ["DATA", "--batch", "8", "--batch-gpu", "3", "--mbstd-group", "4"],
-            "got a batch of 8 in microbatches of 3",
+            "expected multiples of the group; use --batch-gpu 4, or in a new run --mbstd-group 1",
         ),
         (["DATA", "--batch", "8", "--batch-gpu", "9"], "got batch_gpu 9; expected no more than"),
         (["DATA", "--tick-kimg", "0"], "got tick_kimg 0.0; expected a number from 0.001"),
