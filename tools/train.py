@@ -156,11 +156,14 @@ def run(
         outcome = train(config, training_data, folder, where, ranks)
     except torch.OutOfMemoryError as error:
         resolved = config.resolve(ranks.world, where.type)
-        size = resolved.part_size(ranks.world)
+        size, group = resolved.part_size(ranks.world), resolved.mbstd_group
+        advice = f"--batch-gpu {max(size // 2, 1)} with another --output"  # and other groups
+        if size > group:
+            smaller = max(size // 2 // group, 1) * group
+            advice = f"--batch-gpu {smaller}, which gives the same result by gradient accumulation"
         raise StylemixError(
             f"got out of memory with {size} images at once ({str(error).splitlines()[0]}); "
-            f"expected enough for them; use --batch-gpu {max(size // 2, 1)}, which gives the same "
-            "result by gradient accumulation"
+            f"expected enough for them; use {advice}"
         ) from error
     ranks.close()
     return outcome if ranks.lead else None
