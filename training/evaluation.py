@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
-from stylemix.metrics.extractors import ImageSet, generator_features, load_extractor
+from stylemix.metrics.extractors import ImageSet, check_labels, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.generator import check_counts, compare, path_length
 from stylemix.training.config import TrainConfig
@@ -42,12 +41,7 @@ class Evaluation:
         names = config.metric_names
         if not names:
             return None
-        if c_dim and reals.c_dim != c_dim:
-            raise StylemixError(
-                f"got labels of width {reals.c_dim} for the metrics and of width {c_dim} for the "
-                f'training; expected the same width; write "classes": {c_dim} into the '
-                "dataset.json of the images for the metrics"
-            )
+        check_labels(c_dim, reals)
         count = config.metrics_count or len(reals)
         check_counts(names, count, len(reals))
         return cls(names, reals, count)

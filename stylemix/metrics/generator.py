@@ -24,6 +24,7 @@ from stylemix.metrics.extractors import (
     Device,
     Extractor,
     ImageSet,
+    check_labels,
     generator_features,
     load_extractor,
 )
@@ -106,6 +107,7 @@ def measure(
     """
     report = Report()
     check_counts(metrics, len(seeds), len(reals))
+    check_labels(generator.c_dim, reals)
     if set(metrics) - {"ppl"}:
         with report.timed("features of real images"):
             at_once = batch_size(generator, batch)

@@ -126,7 +126,7 @@ def test_images_that_do_not_compare_are_refused_at_the_start(tiny, pictures, dat
     with pytest.raises(StylemixError, match="got 3 generated and 10 real images; expected 4 or"):
         run(config, dataset, tmp_path / "few")
     config = replace(tiny, metrics="fd")
-    with pytest.raises(StylemixError, match="width 0 for the metrics and of width 3 for the"):
+    with pytest.raises(StylemixError, match="for a model with labels of width 3; expected"):
         Evaluation.of(config, dataset, 3)
     assert not (tmp_path / "few").exists()
 
