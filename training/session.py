@@ -214,6 +214,9 @@ def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
         raise StylemixError(f"got {source} with no weights that fit; expected a similar network")
     silence(state.generator.synthesis, config.noise)
     state.generator_ema.load_state_dict(state.generator.state_dict())
+    state.counters.parent = {"origin": model.origin, "fingerprint": model.fingerprint} | {
+        key: str(model.card[key]) for key in ("source", "licence") if key in model.card
+    }
     other = "no discriminator in the file, so it is fresh"
     if model.discriminator is not None:
         moved = transfer(model.discriminator.state_dict(), state.discriminator)
