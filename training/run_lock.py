@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +18,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+# Temporary files of `atomic_write` for the files that only a training writes.
+UNFINISHED = re.compile(r"\.(state-|snapshot-|fakes-|best\.).*[0-9a-f]{12}\.tmp\.(safetensors|png)")
 LONGEST = 200  # characters of a lock file that a message quotes
 
 _claimed: dict[Path, IO[str]] = {}
@@ -49,3 +53,12 @@ def claim(folder: Path) -> None:
     handle.write(f"process {os.getpid()} on {socket.gethostname()} since {when}\n")
     handle.flush()
     _claimed[path] = handle
+    _clear(path.parent)
+
+
+def _clear(folder: Path) -> None:
+    """Removes unfinished files of trainings that were killed: a state may have gigabytes."""
+    for path in folder.glob(".*.tmp.*"):
+        if UNFINISHED.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
