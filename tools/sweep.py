@@ -206,14 +206,14 @@ class Runner:
             [str(self.base.metrics_data)], self.base.size, self.base.channels, False,
             self.base.conditional,
         )  # fmt: skip
-        if Evaluation.of(self.base, self.held_out) is None:
-            raise StylemixError("got --metrics none; expected a metric to compare; leave it out")
         training = set(self.dataset(False).checksums())
         if training.issuperset(set(self.held_out.checksums()) - {SHARD_END}):
             raise StylemixError(
                 f"got --held-out {self.base.metrics_data}, whose images are all among those to "
                 "train on, by their content; expected images that no trial sees; choose others"
             )
+        if Evaluation.of(self.base, self.held_out, self.dataset(False).c_dim) is None:
+            raise StylemixError("got --metrics none; expected a metric to compare; leave it out")
 
     def dataset(self, mirror: bool) -> PixelDataset:
         """Returns the images, which are opened once."""

@@ -15,8 +15,9 @@ import torch
 from stylemix import messages
 from stylemix.devices import find_device, slow_precision
 from stylemix.errors import StylemixError
-from stylemix.faces.templates import NO_TEMPLATE, find_template
+from stylemix.faces.templates import NO_TEMPLATE, Template, find_template
 from stylemix.messages import note, result, say, wrote
+from stylemix.models.model import check_template
 from stylemix.tools.options import TEMPLATE_NAMES, device_option
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
@@ -24,6 +25,7 @@ from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.data.packed import packed_template
 from stylemix.training.distributed import is_rank, join, launch, local_device
+from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.presets import TABLE
 from stylemix.training.session import TrainingData
@@ -90,8 +92,13 @@ def train_command(
     config = TrainConfig(**settings)
     if dry_run:
         kind = find_device(device).type
-        _open(config, data)
-        resolved = asdict(config.resolve(gpus, kind))
+        images, held_out = _open(config, data)
+        ready = config.resolve(gpus, kind)
+        ready.part_size(gpus)
+        ready.discriminator(images.c_dim)
+        check_template(_alignment(template, data), ready.generator(images.c_dim))
+        Evaluation.of(config, held_out or images, images.c_dim)
+        resolved = asdict(ready)
         say(json.dumps(resolved, indent=2))
         result(settings=resolved)
         return
@@ -104,11 +111,14 @@ def train_command(
     if outcome is None:
         messages.current().json = False  # rank 0 prints the line
         return
-    if outcome.stopped:
+    if outcome.stopped and not outcome.idle:
         say(f"Stopped at {outcome.kimg:.1f} kimg: {outcome.stopped}")
     if outcome.idle:
         had = f"the run in {folder} has {outcome.kimg:g} kimg already"
-        say(f"Nothing to train: {had}; a higher --kimg continues it")
+        option = "--kimg"
+        if outcome.stopped:
+            had, option = f"{had}, and {outcome.stopped}", "--early-stop, or 0 for none,"
+        say(f"Nothing to train: {had}; a higher {option} continues it")
         say(f"Last snapshot: {outcome.snapshot}")
     else:
         wrote(outcome.snapshot)
@@ -138,7 +148,7 @@ def run(
         template: name or file of the alignment; None for the one that `pack` recorded.
         name: name of the data for the model card; None for a hash of its content.
     """
-    alignment = packed_template(data) if template is None else find_template(template)
+    alignment = _alignment(template, data)
     where = find_device(local_device(device))
     ranks = join(where, config.timeout)
     dataset, held_out = _open(config, data)
@@ -153,14 +163,21 @@ def run(
         outcome = train(config, training_data, folder, where, ranks)
     except torch.OutOfMemoryError as error:
         resolved = config.resolve(ranks.world, where.type)
-        size = resolved.part_size(ranks.world)
+        size, group = resolved.part_size(ranks.world), resolved.mbstd_group
+        advice = f"--batch-gpu {max(size // 2, 1)} with another --output"  # and other groups
+        if size > group:
+            smaller = max(size // 2 // group, 1) * group
+            advice = f"--batch-gpu {smaller}, which gives the same result by gradient accumulation"
         raise StylemixError(
             f"got out of memory with {size} images at once ({str(error).splitlines()[0]}); "
-            f"expected enough for them; use --batch-gpu {max(size // 2, 1)}, which gives the same "
-            "result by gradient accumulation"
+            f"expected enough for them; use {advice}"
         ) from error
     ranks.close()
     return outcome if ranks.lead else None
+
+
+def _alignment(template: str | None, data: tuple[str, ...]) -> Template:
+    return packed_template(data) if template is None else find_template(template)
 
 
 def _open(config: TrainConfig, data: tuple[str, ...]) -> tuple[PixelDataset, PixelDataset | None]:

@@ -71,10 +71,12 @@ class ResolvedConfig(TrainConfig):
             share = max(batch // group // world * group, 1)
         size = self.batch_gpu or share
         if batch % group or (size % group and size < batch):
+            advice = f"--mbstd-group {math.gcd(batch, size)}"
+            if batch % group == 0:  # the group of a run is fixed, its microbatches are not
+                advice = f"--batch-gpu {max(size // group, 1) * group}, or in a new run {advice}"
             raise StylemixError(
                 f"got a batch of {batch} in microbatches of {size} with groups of {group} for the "
-                "minibatch deviation; expected multiples of the group; use --mbstd-group "
-                f"{math.gcd(batch, size)}"
+                f"minibatch deviation; expected multiples of the group; use {advice}"
             )
         if -(-batch // size) < world:
             raise StylemixError(

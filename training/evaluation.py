@@ -12,9 +12,9 @@ import torch
 
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
-from stylemix.metrics.extractors import ImageSet, generator_features, load_extractor
+from stylemix.metrics.extractors import ImageSet, check_labels, generator_features, load_extractor
 from stylemix.metrics.feature_cache import cached_real_features
-from stylemix.metrics.generator import compare, path_length
+from stylemix.metrics.generator import check_counts, compare, path_length
 from stylemix.training.config import TrainConfig
 from stylemix.training.distributed import Ranks
 from stylemix.training.snapshots import list_snapshots
@@ -32,10 +32,19 @@ class Evaluation:
     count: int
 
     @classmethod
-    def of(cls, config: TrainConfig, reals: ImageSet) -> Evaluation | None:
-        """Returns the evaluation that the settings request, or None."""
+    def of(cls, config: TrainConfig, reals: ImageSet, c_dim: int = 0) -> Evaluation | None:
+        """Returns the evaluation that the settings request, or None.
+
+        Raises StylemixError for images that cannot be compared with those of a model with labels
+        of width `c_dim`: now, and not at the first snapshot.
+        """
         names = config.metric_names
-        return cls(names, reals, config.metrics_count or len(reals)) if names else None
+        if not names:
+            return None
+        check_labels(c_dim, reals)
+        count = config.metrics_count or len(reals)
+        check_counts(names, count, len(reals))
+        return cls(names, reals, count)
 
     def __call__(self, state: TrainState, batch: int, ranks: Ranks) -> dict[str, float]:
         """Returns metrics of the averaged generator; every rank generates its share of images.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from stylemix.training.state import TrainState
 
 # Diversity is the fakes' spread over the reals' spread.
@@ -9,6 +11,7 @@ HEALTHY = 0.3  # collapse is detected only after the diversity was above this
 COLLAPSED = 0.08  # diversity below which the run has collapsed
 FROM_NIMG = 20_000  # images; before that, fakes go from random to grey and back
 P_WARNING = 0.8  # above it augmentations leak into the images (ADA, section 3.1)
+SPREAD_SIDE = 64  # px of an image of which the spread is taken, at most
 
 
 def what_went_wrong(state: TrainState, bad_losses: int) -> str:
@@ -49,3 +52,15 @@ def adapt_augment(state: TrainState, target: float, ada_kimg: float, images: int
     state.sign_sum.zero_()
     state.sign_count.zero_()
     return before
+
+
+def thinned(images: Tensor) -> Tensor:
+    """Returns every k-th row and column of images, at most `SPREAD_SIDE`: few values to reduce."""
+    step = -(-max(images.shape[2:]) // SPREAD_SIDE)
+    return images.detach().float()[:, :, ::step, ::step]
+
+
+def spread(values: dict[str, Tensor], kind: str) -> Tensor:
+    """Returns the mean deviation of a pixel over the whole batch, a measure of diversity."""
+    variance = values[f"{kind} square"] - values[f"{kind} mean"].square()
+    return variance.clamp(min=0).sqrt().mean()

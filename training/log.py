@@ -162,7 +162,11 @@ def save_snapshot(
         "seconds": round(counters.seconds),
         "seed": config.seed,
     }
-    model = Model(generator, state.discriminator, data.template, card)
+    parent = dict(counters.parent)  # whose licence binds this model, too
+    origin = parent.pop("origin", "stylemix")
+    if parent:
+        card |= {"transfer": parent.pop("fingerprint"), **parent}
+    model = Model(generator, state.discriminator, data.template, card, origin)
     path = folder / f"snapshot-{name}.safetensors"
     save_model(path, model)
     return path

@@ -78,7 +78,7 @@ def train(
     ranks, dataset = ranks or Ranks(), data.images
     if len(dataset) < 2:
         raise StylemixError(f"got {len(dataset)} images; expected at least 2 to train on")
-    evaluation = Evaluation.of(asked, data.held_out or dataset)
+    evaluation = Evaluation.of(asked, data.held_out or dataset, dataset.c_dim)
     heartbeat, fingerprint = Heartbeat(ranks, asked.timeout), dataset.fingerprint()
     heartbeat.at("waiting for the first rank" if ranks.rank else "starting")
     with run_folder(folder), heartbeat.watching():
@@ -94,8 +94,8 @@ def train(
     parts = parts_of(ranks.rank, ranks.world, batch, config.part_size(ranks.world))
     loader = Loader(dataset, config.seed, batch, parts[0].start, parts[-1].stop, config.workers)
     images = loader.read(state.counters.cur_nimg)
-    started, stop_reason = time.monotonic() - state.counters.seconds, ""
-    idle = state.counters.cur_nimg >= total
+    started, stop_reason = time.monotonic() - state.counters.seconds, recorder.enough()
+    idle = state.counters.cur_nimg >= total or bool(stop_reason)
 
     with _stop_signals() as stop, heartbeat.watching():
         while state.counters.cur_nimg < total and not stop_reason:

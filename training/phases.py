@@ -14,6 +14,7 @@ from stylemix.training.augment.pipe import PIPES
 from stylemix.training.config import ResolvedConfig
 from stylemix.training.distributed import Ranks
 from stylemix.training.feature_discriminator import d_hinge, g_hinge
+from stylemix.training.guard import spread, thinned
 from stylemix.training.heartbeat import Heartbeat
 from stylemix.training.losses import (
     d_logistic,
@@ -150,7 +151,7 @@ class Step:
         if name == "Dmain":
             state.sign_sum.add_(values["signs"])
             state.sign_count.add_(values["count"])
-            ratio = (values["fake spread"] / values["real spread"].clamp(min=1e-8)).clamp(max=2)
+            ratio = (spread(values, "fake") / spread(values, "real").clamp(min=1e-8)).clamp(max=2)
             # The first step has no previous value to average with.
             beta = torch.where(state.diversity > 0, DIVERSITY_BETA, 0.0)
             state.diversity.copy_(ratio.lerp(state.diversity, beta).nan_to_num(0))
@@ -189,9 +190,15 @@ class Step:
         is .01, so the penalty differs by about as much from that of the paper.
         """
         part = batch.part
-        subset = slice(None, None, PATH_LENGTH_SHRINK)
+        # By the position in the whole batch, so that the images do not depend on the split.
+        subset = slice(-part.start % PATH_LENGTH_SHRINK, None, PATH_LENGTH_SHRINK)
         c = self._fake_labels(rng, "Greg", part)
         ws = self._ws(rng, "Greg", part, c, sums)[subset]
+        share = len(ws) / -(-part.total // PATH_LENGTH_SHRINK)
+        if not len(ws):  # a microbatch of one image, which is not one of them
+            for name in ("length", "penalty"):
+                sums.add(name, torch.zeros([], device=self.device))
+            return torch.zeros([], device=self.device)
         if not ws.requires_grad:  # the mapping network is frozen
             ws = ws.detach().requires_grad_(True)
         noise = self._noise(rng, "Greg", part)
@@ -201,9 +208,10 @@ class Step:
         y = y[subset].view_as(images)
         lengths = path_lengths(images, ws, y / (images.shape[2] * images.shape[3]) ** 0.5)
         penalty = (lengths - self.state.path_length_mean).square().mean()
-        sums.add("length", lengths.mean() * part.weight)
-        sums.add("penalty", penalty * part.weight)
-        return penalty * (self.config.path_length_weight * self.config.g_reg_interval)
+        sums.add("length", lengths.mean() * share)
+        sums.add("penalty", penalty * share)
+        weight = self.config.path_length_weight * self.config.g_reg_interval
+        return penalty * (weight * (share / part.weight))  # `phase` multiplies by part.weight
 
     def _d_main(self, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
         """Returns the adversarial loss of the discriminator."""
@@ -217,8 +225,10 @@ class Step:
         sums.add("count", torch.tensor(float(len(part)), device=self.device))
         sums.add("real score", real_logits.mean() * part.weight)
         sums.add("fake score", fake_logits.mean() * part.weight)
-        sums.add("real spread", _spread(batch.reals) * part.weight)
-        sums.add("fake spread", _spread(fakes) * part.weight)
+        for kind, images in (("real", batch.reals), ("fake", fakes)):
+            pixels = thinned(images)
+            sums.add(f"{kind} mean", pixels.mean(dim=0) * part.weight)
+            sums.add(f"{kind} square", pixels.square().mean(dim=0) * part.weight)
         relativistic = self.config.loss == "relativistic"
         loss = (d_relativistic if relativistic else d_logistic)(real_logits, fake_logits)
         if not real_maps:
@@ -332,8 +342,3 @@ class Sums:
     def tensors(self) -> list[Tensor]:
         """Returns the sums in a fixed order."""
         return [self.values[name] for name in sorted(self.values)]
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Returns the mean deviation of a pixel over images [N, C, H, W], a measure of diversity."""
-    return images.detach().float().std(dim=0, correction=0).mean()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+# Temporary files of `atomic_write` for the files that only a training writes.
+UNFINISHED = re.compile(r"\.(state-|snapshot-|fakes-|best\.).*[0-9a-f]{12}\.tmp\.(safetensors|png)")
 LONGEST = 200  # characters of a lock file that a message quotes
 
 _claimed: dict[Path, IO[str]] = {}
@@ -32,11 +35,12 @@ def run_folder(folder: Path) -> Iterator[None]:
         yield
     except StylemixError:
         lock = folder.absolute() / NAME
-        if is_new and os.listdir(folder) in ([], [NAME]):
-            if (handle := _claimed.pop(lock, None)) is not None:
-                handle.close()
-            lock.unlink(missing_ok=True)
-            folder.rmdir()
+        with suppress(OSError):  # another rank has removed it
+            if is_new and os.listdir(folder) in ([], [NAME]):
+                if (handle := _claimed.pop(lock, None)) is not None:
+                    handle.close()
+                lock.unlink(missing_ok=True)
+                folder.rmdir()
         raise
 
 
@@ -68,3 +72,12 @@ def claim(folder: Path) -> None:
     handle.write(f"process {os.getpid()} on {socket.gethostname()} since {when}\n")
     handle.flush()
     _claimed[path] = handle
+    _clear(path.parent)
+
+
+def _clear(folder: Path) -> None:
+    """Removes unfinished files of trainings that were killed: a state may have gigabytes."""
+    for path in folder.glob(".*.tmp.*"):
+        if UNFINISHED.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()

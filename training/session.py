@@ -87,17 +87,14 @@ def begin(
     if "error" in header:
         raise StylemixError(header["error"])
     config = replace(config, d_fromrgb_at=sizes)
-    before = header.get("config", {})
     if header:
-        config = continued(before, config)
+        config = continued(header["config"], config)
     config.part_size(ranks.world)  # raises where the batch cannot be split
     run = Run(asked, config, data)
     state = TrainState.create(config, c_dim, device)
     state.frozen = finest_layers(state.discriminator, config.freeze_d)
     if header:
-        fill(state, tensors, header["counters"], ranks)
-        if _measure(before) != _measure(asdict(config)):
-            state.counters.best, state.counters.stale = None, 0
+        restore(state, tensors, header, config, ranks)
         return state, run
     if config.transfer:
         names = [] if model is None else _common_names(state, model)
@@ -142,10 +139,17 @@ def last_state(
     return {}, {}
 
 
-def fill(
-    state: TrainState, tensors: dict[str, Tensor], counters: dict[str, Any], ranks: Ranks
+def restore(
+    state: TrainState,
+    tensors: dict[str, Tensor],
+    header: dict[str, Any],
+    config: ResolvedConfig,
+    ranks: Ranks,
 ) -> None:
-    """Broadcasts the tensors that rank 0 has read, and loads them into the state."""
+    """Broadcasts the tensors that rank 0 has read, and loads them into the state.
+
+    The best metric is forgotten where it is of another measure than that of `config`.
+    """
     if ranks.world > 1:
         device = state.sign_sum.device
         blob = save_bytes(tensors) if ranks.lead else b""
@@ -156,7 +160,9 @@ def fill(
         box = box.to(device)
         ranks.broadcast_([box])
         tensors = load_bytes(box.cpu().numpy().tobytes())
-    state.fill(tensors, counters)
+    state.fill(tensors, header["counters"])
+    if _measure(header["config"]) != _measure(asdict(config)):
+        state.counters.best, state.counters.stale = None, 0
 
 
 def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
@@ -167,7 +173,7 @@ def go_back(state: TrainState, run: Run, folder: Path, ranks: Ranks) -> None:
     if ranks.lead:
         tensors, header = last_state(folder, run.asked, run.data)
     header = json.loads(ranks.broadcast_text(json.dumps(header)))
-    fill(state, tensors, header["counters"], ranks)
+    restore(state, tensors, header, run.config, ranks)
     state.counters.lr_scale, state.counters.rollbacks = scale, rollbacks
 
 
@@ -208,6 +214,9 @@ def _transfer(state: TrainState, model: Model, config: ResolvedConfig) -> None:
         raise StylemixError(f"got {source} with no weights that fit; expected a similar network")
     silence(state.generator.synthesis, config.noise)
     state.generator_ema.load_state_dict(state.generator.state_dict())
+    state.counters.parent = {"origin": model.origin, "fingerprint": model.fingerprint} | {
+        key: str(model.card[key]) for key in ("source", "licence") if key in model.card
+    }
     other = "no discriminator in the file, so it is fresh"
     if model.discriminator is not None:
         moved = transfer(model.discriminator.state_dict(), state.discriminator)

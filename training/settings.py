@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 from stylemix.errors import StylemixError, check_choice
 from stylemix.metrics.generator import LOWER_IS_BETTER, parse_metrics
 from stylemix.networks.config import ARCHITECTURES, HEADS, GeneratorConfig, network_size
-from stylemix.training.augment.pipe import PIPES
+from stylemix.training.augment.pipe import MIN_SIDE, PIPES
 from stylemix.training.losses import LOSSES
 from stylemix.training.presets import PRESETS
 from stylemix.training.schedules import parse_schedule
@@ -301,6 +301,11 @@ class Settings:
             )
         # Raises for sizes that no network supports, and for too few channels.
         side, base = network_size(*self.size)
+        if min(self.size) < MIN_SIDE:
+            raise StylemixError(
+                f"got resolution {self.resolution}; expected sides of {MIN_SIDE} px or more, which "
+                "the augmentations need; choose a larger one"
+            )
         for channels, head in ((self.channel_base, self.head), (self.d_channel_base, self.d_head)):
             finest = side // 2 if head == "haar" else side
             GeneratorConfig(

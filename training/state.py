@@ -36,6 +36,7 @@ class Counters:
     stale: int = 0  # snapshots since the best
     best_diversity: float = 0.0
     transferred: list[str] = field(default_factory=list)  # parameters of the --transfer model
+    parent: dict[str, str] = field(default_factory=dict)  # that model's origin, source and licence
 
 
 @dataclass

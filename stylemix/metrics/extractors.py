@@ -203,6 +203,17 @@ def generated_images(
     return images.clamp(-1, 1)
 
 
+def check_labels(c_dim: int, images: ImageSet | None) -> None:
+    """Raises StylemixError for images without the labels of a model, which have width `c_dim`."""
+    width = 0 if images is None else images.c_dim
+    if c_dim and width != c_dim:
+        raise StylemixError(
+            f"got labels of width {width} (0: none) for a model with labels of width {c_dim}; "
+            "expected the same width; use a dataset with such labels; where it has images of fewer "
+            f'classes, write "classes": {c_dim} into its dataset.json'
+        )
+
+
 def map_with_labels(
     generator: Generator,
     z: Tensor,
@@ -213,12 +224,8 @@ def map_with_labels(
     """Maps z [N, z_dim] to ws [N, L, w_dim], with labels sampled from `reals` by seed."""
     c = None
     if generator.c_dim:
-        c_dim = 0 if reals is None else reals.c_dim
-        if reals is None or c_dim != generator.c_dim:
-            raise StylemixError(
-                f"got labels of width {c_dim} (0: none) for a model with labels of width "
-                f"{generator.c_dim}; expected the same width; use a dataset with such labels"
-            )
+        check_labels(generator.c_dim, reals)
+        assert reals is not None
         indices = [int(np.random.default_rng([seed, 1]).integers(len(reals))) for seed in seeds]
         c = reals.labels_at(indices)
     c = None if c is None else c.to(generator.device, generator.dtype)

@@ -24,6 +24,7 @@ from stylemix.metrics.extractors import (
     Device,
     Extractor,
     ImageSet,
+    check_labels,
     generator_features,
     load_extractor,
 )
@@ -34,6 +35,7 @@ from stylemix.networks.generator import Generator
 
 METRICS = ("fd", "kid", "pr", "dc", "ppl")
 LOWER_IS_BETTER = ("fd", "kid", "ppl")
+MIN_IMAGES = {"fd": 2, "kid": 2, "pr": 4, "dc": 6}  # of each set
 
 
 @dataclass
@@ -104,6 +106,8 @@ def measure(
     of `compare`.
     """
     report = Report()
+    check_counts(metrics, len(seeds), len(reals))
+    check_labels(generator.c_dim, reals)
     if set(metrics) - {"ppl"}:
         with report.timed("features of real images"):
             at_once = batch_size(generator, batch)
@@ -142,6 +146,17 @@ def check_metrics(metrics: Sequence[str]) -> None:
             f"got metrics {', '.join(unknown) or 'none'}; expected some of {', '.join(METRICS)}; "
             "separate them with commas"
         )
+
+
+def check_counts(metrics: Sequence[str], generated: int, real: int) -> None:
+    """Raises StylemixError for fewer images than a metric needs."""
+    for name in metrics:
+        least = MIN_IMAGES.get(name, 0)
+        if min(generated, real) < least:
+            raise StylemixError(
+                f"got {generated} generated and {real} real images; expected {least} or more of "
+                f"each for {name}; add images, or leave it out"
+            )
 
 
 def compare(

@@ -19,7 +19,7 @@ from stylemix.inversion.projection import project
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, PRESETS
 from stylemix.messages import note
 from stylemix.metrics.distances import Array, Features
-from stylemix.metrics.extractors import ImageSet, generator_features
+from stylemix.metrics.extractors import ImageSet, check_labels, generator_features
 from stylemix.metrics.feature_cache import cached_real_features
 from stylemix.metrics.memorization import (
     Closeness,
@@ -154,6 +154,7 @@ def audit(
     for images in (data, reals):
         if len(images) < 2:
             raise StylemixError("got fewer than 2 images; expected more; choose other data")
+        check_labels(model.generator.c_dim, images)
     seeds = range(settings.seed, settings.seed + (settings.count or len(reals)))
     spaces = {
         space.name: _in_space(model, space, data, held_out, seeds, settings.psi, cache, show)

@@ -333,4 +333,6 @@ def test_out_of_memory_suggests_a_cure(pictures, tmp_path, monkeypatch):
     result = _invoke(pictures, *_arguments(TINY), "--output", tmp_path)
     assert result.exit_code == 2
     assert "got out of memory with 4 images at once" in result.stderr
+    assert "use --batch-gpu 2 with another --output" in result.stderr
+    result = _invoke(pictures, *_arguments(TINY), "--mbstd-group", 2, "--output", tmp_path)
     assert "use --batch-gpu 2, which gives the same result by" in result.stderr

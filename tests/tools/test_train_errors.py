@@ -24,8 +24,17 @@ def _invoke(*arguments):
         (["DATA", "--batch", "1"], "got batch 1; expected a number from 2 to"),
         (
             ["DATA", "--batch", "8", "--batch-gpu", "3", "--mbstd-group", "4"],
-            "got a batch of 8 in microbatches of 3",
+            "expected multiples of the group; use --batch-gpu 4, or in a new run --mbstd-group 1",
         ),
+        (
+            ["DATA", "--batch", "4", "--mbstd-group", "3", "--dry-run"],
+            "got a batch of 4 in microbatches of",
+        ),
+        (
+            ["DATA", "--resolution", "8x16", "--template", "ffhq", "--dry-run"],
+            "got the face template ffhq for a model of 8x16 px (width x height)",
+        ),
+        (["DATA", "--d-fromrgb-at", "64", "--dry-run"], "got fromrgb_at (64,); expected coarser"),
         (["DATA", "--batch", "8", "--batch-gpu", "9"], "got batch_gpu 9; expected no more than"),
         (["DATA", "--tick-kimg", "0"], "got tick_kimg 0.0; expected a number from 0.001"),
         (["DATA", "--lr", "fast"], "got lr 'fast'; expected a number, or rising points"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from stylemix.errors import StylemixError
 from stylemix.models.checkpoint import load_model
 from stylemix.models.model import fingerprint
 from stylemix.training import evaluation
@@ -65,6 +66,15 @@ def test_a_resumed_run_compares_with_its_own_metric_only(graded, tmp_path):
     assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.112
 
 
+def test_a_rollback_keeps_no_metric_of_another_measure(graded, tmp_path, monkeypatch):
+    graded([0.5], kimg=0.016)
+    reasons = iter(["bad luck"])
+    monkeypatch.setattr(module, "what_went_wrong", lambda *rest: next(reasons, ""))
+    graded([40.0], kimg=0.032, metrics="kid,fd")
+    assert _lines(tmp_path)[-1]["FD-MobileNetV2"] == 40
+    assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.032
+
+
 @pytest.mark.slow
 def test_no_better_for_long_ends_the_run(graded, tmp_path):
     outcome = graded([5.0, 3.0, 4.0, 3.5, 1.0], early_stop=2)
@@ -73,6 +83,9 @@ def test_no_better_for_long_ends_the_run(graded, tmp_path):
         "2 snapshots in a row were no better than the one at 0 kimg, which is best.safetensors"
     )
     assert len(_lines(tmp_path)) == 4
+    again = graded([], early_stop=2)
+    assert (again.idle, again.kimg, again.stopped) == (True, 0.064, outcome.stopped)
+    assert graded([9.0], early_stop=3).kimg == 0.08
 
 
 @pytest.mark.slow
@@ -102,10 +115,20 @@ def test_values_equal_those_of_the_metrics_command(tiny, pictures, dataset, tmp_
     assert set(outcome.metrics) == {"FD-MobileNetV2", "PPL-MobileNetV2"}
     # The snapshot holds half precision.
     assert outcome.metrics["FD-MobileNetV2"] == pytest.approx(again["FD-MobileNetV2"], rel=0.02)
-    held_out = ImageDataset(pictures / "1.png", 8)
+    held_out = ImageDataset([pictures / "1.png", pictures / "2.png"], 8)
     assert Evaluation.of(config, held_out).count == 6
     assert Evaluation.of(replace(config, metrics_count=None), dataset).count == 10
     assert Evaluation.of(replace(config, metrics="none"), dataset) is None
+
+
+def test_images_that_do_not_compare_are_refused_at_the_start(tiny, pictures, dataset, tmp_path):
+    config = replace(tiny, metrics="kid,pr", metrics_count=3)
+    with pytest.raises(StylemixError, match="got 3 generated and 10 real images; expected 4 or"):
+        run(config, dataset, tmp_path / "few")
+    config = replace(tiny, metrics="fd")
+    with pytest.raises(StylemixError, match="for a model with labels of width 3; expected"):
+        Evaluation.of(config, dataset, 3)
+    assert not (tmp_path / "few").exists()
 
 
 def test_the_first_metric_selects_the_best(tiny, dataset, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from stylemix.training.losses import d_relativistic, g_minimax, g_relativistic
-from stylemix.training.microbatches import Microbatch, StepRandom
+from stylemix.training.microbatches import Microbatch, StepRandom, parts_of
 from stylemix.training.phases import Step, batches
 from stylemix.training.state import TrainState
 from stylemix.training.warm_start import finest_layers
@@ -74,20 +74,21 @@ def test_each_phase_moves_its_own_network(start):
         assert bool(_moved(state.discriminator, D)) == name.startswith("D"), name
 
 
-def test_the_split_does_not_change_the_gradients(start, dataset):
-    """Microbatches of 2 and the batch of 8, in all phases; Adam's moment is the gradient."""
+@pytest.mark.parametrize(("group", "size"), [(2, 2), (1, 3), (1, 1)])
+def test_the_split_does_not_change_the_gradients(start, dataset, group, size):
+    """Microbatches and the batch of 8, in all phases; Adam's moment is the gradient."""
     pixels = dataset.batch(range(8))[0]
     moments = []
-    for size in (8, 2):
-        step, _ = start(batch=8, mbstd_group=2, lr=0, augment="fixed", augment_p=0.5)
+    for part_size in (8, size):
+        step, _ = start(batch=8, mbstd_group=group, lr=0, augment="fixed", augment_p=0.5)
         step.config = replace(step.config, beta2=0.0)
-        parts = [Microbatch(i, i + size, 8) for i in range(0, 8, size)]
+        parts = parts_of(0, 1, 8, part_size)
         data = batches(parts, pixels, None, CPU)
         step(StepRandom(0, 0), data)
         adams = step.state.g_optimizer, step.state.d_optimizer
         moments.append([e["exp_avg"] for adam in adams for e in adam.state.values()])
         moments[-1] += [step.state.path_length_mean, step.state.sign_sum, step.state.sign_count]
-        moments[-1].append(step.state.generator.mapping.w_avg)
+        moments[-1] += [step.state.generator.mapping.w_avg, step.state.diversity]
     assert len(moments[0]) > 20
     for whole, split in zip(*moments, strict=True):
         torch.testing.assert_close(split, whole, rtol=1e-4, atol=2e-6)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stylemix.errors import StylemixError
+from stylemix.io.atomic import atomic_write
 from stylemix.training.run_lock import NAME, claim, run_folder
 
 pytest.importorskip("fcntl", reason="this system has no such locks")
@@ -30,6 +31,18 @@ def test_a_process_may_claim_twice(tmp_path):
     claim(tmp_path)
     claim(tmp_path)
     assert f"process {os.getpid()} on " in (tmp_path / NAME).read_text()
+
+
+def test_unfinished_files_of_a_killed_training_are_removed(tmp_path):
+    for target in ("state-000000000064.safetensors", "best.safetensors", "fakes-000001.png"):
+        with atomic_write(tmp_path / target) as temporary:
+            pass
+        (tmp_path / target).rename(temporary)  # as if killed before the end
+    others = [".best.tmp.png", ".mine.0123456789ab.tmp.safetensors", "state-1.safetensors"]
+    for name in others:
+        (tmp_path / name).touch()
+    claim(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, NAME])
 
 
 def test_another_process_is_named_and_its_death_ends_the_claim(tmp_path):

@@ -29,6 +29,7 @@ def test_the_type_of_a_value():
         ({"metrics": "pr,fd"}, "got pr as the first metric, which selects the best snapshot; expe"),
         ({"metrics": "", "early_stop": 3}, "got early_stop without metrics"),
         ({"metrics": "none", "early_stop": 3}, "got early_stop without metrics"),
+        ({"resolution": "6x3"}, "got resolution 6x3; expected sides of 4 px or more"),
     ],
 )
 def test_invalid_settings(values, message):

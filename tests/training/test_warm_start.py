@@ -12,6 +12,8 @@ from stylemix.networks.generator import Generator, SynthesisLayer
 from stylemix.training.loop import train
 from stylemix.training.session import TrainingData
 from stylemix.training.warm_start import finest_layers, silence, transfer
+from tests.support.models import saved, tiny_model
+from tests.support.toy_runs import run
 
 CPU = torch.device("cpu")
 NARROW = {"img_resolution": 16, "channel_base": 128, "channel_max": 16}
@@ -83,6 +85,17 @@ def test_a_run_from_a_model(tiny, dataset, tmp_path, capsys):
     assert before.discriminator is not None
     for name, value in before.discriminator.named_parameters():
         assert torch.equal(after.discriminator.state_dict()[name], value), name
+
+
+def test_the_licence_of_the_model_goes_on(tiny, dataset, tmp_path):
+    card = {"source": "a network pickle", "licence": "that of its authors", "data": "theirs"}
+    source = replace(tiny_model(resolution=8), card=card, origin="nvidia")
+    config = replace(tiny, kimg=0.004, transfer=saved(source, tmp_path / "source.safetensors"))
+    for kimg in (0.004, 0.008):  # and in a resumed run
+        model = load_model(run(replace(config, kimg=kimg), dataset, tmp_path / "run").snapshot)
+        assert (model.origin, model.card["transfer"]) == ("nvidia", source.fingerprint)
+        assert (model.card["source"], model.card["licence"]) == (card["source"], card["licence"])
+        assert model.card["data"] != "theirs"
 
 
 @pytest.mark.parametrize(("noise", "kept"), [("random", 5), ("fine", 2), ("none", 0)])

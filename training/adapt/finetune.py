@@ -132,7 +132,8 @@ class Transfer:
     def _generate(self, ws: Tensor) -> tuple[Tensor, Tensor]:
         """Returns images [N, C, H, W] of ws, and the loss that ties them to the base's images."""
         s, blocks = self.settings, list(self.base.synthesis.blocks())
-        block = blocks[int(torch.randint(1, max(len(blocks) - 1, 2), []))]
+        which = int(torch.randint(1, max(len(blocks) - 1, 2), []))
+        block = blocks[min(which, len(blocks) - 1)]  # a model of up to 16 px may have one block
         with torch.no_grad(), tapped(self.base.synthesis, block) as base_features:
             plain = self.base.synthesis(ws, noise_mode="const", dtype=self.dtype)
         with tapped(self.synthesis, block) as features:

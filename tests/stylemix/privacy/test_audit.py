@@ -100,6 +100,9 @@ def test_a_conditional_discriminator_gets_its_labels():
     labels = torch.eye(2)[torch.arange(24) % 2]
     done = audit(model, Pictures(24, 1, labels=labels), Pictures(24, 2, labels=labels), FEW)
     assert done.membership.low <= 0.5 <= done.membership.high
+    for wrong in (None, torch.eye(3)[torch.arange(24) % 3]):
+        with pytest.raises(StylemixError, match="for a model with labels of width 2; expected"):
+            audit(model, Pictures(24, 1, labels=labels), Pictures(24, 2, labels=wrong), FEW)
 
 
 @pytest.mark.slow

@@ -56,6 +56,13 @@ def equal(one: Style, other: Style) -> bool:
     return all(torch.equal(v, other.weights[k]) for k, v in one.weights.items())
 
 
+def test_a_model_of_one_block(dataset):
+    model = tiny_model(template=NO_TEMPLATE, resolution=4)
+    small = ImageDataset([source.path for source in dataset.sources], 4)
+    settings = replace(SETTINGS, kimg=0.008, distance_weight=1.0)
+    assert learn_transfer(model, small, settings).weights
+
+
 @pytest.mark.slow
 def test_faces_take_on_the_colors(model, dataset):
     settings = replace(SETTINGS, kimg=0.4, ema=0.9, augment_p=0.0)
