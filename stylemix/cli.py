@@ -24,6 +24,7 @@ from stylemix.completion import read_table, stand_in
 from stylemix.errors import StylemixError, did_you_mean
 from stylemix.global_options import own_defaults, with_global_options
 from stylemix.memory import is_out_of_memory, keep_memory
+from stylemix.options_file import at_home
 from stylemix.version import __version__
 
 # Threads of PyTorch that wait for others sleep, instead of taking the processor from whatever else
@@ -219,6 +220,7 @@ class LazyGroup(click.Group):
         """Finds the command, and the user's own defaults of its options."""
         if ctx.resilient_parsing:  # a shell completes a line
             return super().resolve_command(ctx, args)
+        args = [args[0], *map(at_home, args[1:])]
         said, (name, *words) = messages.current(), args
         said.command = name
         # The options are parsed later; errors until then have the form that was asked for.
