@@ -259,11 +259,13 @@ def _parse_swap(text: str, config: GeneratorConfig, count: int) -> tuple[int, ..
 def _normalized(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     given = [1.0] * count if weights is None else weights
     numbers = list(given) if isinstance(given, Iterable) else []
-    valid = all(is_number(one) and math.isfinite(one) and one >= 0 for one in numbers)
+    real = all(map(is_number, numbers))
+    valid = real and all(math.isfinite(one) and one >= 0 for one in numbers)
     if len(numbers) != count or not valid or not sum(numbers) > 0:
+        got = ", ".join(f"{one:g}" for one in numbers) if numbers and real else shown(given)
         raise StylemixError(
-            f"got the weights {shown(given)} for {count} models; expected {count} numbers of 0 or "
-            "more, not all 0; change them"
+            f"got the weights {got} for {count} models; expected {count} numbers of 0 or more, not "
+            "all 0; change them"
         )
     return tuple(one / sum(numbers) for one in numbers)
 
