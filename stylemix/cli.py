@@ -104,6 +104,31 @@ def stop_on_sigterm() -> None:
         os.register_at_fork(after_in_child=_end_on_sigterm)
 
 
+@contextmanager
+def _whole_imports() -> Iterator[None]:
+    """Holds Ctrl-C back until modules are imported; a second one ends the process at once.
+
+    NumPy and PyTorch catch it in places, and go on with the half of a module.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came = []
+
+    def remember(_number: int, _frame: FrameType | None) -> None:
+        came.append(True)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 def _end_on_sigterm() -> None:
     for number in ENDING:
         if signal.getsignal(number) is _terminate:
@@ -195,7 +220,8 @@ class LazyGroup(click.Group):
         if ctx is not None and ctx.resilient_parsing and cmd_name in (table := read_table()):
             return stand_in(cmd_name, table[cmd_name])
         module, function = COMMANDS[cmd_name][0].split(":")
-        command: click.Command = getattr(import_module(module), function)
+        with _whole_imports():
+            command: click.Command = getattr(import_module(module), function)
         return with_global_options(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
