@@ -241,7 +241,7 @@ def generate(
     >>> [image.size for image in generate(range(2), psi=0.7)]
     [(64, 64), (64, 64)]
     """
-    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) != 1:
         raise StylemixError(
             f"got the seeds {shown(seeds)}; expected several, as in [7]; change them"
         )

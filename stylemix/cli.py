@@ -24,6 +24,7 @@ from stylemix.completion import read_table, stand_in
 from stylemix.errors import StylemixError, did_you_mean
 from stylemix.global_options import own_defaults, with_global_options
 from stylemix.memory import is_out_of_memory, keep_memory
+from stylemix.options_file import at_home
 from stylemix.version import __version__
 
 # Threads of PyTorch that wait for others sleep, instead of taking the processor from whatever else
@@ -101,6 +102,31 @@ def stop_on_sigterm() -> None:
         signal.signal(number, _terminate)
     if free and hasattr(os, "register_at_fork"):  # workers are ended by it, and say nothing
         os.register_at_fork(after_in_child=_end_on_sigterm)
+
+
+@contextmanager
+def _whole_imports() -> Iterator[None]:
+    """Holds Ctrl-C back until modules are imported; a second one ends the process at once.
+
+    NumPy and PyTorch catch it in places, and go on with the half of a module.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came = []
+
+    def remember(_number: int, _frame: FrameType | None) -> None:
+        came.append(True)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _end_on_sigterm() -> None:
@@ -194,7 +220,8 @@ class LazyGroup(click.Group):
         if ctx is not None and ctx.resilient_parsing and cmd_name in (table := read_table()):
             return stand_in(cmd_name, table[cmd_name])
         module, function = COMMANDS[cmd_name][0].split(":")
-        command: click.Command = getattr(import_module(module), function)
+        with _whole_imports():
+            command: click.Command = getattr(import_module(module), function)
         return with_global_options(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -219,6 +246,7 @@ class LazyGroup(click.Group):
         """Finds the command, and the user's own defaults of its options."""
         if ctx.resilient_parsing:  # a shell completes a line
             return super().resolve_command(ctx, args)
+        args = [args[0], *map(at_home, args[1:])]
         said, (name, *words) = messages.current(), args
         said.command = name
         # The options are parsed later; errors until then have the form that was asked for.

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.ops import architectures
 
 Arguments = ParamSpec("Arguments")
@@ -20,11 +20,13 @@ END = object()
 
 def find_device(name: str) -> torch.device:
     """The device called "cpu", "cuda", "cuda:N" or "auto" (CUDA if there is one)."""
+    if not isinstance(name, str | torch.device):
+        raise StylemixError(f"got device {shown(name)}; expected cpu, cuda, cuda:N or auto")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except (RuntimeError, TypeError) as error:  # TypeError: None and other objects
+    except RuntimeError as error:
         raise StylemixError(f"got device {name!r}; expected cpu, cuda, cuda:N or auto") from error
     if device.type == "cuda" and (
         not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()

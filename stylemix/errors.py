@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import reprlib
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Rational, Real
 from pathlib import Path
 
 MAX_LINE = 1000  # letters; a name in a file may have millions
@@ -62,17 +63,37 @@ def similar_file(path: str | os.PathLike[str]) -> str:
     )
 
 
+MAX_SEED = 2**32 - 1
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a real number of Python or NumPy, with which tensors can be multiplied."""
+    return isinstance(value, Real) and (
+        isinstance(value, Integral) or not isinstance(value, Rational)
+    )
+
+
+def check_seed(seed: object) -> int:
+    """A seed as an integer of Python; StylemixError for what is none, or not in 32 bits."""
+    try:
+        number = operator.index(seed)  # type: ignore[arg-type]  # of NumPy and PyTorch, too
+    except (TypeError, ValueError, RuntimeError):  # the last two of tensors
+        number = -1
+    if not 0 <= number <= MAX_SEED:
+        raise StylemixError(f"got seed {shown(seed)}; expected 0 to {MAX_SEED}; choose another")
+    return number
+
+
 def check_range(name: str, value: float, low: float, high: float, note: str = "") -> None:
     """Raises StylemixError unless `low` <= `value` <= `high`; NaN and what is no number are errors.
 
     `note` follows the range in the message, as in ", 1 for the full strength".
     """
-    try:
-        inside = bool(low <= value <= high)
-    except (TypeError, ValueError, RuntimeError):  # of text, of an array, of a tensor of several
-        inside = False
-    if not inside:
-        got = f"{value:g}" if isinstance(value, Real) else shown(value)
+    if not (is_number(value) and low <= value <= high):
+        try:
+            got = f"{value:g}" if is_number(value) else shown(value)
+        except OverflowError:  # of an integer beyond the floating point numbers
+            got = shown(value)
         raise StylemixError(f"got {name} {got}; expected {low:g} to {high:g}{note}; change it")
 
 

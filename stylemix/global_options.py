@@ -11,7 +11,7 @@ import click
 
 from stylemix import messages
 from stylemix.errors import StylemixError, did_you_mean, shown
-from stylemix.options_file import ALL, find_options_file, read_options_file
+from stylemix.options_file import ALL, at_home, find_options_file, read_options_file
 
 OVERWRITE = "stylemix.overwrite"  # the key in the `meta` of a click context
 # Options that the table [all] may set, for the commands that have them.
@@ -111,6 +111,8 @@ def own_defaults(command: click.Command, name: str, commands: list[str]) -> dict
 def _value(option: click.Option, key: str, value: Any, path: Path) -> Any:
     """A value of TOML as click takes it; StylemixError for a kind that no option has."""
     several = option.multiple or option.nargs != 1
+    if isinstance(value, str):
+        value = at_home(value)
     if isinstance(value, dict) or (isinstance(value, list) and not several):
         raise StylemixError(f"{path}: got a table or a list for {key}; expected one value")
     if f"--{key}" in option.secondary_opts and isinstance(value, bool):

@@ -16,6 +16,12 @@ ALL = "all"  # the table of every command
 MAX_BYTES = 2**20
 
 
+def at_home(word: str) -> str:
+    """A word with ~ for the user's folder, where the shell leaves it: `--output=~/avatar.png`."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + equals + os.path.expanduser(value)
+
+
 def find_options_file() -> Path | None:
     """The file that STYLEMIX_CONFIG names; else stylemix.toml here, or in the user's folder.
 

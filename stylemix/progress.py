@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from tqdm import tqdm
 
 from stylemix import messages
+from stylemix.errors import StylemixError, shown
 
 INTERVAL = 10.0  # seconds between the lines of a log
 Item = TypeVar("Item")
@@ -77,6 +78,10 @@ def report_to(
     """The callback of a computation: a given function, a progress bar for True, None for False."""
     if progress is True:
         return progress_bar(description, unit)
+    if not (progress is None or progress is False or callable(progress)):
+        raise StylemixError(
+            f"got {shown(progress)} as the progress; expected a function, True or False; change it"
+        )
     return nullcontext(None if progress is False else progress)
 
 

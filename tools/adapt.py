@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from stylemix.errors import StylemixError
+from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.images.write import save_image
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.messages import note, result, say, wrote
@@ -93,7 +93,8 @@ from stylemix.training.adapt.trainable import PARTS
               help="Consent of the people in the images.")  # fmt: skip
 @click.option("--several-people", is_flag=True,
               help="Allow photos of several people for --method personal.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
+              help="Random seed.")  # fmt: skip
 @marks_option
 def adapt_command(
     images: tuple[Path, ...],

@@ -10,7 +10,7 @@ import click
 import torch
 
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError
+from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.faces.caricature import Shape
 from stylemix.io.atomic import Json
 from stylemix.messages import result, wrote
@@ -61,7 +61,8 @@ MAX_EXAMPLES = 256  # drawings whose statistics are stored
 @click.option("--license", "licence", default="unknown", show_default=True,
               help="Licence of the drawings.")  # fmt: skip
 @click.option("--credit", default="", help="Credit: author of the drawings.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
+              help="Random seed.")  # fmt: skip
 @model_option
 @device_option
 def distill_command(

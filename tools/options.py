@@ -12,7 +12,7 @@ import click
 
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.devices import free_memory
-from stylemix.errors import StylemixError
+from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.provenance import use_marks
 from stylemix.inversion.forecast import forecast_projection
@@ -123,7 +123,7 @@ PROJECTION = (
         help="Encoder file for the initial latents.  [default: the shipped encoder, if any]",
     ),
     click.option(
-        "--seed", type=click.IntRange(0), default=0, show_default=True,
+        "--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
         help="Random seed of the projection."
     ),
 )  # fmt: skip

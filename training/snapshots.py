@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.models.container import MODEL, read
 from stylemix.progress import Progress
 
@@ -75,7 +74,7 @@ def average_snapshots(
     """
     from stylemix.model import blend
 
-    files = list_snapshots(Path(os.path.expanduser(folder)))[::-1][: max(last, 0)]
+    files = list_snapshots(user_path(folder))[::-1][: max(last, 0)]
     if len(files) < 2:
         raise StylemixError(
             f"{folder}: got {len(files)} snapshots to average; expected two or more; name the "

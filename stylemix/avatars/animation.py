@@ -168,6 +168,8 @@ def read_animation(
     size: int | None = None,
 ) -> Animation:
     """Reads sources and styles, and plans the keyframes (see `plan`) and their timing."""
+    if not sources:
+        raise StylemixError("got no source; expected one or more; name a photo")
     if len(sources) < 2 and not styles and not directions:
         raise StylemixError(
             "got one source and nothing that changes; expected another source, a style or a "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class AvatarOptions:
         note = ", 0 for the style's colours, 1 for the person's"
         check_range("--keep-color", self.keep_color, 0, 1, note)
         for name in set(self.regions) - set(REGIONS):
-            if not Path(name).is_file():
+            if not os.path.isfile(name):
                 raise StylemixError(
                     f"got the region {name[:60]!a}; expected {', '.join(REGIONS)} or an image "
                     "with the region in white; change --region"

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,8 @@ def read_drag(
     All arguments are checked before the first step.
     """
     check_range("--steps", steps, 1, MAX_STEPS)
+    if not isinstance(steps, Integral):
+        raise StylemixError(f"got --steps {steps:g}; expected a whole number; change it")
     check_points(points, mixer.generator.config)
     person = source if isinstance(source, Person) else mixer.read([source], [])[0][0]
     area = None if mask is None else _read_mask(mixer, person, mask, points)

@@ -57,11 +57,11 @@ class Finished:
 
 def parse_output_size(text: str | int | None) -> OutputSize:
     """Reads "photo", "portrait", "crop" or px from 16 to 4096; None for the automatic choice."""
-    if text is None or text in ("photo", "portrait", "crop"):
+    if text is None or (isinstance(text, str) and text in ("photo", "portrait", "crop")):
         return text  # type: ignore[return-value]
     try:
         size = int(text)
-    except (TypeError, ValueError, OverflowError):  # of a pair, of text, of infinity
+    except (TypeError, ValueError, OverflowError):  # of a pair, text, an array, infinity
         size = 0
     if not SMALLEST <= size <= LARGEST:
         raise StylemixError(

@@ -16,7 +16,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError, shown, similar_file
 from stylemix.images.sources import EXTENSIONS, ImageSource, Photo, list_images
 from stylemix.inversion.latent import Latent
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.outputs import LATENT_SUFFIX
 from stylemix.styles.style import Style, check_strength, check_style, shipped_styles
 
@@ -35,9 +35,7 @@ def list_sources(sources: Sequence[str]) -> list[Source]:
     expanded: list[Source] = []
     for source in sources:
         check_source(source)
-        expanded += (
-            _list_folder(Path(os.path.expanduser(source))) if is_several(source) else [source]
-        )
+        expanded += _list_folder(user_path(source)) if is_several(source) else [source]
     return expanded
 
 
@@ -45,7 +43,7 @@ def check_source(source: str) -> None:
     """Raises StylemixError for a source that is neither "seed:7" nor the name of a file."""
     if source.startswith("seed:"):
         parse_seed(source)
-    elif not as_path(source, "--source").exists():
+    elif not os.path.exists(as_path(source, "--source")):
         raise StylemixError(
             f"{source}: got no such file; expected a photo, a latent file, a folder or zip of "
             f"photos, or seed:N; check the name{similar_file(source)}"
@@ -69,8 +67,8 @@ def is_several(what: object) -> bool:
     """Whether a source or style is a folder or a zip."""
     if not isinstance(what, str | os.PathLike):
         return False
-    path = Path(os.path.expanduser(what))
-    return path.is_dir() or path.suffix.lower() == ".zip"
+    path = user_path(what)
+    return os.path.isdir(path) or path.suffix.lower() == ".zip"
 
 
 def _list_folder(path: Path) -> list[ImageSource]:
@@ -97,12 +95,12 @@ class StyleArgument:
         match = re.fullmatch(r"(.+):(-?\d*\.?\d+)", text)
         if match is None:
             name, _, wrong = text.rpartition(":")
-            if (name in shipped_styles() or os.path.isfile(name)) and not Path(text).exists():
+            if (name in shipped_styles() or os.path.isfile(name)) and not os.path.exists(text):
                 raise StylemixError(
                     f"got the weight {wrong!r} of the style {name}; expected a number, as in "
                     f"{name}:0.8"
                 )
-        if match is None or match[1] == "seed" or Path(text).exists():
+        if match is None or match[1] == "seed" or os.path.exists(text):
             return cls(text)
         weight = float(match[2])
         check_strength(weight)
@@ -167,7 +165,7 @@ def as_path(what: StrPath, option: str) -> Path:
     """The path passed to an option; raises StylemixError if it is empty."""
     if not str(what):
         raise StylemixError(f"got an empty {option}; expected a file or seed:N; give its name")
-    return Path(os.path.expanduser(what))
+    return user_path(what)
 
 
 def is_image_path(path: Path) -> bool:

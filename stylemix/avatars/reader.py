@@ -93,7 +93,7 @@ class Reader:
             return self._sampled(source)
         if isinstance(source, str | os.PathLike | ImageSource):
             path = as_path(str(source), "--source")
-            if not is_image_path(path) and path.is_file():
+            if not is_image_path(path) and os.path.isfile(path):
                 return load_latent(path, self.model)
             source = source if isinstance(source, ImageSource) else path
         return read_portrait(source, self.model, self.face, self.box)
@@ -129,7 +129,7 @@ class Reader:
             return self._read_looks(list_images(path), on_error)
         if is_image_path(path):
             return [self._read_look(path)]
-        form = format_of(path) if path.exists() else STYLE
+        form = format_of(path) if os.path.exists(path) else STYLE
         if form == STYLE:
             return load_style(what, self.model)
         if form == MODEL:

@@ -5,12 +5,14 @@ Coordinates and matrices are those of `stylemix.faces.warp`: continuous pixels, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from PIL import Image
 
-from stylemix.errors import StylemixError, shown
+from stylemix.errors import StylemixError, is_number, shown
 from stylemix.faces.detector import Face, FaceDetector, load_detector
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import (
@@ -122,15 +124,16 @@ def crop_subject(
 
 def _around(box: Box, aspect: float, photo_size: tuple[int, int], name: str) -> Box:
     """Returns the rectangle of an aspect ratio (width over height) around a box of a photo."""
-    if isinstance(box, str) or len(box) != 4:
+    numbers = box.tolist() if isinstance(box, np.ndarray) else box
+    if not isinstance(numbers, Sequence) or len(numbers) != 4 or not all(map(is_number, numbers)):
         raise StylemixError(
             f"got the box {shown(box)}; expected left, top, width and height in px; change --box"
         )
-    x, y, across, down = box
+    x, y, across, down = numbers
     width, height = photo_size
     if not (0 <= x < x + across <= width and 0 <= y < y + down <= height):
         raise StylemixError(
-            f"got the box {','.join(f'{value:g}' for value in box)} for {name} of {width} x "
+            f"got the box {','.join(f'{value:g}' for value in numbers)} for {name} of {width} x "
             f"{height} px; expected left, top, width and height inside it; change --box"
         )
     sides = max(across, down * aspect), max(down, across / aspect)
@@ -169,9 +172,9 @@ def choose_face(
             f"use another photo{advice if faces else ''}"
         )
     if face is not None:
-        if not 1 <= face <= len(faces):
+        if not (isinstance(face, Integral) and 1 <= face <= len(faces)):
             raise StylemixError(
-                f"got --face {face} for {name}; expected 1 to {len(faces)}, since it has "
+                f"got --face {shown(face)} for {name}; expected 1 to {len(faces)}, since it has "
                 f"{_count(len(faces))}; choose one of {_listing(faces, photo_size)}"
             )
         return faces[face - 1]

@@ -17,7 +17,7 @@ from stylemix.images.credentials import Credentials, has_package, read_credentia
 from stylemix.images.provenance import SOURCE_TYPE_KEY
 from stylemix.images.read import load_image
 from stylemix.images.watermark import FOUND, measure_watermark
-from stylemix.io.files import StrPath, open_file
+from stylemix.io.files import StrPath, open_file, user_path
 
 FRAMES = 16  # of a video that are read, at equal distances
 _MAX_DISTANCE = 10  # frames: all before the last one read are decoded
@@ -60,6 +60,7 @@ class Marks:
 
 def find_marks(path: StrPath) -> Marks:
     """The marks of an image or a video; StylemixError for a file that is neither, or damaged."""
+    path = user_path(path)
     return Marks(read_marks(path), _score(path), read_credentials(path) if has_package() else None)
 
 

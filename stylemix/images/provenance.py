@@ -8,6 +8,7 @@ from typing import Literal
 
 from PIL import PngImagePlugin
 
+from stylemix.errors import check_choice
 from stylemix.version import __version__
 
 # Generated altogether, composed with generated content (as an edited photo), or neither.
@@ -41,7 +42,8 @@ def source_type(generated: Generated) -> str:
 
 def provenance_marks(generated: Generated) -> dict[str, str]:
     """Returns the metadata that mark generated images, by key; none for other images."""
-    if generated is False or not _wanted:
+    check_choice("generated", generated, (True, False, "composite"))
+    if not (generated and _wanted):
         return {}
     return {SOURCE_TYPE_KEY: source_type(generated), "Software": f"stylemix {__version__}"}
 

@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError, similar_file
 from stylemix.images.cost import check_size
 from stylemix.images.read import load_image, plain_image, read_image
 from stylemix.images.tensors import picture
-from stylemix.io.files import MAX_BYTES, StrPath, open_file, read_file, too_long
+from stylemix.io.files import MAX_BYTES, StrPath, open_file, read_file, too_long, user_path
 from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
 
 # HEIC is listed also where no package reads it, so that an error says which one does.
@@ -88,7 +88,7 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
     if isinstance(photo, ImageSource):
         return photo.open(mode=mode)
     if isinstance(photo, str | os.PathLike):
-        return load_image(photo, mode=mode)
+        return load_image(user_path(photo), mode=mode)
     if isinstance(photo, Tensor):
         photo = picture(photo)
     elif isinstance(photo, np.ndarray):
@@ -146,7 +146,7 @@ def list_images(paths: StrPath | ImageSource | Sequence[Photo]) -> list[ImageSou
     sources: list[ImageSource] = []
     for number, photo in enumerate(photos):
         if isinstance(photo, str | os.PathLike):
-            sources += _list_path(Path(photo))
+            sources += _list_path(user_path(photo))
         elif isinstance(photo, ImageSource):
             sources.append(photo)
         else:

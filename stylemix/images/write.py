@@ -11,10 +11,10 @@ from stylemix.images.color_modes import to_rgb
 from stylemix.images.credentials import sign_file
 from stylemix.images.provenance import Generated, png_text, provenance_marks, xmp_packet
 from stylemix.images.sources import EXTENSIONS
-from stylemix.images.tensors import to_pil
+from stylemix.images.tensors import picture
 from stylemix.images.watermark import add_watermark
 from stylemix.io.atomic import atomic_write, check_writable
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 
 _KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _QUALITY = 95
@@ -27,7 +27,7 @@ def check_image_path(path: StrPath) -> str:
 
     Commands call it before a long computation, whose result a wrong name would lose.
     """
-    extension = Path(path).suffix.lower()
+    extension = user_path(path).suffix.lower()
     kind = _KINDS.get(extension)
     if kind is None:
         got = f"the extension {extension!r}" if extension else "no extension"
@@ -60,7 +60,7 @@ def save_image(
     generated: Generated = True,
     metadata_only: bool = False,
 ) -> None:
-    """Writes an image (or a tensor, as for `to_pil`) atomically as PNG, JPEG or WebP, with marks.
+    """Writes an image (or a tensor, as in `api`) atomically as PNG, JPEG or WebP, with marks.
 
     The marks say that the image was generated (True) or composed with generated content
     ("composite", such as an edited photo): IPTC's digital source type and the version of stylemix,
@@ -92,7 +92,11 @@ def as_written(
     alpha: bool = True,
 ) -> Image.Image:
     """The image as `save_image` writes it: its colours with the watermark, without metadata."""
-    output = to_pil(image) if isinstance(image, Tensor) else image.copy()
+    if not isinstance(image, Image.Image | Tensor):
+        raise StylemixError(
+            f"got {type(image).__name__} as an image; expected a PIL image or a tensor; convert it"
+        )
+    output = picture(image) if isinstance(image, Tensor) else image.copy()
     if not (output.mode in ("L", "RGB") or (output.mode == "RGBA" and alpha)):
         output = to_rgb(output)
     if watermark and provenance_marks(generated):

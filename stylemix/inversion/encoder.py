@@ -6,16 +6,14 @@ for each layer (as in pSp, arXiv 2008.00951). An encoder belongs to one generato
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS, frozen_network
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.models.container import ENCODER, read, to_float, write
 from stylemix.models.model import Model
 from stylemix.networks.config import DiscriminatorConfig
@@ -66,7 +64,7 @@ def save_encoder(path: StrPath, encoder: Encoder, base: str) -> None:
 @torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def load_encoder(path: StrPath, model: Model) -> Encoder:
     """Loads an encoder on the model's device; raises StylemixError for that of another model."""
-    file = Path(os.path.expanduser(path))
+    file = user_path(path)
     content = read(file).expect(ENCODER)
     header = content.header
     config = header if isinstance(header, dict) else {}

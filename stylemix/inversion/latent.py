@@ -5,7 +5,6 @@ Files of other projectors are read as well.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from stylemix.faces.templates import Template
 from stylemix.images.html import card
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.residual import Residual, read_detail
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.models.container import LATENT, decode, encode, read, to_float, write
 from stylemix.models.header import finite, parse_template
@@ -152,7 +151,7 @@ def load_latent(path: StrPath, model: Model | None = None) -> Latent:
     Reads our own files, `.npz` (array "w") and `.npy` of the public projectors, and `.pt` or `.pkl`
     latents. StylemixError for a latent of another model, and for a file of none or of several.
     """
-    file = Path(os.path.expanduser(path))
+    file = user_path(path)
     content = read(file)
     if content.kind == "npz":
         latent = Latent(_to_w(_pick(dict(read_npz(file)), file), file))

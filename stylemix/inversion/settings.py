@@ -9,10 +9,15 @@ from numbers import Integral, Real
 import torch
 
 from stylemix.devices import search_dtype
-from stylemix.errors import StylemixError, check_choice
+from stylemix.errors import StylemixError, check_choice, check_range, check_seed
 
 METHODS = ("hybrid", "w", "w+", "pti")
 MIN_BUDGET = 0.01  # seconds
+MAX_RATE = 1e6
+RATES_AND_WEIGHTS = (
+    "lr", "refine_lr", "feature_lr", "exploration", "pixel_weight", "refine_pixel_weight",
+    "feature_weight", "identity_weight", "delta_weight", "prior_weight", "local_weight",
+)  # fmt: skip
 # The largest models that a CPU projects with all steps, in fp32 and in bf16: 1024 px take about ten
 # minutes with 2 cores then. A step takes up to four times as long at twice the resolution.
 FULL_STEPS_PX, FULL_STEPS_BF16_PX = 256, 1024
@@ -67,8 +72,10 @@ class ProjectionSettings:
                 raise StylemixError(
                     f"got {name} {steps!r}; expected a number of steps from 0; change it"
                 )
-        if not isinstance(self.seed, Integral):
-            raise StylemixError(f"got seed {self.seed!r}; expected an integer; change it")
+        for name in RATES_AND_WEIGHTS:
+            check_range(name, value := getattr(self, name), 0, MAX_RATE)
+            object.__setattr__(self, name, float(value))  # of NumPy, too
+        object.__setattr__(self, "seed", check_seed(self.seed))
         if self.budget is not None and not (
             isinstance(self.budget, Real) and MIN_BUDGET <= self.budget < math.inf
         ):

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.outputs import free_path, release
 
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -31,7 +31,7 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
     are created. Raises StylemixError if the file cannot be written, and for a file of `expect_new`
     that is there by now.
     """
-    target = _checked_target(Path(path))
+    target = _checked_target(user_path(path))
     temporary = target.with_name(
         f".{target.stem[:_MAX_STEM_LENGTH]}.{secrets.token_hex(6)}.tmp{target.suffix}"
     )

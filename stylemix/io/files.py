@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import BinaryIO
 
 from stylemix.errors import StylemixError
@@ -15,6 +16,15 @@ MAX_BYTES = 2**29  # of a file that is read at once, unless the reader knows bet
 
 # A pipe without a writer would be waited for; Windows has neither such pipes nor the flag.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def user_path(path: StrPath) -> Path:
+    """The path that a user names, with ~ for their folder; StylemixError for what is no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise StylemixError(
+            f"got {type(path).__name__} as a file; expected its name or path; change it"
+        )
+    return Path(os.path.expanduser(path))
 
 
 def open_file(path: StrPath) -> BinaryIO:

@@ -9,7 +9,7 @@ import copy
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError, check_choice
+from stylemix.errors import StylemixError, check_choice, is_number, shown
 from stylemix.io.atomic import Json
 from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import AnyModel
@@ -257,14 +257,17 @@ def _parse_swap(text: str, config: GeneratorConfig, count: int) -> tuple[int, ..
 
 
 def _normalized(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    weights = [1.0] * count if weights is None else list(weights)
-    valid = all(math.isfinite(weight) and weight >= 0 for weight in weights)
-    if len(weights) != count or not valid or not sum(weights) > 0:
+    given = [1.0] * count if weights is None else weights
+    numbers = list(given) if isinstance(given, Iterable) else []
+    real = all(map(is_number, numbers))
+    valid = real and all(math.isfinite(one) and one >= 0 for one in numbers)
+    if len(numbers) != count or not valid or not sum(numbers) > 0:
+        got = ", ".join(f"{one:g}" for one in numbers) if numbers and real else shown(given)
         raise StylemixError(
-            f"got the weights {', '.join(f'{weight:g}' for weight in weights)} for {count} models; "
-            f"expected {count} numbers of 0 or more, not all 0; change them"
+            f"got the weights {got} for {count} models; expected {count} numbers of 0 or more, not "
+            "all 0; change them"
         )
-    return tuple(weight / sum(weights) for weight in weights)
+    return tuple(one / sum(numbers) for one in numbers)
 
 
 def _load(item: AnyModel, device: torch.device) -> tuple[Model, str]:

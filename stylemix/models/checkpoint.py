@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stylemix.errors import StylemixError, check_choice, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import MODEL, read, to_float, write
 from stylemix.models.header import VERSION, Header, header_of, parse_header
@@ -111,7 +111,7 @@ def find_model(path: StrPath) -> Path:
     """Returns the file of a path, of the name of a shipped model or of an address; see `fetch`."""
     if is_address(path):
         return fetch(str(path))
-    file = Path(os.path.expanduser(path))
+    file = user_path(path)
     shipped = ASSETS / f"{path}.safetensors"
     if os.path.exists(file) or Path(path).suffix or file.name != str(path):
         return file

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, write_json, write_text
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.remote import HUB_DEFAULT, is_address
 from stylemix.version import __version__
 
@@ -39,7 +39,7 @@ class Pretrained:
 
     def write(self, folder: StrPath, name: str = "") -> None:
         """Writes the folder; `name` is that of its repository."""
-        folder = Path(os.path.expanduser(folder))
+        folder = user_path(folder)
         self.save(folder / self.file)
         write_json(folder / CONFIG_FILE, {"stylemix": __version__, **self.config})
         write_text(folder / CARD_FILE, self.readme(name or folder.name))
@@ -117,9 +117,9 @@ def pretrained_file(name: StrPath, file: str = MODEL_FILE) -> StrPath:
     """What a `from_pretrained` loads: the file of a folder, of OWNER/NAME on the Hub, or `name`."""
     if is_address(name):
         return name
-    path = Path(os.path.expanduser(name))
-    if path.is_dir():
+    path = user_path(name)
+    if os.path.isdir(path):
         return path / file
-    if not path.exists() and OWNER_AND_NAME.fullmatch(str(name)):
+    if not os.path.exists(path) and OWNER_AND_NAME.fullmatch(str(name)):
         return f"hf://{name}/{file}"
     return name

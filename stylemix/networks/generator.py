@@ -197,10 +197,13 @@ class SynthesisNetwork(nn.Module):
         for resolution in config.resolutions:
             self.add_module(f"b{resolution}", SynthesisBlock(resolution, config))
         self.noise_size = 0
-        for layer in self.modules():
-            if isinstance(layer, SynthesisLayer):
-                layer.noise_start = self.noise_size
-                self.noise_size += layer.noise_const.numel()
+        for layer in self.noise_layers():
+            layer.noise_start = self.noise_size
+            self.noise_size += layer.noise_const.numel()
+
+    def noise_layers(self) -> list[SynthesisLayer]:
+        """The layers that add noise, in the order of a row of noise for all of them."""
+        return [layer for layer in self.modules() if isinstance(layer, SynthesisLayer)]
 
     @property
     def fine_noise_start(self) -> int:
@@ -267,7 +270,7 @@ class SynthesisNetwork(nn.Module):
         `state` is the output of the block before `start`; None for the learned constant. The other
         arguments are those of `forward`. Colours are summed in float32 for any dtype.
         """
-        if isinstance(noise_mode, str):
+        if not isinstance(noise_mode, Tensor):
             check_choice("noise mode", noise_mode, NOISE_MODES)
         blocks = self.blocks()
         const = blocks["b4"].const

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, is_number, shown
 from stylemix.networks.mapping import MappingNetwork
 
 Label = int | Sequence[float]  # the number of a class, or a value for each
@@ -30,6 +30,11 @@ def label_values(label: Label, c_dim: int) -> tuple[float, ...]:
     """
     if isinstance(label, Integral):  # of NumPy, too
         label = int(label)
+    elif isinstance(label, str | bytes) or not hasattr(label, "__len__") or not _is_row(label):
+        raise StylemixError(
+            f"got the label {shown(label)}; expected the number of a class, or a value for each; "
+            "change it"
+        )
     got = f"class {label}" if isinstance(label, int) else f"a label of {_count(len(label))}"
     option = "--class" if isinstance(label, int) else "--label"
     if not c_dim:
@@ -44,10 +49,19 @@ def label_values(label: Label, c_dim: int) -> tuple[float, ...]:
         raise StylemixError(
             f"got {got}; expected {c_dim} for this model; change {option}, or use --class"
         )
-    values = tuple(float(value) for value in label)
-    if not all(math.isfinite(value) for value in values):
+    numbers = label.tolist() if isinstance(label, Tensor) else list(label)
+    try:
+        values = tuple(float(value) for value in numbers if is_number(value))
+    except OverflowError:  # of an integer beyond the floating point numbers
+        values = ()
+    if len(values) < c_dim or not all(math.isfinite(value) for value in values):
         raise StylemixError(f"got {got}, not all finite; expected numbers; change {option}")
     return values
+
+
+def _is_row(label: object) -> bool:
+    """Whether a container, array or tensor is of one dimension."""
+    return getattr(label, "ndim", 1) == 1
 
 
 def _count(number: int) -> str:

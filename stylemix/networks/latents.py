@@ -7,10 +7,8 @@ higher resolution, and one more for the last torgb.
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections.abc import Collection, Mapping, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from stylemix.errors import StylemixError, shown
+from stylemix.errors import StylemixError, check_range, check_seed, shown
 
 if TYPE_CHECKING:  # the mapping network truncates with `truncate`
     from stylemix.networks.generator import Generator
 
 MAX_COARSE_PX = 8  # coarse layers: pose and shape of the head
 MAX_MIDDLE_PX = 32  # middle layers: facial features and hair; fine layers: colours and texture
+MAX_PSI = 100.0
 MIN_FINE_LAYERS = 2  # of any network, even below 64 px
 
 Styles = dict[str, dict[str, Tensor]]  # style space: {"b8": {"conv0": [N, C], ...}, ...}
@@ -35,22 +34,13 @@ _RANGE = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 
 def z_from_seed(seed: int, z_dim: int) -> Tensor:
     """Returns z [1, z_dim] in float64 for a seed, the same as in the public StyleGAN2 tools."""
-    try:
-        number = operator.index(seed)  # integers of NumPy and PyTorch, too
-    except TypeError:
-        number = -1
-    if not 0 <= number < 2**32:
-        raise StylemixError(f"got seed {shown(seed)}; expected 0 to {2**32 - 1}; choose another")
+    number = check_seed(seed)
     return torch.from_numpy(np.random.RandomState(number).randn(1, z_dim))
 
 
 def check_psi(psi: float) -> None:
-    """Raises StylemixError for a truncation psi that is not finite, which gives black images."""
-    if not isinstance(psi, Real) or not math.isfinite(psi):
-        raise StylemixError(
-            f"got --truncation {shown(psi)}; expected a finite number, 0 to 1 for good images; "
-            "change it"
-        )
+    """Raises StylemixError for a truncation psi that is no number, or makes no image any more."""
+    check_range("--truncation", psi, -MAX_PSI, MAX_PSI, ", 0 to 1 for good images")
 
 
 def map_latents(generator: Generator, z: Tensor, psi: float = 1.0) -> Tensor:

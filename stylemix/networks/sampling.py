@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stylemix.errors import check_choice, check_seed
 from stylemix.networks.batches import batch_size
-from stylemix.networks.generator import Generator
+from stylemix.networks.generator import NOISE_MODES, Generator
 from stylemix.networks.latents import check_psi, map_latents, z_from_seed
 
 MOST = 16  # images generated at once
@@ -31,15 +32,21 @@ def sample_images(
         noise_mode: "const", "random" or "none".
     """
     check_psi(psi)
-    device = generator.device
+    check_choice("noise mode", noise_mode, NOISE_MODES)
     z = torch.cat([z_from_seed(seed, generator.z_dim) for seed in seeds]).float()
     ws = map_latents(generator, z, psi)
     if noise_mode != "random":
         parts = ws.split(batch_size(generator, MOST))
         return torch.cat([generator.synthesis(part, noise_mode=noise_mode) for part in parts])
-    images = []
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for seed, w in zip(seeds, ws.split(1), strict=True):
-            torch.manual_seed(seed)
-            images.append(generator.synthesis(w, noise_mode="random"))
-    return torch.cat(images)
+    rows = (_noise_of(generator, seed) for seed in seeds)
+    pairs = zip(ws.split(1), rows, strict=True)
+    return torch.cat([generator.synthesis(w, noise_mode=row) for w, row in pairs])
+
+
+def _noise_of(generator: Generator, seed: int) -> Tensor:
+    """The noise [1, noise_size] of a seed, by its own random numbers: threads share the global."""
+    rng = torch.Generator().manual_seed(check_seed(seed))
+    layers = generator.synthesis.noise_layers()
+    maps = [torch.randn(layer.noise_const.shape, generator=rng) for layer in layers]
+    row = torch.cat([noise.flatten() for noise in maps])[None]
+    return row.to(generator.device)

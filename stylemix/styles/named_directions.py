@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def named_directions(
             styles[name] = _nth(model, match[1], int(match[2])).style(model)
         elif match := _CHANNEL.fullmatch(name):
             styles[name] = channel_style(model, match[1], int(match[2]))
-        elif find_style(name).is_file():
+        elif os.path.isfile(find_style(name)):
             styles[name] = load_style(name, model)
         else:
             raise StylemixError(

@@ -22,7 +22,7 @@ from stylemix.images.hands import HANDS, draw_photo
 from stylemix.images.html import card
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import Json
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import STYLE, read, to_float, write
 from stylemix.models.hub import STYLE_EXAMPLE, STYLE_FILE, Pretrained, Shared, pretrained_file
@@ -249,7 +249,7 @@ def find_style(path: StrPath) -> Path:
     """The file of a path, of a shipped style or direction, or of an address (`fetch`)."""
     if is_address(path):
         return fetch(str(path))
-    file = Path(os.path.expanduser(path))
+    file = user_path(path)
     if not os.path.exists(file) and file.name == str(path):
         for folder in (STYLES, DIRECTIONS):
             if str(path) in (known := _shipped(folder)):

@@ -244,6 +244,18 @@ def test_unusable_photos_are_refused(photo, message):
         (lambda model, style: AdaptSettings(steps=-1), "got steps -1; expected a number from 1"),
         (lambda model, style: AdaptSettings(sparse=3), "got sparse 3; expected 1e-06 to 1"),
         (lambda model, style: model.project(PORTRAIT, budget=-1), "got a budget of -1; expected s"),
+        (lambda model, style: model.project(PORTRAIT, seed="1"), "got seed '1'; expected 0 to 4"),
+        (lambda model, style: model.project(PORTRAIT, encoder=3), "got int as a file; expected"),
+        (lambda model, style: model.project(PORTRAIT, face="1"), "got --face '1' for "),
+        (lambda model, style: model.align(PORTRAIT, template="none", box=3), "got the box 3; exp"),
+        (lambda model, style: model.project(PORTRAIT, progress=3), "got 3 as the progress; expec"),
+        (lambda model, style: model.mix("x" * 300, style), "got .File name too long"),
+        (lambda model, style: model.mix("seed:1", "x" * 300), "got the style xxx"),
+        (lambda model, style: model.animate([], style), "got no source; expected one or more"),
+        (lambda model, style: model.generate(np.array(3)), "got the seeds array"),
+        (lambda model, style: model.generate([1], psi=10**30), "got --truncation .* -100 to 100"),
+        (lambda model, style: model.drag("seed:1", [((9, 9), (9, 8))], steps=1.5), "a whole numb"),
+        (lambda model, style: stylemix.blend([model] * 2, weights=["1", "2"]), "got the weights"),
     ],
 )
 def test_wrong_arguments_are_errors_of_one_line(model, style, call, message):
@@ -295,7 +307,7 @@ def test_labels_of_a_conditional_model():
         stylemix.edit("seed:1", directions={"sefa-0": 1}, model=model)
     with pytest.raises(stylemix.StylemixError, match="got a label of 2 values; expected 3"):
         stylemix.generate([1], model=model, label=[0, 1])
-    with pytest.raises(stylemix.StylemixError, match="got --truncation nan; expected a finite"):
+    with pytest.raises(stylemix.StylemixError, match="got --truncation nan; expected -100"):
         stylemix.generate([1], model=model, label=1, psi=float("nan"))
 
 

@@ -125,6 +125,23 @@ def test_ctrl_c_prints_stopped_and_exits_with_130(monkeypatch):
     assert result.stderr == "Stopped.\n"
 
 
+def test_ctrl_c_waits_for_the_end_of_imports(monkeypatch, tmp_path):
+    """NumPy catches it in places, and what it has imported by then is half of a module."""
+    lines = ["import signal", "try:", "    signal.raise_signal(signal.SIGINT)"]
+    lines += ["except KeyboardInterrupt:", "    half = True", "probe = 3"]
+    (tmp_path / "stylemix_heavy.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, "probe", ("stylemix_heavy:probe", "Test."))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = CliRunner().invoke(cli.main, ["probe"], prog_name="stylemix")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
+    assert not hasattr(sys.modules["stylemix_heavy"], "half")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),

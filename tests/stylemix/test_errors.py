@@ -1,7 +1,10 @@
 """Errors: one printable line, and values out of a range."""
 
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from stylemix.errors import (
     StylemixError,
     check_choice,
     check_range,
+    check_seed,
     did_you_mean,
     similar_file,
 )
@@ -33,7 +37,10 @@ def test_values_out_of_range_are_refused(value):
     assert str(caught.value) == f"got --share {value:g}; expected 0 to 1, 1 for all; change it"
 
 
-@pytest.mark.parametrize("value", [None, "0.5", [0.5], torch.tensor([0.5, 0.5])])
+@pytest.mark.parametrize(
+    "value",
+    [None, "0.5", [0.5], torch.tensor([0.5, 0.5]), Decimal("0.5"), Decimal("nan"), Fraction(1, 2)],
+)
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(StylemixError, match=r"got --share .*; expected 0 to 1; change it"):
         check_range("--share", value, 0, 1)
@@ -64,3 +71,12 @@ def test_the_nearest_name_is_suggested(tmp_path, monkeypatch):
     near = Path("photos", "anna.jpg")
     assert similar_file("photos/ana.jpg") == f"; did you mean {near}?"
     assert similar_file("nowhere/ana.jpg") == similar_file("\0") == ""
+
+
+def test_seeds_are_integers_of_32_bits():
+    for seed in (7, np.int64(7), np.uint8(7), torch.tensor(7)):
+        assert check_seed(seed) == 7
+        assert type(check_seed(seed)) is int
+    for seed in (-1, 2**32, 1.0, "7", None, [7], torch.tensor([7, 8])):
+        with pytest.raises(StylemixError, match=r"got seed .*; expected 0 to 4294967295"):
+            check_seed(seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stylemix.errors import StylemixError
-from stylemix.options_file import find_options_file, read_options_file
+from stylemix.options_file import at_home, find_options_file, read_options_file
 
 
 @pytest.fixture
@@ -72,3 +72,12 @@ def test_tables_by_command(tmp_path):
         "all": {"device": "cpu"},
         "mix": {"style": ["a", "b"]},
     }
+
+
+def test_the_folder_of_the_user_is_found_where_the_shell_leaves_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # of Windows
+    assert at_home("--output=~/a.png") == f"--output={tmp_path}/a.png"
+    assert at_home("~/a.png") == f"{tmp_path}/a.png"
+    for word in ("--output=a~.png", "a=~/b", "--credit=me", "-", "--", "", "x~"):
+        assert at_home(word) == word

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylemix.avatars.inputs import listed
 from stylemix.devices import in_usual_modes, search_dtype
-from stylemix.errors import StylemixError, check_choice, check_range
+from stylemix.errors import StylemixError, check_choice, check_range, check_seed
 from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
@@ -112,6 +112,7 @@ class AdaptSettings:
         for name, low, high in (("sparse", 1e-6, 1), ("kimg", 0.001, 1e9)):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low, high)
+        object.__setattr__(self, "seed", check_seed(self.seed))  # of NumPy, too
 
     def check(self, method: str, consent: str) -> None:
         """Raises StylemixError for a setting of another method, or a missing consent."""

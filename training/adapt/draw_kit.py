@@ -7,6 +7,7 @@ beside them in a folder `drawings`), and kit.safetensors with the latents.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def write_kit(model: Model, folder: Path, count: int, seed: int = 0) -> None:
 
 def is_kit(path: object) -> bool:
     """Whether a path is the folder of a kit."""
-    return isinstance(path, str | Path) and (Path(path) / FILE).is_file()
+    return isinstance(path, str | Path) and os.path.isfile(Path(path) / FILE)
 
 
 def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:

@@ -230,3 +230,24 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(StylemixError, match=r"got the file .*link; expected a folder"):
         check_folder(tmp_path / "link")
+
+
+def test_a_tensor_of_bytes_is_the_image_that_it_shows(tmp_path):
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
+    save_image(tmp_path / "a.png", values, generated=False)
+    assert (np.asarray(Image.open(tmp_path / "a.png"))[..., 0].ravel() == np.arange(256)).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "generated", "message"),
+    [
+        (np.zeros([32, 32, 3], np.uint8), True, "got ndarray as an image"),
+        (None, True, "got NoneType as an image"),
+        (torch.zeros([2, 3, 32, 32]), True, r"got a tensor of shape \[2, 3, 32, 32\]"),
+        (Image.new("RGB", (32, 32)), "composit", "got generated 'composit'; expected one of True"),
+    ],
+)
+def test_unusable_images_and_marks_are_refused(image, generated, message, tmp_path):
+    with pytest.raises(StylemixError, match=message):
+        save_image(tmp_path / "a.png", image, generated)
+    assert not list(tmp_path.iterdir())

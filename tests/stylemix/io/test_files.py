@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from stylemix.errors import StylemixError
+from stylemix.images.marks import find_marks
+from stylemix.images.sources import open_image
+from stylemix.images.write import save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import load_latent
 from stylemix.io.files import open_file, read_file
-from stylemix.models.checkpoint import load_model
+from stylemix.models.checkpoint import load_model, save_model
 from stylemix.safe_pickle.reader import load
 from stylemix.styles.style import load_style
 from tests.support.models import tiny_model
@@ -72,3 +76,31 @@ def test_no_more_is_read_than_fits(tmp_path):
         read_file(tmp_path / "sparse")
     (tmp_path / "file").write_bytes(b"abc")
     assert read_file(tmp_path / "file", 3) == b"abc"
+
+
+def test_a_path_of_the_user_may_begin_with_their_folder(tmp_path, monkeypatch):
+    """Readers and writers alike: what is saved as ~/a is not in a folder of the name ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # of Windows
+    monkeypatch.chdir(tmp_path)
+    save_model("~/model.safetensors", MODEL)
+    save_image("~/a.png", Image.new("RGB", (32, 32)))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "model.safetensors"]
+    assert load_model("~/model.safetensors").fingerprint == MODEL.fingerprint
+    assert open_image("~/a.png").size == (32, 32)
+    assert not find_marks("~/a.png").has_watermark
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"name.pkl", ["name.pkl"]])
+def test_what_is_no_path_is_refused(wrong):
+    calls = [
+        load_model,
+        load_style,
+        load_latent,
+        find_marks,
+        lambda path: load_encoder(path, MODEL),
+    ]
+    calls.append(lambda path: save_image(path, Image.new("RGB", (32, 32))))
+    for call in calls:
+        with pytest.raises(StylemixError, match=r"got (NoneType|int|bytes|list) as a file"):
+            call(wrong)

@@ -92,3 +92,23 @@ def test_a_discriminator_has_a_label_too(model):
 def test_a_generator_without_its_label_says_how_to_give_one(model):
     with pytest.raises(StylemixError, match=r"got no label for a model of 3 classes.*--class N \("):
         model.generator.mapping(torch.zeros([1, W_DIM]))
+
+
+@pytest.mark.parametrize(
+    "label", ["100", 1.0, np.float32(1), np.array(1), torch.tensor(1), np.zeros([3, 1])]
+)
+def test_what_is_no_label_is_refused(label):
+    """Text, too: its digits are no values."""
+    with pytest.raises(StylemixError, match=r"got the label .*; expected the number of a class"):
+        label_values(label, 3)
+
+
+@pytest.mark.parametrize("label", [[1, None, 0], [1, "0", 0], [10**400, 0, 0]])
+def test_labels_of_what_is_no_number_are_refused(label):
+    with pytest.raises(StylemixError, match="got a label of 3 values, not all finite"):
+        label_values(label, 3)
+
+
+def test_labels_are_read_from_arrays_and_tensors():
+    for label in ([0, 1, 0.5], np.array([0, 1, 0.5], np.float32), torch.tensor([0, 1, 0.5])):
+        assert label_values(label, 3) == (0.0, 1.0, 0.5)
