@@ -14,6 +14,7 @@ from stylemix.avatars.avatar import AvatarOptions, describe
 from stylemix.avatars.finish import OutputSize, finish, parse_output_size
 from stylemix.avatars.inputs import is_several, list_sources, parse_styles
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
+from stylemix.avatars.render import AppliedStyle
 from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
 from stylemix.errors import StylemixError
@@ -171,6 +172,8 @@ def mix_command(
         network, layers, face, by_layer, settings, start, cache=not no_cache, fast=fast, box=box
     )
     people, looks = mixer.read_lazily(listed, arguments, _report)
+    if layers or by_layer or sheet is SheetMaker.layer_grid:
+        _note_layers(looks, fast)
     task = Task(mixer, looks, number, options, size)
     if sheet is not None:
         done = _write_sheet(task, people, sheet, output)
@@ -181,6 +184,17 @@ def mix_command(
 
 def _strengths(text: str | None, model: Model) -> tuple[float | None, tuple[float, ...] | None]:
     return (None, None) if text is None else parse_strength(text, model.generator.img_resolution)
+
+
+def _note_layers(looks: Sequence[StyleInput], fast: bool) -> None:
+    """Says which of the styles act without layers, which were asked for."""
+    styles = {look.name: look.style for look in looks if look.style is not None}
+    drawn = [name for name, style in styles.items() if AppliedStyle(style, fast=fast).by_student]
+    if drawn:
+        note(
+            f"Note: layers do not matter to {', '.join(drawn)}, which students draw; for less of "
+            "it give --strength one number"
+        )
 
 
 def _check_all(done: int, count: int) -> None:

@@ -116,6 +116,15 @@ def test_layers_by_pixels_and_by_name(files, plain):
     assert np.abs(same[0] - plain).mean() > 1
 
 
+@pytest.mark.parametrize("asked", [["--layers", "fine"], ["--strength", "coarse=.5"], []])
+def test_layers_that_do_not_matter_are_named(tmp_path, asked):
+    arguments = ["mix", PORTRAITS / "obama.jpg", "toon", "--output", tmp_path / "o.png", *asked]
+    result = CliRunner().invoke(main, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
+    note = "Note: layers do not matter to toon, which students draw"
+    assert (note in result.stderr) == bool(asked)
+
+
 def test_styles_add_in_any_order(files):
     one = ["--style", f"{files / 'shift.pkl'}:0.3"]
     two = ["--style", f"{files / 'child.safetensors'}:0.6"]

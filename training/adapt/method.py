@@ -46,17 +46,22 @@ DISTANCE_IMAGES = 16  # images whose distance from the model's faces is measured
 
 @dataclass(frozen=True)
 class AdaptationPlan:
-    """How a style is learned: method, trained parameters, starting style, and the reason."""
+    """How a style is learned: method, trained parameters, starting style, and the reason.
+
+    `other` is what to say where the reason is mistaken.
+    """
 
     method: str
     part: str
     start: str | None
     why: str
+    other: str = ""
 
     def __str__(self) -> str:
         begin = "" if self.start in (None, "none") else f", from {self.start} on"
         of = f" of {self.part}" if self.part else ""
-        return f"{self.why}: {self.method}{of}{begin}"
+        other = f"; {self.other}" if self.other else ""
+        return f"{self.why}: {self.method}{of}{begin}{other}"
 
 
 @torch.no_grad()
@@ -205,7 +210,8 @@ def choose_images(
     if distance >= FAR_THRESHOLD:
         why = f"{count} images, unlike photos ({distance:.2f})"
         return AdaptationPlan("drawing", "", None, why), dataset
-    plan = AdaptationPlan("look", "offsets", None, f"{count} images, like photos ({distance:.2f})")
+    why, other = f"{count} images, like photos ({distance:.2f})", "of drawings say --method drawing"
+    plan = AdaptationPlan("look", "offsets", None, why, other)
     dataset = read_images(sources, model, align is not False)
     if align is None:
         try:
