@@ -70,11 +70,12 @@ class AvatarOptions:
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the image: its mask [1, 1, H, W] in the crop and, far from the crop, `beyond`.
+    """A part of the image: its names, its mask [1, 1, H, W] in the crop, and `beyond` far from it.
 
     `draw` returns the image with the styles everywhere.
     """
 
+    names: tuple[str, ...]
     mask: Tensor
     beyond: float
     draw: Callable[[], Tensor]
@@ -171,7 +172,7 @@ def draw_avatar(
         region = None
         if mask is not None:
             beyond = "background" in options.regions or _border(mask) > 0.5
-            region = Region(mask, float(beyond), partial(render_at, share, None))
+            region = Region(options.regions, mask, float(beyond), partial(render_at, share, None))
         draw = cache(partial(render_at, share))
         return Avatar(draw, share, identity, bool(drawings), masked, region)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from numbers import Integral
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from stylemix.avatars.avatar import Avatar, weaker
@@ -32,8 +33,10 @@ from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
 from stylemix.errors import StylemixError, shown
+from stylemix.faces.regions import REGIONS, painted_grey
 from stylemix.faces.templates import Template
 from stylemix.images.contact_sheet import fit_size
+from stylemix.images.read import load_image
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import resize, to_pil
 from stylemix.inversion.portraits import AlignedPhoto
@@ -141,6 +144,10 @@ def _lift_look(
     if region is None:
         return look
     mask = photo_mask(region.mask, matrix, image.size, region.beyond)
+    if image.size == photo.photo_size and not set(region.names) & set(REGIONS):
+        painted = [painted_grey(load_image(name, mode="RGBA")) for name in region.names]
+        if all(each.size == image.size for each in painted):  # of the photo, not of its crop
+            mask = reduce(ImageChops.lighter, painted)
     return Image.composite(look, image.convert("RGB"), mask)
 
 

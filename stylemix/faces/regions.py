@@ -141,6 +141,11 @@ def feather(masks: Tensor) -> Tensor:
     return gaussian_blur(padded, sigma, radius)
 
 
+def painted_grey(image: Image.Image) -> Image.Image:
+    """The grey image of a painted RGBA mask, in which transparent pixels are black."""
+    return Image.composite(image.convert("L"), Image.new("L", image.size), image.getchannel("A"))
+
+
 def painted_mask(
     image: Image.Image,
     size: tuple[int, int],
@@ -154,7 +159,7 @@ def painted_mask(
     image of the photo's size, or of another aspect ratio, is a mask of the photo and is warped to
     the crop by `matrix`.
     """
-    grey = Image.composite(image.convert("L"), Image.new("L", image.size), image.getchannel("A"))
+    grey = painted_grey(image)
     width, height = size
     same_ratio = image.width * height == image.height * width
     if (same_ratio and image.size != photo_size) or width != height:

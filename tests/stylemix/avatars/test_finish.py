@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import stylemix
 from stylemix.avatars import motion
@@ -76,6 +77,18 @@ def test_a_look_in_a_region_leaves_the_rest_of_the_photo(mixer, read, region, gr
     crop = finish(mixer, person, avatar, (), 64).image  # the same in the crop by itself
     again = warp(done, person.photo.alignment.matrix, 64)
     assert np.abs(pixels(again) - pixels(crop)).mean() < 2
+
+
+def test_a_mask_of_the_photo_applies_to_all_of_it(mixer, read, tmp_path):
+    (person, _), (_, noir) = read
+    photo, mask = load_image(PORTRAIT), Image.new("L", (384, 480), 0)
+    mask.paste(255, (0, 0, 384, 400))
+    mask.save(tmp_path / "mask.png")
+    options = AvatarOptions(regions=(str(tmp_path / "mask.png"),))
+    avatar = mixer.avatar(person, [mixer.apply(noir, person)], options)
+    done = finish(mixer, person, avatar).image
+    assert colors(done, (0, 380, 384, 400)) < 0.1 * colors(photo, (0, 380, 384, 400))
+    assert (pixels(done)[400:] == pixels(photo)[400:]).all()
 
 
 def test_sizes(mixer, read):
