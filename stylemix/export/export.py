@@ -12,16 +12,16 @@ from stylemix.avatars.render import AppliedStyle
 from stylemix.devices import in_usual_modes
 from stylemix.errors import StylemixError, check_choice
 from stylemix.export.files import Deviation, write_onnx, write_program
-from stylemix.export.graphs import PARTS, model_graph, student_graph
+from stylemix.export.graphs import PARTS, Graph, model_graph, student_graph
 from stylemix.export.precision import PRECISIONS
 from stylemix.images.provenance import source_type
 from stylemix.io.atomic import Json
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.models.checkpoint import shipped_models
 from stylemix.models.container import STYLE
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, use_model
 from stylemix.models.model import Model
-from stylemix.progress import Progress
+from stylemix.progress import Progress, report_to
 from stylemix.styles.style import Style, find_style, format_of, load_style, shipped_styles
 from stylemix.version import __version__
 
@@ -49,7 +49,7 @@ def export_model(
     precision: str = "fp32",
     strength: float | None = None,
     model: AnyModel = DEFAULT_MODEL,
-    progress: Progress | None = None,
+    progress: Progress | bool = False,
 ) -> Exported:
     """Writes a network as an .onnx file, or as a .pt2 file of torch.export.
 
@@ -61,16 +61,17 @@ def export_model(
         precision: of the stored weights: "fp32", "fp16" or "int8".
         strength: of a style; None for the recommended one.
         model: base of a style.
-        progress: a function of (done, total).
+        progress: a function of (done, total), or True for a progress bar.
 
     Raises StylemixError for a file that differs too much from PyTorch's result, and for arguments
     that do not fit each other.
     """
-    if Path(path).suffix.lower() not in SUFFIXES:
+    path = user_path(path)
+    if path.suffix.lower() not in SUFFIXES:
         raise StylemixError(
             f"got the file name {path}; expected .onnx or .pt2 at its end; change it"
         )
-    if precision not in PRECISIONS or (precision != "fp32" and Path(path).suffix.lower() == ".pt2"):
+    if precision not in PRECISIONS or (precision != "fp32" and path.suffix.lower() == ".pt2"):
         raise StylemixError(
             f"got the precision {precision} for {path}; expected fp32, or fp16 or int8 for ONNX "
             "files; change --precision"
@@ -91,13 +92,23 @@ def export_model(
         facts |= {"model licence": str(network.card.get("licence", "unknown"))}
         facts |= describe(name, style or network)
     facts |= {"part": part, **graph.facts}
-    if progress is not None:
-        progress(0, 1)
-    if Path(path).suffix.lower() == ".onnx":
-        deviation = write_onnx(path, graph, facts, precision)
-    else:
-        deviation = write_program(path, graph, facts)
-    return Exported(Path(path), part, tuple(graph.examples(1)), graph.outputs, deviation)
+    deviation = _write(path, graph, facts, precision, progress)
+    return Exported(path, part, tuple(graph.examples(1)), graph.outputs, deviation)
+
+
+def _write(
+    path: Path, graph: Graph, facts: dict[str, Json], precision: str, progress: Progress | bool
+) -> Deviation:
+    with report_to(progress, "Exporting", "file") as report:
+        if report is not None:
+            report(0, 1)
+        if path.suffix.lower() == ".onnx":
+            deviation = write_onnx(path, graph, facts, precision)
+        else:
+            deviation = write_program(path, graph, facts)
+        if report is not None:
+            report(1, 1)
+    return deviation
 
 
 def _find_style(what: StrPath | Model | Style) -> Style | None:
@@ -107,7 +118,7 @@ def _find_style(what: StrPath | Model | Style) -> Style | None:
     if isinstance(what, Model):
         return None
     file = find_style(what)
-    if file.is_file():
+    if os.path.isfile(file):
         return load_style(file) if format_of(file) == STYLE else None
     if str(what) not in shipped_models():
         raise StylemixError(

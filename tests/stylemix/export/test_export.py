@@ -42,6 +42,16 @@ def test_a_model_is_a_generator_unless_a_part_is_named(written):
     assert [precision for *_, precision in written] == ["fp32", "fp32", "int8"]
 
 
+def test_the_progress_is_that_of_all_functions(written):
+    steps = []
+    export_model(tiny_model(), "a.onnx", progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(0, 1), (1, 1)]
+    for shown in (True, False):
+        assert export_model(tiny_model(), "a.onnx", progress=shown).part == "generator"
+    with pytest.raises(StylemixError, match="got 3 as the progress"):
+        export_model(tiny_model(), "a.onnx", progress=3)
+
+
 def test_a_shipped_style_is_its_student_or_a_generator(written):
     assert export_model("comic", "a.onnx").part == "student"
     assert written[0][1]["name"] == "comic"
