@@ -48,15 +48,16 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
     torgb = {name for name in source if ".torgb." in name}
     grown = bool(torgb) and torgb <= network.state_dict().keys()
     config = getattr(network, "config", None)
+    haar = getattr(config, "head", "rgb") == "haar"  # RGBA has four times the channels of grey, too
     sizes = config.fromrgb_at if isinstance(config, DiscriminatorConfig) else ()
     joins = {f"b{2 * size}.{layer}.weight" for size in sizes for layer in ("conv1", "skip")}
     for name, value in network.state_dict().items():
         owner, _, leaf = name.rpartition(".")
         old = source.get(name)
         of_torgb = owner.endswith(".torgb")
-        if old is not None and of_torgb and value.shape[0] == 4 * old.shape[0]:
+        if old is not None and haar and of_torgb and value.shape[0] == 4 * old.shape[0]:
             old = _to_subbands(old)
-        if old is not None and name.endswith("fromrgb.weight"):
+        if old is not None and haar and name.endswith("fromrgb.weight"):
             old = _from_subbands(old) if value.shape[1] == 4 * old.shape[1] else old
         if old is not None and old.shape == value.shape:
             value.copy_(old)

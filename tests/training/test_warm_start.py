@@ -87,6 +87,18 @@ def test_a_run_from_a_model(tiny, dataset, tmp_path, capsys):
         assert torch.equal(after.discriminator.state_dict()[name], value), name
 
 
+def test_grey_is_the_first_of_more_channels():
+    """Four channels are not the subbands of one."""
+    grey, rgba = tiny_model(resolution=8, channels=1), tiny_model(1, resolution=8, channels=4)
+    transfer(grey.generator.state_dict(), rgba.generator)
+    transfer(grey.discriminator.state_dict(), rgba.discriminator)
+    z = torch.randn([2, 16])
+    images = [model.generator(z, noise_mode="const") for model in (grey, rgba)]
+    torch.testing.assert_close(images[1][:, :1], images[0])
+    shown = torch.cat([images[0], torch.zeros(2, 3, 8, 8)], dim=1)
+    torch.testing.assert_close(rgba.discriminator(shown), grey.discriminator(images[0]))
+
+
 def test_the_licence_of_the_model_goes_on(tiny, dataset, tmp_path):
     card = {"source": "a network pickle", "licence": "that of its authors", "data": "theirs"}
     source = replace(tiny_model(resolution=8), card=card, origin="nvidia")
