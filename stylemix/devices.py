@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from stylemix.errors import StylemixError, shown
 from stylemix.ops import architectures
@@ -16,6 +19,8 @@ from stylemix.ops import architectures
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 END = object()
+# What fills weights with random numbers; these functions of `nn.init` call the last two.
+FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.uniform_, Tensor.normal_)
 
 
 def find_device(name: str) -> torch.device:
@@ -81,6 +86,29 @@ def _steps(items: Iterator[Result]) -> Iterator[Result]:
         if item is END:
             return
         yield item  # type: ignore[misc]
+
+
+class no_random_weights(TorchFunctionMode):
+    """Networks built in this context have empty weights, which a file's replace.
+
+    Random ones would take time, and PyTorch's random numbers: `torch.random.fork_rng` returns those
+    of the caller, but also rewinds what other threads have drawn meanwhile.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Calls a function of PyTorch, or one that draws nothing in its place."""
+        kwargs = kwargs or {}
+        if func in FILLING and kwargs.get("generator") is None:
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.randn and "generator" not in kwargs:
+            func = torch.empty
+        return func(*args, **kwargs)
 
 
 def repeat_shapes(device: torch.device) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
+from stylemix.devices import no_random_weights
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS, frozen_network
 from stylemix.io.files import StrPath, user_path
@@ -61,7 +62,6 @@ def save_encoder(path: StrPath, encoder: Encoder, base: str) -> None:
     write(path, ENCODER, VERSION, {"base": base, "trunk": asdict(encoder.config)}, tensors)
 
 
-@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def load_encoder(path: StrPath, model: Model) -> Encoder:
     """Loads an encoder on the model's device; raises StylemixError for that of another model."""
     file = user_path(path)
@@ -77,7 +77,8 @@ def load_encoder(path: StrPath, model: Model) -> Encoder:
     try:
         # Sizes come from the model, so that no header can request more memory than it needs.
         trunk = DiscriminatorConfig(**{**config["trunk"], **_sizes(model)})
-        encoder = Encoder(trunk, generator.num_ws, generator.w_dim)
+        with no_random_weights():
+            encoder = Encoder(trunk, generator.num_ws, generator.w_dim)
         tensors = {k: to_float(v, k, str(file)) for k, v in content.tensors.items()}
         encoder.load_state_dict(tensors)
     except (TypeError, KeyError, RuntimeError, ValueError, OverflowError) as error:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stylemix.devices import no_random_weights
 from stylemix.errors import StylemixError
 
 Weights = dict[str, Tensor]
@@ -39,7 +40,7 @@ def frozen_network(name: str, device: str | torch.device, build: Callable[[], Ne
     """
     key = (name, str(device))
     if key not in _FROZEN:
-        # Preserves the caller's random state, and is usable where the caller's mode is another.
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        # It is usable where the caller's mode is another, too.
+        with no_random_weights(), torch.inference_mode(False):
             _FROZEN[key] = build().eval().requires_grad_(False).to(device)
     return cast(Network, _FROZEN[key])

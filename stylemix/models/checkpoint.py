@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from stylemix.devices import no_random_weights
 from stylemix.errors import StylemixError, check_choice, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
 from stylemix.io.files import StrPath, user_path
@@ -170,7 +171,7 @@ def build_model(header: Header, tensors: Mapping[str, Tensor], name: str) -> Mod
     for prefix, config in configs.items():
         _check_shapes(_with_prefix(tensors, prefix), config, name)
     weights = {key: to_float(value, key, name) for key, value in tensors.items()}
-    with torch.random.fork_rng(devices=[]):  # preserves the caller's random state
+    with no_random_weights():
         generator = _fill(Generator(header.generator), _with_prefix(weights, "G."))
         discriminator = None
         if header.discriminator is not None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylemix.devices import no_random_weights
 from stylemix.errors import StylemixError
 from stylemix.faces.templates import template_for
 from stylemix.io.atomic import Json
@@ -129,7 +130,7 @@ def _stored_average(value: object, config: GeneratorConfig, name: str) -> Tensor
 
 def _mean_w(config: GeneratorConfig, weights: Weights) -> Tensor:
     """Returns the mean w [w_dim] of random z, for files that do not store it."""
-    with torch.random.fork_rng(devices=[]):  # preserves the caller's random state
+    with no_random_weights():
         mapping = MappingNetwork(config.z_dim, 0, config.w_dim, config.mapping_layers)
     mapping.load_state_dict(
         {k[8:]: v.float() for k, v in weights.items() if k.startswith("mapping.")}

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylemix.devices import no_random_weights
 from stylemix.errors import StylemixError, check_range, did_you_mean, similar_file
 from stylemix.faces.caricature import Shape
 from stylemix.images.hands import HANDS, draw_photo
@@ -320,7 +321,6 @@ def _build(config: object, tensors: Mapping[str, Tensor], file: Path) -> Style:
     return style
 
 
-@torch.random.fork_rng(devices=[])  # preserves the caller's random state
 def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], file: Path) -> None:
     """Gives a style the student, hand and shape of its file."""
     config = config if isinstance(config, dict) else {}
@@ -332,7 +332,8 @@ def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], f
             name.removeprefix("student."): to_float(value, name, str(file))
             for name, value in tensors.items()
         }
-        student = Student(StudentConfig.parse(config.get("channels"), values))
+        with no_random_weights():
+            student = Student(StudentConfig.parse(config.get("channels"), values))
         student.load_state_dict(values)
         style.shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
     except (ValueError, TypeError, RuntimeError, OverflowError, StylemixError) as error:

@@ -1,11 +1,27 @@
-"""Devices and their fast precision."""
+"""Devices and their fast precision, and what networks are built from."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from stylemix.devices import cpu_has_bf16, find_device, search_dtype, slow_precision
+from stylemix.devices import (
+    cpu_has_bf16,
+    find_device,
+    no_random_weights,
+    search_dtype,
+    slow_precision,
+)
 from stylemix.errors import StylemixError
+from stylemix.faces.landmarks import landmarks
+from stylemix.faces.templates import FACES128
+from stylemix.io import assets
+from stylemix.models.checkpoint import load_model
+from stylemix.networks.config import DiscriminatorConfig
+from stylemix.networks.discriminator import Discriminator
+from stylemix.networks.student import Student
 from stylemix.ops import architectures
+from stylemix.styles.style import load_style
 
 CPU = torch.device("cpu")
 
@@ -56,3 +72,41 @@ def test_processors_with_bf16(monkeypatch, features, fast):
     assert bool(slow_precision("bf16", CPU)) == (not fast)
     assert slow_precision("fp32", CPU) == slow_precision("auto", CPU) == ""
     assert slow_precision("bf16", torch.device("cuda")) == ""
+
+
+def test_networks_without_random_weights_draw_nothing():
+    state, rng = torch.get_rng_state(), torch.Generator().manual_seed(0)
+    with no_random_weights():
+        network, student = Discriminator(DiscriminatorConfig(16)), Student()
+        own = torch.randn([3], generator=rng)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(own, torch.randn([3], generator=rng.manual_seed(0)))
+    assert {name: value.shape for name, value in network.state_dict().items()} == {
+        name: value.shape
+        for name, value in Discriminator(DiscriminatorConfig(16)).state_dict().items()
+    }
+    assert not torch.equal(torch.get_rng_state(), state)
+    assert sum(value.numel() for value in student.parameters()) > 100_000
+
+
+def test_random_numbers_of_other_threads_go_on():
+    torch.manual_seed(3)
+    expected = torch.randn(4)
+    torch.manual_seed(3)
+    with ThreadPoolExecutor(1) as pool, no_random_weights():
+        drawn = pool.submit(torch.randn, 4).result()
+    assert torch.equal(drawn, expected)
+
+
+def test_what_is_loaded_neither_draws_nor_rewinds_random_numbers(monkeypatch):
+    def refuse(*_args, **_options):
+        raise AssertionError("the random numbers are those of all threads")
+
+    monkeypatch.setattr(assets, "_FROZEN", {})
+    monkeypatch.setattr(torch.random, "fork_rng", refuse)
+    state = torch.get_rng_state()
+    model = load_model("faces-64")
+    load_style("comic")
+    landmarks(torch.zeros(1, 3, 64, 64), FACES128)
+    assert model.discriminator is not None
+    assert torch.equal(torch.get_rng_state(), state)
