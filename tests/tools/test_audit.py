@@ -101,7 +101,10 @@ def test_a_style(files):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--truncation", "nan"], "got --truncation nan; expected -100 to 100, 0 to 1 for good images"),
+        (
+            ["--truncation", "nan"],
+            "got --truncation nan; expected -100 to 100, 0 to 1 for good images",
+        ),
         (["--style", "person.pkl"], "got the style person.pkl, which shows its person on purpose"),
         (["--style", "comic"], "which redraws photos; expected one that changes the model's"),
         (["--sheet", "a.txt"], "a.txt"),
