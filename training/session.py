@@ -89,6 +89,11 @@ def begin(
     config = replace(config, d_fromrgb_at=sizes)
     if header:
         config = continued(header["config"], config)
+        for name in ("lr", "d_lr") if ranks.lead else ():  # easily forgotten with the same command
+            before, now = header["config"].get(name), getattr(config, name)
+            if before != now:
+                flag = "--" + name.replace("_", "-")
+                note(f"Note: {flag} is {now} from here on; it was {before}")
     config.part_size(ranks.world)  # raises where the batch cannot be split
     run = Run(asked, config, data)
     state = TrainState.create(config, c_dim, device)

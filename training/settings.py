@@ -33,7 +33,7 @@ class Setting:
         limits: minimum and maximum.
         scheduled: whether it may be a schedule, see `parse_schedule`.
         may_change: whether it may change when a run is resumed: length, written files, how the
-            work is split, and precision.
+            work is split, precision, and learning rates.
         kind: type of its values, except for None and schedules.
     """
 
@@ -162,11 +162,11 @@ class Settings:
     )
     lr: float | str | None = setting(
         OPTIMISATION, None, f"Learning rate: {SCHEDULE}. [default: .0025, at 1024 px .002]",
-        limits=(0, 1), scheduled=True,
+        limits=(0, 1), scheduled=True, may_change=True,
     )
     d_lr: float | str | None = setting(
         OPTIMISATION, None, "The same for the discriminator alone. [default: --lr]",
-        limits=(0, 1), scheduled=True,
+        limits=(0, 1), scheduled=True, may_change=True,
     )
     beta2: float | str = setting(
         OPTIMISATION, 0.99, f"Decay of Adam's second moment: {SCHEDULE}.",

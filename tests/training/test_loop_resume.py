@@ -68,6 +68,26 @@ def test_a_crash_costs_no_more_than_the_steps_since_the_state(
     assert [line["Progress/kimg"] for line in lines(tmp_path)] == [0.016, 0.032, 0.048, 0.064]
 
 
+def test_a_run_may_end_with_falling_rates(tiny, dataset, tmp_path, capsys):
+    """Another schedule takes effect where a run resumes, and is said."""
+    half = replace(tiny, kimg=0.032)
+    for folder in ("constant", "falling", "half"):
+        run(half, dataset, tmp_path / folder)
+    run(tiny, dataset, tmp_path / "constant")
+    run(replace(tiny, lr="0.032:0.0025,0.064:0"), dataset, tmp_path / "falling")
+    said = capsys.readouterr().err
+    assert "Note: --lr is 0.032:0.0025,0.064:0 from here on; it was 0.0025\n" in said
+    rates = [line["Progress/lr"] for line in lines(tmp_path / "falling")]
+    assert rates[:2] == [0.0025, 0.0025]
+    assert 0 <= rates[3] < rates[2] < 0.0025
+    a, b, c = (last_state(tmp_path / name) for name in ("constant", "falling", "half"))
+    weight = next(name for name in a if name.startswith("G.") and name.endswith("weight"))
+    moved = [(state[weight] - c[weight]).abs().mean() for state in (a, b)]
+    assert 0 < moved[1] < moved[0]
+    run(tiny, dataset, tmp_path / "falling")
+    assert "Note: --lr is 0.0025 from here on; it was 0.032:" in capsys.readouterr().err
+
+
 COMMAND = [
     sys.executable, "-m", "stylemix", "train", "--resolution", "8", "--batch", "4",
     "--z-dim", "8", "--w-dim", "8", "--channel-base", "64", "--channel-max", "16",

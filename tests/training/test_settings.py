@@ -48,4 +48,4 @@ def test_a_run_of_before_an_option_was_there(tiny):
     assert changed({name: v for name, v in vars(tiny).items() if name not in new}, tiny) == {}
     stored = {name: v for name, v in vars(now).items() if name not in new}
     assert continued(stored, now) == now
-    assert continued(stored, replace(now, kimg=5, lr=0.1)) == replace(now, kimg=5)
+    assert continued(stored, replace(now, kimg=5, beta2=0.9)) == replace(now, kimg=5)

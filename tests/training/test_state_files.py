@@ -131,12 +131,18 @@ def test_a_full_disk_loses_nothing(run, saved, tmp_path):
 
 
 def test_another_runs_state_is_refused(run, saved):
-    for name, value, was in (("lr", 0.001, None), ("seed", 3, 0), ("loss", "minimax", None)):
+    for name, value, was in (("beta2", 0.9, 0.99), ("seed", 3, 0), ("loss", "minimax", None)):
         with pytest.raises(StylemixError, match=f"got --{name} {value}; expected {was}, as the"):
             read_state(saved, replace(run.asked, **{name: value}), "images")
     with pytest.raises(StylemixError, match="got other images than the run"):
         read_state(saved, run.asked, "others")
-    for name, value in (("kimg", 9), ("tick_kimg", 1), ("batch_gpu", 2), ("metrics", "kid")):
+    for name, value in (
+        ("kimg", 9),
+        ("lr", 0.1),
+        ("tick_kimg", 1),
+        ("batch_gpu", 2),
+        ("metrics", "kid"),
+    ):
         read_state(saved, replace(run.asked, **{name: value}), "images")
 
 
