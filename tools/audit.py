@@ -87,12 +87,11 @@ def audit_command(
     output = output and output_file(output, inputs)
     audited, usual = _subject(model, style, device)
     psi = usual if psi is None else psi
-    images, others = _open(data, audited), held_out and _open(held_out, audited)
-    if not others:
-        note("Note: without --held-out neither recovery nor membership can be tested")
+    images = _open(data, audited)
+    others = _open_others(held_out, audited, images)
     settings = AuditSettings(count, seed, psi, projected)
     folder = None if no_cache else cache_folder("features")
-    done = audit(audited, images, others or None, settings, folder, show=True)
+    done = audit(audited, images, others, settings, folder, show=True)
     say_table(table(done))
     for finding in done.findings:
         say(f"Found: {finding}")
@@ -130,6 +129,20 @@ def _open(data: str, model: Model) -> PixelDataset:
     config = model.generator.config
     size = (config.height, config.width)
     return open_dataset(data, size, config.img_channels, False, config.c_dim > 0)
+
+
+def _open_others(held_out: str | None, model: Model, images: PixelDataset) -> PixelDataset | None:
+    """The held-out images, if there are any; StylemixError if they are all among `images`."""
+    if held_out is None:
+        note("Note: without --held-out neither recovery nor membership can be tested")
+        return None
+    others = _open(held_out, model)
+    if images.covers(others):
+        raise StylemixError(
+            f"got --held-out {held_out}, whose images are all among those of --data, by their "
+            "content; expected images that the model did not learn from; choose others"
+        )
+    return others
 
 
 def table(done: Audit) -> list[tuple[str, str]]:

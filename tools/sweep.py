@@ -21,7 +21,6 @@ from stylemix.training.config import TrainConfig
 from stylemix.training.data.base import PixelDataset
 from stylemix.training.data.dataset import open_dataset
 from stylemix.training.data.packed import packed_template
-from stylemix.training.data.shards import SHARD_END
 from stylemix.training.evaluation import Evaluation
 from stylemix.training.loop import TrainResult, train
 from stylemix.training.session import TrainingData
@@ -206,8 +205,7 @@ class Runner:
             [str(self.base.metrics_data)], self.base.size, self.base.channels, False,
             self.base.conditional,
         )  # fmt: skip
-        training = set(self.dataset(False).checksums())
-        if training.issuperset(set(self.held_out.checksums()) - {SHARD_END}):
+        if self.dataset(False).covers(self.held_out):
             raise StylemixError(
                 f"got --held-out {self.base.metrics_data}, whose images are all among those to "
                 "train on, by their content; expected images that no trial sees; choose others"

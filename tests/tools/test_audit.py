@@ -1,6 +1,7 @@
 """`stylemix audit`: the table, the files, and styles."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -81,6 +82,14 @@ def test_json_and_no_held_out_images(files, tmp_path):
     assert told["result"]["membership"] is None
     assert "without --held-out neither recovery nor membership" in told["notes"][0]
     assert not (tmp_path / "cache" / "features").exists()
+
+
+def test_images_that_were_learned_from_are_not_held_out(files, tmp_path):
+    """Wherever they lie: the same bytes in another folder say nothing about new images."""
+    shutil.copytree(files / "data", tmp_path / "copies")
+    done = call(files, "--held-out", tmp_path / "copies")
+    assert done.exit_code == 2
+    assert "copies, whose images are all among those of --data, by their content" in done.stderr
 
 
 @pytest.mark.slow

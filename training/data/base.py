@@ -19,6 +19,7 @@ from stylemix.training.data.fingerprints import fingerprint_of
 from stylemix.training.data.sampler import indices_at
 
 CACHE_BYTES = 2 * 2**30
+SHARD_END = (0, 0)  # among the checksums of images in shards
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -94,6 +95,10 @@ class PixelDataset(ABC):
             labels = b"" if self.labels is None else self.labels.numpy().tobytes()
             self._fingerprint = fingerprint_of(self.checksums(), shape, labels)
         return self._fingerprint
+
+    def covers(self, other: PixelDataset) -> bool:
+        """Whether all images of another dataset are among these, by their bytes."""
+        return set(self.checksums()).issuperset(set(other.checksums()) - {SHARD_END})
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Returns images uint8 [N, C, H, W] and labels float32 [N, c_dim], None without labels."""

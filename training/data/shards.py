@@ -19,7 +19,7 @@ from stylemix.io.cache import Checksum
 from stylemix.io.files import StrPath
 from stylemix.messages import problem
 from stylemix.progress import track
-from stylemix.training.data.base import MODES, PixelDataset
+from stylemix.training.data.base import MODES, SHARD_END, PixelDataset
 from stylemix.training.data.fingerprints import SHOW_AFTER
 from stylemix.training.data.labels import label_vectors
 from stylemix.training.data.sampler import shard_order, walk
@@ -27,7 +27,6 @@ from stylemix.training.data.shard_store import Shard, ShardStore, expand, is_rem
 
 SPAN = 8  # shards whose images are shuffled together
 READERS = 4  # shards indexed at a time
-SHARD_END = (0, 0)  # among the checksums of images
 
 Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]  # [N, 3]: offset, size, CRC-32
 
