@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource, list_images
-from stylemix.io.atomic import write_json
+from stylemix.io.atomic import Json, write_json
 from stylemix.io.files import StrPath
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.training.curation.archive import check_archive, write_archive
@@ -149,7 +149,11 @@ def _members(
         yield name, work.data(image.key, image.index)
         if known is not None:
             labels.append([name, known[image.file]])
-    yield "dataset.json", json.dumps({"labels": labels if known is not None else None}).encode()
+    table: dict[str, Json] = {"labels": labels if known is not None else None}
+    numbers = [label for label in (known or {}).values() if isinstance(label, int)]
+    if numbers:  # of all photos, so that classes without an image that was kept count, too
+        table["classes"] = len(report.classes or range(max(numbers) + 1))
+    yield "dataset.json", json.dumps(table).encode()
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
     yield "pack.json", text.encode()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource
@@ -181,6 +181,23 @@ def test_photos_have_numbers_unless_names_are_asked_for(tmp_path):
     everything = b"".join(written.values()) + (tmp_path / "out.pack.json").read_bytes()
     for word in (b"smiths", b"annika", b"b.png", b"c.jpg", b"csv"):
         assert word not in everything
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_classes_without_a_kept_image_count(named, tmp_path):
+    """Labels stay as wide as those of the same photos with other criteria."""
+    folder = tmp_path / "photos"
+    for number, name in enumerate("abc"):
+        (folder / name).mkdir(parents=True)
+        texture(number).save(folder / name / "1.png")
+    texture(2).filter(ImageFilter.GaussianBlur(8)).save(folder / "c" / "1.png")
+    (tmp_path / "labels.csv").write_text("".join(f"{k}/1.png,{i}\n" for i, k in enumerate("abc")))
+    labels = "folders" if named else tmp_path / "labels.csv"
+    keep = KeepSettings(min_sharpness=30)
+    report = pack(folder, tmp_path / "out.zip", CENTRE, keep, labels=labels)
+    assert len(report.kept) == 2
+    assert json.loads(members(tmp_path / "out.zip")["dataset.json"])["classes"] == 3
+    assert ImageDataset(tmp_path / "out.zip", 32, use_labels=True).c_dim == 3
 
 
 def test_nothing_left_is_one_line_with_the_counts(photos, tmp_path):
