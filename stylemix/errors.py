@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import reprlib
 from collections.abc import Iterable
 from numbers import Integral, Rational, Real
@@ -49,7 +50,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def similar_file(path: str | os.PathLike[str]) -> str:
-    """`did_you_mean` for a file that is not there: the nearest name in its folder."""
+    """`did_you_mean` for a file that is not there: the nearest name in its folder.
+
+    For an address of the web, what to do with it instead.
+    """
+    if re.match(r"[a-z]{2,}:/", str(path)):  # not C:/; a path of an address has lost a slash
+        return "; only models and styles are read from addresses: download it first"
     file = Path(os.path.expanduser(path))
     try:
         names = [other.name for other in file.parent.iterdir() if other.exists()]
