@@ -174,6 +174,9 @@ def test_remaining_time_is_printed(pictures, toy, tmp_path):
 @pytest.mark.slow
 def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
     assert invoke(pictures, tmp_path, "--trials", 1).exit_code == 0
+    fewer = tmp_path / "fewer"
+    shutil.copytree(held_out(tmp_path), fewer)
+    (fewer / "1.png").unlink()
     for more, word in (
         (("--vary", "r1_gamma=1..2"), "--vary lr=0.0001..0.1:log, augment_pipe=blit,bg, r1_gamma"),
         (("--startup", 3), "--startup 3; expected 5"),
@@ -181,7 +184,7 @@ def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
         (("--seed", 3), "--seed 3; expected 0"),
         (("--kimg", 8), "--kimg 8.0; expected 0.016"),
         (("--metrics", "kid"), "--metrics kid; expected fd"),
-        (("--held-out", held_out(tmp_path) / "1.png"), "--held-out "),
+        (("--held-out", fewer), "--held-out "),
     ):
         result = invoke(pictures, tmp_path, "--trials", 1, *more)
         assert result.exit_code == 2
