@@ -314,7 +314,7 @@ def move(photo: Image.Image, matrix: NDArray[np.float64], flow: Tensor) -> Image
         y = y + linear[1, 0] * shift[0] + linear[1, 1] * shift[1]
         grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=2)[None]
         moved = functional.grid_sample(
-            source, grid, mode="bicubic", padding_mode="border", align_corners=False
+            source, grid, mode="bicubic", padding_mode="reflection", align_corners=False
         )
         pixels[start : start + rows] = (moved[0].clamp(0, 255) + 0.5).byte().permute(1, 2, 0)
     out = photo.convert("RGB")

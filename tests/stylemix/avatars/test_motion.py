@@ -228,6 +228,16 @@ def test_a_photo_between_two(person):
         assert np.abs(pixels(crop_photo(found, 96)) - mean).mean() < 2
 
 
+def test_a_photo_goes_on_mirrored_where_it_ends():
+    """As its crop does: the last column alone would be drawn out to streaks."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    flow = torch.zeros(1, 2, SIZE, SIZE)
+    flow[:, 0] = 8 / SIZE
+    moved = np.asarray(move(Image.fromarray(pixels), np.eye(3), flow))
+    expected = np.concatenate([pixels[:, 8:], pixels[:, :55:-1]], axis=1)
+    np.testing.assert_allclose(moved.astype(int), expected.astype(int), atol=1)
+
+
 @pytest.mark.parametrize(
     ("jacobian", "share"),
     [
