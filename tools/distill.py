@@ -14,7 +14,7 @@ from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.faces.caricature import Shape
 from stylemix.io.atomic import Json
 from stylemix.messages import result, wrote
-from stylemix.metrics.style_distance import StyleMeter
+from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.student import Student
 from stylemix.progress import progress_bar
@@ -23,7 +23,6 @@ from stylemix.tools.options import device_option, model_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.adapt import StyleCard
 from stylemix.training.adapt.distill import DistillSettings, learn_student
-from stylemix.training.adapt.scores import image_statistics
 from stylemix.training.adapt.student_pairs import generated_pairs, photo_pairs
 from stylemix.training.adapt.student_training import PRECISIONS
 from stylemix.version import __version__
@@ -115,7 +114,7 @@ def distill_command(
         )
     learned.shape = Shape(eyes, jaw)
     if learned.statistics is None:
-        learned.statistics = drawing_statistics(StyleMeter(network), drawings)
+        learned.statistics = drawing_statistics(drawings)
     about: dict[str, Json] = {"pairs": len(photos), "kimg": kimg, "seed": seed}
     about |= {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
     learned.info = {**learned.info, "student": about}
@@ -144,7 +143,7 @@ def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str
     return {"method": "student", **card}
 
 
-def drawing_statistics(meter: StyleMeter, drawings: torch.Tensor) -> torch.Tensor:
-    """The feature statistics of drawings [N, 3, H, W] in 0..255, in the size of the model."""
+def drawing_statistics(drawings: torch.Tensor) -> torch.Tensor:
+    """The mean `image_statistics` [S] of drawings [N, 3, H, W] in 0..255."""
     some = drawings[:: max(1, len(drawings) // MAX_EXAMPLES)].float() / 127.5 - 1
-    return image_statistics(meter, some).cpu()
+    return image_statistics(some).mean(dim=0)

@@ -22,7 +22,6 @@ from stylemix.images.hands import HANDS, PLAIN
 from stylemix.images.sources import list_images
 from stylemix.images.tensors import to_tensor
 from stylemix.io.atomic import Json
-from stylemix.metrics.style_distance import StyleMeter
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.student import tone_curve
 from stylemix.progress import progress_bar
@@ -43,7 +42,7 @@ CREDIT = (
 @click.option("--kimg", type=float, default=64, show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="bf16", show_default=True)
 @click.option("--painter", help="Style whose painter to use.")
-@click.option("--model", default="faces-64", show_default=True, help="For the statistics.")
+@click.option("--model", default="faces-64", show_default=True, help="Named in the files.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A folder.")
 def main(
     pairs: Path, kimg: float, precision: str, painter: str | None, model: str, output: Path
@@ -66,7 +65,6 @@ def main(
         chosen = listed[:: max(1, len(listed) // MAX_EXAMPLES)][:MAX_EXAMPLES]
         some = torch.cat([to_tensor(source.open()) for source in chosen])
     network = load_model(model)
-    meter = StyleMeter(network)
     for name in (hand for hand in HANDS if hand != PLAIN):
         info = {"name": name, "method": "student", **learned}
         info |= {"licence": "Apache-2.0", "credit": CREDIT, "consent": "drawings, no persons"}
@@ -74,7 +72,7 @@ def main(
         style.shape = SHAPES.get(name, Shape())
         with torch.inference_mode():
             drawn = torch.cat([style.drawing(one, tone_curve(one)) for one in some.split(1)])
-        style.statistics = drawing_statistics(meter, (drawn + 1) * 127.5)
+        style.statistics = drawing_statistics((drawn + 1) * 127.5)
         style.save(output / f"{name}.safetensors")
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from stylemix.io.atomic import atomic_write
 
-PEOPLE, FIRST, COUNT, SIZE, SEED = 40, 200, 264, 64, 77
-DRAWN = 256  # px of drawings, whose strokes 64 px do not show
+PEOPLE, FIRST, COUNT, SEED = 40, 200, 264, 77
+SIZE, DRAWN = 128, 256  # px of graded photos and of drawings; avatars are compared in 256 px
 SUBSETS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
 
 

@@ -2,7 +2,7 @@
 
     python docs/recipes/look_images.py --look golden-hour --count 64 --output golden-hour.zip
 
-Every image is a generated face, colour-graded like a photograph: light, colour, make-up.
+Every image is a generated face of 256 px, colour-graded like a photograph: light, colour, make-up.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from stylemix.avatars.finisher import enlarge
 from stylemix.images.tensors import to_pil
 from stylemix.io.atomic import atomic_write
-from stylemix.models.checkpoint import load_generator
+from stylemix.models.checkpoint import load_model
 from stylemix.networks.sampling import sample_images
 
 Image = NDArray[np.float64]  # [H, W, 3] in 0..1
@@ -96,10 +97,12 @@ def graded(look: str, image: Pillow.Image) -> bytes:
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A .zip.")
 def main(look: str, count: int, seed: int, model: str, output: Path) -> None:
     """Write images of a look as a zip."""
-    images = sample_images(load_generator(model), list(range(seed, seed + count)), psi=0.8)
+    network = load_model(model)
+    images = sample_images(network.generator, list(range(seed, seed + count)), psi=0.8)
     with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for i, image in enumerate(images):
-            archive.writestr(f"{look}-{i:04d}.png", graded(look, to_pil(image)))
+            face = to_pil(enlarge(image[None], network.template)[0])
+            archive.writestr(f"{look}-{i:04d}.png", graded(look, face))
     click.echo(f"Wrote {count} images to {output}")
 
 

@@ -24,7 +24,7 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.avatars import Avatars, Record, edit_magnitude, judge_avatars, summarise
 from stylemix.metrics.identity_judge import judged_embedding
 from stylemix.metrics.reconstruction import ms_ssim, psnr
-from stylemix.metrics.style_distance import StyleMeter
+from stylemix.metrics.style_distance import JUDGED_WIDTH, image_statistics
 from stylemix.models.model import Model
 from stylemix.styles.named_directions import named_directions
 
@@ -60,7 +60,6 @@ class StyleEvaluation:
                 f"got images of {shown(sorted(other)[0])}; expected images of a style that is "
                 f"measured ({', '.join(self.names)}); change the name"
             )
-        self.meter = StyleMeter(model)
         self.looks = torch.stack([self._look(style, references or {}) for style in self.styles])
         has_face = model.template.eyes is not None
         self.edits = named_directions(model, list(EDITS)) if has_face else {}
@@ -68,10 +67,11 @@ class StyleEvaluation:
     def _look(self, item: StyleInput, references: Mapping[str, Tensor]) -> Tensor:
         device = self.model.generator.device
         if item.name in references:
-            return self.meter.look(references[item.name].to(device))
-        style = item.style  # statistics mean something on their own base only
-        if style is not None and style.statistics is not None and style.base == self.mixer.base:
-            return style.statistics.to(device)
+            return image_statistics(references[item.name].to(device)).mean(dim=0)
+        target = None if item.style is None else item.style.statistics
+        # Files of before have those of the base's discriminator.
+        if target is not None and len(target) == JUDGED_WIDTH:
+            return target.to(device)
         raise StylemixError(
             f"got the style {item.name}, whose file has no statistics of its images; "
             f"expected its images; add --images {item.name}=PATH, or make it again with "
@@ -95,7 +95,7 @@ class StyleEvaluation:
         styled = torch.stack(
             [torch.stack([self._styled(one, item) for one in people]) for item in self.styles]
         )
-        scores = judge_avatars(self.model, Avatars(large, plain, styled, self.looks), self.meter)
+        scores = judge_avatars(self.model, Avatars(large, styled, self.looks))
         seconds = torch.tensor(
             [latent.metrics.get("seconds", math.nan) for latent in latents], dtype=torch.float64
         )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from stylemix.faces.attributes import readings, smile_log_odds
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, expressions, landmarks, yaw
@@ -19,7 +18,7 @@ from stylemix.images.tensors import as_rgb
 from stylemix.io.atomic import Json
 from stylemix.metrics.attributes import kept_attributes
 from stylemix.metrics.identity_judge import judged_embedding
-from stylemix.metrics.style_distance import StyleMeter, style_distance
+from stylemix.metrics.style_distance import image_statistics, style_distance
 from stylemix.models.model import Model
 
 RESAMPLES = 1000  # bootstrap samples of the sources, for intervals
@@ -50,38 +49,33 @@ class Avatars:
 
     Attributes:
         photos: aligned photos [N, C, H, W] in [-1, 1], of any size.
-        plain: their reconstructions, of the model's size.
         styled: avatars in each of K styles, [K, N, C, H, W], of any size.
-        looks: target looks of the styles, [K, S] of `StyleMeter`.
+        looks: mean `image_statistics` of the images of each style, [K, S].
     """
 
     photos: Tensor
-    plain: Tensor
     styled: Tensor
     looks: Tensor
 
 
-def judge_avatars(model: Model, avatars: Avatars, meter: StyleMeter) -> dict[str, Tensor]:
+def judge_avatars(model: Model, avatars: Avatars) -> dict[str, Tensor]:
     """Returns metrics [K, N] of all avatars, by name.
 
     "identity" is the cosine of embeddings of avatar and photo, and "identity found" whether the
-    photo is the nearest of all. "style accuracy" is 1 - d(avatar, look) / mean d(reconstructions,
-    look), and "style found" whether the look is the nearest of all, no style included. "change
-    found" compares the avatar's change from its reconstruction with the mean change to each look,
-    so that what a photo brings itself does not count. "expression kept" is the overlap of
-    expression probabilities, "pose moved" the change of yaw (see `stylemix.faces.landmarks.yaw`),
-    "landmarks moved" their mean displacement in eye distances; the others are those of
+    photo is the nearest of all. "style accuracy" is 1 - d(avatar, look) / mean d(photos, look), and
+    "style found" whether the look is the nearest of all, no style included. "change found"
+    compares the avatar's change from its photo with the mean change to each look, so that what a
+    photo brings itself does not count. "expression kept" is the overlap of expression
+    probabilities, "pose moved" the change of yaw (see `stylemix.faces.landmarks.yaw`), "landmarks
+    moved" their mean displacement in eye distances; the others are those of
     `attributes.kept_attributes`.
     Metrics of faces need a face template.
     """
     count, people = avatars.styled.shape[:2]
     flat = avatars.styled.flatten(0, 1)
-    small = functional.interpolate(
-        flat, avatars.plain.shape[2:], mode="bilinear", antialias=True, align_corners=False
-    )
-    rows = meter.describe(small).unflatten(0, (count, people))
-    plain = meter.describe(avatars.plain)
-    # The last look stands for no style: that of the reconstructions.
+    rows = image_statistics(flat).unflatten(0, (count, people))
+    plain = image_statistics(avatars.photos)
+    # The last look stands for no style: that of the photos.
     middle = plain.mean(dim=0, keepdim=True)
     looks = torch.cat([avatars.looks.to(rows), middle])
     distances = torch.stack([style_distance(rows, look) for look in looks], dim=2)

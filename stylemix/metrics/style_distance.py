@@ -1,4 +1,4 @@
-"""The distance of an image from a look, by channel statistics of a frozen network's features.
+"""Distances of images from a style, by channel statistics of a frozen network's features.
 
 Means and standard deviations of channels, as in AdaIN (arXiv 1703.06868), depend less on the
 content of an image than on its style.
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylemix.images.tensors import bring_within
 from stylemix.metrics.mobilenet import feature_maps
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
@@ -20,6 +21,8 @@ from stylemix.networks.latents import sample_ws
 SAMPLE_COUNT = 256  # generated faces that give the spread
 CHUNK = 32  # images at a time
 STAGES = (1, 3, 6, 13)  # of MobileNetV2
+JUDGED_SIDE = 256  # px in which avatars are compared with a style: smaller ones show no strokes
+JUDGED_WIDTH = 2 * (16 + 24 + 32 + 96)  # of `image_statistics`
 
 
 def channel_statistics(maps: Sequence[Tensor]) -> list[Tensor]:
@@ -77,6 +80,21 @@ def style_distance(rows: Tensor, look: Tensor) -> Tensor:
     """Returns the squared distance [...] of statistics [..., S] from a look [S]."""
     distance: Tensor = (rows - look).square().sum(dim=-1)
     return distance
+
+
+@torch.no_grad()
+def image_statistics(images: Tensor) -> Tensor:
+    """Returns channel statistics [N, S] of MobileNetV2 features of each image [N, C, H, W].
+
+    Images in [-1, 1] are compared in 256 px, whatever their size. The statistics of each stage have
+    unit length, whatever its number of channels, and all have the same weight.
+    """
+    rows = []
+    for part in images.split(CHUNK):
+        large = bring_within(part, JUDGED_SIDE, JUDGED_SIDE)
+        stages = channel_statistics(feature_maps(large, STAGES))
+        rows.append(torch.cat([F.normalize(stage, dim=1) for stage in stages], dim=1))
+    return torch.cat(rows)
 
 
 def style_statistics(images: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Style(Shared):
         student: network that redraws a photo of a face in the style.
         shape: what is exaggerated before the student draws.
         hand: the filter of `images.hands` that makes a drawing of what the student paints, if any.
-        statistics: feature statistics of its images on the base, [S], for `style_distance`.
+        statistics: mean `metrics.style_distance.image_statistics` of its images, [S].
         info: name, licence, credit, consent, number of images, scores; JSON values.
     """
 

@@ -20,7 +20,7 @@ from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
 from stylemix.messages import note
-from stylemix.metrics.style_distance import StyleMeter
+from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
 from stylemix.networks.labels import Label
@@ -42,12 +42,13 @@ from stylemix.training.adapt.method import (
     Drawings,
     choose_images,
     choose_layers,
+    judged_images,
     some_of,
 )
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
 from stylemix.training.adapt.personal import check_one_person, learn_personal
-from stylemix.training.adapt.scores import image_statistics, score_style
+from stylemix.training.adapt.scores import score_style
 from stylemix.training.adapt.student_pairs import generated_faces, to_bytes
 from stylemix.training.adapt.student_training import PRECISIONS
 from stylemix.training.adapt.trainable import PARTS
@@ -193,7 +194,7 @@ def adapt(
     sources = listed(images)
     if settings.method == "pairs" or (len(sources) == 1 and is_kit(sources[0])):
         settings.check("pairs", card.consent)
-        style, record, examples = _learn_pairs(base, sources, settings, progress)
+        style, record, examples, judged = _learn_pairs(base, sources, settings, progress)
         method, count, scored = "pairs", len(examples), True
     else:
         plan, dataset = choose_images(settings.method, sources, base, settings.align)
@@ -203,13 +204,14 @@ def adapt(
             on_plan(plan)
         examples = _read_examples(plan, dataset)
         style, record = _learn(plan, base, dataset, examples, settings, state, progress)
+        judged = judged_images(dataset, base)
         method, count = plan.method, len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
-    style.strength, style.statistics = strength, image_statistics(StyleMeter(base), examples)
+    style.strength, style.statistics = strength, image_statistics(judged).mean(dim=0)
     scores = score_style(base, style, examples)
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
@@ -237,13 +239,13 @@ def _signature(started: float) -> dict[str, Json]:
 
 def _learn_pairs(
     base: Model, sources: Sequence[Photo], settings: AdaptSettings, progress: Progress | bool
-) -> tuple[Style, dict[str, Json], Tensor]:
-    """Returns the style, the metadata of its training, and the drawings [N, C, H, W]."""
+) -> tuple[Style, dict[str, Json], Tensor, Tensor]:
+    """Returns the style, its metadata, and the drawings [N, C, H, W], all and some large ones."""
     folders = [Path(path) for path in sources if isinstance(path, str | os.PathLike)]
     if len(sources) == len(folders) == 1 and is_kit(folders[0]):
-        ws, drawings = read_kit(base, folders[0])
+        ws, drawings, large = read_kit(base, folders[0])
     elif len(sources) == len(folders) == 2:
-        ws, drawings = read_pairs(base, folders[0], folders[1], progress)
+        ws, drawings, large = read_pairs(base, folders[0], folders[1], progress)
     else:
         raise StylemixError(
             f"got {len(sources)} inputs for pairs; expected a drawing kit, or a folder of photos "
@@ -252,7 +254,7 @@ def _learn_pairs(
     own = PairSettings(settings.steps, settings.learn, seed=settings.seed)
     with report_to(progress, "Learning (pairs)", "step") as report:
         style = learn_pairs(base, ws, drawings, own, report)
-    return style, {"learned": settings.learn or usual_part(len(ws))}, drawings
+    return style, {"learned": settings.learn or usual_part(len(ws))}, drawings, large
 
 
 def _learn(

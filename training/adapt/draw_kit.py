@@ -23,6 +23,7 @@ from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
 from stylemix.io.tensor_files import read_tensors
+from stylemix.metrics.style_distance import JUDGED_SIDE
 from stylemix.models.container import write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
@@ -34,6 +35,7 @@ FILE = "kit.safetensors"
 SIZE = 512  # px of the faces to draw on
 PSI = 0.8  # truncation: faces that differ, without the rarest
 MAX_FACES = 1000
+LARGE = 64  # drawings that show what the style looks like
 SAME_FACE = 0.03  # mean difference, of a range of 2, below which a file is the face as it was
 MAX_DEVIATION = 0.02  # of the aspect ratio of a drawing from its photo's
 
@@ -66,8 +68,10 @@ def is_kit(path: object) -> bool:
     return isinstance(path, str | Path) and os.path.isfile(Path(path) / FILE)
 
 
-def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
+def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
     """The latents [N, L, w_dim] and drawings [N, C, H, W] in [-1, 1] of a kit that was drawn.
+
+    The last value is up to `LARGE` of the drawings in 256 px or more.
 
     Faces that are still as the kit had them are left out. Raises StylemixError for a kit of
     another model, and for one without drawings.
@@ -80,21 +84,24 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
         )
     ws, config = tensors["ws"], model.generator.config
     place = folder / "drawings" if has_images(folder / "drawings") else folder
-    chosen, drawings = [], []
+    chosen, drawings, large = [], [], []
     for source in list_images(place):
         number = source.stem.removeprefix("face-")
         if source.path.parent != place or not number.isdigit() or not 0 < int(number) <= len(ws):
             continue
         index = int(number) - 1
-        drawing = to_tensor(source.open(), config.width, config.img_channels)
+        image = source.open()
+        drawing = to_tensor(image, config.width, config.img_channels)
         if place != folder or not _is_face(model, ws[index], drawing):
             chosen.append(index)
             drawings.append(drawing)
+            if len(large) < LARGE:
+                large.append(to_tensor(image, _large_side(model), config.img_channels))
     if not drawings:
         raise StylemixError(
             f"{folder}: got no drawing; expected face-001.png and so on, drawn anew; draw some"
         )
-    return ws[chosen], torch.cat(drawings)
+    return ws[chosen], torch.cat(drawings), torch.cat(large)
 
 
 @torch.no_grad()
@@ -106,24 +113,31 @@ def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
 
 def read_pairs(
     model: Model, photos: Path, drawings: Path, progress: Progress | bool = False
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """The latents [N, L, w_dim] of photos and their drawings [N, C, H, W] in [-1, 1].
+
+    The last value is up to `LARGE` of the drawings in 256 px or more.
 
     Photos and drawings have the same names, and a drawing shows the whole photo, in any size; the
     face is cropped from both alike. Raises StylemixError where that is not so.
     """
     pairs = pair_images(photos, drawings)
     aligned = [read_portrait(photo, model) for photo, _ in pairs]
-    drawn = [
-        _align_drawing(drawing, photo, model)
-        for (_, drawing), photo in zip(pairs, aligned, strict=True)
-    ]
+    paths = [drawing for _, drawing in pairs]
+    side, large = model.generator.config.width, _large_side(model)
+    drawn = [_align_drawing(*pair, model, side) for pair in zip(paths, aligned, strict=True)]
+    few = zip(paths[:LARGE], aligned[:LARGE], strict=True)
+    larger = [_align_drawing(*pair, model, large) for pair in few]
     most = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     batches = [aligned[i : i + most] for i in range(0, len(aligned), most)]
     latents = [
         one.w for part in batches for one in project_portraits(part, model, LATENTS, progress)[1]
     ]
-    return torch.stack(latents), torch.cat(drawn)
+    return torch.stack(latents), torch.cat(drawn), torch.cat(larger)
+
+
+def _large_side(model: Model) -> int:
+    return max(JUDGED_SIDE, model.generator.config.width)
 
 
 def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
@@ -148,10 +162,12 @@ def check_drawing(path: Path, drawing: tuple[int, int], photo: tuple[int, int]) 
         )
 
 
-def _align_drawing(path: Path, photo: AlignedPhoto, model: Model) -> Tensor:
-    """A drawing [1, C, H, W] cropped as the photo that it was made of."""
-    drawing, config = load_image(path), model.generator.config
+def _align_drawing(path: Path, photo: AlignedPhoto, model: Model, side: int) -> Tensor:
+    """A drawing [1, C, side, side] cropped as the photo that it was made of."""
+    drawing = load_image(path)
     check_drawing(path, drawing.size, photo.photo_size)
     scale = drawing.width / photo.photo_size[0]
-    matrix = photo.alignment.matrix @ np.diag([1 / scale, 1 / scale, 1.0])
-    return to_tensor(warp(drawing, matrix, config.width), channels=config.img_channels)
+    larger = side / model.generator.config.width
+    matrix = np.diag([larger, larger, 1.0]) @ photo.alignment.matrix
+    matrix = matrix @ np.diag([1 / scale, 1 / scale, 1.0])
+    return to_tensor(warp(drawing, matrix, side), channels=model.generator.config.img_channels)

@@ -21,7 +21,7 @@ from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
 from stylemix.messages import note
-from stylemix.metrics.style_distance import style_statistics
+from stylemix.metrics.style_distance import JUDGED_SIDE, style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import layer_resolutions, sample_ws
@@ -128,18 +128,21 @@ def choose_layers(model: Model, style: Style, images: Tensor) -> Style:
     return candidates[scores.index(max(scores))]
 
 
-def read_images(sources: Sequence[ImageSource], model: Model, align: bool) -> ImageDataset:
-    """Returns the images as a dataset at the model's resolution.
+def read_images(
+    sources: Sequence[ImageSource], model: Model, align: bool, smallest: int = 0
+) -> ImageDataset:
+    """Returns the images as a dataset at the model's resolution, or `smallest` px if that is more.
 
     With `align` faces are cropped and aligned, and images without a face are skipped.
     """
     config = model.generator.config
+    scale = max(1.0, smallest / min(config.height, config.width))
+    size = round(config.height * scale), round(config.width * scale)
 
     def cut(image: Image.Image) -> Image.Image:
-        crop = align_photo(to_channels(image, 3), model.template, config.height).crop
+        crop = align_photo(to_channels(image, 3), model.template, size[0]).crop
         return to_channels(crop, config.img_channels)
 
-    size = config.height, config.width
     prepare = cut if align else None
     return ImageDataset(sources, size, prepare=prepare, channels=config.img_channels)
 
@@ -167,6 +170,14 @@ class Drawings(ImageDataset):
                 raise
             self.centred += 1
             return image
+
+
+def judged_images(dataset: ImageDataset, model: Model) -> Tensor:
+    """Returns some of a dataset's images as avatars are compared with them, [K, C, H, W]."""
+    if isinstance(dataset, Drawings):
+        return some_of(dataset)
+    readable = [source for source in dataset.sources if str(source) not in dataset.broken]
+    return some_of(read_images(readable, model, dataset.prepare is not None, JUDGED_SIDE))
 
 
 def some_of(dataset: ImageDataset, limit: int = MAX_EXAMPLES) -> Tensor:

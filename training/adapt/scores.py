@@ -12,7 +12,7 @@ from stylemix.avatars.drawing import draw_students, image_canvas
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.recognition import SAME_PERSON, embed, identity_distance
 from stylemix.images.tensors import as_rgb
-from stylemix.metrics.style_distance import StyleMeter, style_statistics
+from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
@@ -68,14 +68,6 @@ def resized(images: Tensor, size: Sequence[int]) -> Tensor:
     if images.shape[2:] == torch.Size(size):
         return images
     return functional.interpolate(images, list(size), mode="bilinear", antialias=True)
-
-
-def image_statistics(meter: StyleMeter, images: Tensor) -> Tensor:
-    """The feature statistics of images [K, C, H, W] in [-1, 1], in the size of the model."""
-    config = meter.model.generator.config
-    small = resized(images, (config.height, config.width))
-    small = small.mean(dim=1, keepdim=True) if config.img_channels == 1 else small
-    return meter.look(small.to(meter.model.generator.device))
 
 
 def worth(scores: dict[str, float]) -> float:

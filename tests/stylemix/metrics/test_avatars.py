@@ -14,11 +14,10 @@ from stylemix.metrics.avatars import (
     interval,
     judge_avatars,
 )
-from stylemix.metrics.style_distance import StyleMeter, style_distance
+from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
 from stylemix.styles.style import load_style
-from tests.support.models import tiny_model, ws_of
 
 STYLES = ("noir", "golden-hour")
 
@@ -26,11 +25,6 @@ STYLES = ("noir", "golden-hour")
 @pytest.fixture(scope="module")
 def model():
     return load_model("faces-64")
-
-
-@pytest.fixture(scope="module")
-def meter(model):
-    return StyleMeter(model, 64)
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +44,21 @@ def styled(model, ws, strength=1.0):
 
 
 @pytest.fixture(scope="module")
-def looks(model, meter):
+def looks(model):
     """What the styles look like on other faces."""
     z = torch.randn([32, model.generator.z_dim], generator=torch.Generator().manual_seed(6))
     images = styled(model, map_latents(model.generator, z))
-    return torch.stack([meter.look(part) for part in images])
+    return torch.stack([image_statistics(part).mean(dim=0) for part in images])
 
 
-def judge(model, meter, looks, photos, plain, images):
-    metrics = judge_avatars(model, Avatars(photos, plain, images, looks), meter)
+def judge(model, looks, photos, images):
+    metrics = judge_avatars(model, Avatars(photos, images, looks))
     return {key: float(value.mean()) for key, value in metrics.items()}
 
 
 @pytest.mark.slow
-def test_a_style_that_does_nothing(model, meter, looks, plain):
-    values = judge(model, meter, looks, plain, plain, plain.repeat(2, 1, 1, 1, 1))
+def test_a_style_that_does_nothing(model, looks, plain):
+    values = judge(model, looks, plain, plain.repeat(2, 1, 1, 1, 1))
     assert values["style accuracy"] == pytest.approx(0, abs=1e-5)
     assert values["style found"] < 0.1  # the nearest look is no style
     assert values["change found"] == 0
@@ -76,8 +70,8 @@ def test_a_style_that_does_nothing(model, meter, looks, plain):
 
 
 @pytest.mark.slow
-def test_good_avatars(model, meter, looks, ws, plain):
-    values = judge(model, meter, looks, plain, plain, styled(model, ws))
+def test_good_avatars(model, looks, ws, plain):
+    values = judge(model, looks, plain, styled(model, ws))
     assert values["style accuracy"] > 0.4
     assert values["style found"] > 0.85
     assert values["change found"] > 0.95
@@ -85,52 +79,35 @@ def test_good_avatars(model, meter, looks, ws, plain):
 
 
 @pytest.mark.slow
-def test_shuffled_people_and_swapped_styles_are_at_chance(model, meter, looks, ws, plain):
+def test_shuffled_people_and_swapped_styles_are_at_chance(model, looks, ws, plain):
     images = styled(model, ws)
-    strangers = judge(model, meter, looks, plain, plain, images.roll(1, dims=1))
+    strangers = judge(model, looks, plain, images.roll(1, dims=1))
     assert strangers["identity found"] < 0.15
     assert strangers["style found"] > 0.85
-    swapped = judge(model, meter, looks, plain, plain, images.flip(0))
+    swapped = judge(model, looks, plain, images.flip(0))
     assert swapped["style found"] < 0.1
     assert swapped["change found"] < 0.1
     assert swapped["identity found"] > 0.9
 
 
 @pytest.mark.slow
-def test_one_face_for_all_has_style_and_no_identity(model, meter, looks, ws, plain):
+def test_one_face_for_all_has_style_and_no_identity(model, looks, ws, plain):
     images = styled(model, ws)[:, 1:2].repeat(1, 12, 1, 1, 1)
-    values = judge(model, meter, looks, plain, plain, images)
+    values = judge(model, looks, plain, images)
     assert values["identity found"] == pytest.approx(1 / 12, abs=0.01)
     assert values["style found"] == 1
 
 
 @pytest.mark.slow
-def test_metrics_follow_the_strength(model, meter, looks, ws, plain):
+def test_metrics_follow_the_strength(model, looks, ws, plain):
     rows = [
-        judge(model, meter, looks, plain, plain, styled(model, ws, strength))
+        judge(model, looks, plain, styled(model, ws, strength))
         for strength in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     accuracy = [row["style accuracy"] for row in rows]
     identity = [row["identity"] for row in rows]
     assert accuracy == sorted(accuracy)
     assert identity == sorted(identity, reverse=True)
-
-
-def test_style_distances(model, meter, plain, looks):
-    rows = meter.describe(plain)
-    assert style_distance(rows, rows[0])[0] == 0
-    # In units of the spread over the model's own faces a face is about 1 from the mean of all.
-    assert 0.3 < float(style_distance(rows, rows.mean(dim=0)).mean()) < 2
-    assert float(style_distance(rows, looks[0]).mean()) > 1.5
-    again = StyleMeter(model, 64).describe(plain)
-    assert torch.equal(rows, again)
-
-
-def test_a_model_without_discriminator_or_faces():
-    model = tiny_model(discriminator=False)
-    meter = StyleMeter(model, 32)
-    images = model.generator.synthesis(ws_of(model), noise_mode="const")
-    assert meter.describe(images).shape == (2, 2 * (16 + 24 + 32 + 96 + 320))
 
 
 def test_intervals():

@@ -1,12 +1,24 @@
 """Drawing kits: what is written, what comes back, what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from stylemix.errors import StylemixError
 from stylemix.images.tensors import to_pil
-from stylemix.training.adapt.draw_kit import FILE, is_kit, pair_images, read_kit, write_kit
+from stylemix.inversion.portraits import read_portrait
+from stylemix.training.adapt.draw_kit import (
+    FILE,
+    _align_drawing,
+    is_kit,
+    pair_images,
+    read_kit,
+    write_kit,
+)
+from stylemix.training.adapt.scores import resized
 from tests.support.models import tiny_model, trained_on
 
 
@@ -42,19 +54,21 @@ def test_a_kit_is_faces_to_draw_on(model, kit):
 def test_what_was_drawn_comes_back_with_its_latents(model, kit):
     for number in (2, 5):
         redraw(kit, number)
-    ws, drawings = read_kit(model, kit)
+    ws, drawings, large = read_kit(model, kit)
     assert ws.shape[0] == drawings.shape[0] == 2
     images = model.generator.synthesis(ws, noise_mode="const")
     for image, drawing in zip(images, drawings, strict=True):
         inverted = np.asarray(ImageOps.invert(to_pil(image))).astype(int)
         assert np.abs(np.asarray(to_pil(drawing)).astype(int) - inverted).mean() < 12
+    assert large.shape == (2, 3, 256, 256)  # to be seen as avatars are
+    assert float((resized(large, drawings.shape[2:]) - drawings).abs().mean()) < 0.03
 
 
 def test_drawings_may_lie_in_a_folder_of_their_own(model, kit):
     for number in (1, 3, 4):
         redraw(kit, number, kit / "drawings")
     (kit / "drawings" / "notes.png").write_bytes((kit / "face-001.png").read_bytes())
-    ws, _ = read_kit(model, kit)
+    ws, *_ = read_kit(model, kit)
     assert len(ws) == 3
 
 
@@ -92,3 +106,12 @@ def test_the_same_seed_gives_the_same_faces(model, kit, tmp_path):
     )
     assert (same == again).all()
     assert (same != other).any()
+
+
+def test_a_drawing_is_cropped_alike_in_every_size(model):
+    portrait = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
+    photo = read_portrait(portrait, model)
+    small, large = (_align_drawing(portrait, photo, model, side) for side in (32, 256))
+    assert large.shape == (1, 3, 256, 256)
+    torch.testing.assert_close(small, photo.image[None])
+    assert float((resized(large, (32, 32)) - small).abs().mean()) < 0.02
