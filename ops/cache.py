@@ -55,8 +55,8 @@ def note_on(path: Path) -> str:
     first = usual()
     if private() not in path.parents or first is None:
         return ""
-    existing = next(folder for folder in (first, *first.parents) if folder.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK):  # only at present, or again
+    existing = next(folder for folder in (first, *first.parents) if os.path.exists(folder))
+    if os.path.isdir(existing) and os.access(existing, os.W_OK):  # only at present, or again
         return f"found in {private()}, before {first} was"
     return f"kept in {private()}, since {first} cannot be written"
 

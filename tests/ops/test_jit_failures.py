@@ -181,6 +181,13 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_a_private_one(toy, monkey
     assert toy.runs() == 1
 
 
+def test_a_cache_that_cannot_be_entered_is_replaced_by_a_private_one(toy, monkeypatch):
+    """Such as in the home of another user; here a name that no file system has."""
+    monkeypatch.setenv("STYLEMIX_CACHE", str(toy.cache / ("x" * 300)))
+    assert jit.load("cpu")
+    assert toy.temporary in jit.status("cpu").where.parents
+
+
 def test_a_library_that_is_only_found_in_the_private_cache(toy, monkeypatch):
     nowhere = toy.sources / "value.h"
     with monkeypatch.context() as before:
