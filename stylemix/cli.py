@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -143,6 +144,21 @@ class _OneLineError(click.ClickException):
             messages.show_error(self.message)
 
 
+def _open_streams() -> None:
+    """Gives a process that was started without standard streams, as by a service, empty ones.
+
+    Else the next file that it opens is number 1 or 2, into which compilers and libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):  # the lowest free number is taken
+                os.open(os.devnull, os.O_RDWR)
+                mode = "w" if number else "r"
+                setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {error.filename}" if error.filename else reason
@@ -237,6 +253,7 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> click.Context:
         """Parses the options before the name of the command."""
+        _open_streams()
         with _plain_errors(parent):
             return super().make_context(info_name, args, parent, **extra)
 
