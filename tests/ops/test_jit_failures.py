@@ -188,6 +188,19 @@ def test_a_cache_that_cannot_be_entered_is_replaced_by_a_private_one(toy, monkey
     assert toy.temporary in jit.status("cpu").where.parents
 
 
+def test_without_a_folder_for_temporary_files_the_usual_cache_is_used(toy, monkeypatch):
+    """As in a container whose file systems are read-only but for a volume or two."""
+
+    def refuse():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(cache.tempfile, "gettempdir", refuse)
+    assert cache.private().is_absolute()
+    monkeypatch.setattr(cache, "private", lambda: toy.sources / "value.h" / "ops")
+    assert jit.load("cpu")
+    assert toy.cache in jit.status("cpu").where.parents
+
+
 def test_a_library_that_is_only_found_in_the_private_cache(toy, monkeypatch):
     nowhere = toy.sources / "value.h"
     with monkeypatch.context() as before:
