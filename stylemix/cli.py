@@ -222,6 +222,17 @@ def _check_empty(ctx: click.Context, words: list[str]) -> None:
             )
 
 
+def _check_folder() -> None:
+    """Fails where the current folder was removed: libraries of PyTorch end the process there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise StylemixError(
+            f"got a current folder that cannot be used ({error.strerror}); expected one that is "
+            "there; change to another one with cd"
+        ) from error
+
+
 class LazyGroup(click.Group):
     """A click group that imports a command only when it runs."""
 
@@ -269,6 +280,7 @@ class LazyGroup(click.Group):
         # The options are parsed later; errors until then have the form that was asked for.
         words = words[: words.index("--")] if "--" in words else words
         said.json, said.verbose = "--json" in words, "--verbose" in words
+        _check_folder()
         if name not in COMMANDS:
             ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
         _check_empty(ctx, args[1:])

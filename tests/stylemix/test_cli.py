@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -244,6 +245,17 @@ def test_closed_standard_streams_are_empty_ones():
     words = ["sh", "-c", '"$0" -m stylemix nosuch 2>&-', sys.executable]
     done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
     assert (done.returncode, done.stdout) == (2, b""), "the error is no result"
+
+
+def test_a_current_folder_that_was_removed(monkeypatch):
+    def gone():
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    result = CliRunner().invoke(cli.main, ["inspect", "--json"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: got a current folder that cannot be used")
+    assert "current folder" in json.loads(result.stdout)["error"]
 
 
 def test_bugs_keep_their_traceback(monkeypatch):
