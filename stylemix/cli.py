@@ -199,7 +199,7 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
             messages.current().finish(STOPPED)
         code = 128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED
         raise click.exceptions.Exit(code) from None
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
             text = "got out of memory; expected room for one batch; "
             advice = "use fewer or smaller images at a time, or --device cpu"

@@ -26,6 +26,11 @@ def _broken_compiler(toy, monkeypatch):
     monkeypatch.setenv("CXX", str(toy.script("broken", "#!/bin/sh\necho no licence >&2\nexit 1\n")))
 
 
+def _hanging_compiler(toy, monkeypatch):
+    monkeypatch.setattr(toolchain, "PATIENCE", 0.2)
+    monkeypatch.setenv("CXX", str(toy.script("hanging", "#!/bin/sh\nexec sleep 20\n")))
+
+
 def _no_ninja(toy, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(toy.folder / "python"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -77,6 +82,7 @@ FAILURES = [
     (_no_compiler, "no C++ compiler; install g++ or clang++, or set CXX"),
     (_wrong_compiler, "CXX names 'no-such-compiler', which is not there; correct or unset it"),
     (_broken_compiler, "--version fails (no licence); set CXX to a working one"),
+    (_hanging_compiler, "--version fails (no answer in 0.2 s); set CXX to a working one"),
     (_no_ninja, "no ninja; pip install ninja"),
     (_broken_ninja, "pip install ninja"),
     (_old_torch, "got torch 2.9.1+cpu; upgrade it to 2.10 or later"),
