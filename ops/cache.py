@@ -41,7 +41,11 @@ def usual() -> Path | None:
 def private() -> Path:
     """Returns the folder for locks, and for libraries when the usual one is not writable."""
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(tempfile.gettempdir()) / f"stylemix-{user}" / "ops"
+    try:
+        base = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # all of them are read-only, as in some containers
+        base = Path("/tmp")
+    return base / f"stylemix-{user}" / "ops"
 
 
 def places() -> list[Path]:
@@ -55,8 +59,8 @@ def note_on(path: Path) -> str:
     first = usual()
     if private() not in path.parents or first is None:
         return ""
-    existing = next(folder for folder in (first, *first.parents) if folder.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK):  # only at present, or again
+    existing = next(folder for folder in (first, *first.parents) if os.path.exists(folder))
+    if os.path.isdir(existing) and os.access(existing, os.W_OK):  # only at present, or again
         return f"found in {private()}, before {first} was"
     return f"kept in {private()}, since {first} cannot be written"
 
@@ -133,8 +137,9 @@ def new_folder(name: str) -> tuple[Path, Path]:
             folder.mkdir(mode=0o755)
             return place, folder
         except OSError as error:
-            reasons.append(f"cannot write to {place} ({error.strerror or error})")
-    raise NativeUnavailable(f"{' nor '.join(reasons)}; set STYLEMIX_CACHE to a folder of your own")
+            reasons.append(f"{place} ({error.strerror or error})")
+    tried = " nor to ".join(reasons)
+    raise NativeUnavailable(f"cannot write to {tried}; set STYLEMIX_CACHE to a folder of your own")
 
 
 def settle(scratch: Path, target: Path, kind: str, replace: bool) -> None:

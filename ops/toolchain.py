@@ -38,6 +38,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 CUDA_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-DUSE_CUDA", "--cudart=static"]
 CUDA_FLAGS += ["-Xptxas", "-v", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
 USUAL_CUDA = Path("/usr/local/cuda")
+PATIENCE = 30.0  # seconds after which a program that does not say its version is taken for hung
 LIBRARIES = {"cpu": ["c10", "torch_cpu", "torch"]}
 LIBRARIES["cuda"] = ["c10_cuda", "torch_cuda", *LIBRARIES["cpu"]]
 
@@ -155,7 +156,7 @@ def compiler(kind: str) -> tuple[list[str], str]:
     command = _nvcc() if kind == "cuda" else _cxx()
     try:
         return command, version_of(tuple(command))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         text = f"{shlex.join(command)} --version fails ({_reason(error)})"
         variable = "CUDA_HOME" if kind == "cuda" else "CXX"
         raise NativeUnavailable(f"{text}; set {variable} to a working one") from error
@@ -164,11 +165,20 @@ def compiler(kind: str) -> tuple[list[str], str]:
 @functools.cache
 def version_of(command: tuple[str, ...]) -> str:
     """Returns the output of a program for --version."""
-    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--version"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
     return done.stdout.strip()
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no answer in {error.timeout:g} s"
     text = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
     return " ".join(str(text).split()) or type(error).__name__
 

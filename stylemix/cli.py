@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -143,6 +144,21 @@ class _OneLineError(click.ClickException):
             messages.show_error(self.message)
 
 
+def _open_streams() -> None:
+    """Gives a process that was started without standard streams, as by a service, empty ones.
+
+    Else the next file that it opens is number 1 or 2, into which compilers and libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):  # the lowest free number is taken
+                os.open(os.devnull, os.O_RDWR)
+                mode = "w" if number else "r"
+                setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {error.filename}" if error.filename else reason
@@ -183,7 +199,7 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
             messages.current().finish(STOPPED)
         code = 128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED
         raise click.exceptions.Exit(code) from None
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
             text = "got out of memory; expected room for one batch; "
             advice = "use fewer or smaller images at a time, or --device cpu"
@@ -204,6 +220,17 @@ def _check_empty(ctx: click.Context, words: list[str]) -> None:
             ctx.fail(
                 f"got an empty {what}; expected the name of a file or another value; leave it out"
             )
+
+
+def _check_folder() -> None:
+    """Fails where the current folder was removed: libraries of PyTorch end the process there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise StylemixError(
+            f"got a current folder that cannot be used ({error.strerror}); expected one that is "
+            "there; change to another one with cd"
+        ) from error
 
 
 class LazyGroup(click.Group):
@@ -237,6 +264,7 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> click.Context:
         """Parses the options before the name of the command."""
+        _open_streams()
         with _plain_errors(parent):
             return super().make_context(info_name, args, parent, **extra)
 
@@ -252,6 +280,7 @@ class LazyGroup(click.Group):
         # The options are parsed later; errors until then have the form that was asked for.
         words = words[: words.index("--")] if "--" in words else words
         said.json, said.verbose = "--json" in words, "--verbose" in words
+        _check_folder()
         if name not in COMMANDS:
             ctx.fail(f"No such command '{name}'{did_you_mean(name, COMMANDS)}")
         _check_empty(ctx, args[1:])

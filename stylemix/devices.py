@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -41,6 +42,22 @@ def find_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise StylemixError(f"got device {name!r}; expected cpu, cuda, cuda:N or auto")
     return device
+
+
+def launched_rank() -> tuple[int, int]:
+    """Rank and number of processes by torchrun's variables; (0, 1) for a process alone.
+
+    Raises StylemixError for values that are none, by which work would be left out.
+    """
+    rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "1")
+    if world == "1":
+        return 0, 1
+    if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise StylemixError(
+            f"got RANK={shown(rank)} and WORLD_SIZE={shown(world)} in the environment; expected "
+            "those of torchrun; unset both"
+        )
+    return int(rank), int(world)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ everywhere; called without a command, as from Python, they print.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -125,27 +126,38 @@ def note(text: str) -> None:
     """Says something about the run on standard error; not with --quiet."""
     _current.keep(text)
     if not _current.quiet:
-        _print(shortened(printable(text)), sys.stderr)
+        log(shortened(printable(text)))
 
 
 def problem(text: str) -> None:
     """Says on standard error, even with --quiet, why one of several inputs is left out."""
     _current.keep(text)
-    _print(shortened(printable(text)), sys.stderr)
+    log(shortened(printable(text)))
 
 
 def detail(text: str) -> None:
     """Says something on standard error that only --verbose asks for."""
     if _current.verbose:
-        _print(printable(text), sys.stderr)
+        log(printable(text))
 
 
 def show_error(text: str) -> None:
     """Prints the line of an error that ends the command."""
-    _print(shortened(printable(f"Error: {text}")), sys.stderr)
+    log(shortened(printable(f"Error: {text}")))
 
 
-def _print(text: str, stream: TextIO) -> None:
+def log(text: str) -> None:
+    """Prints a line of progress on standard error; a full disk for it ends no long task."""
+    try:
+        _print(text, sys.stderr)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # nobody reads it, as after `| head`
+            raise
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed before Python began; print() would take standard output instead
+        return
     text = "\n".join(printable(line) for line in text.split("\n"))
     try:
         print(text, file=stream, flush=True)

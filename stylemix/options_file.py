@@ -39,7 +39,8 @@ def find_options_file() -> Path | None:
     places = [Path(NAME)]
     if (folder := _user_folder()) is not None:
         places.append(folder / "stylemix" / NAME)
-    return next((place for place in places if place.is_file()), None)
+    # A folder that this user may not enter, such as that of the user who called sudo, has none.
+    return next((place for place in places if os.path.isfile(place)), None)
 
 
 def _user_folder() -> Path | None:

@@ -34,7 +34,7 @@ def is_quiet() -> bool:
 
 def on_terminal() -> bool:
     """Whether standard error shows a line that is written again and again: a terminal, Jupyter."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
 
 
 @contextmanager
@@ -117,8 +117,7 @@ class _Log:
         self.last, passed, made = now, now - self.start, done - self.first
         left = passed / made * (total - done) if made else 0.0
         loss_text = "" if loss is None else f", loss {loss:.3f}"
-        print(
+        messages.log(
             f"{self.description}: {done}/{total}{self.unit}{loss_text}, {passed:.0f} s, "
-            f"about {left:.0f} s left",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+            f"about {left:.0f} s left"
+        )

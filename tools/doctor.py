@@ -8,7 +8,7 @@ import re
 import time
 import warnings
 from importlib import metadata
-from subprocess import CalledProcessError
+from subprocess import SubprocessError
 
 import click
 import torch
@@ -177,7 +177,7 @@ def _ninja() -> str:
     try:
         command = toolchain.ninja()
         return f"{toolchain.version_of(tuple(command))} ({' '.join(command)})"
-    except (NativeUnavailable, OSError, CalledProcessError) as error:
+    except (NativeUnavailable, OSError, SubprocessError) as error:
         return f"none: {error}"
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
+from stylemix.devices import launched_rank
 from stylemix.errors import StylemixError
 
 RESTARTS = 3  # by torchrun
@@ -95,8 +96,8 @@ def _unflatten_(flat: Tensor, group: Sequence[Tensor]) -> None:
 
 def local_device(name: str) -> str:
     """Returns the device of this process: `cuda` becomes the GPU of its local rank."""
-    local = os.environ.get("LOCAL_RANK")
-    if local is None or name not in ("cuda", "auto") or not torch.cuda.is_available():
+    local = os.environ.get("LOCAL_RANK", "")
+    if not local.isdecimal() or name not in ("cuda", "auto") or not torch.cuda.is_available():
         return name
     count = torch.cuda.device_count()
     if int(local) >= count:
@@ -114,7 +115,7 @@ def join(device: torch.device, timeout: float) -> Ranks:
         device: device of this rank; CUDA uses the NCCL backend, anything else gloo.
         timeout: seconds after which a missing rank is an error.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched_rank() == (0, 1):
         return Ranks()
     limit = timedelta(seconds=timeout)
     try:

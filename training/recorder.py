@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from stylemix import messages
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import write_json
 from stylemix.progress import is_quiet, on_terminal
@@ -46,7 +47,11 @@ class Console:
     def say(self, text: str) -> None:
         """Prints a message above the bar, unless it is empty."""
         if text and self.lead and not is_quiet():
-            tqdm.write(f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}", file=sys.stderr)
+            line = f"{self.state.counters.cur_nimg / 1000:.1f} kimg: {text}"
+            if self.bar.disable:
+                messages.log(line)
+            else:
+                tqdm.write(line, file=sys.stderr)
 
     def advance(self) -> None:
         """Updates the bar."""

@@ -41,7 +41,7 @@ class LatentCache:
     def load(self, photo: AlignedPhoto) -> Latent | None:
         """The latent of a photo, None where there is none that can be read."""
         path = self._path(photo)
-        if path is None or not path.is_file():
+        if path is None or not os.path.isfile(path):  # nor where the folder may not be entered
             return None
         with suppress(StylemixError, OSError):
             latent = self._read(path)

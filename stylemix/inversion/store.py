@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylemix.devices import launched_rank
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import paste_back
 from stylemix.images.contact_sheet import grid
@@ -34,7 +34,7 @@ MIN_TILE = 256  # px of an image on the side-by-side sheet
 
 def own_share(sources: list[ImageSource]) -> list[int]:
     """Indices of the photos of this process under torchrun; all photos for a single process."""
-    rank, world = (int(os.environ.get(key, d)) for key, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    rank, world = launched_rank()
     return list(range(rank, len(sources), world))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def _cached(folder: Path, key: str, compute: Callable[[], Floats]) -> Floats:
 
 def _read(path: Path, key: str) -> Floats | None:
     """Reads the features of a file; None if it is missing, or damaged, with a warning."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # nor where the folder may not be entered
         return None
     try:
         metadata, tensors = read_tensors(path)

@@ -6,10 +6,12 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stylemix.errors import StylemixError, did_you_mean
 from stylemix.io.cache import cache_folder
+from stylemix.messages import note
 from stylemix.models.model import Model
 from stylemix.networks.labels import label_of
 from stylemix.progress import Progress, progress_bar
@@ -84,16 +86,24 @@ def _reading(model: Model, name: str, progress: Progress | None) -> Style:
         if model.reads(style.base):
             return style.check(model, name)
     folder = _folder(model)
-    if folder is not None and (folder / f"{name}.pkl").is_file():
-        return load_style(folder / f"{name}.pkl", model)
+    if folder is not None and os.path.isfile(folder / f"{name}.pkl"):
+        with suppress(StylemixError, OSError):  # a damaged file is learned and written again
+            return load_style(folder / f"{name}.pkl", model)
     if name in CHANNELS:
         learned = reading_channels(model, progress=progress)
     else:
         learned = {d.name: d.style(model) for d in read_directions(model, progress=progress)}
     if folder is not None:
+        _keep(folder, learned)
+    return learned[name]
+
+
+def _keep(folder: Path, learned: dict[str, Style]) -> None:
+    try:
         for key, style in learned.items():
             save_style(folder / f"{key}.pkl", style)
-    return learned[name]
+    except (StylemixError, OSError) as error:  # the cache is optional
+        note(f"Directions are not cached: {error}")
 
 
 def _folder(model: Model) -> Path | None:

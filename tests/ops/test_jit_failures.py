@@ -26,6 +26,11 @@ def _broken_compiler(toy, monkeypatch):
     monkeypatch.setenv("CXX", str(toy.script("broken", "#!/bin/sh\necho no licence >&2\nexit 1\n")))
 
 
+def _hanging_compiler(toy, monkeypatch):
+    monkeypatch.setattr(toolchain, "PATIENCE", 0.2)
+    monkeypatch.setenv("CXX", str(toy.script("hanging", "#!/bin/sh\nexec sleep 20\n")))
+
+
 def _no_ninja(toy, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(toy.folder / "python"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -77,6 +82,7 @@ FAILURES = [
     (_no_compiler, "no C++ compiler; install g++ or clang++, or set CXX"),
     (_wrong_compiler, "CXX names 'no-such-compiler', which is not there; correct or unset it"),
     (_broken_compiler, "--version fails (no licence); set CXX to a working one"),
+    (_hanging_compiler, "--version fails (no answer in 0.2 s); set CXX to a working one"),
     (_no_ninja, "no ninja; pip install ninja"),
     (_broken_ninja, "pip install ninja"),
     (_old_torch, "got torch 2.9.1+cpu; upgrade it to 2.10 or later"),
@@ -179,6 +185,26 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_a_private_one(toy, monkey
     toy.forget()
     assert jit.load("cpu")
     assert toy.runs() == 1
+
+
+def test_a_cache_that_cannot_be_entered_is_replaced_by_a_private_one(toy, monkeypatch):
+    """Such as in the home of another user; here a name that no file system has."""
+    monkeypatch.setenv("STYLEMIX_CACHE", str(toy.cache / ("x" * 300)))
+    assert jit.load("cpu")
+    assert toy.temporary in jit.status("cpu").where.parents
+
+
+def test_without_a_folder_for_temporary_files_the_usual_cache_is_used(toy, monkeypatch):
+    """As in a container whose file systems are read-only but for a volume or two."""
+
+    def refuse():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(cache.tempfile, "gettempdir", refuse)
+    assert cache.private().is_absolute()
+    monkeypatch.setattr(cache, "private", lambda: toy.sources / "value.h" / "ops")
+    assert jit.load("cpu")
+    assert toy.cache in jit.status("cpu").where.parents
 
 
 def test_a_library_that_is_only_found_in_the_private_cache(toy, monkeypatch):

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -230,6 +231,31 @@ def test_a_full_disk_for_standard_error():
         words = [sys.executable, "-m", "stylemix", "nosuch"]
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_closed_standard_streams_are_empty_ones():
+    """As from some services: no file of ours gets their numbers, and no error a traceback."""
+    code = (
+        "import os; from stylemix import cli; cli.main(['inspect'], standalone_mode=False); "
+        "[os.fstat(n) for n in range(3)]; assert os.open(os.devnull, os.O_RDONLY) > 2"
+    )
+    words = ["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, code]
+    assert subprocess.run(words, check=False).returncode == 0
+    words = ["sh", "-c", '"$0" -m stylemix nosuch 2>&-', sys.executable]
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (2, b""), "the error is no result"
+
+
+def test_a_current_folder_that_was_removed(monkeypatch):
+    def gone():
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    result = CliRunner().invoke(cli.main, ["inspect", "--json"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: got a current folder that cannot be used")
+    assert "current folder" in json.loads(result.stdout)["error"]
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from stylemix.devices import (
     cpu_has_bf16,
     find_device,
+    launched_rank,
     no_random_weights,
     search_dtype,
     slow_precision,
@@ -110,3 +111,28 @@ def test_what_is_loaded_neither_draws_nor_rewinds_random_numbers(monkeypatch):
     landmarks(torch.zeros(1, 3, 64, 64), FACES128)
     assert model.discriminator is not None
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("rank", "world", "expected"),
+    [(None, None, (0, 1)), ("3", None, (0, 1)), ("0", "1", (0, 1)), ("1", "2", (1, 2))],
+)
+def test_the_rank_of_a_process(rank, world, expected, monkeypatch):
+    _set_ranks(monkeypatch, rank, world)
+    assert launched_rank() == expected
+
+
+@pytest.mark.parametrize(
+    ("rank", "world"), [("x", "2"), ("0", "x"), ("2", "2"), ("-1", "2"), (None, "2"), ("0", "0")]
+)
+def test_ranks_that_would_leave_work_out(rank, world, monkeypatch):
+    _set_ranks(monkeypatch, rank, world)
+    with pytest.raises(StylemixError, match="in the environment; expected those of torchrun"):
+        launched_rank()
+
+
+def _set_ranks(monkeypatch, rank, world):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", world)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)

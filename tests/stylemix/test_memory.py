@@ -93,6 +93,8 @@ def test_the_peak_is_reported_where_the_system_does(monkeypatch):
         (MemoryError(), True),
         (torch.OutOfMemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (ImportError("cannot import name"), False),
         (RuntimeError("shapes"), False),
         (ValueError("can't allocate memory"), False),
     ],

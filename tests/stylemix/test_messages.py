@@ -1,8 +1,11 @@
 """What commands say: text, or one line of JSON."""
 
+import errno
 import io
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +119,29 @@ def test_commands_print_through_this_module_alone():
     assert len(files) > 20
     pattern = re.compile(r"(?<![\w.])(print|click\.s?echo)\(")
     assert [file.name for file in files if pattern.search(file.read_text(encoding="utf-8"))] == []
+
+
+class _Broken(io.StringIO):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def write(self, _):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def test_a_full_disk_for_the_log_ends_no_work(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", _Broken(errno.ENOSPC))
+    note("Note: one face")
+    problem("Error: no face")
+    monkeypatch.setattr(sys, "stderr", _Broken(errno.EPIPE))
+    with pytest.raises(BrokenPipeError):  # who read it has gone
+        note("Note: one face")
+
+
+def test_closed_standard_error_is_not_standard_output(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    note("Note: one face")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdout", None)
+    say("table")

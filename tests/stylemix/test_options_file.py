@@ -43,6 +43,13 @@ def test_a_relative_folder_of_settings_is_ignored(user, monkeypatch):
     assert find_options_file() is None
 
 
+def test_a_folder_of_settings_that_cannot_be_entered_has_none(user, monkeypatch):
+    """Such as the home of the user who called sudo; here a name that no file system has."""
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(user / ("x" * 300)))
+    assert find_options_file() is None
+
+
 def test_a_missing_file_is_named(user, monkeypatch):
     monkeypatch.setenv("STYLEMIX_CONFIG", "gone.toml")
     with pytest.raises(StylemixError, match=r"got STYLEMIX_CONFIG=gone\.toml, which is no file"):

@@ -83,3 +83,12 @@ def test_a_notebook_counts_as_a_terminal(monkeypatch):
     assert not progress.on_terminal()
     monkeypatch.setitem(sys.modules, "ipykernel", progress)
     assert progress.on_terminal()
+
+
+def test_there_may_be_no_standard_error(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert not progress.on_terminal()
+    with progress_bar("Reading") as report:
+        report(1, 3)
+        clock[0] = 60
+        report(2, 3)

@@ -1,5 +1,6 @@
 """`stylemix edit` from the command line."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,14 @@ def test_readings_are_learned_once_for_a_model(files, monkeypatch):
     assert load_style(folder / "smile.pkl").base == folder.name.partition("-")[0]
     again = edited(files, "seed:1", "--direction", "smile:2")
     assert np.abs(again - smiling).max() <= 2  # the file has half the precision
+    shutil.rmtree(files / "cache" / "directions")
+    (files / "cache" / "directions").touch()  # no folder can be made there
+    assert (edited(files, "seed:1", "--smile", "2") == smiling).all()
+    (files / "cache" / "directions").unlink()
+    folder.mkdir(parents=True)
+    (folder / "smile.pkl").write_bytes(b"damaged")
+    assert (edited(files, "seed:1", "--smile", "2") == smiling).all()
+    assert load_style(folder / "smile.pkl").base == folder.name.partition("-")[0]
 
 
 @pytest.mark.slow

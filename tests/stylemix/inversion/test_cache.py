@@ -184,3 +184,7 @@ def test_damage_and_full_disks_only_cost_time(model, latent, folder, monkeypatch
     homeless = LatentCache(model, SETTINGS)
     homeless.save(photo_of(1), latent)
     assert homeless.load(photo_of(1)) is None
+    monkeypatch.setattr(module, "cache_folder", lambda name: folder / ("x" * 300))
+    locked = LatentCache(model, SETTINGS)  # such as in the home of another user
+    locked.save(photo_of(1), latent)
+    assert locked.load(photo_of(1)) is None
