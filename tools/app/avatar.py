@@ -7,6 +7,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
+from stylemix.faces.regions import REGIONS
 from stylemix.inversion.settings import PRESETS
 from stylemix.styles.named_directions import READINGS
 from stylemix.tools.app.events import Page, as_progress
@@ -100,7 +101,7 @@ def add_controls(page: Page) -> list[Any]:
         )  # fmt: skip
         color = page.slider(0, 1, 0, step=0.05, label="Keep the person's colours")
         regions = gr.CheckboxGroup(
-            ["face", "hair", "background"], label="Only here", info="nothing ticked: everywhere"
+            list(REGIONS), label="Only here", info="nothing ticked: everywhere"
         )
     with gr.Accordion("A second style", open=False):
         shared["second"] = gr.Dropdown([NO_SECOND], value=NO_SECOND, label="Second style")

@@ -138,7 +138,7 @@ def add_screen(page: Page) -> None:
                 clear = gr.Button("Clear the points")
                 undo = gr.Button("Back to the photo")
             said = gr.HTML(elem_id="drag-status", padding=True)
-    page.shared["drag"] = picture
+    page.shared |= {"drag": picture, "drag_points": points, "drag_said": said}
     page.shared["drag_parts"] = (picture, show, points, mask, go, stop, clear, undo, said)
 
 

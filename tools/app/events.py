@@ -125,7 +125,9 @@ class Page:
         nothing, turn, told = [self.gr.skip()] * shown, session.turn, False
 
         def all_of(part: Sequence[Any]) -> Any:
-            return (session, *part) if shown else session
+            # Copies: gradio takes the value out of an update, which may be given once more.
+            copies = [dict(value) if isinstance(value, dict) else value for value in part]
+            return (session, *copies) if shown else session
 
         # Not while a part is shown: gradio never comes back for the next if the visitor has left.
         def working() -> Any:

@@ -22,13 +22,15 @@ Photos are neither sent to another machine nor used for training, and this page 
 - **Delete my photo** removes the photo, the faces found in it, its latents, every picture of it,
   and what the web server stored. Styles that you learned or brought stay.
 - Without that, all of it is removed an hour after your last click, and when the program stops.
-- Downloaded pictures are marked in their metadata as made with a trained algorithm (IPTC).
+- Downloaded pictures say that they were made with a generator: in their metadata, and by an
+  invisible watermark.
 
 Ask people before you make pictures of them.
 """
 CSS = """
 .gradio-container {max-width: 1180px !important; width: 100% !important; margin: auto !important;}
 #header h1 {font-size: 1.7rem; margin: 0 0 .2rem 0;}
+#start h2 {font-size: 1rem;}
 #header p {margin: 0;}
 #status, #learn-status, #own-status, #drag-status {min-height: 1.6rem; font-weight: 600;}
 #gallery .grid-wrap, #portraits .grid-wrap, #faces .grid-wrap
@@ -44,7 +46,12 @@ CSS = """
     max-width: none;}
 .dark button[role=tab].selected {color: #a5b4fc !important;}
 #faces .grid-wrap {padding-top: 2.3rem;}
-button:focus-visible, input:focus-visible {outline: 3px solid #4f46e5 !important;}
+button:focus-visible, input:focus-visible, label:has(input:focus-visible)
+    {outline: 3px solid #4f46e5 !important; outline-offset: 2px;}
+.dark :is(button:focus-visible, input:focus-visible, label:has(input:focus-visible))
+    {outline-color: #a5b4fc !important;}
+input[type=range]::-webkit-slider-thumb {border: 2px solid #4f46e5;}
+input[type=range]::-moz-range-thumb {border: 2px solid #4f46e5;}
 @media (max-width: 640px) {.gradio-container {padding: 8px !important;}}
 """
 # Screen readers learn the language, what has been done, and the names of styles instead of numbers.
@@ -66,6 +73,10 @@ SCRIPT = """() => {
     }
     for (const button of document.querySelectorAll('.label-wrap'))
       set(button, 'aria-expanded', String(button.classList.contains('open')));
+    for (const button of document.querySelectorAll('button.upload-container'))
+      set(button, 'aria-label',
+        `${button.closest('.block').querySelector('label').innerText}: ${button.innerText}`
+          .replace(/\\s+/g, ' ').trim());
     for (const field of document.querySelectorAll('#command textarea'))
       set(field, 'aria-label', 'The same as a command');
     document.querySelectorAll('#slider img').forEach(
@@ -83,6 +94,7 @@ STRONG = (
     "block_label_text_color", "block_title_text_color", "button_primary_background_fill",
     "checkbox_label_background_fill_selected", "color_accent",
 )  # fmt: skip
+HOVERED = ("button_primary_background_fill_hover", "button_primary_background_fill_hover_dark")
 LEGIBLE = ("body_text_color_subdued", "block_info_text_color", "checkbox_border_color")
 
 
@@ -124,7 +136,8 @@ def build(model: Model, folder: Path) -> Any:
         nothing: dict[str, Any] = {"value": None}
         gone: dict[str, dict[str, Any]] = {
             "gallery": {"value": [], "visible": False}, "result": {"visible": False},
-            "slider": nothing, "download": off, "drag": nothing, "second": {"value": "none"},
+            "slider": nothing, "download": off, "second": {"value": "none"}, "drag": nothing,
+            "drag_points": {"value": ""}, "drag_said": {"value": ""},
         }  # fmt: skip
         events = [*photo.connect(page, gone), *learn.connect(page), *files.connect(page, gone)]
         avatar.connect(page, events)
@@ -141,7 +154,8 @@ def look(gr: Any) -> dict[str, Any]:
         font_mono=["ui-monospace", "monospace"],
     )  # fmt: skip
     theme.set(
-        **dict.fromkeys(STRONG, "*primary_600"), **dict.fromkeys(LEGIBLE, "*neutral_500"),
+        **dict.fromkeys(STRONG, "*primary_600"), **dict.fromkeys(HOVERED, "*primary_700"),
+        **dict.fromkeys(LEGIBLE, "*neutral_500"),
         background_fill_primary="*neutral_50",  # that of Soft, which `set` resets
     )  # fmt: skip
     return {"theme": theme, "css": CSS, "js": SCRIPT, "footer_links": []}

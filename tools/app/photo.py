@@ -59,7 +59,7 @@ def add_examples(page: Page) -> None:
     gr = page.gr
     gr.set_static_paths([PORTRAITS[0].parent])  # served from there, without copies
     with gr.Column(elem_id="start") as page.shared["examples"]:
-        gr.Markdown("### No photo at hand? Take one of these")
+        gr.Markdown("## No photo at hand? Take one of these")
         page.shared["portraits"] = gr.Gallery(
             [(str(path), path.stem.title()) for path in PORTRAITS], label="Portraits",
             show_label=False, allow_preview=False, object_fit="cover", elem_id="portraits",

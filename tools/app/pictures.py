@@ -140,6 +140,9 @@ def draw(
     text = f"{' + '.join(options.weights)}: {done.how}"
     if avatar.identity is not None:
         text += f"; {describe(avatar, parts)}"
+    students = [name for name in options.styles if session.style(name).is_student]
+    if students and options.strength is not None:
+        text += f"; layers do not matter to {' and '.join(students)}"
     return Drawn(done.image, before(mixer, person, done), text, full)
 
 

@@ -78,3 +78,58 @@ def test_a_stop_without_learning_does_not_wait_for_it(page):
     page.click("button[role=tab]:has-text('Learn a style')")
     page.click("#learn-stop")
     page.wait_for_selector("#learn-status:has-text('Stopped.')")
+
+
+@pytest.mark.slow
+def test_the_face_to_drag_and_its_points_go_with_their_photo(page):
+    page.reload()
+    page.set_input_files("#photo input[type=file]", str(PORTRAITS / "collins.jpg"))
+    page.wait_for_selector("#status:has-text('1 face found')")
+    page.click("button[role=tab]:has-text('Drag points')")
+    points = page.locator("#drag-points :is(input, textarea)")
+    points.fill("22,46:20,43")
+    page.click("#drag-go")
+    page.wait_for_selector("#drag-status:has-text('Dragged')")
+    page.click("button[role=tab]:has-text('Avatar')")
+    page.click("#delete")
+    page.wait_for_selector("#status:has-text('Deleted')")
+    page.wait_for_selector("#drag-face img", state="detached")
+    assert points.input_value() == ""
+    assert page.locator("#drag-status").text_content().strip() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_focus_of_the_keyboard_is_seen_on_what_is_chosen(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    page.click("button[role=tab]:has-text('Learn a style')")
+    chosen = page.locator("input[type=radio][value=auto]")
+    page.get_by_label("number input for Steps").focus()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert chosen.evaluate("e => e === document.activeElement")
+    line, fill = chosen.evaluate(
+        """e => { const style = getComputedStyle(e.closest('label'));
+        return [[style.outlineStyle, style.outlineColor], style.backgroundColor] }"""
+    )
+    assert line[0] == "solid"  # around the label, since the dot is on its colour
+    page.hover("#learn")
+    page.wait_for_timeout(500)
+    assert page.locator("#learn").evaluate("e => getComputedStyle(e).backgroundColor") == (
+        "rgb(67, 56, 202)"  # white on it is read: 7.9 to 1
+    )
+    if scheme == "dark":
+        assert line[1] != fill
+
+
+@pytest.mark.slow
+def test_each_place_to_drop_files_has_its_own_name(page):
+    for tab in ("Learn a style", "Your own files"):  # which are made when they are opened
+        page.click(f"button[role=tab]:has-text('{tab}')")
+    places = page.locator("button[aria-dropeffect]")
+    page.wait_for_function("document.querySelectorAll('button[aria-dropeffect]').length == 3")
+    names = [place.get_attribute("aria-label") for place in places.all()]
+    assert [name.split(":")[0] for name in names] == [
+        "Your photo", "Pictures of the style", "Style or model file",
+    ]  # fmt: skip

@@ -44,6 +44,14 @@ def test_what_a_handler_yields_comes_in_parts(handle):
     assert handle(lambda session: iter([(1, "a"), (2, "b")])) == [(1, "a"), (2, "b")]
 
 
+def test_an_update_can_be_given_twice(handle):
+    """As one that empties a component: gradio takes the value out of the one that it is given."""
+    update = {"value": None}
+    for _ in range(2):
+        ((given,),) = handle(lambda session: (update,), shown=1)
+        assert given.pop("value", "gone") is None
+
+
 def test_without_a_result_the_page_stays_as_it_is(handle):
     assert handle(lambda session: iter([])) == [(SKIPPED, SKIPPED)]
 

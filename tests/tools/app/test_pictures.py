@@ -107,6 +107,12 @@ def test_a_drawn_style_needs_no_projection(session, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+def test_layers_that_do_nothing_are_named(session):
+    options = MixOptions({"ink": 1.0}, bands=(0.0, 1.0, 1.0))
+    assert draw(session, options, False).text.endswith("; layers do not matter to ink")
+    assert "layers" not in draw(session, MixOptions({"ink": 1.0}), False).text
+
+
 def test_the_gallery_has_every_style_that_fits(session, few_steps):
     assert list(draw_gallery(session, drawn=True)) == [5, 4, 3, 2, 1, 0]
     assert list(draw_gallery(session, drawn=False)) == [2, 1, 0]
