@@ -98,8 +98,8 @@ def learn_pairs(
         return losses
 
     steps = settings.steps or min(3000, 300 + 10 * count)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
+    with torch.random.fork_rng(devices=[]):  # the critic's pipe uses torch's CPU generator
+        torch.default_generator.manual_seed(settings.seed)
         optimise(adam, losses_at, Stages([steps], progress), hold_then_cosine, plateau=False)
     return Style(model.fingerprint, weights=changes(model.generator, learned))
 
