@@ -16,6 +16,8 @@ from stylemix.errors import StylemixError
 
 Array = NDArray[np.float64]
 
+FEATHER = 0.1  # width of the soft edge of a crop that is pasted back, in parts of its side
+
 
 def similarity(source: Array, target: Array) -> Array:
     """Returns the least-squares similarity [3, 3] from source [K, 2] to target [K, 2]."""
@@ -150,17 +152,15 @@ def paste_back(
     photo: Image.Image,
     crop: Image.Image,
     matrix: Array,
-    feather: float = 0.1,
     mask: Image.Image | None = None,
 ) -> Image.Image:
     """Pastes an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
-    For a crop of the size of the alignment, `matrix` is that of the alignment. `feather` is the
-    width of the soft edge in fractions of the side; `mask`, of the crop's size and white where the
-    crop shows, replaces it.
+    For a crop of the size of the alignment, `matrix` is that of the alignment. `mask` is of the
+    crop's size and white where the crop shows; None for all of it, with a soft edge.
     """
     photo, crop = photo.convert("RGB"), crop.convert("RGB")
-    mask = _soft_square(crop.width, feather) if mask is None else mask.convert("L")
+    mask = _soft_square(crop.width) if mask is None else mask.convert("L")
     scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
     if scale >= 2:
         factor = int(scale)
@@ -184,9 +184,9 @@ def paste_back(
     return result
 
 
-def _soft_square(side: int, feather: float) -> Image.Image:
+def _soft_square(side: int) -> Image.Image:
     """A white square of `side` px that fades to black towards its edges."""
     edge = (np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)) / side
-    ramp = np.clip(edge / max(feather, 0.5 / side), 0, 1)
+    ramp = np.clip(edge / FEATHER, 0, 1)
     ramp = ramp * ramp * (3 - 2 * ramp)
     return Image.fromarray(np.rint(255 * np.outer(ramp, ramp)).astype(np.uint8))
