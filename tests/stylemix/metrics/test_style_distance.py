@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stylemix.metrics import style_distance
 from stylemix.metrics.style_distance import StyleMeter
 from tests.support.models import tiny_model
 
@@ -15,3 +16,14 @@ def test_looks_of_the_smallest_models_are_measured(resolution):
                                        .expand(3, resolution, resolution)]))  # fmt: skip
     assert rows.isfinite().all()
     assert (rows[0] - rows[1]).square().sum() > 0.1
+
+
+def test_the_spread_is_that_of_as_many_faces_as_asked_for(monkeypatch):
+    counts, usual = [], style_distance.sample_ws
+    monkeypatch.setattr(
+        style_distance,
+        "sample_ws",
+        lambda generator, count, rng: counts.append(count) or usual(generator, count, rng),
+    )
+    StyleMeter(tiny_model(resolution=8), count=40)
+    assert counts == [32, 8]
