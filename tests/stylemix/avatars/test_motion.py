@@ -334,3 +334,12 @@ estimate_flow(image, image, image[:, :1])
 sys.exit("torch._dynamo" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_curvature_is_the_sum_of_squared_second_differences():
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    bends = {"across": x**2 / 2, "down": y**2 / 2, "both": x * y}
+    got = {k: motion._curvature((v / 8**2 * 64)[None, None]) for k, v in bends.items()}
+    assert {k: v.unique().tolist() for k, v in got.items()} == {
+        "across": [1], "down": [1], "both": [2],
+    }  # fmt: skip
