@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.sources import has_images, list_images
-from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.images.tensors import resize, to_channels, to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
@@ -79,6 +79,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
             f"{model.fingerprint}; name its own --model"
         )
     ws, config = tensors["ws"], model.generator.config
+    size, channels = (config.width, config.height), config.img_channels
     place = folder / "drawings" if has_images(folder / "drawings") else folder
     chosen, drawings = [], []
     for source in list_images(place):
@@ -86,7 +87,8 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
         if source.path.parent != place or not number.isdigit() or not 0 < int(number) <= len(ws):
             continue
         index = int(number) - 1
-        drawing = to_tensor(source.open(), config.width, config.img_channels)
+        image = resize(to_channels(source.open(), channels), size)
+        drawing = to_tensor(image, channels=channels)
         if place != folder or not _is_face(model, ws[index], drawing):
             chosen.append(index)
             drawings.append(drawing)
@@ -154,4 +156,6 @@ def _align_drawing(path: Path, photo: AlignedPhoto, model: Model) -> Tensor:
     check_drawing(path, drawing.size, photo.photo_size)
     scale = drawing.width / photo.photo_size[0]
     matrix = photo.alignment.matrix @ np.diag([1 / scale, 1 / scale, 1.0])
-    return to_tensor(warp(drawing, matrix, config.width), channels=config.img_channels)
+    crop = warp(drawing, matrix, max(config.width, config.height))
+    crop = crop.crop((0, 0, config.width, config.height))
+    return to_tensor(crop, channels=config.img_channels)

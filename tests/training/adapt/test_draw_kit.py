@@ -5,8 +5,17 @@ import pytest
 from PIL import Image, ImageOps
 
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.tensors import to_pil
-from stylemix.training.adapt.draw_kit import FILE, is_kit, pair_images, read_kit, write_kit
+from stylemix.inversion.portraits import read_portrait
+from stylemix.training.adapt.draw_kit import (
+    FILE,
+    _align_drawing,
+    is_kit,
+    pair_images,
+    read_kit,
+    write_kit,
+)
 from tests.support.models import tiny_model, trained_on
 
 
@@ -92,3 +101,18 @@ def test_the_same_seed_gives_the_same_faces(model, kit, tmp_path):
     )
     assert (same == again).all()
     assert (same != other).any()
+
+
+def test_drawings_for_an_oblong_model(tmp_path):
+    model = tiny_model(template=NO_TEMPLATE, base=(4, 6))
+    write_kit(model, tmp_path / "kit", 2)
+    with Image.open(tmp_path / "kit" / "face-002.png") as image:
+        ImageOps.invert(image).save(tmp_path / "kit" / "face-002.png")
+    ws, drawings = read_kit(model, tmp_path / "kit")
+    assert (len(ws), drawings.shape) == (1, (1, 3, 32, 48))
+    photo = Image.effect_noise((120, 100), 60).convert("RGB")
+    photo.resize((240, 200)).save(tmp_path / "drawing.png")
+    portrait = read_portrait(photo, model)
+    drawn = _align_drawing(tmp_path / "drawing.png", portrait, model)
+    assert drawn.shape == (1, 3, 32, 48)
+    assert (drawn[0] - portrait.image).abs().mean() < 0.1
