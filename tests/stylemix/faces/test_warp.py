@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylemix.faces.warp import FEATHER, _soft_square, crop_rectangle
+from stylemix.faces.warp import FEATHER, _soft_edges, crop_rectangle, paste_back
 
 
 def test_sides_and_corners_are_rounded():
@@ -22,8 +22,20 @@ def test_beyond_the_photo_it_is_mirrored():
 
 
 def test_the_edge_is_a_smooth_step():
-    row = np.asarray(_soft_square(200))[100] / 255
+    row = np.asarray(_soft_edges(200, 300))[150] / 255
     steps = (np.arange(20) + 0.5) / (200 * FEATHER)
     assert row[:20] == pytest.approx(3 * steps**2 - 2 * steps**3, abs=0.003)
     assert (row[20:180] == 1).all()
     assert row.tolist() == row[::-1].tolist()
+
+
+@pytest.mark.parametrize("size", [(40, 20), (20, 40)])
+def test_an_oblong_crop_is_pasted_into_its_rectangle(size):
+    photo = Image.new("RGB", (100, 100), "blue")
+    matrix = np.array([[1, 0, -10], [0, 1, -30], [0, 0, 1.0]])  # from (10, 30) on
+    pasted = np.asarray(paste_back(photo, Image.new("RGB", size, "red"), matrix)).astype(int)
+    assert pasted[30 + size[1] // 2, 10 + size[0] // 2].tolist() == [255, 0, 0]
+    assert (pasted[..., 0] + pasted[..., 2] >= 250).all()  # nothing is black
+    changed = np.argwhere(pasted[..., 0] > 0)
+    assert changed.min(axis=0).tolist() == [30, 10]
+    assert (changed.max(axis=0) - [30, 10] + 1).tolist() == [size[1], size[0]]
