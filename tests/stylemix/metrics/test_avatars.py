@@ -5,6 +5,7 @@ import torch
 
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.attributes import MAX_LOG_ODDS, readings, smile_log_odds
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics.avatars import (
     Avatars,
@@ -165,3 +166,19 @@ def test_edit_magnitude_of_confident_smiles(model, ws):
     assert float(grown[sure].max()) > 0.5
     capped = readings(as_rgb(less), model.template)["smile"][sure]
     assert torch.equal(capped, torch.full_like(capped, MAX_LOG_ODDS))
+
+
+def test_a_change_counts_from_the_reconstruction():
+    """Two people far apart: where they are says nothing of the style, where they go does."""
+
+    class Meter:
+        def describe(self, images):
+            return images.flatten(1)
+
+    plain = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+    moves = torch.tensor([[0.0, 3.0], [3.0, 0.0]])
+    styled = plain + moves[:, None]
+    avatars = Avatars(*(x[..., None, None] for x in (plain, plain, styled)), plain.mean(0) + moves)
+    values = judge_avatars(tiny_model(template=NO_TEMPLATE), avatars, Meter())
+    assert values["change found"].tolist() == [[1, 1], [1, 1]]
+    assert values["style found"].mean() < 1
