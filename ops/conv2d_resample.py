@@ -17,7 +17,6 @@ def conv2d_resample(
     padding: Pair = 0,
     groups: int = 1,
     flip_weight: bool = True,
-    flip_filter: bool = False,
 ) -> Tensor:
     """Upsamples by `up`, convolves with `w`, downsamples by `down`, low-pass filtered by `f`.
 
@@ -33,7 +32,6 @@ def conv2d_resample(
         padding: relative to the upsampled image, as in `upfirdn2d`.
         groups: groups of channels.
         flip_weight: True correlates with `w`, False convolves.
-        flip_filter: as in `upfirdn2d`.
 
     Returns images [N, O, H*up/down, W*up/down] for "same" padding.
     """
@@ -49,22 +47,21 @@ def conv2d_resample(
         x0, x1 = x0 + (fw - down + 1) // 2, x1 + (fw - down) // 2
         y0, y1 = y0 + (fh - down + 1) // 2, y1 + (fh - down) // 2
     around = (x0, x1, y0, y1)
-    flip = flip_filter
 
     if up == 1 and down == 1 and x0 == x1 >= 0 and y0 == y1 >= 0:
         return _conv(x, w, groups, flip_weight, padding=(y0, x0))
     if kw == kh == 1 and up == 1:
-        x = upfirdn2d(x, f, down=down, padding=around, flip_filter=flip)
+        x = upfirdn2d(x, f, down=down, padding=around)
         return _conv(x, w, groups, flip_weight)
     if kw == kh == 1 and down == 1:
         x = _conv(x, w, groups, flip_weight)
-        return upfirdn2d(x, f, up=up, padding=around, flip_filter=flip, gain=up**2)
+        return upfirdn2d(x, f, up=up, padding=around, gain=up**2)
     if up == 1:
-        x = upfirdn2d(x, f, padding=around, flip_filter=flip)
+        x = upfirdn2d(x, f, padding=around)
         return _conv(x, w, groups, flip_weight, stride=down)
     x, around = _conv_transposed(x, w, groups, flip_weight, up, around)
-    x = upfirdn2d(x, f, padding=around, flip_filter=flip, gain=up**2)
-    return upfirdn2d(x, f, down=down, flip_filter=flip) if down > 1 else x
+    x = upfirdn2d(x, f, padding=around, gain=up**2)
+    return upfirdn2d(x, f, down=down) if down > 1 else x
 
 
 def conv2d_before_filter(

@@ -15,9 +15,10 @@ from stylemix.ops.bias_act import accumulator
 Pair = int | Sequence[int]
 
 
-def setup_filter(taps: Sequence[float] | Tensor | None, normalize: bool = True) -> Tensor:
+def setup_filter(taps: Sequence[float] | Tensor | None) -> Tensor:
     """Returns a float32 filter of taps: [h, w] (outer product of up to 7 taps), else [n].
 
+    Its sum is 1, so that it preserves the brightness.
     Long one-dimensional filters remain separable, since two passes are then cheaper than one.
     """
     f = torch.as_tensor([1.0] if taps is None else taps, dtype=torch.float32)
@@ -25,7 +26,7 @@ def setup_filter(taps: Sequence[float] | Tensor | None, normalize: bool = True) 
         raise ValueError(f"got a filter of shape {tuple(f.shape)}; expected [n] or [h, w]")
     if f.ndim == 1 and f.numel() < 8:
         f = f.outer(f)
-    return f / f.sum() if normalize else f
+    return f / f.sum()
 
 
 def upfirdn2d(

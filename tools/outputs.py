@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 from PIL import Image
 
+from stylemix.errors import StylemixError
 from stylemix.global_options import may_overwrite
 from stylemix.images.provenance import Generated
 from stylemix.images.write import as_written
 from stylemix.io.atomic import check_writable, expect_new, forget_new
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, open_file
 from stylemix.io.outputs import Beside, check_not_input, free_path
 from stylemix.messages import note
 
@@ -84,12 +85,12 @@ def _named_files() -> list[str]:
 
 
 def _shows(path: Path, image: Image.Image) -> bool:
-    """Whether a file has the pixels of an image."""
+    """Whether a PNG file has the pixels of an image; other formats lose some of them."""
     try:
-        with Image.open(path) as there:
+        with open_file(path) as stream, Image.open(stream, formats=("PNG",)) as there:
             same = (there.size, there.mode) == (image.size, image.mode)
             return same and there.tobytes() == image.tobytes()
-    except (OSError, ValueError):
+    except (OSError, ValueError, SyntaxError, StylemixError, Image.DecompressionBombError):
         return False
 
 

@@ -96,9 +96,12 @@ def box_canvas(photo: AlignedPhoto, template: Template, box: Rectangle) -> Canva
 
 
 def crop_photo(photo: AlignedPhoto, side: int) -> Image.Image:
-    """The aligned crop of a photo in `side` px, with all the details that the photo has."""
-    zoom = side / photo.image.shape[2]
-    return warp(open_image(photo.source), np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix, side)
+    """The aligned crop of a photo, its longer side in px, with all the details that it has."""
+    height, width = photo.image.shape[1:]
+    zoom = side / max(height, width)
+    matrix = np.diag([zoom, zoom, 1.0]) @ photo.alignment.matrix
+    square = warp(open_image(photo.source), matrix, side)
+    return square.crop((0, 0, round(zoom * width), round(zoom * height)))
 
 
 def crop_px(photo: AlignedPhoto) -> int:

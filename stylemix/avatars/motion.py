@@ -37,6 +37,7 @@ from stylemix.faces.warp import paste_back, warp
 from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.networks.student import luma_of
 
@@ -230,7 +231,7 @@ def estimate_flow(before: Tensor, after: Tensor, mouth: Tensor) -> Tensor:
     with torch.enable_grad():
         for sigma in BLURS:
             a, b = (_features(image, sigma) for image in (before, after))
-            adam = torch.optim.Adam(grids, lr=RATE)
+            adam = Adam([(grids, RATE)])
             for _ in range(STEPS):
                 now = flow()
                 # the root of squares bears what only one image shows (Charbonnier's penalty)

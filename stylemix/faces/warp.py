@@ -16,6 +16,8 @@ from stylemix.errors import StylemixError
 
 Array = NDArray[np.float64]
 
+FEATHER = 0.1  # width of the soft edge of a crop that is pasted back, in parts of its shorter side
+
 
 def similarity(source: Array, target: Array) -> Array:
     """Returns the least-squares similarity [3, 3] from source [K, 2] to target [K, 2]."""
@@ -150,24 +152,21 @@ def paste_back(
     photo: Image.Image,
     crop: Image.Image,
     matrix: Array,
-    feather: float = 0.1,
     mask: Image.Image | None = None,
 ) -> Image.Image:
     """Pastes an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
-    For a crop of the size of the alignment, `matrix` is that of the alignment. `feather` is the
-    width of the soft edge in fractions of the side; `mask`, of the crop's size and white where the
-    crop shows, replaces it.
+    For a crop of the size of the alignment, `matrix` is that of the alignment. `mask` is of the
+    crop's size and white where the crop shows; None for all of it, with a soft edge.
     """
     photo, crop = photo.convert("RGB"), crop.convert("RGB")
-    mask = _soft_square(crop.width, feather) if mask is None else mask.convert("L")
+    mask = _soft_edges(*crop.size) if mask is None else mask.convert("L")
     scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
     if scale >= 2:
         factor = int(scale)
         crop, mask = crop.reduce(factor), mask.reduce(factor)
         matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
-    side = crop.width
-    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * crop.size
     corners = transform_points(_inverse(matrix), corners)
     low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     high = np.minimum(np.ceil(corners.max(axis=0)), photo.size).astype(int)
@@ -184,9 +183,11 @@ def paste_back(
     return result
 
 
-def _soft_square(side: int, feather: float) -> Image.Image:
-    """A white square of `side` px that fades to black towards its edges."""
-    edge = (np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)) / side
-    ramp = np.clip(edge / max(feather, 0.5 / side), 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    return Image.fromarray(np.rint(255 * np.outer(ramp, ramp)).astype(np.uint8))
+def _soft_edges(width: int, height: int) -> Image.Image:
+    """A white rectangle that fades to black towards its edges."""
+    ramps = []
+    for side in (height, width):
+        edge = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)
+        ramp = np.clip(edge / (FEATHER * min(width, height)), 0, 1)
+        ramps.append(ramp * ramp * (3 - 2 * ramp))
+    return Image.fromarray(np.rint(255 * np.outer(*ramps)).astype(np.uint8))

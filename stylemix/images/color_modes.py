@@ -117,6 +117,7 @@ def _with_alpha(image: Image.Image) -> Image.Image:
         image = image.convert("L")
     if transparent is not None and image.mode in ("L", "RGB"):
         if isinstance(transparent, tuple) and max(transparent) > 255:  # 16-bit PNG opened as 8-bit
+            image = image.copy()  # the caller's stays as it is
             image.info["transparency"] = tuple(value >> 8 for value in transparent)
         return image.convert("RGBA" if image.mode == "RGB" else "LA")
     if image.mode in ("RGBX", "YCbCr", "HSV"):

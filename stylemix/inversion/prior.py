@@ -44,10 +44,11 @@ _PRIORS: WeakKeyDictionary[Generator, LatentPrior] = WeakKeyDictionary()
 
 
 def latent_prior(generator: Generator) -> LatentPrior:
-    """The prior of a generator, from latents of a fixed seed; cached while the generator exists."""
-    if generator not in _PRIORS:
-        _PRIORS[generator] = _compute_prior(generator)
-    return _PRIORS[generator]
+    """The prior of a generator, from latents of a fixed seed; cached while it exists, by device."""
+    prior = _PRIORS.get(generator)
+    if prior is None or prior.mean.device != generator.device:
+        prior = _PRIORS[generator] = _compute_prior(generator)
+    return prior
 
 
 @torch.no_grad()

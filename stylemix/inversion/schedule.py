@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from stylemix.inversion.adam import Adam
@@ -128,7 +127,7 @@ class Stages:
 
 
 def optimise(
-    adam: Adam | torch.optim.Optimizer,
+    adam: Adam,
     losses_at: Callable[[int, float], Tensor],
     stages: Stages,
     ramp: Ramp,

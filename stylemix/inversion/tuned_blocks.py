@@ -44,7 +44,7 @@ class TunedBlocks:
         styles = network.styles(ws.flatten(0, 1))
         x, img = network.run(styles, "const", dtype, stop=self.first)
         self.x, self.img = self._stack(x), None if img is None else self._stack(img)
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy.deepcopy(network).float().requires_grad_(False)
         self.learned = {key: value for name in names for key, value in self._widen(name).items()}
 
     def _stack(self, x: Tensor) -> Tensor:

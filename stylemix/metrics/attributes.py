@@ -69,7 +69,7 @@ def probe_log_odds(images: Tensor, template: Template) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def steady_smiles(images: Tensor, template: Template) -> Tensor:
-    """The log-odds [N] of a smile in images [N, C, H, H] in [-1, 1], the mean of ten readings.
+    """The log-odds [N] of a smile in images [N, 3, H, H] in [-1, 1], the mean of ten readings.
 
     A single one differs between one face in twelve and its mirror image, so these are of each image
     and its mirror image, at its place and moved to each of four sides.

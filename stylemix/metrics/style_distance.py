@@ -43,8 +43,8 @@ class StyleMeter:
         generator = model.generator
         rng = torch.Generator().manual_seed(0)
         parts = []
-        for _ in range(0, count, CHUNK):
-            ws = sample_ws(generator, min(CHUNK, count), rng)
+        for start in range(0, count, CHUNK):
+            ws = sample_ws(generator, min(CHUNK, count - start), rng)
             for some in ws.split(batch_size(generator, CHUNK)):
                 parts.append(self._statistics(generator.synthesis(some, noise_mode="const")))
         stages = [torch.cat(stage) for stage in zip(*parts, strict=True)]

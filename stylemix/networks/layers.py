@@ -20,6 +20,7 @@ from stylemix.ops import (
 )
 
 FP16_BLOCKS = 4  # the number of blocks, the finest, that compute in float16
+TINY = 1e-8  # instead of the largest value of weights or styles that are all 0
 
 
 def block_dtypes(dtype: torch.dtype, count: int) -> list[torch.dtype]:
@@ -124,15 +125,17 @@ class Modulation(NamedTuple):
 
 
 def modulation(weight: Tensor, style: Tensor, dtype: torch.dtype, groups: int = 1) -> Modulation:
-    """Returns the modulation of weights [O, I // groups, k, k] by styles [N, I] in float32.
+    """Returns the modulation of weights [O, I // groups, k, k] by styles [N, I].
 
-    The output is divided by its expected standard deviation (demodulation).
+    The output is divided by its expected standard deviation (demodulation). Scales are computed in
+    the precision of the styles, float32 for weights of any dtype.
     """
+    weight = weight.to(style.dtype)
     if dtype == torch.float16:  # keeps the intermediate values below 65504
         fan_in = weight[0].numel()
         peak = weight.detach().abs().amax(dim=[1, 2, 3], keepdim=True)
-        weight = weight / (peak * math.sqrt(fan_in))
-        style = style / style.detach().abs().amax(dim=1, keepdim=True)
+        weight = weight / (peak.clamp(min=TINY) * math.sqrt(fan_in))
+        style = style / style.detach().abs().amax(dim=1, keepdim=True).clamp(min=TINY)
     squares = weight.square().sum(dim=[2, 3])
     if groups == 1:
         power = style.square() @ squares.t()

@@ -160,7 +160,7 @@ def tone_curve(crops: Tensor) -> Tensor:
     The luma that becomes `DARKEST` and its distance to the one that becomes `BRIGHTEST`, and the
     exponent that brings the median of the face to `MIDDLE`.
     """
-    luma = luma_of((crops + 1) / 2)
+    luma = luma_of((crops.float() + 1) / 2)  # quantiles have no half precision
     flat = luma.flatten(1)
     low, high = torch.quantile(flat[:, :: max(1, flat.shape[1] // 8192)],
                                torch.tensor([0.005, 0.99], device=flat.device), dim=1)  # fmt: skip

@@ -145,7 +145,7 @@ def test_setup_filter():
     assert (f.dtype, tuple(f.shape)) == (torch.float32, (4, 4))
     assert f.sum().item() == pytest.approx(1)
     assert f[0].tolist() == pytest.approx([1 / 64, 3 / 64, 3 / 64, 1 / 64])
-    assert setup_filter([1, 3], normalize=False).tolist() == [[1, 3], [3, 9]]
+    assert setup_filter([1, 3]).tolist() == [[1 / 16, 3 / 16], [3 / 16, 9 / 16]]
     assert setup_filter(range(1, 9)).shape == (8,)  # long filters stay separable
     assert setup_filter([[1, 2, 1]]).tolist() == [[0.25, 0.5, 0.25]]
     assert setup_filter(None).tolist() == [[1]]
@@ -177,6 +177,8 @@ def test_wrappers_keep_the_middle_in_the_middle():
     x = torch.zeros([1, 1, 8, 8], dtype=torch.float64)
     x[..., 3:5, 3:5] = 1
     f = setup_filter([1, 3, 3, 1])
+    point = filter2d(x[..., 3:6, 3:6], setup_filter([0, 1]))  # even filters lie one px before
+    assert point[0, 0].tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
     for image in (upsample2d(x, f), downsample2d(x, f)):
         assert image.allclose(image.flip([2, 3]))
 

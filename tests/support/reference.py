@@ -122,7 +122,6 @@ def conv2d_resample(
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     groups: int = 1,
     flip_weight: bool = True,
-    flip_filter: bool = False,
 ) -> Array:
     """Upsample with the filter, correlate, filter and downsample, in just this order."""
     fh, fw = (1, 1) if f is None or (up, down) == (1, 1) else (f.shape[0], f.shape[-1])
@@ -134,9 +133,9 @@ def conv2d_resample(
         x0, x1 = x0 + (fw - down + 1) // 2, x1 + (fw - down) // 2
         y0, y1 = y0 + (fh - down + 1) // 2, y1 + (fh - down) // 2
     around, before = (x0, x1, y0, y1), f if up > 1 else None
-    x = upfirdn2d(x, before, (up, up), padding=around, flip_filter=flip_filter, gain=up**2)
+    x = upfirdn2d(x, before, (up, up), padding=around, gain=up**2)
     x = conv2d(x, w if flip_weight else w[:, :, ::-1, ::-1], groups)
-    return upfirdn2d(x, f, down=(down, down), flip_filter=flip_filter) if down > 1 else x
+    return upfirdn2d(x, f, down=(down, down)) if down > 1 else x
 
 
 def grid_sample(x: Array, grid: Array) -> Array:

@@ -1,15 +1,17 @@
 """Commands never replace an input, and an earlier result only with --overwrite."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from stylemix.cli import main
 from stylemix.images.write import save_image
 from stylemix.models.checkpoint import save_model
+from stylemix.tools.outputs import _shows
 from tests.support.models import tiny_model
 
 
@@ -209,3 +211,18 @@ def test_a_folder_that_may_not_be_written(model, monkeypatch):
     words = ["generate", "--model", model, "--grid", "--output", "a/faces.png"]
     assert "cannot write a/faces.png: got 'Permission denied'" in _run(*words, code=2).stderr
     assert not Path("a").exists()
+
+
+def test_what_lies_in_the_folder_of_an_output_is_not_trusted(here, monkeypatch):
+    image = Image.new("RGB", (64, 64))
+    image.save("same.png")
+    assert _shows(Path("same.png"), image)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", None)  # a program
+    box = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n%%EOF\n"
+    Path("program.png").write_bytes(box)
+    Image.new("1", (20_000, 20_000)).save("bomb.png")
+    names = ["program.png", "bomb.png", "missing.png"]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("pipe.png")
+        names.append("pipe.png")
+    assert not any(_shows(Path(name), image) for name in names)

@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stylemix.training import phases
+from stylemix.training.guard import spread
 from stylemix.training.losses import d_relativistic, g_minimax, g_relativistic
 from stylemix.training.microbatches import Microbatch, StepRandom, parts_of
 from stylemix.training.phases import Step, batches
@@ -261,3 +263,38 @@ def test_only_layers_with_noise_learn_how_strong_it_is(start, noise, learned):
     }
     assert {name for name, value in strengths.items() if value != 0} == learned
     assert len(strengths) == 3
+
+
+def test_path_length_noise_is_independent_of_the_size(start, monkeypatch):
+    step, data = start(resolution="8x16")
+    noise = []
+
+    def lengths(images, ws, y):
+        noise.append(y * (images.shape[2] * images.shape[3]) ** 0.5)
+        return images.sum([1, 2, 3])
+
+    monkeypatch.setattr(phases, "path_lengths", lengths)
+    step._g_reg(StepRandom(0, 0), data[0], _Ignore())
+    assert noise[0].shape == (2, 3, 16, 8)
+    assert noise[0].std().item() == pytest.approx(1, abs=0.1)
+
+
+def test_diversity_is_a_running_mean(start, monkeypatch):
+    values = {"real mean": torch.tensor([1.0, 2.0]), "real square": torch.tensor([1.0, 5.0])}
+    assert float(spread(values, "real")) == 0.5
+    step, data = start()
+    spreads = {"real": torch.tensor(0.4), "fake": torch.tensor(0.2)}
+    monkeypatch.setattr(phases, "spread", lambda _values, kind: spreads[kind])
+    step.phase("Dmain", StepRandom(0, 0), data)
+    assert float(step.state.diversity) == pytest.approx(0.5)  # the first one counts wholly
+    step.state.diversity.fill_(1.0)
+    step.phase("Dmain", StepRandom(0, 4), data)
+    assert float(step.state.diversity) == pytest.approx(0.98 + 0.02 * 0.5)
+
+
+def test_heads_on_features_learn_slowly(tiny):
+    config = replace(tiny, lr=0.0025, feature_weight=1, r1_gamma=0).resolve()
+    state = TrainState.create(config, 0, CPU)
+    state.set_rates(config)
+    rates = {group["kind"]: group["lr"] for group in state.d_optimizer.param_groups}
+    assert rates["features"] == pytest.approx(0.0002)

@@ -19,7 +19,6 @@ from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
-from stylemix.messages import note
 from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
@@ -35,15 +34,12 @@ from stylemix.training.adapt.jojogan import learn_paired
 from stylemix.training.adapt.look import learn_look
 from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.adapt.method import (
-    MAX_DRAWINGS,
-    MAX_EXAMPLES,
     MIN_FOR_TRANSFER,
     AdaptationPlan,
-    Drawings,
     choose_images,
     choose_layers,
-    judged_images,
-    some_of,
+    judged_statistics,
+    read_examples,
 )
 from stylemix.training.adapt.pairs import PairSettings, learn_pairs, usual_part
 from stylemix.training.adapt.personal import STEPS as PERSONAL_STEPS
@@ -59,7 +55,6 @@ from stylemix.version import __version__
 # Chosen by eye on the portraits: at 1 eyes and mouths are distorted, at .5 identities collapse.
 TRANSFER_PSI = 0.85
 METHODS = ("auto", "look", "drawing", "transfer", "pairs", "personal", "jojogan")
-FLAT = 0.01  # deviation up to which an image shows nothing
 # The methods that each option applies to.
 OPTION_METHODS = {
     "steps": ("look", "drawing", "pairs", "personal", "jojogan"),
@@ -194,7 +189,7 @@ def adapt(
     sources = listed(images)
     if settings.method == "pairs" or (len(sources) == 1 and is_kit(sources[0])):
         settings.check("pairs", card.consent)
-        style, record, examples, judged = _learn_pairs(base, sources, settings, progress)
+        style, record, examples, target = _learn_pairs(base, sources, settings, progress)
         method, count, scored = "pairs", len(examples), True
     else:
         plan, dataset = choose_images(settings.method, sources, base, settings.align)
@@ -202,34 +197,19 @@ def adapt(
         plan = replace(plan, part=settings.learn or plan.part, start=settings.start or plan.start)
         if on_plan is not None:
             on_plan(plan)
-        examples = _read_examples(plan, dataset)
+        examples, target = read_examples(plan, dataset), judged_statistics(dataset, base)
         style, record = _learn(plan, base, dataset, examples, settings, state, progress)
-        judged = judged_images(dataset, base)
         method, count = plan.method, len(dataset) - len(dataset.broken)
         scored = method in ("look", "transfer") and (plan.part != "offsets" or "start" in record)
     if layers is not None:
         style.layers = layers
     elif scored:
         style = choose_layers(base, style, examples)
-    style.strength, style.statistics = strength, image_statistics(judged).mean(dim=0)
+    style.strength, style.statistics = strength, target
     scores = score_style(base, style, examples)
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
-
-
-def _read_examples(plan: AdaptationPlan, dataset: ImageDataset) -> Tensor:
-    """The images [K, C, H, W] that a style is learned from; notes those without a face."""
-    examples = some_of(dataset, MAX_DRAWINGS if plan.method == "drawing" else MAX_EXAMPLES)
-    if examples.std(dim=(2, 3)).max() < FLAT:
-        raise StylemixError(
-            "got images of a single colour; expected drawings or photos, of which a style can be "
-            "learned; use others"
-        )
-    if isinstance(dataset, Drawings) and dataset.centred:
-        found = f"no face is found in {dataset.centred} of {len(examples)} images"
-        note(f"Note: {found}; their centre is taken, for colours and strokes")
-    return examples
 
 
 def _signature(started: float) -> dict[str, Json]:
@@ -240,7 +220,7 @@ def _signature(started: float) -> dict[str, Json]:
 def _learn_pairs(
     base: Model, sources: Sequence[Photo], settings: AdaptSettings, progress: Progress | bool
 ) -> tuple[Style, dict[str, Json], Tensor, Tensor]:
-    """Returns the style, its metadata, and the drawings [N, C, H, W], all and some large ones."""
+    """Returns the style, its metadata, the drawings [N, C, H, W] and their mean statistics [S]."""
     folders = [Path(path) for path in sources if isinstance(path, str | os.PathLike)]
     if len(sources) == len(folders) == 1 and is_kit(folders[0]):
         ws, drawings, large = read_kit(base, folders[0])
@@ -251,10 +231,11 @@ def _learn_pairs(
             f"got {len(sources)} inputs for pairs; expected a drawing kit, or a folder of photos "
             "and one of drawings; name them"
         )
+    target = image_statistics(large).mean(dim=0)
     own = PairSettings(settings.steps, settings.learn, seed=settings.seed)
     with report_to(progress, "Learning (pairs)", "step") as report:
         style = learn_pairs(base, ws, drawings, own, report)
-    return style, {"learned": settings.learn or usual_part(len(ws))}, drawings, large
+    return style, {"learned": settings.learn or usual_part(len(ws))}, drawings, target
 
 
 def _learn(

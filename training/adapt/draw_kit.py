@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.sources import has_images, list_images
-from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.images.tensors import resize, to_channels, to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
@@ -29,6 +29,7 @@ from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.progress import Progress
+from stylemix.training.adapt.scores import image_size
 
 FORMAT = "stylemix-draw-kit"
 FILE = "kit.safetensors"
@@ -82,21 +83,24 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
             f"{folder}: got a kit of the model {str(header.get('base'))[:40]}; expected one of "
             f"{model.fingerprint}; name its own --model"
         )
-    ws, config = tensors["ws"], model.generator.config
+    ws, channels = tensors["ws"], model.generator.config.img_channels
     place = folder / "drawings" if has_images(folder / "drawings") else folder
-    chosen, drawings, large = [], [], []
+    chosen: list[int] = []
+    drawings: list[Tensor] = []
+    large: list[Tensor] = []
     for source in list_images(place):
         number = source.stem.removeprefix("face-")
         if source.path.parent != place or not number.isdigit() or not 0 < int(number) <= len(ws):
             continue
         index = int(number) - 1
-        image = source.open()
-        drawing = to_tensor(image, config.width, config.img_channels)
+        image = to_channels(source.open(), channels)
+        drawing = to_tensor(resize(image, image_size(model)[::-1]), channels=channels)
         if place != folder or not _is_face(model, ws[index], drawing):
             chosen.append(index)
             drawings.append(drawing)
             if len(large) < LARGE:
-                large.append(to_tensor(image, _large_side(model), config.img_channels))
+                larger = resize(image, image_size(model, JUDGED_SIDE)[::-1])
+                large.append(to_tensor(larger, channels=channels))
     if not drawings:
         raise StylemixError(
             f"{folder}: got no drawing; expected face-001.png and so on, drawn anew; draw some"
@@ -124,20 +128,15 @@ def read_pairs(
     pairs = pair_images(photos, drawings)
     aligned = [read_portrait(photo, model) for photo, _ in pairs]
     paths = [drawing for _, drawing in pairs]
-    side, large = model.generator.config.width, _large_side(model)
-    drawn = [_align_drawing(*pair, model, side) for pair in zip(paths, aligned, strict=True)]
+    drawn = [_align_drawing(*pair, model) for pair in zip(paths, aligned, strict=True)]
     few = zip(paths[:LARGE], aligned[:LARGE], strict=True)
-    larger = [_align_drawing(*pair, model, large) for pair in few]
+    larger = [_align_drawing(*pair, model, JUDGED_SIDE) for pair in few]
     most = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     batches = [aligned[i : i + most] for i in range(0, len(aligned), most)]
     latents = [
         one.w for part in batches for one in project_portraits(part, model, LATENTS, progress)[1]
     ]
     return torch.stack(latents), torch.cat(drawn), torch.cat(larger)
-
-
-def _large_side(model: Model) -> int:
-    return max(JUDGED_SIDE, model.generator.config.width)
 
 
 def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
@@ -162,12 +161,14 @@ def check_drawing(path: Path, drawing: tuple[int, int], photo: tuple[int, int]) 
         )
 
 
-def _align_drawing(path: Path, photo: AlignedPhoto, model: Model, side: int) -> Tensor:
-    """A drawing [1, C, side, side] cropped as the photo that it was made of."""
+def _align_drawing(path: Path, photo: AlignedPhoto, model: Model, smallest: int = 0) -> Tensor:
+    """A drawing [1, C, H, W] cropped as the photo that it was made of, in `image_size`."""
     drawing = load_image(path)
     check_drawing(path, drawing.size, photo.photo_size)
     scale = drawing.width / photo.photo_size[0]
-    larger = side / model.generator.config.width
+    height, width = image_size(model, smallest)
+    larger = width / model.generator.config.width
     matrix = np.diag([larger, larger, 1.0]) @ photo.alignment.matrix
     matrix = matrix @ np.diag([1 / scale, 1 / scale, 1.0])
-    return to_tensor(warp(drawing, matrix, side), channels=model.generator.config.img_channels)
+    crop = warp(drawing, matrix, max(width, height)).crop((0, 0, width, height))
+    return to_tensor(crop, channels=model.generator.config.img_channels)

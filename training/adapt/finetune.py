@@ -205,14 +205,13 @@ def learn_transfer(
         "data": f"{dataset.fingerprint()} {'faces' if dataset.prepare else 'whole'}",
     }
     total, batch, seen = round(settings.kimg * 1000), settings.batch, 0
-    gpus = [transfer.device] if transfer.device.type == "cuda" else []
     if state_file is not None and state_file.exists():
         seen = load_work(state_file, kind, transfer.restore)
     while seen < total:
         images, _ = dataset.batch(indices_at(seen, batch, len(dataset), settings.seed))
         reals = images.to(transfer.device).float() / 127.5 - 1
-        with torch.random.fork_rng(gpus):  # preserves the caller's random state
-            torch.manual_seed((settings.seed * 1_000_003 + seen) % 2**63)
+        with torch.random.fork_rng(devices=[]):  # all that is random is drawn on the CPU
+            torch.default_generator.manual_seed((settings.seed * 1_000_003 + seen) % 2**63)
             loss, _ = transfer.step(seen // batch, reals)
         seen += batch
         interval = max(round(settings.state_kimg * 1000), 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import changes, tuned_parameters
 from stylemix.inversion.schedule import Stages, constant, optimise
@@ -53,7 +54,7 @@ def learn_paired(
         targets = critic.features(images)
     network = copy.deepcopy(generator.synthesis)
     learned = tuned_parameters(network)
-    adam = torch.optim.Adam(learned.values(), lr=RATE, betas=BETAS)
+    adam = Adam([(list(learned.values()), RATE)], BETAS)
     rng = torch.Generator().manual_seed(seed)
     preserved = round(PRESERVED_LAYERS * generator.num_ws)
 

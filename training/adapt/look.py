@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.schedule import Stages, optimise, warm_up_then_linear
 from stylemix.metrics.mobilenet import MAX_COMPARED_SIDE
 from stylemix.metrics.style_distance import StyleMeter
@@ -100,10 +101,8 @@ class _Look:
         self.masks: dict[str, Tensor] = {}
         colors = [v for k, v in self.weights.items() if k.endswith(COLORS)]
         others = [v for k, v in self.weights.items() if not k.endswith(COLORS)]
-        groups = [{"params": [*self.offsets.values(), *colors], "lr": settings.lr}]
-        if others:
-            groups.append({"params": others, "lr": settings.weight_lr})
-        self.adam = torch.optim.Adam(groups)
+        fast = [*self.offsets.values(), *colors]
+        self.adam = Adam([(fast, settings.lr), (others, settings.weight_lr)])
 
     @torch.no_grad()
     def _faces(self, count: int) -> tuple[Tensor, Tensor]:

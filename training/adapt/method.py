@@ -21,13 +21,13 @@ from stylemix.images.filters import mirrored_blur
 from stylemix.images.sources import ImageSource, Photo, list_images
 from stylemix.images.tensors import to_channels
 from stylemix.messages import note
-from stylemix.metrics.style_distance import JUDGED_SIDE, style_statistics
+from stylemix.metrics.style_distance import JUDGED_SIDE, image_statistics, style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.networks.student import SCALE
 from stylemix.styles.style import Style
-from stylemix.training.adapt.scores import FACES_SEED, resized, score_style, worth
+from stylemix.training.adapt.scores import FACES_SEED, image_size, resized, score_style, worth
 from stylemix.training.adapt.student_pairs import generated_faces
 from stylemix.training.adapt.student_training import PHOTO
 from stylemix.training.data.dataset import ImageDataset
@@ -40,6 +40,7 @@ MIDDLE, SPREAD = -0.1, 0.45  # of the grey of all images that are compared with 
 FACES, SCORED_FACES = 64, 32  # generated faces, for distances and for scores
 PHOTOS = 16  # generated faces that stand for photos: twice as many change no distance by .01
 MIN_FOR_TRANSFER, MIN_FOR_ALL_WEIGHTS = 10, 100  # images; below the second affine layers only
+FLAT = 0.01  # deviation up to which an image shows nothing
 MAX_EXAMPLES, MAX_DRAWINGS = 256, 64  # images that styles are learned from, but for transfers
 DISTANCE_IMAGES = 16  # images whose distance from the model's faces is measured
 
@@ -135,9 +136,7 @@ def read_images(
 
     With `align` faces are cropped and aligned, and images without a face are skipped.
     """
-    config = model.generator.config
-    scale = max(1.0, smallest / min(config.height, config.width))
-    size = round(config.height * scale), round(config.width * scale)
+    config, size = model.generator.config, image_size(model, smallest)
 
     def cut(image: Image.Image) -> Image.Image:
         crop = align_photo(to_channels(image, 3), model.template, size[0]).crop
@@ -172,12 +171,29 @@ class Drawings(ImageDataset):
             return image
 
 
-def judged_images(dataset: ImageDataset, model: Model) -> Tensor:
-    """Returns some of a dataset's images as avatars are compared with them, [K, C, H, W]."""
+def read_examples(plan: AdaptationPlan, dataset: ImageDataset) -> Tensor:
+    """Returns images [K, C, H, W] to learn a style from; notes those without a face."""
+    examples = some_of(dataset, MAX_DRAWINGS if plan.method == "drawing" else MAX_EXAMPLES)
+    if examples.std(dim=(2, 3)).max() < FLAT:
+        raise StylemixError(
+            "got images of a single colour; expected drawings or photos, of which a style can be "
+            "learned; use others"
+        )
+    if isinstance(dataset, Drawings) and dataset.centred:
+        found = f"no face is found in {dataset.centred} of {len(examples)} images"
+        note(f"Note: {found}; their centre is taken, for colours and strokes")
+    return examples
+
+
+def judged_statistics(dataset: ImageDataset, model: Model) -> Tensor:
+    """Returns the mean statistics [S] of a dataset's images, as avatars are compared with them."""
     if isinstance(dataset, Drawings):
-        return some_of(dataset)
-    readable = [source for source in dataset.sources if str(source) not in dataset.broken]
-    return some_of(read_images(readable, model, dataset.prepare is not None, JUDGED_SIDE))
+        images = some_of(dataset)
+    else:
+        readable = [source for source in dataset.sources if str(source) not in dataset.broken]
+        align = dataset.prepare is not None
+        images = some_of(read_images(readable, model, align, JUDGED_SIDE))
+    return image_statistics(images).mean(dim=0)
 
 
 def some_of(dataset: ImageDataset, limit: int = MAX_EXAMPLES) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from stylemix.errors import StylemixError
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.refine import changes
 from stylemix.inversion.schedule import Stages, hold_then_cosine, optimise
@@ -79,7 +80,7 @@ def learn_pairs(
     ws, drawings = ws.to(device, dtype), drawings.to(device, dtype)
     network = copy.deepcopy(model.generator.synthesis)
     learned = style_weights(network, settings.part or usual_part(count))
-    adam = torch.optim.Adam(learned.values(), lr=settings.lr, betas=BETAS)
+    adam = Adam([(list(learned.values()), settings.lr)], BETAS)
     weights = ProjectionSettings(
         pixel_weight=settings.pixel_weight, feature_weight=settings.feature_weight
     )
@@ -97,8 +98,8 @@ def learn_pairs(
         return losses
 
     steps = settings.steps or min(3000, 300 + 10 * count)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
+    with torch.random.fork_rng(devices=[]):  # the critic's pipe uses torch's CPU generator
+        torch.default_generator.manual_seed(settings.seed)
         optimise(adam, losses_at, Stages([steps], progress), hold_then_cosine, plateau=False)
     return Style(model.fingerprint, weights=changes(model.generator, learned))
 
@@ -116,7 +117,7 @@ class _Critic:
         self.network = copy.deepcopy(model.discriminator)
         if self.network is not None:
             self.network.requires_grad_(True).train()
-            self.adam = torch.optim.Adam(self.network.parameters(), settings.lr, BETAS)
+            self.adam = Adam([(list(self.network.parameters()), settings.lr)], BETAS)
         self.pipe = PIPES["bgc"]
 
     def loss(self, step: int, images: Tensor, drawings: Tensor) -> Tensor:
@@ -141,6 +142,6 @@ class _Critic:
         return score
 
     def _update(self, loss: Tensor) -> None:
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.zero_grad()
         loss.backward()
         self.adam.step()

@@ -17,6 +17,7 @@ from torch import Tensor
 from stylemix.errors import StylemixError
 from stylemix.faces.recognition import embed
 from stylemix.images.tensors import as_rgb
+from stylemix.inversion.adam import Adam
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.projection import project
 from stylemix.inversion.refine import changes
@@ -83,7 +84,7 @@ def learn_personal(
     most = batch_size(generator, BATCH, gradients=True)
     for batch in images.to(generator.device, generator.dtype).split(most):
         batches.append((project(model, batch, settings).ws, Similarity(model, batch, settings)))
-    adam = torch.optim.Adam(learned.values(), lr=RATE)
+    adam = Adam([(list(learned.values()), RATE)])
 
     def loss_at(step: int, _t: float) -> Tensor:
         ws, similarity = batches[step % len(batches)]

@@ -70,6 +70,13 @@ def resized(images: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(images, list(size), mode="bilinear", antialias=True)
 
 
+def image_size(model: Model, smallest: int = 0) -> tuple[int, int]:
+    """Height and width of a model's images, enlarged to a shorter side of `smallest` px."""
+    height, width = model.generator.config.height, model.generator.config.width
+    scale = max(1.0, smallest / min(height, width))
+    return round(scale * height), round(scale * width)
+
+
 def worth(scores: dict[str, float]) -> float:
     """Combines both scores into one, 0 to 1: style accuracy times preserved identity.
 

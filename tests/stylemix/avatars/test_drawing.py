@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 import stylemix
@@ -25,12 +26,14 @@ from stylemix.avatars.sheets import SheetMaker
 from stylemix.errors import StylemixError
 from stylemix.faces.caricature import Shape
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, landmarks
-from stylemix.faces.templates import FACES128, FFHQ
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.images.tensors import to_tensor
+from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles.style import Style
+from tests.support.models import tiny_model
 
 PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
 FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
@@ -332,3 +335,13 @@ def test_a_portrait_is_drawn_once(mixer, monkeypatch):
 
     monkeypatch.setattr("stylemix.avatars.avatar.draw_students", not_needed)
     assert finish(mixer, person, avatar, applied).how.startswith("drawn")
+
+
+@pytest.mark.parametrize("base", [(4, 6), (6, 4)])
+def test_the_crop_of_an_oblong_model_shows_all_of_it(base):
+    image = Image.effect_noise((12, 10), 60).resize((120, 100), Image.Resampling.BICUBIC)
+    photo = read_portrait(image, tiny_model(template=NO_TEMPLATE, base=base))
+    crop = crop_photo(photo, 96)
+    assert crop.size == (16 * base[1], 16 * base[0])
+    small = to_tensor(crop.resize((8 * base[1], 8 * base[0]), Image.Resampling.BOX))[0]
+    assert (small - photo.image).abs().mean() < 0.03

@@ -145,3 +145,11 @@ def test_a_look_makes_strong_colors_hardly_stronger(own, look, expected):
     done = limit_strength(0.5 + look * hue, 0.5 + own * hue)
     assert float((done - 0.5).norm()) == pytest.approx(expected, abs=1e-3)
     assert torch.allclose((done - 0.5) / (done - 0.5).norm(), hue, atol=1e-5)
+
+
+def test_half_of_what_the_maps_leave_over_is_added():
+    crop = torch.zeros([1, 3, 64, 64])
+    spot = crop.clone()
+    spot[:, :, 30:34, 30:34] = 0.8  # which no colour of the crop explains
+    colors = fit_colors(crop, spot, whole=torch.eye(3, 4))
+    assert 0.1 < colors.remainder[:, 31, 31].min() <= colors.remainder.max() < 0.2

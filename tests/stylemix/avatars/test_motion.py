@@ -1,5 +1,7 @@
 """Edits on the photo itself: the flow that is found, where it applies, and what comes of it."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from stylemix.images.tensors import to_pil, to_tensor
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 
+ROOT = Path(__file__).parents[3]
 PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
 FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
 SIZE = 64
@@ -318,3 +321,25 @@ def test_edits_beside_a_look(mixer):
         float(readings(to_tensor(crop), mixer.model.template)["yaw"]) for crop in crops
     )
     assert turned - straight > 0.015
+
+
+def test_a_flow_does_not_load_the_compiler():
+    """Importing torch._dynamo takes two to three seconds of an edit."""
+    code = """
+import sys
+import torch
+from stylemix.avatars.motion import estimate_flow
+image = torch.zeros([1, 3, 32, 32])
+estimate_flow(image, image, image[:, :1])
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_curvature_is_the_sum_of_squared_second_differences():
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    bends = {"across": x**2 / 2, "down": y**2 / 2, "both": x * y}
+    got = {k: motion._curvature((v / 8**2 * 64)[None, None]) for k, v in bends.items()}
+    assert {k: v.unique().tolist() for k, v in got.items()} == {
+        "across": [1], "down": [1], "both": [2],
+    }  # fmt: skip

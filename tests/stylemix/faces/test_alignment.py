@@ -242,7 +242,7 @@ def test_paste_back_of_the_same_crop_changes_little(template):
 def test_paste_back_changes_the_face_only_and_softly():
     image = photo("obama")
     alignment = align_photo(image, FACES128, 128)
-    pasted = paste_back(image, Image.new("RGB", (128, 128), "red"), alignment.matrix, feather=0.2)
+    pasted = paste_back(image, Image.new("RGB", (128, 128), "red"), alignment.matrix)
     x, y = transform_points(np.linalg.inv(alignment.matrix), [[64, 64]])[0]
     assert pasted.getpixel((int(x), int(y))) == (255, 0, 0)
     before, after = np.asarray(image, float), np.asarray(pasted, float)

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from stylemix.images.hands import COARSE, HANDS, NIGHT, PERIOD, PLAIN, POP, draw_by_hand, paint_for
+from stylemix.images.hands import (
+    COARSE,
+    HANDS,
+    NIGHT,
+    PERIOD,
+    PLAIN,
+    POP,
+    _levels,
+    _strokes,
+    _waves,
+    draw_by_hand,
+    paint_for,
+)
 from stylemix.images.lab import from_lab, to_lab
 
 
@@ -133,3 +145,28 @@ def test_colors_are_finite_and_in_range(name):
         assert drawn.shape == images.shape
         assert drawn.isfinite().all()
         assert float(drawn.abs().max()) <= 1
+
+
+def test_levels_are_steps():
+    light = torch.tensor([0.0, 11.5, 23.0, 34.5])
+    torch.testing.assert_close(_levels(light, 23, 8), light)  # in the middle and at the borders
+    assert float(_levels(torch.tensor(17.0), 23, 8)) == pytest.approx(23, abs=0.7)  # flat between
+
+
+@pytest.mark.parametrize(("way", "width"), [((1, 0), 8), ((1, 1), 10), ((2, 1), 6)])
+def test_waves_have_their_length(way, width):
+    wave = _waves(torch.zeros(1, 1, PERIOD, PERIOD), way, width, uneven=0)[0, 0]
+    spectrum = torch.fft.rfft2(wave).abs()
+    y, x = divmod(int(spectrum.argmax()), spectrum.shape[1])
+    y = min(y, PERIOD - y)
+    assert (x, y) == (round(x / way[0]) * way[0], round(x / way[0]) * way[1])
+    assert PERIOD / math.hypot(x, y) == pytest.approx(width, rel=0.05)
+
+
+def test_strokes_are_as_wide_as_the_tone_is_dark():
+    tones = [torch.full([1, 1, PERIOD, PERIOD], tone) for tone in (80.0, 58.0, 38.0)]
+    paper, half, dark = (_strokes(tone, 78, 40, (1, 1)) for tone in tones)
+    assert paper.min() > 0.98
+    assert 0.3 < half.mean() < 0.95
+    assert dark.max() < 0.51
+    assert dark.mean() < 0.15

@@ -98,3 +98,11 @@ def test_other_channels():
     clear = torch.cat([noise(0, 0.4, 0, -0.3), torch.zeros(1, 1, 16, 16)], dim=1)
     result = keep_colors(clear, torch.cat([noise(1, -0.1, 0.1, 0.2), grey], dim=1), WHOLE, WHOLE)
     assert torch.equal(result[:, 3], clear[:, 3])
+
+
+def test_small_differences_are_not_amplified_further():
+    waves = torch.sin(torch.arange(256.0)).view(1, 1, 16, 16)
+    light = torch.full([1, 1, 16, 16], 50.0)
+    styled, source = (from_lab(torch.cat([light, k * waves, 0 * light], 1)) for k in (2, 20))
+    result = to_lab(keep_colors(styled, source, WHOLE, WHOLE))[0, 1]
+    assert result.std().item() == pytest.approx(3 * 2 * waves.std().item(), rel=0.02)

@@ -11,7 +11,7 @@ from PIL import Image
 import tests.support.hostile_images as hostile
 from stylemix.errors import StylemixError
 from stylemix.images import sources
-from stylemix.images.sources import list_images
+from stylemix.images.sources import list_images, open_image
 
 
 def _png(value: int) -> bytes:
@@ -164,3 +164,10 @@ def test_pictures_of_stereo_cameras_are_images_of_a_folder(tmp_path):
     red.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[blue])
     (source,) = list_images([tmp_path])
     assert source.open().getpixel((16, 16))[0] > 200
+
+
+def test_the_callers_image_stays_as_it_is():
+    image = Image.new("RGB", (16, 16))
+    image.info["transparency"] = (0, 65535, 0)  # of a PNG of 16 bits
+    assert open_image(image, "RGBA").mode == "RGBA"
+    assert image.info == {"transparency": (0, 65535, 0)}

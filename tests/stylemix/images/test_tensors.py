@@ -7,7 +7,7 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
-from stylemix.images.tensors import as_rgb, bring_within, picture, to_pil
+from stylemix.images.tensors import as_rgb, bring_within, picture, resize, to_pil
 from tests.support.images import Pictures
 
 
@@ -65,3 +65,11 @@ def test_tensors_of_bytes_and_of_generators_are_images():
     for values in (bytes_, bytes_.long(), as_floats, as_floats[None].double()):
         assert np.array_equal(np.asarray(picture(values)), bytes_.permute(1, 2, 0).numpy())
     assert picture(torch.full([1, 16, 16], 1.5)).getextrema() == (255, 255)
+
+
+@pytest.mark.parametrize("size", [(30, 90), (90, 30)])
+def test_the_centre_is_what_stays(size):
+    image = Image.new("RGB", size, "blue")
+    corner = ((size[0] - 30) // 2, (size[1] - 30) // 2)
+    image.paste(Image.new("RGB", (30, 30), "red"), corner)
+    assert resize(image, 30).getcolors() == [(900, (255, 0, 0))]

@@ -9,6 +9,7 @@ from torch import Tensor
 from stylemix.avatars.render import render
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion import baselines
+from stylemix.inversion.baselines import _noise_regularisation
 from stylemix.inversion.projection import project
 from stylemix.inversion.settings import METHODS, ProjectionSettings
 from tests.support.models import tiny_model
@@ -62,3 +63,19 @@ def test_smooth_noise_is_penalised():
     smooth[:, -1024:] = ramp.flatten()
     cost = baselines._noise_regularisation(network, torch.cat([white, smooth]))
     assert cost[1] > 3 * cost[0]
+
+
+def test_noise_is_regularised_down_to_8_px():
+    """The squared correlation of neighbours, in both directions, at every halving."""
+    network = tiny_model(resolution=16).generator.synthesis
+    noise = torch.zeros([2, network.noise_size])
+    layer = network.b16.conv1
+    map_ = torch.randn([2, 16, 16])
+    noise[:, layer.noise_start : layer.noise_start + 256] = map_.flatten(1)
+    half = map_.unflatten(1, (8, 2)).unflatten(3, (8, 2)).mean(dim=(2, 4))
+    expected = sum(
+        (rows * rows.roll(1, dim)).mean(dim=(1, 2)).square()
+        for rows in (map_, half)
+        for dim in (1, 2)
+    )
+    torch.testing.assert_close(_noise_regularisation(network, noise), expected)

@@ -245,6 +245,19 @@ def test_prior_is_cached_while_its_generator_exists():
     assert prior() is None
 
 
+def test_a_prior_of_another_device_is_computed_again(monkeypatch):
+    generator, devices = tiny_model().generator, []
+
+    def compute(generator):
+        devices.append(generator.device.type)
+        return SimpleNamespace(mean=generator.mapping.w_avg)
+
+    monkeypatch.setattr(prior_module, "_compute_prior", compute)
+    for device in ("cpu", "cpu", "meta"):
+        assert latent_prior(generator.to(device)).mean.device.type == device
+    assert devices == ["cpu", "meta"]
+
+
 def test_seed_latent(model):
     ws = seed_latent(model.generator, 7)
     average = model.generator.mapping.w_avg

@@ -88,3 +88,12 @@ def test_features_are_those_of_the_first_row():
     features = TunedBlocks(network, ws, torch.float32).features(16)
     network(ws[:, 0], noise_mode="const")
     assert torch.allclose(features, outputs[-1], atol=1e-5)
+
+
+def test_weights_of_half_precision_are_tuned_in_full():
+    model = tiny_model()
+    model.generator.bfloat16()
+    network, ws = prepared(model)
+    blocks = TunedBlocks(network, ws, torch.float32)
+    blocks.draw([0])[:, 0].mean().backward()
+    assert {value.grad.dtype for value in blocks.learned.values()} == {torch.float32}

@@ -8,6 +8,7 @@ from stylemix.faces.attributes import smile_log_odds
 from stylemix.faces.templates import FACES128
 from stylemix.images.tensors import to_tensor
 from stylemix.io.assets import ASSETS
+from stylemix.metrics import attributes
 from stylemix.metrics.attributes import (
     kept_attributes,
     mean_colors,
@@ -83,3 +84,15 @@ def test_mean_colors_are_of_the_mask():
         mean_colors(image, mask)[0, 0], torch.tensor(100.0), atol=0.01, rtol=0
     )
     torch.testing.assert_close(mean_colors(image, 1 - mask)[0], torch.zeros(3), atol=0.1, rtol=0)
+
+
+def test_an_attribute_is_kept_within_half_a_probability(monkeypatch):
+    read = iter([0.3, 0.75, 0.85])
+    monkeypatch.setattr(
+        attributes, "probabilities", lambda *_: {"beard": torch.tensor([next(read)])}
+    )
+    monkeypatch.setattr(attributes, "region_mask", lambda _, images, __: images[:, :1] * 0 + 1)
+    images = torch.zeros([1, 3, 8, 8])
+    kept = kept_attributes(images, [images, images], FACES128)
+    assert kept["beard kept"].tolist() == [[1], [0]]
+    assert kept["skin color"].tolist() == [[0], [0]]

@@ -5,7 +5,9 @@ import torch
 
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.attributes import MAX_LOG_ODDS, readings, smile_log_odds
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.tensors import as_rgb
+from stylemix.metrics import avatars as metrics_of_avatars
 from stylemix.metrics.avatars import (
     Avatars,
     edit_magnitude,
@@ -18,6 +20,7 @@ from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
 from stylemix.styles.style import load_style
+from tests.support.models import tiny_model
 
 STYLES = ("noir", "golden-hour")
 
@@ -142,3 +145,15 @@ def test_edit_magnitude_of_confident_smiles(model, ws):
     assert float(grown[sure].max()) > 0.5
     capped = readings(as_rgb(less), model.template)["smile"][sure]
     assert torch.equal(capped, torch.full_like(capped, MAX_LOG_ODDS))
+
+
+def test_a_change_counts_from_the_photo(monkeypatch):
+    """Two people far apart: where they are says nothing of the style, where they go does."""
+    monkeypatch.setattr(metrics_of_avatars, "image_statistics", lambda images: images.flatten(1))
+    photos = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+    moves = torch.tensor([[0.0, 3.0], [3.0, 0.0]])
+    styled = photos + moves[:, None]
+    avatars = Avatars(*(x[..., None, None] for x in (photos, styled)), photos.mean(0) + moves)
+    values = judge_avatars(tiny_model(template=NO_TEMPLATE), avatars)
+    assert values["change found"].tolist() == [[1, 1], [1, 1]]
+    assert values["style found"].mean() < 1

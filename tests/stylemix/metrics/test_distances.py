@@ -193,3 +193,10 @@ def test_invalid_sets_raise(metric):
     ):
         with pytest.raises(StylemixError, match=message):
             metric(fake, wrong)
+
+
+def test_a_ball_does_not_hold_the_neighbour_that_defines_it():
+    line = np.arange(10.0)[:, None]  # inside of each ball: the image itself, at the ends one more
+    density, coverage = density_coverage(line, line, k=2)
+    assert density == pytest.approx((8 * 1 + 2 * 2) / (2 * 10))
+    assert coverage == 1

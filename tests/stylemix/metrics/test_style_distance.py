@@ -12,6 +12,7 @@ from stylemix.metrics.style_distance import (
     style_statistics,
 )
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.latents import sample_ws
 from stylemix.networks.sampling import sample_images
 from tests.support.models import tiny_model, ws_of
 
@@ -64,3 +65,13 @@ def test_strokes_that_64_px_do_not_show_are_seen():
     assert torch.equal(*small)
     far = style_distance(image_statistics(stripes), image_statistics(plain)[0])
     assert float(far) > 0.5
+
+
+def test_the_spread_is_that_of_as_many_faces_as_asked_for(monkeypatch):
+    counts, usual = [], sample_ws
+    monkeypatch.setattr(
+        "stylemix.metrics.style_distance.sample_ws",
+        lambda generator, count, rng: counts.append(count) or usual(generator, count, rng),
+    )
+    StyleMeter(tiny_model(resolution=8), count=40)
+    assert counts == [32, 8]

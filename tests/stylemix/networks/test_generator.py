@@ -1,5 +1,6 @@
 """The networks: golden values, names, sizes and errors."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from stylemix.errors import StylemixError
 from stylemix.networks.config import DiscriminatorConfig, GeneratorConfig
 from stylemix.networks.discriminator import Discriminator, DiscriminatorTrunk
-from stylemix.networks.generator import Generator
+from stylemix.networks.generator import Generator, SynthesisLayer
 from stylemix.networks.latents import flatten_styles, nest_styles
 from stylemix.training.losses import path_lengths, r1_penalty
 
@@ -251,6 +252,23 @@ def test_a_trunk_is_a_discriminator_without_its_last_block(small):
 def test_device_and_dtype_are_those_of_the_weights(small):
     assert (small.G.device, small.G.dtype) == (torch.device("cpu"), torch.float32)
     assert Generator(small.G.config).double().dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("dtype", "limit"), [(torch.float64, 1e-4), (torch.float16, 0.02), (torch.bfloat16, 0.1)]
+)
+def test_weights_of_any_dtype(golden, dtype, limit):
+    expected = golden["out.image_noise_const"]
+    generator = copy.deepcopy(golden.G).to(dtype)
+    images = generator(golden.z.to(dtype), golden.c, noise_mode="const")
+    assert (images - expected).abs().max() < limit * expected.abs().max()
+
+
+def test_the_clamp_scales_with_the_gain():
+    layer = SynthesisLayer(4, 4, 8, 1, GeneratorConfig(8, channel_base=32, w_dim=4, conv_clamp=0.5))
+    m = layer.modulation(torch.ones([1, 4]), torch.float32)
+    features = layer(100 * torch.randn([1, 4, 8, 8]), m, "none", gain=0.25)
+    assert features.abs().max() == 0.125
 
 
 def test_labels_have_an_effect():

@@ -98,6 +98,19 @@ def test_half_precision_does_not_overflow():
     assert (y - expected).abs().max() < 0.02 * expected.abs().max()
 
 
+def test_sums_over_many_channels_do_not_overflow_in_half_precision():
+    x, weight = torch.full([1, 512, 3, 3], 256.0), torch.ones([1, 512, 3, 3])
+    y = modulated_conv2d(x.half(), modulation(weight, torch.ones([1, 512]), torch.float16))
+    assert y.item() == pytest.approx(256 * math.sqrt(512 * 9), rel=0.01)
+
+
+def test_half_precision_of_weights_and_styles_that_are_zero():
+    weight, styles = torch.ones([2, 4, 3, 3]), torch.ones([2, 4])
+    weight[0], styles[0] = 0, 0
+    y = modulated_conv2d(torch.ones([2, 4, 3, 3]).half(), modulation(weight, styles, torch.float16))
+    assert y.flatten().tolist() == pytest.approx([0, 0, 0, 6], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("batch", "size", "groups"),
     [

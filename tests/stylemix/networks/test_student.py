@@ -149,3 +149,18 @@ def test_a_curve_goes_a_share_of_the_way():
     untouched = even_light(dark, soften_curve(curve, 0.0))
     moved = (luma(untouched) - luma(dark)).abs().max()
     assert float(moved) < max(DARKEST, 1 - BRIGHTEST) + 0.01
+
+
+def test_a_softer_curve():
+    curve = torch.tensor([[0.2, 0.5, 1.21]])
+    torch.testing.assert_close(soften_curve(curve, 0.5), torch.tensor([[0.1, 0.75, 1.1]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_and_photos_of_another_dtype(dtype):
+    torch.manual_seed(0)
+    student, image = Student(SMALL), face()
+    expected = student(image)
+    drawn = student.to(dtype)(image.to(dtype))
+    assert drawn.dtype == dtype
+    assert (drawn - expected).abs().max() < 0.03 * expected.abs().max()

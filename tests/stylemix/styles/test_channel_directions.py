@@ -8,7 +8,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.networks.latents import flatten_styles, map_latents, nest_styles
 from stylemix.styles import channel_directions
-from stylemix.styles.channel_directions import channel_style, reading_channels
+from stylemix.styles.channel_directions import _typical, channel_style, reading_channels
 from tests.support.models import W_DIM, tiny_model, ws_of
 
 
@@ -101,3 +101,9 @@ def test_unknown_channels_are_one_line_errors(model):
         channel_style(model, "b16.conv0", 32)
     with pytest.raises(StylemixError, match="has no eye positions"):
         reading_channels(tiny_model(template=NO_TEMPLATE), samples=16)
+
+
+def test_faces_without_a_gradient_do_not_count_for_the_typical_length():
+    slopes = torch.zeros([5, 1, 2])
+    slopes[3, 0, 0], slopes[4, 0, 0] = 3, 30
+    torch.testing.assert_close(_typical(slopes), torch.tensor([[(3 + 3) / 5, 0]]))

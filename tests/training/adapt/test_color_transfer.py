@@ -51,3 +51,11 @@ def test_two_inks_stay_two_inks():
     assert drawn[:, 2].mean() == pytest.approx(12, abs=0.5)
     assert float(drawn[:, 1:].std(dim=(0, 2, 3)).max()) < 0.5
     assert float(drawn[:, 0].std()) > 5
+
+
+def test_an_affine_change_moves_each_color_to_its_own():
+    rng = torch.Generator().manual_seed(0)
+    source = torch.randn([4000, 3], generator=rng)
+    target = source * torch.tensor([0.5, 1.0, 2.0]) + torch.tensor([1.0, 0.0, -1.0])
+    moved = transfer(source, target[torch.randperm(4000, generator=rng)], rng)
+    assert (moved - target).square().mean().sqrt() < 0.2

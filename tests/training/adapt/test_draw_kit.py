@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.tensors import to_pil
 from stylemix.inversion.portraits import read_portrait
 from stylemix.training.adapt.draw_kit import (
@@ -111,7 +112,23 @@ def test_the_same_seed_gives_the_same_faces(model, kit, tmp_path):
 def test_a_drawing_is_cropped_alike_in_every_size(model):
     portrait = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
     photo = read_portrait(portrait, model)
-    small, large = (_align_drawing(portrait, photo, model, side) for side in (32, 256))
+    small, large = (_align_drawing(portrait, photo, model, smallest) for smallest in (0, 256))
     assert large.shape == (1, 3, 256, 256)
     torch.testing.assert_close(small, photo.image[None])
     assert float((resized(large, (32, 32)) - small).abs().mean()) < 0.02
+
+
+def test_drawings_for_an_oblong_model(tmp_path):
+    model = tiny_model(template=NO_TEMPLATE, base=(4, 6))
+    write_kit(model, tmp_path / "kit", 2)
+    with Image.open(tmp_path / "kit" / "face-002.png") as image:
+        ImageOps.invert(image).save(tmp_path / "kit" / "face-002.png")
+    ws, drawings, large = read_kit(model, tmp_path / "kit")
+    assert (len(ws), drawings.shape) == (1, (1, 3, 32, 48))
+    assert large.shape == (1, 3, 256, 384)
+    photo = Image.effect_noise((120, 100), 60).convert("RGB")
+    photo.resize((240, 200)).save(tmp_path / "drawing.png")
+    portrait = read_portrait(photo, model)
+    drawn = _align_drawing(tmp_path / "drawing.png", portrait, model)
+    assert drawn.shape == (1, 3, 32, 48)
+    assert (drawn[0] - portrait.image).abs().mean() < 0.1

@@ -132,6 +132,8 @@ def test_loss_is_zero_for_no_change_or_the_target_change(faces):
     assert float(loss_of(faces + 0.2, faces)) > 0.3
     brighter = LookLoss(faces + 0.2, [faces], SETTINGS)
     assert float(brighter(faces + 0.2, faces)) == pytest.approx(0, abs=1e-5)
+    stronger = LookLoss(1.5 * faces, [faces], SETTINGS)  # the covariance changes, too
+    assert float(stronger(1.5 * faces, faces)) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(("count", "cells"), [(3, 2), (12, 4), (48, 8)])

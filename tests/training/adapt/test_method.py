@@ -19,7 +19,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import map_latents
 from stylemix.networks.student import tone_curve
 from stylemix.styles.style import Style, load_style
-from stylemix.training.adapt import adapt, method
+from stylemix.training.adapt import method
 from stylemix.training.adapt.method import (
     AdaptationPlan,
     Drawings,
@@ -151,11 +151,11 @@ def test_faces_of_drawings_are_where_students_know_them(portraits):
 def test_images_of_one_color_are_no_style(name):
     red = [Image.new("RGB", (80, 60), color) for color in ("red", "black")]
     with pytest.raises(StylemixError, match="got images of a single colour; expected drawings or"):
-        adapt._read_examples(*choose_images(name, red, tiny_model(), False))
+        method.read_examples(*choose_images(name, red, tiny_model(), False))
     half = Image.new("RGB", (80, 60), "red")
     half.paste("blue", (0, 0, 40, 60))
     plan, dataset = choose_images(name, [*red, half], tiny_model(), False)
-    assert len(adapt._read_examples(plan, dataset)) == 3
+    assert len(method.read_examples(plan, dataset)) == 3
 
 
 def test_pictures_without_a_face_are_named(portraits, tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_drawings_without_a_face_are_counted(portraits, tmp_path, capsys):
     plan, dataset = choose_images(
         "drawing", [tmp_path / "sky.png", portraits / "obama.jpg"], tiny_model(), None
     )
-    adapt._read_examples(plan, dataset)
+    method.read_examples(plan, dataset)
     assert capsys.readouterr().err == (
         "Note: no face is found in 1 of 2 images; their centre is taken, for colours and strokes\n"
     )

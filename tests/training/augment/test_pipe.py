@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylemix.training.augment.pipe import PIPES, AugmentPipe
+from stylemix.training.augment.pipe import PIPES, AugmentPipe, _Chance
 
 ALL = PIPES["bgcfnc"]
 
@@ -251,3 +251,10 @@ def test_frequency_of_integer_translations():
     # A quarter of 8 px, so -1, 0 and 1 in each direction, 0 half of the time.
     images = _images(2000, 8, 8)
     assert _changed(0.3, images, xint=1) == pytest.approx(0.3 * 3 / 4, abs=0.035)
+
+
+def test_fractions_are_of_the_width_and_of_the_height():
+    torch.manual_seed(0)
+    moved = AugmentPipe(xfrac=1)._inverse_transform(_Chance(4000, 1.0), 10, 40)
+    deviations = moved[:, :2, 2].std(dim=0).tolist()
+    assert deviations == pytest.approx([0.125 * 40, 0.125 * 10], rel=0.05)
