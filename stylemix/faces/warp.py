@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from stylemix.errors import StylemixError
 
@@ -156,18 +156,20 @@ def paste_back(
     """Pastes an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
     For a crop of the size of the alignment, `matrix` is that of the alignment. `feather` is the
-    width of the soft edge in fractions of the side; `mask`, of the crop's size and white where the
-    crop shows, replaces it.
+    width of the soft edge in fractions of the shorter side; `mask`, of the crop's size and white
+    where the crop shows, replaces it. Where the crop is transparent, the photo shows.
     """
+    mask = _soft_rectangle(*crop.size, feather) if mask is None else mask.convert("L")
+    if crop.mode == "RGBA":
+        mask = ImageChops.multiply(mask, crop.getchannel("A"))
     photo, crop = photo.convert("RGB"), crop.convert("RGB")
-    mask = _soft_square(crop.width, feather) if mask is None else mask.convert("L")
     scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
     if scale >= 2:
         factor = int(scale)
         crop, mask = crop.reduce(factor), mask.reduce(factor)
         matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
-    side = crop.width
-    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
+    width, height = crop.size
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], dtype=np.float64)
     corners = transform_points(_inverse(matrix), corners)
     low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     high = np.minimum(np.ceil(corners.max(axis=0)), photo.size).astype(int)
@@ -184,9 +186,11 @@ def paste_back(
     return result
 
 
-def _soft_square(side: int, feather: float) -> Image.Image:
-    """A white square of `side` px that fades to black towards its edges."""
-    edge = (np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5)) / side
-    ramp = np.clip(edge / max(feather, 0.5 / side), 0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
-    return Image.fromarray(np.rint(255 * np.outer(ramp, ramp)).astype(np.uint8))
+def _soft_rectangle(width: int, height: int, feather: float) -> Image.Image:
+    """A white image that fades to black towards its edges."""
+    shorter, ramps = min(width, height), []
+    for side in (height, width):
+        edge = np.minimum(np.arange(side) + 0.5, side - np.arange(side) - 0.5) / shorter
+        ramp = np.clip(edge / max(feather, 0.5 / shorter), 0, 1)
+        ramps.append(ramp * ramp * (3 - 2 * ramp))
+    return Image.fromarray(np.rint(255 * np.outer(*ramps)).astype(np.uint8))

@@ -18,9 +18,11 @@ _CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
 
 
 def to_tensor(
-    images: Image.Image | Sequence[Image.Image], size: int | None = None, channels: int = 3
+    images: Image.Image | Sequence[Image.Image],
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
 ) -> Tensor:
-    """Converts images to float32 [N, C, H, W] in [-1, 1], resized to squares of `size` px if given.
+    """Converts images to float32 [N, C, H, W] in [-1, 1], resized to a `size` as by `resize`.
 
     `channels` is as for `to_channels`. Raises StylemixError if the images differ in size and `size`
     is None.

@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.sources import has_images, list_images
-from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.images.tensors import as_rgb, to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
@@ -86,7 +86,8 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
         if source.path.parent != place or not number.isdigit() or not 0 < int(number) <= len(ws):
             continue
         index = int(number) - 1
-        drawing = to_tensor(source.open(), config.width, config.img_channels)
+        image = source.open(mode="RGBA" if config.img_channels == 4 else "RGB")
+        drawing = to_tensor(image, (config.width, config.height), config.img_channels)
         if place != folder or not _is_face(model, ws[index], drawing):
             chosen.append(index)
             drawings.append(drawing)
@@ -101,7 +102,8 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor]:
 def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
     """Whether an image is still the face that the kit had."""
     own = model.generator.synthesis(w[None].to(model.generator.device), noise_mode="const").cpu()
-    return float((own.clamp(-1, 1) - drawing).abs().mean()) < SAME_FACE
+    # On white, since what is transparent has any colour in a file.
+    return float((as_rgb(own.clamp(-1, 1)) - as_rgb(drawing)).abs().mean()) < SAME_FACE
 
 
 def read_pairs(
@@ -152,6 +154,8 @@ def _align_drawing(path: Path, photo: AlignedPhoto, model: Model) -> Tensor:
     """A drawing [1, C, H, W] cropped as the photo that it was made of."""
     drawing, config = load_image(path), model.generator.config
     check_drawing(path, drawing.size, photo.photo_size)
+    if model.template.kind == "none":  # no face: the centre, in the model's shape and colours
+        return read_portrait(path, model).image[None]
     scale = drawing.width / photo.photo_size[0]
     matrix = photo.alignment.matrix @ np.diag([1 / scale, 1 / scale, 1.0])
     return to_tensor(warp(drawing, matrix, config.width), channels=config.img_channels)

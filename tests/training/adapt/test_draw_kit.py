@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.tensors import to_pil
-from stylemix.training.adapt.draw_kit import FILE, is_kit, pair_images, read_kit, write_kit
+from stylemix.inversion.portraits import read_portrait
+from stylemix.inversion.settings import ProjectionSettings
+from stylemix.training.adapt.draw_kit import (
+    FILE,
+    is_kit,
+    pair_images,
+    read_kit,
+    read_pairs,
+    write_kit,
+)
 from tests.support.models import tiny_model, trained_on
 
 
@@ -68,6 +79,40 @@ def test_mistakes_with_kits(model, kit, tmp_path):
     redraw(kit, 1)
     with pytest.raises(StylemixError, match="got a kit of the model"):
         read_kit(trained_on(tiny_model()), kit)
+
+
+SHAPES = [{"base": (3, 5)}, {"base": (4, 1)}, {"channels": 4}, {"channels": 1}, {"head": "haar"}]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_kit_of_a_model_of_any_shape(shape, tmp_path):
+    model = tiny_model(resolution=16, template=NO_TEMPLATE, **shape)
+    write_kit(model, tmp_path, 3)
+    with pytest.raises(StylemixError, match="got no drawing"):  # faces as they were
+        read_kit(model, tmp_path)
+    white = Image.new("RGB", (200, 200), "white")
+    white.save(tmp_path / "face-002.png")
+    ws, drawings = read_kit(model, tmp_path)
+    assert len(ws) == 1
+    assert drawings.shape == model.generator.synthesis(ws).shape
+    assert bool((drawings == 1).all())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pairs_for_a_model_of_any_shape(shape, tmp_path, monkeypatch):
+    """A drawing is cropped as its photo is; transparent places stay so where the model has them."""
+    model = tiny_model(resolution=16, template=NO_TEMPLATE, **shape)
+    settings = ProjectionSettings(w_steps=0, plus_steps=0, refine_steps=0)
+    monkeypatch.setattr("stylemix.training.adapt.draw_kit.LATENTS", settings)
+    colors = np.random.RandomState(0).randint(0, 255, (5, 7, 4), np.uint8)
+    picture = Image.fromarray(colors, "RGBA").resize((140, 100), Image.Resampling.NEAREST)
+    for folder in ("photos", "drawings"):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / "a.png")
+    ws, drawings = read_pairs(model, tmp_path / "photos", tmp_path / "drawings")
+    assert drawings.shape == model.generator.synthesis(ws).shape
+    photo = read_portrait(tmp_path / "photos" / "a.png", model).image
+    assert torch.equal(drawings[0], photo)
 
 
 def test_pairs_have_the_same_names(tmp_path):
