@@ -9,7 +9,7 @@ from typing import Any
 import click
 from PIL import Image
 
-from stylemix.avatars.finish import OutputSize, finish, parse_output_size
+from stylemix.avatars.finish import OutputSize, finish, parse_output_size, photos_follow
 from stylemix.avatars.inputs import check_source
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
 from stylemix.avatars.render import AppliedStyle
@@ -155,10 +155,10 @@ def _draw(
     """The edited image, and how it was made."""
     done = finish(mixer, person, mixer.avatar(person, applied), applied, size)
     if person.photo is not None and not done.on_photo:
-        note(
-            "Note: the photo cannot follow this edit, so the model drew the face; lower its "
-            "strength"
-        )
+        why = "; lower its strength"
+        if not photos_follow(mixer.model):
+            why = ", as with every model of anything but coloured faces"
+        note(f"Note: the photo cannot follow this edit, so the model drew the image{why}")
     return done.image, done.how
 
 
@@ -170,7 +170,7 @@ def _strip(
     size: OutputSize,
 ) -> Image.Image:
     """A sheet of directions (rows), from minus to plus their strength (columns)."""
-    cell = size if isinstance(size, int) else max(mixer.generator.config.height, MIN_CELL)
+    cell = size if isinstance(size, int) else max(mixer.generator.config.longer_side, MIN_CELL)
     images = []
     for part in applied:
         for step in STEPS:

@@ -51,6 +51,7 @@ from stylemix.training.state_files import state_files
 
 GIB = 2**30
 LOOK_COST = 5  # images' time of a face in a step of `adapt`: with and without style, gradients
+COMPARED_SECONDS = 0.01  # beside that, of a face in the networks of the loss
 MAX_SIZES = 50  # images of a dataset whose size is read
 Lines = list[tuple[str, str]]
 
@@ -141,8 +142,10 @@ def _model(path: Path, device: str) -> Lines:
         count = face_count(generator)
         text = f"about {duration(count * image.seconds)}, once, for edits such as smile"
         lines.append(("directions", f"{text} (kept in the cache)"))
+    if sizes.img_channels != 3:  # there are looks for colour images only
+        return lines
     look = LookSettings()
-    seconds = look.steps * look.batch * LOOK_COST * image.seconds
+    seconds = look.steps * look.batch * (LOOK_COST * image.seconds + COMPARED_SECONDS)
     batch = look.batch * image_bytes(generator, gradients=True) / GIB
     lines.append(("adapt", f"about {duration(seconds)}, {batch + 1:.1f} GiB for a look"))
     return lines

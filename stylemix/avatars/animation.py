@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylemix.avatars.drawing import crop_photo, draw_students, image_canvas
-from stylemix.avatars.finish import Finished, finish, model_image
+from stylemix.avatars.finish import Finished, finish, model_image, photos_follow
 from stylemix.avatars.inputs import Source, StyleArgument
 from stylemix.avatars.mixer import Mixer, Person, StyleInput
 from stylemix.avatars.motion import morph_photos
@@ -126,9 +126,9 @@ class Animation:
             yield model_image(image[None], self.mixer.model.template, self.size)
 
     def _on_photos(self) -> bool:
-        faces = self.mixer.model.template.eyes is not None
-        in_color = self.mixer.generator.config.img_channels == 3
-        if not (faces and in_color and self.people and all(one.photo for one in self.people)):
+        if not self.people or not all(one.photo for one in self.people):
+            return False
+        if not photos_follow(self.mixer.model):
             return False
         pairs = zip(self.people, self.keys, strict=True)
         return all(self._finished(person, key).on_photo for person, key in pairs)

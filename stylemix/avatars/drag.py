@@ -106,7 +106,7 @@ class DragStep:
         The crop of the photo that was dragged, where it can follow; else the model's image.
         """
         check_side(size)
-        side = size or max(MIN_OUTPUT, self.model.generator.img_resolution)
+        side = size or max(MIN_OUTPUT, self.model.generator.config.longer_side)
         if (photo := self.photo(side)) is not None:
             return crop_photo(photo, side)
         return model_image(self._render(self.latent), self.model.template, size)

@@ -118,7 +118,7 @@ class StyleEvaluation:
     @property
     def size(self) -> int:
         """The px of photos and avatars: 256, or the model's if that is more."""
-        return max(MIN_OUTPUT, self.model.generator.img_resolution)
+        return max(MIN_OUTPUT, self.model.generator.config.longer_side)
 
     def _tensor(self, image: Image.Image) -> Tensor:
         config = self.model.generator.config

@@ -40,6 +40,7 @@ from stylemix.images.read import load_image
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import resize, to_pil
 from stylemix.inversion.portraits import AlignedPhoto
+from stylemix.models.model import Model
 
 MIN_OUTPUT = 256  # px; a 64 px avatar is hard to see
 SMALLEST, LARGEST = 16, 4096  # px of what can be asked for
@@ -82,6 +83,11 @@ def check_side(size: int | None) -> None:
         )
 
 
+def photos_follow(model: Model) -> bool:
+    """Whether photos can move and look as a model's images do: as those of coloured faces."""
+    return model.template.eyes is not None and model.generator.img_channels == 3
+
+
 def finish(
     mixer: Mixer,
     person: Person,
@@ -103,8 +109,8 @@ def finish(
     photo, plain = person.photo, None
     # Where the avatar keeps parts or colours of the person, edits are part of its look.
     only_edits = bool(applied) and all(part.is_edit for part in applied) and not avatar.masked
-    can_carry = mixer.model.template.eyes is not None and avatar.image.shape[1] == 3
-    if photo is not None and can_carry:
+    can_follow = photos_follow(mixer.model)
+    if photo is not None and can_follow:
         photo, plain = edited_photo(mixer, person, avatar, applied, size)
     moved = plain is None or (
         not only_edits and movement(plain, avatar.image, mixer.model.template) > MAX_MOVEMENT
@@ -112,6 +118,8 @@ def finish(
     if photo is None or moved:
         if isinstance(size, str):
             cause = "a style that moves the face" if person.photo else "no photo to draw on"
+            if not can_follow:
+                cause = "a model of anything but coloured faces"
             raise StylemixError(
                 f"got {cause}; expected a photo and a look, or an edit that it can follow, for the "
                 f"output size {size}; give a size in px"

@@ -50,10 +50,9 @@ class SheetMaker:
     @property
     def cell(self) -> int:
         """The longer side of an image in px."""
-        config = self.mixer.generator.config
         if isinstance(self.size, int):
             return self.size
-        return MIN_OUTPUT if self.size else max(config.height, config.width, MIN_CELL)
+        return MIN_OUTPUT if self.size else max(self.mixer.generator.config.longer_side, MIN_CELL)
 
     def show(
         self, person: Person, avatar: Avatar, parts: Sequence[AppliedStyle] = ()

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from stylemix.errors import StylemixError
 
@@ -157,10 +157,13 @@ def paste_back(
     """Pastes an edited crop into the photo by the matrix [3, 3] from photo px to crop px.
 
     For a crop of the size of the alignment, `matrix` is that of the alignment. `mask` is of the
-    crop's size and white where the crop shows; None for all of it, with a soft edge.
+    crop's size and white where the crop shows; None for all of it, with a soft edge. Where the crop
+    is transparent, the photo shows.
     """
-    photo, crop = photo.convert("RGB"), crop.convert("RGB")
     mask = _soft_edges(*crop.size) if mask is None else mask.convert("L")
+    if crop.mode == "RGBA":
+        mask = ImageChops.multiply(mask, crop.getchannel("A"))
+    photo, crop = photo.convert("RGB"), crop.convert("RGB")
     scale = math.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # crop pixels per photo pixel
     if scale >= 2:
         factor = int(scale)

@@ -18,9 +18,11 @@ _CHANNELS = {1: to_grey, 3: to_rgb, 4: to_rgba}
 
 
 def to_tensor(
-    images: Image.Image | Sequence[Image.Image], size: int | None = None, channels: int = 3
+    images: Image.Image | Sequence[Image.Image],
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
 ) -> Tensor:
-    """Converts images to float32 [N, C, H, W] in [-1, 1], resized to squares of `size` px if given.
+    """Converts images to float32 [N, C, H, W] in [-1, 1], resized to a `size` as by `resize`.
 
     `channels` is as for `to_channels`. Raises StylemixError if the images differ in size and `size`
     is None.
@@ -42,20 +44,33 @@ def to_tensor(
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """Converts an image of any mode to grey (1 channel), RGB on white (3) or RGBA (4)."""
+    """Converts an image of any mode to grey (1 channel), RGB on white (3) or RGBA (4).
+
+    Raises StylemixError for another number of channels, which a model may have.
+    """
+    _check_channels(channels)
     return _CHANNELS[channels](image)
+
+
+def _check_channels(channels: int) -> None:
+    if channels not in _CHANNELS:
+        raise StylemixError(
+            f"got images of {channels} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA); choose "
+            "such images, or another model: one of others can only be converted and exported"
+        )
 
 
 def to_pil(image: Tensor) -> Image.Image:
     """Converts a tensor [C, H, W] (or a batch of one) in [-1, 1] to a grey, RGB or RGBA image.
 
     Rounds as StyleGAN2 does, floor(x * 127.5 + 128) clamped to 0..255, the exact inverse of
-    `to_tensor`. Raises StylemixError for NaN and infinite values.
+    `to_tensor`. Raises StylemixError for NaN and infinite values, and for other channels.
     """
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
-    if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
+    if image.ndim != 3:
         raise ValueError(f"got a tensor of shape {list(image.shape)}; expected [1, 3 or 4, H, W]")
+    _check_channels(len(image))
     values = image.detach().to("cpu", torch.float32) * 127.5 + 128
     if not bool(torch.isfinite(values).all()):  # black areas would not say what is wrong
         raise StylemixError(
@@ -112,8 +127,7 @@ def as_rgb(images: Tensor) -> Tensor:
     Differentiable. Raises StylemixError for another number of channels.
     """
     channels = images.shape[1]
-    if channels not in (1, 3, 4):
-        raise StylemixError(f"got images of {channels} channels; expected 1, 3 or 4; convert them")
+    _check_channels(channels)
     if channels == 4:
         alpha = (images[:, 3:] + 1).clamp(0, 2) / 2
         return images[:, :3] * alpha + (1 - alpha)

@@ -10,17 +10,21 @@ import torch
 import torch.nn.functional as F
 
 from stylemix.inversion.encoder import shipped_encoder
+from stylemix.inversion.label_search import SAMPLES, candidates
 from stylemix.inversion.prior import start_count
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model, count_parameters
 from stylemix.networks.batches import image_bytes
 from stylemix.networks.config import GeneratorConfig
+from stylemix.networks.generator import Generator
 
 # Ratios to one image without gradients, measured at 64 and 1024 px on two cores.
 OVERHEAD = 1.75  # of an image to its multiplications at the speed of a convolution
 SEARCH = 2.1  # a step of the latent search
 REFINEMENT = 7.0  # a step of the refinement, which renders a neighbour, too
 STEP_SECONDS = 0.05  # of a step in the networks of the loss
+COMPARED = 2.0  # an image with its features, in the search of a photo's class
+COMPARED_SECONDS = 0.005  # beside that, of an image in the networks of the loss
 PROGRAM = 0.7 * 2**30  # bytes of Python, PyTorch and the networks for faces
 WEIGHT_COPIES = 7  # of refined weights: model, tuned, best, gradients, Adam's two, residual
 
@@ -56,6 +60,8 @@ def forecast_projection(model: Model, settings: ProjectionSettings) -> Forecast:
         seconds = settings.budget
     if not encoder:
         seconds += start_count(generator) * image
+    if generator.needs_label:
+        seconds += _search_seconds(generator, image)
     copies = WEIGHT_COPIES if settings.refine_steps else 1
     features = 2 * image_bytes(generator, gradients=True)
     return Forecast(seconds, PROGRAM + copies * _weights(model) + features)
@@ -85,6 +91,14 @@ def speed(device: torch.device) -> float:
         F.conv2d(x, weight, padding=1)[0, 0, 0, 0].item()  # .item() waits for a GPU
         seconds.append(time.perf_counter() - started)
     return 2 * 9 * 128 * 128 * 64 * 64 / min(seconds)
+
+
+def _search_seconds(generator: Generator, image: float) -> float:
+    """Seconds of the search of a photo's class: images of every class, and their latents."""
+    config = generator.config
+    each = candidates(generator) * (COMPARED * image + COMPARED_SECONDS)
+    mapping = 2 * SAMPLES * config.mapping_layers * config.w_dim**2
+    return config.c_dim * (each + mapping / speed(generator.device))
 
 
 def _weights(model: Model) -> float:

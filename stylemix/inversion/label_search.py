@@ -10,6 +10,7 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.loading import adjust
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
+from stylemix.networks.generator import Generator
 from stylemix.networks.latents import sample_ws
 
 MAX_CANDIDATES = 32  # images of each class
@@ -17,6 +18,12 @@ MAX_PIXELS = 2**22  # of all candidates, unless one of each class has more
 SAMPLES = 200  # mapped latents whose mean is a class's first candidate
 SPREAD = 0.7  # truncation of the others towards that mean
 CHUNK = 4  # images generated at most at once
+
+
+def candidates(generator: Generator) -> int:
+    """The number of images of each class that are compared with a photo."""
+    pixels = generator.c_dim * generator.config.height * generator.config.width
+    return max(1, min(MAX_CANDIDATES, MAX_PIXELS // pixels))
 
 
 @torch.no_grad()
@@ -27,19 +34,18 @@ def nearest_classes(model: Model, targets: Tensor, settings: ProjectionSettings)
     """
     generator = model.generator
     similarity = Similarity(model, targets.to(generator.device, generator.dtype), settings)
-    pixels = generator.c_dim * generator.config.height * generator.config.width
-    count = max(1, min(MAX_CANDIDATES, MAX_PIXELS // pixels))
+    count = candidates(generator)
     losses = []
     for number in range(generator.c_dim):
         at_class = adjust(model, None, number).generator
         w = sample_ws(at_class, SAMPLES, settings.seed)[:, :1]
         mean = w.mean(dim=0, keepdim=True)
-        candidates = torch.cat([mean, mean.lerp(w[: count - 1], SPREAD)])
+        starts = torch.cat([mean, mean.lerp(w[: count - 1], SPREAD)])
         lowest = [
             similarity.distances(
                 generator.synthesis(ws.expand(-1, generator.num_ws, -1), noise_mode="const")
             )
-            for ws in candidates.split(batch_size(generator, CHUNK))
+            for ws in starts.split(batch_size(generator, CHUNK))
         ]
         losses.append(torch.cat(lowest, dim=1).amin(dim=1))
     classes: list[int] = torch.stack(losses).argmin(dim=0).tolist()

@@ -81,6 +81,11 @@ class _NetworkConfig:
         return self.block_size(self.img_resolution)[1] * self.upsampling
 
     @property
+    def longer_side(self) -> int:
+        """The longer side of the image in px."""
+        return max(self.height, self.width)
+
+    @property
     def colors(self) -> str:
         """The colour format of the image: "grey", "RGB" or "RGBA"."""
         names = {1: "grey", 3: "RGB", 4: "RGBA"}

@@ -10,12 +10,15 @@ from click.testing import CliRunner
 from PIL import Image
 
 from stylemix.cli import main
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.styles import named_directions
 from stylemix.styles.channel_directions import reading_channels
 from stylemix.styles.directions import read_directions
 from stylemix.styles.style import Style, load_style, save_style
 from tests.support.models import saved, tiny_model
+
+PORTRAIT = Path(__file__).parents[1] / "data" / "portraits" / "obama.jpg"
 
 
 @pytest.fixture
@@ -170,18 +173,32 @@ def test_an_edit_that_changes_nothing_is_noted(files):
     assert "Note" not in strong.stderr
 
 
+@pytest.mark.parametrize("other", [{"channels": 1}, {"template": NO_TEMPLATE}])
+def test_no_photo_follows_a_model_without_faces_in_color(other, tmp_path):
+    """A lower strength, which the note asked for, was no help."""
+    model = saved(tiny_model(resolution=16, **other), tmp_path / "m.pkl")
+    few = ["--w-steps", "0", "--steps", "0", "--refine-steps", "0", "--no-cache"]
+    words = ["edit", str(PORTRAIT), "--model", model, "--direction", "sefa-0:.1", *few]
+    words += ["--output", str(tmp_path / "out.png")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "the model drew the image, as with every model of anything but coloured" in done.stderr
+    done = CliRunner().invoke(main, [*words, "--output-size", "crop"])
+    assert done.exit_code == 2
+    assert "Error: got a model of anything but coloured faces; expected" in done.output
+
+
 def test_a_photo_is_edited_itself(files, monkeypatch):
     """The whole photo by default; if it cannot follow, the model draws the face, and says so."""
-    photo = Path(__file__).parents[1] / "data" / "portraits" / "obama.jpg"
     few = ["--w-steps", 2, "--steps", 2, "--refine-steps", 0, "--no-cache"]
-    words = [photo, "--direction", "sefa-0:1", "--output", files / "out.png", *few]
+    words = [PORTRAIT, "--direction", "sefa-0:1", "--output", files / "out.png", *few]
     done = run(files, *words)
     assert "Wrote" in done.output
     assert "(the photo with this edit, 384 x 480 px)" in done.output
     assert load_image(files / "out.png").size == (384, 480)
     monkeypatch.setattr("stylemix.avatars.motion.MAX_ERROR", 0.0)
     drawn = run(files, *words)
-    assert "Note: the photo cannot follow this edit, so the model drew the face" in drawn.stderr
+    assert "cannot follow this edit, so the model drew the image; lower its" in drawn.stderr
     assert load_image(files / "out.png").size == (256, 256)
     sheet = run(files, *words, "--strip", "--output-size", "portrait")
     assert sheet.exit_code == 2

@@ -17,6 +17,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.video import save_video
 from stylemix.images.write import save_image
+from stylemix.inversion import forecast
 from stylemix.inversion.encoder import Encoder, save_encoder
 from stylemix.inversion.latent import Latent, save_latent
 from stylemix.models.checkpoint import shipped_models
@@ -74,6 +75,15 @@ def test_what_a_model_takes_here(tmp_path):
     assert table["classes"] == "3"
     assert table["project balanced"].startswith("about ")
     assert table["project balanced"].endswith(" GiB a photo")
+
+
+def test_what_a_look_takes_of_a_small_model(tmp_path, monkeypatch):
+    """The networks that compare the images take most of it."""
+    monkeypatch.setattr(forecast, "speed", lambda device: 1e15)
+    for channels in (3, 1):
+        saved(tiny_model(resolution=16, channels=channels), tmp_path / f"{channels}.pkl")
+    assert dict(describe(str(tmp_path / "3.pkl"), "cpu"))["adapt"].startswith("about 20 s, ")
+    assert "adapt" not in dict(describe(str(tmp_path / "1.pkl"), "cpu"))
 
 
 def test_a_pickle_of_another_program():

@@ -58,6 +58,11 @@ def face_of(session: Session, progress: Progress | None = None) -> Image.Image:
     return model_image(drawn, session.model.template, SIDE)
 
 
+def zoom(session: Session) -> float:
+    """The px of the face on the screen for one of the model's image."""
+    return SIDE / session.model.generator.config.longer_side
+
+
 def marked(image: Image.Image, text: str, scale: float) -> Image.Image:
     """The image with an arrow from each handle to its target; `scale` is its px for one there."""
     pairs, handle = parse_points(text)
@@ -147,17 +152,14 @@ def connect(page: Page) -> None:
     picture, show, points, mask, go, stop, clear, undo, said = page.shared["drag_parts"]
     gr = page.gr
 
-    def width(session: Session) -> float:
-        return SIDE / session.model.generator.img_resolution
-
     def on_show(session: Session, text: str, progress: Any) -> tuple[Any, ...]:
         face = face_of(session, as_progress(progress, "Finding the face in the model"))
-        return (session.show(marked(face, text, width(session))),)
+        return (session.show(marked(face, text, zoom(session))),)
 
     def on_click(session: Session, text: str, event: Any) -> tuple[Any, ...]:
-        x, y = (value / width(session) for value in event.index)
+        x, y = (value / zoom(session) for value in event.index)
         text = add_click(text or "", x, y)
-        return session.show(marked(face_of(session), text, width(session))), text
+        return session.show(marked(face_of(session), text, zoom(session))), text
 
     def on_ask(session: Session) -> tuple[Any, ...]:
         session.stop_dragging.clear()  # before it waits in line, so that a stop then counts
@@ -168,7 +170,7 @@ def connect(page: Page) -> None:
         step = None
         for step in drag_face(session, text or "", mask or None, report):
             if step.step % EVERY == 0:
-                now = marked(step.image(SIDE), _ahead(step), width(session))
+                now = marked(step.image(SIDE), _ahead(step), zoom(session))
                 yield session.show(now), f"Step {step.step} of at most {STEPS}"
         if step is not None and session.photo is not None:
             left = f"{max(step.distances):.1f} px from the target"

@@ -32,8 +32,8 @@ def receive_file(session: Session, upload: str | Path) -> str:
         raise
     shutil.rmtree(file.parent, ignore_errors=True)  # it is in memory now
     session.use_model(model)
-    px = model.generator.img_resolution
-    return f"The model {file.name} ({px} px, template {model.template.name}) draws from now on."
+    size, template = model.generator.config.size_text, model.template.name
+    return f"The model {file.name} ({size}, template {template}) draws from now on."
 
 
 def add_screen(page: Page) -> None:

@@ -18,7 +18,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.images.sources import has_images, list_images
-from stylemix.images.tensors import resize, to_channels, to_pil, to_tensor
+from stylemix.images.tensors import as_rgb, to_pil, to_tensor
 from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
@@ -93,14 +93,13 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
         if source.path.parent != place or not number.isdigit() or not 0 < int(number) <= len(ws):
             continue
         index = int(number) - 1
-        image = to_channels(source.open(), channels)
-        drawing = to_tensor(resize(image, image_size(model)[::-1]), channels=channels)
+        image = source.open(mode="RGBA" if channels == 4 else "RGB")
+        drawing = to_tensor(image, image_size(model)[::-1], channels)
         if place != folder or not _is_face(model, ws[index], drawing):
             chosen.append(index)
             drawings.append(drawing)
             if len(large) < LARGE:
-                larger = resize(image, image_size(model, JUDGED_SIDE)[::-1])
-                large.append(to_tensor(larger, channels=channels))
+                large.append(to_tensor(image, image_size(model, JUDGED_SIDE)[::-1], channels))
     if not drawings:
         raise StylemixError(
             f"{folder}: got no drawing; expected face-001.png and so on, drawn anew; draw some"
@@ -112,7 +111,8 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
 def _is_face(model: Model, w: Tensor, drawing: Tensor) -> bool:
     """Whether an image is still the face that the kit had."""
     own = model.generator.synthesis(w[None].to(model.generator.device), noise_mode="const").cpu()
-    return float((own.clamp(-1, 1) - drawing).abs().mean()) < SAME_FACE
+    # On white, since what is transparent has any colour in a file.
+    return float((as_rgb(own.clamp(-1, 1)) - as_rgb(drawing)).abs().mean()) < SAME_FACE
 
 
 def read_pairs(
@@ -165,6 +165,8 @@ def _align_drawing(path: Path, photo: AlignedPhoto, model: Model, smallest: int 
     """A drawing [1, C, H, W] cropped as the photo that it was made of, in `image_size`."""
     drawing = load_image(path)
     check_drawing(path, drawing.size, photo.photo_size)
+    if model.template.kind == "none" and not smallest:  # the centre, with its transparency
+        return read_portrait(path, model).image[None]
     scale = drawing.width / photo.photo_size[0]
     height, width = image_size(model, smallest)
     larger = width / model.generator.config.width

@@ -265,6 +265,28 @@ def test_paste_back_through_a_mask():
     assert got == [(255, 0, 0), (255, 0, 0), image.getpixel((int(x), int(y)))]
 
 
+@pytest.mark.parametrize("size", [(80, 48), (16, 64)])
+def test_paste_back_of_an_oblong_crop_fills_its_shape_and_no_more(size):
+    """It was taken for a square, whose missing part was black."""
+    image = Image.new("RGB", (300, 300), "blue")
+    alignment = crop_subject(image, *size, (100, 100, 10 * size[0] // 8, 10 * size[1] // 8))
+    pasted = paste_back(image, Image.new("RGB", size, "red"), alignment.matrix)
+    red, _, blue = (np.asarray(band, int) for band in pasted.split())
+    assert np.abs(red + blue - 255).max() <= 1  # nothing black
+    rows, columns = np.nonzero(red)
+    for places, side in ((columns, size[0]), (rows, size[1])):
+        assert abs(places.min() - 100) <= 1
+        assert abs(places.max() - 100 - 10 * side / 8) <= 2
+
+
+def test_paste_back_of_a_transparent_crop_shows_the_photo():
+    image = Image.new("RGB", (200, 200), "blue")
+    crop = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
+    crop.paste((255, 0, 0, 255), (50, 0, 100, 100))
+    pasted = paste_back(image, crop, np.eye(3))
+    assert [pasted.getpixel((x, 50)) for x in (30, 70)] == [(0, 0, 255), (255, 0, 0)]
+
+
 def test_paste_back_outside_the_photo_changes_nothing():
     image = photo("astronaut")
     away = np.array([[1, 0, 5000], [0, 1, 5000], [0, 0, 1]], dtype=float)

@@ -66,10 +66,19 @@ def test_to_pil_refuses_values_that_are_not_finite(value):
         to_pil(image)
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 4), (2, 3, 4, 4)])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4, 4)])
 def test_to_pil_refuses_a_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"got a tensor of shape \[.*expected \[1, 3 or 4, H, W\]"):
         to_pil(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("channels", [2, 5, 16])
+def test_channels_that_no_picture_has_are_refused(channels):
+    """A model may have them, and its file can be converted."""
+    with pytest.raises(StylemixError, match=f"got images of {channels} channels; expected 1 "):
+        to_pil(torch.zeros([channels, 4, 4]))
+    with pytest.raises(StylemixError, match=f"got images of {channels} channels; expected 1 "):
+        to_tensor(Image.new("RGB", (4, 4)), channels=channels)
 
 
 def test_channels_as_a_network_has_them(tmp_path):

@@ -13,6 +13,7 @@ from stylemix.inversion.forecast import (
     image_operations,
 )
 from stylemix.inversion.settings import PRESETS
+from stylemix.models.loading import adjust
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
@@ -53,6 +54,19 @@ def test_steps_and_budget():
     assert more.seconds > one.seconds
     timed = forecast_projection(model, replace(settings, budget=5))
     assert timed.seconds == pytest.approx(5, abs=1)
+
+
+def test_the_search_of_a_class_takes_its_time():
+    """Images of all classes are compared, unless the class is given."""
+    settings = PRESETS["fast"]
+    seconds = {}
+    for classes in (1, 100, 1000):
+        model = tiny_model(classes=classes, resolution=16)
+        seconds[classes] = forecast_projection(model, settings).seconds
+        given = forecast_projection(adjust(model, None, 0), settings).seconds
+        search = classes * min(32, 2**22 // (classes * 256))
+        assert seconds[classes] - given == pytest.approx(search * 0.005, rel=0.05)
+    assert seconds[1] < seconds[100] < seconds[1000]
 
 
 @pytest.mark.parametrize(

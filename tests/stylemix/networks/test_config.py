@@ -67,6 +67,8 @@ def test_size_text_and_colors():
     assert GeneratorConfig(64).size_text == "64 px"
     assert GeneratorConfig(128, base=(3, 3)).size_text == "96 px"
     assert GeneratorConfig(128, base=(3, 5)).size_text == "160x96 px (width x height)"
+    assert GeneratorConfig(128, base=(3, 5)).longer_side == 160
+    assert GeneratorConfig(128, base=(5, 3), head="haar").longer_side == 320
     words = [GeneratorConfig(4, img_channels=c).colors for c in (1, 2, 3, 4)]
     assert words == ["grey", "2 channels", "RGB", "RGBA"]
 

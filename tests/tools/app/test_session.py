@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from stylemix.avatars.finish import model_image
 from stylemix.errors import StylemixError
+from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.io.assets import ASSETS
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, save_style
+from stylemix.tools.app.drag import SIDE, zoom
 from stylemix.tools.app.events import sentence
 from stylemix.tools.app.files import receive_file
 from stylemix.tools.app.learn import MAX_IMAGES, learn, receive_examples
@@ -149,7 +153,7 @@ def test_a_model_is_read_and_its_file_removed(session, tmp_path):
     saved(tiny_model(), tmp_path / "own.safetensors")
     file = uploaded(tmp_path, "own.safetensors", (tmp_path / "own.safetensors").read_bytes())
     said = receive_file(session, file)
-    assert said.startswith("The model own.safetensors (32 px")
+    assert said.startswith("The model own.safetensors (32 px,")
     assert session.model is not session.base
     assert list(session.folder.iterdir()) == []
     assert "toon" in session.style_names()  # a student draws for any model of faces
@@ -247,6 +251,16 @@ def test_other_pictures_wait_for_the_end_of_learning(session, tmp_path):
     with pytest.raises(StylemixError, match="while a style is learned from others"):
         receive_examples(session, ["x.jpg"])
     assert example.is_file()
+
+
+@pytest.mark.parametrize("shape", [{}, {"head": "haar"}, {"base": (3, 5)}, {"base": (5, 3)}])
+def test_points_on_the_screen_are_px_of_the_models_image(session, shape):
+    """The corner of the face on the screen is that of the model's image, of any shape."""
+    session.use_model(tiny_model(resolution=16, template=NO_TEMPLATE, **shape))
+    config = session.model.generator.config
+    face = model_image(torch.zeros([1, 3, config.height, config.width]), NO_TEMPLATE, SIDE)
+    corner = [side / zoom(session) for side in face.size]
+    assert corner == pytest.approx([config.width, config.height], abs=0.05)  # of whole px
 
 
 def test_what_is_dragged_is_not_what_is_shown(session):
