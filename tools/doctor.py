@@ -32,7 +32,7 @@ GIB = 2**30
 PURPOSES = {
     "app": "the app in the browser",
     "c2pa": "Content Credentials, the signed marks of generated images",
-    "export": "exported models",
+    "encryption": "encrypting kept latents",
     "fid": "FID with the published features",
     "heic": "HEIC photos, as iPhones make them",
     "hub": "models of the Hugging Face Hub",

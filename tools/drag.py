@@ -55,7 +55,7 @@ POINT = re.compile(f"{NUMBER},{NUMBER}:{NUMBER},{NUMBER}")
     "--output", type=click.Path(path_type=Path), default=Path("dragged.png"), show_default=True,
     help="Image file to write; the latent file is written beside it.",
 )  # fmt: skip
-@size_option
+@size_option("256")
 @marks_option
 @subject_options
 @projection_options

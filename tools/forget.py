@@ -17,7 +17,7 @@ from stylemix.messages import result, say
     help="Remove all kept latents, and all that is kept about images of trainings and metrics.",
 )  # fmt: skip
 def forget_command(photos: tuple[str, ...], everything: bool) -> None:
-    """Remove what mix, edit and video have kept of photos: files, folders or zips.
+    """Remove what commands have kept of photos: files, folders or zips.
 
     A photo is recognised by its content, so that its name and place do not matter. Files that
     you asked for, such as avatars and latents of project, are yours to delete.

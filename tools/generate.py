@@ -56,7 +56,7 @@ def parse_seeds(text: str) -> list[int]:
 @click.option(
     "--grid", "as_grid", is_flag=True, help="Write a single image with a grid of all images."
 )
-@size_option
+@size_option("the model's")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=None,
     help="Folder; an image file with --grid or for a single seed.  [default: out, out.png]",

@@ -19,6 +19,7 @@ from stylemix.avatars.sheets import SheetMaker
 from stylemix.avatars.strengths import parse_strength
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
+from stylemix.faces.regions import REGIONS
 from stylemix.images.sources import unique_names
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.inversion.encoder import chosen_encoder
@@ -101,7 +102,7 @@ def _sheet_options(command: Any) -> Any:
 )  # fmt: skip
 @click.option(
     "--region", "regions", multiple=True,
-    help="Region of the image where styles act: face, hair, background, or a mask image that is "
+    help=f"Region of the image where styles act: {', '.join(REGIONS)}, or a mask image that is "
     "white there; can be repeated.  [default: everywhere]",
 )  # fmt: skip
 @click.option(

@@ -49,7 +49,7 @@ batch_option = click.option(
 LABEL = (
     click.option(
         "--class", "number", type=click.IntRange(0), metavar="N",
-        help="Class of a conditional model.  [default: for photos the nearest class]",
+        help="Class of a conditional model.  [default: for photos the nearest; seeds need one]",
     ),
     click.option(
         "--label", "values", metavar="V1,V2,...",
@@ -84,9 +84,14 @@ SUBJECT = (
         "[default: the centre of the photo]",
     ),
 )  # fmt: skip
-size_option = click.option(
-    "--size", type=click.IntRange(16, 4096), help="Longer side of the output in px."
-)
+
+
+def size_option(default: str) -> Callable[[Command], Command]:
+    """The option --size of a command, which takes `default` without it."""
+    text = f"Longer side of the output in px.  [default: {default}]"
+    return click.option("--size", type=click.IntRange(16, 4096), help=text)
+
+
 cache_option = click.option(
     "--no-cache", is_flag=True,
     help="Neither keep the latents of photos for the next command, nor use kept ones.",
@@ -96,6 +101,7 @@ marks_option = click.option(
     callback=lambda context, _, off: context.with_resource(use_marks(not off)),
     help="Leave out all that marks images as generated: metadata, watermark and signature.",
 )  # fmt: skip
+OF_PRESET = "  [default: the preset's]"
 PROJECTION = (
     click.option(
         "--preset", type=click.Choice(list(PRESETS)), default="balanced", show_default=True,
@@ -108,11 +114,15 @@ PROJECTION = (
         "published settings.",
     ),
     click.option(
-        "--w-steps", type=click.IntRange(0), help="Optimisation steps in W, if there is no encoder."
+        "--w-steps", type=click.IntRange(0),
+        help=f"Optimisation steps in W, if there is no encoder.{OF_PRESET}",
     ),
-    click.option("--steps", type=click.IntRange(0), help="Optimisation steps in W+."),
     click.option(
-        "--refine-steps", type=click.IntRange(0), help="Refinement steps, on weights and features."
+        "--steps", type=click.IntRange(0), help=f"Optimisation steps in W+.{OF_PRESET}"
+    ),
+    click.option(
+        "--refine-steps", type=click.IntRange(0),
+        help=f"Refinement steps, on weights and features.{OF_PRESET}",
     ),
     click.option(
         "--budget", type=click.FloatRange(0.01),

@@ -62,7 +62,8 @@ class SectionedCommand(click.Command):
         for parameter in self.get_params(ctx):
             described = SETTINGS.get(str(parameter.name))
             rows = sections.setdefault(described.section if described else "Options", [])
-            if (row := parameter.get_help_record(ctx)) is not None:
+            row = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if row is not None:
                 rows.append(row)
         for title, rows in sections.items():
             with formatter.section(title):

@@ -76,7 +76,7 @@ from stylemix.tools.positional import SourcesAndAnyStyles, source_and_styles
     "--layers",
     help="Layers where styles and directions act, as for mix.  [default: by style or direction]",
 )
-@size_option
+@size_option("512 for photos; else the model's, at least 256")
 @photo_model_options
 @marks_option
 @subject_options

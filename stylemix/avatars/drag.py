@@ -237,13 +237,13 @@ def check_points(points: Points, config: GeneratorConfig) -> None:
     if not 1 <= len(points) <= MAX_POINTS:
         raise StylemixError(
             f"got {len(points)} points; expected 1 to {MAX_POINTS}, each as X,Y:X,Y in px of "
-            f"{size}; change --point"
+            f"{size}; change them"
         )
     for pair in points:
         for x, y in pair:
             if not (0 <= x <= config.width and 0 <= y <= config.height):  # NaN is refused, too
                 raise StylemixError(
-                    f"got the point {x:g},{y:g}; expected one within {size}; change --point"
+                    f"got the point {x:g},{y:g}; expected one within {size}; move it"
                 )
 
 
@@ -260,7 +260,7 @@ def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -
         if share < MIN_SHARE:
             raise StylemixError(
                 f"got the handle {x:g},{y:g} outside of the mask; expected it where the mask is "
-                "white, since nothing else may move; change --mask or --point"
+                "white, since nothing else may move; change the mask or the point"
             )
     return area
 

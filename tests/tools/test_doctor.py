@@ -1,16 +1,25 @@
 """`stylemix doctor`: the lines for a bug report, and compiling the ops on request."""
 
 import platform
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 from stylemix import __version__, cli
 from stylemix.ops import jit, toolchain
 from stylemix.tools import doctor
 from tests.support.toy_ops import Toy
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -67,6 +76,14 @@ def test_missing_extras_say_how_to_get_them(monkeypatch):
         "missing no-such-package, for models of the Hugging Face Hub: pip install 'stylemix[hub]'"
     )
     assert doctor._extra("x", ["numpy"]) == f"numpy {np.__version__}"
+
+
+def test_extras_are_those_of_the_package_and_documented():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = set(project["optional-dependencies"])
+    assert set(doctor.PURPOSES) <= extras
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert [name for name in sorted(extras - {"lint"}) if f"| `.[{name}]` |" not in page] == []
 
 
 def test_a_checkout_without_metadata_has_no_extras(monkeypatch):

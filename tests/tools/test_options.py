@@ -76,3 +76,28 @@ def test_marks_are_left_out_of_the_bytes_and_are_back_in_the_next_command(tmp_pa
     marked = find_marks(written("marked.png"))
     assert marked.has_watermark
     assert marked.metadata["source type"] == "trainedAlgorithmicMedia"
+
+
+def help_of(command):
+    """The text of --help on one line."""
+    return " ".join(CliRunner().invoke(main, [command, "--help"]).output.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [("drag", "256"), ("generate", "the model's"), ("video", "512 for photos; else the model's")],
+)
+def test_the_help_says_what_size_is_written(command, size):
+    assert f"--size INTEGER RANGE Longer side of the output in px. [default: {size}" in (
+        help_of(command)
+    )
+
+
+def test_the_help_names_all_regions():
+    assert "act: face, skin, hair, background, or a mask image" in help_of("mix")
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_help_lists_options_alone(command):
+    """Newer releases of click describe arguments as well, without a word about DATA here."""
+    assert "Options: DATA" not in help_of(command)
