@@ -40,11 +40,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a message with the name nearest to a mistyped one; "" if none is near."""
+def did_you_mean(name: str, names: Iterable[str] | dict[str, str]) -> str:
+    """The end of a message with the name nearest to a mistyped one; "" if none is near.
+
+    Names may have what to say for each.
+    """
     from difflib import get_close_matches  # only errors need it
 
-    by_letters = {other.casefold(): other for other in names}
+    shown_as = names if isinstance(names, dict) else {other: other for other in names}
+    by_letters = {other.casefold(): text for other, text in shown_as.items()}
     near = get_close_matches(name.casefold(), by_letters, n=1, cutoff=0.6)
     return f"; did you mean {by_letters[near[0]]}?" if near else ""
 
@@ -58,15 +62,12 @@ def similar_file(path: str | os.PathLike[str]) -> str:
         return "; only models and styles are read from addresses: download it first"
     file = Path(os.path.expanduser(path))
     try:
-        names = [other.name for other in file.parent.iterdir() if other.exists()]
+        # What ends alike is not alike for that: me.jpg is not obama.jpg.
+        names = {other.stem: other.name for other in file.parent.iterdir() if other.exists()}
     except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
         return ""
-    near = did_you_mean(file.name, names)
-    return (
-        near
-        if not near or file.parent == Path()
-        else near.replace("did you mean ", f"did you mean {file.parent}{os.sep}")
-    )
+    folder = "" if file.parent == Path() else f"{file.parent}{os.sep}"
+    return did_you_mean(file.stem, {name: f"{folder}{full}" for name, full in names.items()})
 
 
 MAX_SEED = 2**32 - 1

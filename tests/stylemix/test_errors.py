@@ -70,6 +70,8 @@ def test_the_nearest_name_is_suggested(tmp_path, monkeypatch):
     assert similar_file("photo") == "; did you mean photos?"
     near = Path("photos", "anna.jpg")
     assert similar_file("photos/ana.jpg") == f"; did you mean {near}?"
+    assert similar_file("photos/Anna.png") == f"; did you mean {near}?"
+    assert similar_file("photos/me.jpg") == ""  # only .jpg is alike
     for address in ("https://example.org/ana.jpg", Path("https://example.org/ana.jpg")):
         assert similar_file(address).endswith("read from addresses: download it first")
     assert similar_file("C:/ana.jpg") == ""
