@@ -12,9 +12,10 @@ from PIL import Image
 
 from stylemix.devices import find_device
 from stylemix.errors import StylemixError
-from stylemix.faces.alignment import Alignment, Box, align_photo, cut_face
+from stylemix.faces.alignment import Alignment, Box, align_photo, crop_subject, cut_face
 from stylemix.faces.detector import FaceDetector, load_detector
 from stylemix.faces.templates import FACES128, Template, find_template
+from stylemix.images.contact_sheet import fit_size
 from stylemix.images.sources import ImageSource, list_images
 from stylemix.images.write import check_folder, check_image_path, save_image
 from stylemix.io.atomic import Json, write_json
@@ -30,13 +31,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", "
 
 @dataclass(frozen=True)
 class Target:
-    """The target of crops: template, side in px, and which face (None: the only one) or box."""
+    """The target of crops: template, longer side in px, which face (None: the only one) or box.
+
+    `shape` is the width and height of what is not square, as of an oblong model.
+    """
 
     template: Template
     size: int
     face: int | None = None
     all_faces: bool = False
     box: Box | None = None
+    shape: tuple[int, int] | None = None
 
 
 def align_image(
@@ -44,6 +49,8 @@ def align_image(
 ) -> list[Alignment]:
     """The crop of a photo; with `all_faces`, the crops of all clear faces, largest first."""
     template, size = target.template, target.size
+    if target.shape is not None:
+        return [crop_subject(image, *target.shape, target.box, name)]
     if not target.all_faces or template.kind == "none":
         return [align_photo(image, template, size, target.face, name, detector, target.box)]
     faces = [face for face in detector.detect(image) if face.clear]
@@ -86,14 +93,18 @@ def _choose_target(
     template: str | None, size: int | None, model: str | None, face: int | None, all_faces: bool,
     box: Box | None,
 ) -> Target:  # fmt: skip
-    chosen, pixels = FACES128, DEFAULT_SIZE
+    chosen, pixels, sizes = FACES128, DEFAULT_SIZE, None
     if model is not None:
         loaded = load_model(model)
         sizes = loaded.generator.config
         chosen, pixels = loaded.template, min(sizes.height, sizes.width)
     if template is not None:
         chosen = find_template(template)
-    return Target(chosen, size or pixels, face, all_faces, box)
+    if sizes is None or sizes.height == sizes.width or chosen.kind != "none":
+        return Target(chosen, size or pixels, face, all_faces, box)
+    longer = size or sizes.longer_side
+    shape = fit_size((sizes.width, sizes.height), longer)
+    return Target(chosen, longer, face, all_faces, box, shape)
 
 
 class _Names:
@@ -142,7 +153,8 @@ def _align_one(source: ImageSource, target: Target, detector: FaceDetector, name
     for crop, path in zip(crops, names.paths(source, [crop.crop for crop in crops]), strict=True):
         save_alignment(path, crop, target, image.size)
         side = target.size / float(np.hypot(*crop.matrix[:2, 0]))
-        about = f"of {source.name}, {side:.0f} px per side in the photo"
+        which = "per side" if target.shape is None else "on the longer side"
+        about = f"of {source.name}, {side:.0f} px {which} in the photo"
         wrote(path, about, photo=str(source), side=side, score=crop.score)
 
 

@@ -10,13 +10,15 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.faces.alignment import align_photo
-from stylemix.faces.templates import FACES128, FFHQ, Template
+from stylemix.faces.templates import FACES128, FFHQ, NO_TEMPLATE, Template
 from stylemix.faces.warp import transform_points
 from stylemix.images.read import load_image
+from stylemix.inversion.portraits import read_portrait
 from stylemix.models.checkpoint import save_model
 from stylemix.models.model import Model
 from stylemix.networks.config import GeneratorConfig
 from stylemix.networks.generator import Generator
+from tests.support.models import saved, tiny_model
 
 PORTRAITS = Path(__file__).parent.parent / "data" / "portraits"
 OBAMA, TWO = str(PORTRAITS / "obama.jpg"), str(PORTRAITS / "two_people.jpg")
@@ -68,6 +70,21 @@ def test_template_size_and_file(tmp_path):
     assert load_image(out).size == (128, 128)
     data = json.loads((out.parent / "face.align.json").read_text())
     assert Template.from_json(data["template"]) == FFHQ
+
+
+def test_the_shape_of_an_oblong_model(tmp_path):
+    """As a projection crops the photo, whatever the size."""
+    model = tiny_model(resolution=16, base=(3, 5), template=NO_TEMPLATE)
+    words = ["--model", saved(model, tmp_path / "m.pkl"), "--output", str(tmp_path / "a.png")]
+    for size, shape in (([], (20, 12)), (["--size", "200"], (200, 120))):
+        done = align(OBAMA, *words, *size, "--overwrite")
+        assert done.exit_code == 0, done.output
+        assert "obama.jpg, 384 px on the longer side in the photo" in done.output
+        with Image.open(tmp_path / "a.png") as crop:
+            assert crop.size == shape
+    data = json.loads((tmp_path / "a.align.json").read_text())
+    matrix = read_portrait(OBAMA, model).alignment.matrix
+    assert np.allclose(np.array(data["matrix"])[:2] / 10, matrix[:2])
 
 
 @pytest.mark.parametrize(("base", "size"), [((4, 4), 32), ((3, 3), 24)])
