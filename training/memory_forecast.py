@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from stylemix.devices import free_memory
+from stylemix.memory import peak_memory
 from stylemix.training.config import ResolvedConfig
 from stylemix.training.microbatches import Microbatch, StepRandom
 from stylemix.training.phases import Batch, Step, Sums
@@ -54,7 +55,8 @@ def forecast(config: ResolvedConfig, c_dim: int, world: int, device: torch.devic
     """Returns a line on required and free memory, with advice where it may not be enough."""
     weights, images = estimate(config, c_dim, world)
     needed, free = weights + images, free_memory(device)
-    line = f"about {needed / 2**30:.2g} GB of memory per process"
+    loaded = (peak_memory() or 0) if device.type == "cpu" else 0  # libraries, which are not free
+    line = f"about {(needed + loaded) / 2**30:.2g} GB of memory per process"
     if free is None:
         return line
     line += f", {free / 2**30:.3g} GB free"
