@@ -125,7 +125,7 @@ def test_permissions_follow_the_umask_or_the_existing_file(tmp_path):
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no permission bits")
+@posix
 def test_what_replaces_a_private_file_is_private_from_the_start(tmp_path):
     (tmp_path / "a").touch(0o600)
     before = os.umask(0o000)
