@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # The same sums on every machine, also in the commands that tests start; the cores are for the
 # other processes of pytest-xdist.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Importing ONNX Runtime, as some tests do by themselves, would tell its makers about it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import torch
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -141,8 +144,7 @@ def check(deviation: Deviation, precision: str) -> None:
 
 
 def _onnx_runner(model: ModelProto) -> Run:
-    import onnxruntime
-
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(
@@ -197,12 +199,18 @@ def _check_torch() -> None:
 def check_packages() -> None:
     """Raises StylemixError if a package is missing that ONNX files need."""
     try:
-        import onnxruntime  # noqa: F401 (an extra)
+        _runtime()
         import onnxscript  # noqa: F401 (an extra)
     except ImportError as error:
         raise StylemixError(
             f"got no {error.name}; expected it for ONNX files; pip install 'stylemix[onnx]'"
         ) from error
+
+
+def _runtime() -> ModuleType:
+    """ONNX Runtime, an extra; new versions of it tell their makers about each use, unless told."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported
+    return import_module("onnxruntime")
 
 
 def _list(value: Tensor | tuple[Tensor, ...]) -> list[Tensor]:

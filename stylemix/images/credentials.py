@@ -22,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stylemix.errors import StylemixError
 from stylemix.images.provenance import SOURCE_TYPE_KEY
 from stylemix.io.atomic import atomic_write
 from stylemix.io.cache import cache_folder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 FOLDER, FILE = "credentials", "signer.pem"  # in the user's cache: the key and its certificates
+PARTS = (b"PRIVATE KEY-----", b"-----END CERTIFICATE-----")
 ISSUER = "stylemix local certificate (self-made)"
 TYPES = {
     ".png": "image/png", ".apng": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
@@ -193,8 +195,10 @@ def _signer() -> tuple[bytes, bytes]:
     if folder is None:
         raise OSError("no home folder to keep a key in")
     path = folder / FILE
-    with suppress(OSError):
-        return _split(read_file(path))
+    with suppress(OSError, StylemixError):
+        content = read_file(path)
+        if all(part in content for part in PARTS):  # else it is damaged, and made again
+            return _split(content)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     content = _new_signer()
@@ -204,6 +208,8 @@ def _signer() -> tuple[bytes, bytes]:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)  # else it can be empty after a loss of power
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

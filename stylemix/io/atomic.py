@@ -123,12 +123,14 @@ def _checked_target(path: Path) -> Path:
 
 def _create(temporary: Path, target: Path) -> int:
     """Creates the empty temporary file and returns the permission bits for the final file."""
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    there = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    # Who may not read the file that is replaced may not read the new one before it is whole.
+    mode = 0o666 if there is None else 0o600 | (there & 0o666)
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     try:
-        status = target.stat() if target.exists() else os.fstat(handle)
+        return stat.S_IMODE(os.fstat(handle).st_mode) if there is None else there
     finally:
         os.close(handle)
-    return stat.S_IMODE(status.st_mode)
 
 
 def _commit(temporary: Path, target: Path, mode: int) -> None:

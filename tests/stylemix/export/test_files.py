@@ -1,5 +1,9 @@
 """Graphs as files: any number of images, the same result in another program, a checked error."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +122,17 @@ def test_an_error_above_the_limit_of_its_precision_is_refused():
         check(Deviation(1.1e-3, 1e-4), "fp32")
     with pytest.raises(StylemixError, match=r"use a higher --precision"):
         check(Deviation(0.5, 2.1e-2), "int8")
+
+
+def test_onnx_runtime_tells_nobody_that_it_is_used(tmp_path):
+    """Version 1.32 makes an identity of the machine, keeps events with it and sends them."""
+    pytest.importorskip("onnxruntime")
+    code = "from stylemix.export.files import check_packages; check_packages()"
+    names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    environment = os.environ | dict.fromkeys(names, str(tmp_path))
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_old_versions_and_missing_packages_are_named(monkeypatch, tmp_path):

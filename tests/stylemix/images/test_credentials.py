@@ -97,6 +97,18 @@ def test_the_key_is_private_and_made_once(tmp_path, image, key):
 
 
 @needs_package
+@pytest.mark.parametrize("content", [b"", bytes(1000), b"-----BEGIN PRIVATE KEY-----\nMIG"])
+def test_a_key_that_was_cut_short_is_made_again(content, tmp_path, image, key):
+    """As by a loss of power: else nothing would ever be signed again."""
+    key.parent.mkdir(parents=True)
+    key.write_bytes(content)
+    with messages.session("mix") as said:
+        save_image(tmp_path / "a.png", image)
+    assert said.notes == []
+    assert read_credentials(tmp_path / "a.png") is not None
+
+
+@needs_package
 def test_nobody_is_named(tmp_path, image, key, monkeypatch):
     from cryptography import x509
 
@@ -116,7 +128,7 @@ def test_nobody_is_named(tmp_path, image, key, monkeypatch):
 @needs_package
 def test_a_failing_signature_says_so_once_and_the_image_is_written(tmp_path, image, key):
     key.parent.mkdir(parents=True)
-    key.write_bytes(b"no key")
+    key.write_bytes(b"-----BEGIN PRIVATE KEY-----\nof another kind\n-----END CERTIFICATE-----\n")
     with messages.session("mix") as said:
         save_image(tmp_path / "a.png", image)
         save_image(tmp_path / "b.png", image)

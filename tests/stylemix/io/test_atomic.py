@@ -126,6 +126,20 @@ def test_permissions_follow_the_umask_or_the_existing_file(tmp_path):
 
 
 @posix
+def test_what_replaces_a_private_file_is_private_from_the_start(tmp_path):
+    (tmp_path / "a").touch(0o600)
+    before = os.umask(0o000)
+    try:
+        with atomic_write(tmp_path / "a") as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        with atomic_write(tmp_path / "b") as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o666
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+@posix
 def test_device_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StylemixError, match="got a device or pipe; expected a file"):
