@@ -21,8 +21,10 @@ from stylemix.avatars.lift import ColorMap, apply_planes
 from stylemix.avatars.render import AppliedStyle
 from stylemix.faces.caricature import exaggerate
 from stylemix.faces.landmarks import landmarks
+from stylemix.faces.teeth import close_gaps
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import transform_points, warp
+from stylemix.images.hands import PLAIN
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import as_rgb, resize, to_pil, to_tensor
 from stylemix.inversion.portraits import AlignedPhoto
@@ -191,8 +193,10 @@ def draw_students(
     for number, (style, amount) in enumerate(drawings if total else ()):
         assert style.student is not None
         base, large = image, plain
+        if style.hand not in ("", PLAIN):  # an artist's own hand decides about teeth
+            base = close_gaps(image, canvas.points)
         if style.shape:
-            base = exaggerate(image, canvas.points, style.shape, share).clamp(-1, 1)
+            base = exaggerate(base, canvas.points, style.shape, share).clamp(-1, 1)
             large = _enlarged(base, canvas.size)
         style.student.to(device)
         drawn = large.lerp(style.drawing(base, canvas.curve), share)
