@@ -24,7 +24,7 @@ from stylemix.faces.landmarks import landmarks
 from stylemix.faces.teeth import close_gaps
 from stylemix.faces.templates import Template
 from stylemix.faces.warp import transform_points, warp
-from stylemix.images.hands import PLAIN
+from stylemix.images.hands import BOLD
 from stylemix.images.sources import open_image
 from stylemix.images.tensors import as_rgb, resize, to_pil, to_tensor
 from stylemix.inversion.portraits import AlignedPhoto
@@ -193,7 +193,7 @@ def draw_students(
     for number, (style, amount) in enumerate(drawings if total else ()):
         assert style.student is not None
         base, large = image, plain
-        if style.hand not in ("", PLAIN):  # an artist's own hand decides about teeth
+        if style.hand in BOLD:
             base = close_gaps(image, canvas.points)
         if style.shape:
             base = exaggerate(base, canvas.points, style.shape, share).clamp(-1, 1)

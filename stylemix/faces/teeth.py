@@ -1,4 +1,4 @@
-"""Teeth in one piece, as pens draw them: the gaps between teeth would become black lines."""
+"""Teeth in one piece, as bold pens draw them: gaps between them would become black lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE
 INNER_LIPS = slice(60, 68)  # landmarks around the opening of the mouth, clockwise on the screen
 # Eye distances: a gap's width at most, and how far beyond the lips, which are found roughly, the
 # change fades.
-GAP, FADE = 0.12, 0.08
+GAP, FADE = 0.12, 0.04
 
 
 def close_gaps(images: Tensor, points: Tensor) -> Tensor:

@@ -136,6 +136,8 @@ LIGHT = {"illustration": 0.5, "comic": 0.5, "ink": 1.0, "pop": 1.0, "pencil": 1.
          PLAIN: 0.5}  # fmt: skip
 # Hands whose painter sees the photo in half its size: larger planes, and no wrinkles.
 COARSE = ("toon",)
+# Hands of bold black lines, which between teeth look like gaps.
+BOLD = ("comic", "ink")
 HANDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "illustration": _illustration,
     "comic": _comic,

@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
+from stylemix.avatars.drawing import Canvas, draw_students
+from stylemix.avatars.render import AppliedStyle
 from stylemix.faces.teeth import GAP, close_gaps
+from stylemix.networks.student import tone_curve
+from stylemix.styles.style import load_style
 
 SIDE, DISTANCE = 200, 80
 
@@ -71,3 +75,20 @@ def test_nothing_else_changes():
 def test_a_mouth_beside_the_image_is_no_error(x, y):
     image = torch.zeros([1, 3, SIDE, SIDE])
     assert torch.equal(close_gaps(image, face(x=x, y=y)), image)
+
+
+def test_bold_pens_draw_teeth_in_one_piece():
+    """The canvas that a hand of bold lines paints of has no gap between teeth; others have it."""
+    points = face()
+    image = torch.full([1, 3, SIDE, SIDE], 0.6).masked_fill(bar(points, 0, 0, 8, 4, True), -0.8)
+    seen = {}
+    for name in ("comic", "ink", "pencil"):
+        style = load_style(name)
+        style.drawing = lambda images, curve, name=name: (
+            seen.update({name: images}) or torch.zeros([1, 3, 2 * SIDE, 2 * SIDE])
+        )
+        canvas = Canvas(image, tone_curve(image), points)
+        draw_students(canvas, [AppliedStyle(style)], torch.device("cpu"))
+    assert torch.equal(seen["pencil"], image)
+    for name in ("comic", "ink"):
+        assert float((seen[name] - 0.6).abs().max()) < 0.05
