@@ -23,7 +23,7 @@ mv "$work/faces-64.png" "$recipes/../images/faces-64.png"
 python "$recipes/ship_directions.py" --output "$assets/directions"
 for look in golden-hour noir pastel; do
   strength=1
-  [ $look != golden-hour ] || strength=1.35
+  [ $look != golden-hour ] || strength=1.5
   python "$recipes/look_images.py" --look $look --output "$work/$look.zip"
   stylemix adapt "$work/$look.zip" --method look --no-align --steps 150 --strength $strength \
     --name $look --license Apache-2.0 --credit stylemix --consent "generated faces, no persons" \
