@@ -161,6 +161,11 @@ def _open_streams() -> None:
 
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
+    if reason.startswith("No usable temporary directory"):  # of tempfile
+        return (
+            f"got {reason[0].lower()}{reason[1:]}; expected one that can be written; "
+            "set TMPDIR to a folder with some free space"
+        )
     return f"{reason}: {error.filename}" if error.filename else reason
 
 

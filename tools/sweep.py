@@ -15,6 +15,7 @@ from stylemix.errors import StylemixError
 from stylemix.faces.templates import find_template
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.messages import note, result, say, wrote_all
+from stylemix.models.checkpoint import load_model
 from stylemix.tools.options import TEMPLATE_NAMES, device_option
 from stylemix.tools.train_options import SectionedCommand, config_options
 from stylemix.training.config import TrainConfig
@@ -212,6 +213,8 @@ class Runner:
             )
         if Evaluation.of(self.base, self.held_out, self.dataset(False).c_dim) is None:
             raise StylemixError("got --metrics none; expected a metric to compare; leave it out")
+        if self.base.transfer:
+            load_model(self.base.transfer)
 
     def dataset(self, mirror: bool) -> PixelDataset:
         """Returns the images, which are opened once."""

@@ -33,7 +33,7 @@ def run_folder(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
-    except StylemixError:
+    except Exception:
         lock = folder.absolute() / NAME
         with suppress(OSError):  # another rank has removed it
             if is_new and os.listdir(folder) in ([], [NAME]):

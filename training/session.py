@@ -74,6 +74,7 @@ def begin(
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {}
     model: Model | None = None
+    cause: StylemixError | None = None
     if ranks.lead:
         try:
             claim(folder)
@@ -82,10 +83,10 @@ def begin(
                 model = load_model(config.transfer)
                 config = replace(config, d_fromrgb_at=_fromrgb_at(config, model))
         except StylemixError as error:
-            header = {"error": str(error)}
+            cause, header = error, {"error": str(error)}
     header, sizes = json.loads(ranks.broadcast_text(json.dumps([header, config.d_fromrgb_at])))
     if "error" in header:
-        raise StylemixError(header["error"])
+        raise StylemixError(header["error"]) from cause
     config = replace(config, d_fromrgb_at=sizes)
     if header:
         config = continued(header["config"], config)

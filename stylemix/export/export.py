@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def export_model(
 def _write(
     path: Path, graph: Graph, facts: dict[str, Json], precision: str, progress: Progress | bool
 ) -> Deviation:
+    tempfile.gettempdir()  # PyTorch needs one, and ends in an error of its own without
     with report_to(progress, "Exporting", "file") as report:
         if report is not None:
             report(0, 1)

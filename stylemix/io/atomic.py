@@ -52,7 +52,9 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
         match = re.search(r"\(os error (\d+)\)", str(error))
         number = int(match[1]) if match else 0
         if number in _DISK_FULL_ERRORS:
-            raise _cannot_write(path, OSError(number, os.strerror(number))) from error
+            cause = OSError(number, os.strerror(number))  # as of other writers, for who asks
+            cause.__cause__ = error
+            raise _cannot_write(path, cause) from cause
         raise
     finally:
         with suppress(OSError):

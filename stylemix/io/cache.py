@@ -30,9 +30,18 @@ def stamp_of(path: StrPath) -> Stamp:
 
 
 def cache_folder(name: str) -> Path | None:
-    """Returns a folder in STYLEMIX_CACHE or the user's cache; None without a home directory."""
+    """Returns a folder in STYLEMIX_CACHE or the user's cache; None without a home directory.
+
+    The folder above it is made, which nobody else may write to whatever the umask: compiled ops are
+    not loaded from a folder that everybody may change.
+    """
     ops = ops_cache.usual()
-    return None if ops is None else ops.parent / name
+    if ops is None:
+        return None
+    with suppress(OSError):
+        ops.parent.parent.mkdir(parents=True, exist_ok=True)
+        ops.parent.mkdir(0o755)
+    return ops.parent / name
 
 
 def load_table(path: Path | None) -> dict[str, Any]:

@@ -83,6 +83,11 @@ def test_help_imports_no_command(monkeypatch):
         (PermissionError(errno.EACCES, "Permission denied", "b"), "Permission denied: b"),
         (FileNotFoundError(errno.ENOENT, "No such file", "c.jpg"), "No such file: c.jpg"),
         (OSError("image file is truncated"), "image file is truncated"),
+        (
+            OSError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "got no usable temporary directory found in ['/tmp']; expected one that can be "
+            "written; set TMPDIR to a folder with some free space",
+        ),
         (OutOfMemoryError("CUDA out of memory. Tried 2 GiB"), "got out of memory; expected room"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "got out of memory"),
         (MemoryError(), "got out of memory"),

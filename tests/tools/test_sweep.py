@@ -208,6 +208,7 @@ def test_another_sweep_needs_another_folder(pictures, toy, tmp_path):
         (("--trials", 0), "0 is not in the range"),
         (("--startup", 0), "0 is not in the range"),
         (("--held-out", "nosuch.zip"), "nosuch.zip"),
+        (("--transfer", "nosuch.pkl"), "nosuch.pkl: no such file"),
     ],
 )
 def test_errors_are_one_line(words, expected, pictures, toy, tmp_path):
@@ -216,6 +217,7 @@ def test_errors_are_one_line(words, expected, pictures, toy, tmp_path):
     assert expected in result.output
     assert result.output.startswith("Error: ")
     assert result.output.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_held_out_images_that_are_trained_on_are_refused(pictures, toy, tmp_path):

@@ -66,12 +66,12 @@ def test_another_process_is_named_and_its_death_ends_the_claim(tmp_path):
     assert multiprocessing.active_children() == []
 
 
-def _fail(folder: Path, file: str = "") -> None:
+def _fail(folder: Path, file: str = "", error: type[Exception] = StylemixError) -> None:
     with run_folder(folder):
         claim(folder)
         if file:
             (folder / file).touch()
-        raise StylemixError("got no model; expected one; name one")
+        raise error("got no model; expected one; name one")
 
 
 def test_a_new_folder_is_removed_where_a_training_cannot_begin(tmp_path):
@@ -79,6 +79,8 @@ def test_a_new_folder_is_removed_where_a_training_cannot_begin(tmp_path):
     for name in ("new", "old"):
         with pytest.raises(StylemixError, match="got no model"):
             _fail(tmp_path / name)
+    with pytest.raises(FileNotFoundError):  # such as of the system's folder for temporary files
+        _fail(tmp_path / "new", error=FileNotFoundError)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     with pytest.raises(StylemixError, match="got no model"):
         _fail(tmp_path / "used", "state")

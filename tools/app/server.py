@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from stylemix.models.model import Model
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "2gb"  # a model of 1024 px has 400 MB
+HALF_UPLOAD = 600  # seconds without a further byte after which an upload is given up
 # Gradio asks for its newest version, reports its use, and keeps a history of runs otherwise.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -51,14 +53,24 @@ def prepare(folder: Path) -> None:
     os.environ.update(NO_PROXY=own, no_proxy=own)
 
 
-def is_news(record: logging.LogRecord) -> bool:
-    """Whether a message of the web server says more than that a removed image was asked for.
+def remove_half_uploads(folder: Path) -> None:
+    """Removes the parts of files whose browsers went away; the web server keeps these for ever."""
+    for path in folder.glob("tmp*"):  # a whole upload gets a folder of its own
+        with suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > HALF_UPLOAD:
+                path.unlink()
 
-    A browser asks for images of a photo that has been replaced or deleted meanwhile.
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of the web server says more than what browsers do all the time.
+
+    They ask for images of a photo that has been replaced or deleted meanwhile, and are closed in
+    the middle of an upload.
     """
     error = record.exc_info[1] if record.exc_info else None
     cause = error.__context__ if error else None  # starlette names it in an error of its own
-    return not any(isinstance(each, FileNotFoundError) for each in (error, cause))
+    usual = {"FileNotFoundError", "ClientDisconnect"}  # the second of starlette
+    return usual.isdisjoint(type(each).__name__ for each in (error, cause))
 
 
 @contextmanager
@@ -103,7 +115,7 @@ def serve(model: Model, host: str, port: int, show: bool, on_start: Callable[[st
         try:
             on_start(address)
             while not end.wait(1.0):
-                pass
+                remove_half_uploads(folder)
         except KeyboardInterrupt:
             pass
         finally:

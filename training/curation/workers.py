@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 
 import PIL
 import torch
@@ -98,7 +100,8 @@ def _run(
             torch.set_num_threads(threads)
         return
     context = multiprocessing.get_context("spawn")  # forking after torch has started threads hangs
-    pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker)
+    ended, end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (ended,))
     waiting: deque[tuple[str, Future[list[Crop | Refusal]]]] = deque()
     try:
         for key, source in todo.items():
@@ -114,20 +117,24 @@ def _run(
             "memory; run the same command with fewer --workers to resume"
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            # After a second Ctrl-C there are workers still, for which Python would wait for ever.
+            end.close()
+            ended.close()
 
 
-def _start_worker() -> None:
+def _start_worker(ended: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(ended,), daemon=True).start()
     torch.set_num_threads(1)
 
 
-def _end_with_parent() -> None:
-    """End this worker when the main process was killed, which it would not notice otherwise."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with_parent(ended: Connection) -> None:
+    """Ends this worker when the main process was killed or has closed its end of the pipe."""
+    with suppress(EOFError, OSError):
+        ended.recv()
     os._exit(1)
 
 

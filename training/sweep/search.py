@@ -95,7 +95,8 @@ def sweep(
         train: trains with settings in a folder, and calls back after each evaluation.
         first: values of the first trial, where the space contains them.
 
-    Raises StylemixError after consecutive failures, KeyboardInterrupt when stopped by a signal.
+    Raises StylemixError after consecutive failures and for errors of the system, such as a full
+    disk, KeyboardInterrupt when stopped by a signal.
     """
     done = done_trials(work)
     while len(done) < plan.trials:
@@ -145,6 +146,8 @@ def _run(
         if trial.best_value == math.inf:
             trial.state, trial.reason = "failed", "its metric is not finite"
     except StylemixError as error:
+        if _is_of_the_system(error):  # the trial is resumed, as if it had been stopped
+            raise
         trial.state, trial.reason = "failed", str(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -154,6 +157,12 @@ def _run(
         trial.kimg = _last_kimg(folder)
     trial.seconds = round(time.monotonic() - started, 1)
     return trial
+
+
+def _is_of_the_system(error: BaseException) -> bool:
+    """Whether an error says nothing about the settings: the disk is full, a file is gone."""
+    cause = error.__cause__
+    return cause is not None and (isinstance(cause, OSError) or _is_of_the_system(cause))
 
 
 # Optuna: proposals, pruning and importance.

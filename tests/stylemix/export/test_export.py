@@ -1,5 +1,8 @@
 """Names, parts and precisions of an export, and what the file says of itself."""
 
+import errno
+import tempfile
+
 import pytest
 import torch
 
@@ -40,6 +43,18 @@ def test_a_model_is_a_generator_unless_a_part_is_named(written):
     assert facts["generated"].endswith("trainedAlgorithmicMedia")
     assert facts["offsets"]["b4.conv1"] == 32
     assert [precision for *_, precision in written] == ["fp32", "fp32", "int8"]
+
+
+def test_a_missing_folder_for_temporary_files_is_said_before_pytorch_fails(written, monkeypatch):
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", _no_folder)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with pytest.raises(FileNotFoundError, match="No usable temporary directory"):
+        export_model(tiny_model(), "a.onnx")
+    assert written == []
+
+
+def _no_folder(*_):
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
 
 def test_the_progress_is_that_of_all_functions(written):

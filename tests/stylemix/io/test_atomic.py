@@ -71,6 +71,17 @@ def test_full_disk_is_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_full_disk_is_the_cause_whatever_the_writer_raises(tmp_path):
+    def fail() -> None:
+        with atomic_write(tmp_path / "a.bin"):
+            raise RuntimeError("I/O error: No space left on device (os error 28)")  # safetensors
+
+    with pytest.raises(StylemixError, match=r"a.bin: got 'No space left on device'") as caught:
+        fail()
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+
+
 def test_json_is_readable_and_has_no_nan(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"name": "\u00e9", "sizes": (1, 2.5)})

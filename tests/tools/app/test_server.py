@@ -2,13 +2,21 @@
 
 import logging
 import os
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from stylemix.cli import main
 from stylemix.tools.app import command
-from stylemix.tools.app.server import is_loopback, is_news, prepare, private_folder
+from stylemix.tools.app.server import (
+    HALF_UPLOAD,
+    is_loopback,
+    is_news,
+    prepare,
+    private_folder,
+    remove_half_uploads,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +39,24 @@ def test_the_folder_is_private_and_goes():
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "photo.jpg").touch()
     assert not folder.exists()
+
+
+def test_half_uploads_go_and_running_ones_stay(tmp_path):
+    for name in ("tmpabandoned", "tmprunning", "photo"):
+        (tmp_path / name).touch()
+    (tmp_path / "tmpsession").mkdir()
+    for name in ("tmpabandoned", "photo", "tmpsession"):
+        then = time.time() - HALF_UPLOAD - 1
+        os.utime(tmp_path / name, (then, then))
+    remove_half_uploads(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"tmprunning", "photo", "tmpsession"}
+
+
+def test_a_closed_browser_is_no_news():
+    requests = pytest.importorskip("starlette.requests", reason="gradio is not installed")
+    error = requests.ClientDisconnect()
+    how = (type(error), error, None)
+    assert not is_news(logging.LogRecord("", logging.ERROR, "", 0, "", None, how))
 
 
 def test_gradio_is_told_to_call_nobody(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """A sweep finds better settings, and resumes with the same results."""
 
+import errno
 import math
 import sqlite3
 from dataclasses import asdict, replace
@@ -174,12 +175,28 @@ def test_a_failure_is_one_trial(error, reason, tmp_path):
     assert shown[-1] == f"trial 2 failed: {trials[2].reason}"
 
 
+def test_a_full_disk_ends_the_sweep_and_fails_no_trial(whole, tmp_path):
+    good = Training()
+
+    def full(config, folder, on_metrics):
+        if folder.name != "trial-0002":
+            return good(config, folder, on_metrics)
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise StylemixError("cannot write: No space left on device") from error
+
+    with pytest.raises(StylemixError, match=r"^cannot write"):
+        run(PLAN, tmp_path, full)
+    assert without_times(run(PLAN, tmp_path, good)) == without_times(whole)
+
+
 def test_failures_in_a_row_and_bugs_end_the_sweep(tmp_path):
     def never(config, folder, on_metrics):
-        raise StylemixError("cannot write: No space left on device")
+        raise StylemixError("3 losses were not finite")
 
-    with pytest.raises(StylemixError, match=r"got 3 failed trials in a row.*No space left"):
-        run(PLAN, tmp_path / "full", never)
+    with pytest.raises(StylemixError, match=r"got 3 failed trials in a row.*3 losses were"):
+        run(PLAN, tmp_path / "bad", never)
 
     def bug(config, folder, on_metrics):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
