@@ -40,17 +40,18 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def did_you_mean(name: str, names: Iterable[str] | dict[str, str]) -> str:
-    """The end of a message with the name nearest to a mistyped one; "" if none is near.
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message with the name nearest to a mistyped one; "" if none is near."""
+    near = _nearest(name, names)
+    return "" if near is None else f"; did you mean {near}?"
 
-    Names may have what to say for each.
-    """
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # only errors need it
 
-    shown_as = names if isinstance(names, dict) else {other: other for other in names}
-    by_letters = {other.casefold(): text for other, text in shown_as.items()}
+    by_letters = {other.casefold(): other for other in names}
     near = get_close_matches(name.casefold(), by_letters, n=1, cutoff=0.6)
-    return f"; did you mean {by_letters[near[0]]}?" if near else ""
+    return by_letters[near[0]] if near else None
 
 
 def similar_file(path: str | os.PathLike[str]) -> str:
@@ -66,8 +67,8 @@ def similar_file(path: str | os.PathLike[str]) -> str:
         names = {other.stem: other.name for other in file.parent.iterdir() if other.exists()}
     except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
         return ""
-    folder = "" if file.parent == Path() else f"{file.parent}{os.sep}"
-    return did_you_mean(file.stem, {name: f"{folder}{full}" for name, full in names.items()})
+    near = _nearest(file.stem, names)
+    return "" if near is None else f"; did you mean {file.parent / names[near]}?"
 
 
 MAX_SEED = 2**32 - 1

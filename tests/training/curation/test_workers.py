@@ -37,8 +37,9 @@ def test_no_process_stays(tmp_path, number):
     ) as main:  # fmt: skip
         try:
             assert main.stdout.readline() == b"cutting\n"
-            for _ in range(2):
-                main.send_signal(number)
+            end = time.monotonic() + 30
+            while main.poll() is None and time.monotonic() < end:
+                main.send_signal(number)  # on a busy machine two may arrive as one
                 time.sleep(0.5)
             main.communicate(timeout=30)  # until all of them have closed their outputs
         finally:
