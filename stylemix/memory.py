@@ -21,10 +21,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     # By name, since importing torch here would slow `--help` down.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    # torch has that class for accelerators only: its CPU allocator raises a plain RuntimeError,
-    # which only its text distinguishes.
     if isinstance(error, ImportError):  # of a library, under `ulimit -v`
         return any(text in str(error) for text in ("failed to map segment", "allocate memory"))
+    # torch has that class for accelerators only: its CPU allocator raises a plain RuntimeError,
+    # which only its text distinguishes.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 

@@ -29,14 +29,13 @@ from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.progress import Progress
-from stylemix.training.adapt.scores import image_size
+from stylemix.training.adapt.scores import MAX_JUDGED, image_size
 
 FORMAT = "stylemix-draw-kit"
 FILE = "kit.safetensors"
 SIZE = 512  # px of the faces to draw on
 PSI = 0.8  # truncation: faces that differ, without the rarest
 MAX_FACES = 1000
-LARGE = 64  # drawings that show what the style looks like
 SAME_FACE = 0.03  # mean difference, of a range of 2, below which a file is the face as it was
 MAX_DEVIATION = 0.02  # of the aspect ratio of a drawing from its photo's
 
@@ -72,7 +71,7 @@ def is_kit(path: object) -> bool:
 def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
     """The latents [N, L, w_dim] and drawings [N, C, H, W] in [-1, 1] of a kit that was drawn.
 
-    The last value is up to `LARGE` of the drawings in 256 px or more.
+    The last value is up to `MAX_JUDGED` of the drawings in 256 px or more.
 
     Faces that are still as the kit had them are left out. Raises StylemixError for a kit of
     another model, and for one without drawings.
@@ -98,7 +97,7 @@ def read_kit(model: Model, folder: Path) -> tuple[Tensor, Tensor, Tensor]:
         if place != folder or not _is_face(model, ws[index], drawing):
             chosen.append(index)
             drawings.append(drawing)
-            if len(large) < LARGE:
+            if len(large) < MAX_JUDGED:
                 large.append(to_tensor(image, image_size(model, JUDGED_SIDE)[::-1], channels))
     if not drawings:
         raise StylemixError(
@@ -120,7 +119,7 @@ def read_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The latents [N, L, w_dim] of photos and their drawings [N, C, H, W] in [-1, 1].
 
-    The last value is up to `LARGE` of the drawings in 256 px or more.
+    The last value is up to `MAX_JUDGED` of the drawings in 256 px or more.
 
     Photos and drawings have the same names, and a drawing shows the whole photo, in any size; the
     face is cropped from both alike. Raises StylemixError where that is not so.
@@ -129,7 +128,7 @@ def read_pairs(
     aligned = [read_portrait(photo, model) for photo, _ in pairs]
     paths = [drawing for _, drawing in pairs]
     drawn = [_align_drawing(*pair, model) for pair in zip(paths, aligned, strict=True)]
-    few = zip(paths[:LARGE], aligned[:LARGE], strict=True)
+    few = zip(paths[:MAX_JUDGED], aligned[:MAX_JUDGED], strict=True)
     larger = [_align_drawing(*pair, model, JUDGED_SIDE) for pair in few]
     most = batch_size(model.generator, PHOTOS_AT_ONCE, gradients=True)
     batches = [aligned[i : i + most] for i in range(0, len(aligned), most)]

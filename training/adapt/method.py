@@ -27,7 +27,14 @@ from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import layer_resolutions, sample_ws
 from stylemix.networks.student import SCALE
 from stylemix.styles.style import Style
-from stylemix.training.adapt.scores import FACES_SEED, image_size, resized, score_style, worth
+from stylemix.training.adapt.scores import (
+    FACES_SEED,
+    MAX_JUDGED,
+    image_size,
+    resized,
+    score_style,
+    worth,
+)
 from stylemix.training.adapt.student_pairs import generated_faces
 from stylemix.training.adapt.student_training import PHOTO
 from stylemix.training.data.dataset import ImageDataset
@@ -188,11 +195,11 @@ def read_examples(plan: AdaptationPlan, dataset: ImageDataset) -> Tensor:
 def judged_statistics(dataset: ImageDataset, model: Model) -> Tensor:
     """Returns the mean statistics [S] of a dataset's images, as avatars are compared with them."""
     if isinstance(dataset, Drawings):
-        images = some_of(dataset)
+        images = some_of(dataset, MAX_JUDGED)
     else:
         readable = [source for source in dataset.sources if str(source) not in dataset.broken]
         align = dataset.prepare is not None
-        images = some_of(read_images(readable, model, align, JUDGED_SIDE))
+        images = some_of(read_images(readable, model, align, JUDGED_SIDE), MAX_JUDGED)
     return image_statistics(images).mean(dim=0)
 
 

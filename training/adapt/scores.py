@@ -19,6 +19,7 @@ from stylemix.networks.latents import sample_ws
 from stylemix.styles.style import Style
 
 FACES_SEED = 2024  # seed of the generated faces that styles are scored on
+MAX_JUDGED = 64  # images that show what a style looks like; a second, larger reading of them
 
 
 @torch.no_grad()
