@@ -20,7 +20,7 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.identity_guard import check_identity, find_share
-from stylemix.avatars.lift import MAX_MOVEMENT, ColorMap, fit_colors, movement
+from stylemix.avatars.lift import ColorMap, fit_colors, moves_face
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError, check_range
@@ -218,7 +218,9 @@ class _Plain:
             small = shrink_photo(photo, canvas_side(template))
             photo = edit_photo(small, self.image, plain, template)
         looks = len(parts) > len(edits)
-        moved = looks and (image.shape[1] != 3 or movement(plain, image, template) > MAX_MOVEMENT)
+        moved = looks and (
+            image.shape[1] != 3 or moves_face(self.model, plain, image, edits, parts)
+        )
         if photo is None or moved:
             return image_canvas(image, template), None
         colors = fit_colors(photo.image[None], image) if looks else None

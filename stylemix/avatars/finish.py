@@ -28,7 +28,7 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.finisher import enlarge
-from stylemix.avatars.lift import MAX_MOVEMENT, fit_colors, lift, movement, photo_mask
+from stylemix.avatars.lift import fit_colors, lift, moves_face, photo_mask
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
@@ -112,9 +112,7 @@ def finish(
     can_follow = photos_follow(mixer.model)
     if photo is not None and can_follow:
         photo, plain = edited_photo(mixer, person, avatar, applied, size)
-    moved = plain is None or (
-        not only_edits and movement(plain, avatar.image, mixer.model.template) > MAX_MOVEMENT
-    )
+    moved = plain is None or (not only_edits and _moves(mixer, plain, avatar, applied))
     if photo is None or moved:
         if isinstance(size, str):
             cause = "a style that moves the face" if person.photo else "no photo to draw on"
@@ -140,6 +138,12 @@ def finish(
         image = image.crop(portrait_box(photo))
     what = "with this edit" if only_edits else "in this look"
     return Finished(image, f"the photo {what}, {image.width} x {image.height} px", area)
+
+
+def _moves(mixer: Mixer, plain: Tensor, avatar: Avatar, applied: Sequence[AppliedStyle]) -> bool:
+    parts = weaker(applied, avatar.share)
+    edits = [] if avatar.masked else [part for part in parts if part.is_edit]
+    return moves_face(mixer.model, plain, avatar.image, edits, parts)
 
 
 def _lift_look(

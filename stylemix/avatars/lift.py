@@ -9,6 +9,7 @@ and are scaled up in place of the image (bilateral guided upsampling, Chen et al
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from stylemix.avatars.render import AppliedStyle, render
 from stylemix.faces.landmarks import LEFT_EYE, RIGHT_EYE, landmarks
 from stylemix.faces.templates import Template
 from stylemix.images.filters import mirrored_blur
 from stylemix.images.tensors import as_rgb
+from stylemix.models.model import Model
+from stylemix.networks.latents import sample_ws
 from stylemix.networks.student import LUMA, luma_of
 
 WINDOW = 0.12  # deviation of the window in parts of the crop's side
@@ -34,6 +38,7 @@ STRONG, STRONGEST = 0.3, 0.42
 NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, wholly and not at all
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
 MAX_MOVEMENT = 0.035  # of landmarks, in distances of the eyes; looks stay below it
+FACES, PSI = 8, 0.7  # generated faces on which a style's movement is measured, and their truncation
 COARSE = 4  # photo px between the places where coefficients are sampled
 REACH = 0.5  # crop sides beyond the crop, over which what is at its border fades
 STRIP = 256  # rows of the photo that are computed at once
@@ -56,14 +61,32 @@ class ColorMap:
 def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
     """How far a style moves the landmarks of a face, in distances of the eyes.
 
-    The mean over the points inside the face (17 to 67) of images [1, C, H, H] in [-1, 1]; 1 for
-    templates without eyes, where nobody can say.
+    The mean over the points inside the face (17 to 67) of images [N, C, H, H] in [-1, 1], and of N
+    faces the median; 1 for templates without eyes, where nobody can say.
     """
     if template.eyes is None:
         return 1.0
-    before, after = (landmarks(as_rgb(image), template)[0] for image in (plain, styled))
-    eyes = before[RIGHT_EYE].mean(dim=0) - before[LEFT_EYE].mean(dim=0)
-    return float((after - before)[17:].norm(dim=1).mean() / eyes.norm())
+    before, after = (landmarks(as_rgb(images), template) for images in (plain, styled))
+    eyes = before[:, RIGHT_EYE].mean(dim=1) - before[:, LEFT_EYE].mean(dim=1)
+    distances = (after - before)[:, 17:].norm(dim=2).mean(dim=1)
+    return float((distances / eyes.norm(dim=1)).median())
+
+
+def moves_face(
+    model: Model, plain: Tensor, styled: Tensor, edits: Sequence[AppliedStyle],
+    applied: Sequence[AppliedStyle],
+) -> bool:  # fmt: skip
+    """Whether styles move a person's face so far that a photo cannot carry them.
+
+    `plain` and `styled` [1, C, H, H] are the person after the edits among the styles, and in all of
+    them. Landmarks of a dark or grainy photo are noise in part, so where they seem to move, faces
+    of the model must do so, too (`movement`).
+    """
+    if movement(plain, styled, model.template) <= MAX_MOVEMENT:
+        return False
+    ws = sample_ws(model.generator, FACES, 0, PSI)
+    before, after = (render(model.generator, ws, parts) for parts in (edits, applied))
+    return movement(before, after, model.template) > MAX_MOVEMENT
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.nn.functional import interpolate as resize
+from torch.nn.functional import pad
 
 import stylemix
 from stylemix.avatars import motion
@@ -18,7 +20,6 @@ from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.networks.latents import sample_ws
 
 PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
 FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
@@ -110,15 +111,27 @@ def test_sizes(mixer, read):
 
 def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
     (person, seed), (look, _) = read
-    ws = sample_ws(mixer.generator, 1, 5)
-    other = Avatar(lambda: mixer.generator.synthesis(ws, noise_mode="const"))
-    done = finish(mixer, person, other)
+    _, (shape,) = mixer.read([], style_arguments(["seed:5"]))
+    parts = [mixer.apply(shape, person, layers="all")]
+    other = mixer.avatar(person, parts)
+    done = finish(mixer, person, other, parts)
     assert (done.image.size, done.how) == ((256, 256), "generated, 256 x 256 px")
     avatar = mixer.avatar(seed, [mixer.apply(look, seed)])
     assert finish(mixer, seed, avatar, (), 100).image.size == (100, 100)
     for who, image, cause in ((person, other, "moves the face"), (seed, avatar, "no photo")):
         with pytest.raises(StylemixError, match=f"{cause}.*give a size in px"):
-            finish(mixer, who, image, (), "photo")
+            finish(mixer, who, image, parts, "photo")
+
+
+def test_a_look_stays_on_a_photo_whose_landmarks_are_noise(mixer, read):
+    (person, _), (_, look) = read
+    wide = resize(mixer.draw(person), [64, 44], mode="bilinear")
+    misread = Avatar(lambda: pad(wide, [10, 10, 0, 0], mode="replicate"))
+    parts = [mixer.apply(look, person)]
+    assert finish(mixer, person, misread, parts).how.startswith("the photo in this look")
+    _, (shape,) = mixer.read([], style_arguments(["seed:5"]))
+    moving = [mixer.apply(shape, person, layers="all")]
+    assert finish(mixer, person, misread, moving).how.startswith("generated")
 
 
 def test_an_edit_moves_the_photo(mixer, read):
