@@ -93,11 +93,12 @@ def evaluate_style_command(
         )
         latents = {name: latent for name, latent, *_ in done}
         report[method], images_by_person = evaluation.measure(
-            [person.portrait for person in people], [latents[person.name] for person in people]
-        )
+            [person.portrait for person in people], [latents[person.name] for person in people],
+            rows,
+        )  # fmt: skip
         note(f"{method}: {len(people)} photos in {len(arguments)} styles")
         names = [person.name for person in people]
-        _save_sheet(beside[folder], images_by_person[:rows], names, evaluation.names)
+        _save_sheet(beside[folder], images_by_person, names, evaluation.names)
     peak = peak_memory()
     about: dict[str, Json] = {
         "model": network.fingerprint,

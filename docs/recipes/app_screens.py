@@ -1,6 +1,8 @@
 """The images of docs/app.md: the app in a browser, step by step, with a shipped portrait.
 
-python docs/recipes/app_screens.py
+With --runtime, the folder of onnxruntime-web, that of docs/export.md: an exported page.
+
+python docs/recipes/app_screens.py --runtime node_modules/onnxruntime-web
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ from typing import Any
 import click
 from PIL import Image
 
+from stylemix.export.browser import write_page
 from stylemix.io.assets import ASSETS
 from stylemix.io.atomic import atomic_write
 
@@ -117,11 +121,30 @@ def drag(page: Any, output: Path) -> None:
     click.echo(f"drag: {time.monotonic() - started:.1f} s, {page.inner_text('#drag-status')}")
 
 
+def take_export(chromium: Any, runtime: Path, output: Path) -> None:
+    """Exports a page, and takes its screenshot with a photo and two seeds."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_page(Path(folder, "page"), runtime, ["comic", "toon", "pencil"])
+        page = chromium.new_context(viewport={"width": 850, "height": 900}).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(Path(folder, "page", "index.html").as_uri())
+        page.wait_for_selector("#photo:enabled", state="attached")
+        page.set_input_files("#photo", str(PORTRAIT))
+        page.wait_for_selector("#rate:not([data-frames='0'])")
+        page.wait_for_selector("#mix-time:has-text('ms')")
+        click.echo(f"page: {page.inner_text('#rate')}; {page.inner_text('#mix-time')}")
+        shot(page, output / "browser.jpg", full=True)
+
+
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images"))
 @click.option("--port", type=int, default=7875)
-def main(output: Path, port: int) -> None:
+@click.option("--runtime", type=click.Path(path_type=Path), help="Take the exported page, too.")
+def main(output: Path, port: int, runtime: Path | None) -> None:
     """Take the screenshots of an app that is started for it."""
+    if runtime is not None:
+        with browser() as chromium:
+            take_export(chromium, runtime, output)
     started = time.monotonic()
     command = [sys.executable, "-m", "stylemix", "app", "--port", str(port)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -21,14 +21,22 @@ from stylemix.inversion.latent import Latent
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.portraits import AlignedPhoto
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.metrics.avatars import Avatars, Record, edit_magnitude, judge_avatars, summarise
+from stylemix.metrics.avatars import (
+    Record,
+    edit_magnitude,
+    judge_avatars,
+    read_avatars,
+    summarise,
+)
 from stylemix.metrics.identity_judge import judged_embedding
 from stylemix.metrics.reconstruction import ms_ssim, psnr
 from stylemix.metrics.style_distance import JUDGED_WIDTH, image_statistics
 from stylemix.models.model import Model
+from stylemix.progress import progress_bar
 from stylemix.styles.named_directions import named_directions
 
 EDITS = {"smile": 2.0, "yaw": 2.0}  # directions and strengths whose effect is measured
+PEOPLE = 8  # whose avatars are in memory at once
 
 
 class StyleEvaluation:
@@ -79,35 +87,56 @@ class StyleEvaluation:
         )
 
     def measure(
-        self, portraits: list[AlignedPhoto], latents: list[Latent]
+        self, portraits: Sequence[AlignedPhoto], latents: Sequence[Latent], rows: int | None = None
     ) -> tuple[Record, list[list[Tensor]]]:
-        """The metrics of the latents of photos, and the images of each photo.
+        """The metrics of the latents of photos, and the images of the first `rows` photos, or all.
 
         The images are the photo, its reconstruction and its avatars, each [C, H, W] in [-1, 1];
         photo and avatars are as they would be written, in 256 px at least.
         """
-        device = self.model.generator.device
-        photos = torch.stack([portrait.image for portrait in portraits]).to(device)
-        plain = self._render(latents, [[]] * len(latents))
-        rows = zip(portraits, latents, strict=True)
-        people = [Person(portrait.name, latent, portrait) for portrait, latent in rows]
-        large = torch.stack([self._tensor(crop_photo(one, self.size)) for one in portraits])
-        styled = torch.stack(
-            [torch.stack([self._styled(one, item) for one in people]) for item in self.styles]
-        )
-        scores = judge_avatars(self.model, Avatars(large, styled, self.looks))
+        parts: list[dict[str, dict[str, Tensor]]] = []
+        images: list[list[Tensor]] = []
+        with progress_bar("Measuring avatars", "photo", leave=False) as report:
+            for i in range(0, len(latents), PEOPLE):
+                report(i, len(latents))
+                part, some = self._measure(portraits[i : i + PEOPLE], latents[i : i + PEOPLE])
+                parts.append(part)
+                images += some if rows is None else some[: rows - len(images)]
+        values = {
+            group: {name: _joined([part[group][name] for part in parts]) for name in names}
+            for group, names in parts[0].items()
+        }
         seconds = torch.tensor(
             [latent.metrics.get("seconds", math.nan) for latent in latents], dtype=torch.float64
         )
         record: Record = {
-            "reconstruction": summarise(self._reconstruction(photos, plain)),
-            "avatars": summarise(scores, self.names),
+            "reconstruction": summarise(values["reconstruction"]),
+            "avatars": summarise(judge_avatars(values["readings"], self.looks), self.names),
             "cost": summarise({"seconds a photo": seconds}),
         }
         if self.edits:
-            record["edits"] = summarise(self._edits(latents))
-        images = [[large[i], plain[i], *styled[:, i]] for i in range(len(latents))]
+            record["edits"] = summarise(values["edits"])
         return record, images
+
+    def _measure(
+        self, portraits: Sequence[AlignedPhoto], latents: Sequence[Latent]
+    ) -> tuple[dict[str, dict[str, Tensor]], list[list[Tensor]]]:
+        """What is measured of a few people, and their images."""
+        device = self.model.generator.device
+        photos = torch.stack([portrait.image for portrait in portraits]).to(device)
+        plain = self._render(latents, [[]] * len(latents))
+        named = zip(portraits, latents, strict=True)
+        people = [Person(portrait.name, latent, portrait) for portrait, latent in named]
+        large = torch.stack([self._tensor(crop_photo(one, self.size)) for one in portraits])
+        styled = torch.stack(
+            [torch.stack([self._styled(one, item) for one in people]) for item in self.styles]
+        )
+        measured = {
+            "reconstruction": self._reconstruction(photos, plain),
+            "edits": self._edits(latents),
+            "readings": read_avatars(self.model, large, styled),
+        }
+        return measured, [[large[i], plain[i], *styled[:, i]] for i in range(len(latents))]
 
     def _styled(self, person: Person, item: StyleInput) -> Tensor:
         """The avatar [C, H, W] of a person as it is written."""
@@ -124,7 +153,7 @@ class StyleEvaluation:
         config = self.model.generator.config
         return to_tensor(image, channels=config.img_channels)[0].to(self.model.generator.device)
 
-    def _render(self, latents: list[Latent], applied: list[list[AppliedStyle]]) -> Tensor:
+    def _render(self, latents: Sequence[Latent], applied: list[list[AppliedStyle]]) -> Tensor:
         """Images [N, C, H, W] of latents in styles, clipped to [-1, 1] as in image files."""
         pairs = zip(latents, applied, strict=True)
         return torch.cat([self.mixer.draw(latent, styles) for latent, styles in pairs]).clamp(-1, 1)
@@ -143,13 +172,18 @@ class StyleEvaluation:
             metrics["identity"] = (ours * theirs).sum(dim=1)
         return {key: value.cpu() for key, value in metrics.items()}
 
-    def _edits(self, latents: list[Latent]) -> dict[str, Tensor]:
+    def _edits(self, latents: Sequence[Latent]) -> dict[str, Tensor]:
         magnitudes = {}
-        for name, strength in EDITS.items():
-            style = self.edits[name]
+        for name, style in self.edits.items():
+            strength = EDITS[name]
             less, more = (
                 self._render(latents, [[AppliedStyle(style, amount)]] * len(latents))
                 for amount in (-strength, strength)
             )
             magnitudes[name] = edit_magnitude(self.model, less, more, name).cpu()
         return magnitudes
+
+
+def _joined(values: Sequence[Tensor]) -> Tensor:
+    """Values [N] or [K, N, ...] of some people after those of others."""
+    return torch.cat(list(values), dim=min(1, values[0].ndim - 1))

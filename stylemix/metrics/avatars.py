@@ -7,7 +7,7 @@ report in JSON and a Markdown table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from stylemix.models.model import Model
 
 RESAMPLES = 1000  # bootstrap samples of the sources, for intervals
 CONFIDENCE = 0.95
+KEPT = (" kept", " color")  # ends of the names of `kept_attributes`
 Record = dict[str, Json]
 COLUMNS = {
     "MSE": ("reconstruction", "mse", 4),
@@ -43,22 +44,36 @@ COLUMNS = {
 }
 
 
-@dataclass
-class Avatars:
-    """The images to evaluate.
+@torch.no_grad()
+def read_avatars(model: Model, photos: Tensor, styled: Tensor) -> dict[str, Tensor]:
+    """What `judge_avatars` compares, by name; the second dimension of all is that of the people.
 
-    Attributes:
+    Readings of many people are those of a few at a time, one after the other in that dimension, so
+    that their images need not all be kept.
+
+    Args:
+        model: a model with the faces' template.
         photos: aligned photos [N, C, H, W] in [-1, 1], of any size.
-        styled: avatars in each of K styles, [K, N, C, H, W], of any size.
-        looks: mean `image_statistics` of the images of each style, [K, S].
+        styled: their avatars in each of K styles, [K, N, C, H, W], of any size.
+
+    Returns:
+        Readings [1 + K, N, ...] of the photos and of their avatars, or [K, N] of avatars beside
+        their photos (`attributes.kept_attributes`).
     """
+    groups = [photos, *styled]
+    readings = {"statistics": torch.stack([image_statistics(images) for images in groups])}
+    if model.template.eyes is None:
+        return readings
+    readers = {
+        "embedding": judged_embedding, "landmarks": landmarks, "expressions": expressions,
+    }  # fmt: skip
+    faces = [as_rgb(images) for images in groups]
+    for name, read in readers.items():
+        readings[name] = torch.stack([read(images, model.template) for images in faces])
+    return readings | kept_attributes(photos, list(styled), model.template)
 
-    photos: Tensor
-    styled: Tensor
-    looks: Tensor
 
-
-def judge_avatars(model: Model, avatars: Avatars) -> dict[str, Tensor]:
+def judge_avatars(readings: Mapping[str, Tensor], looks: Tensor) -> dict[str, Tensor]:
     """Returns metrics [K, N] of all avatars, by name.
 
     "identity" is the cosine of embeddings of avatar and photo, and "identity found" whether the
@@ -70,14 +85,16 @@ def judge_avatars(model: Model, avatars: Avatars) -> dict[str, Tensor]:
     moved" their mean displacement in eye distances; the others are those of
     `attributes.kept_attributes`.
     Metrics of faces need a face template.
+
+    Args:
+        readings: those of all people (`read_avatars`).
+        looks: mean `image_statistics` of the images of each style, [K, S].
     """
-    count, people = avatars.styled.shape[:2]
-    flat = avatars.styled.flatten(0, 1)
-    rows = image_statistics(flat).unflatten(0, (count, people))
-    plain = image_statistics(avatars.photos)
+    plain, rows = readings["statistics"][0], readings["statistics"][1:]
+    count = len(rows)
     # The last look stands for no style: that of the photos.
     middle = plain.mean(dim=0, keepdim=True)
-    looks = torch.cat([avatars.looks.to(rows), middle])
+    looks = torch.cat([looks.to(rows), middle])
     distances = torch.stack([style_distance(rows, look) for look in looks], dim=2)
     # Whatever style it is in, a dark photo looks darker than others: its change does not.
     changes = torch.stack([style_distance(rows - plain, look - middle) for look in looks], dim=2)
@@ -89,32 +106,25 @@ def judge_avatars(model: Model, avatars: Avatars) -> dict[str, Tensor]:
         "style found": (distances.argmin(dim=2) == target[:, None]).float(),
         "change found": (changes.argmin(dim=2) == target[:, None]).float(),
     }
-    if model.template.eyes is not None:
-        values |= _face_metrics(model, avatars.photos, flat, count)
+    if "embedding" in readings:
+        values |= _face_metrics(readings)
     return {name: value.cpu() for name, value in values.items()}
 
 
-@torch.no_grad()
-def _face_metrics(model: Model, photos: Tensor, flat: Tensor, count: int) -> dict[str, Tensor]:
-    """Returns metrics [K, N] of faces by name, for avatars [K N, C, H, W] of K = `count` styles."""
-    template, people = model.template, len(photos)
-    of_photos, of_avatars = judged_embedding(photos, template), judged_embedding(flat, template)
-    cosines = (of_avatars @ of_photos.t()).unflatten(0, (count, people))
-    person = torch.arange(people)
-    before = landmarks(as_rgb(photos), template)
-    after = torch.cat([landmarks(as_rgb(part), template) for part in flat.split(32)])
-    after = after.unflatten(0, (count, people))
+def _face_metrics(readings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns metrics [K, N] of faces by name."""
+    kept = {name: value for name, value in readings.items() if name.endswith(KEPT)}
+    embeddings, points, mood = (readings[k] for k in ("embedding", "landmarks", "expressions"))
+    person = torch.arange(embeddings.shape[1])
+    cosines = embeddings[1:] @ embeddings[0].t()
+    before, after = points[0], points[1:]
     eyes = before[:, RIGHT_EYE].mean(dim=1) - before[:, LEFT_EYE].mean(dim=1)
     displacement = torch.linalg.vector_norm(after - before, dim=3).mean(dim=2)
-    yaw_change = torch.stack([yaw(points) for points in after]) - yaw(before)
-    probabilities = torch.cat([expressions(as_rgb(part), template) for part in flat.split(32)])
-    probabilities = probabilities.unflatten(0, (count, people))
-    overlap = torch.minimum(probabilities, expressions(as_rgb(photos), template)).sum(dim=2)
-    kept = kept_attributes(photos, list(flat.unflatten(0, (count, people))), template)
+    yaw_change = torch.stack([yaw(part) for part in after]) - yaw(before)
     return kept | {
         "identity": cosines[:, person, person],
         "identity found": (cosines.argmax(dim=2) == person).float(),
-        "expression kept": overlap,
+        "expression kept": torch.minimum(mood[1:], mood[0]).sum(dim=2),
         "pose moved": yaw_change.abs(),
         "landmarks moved": displacement / torch.linalg.vector_norm(eyes, dim=1),
     }

@@ -129,13 +129,29 @@ def test_photos_without_a_face_are_left_out(files):
 
 @pytest.mark.slow
 def test_measured_images_are_clipped_as_in_files(files, monkeypatch):
-    judged = []
-    judge = evaluation.judge_avatars
+    drawn = []
+    read = evaluation.read_avatars
     monkeypatch.setattr(
-        evaluation, "judge_avatars", lambda *args: judged.append(args[1]) or judge(*args)
+        evaluation, "read_avatars", lambda *args: drawn.append(args[2]) or read(*args)
     )
     result = evaluate(files, "--style", f"{files / 'red.pkl'}:3", "--method", "fast")
     assert result.exit_code == 0, result.output
-    (avatars,) = judged
-    assert float(avatars.styled.max()) == 1.0  # 6 and more before clipping
-    assert float(avatars.styled.min()) == -1.0
+    (avatars,) = drawn
+    assert float(avatars.max()) == 1.0  # 6 and more before clipping
+    assert float(avatars.min()) == -1.0
+
+
+@pytest.mark.slow
+def test_people_who_are_measured_one_by_one_have_the_same_metrics(files, monkeypatch):
+    styles = ["--style", files / "red.pkl", "--style", files / "blue.pkl", "--overwrite"]
+    reports = []
+    for people in (8, 1):
+        monkeypatch.setattr(evaluation, "PEOPLE", people)
+        assert evaluate(files, *styles).exit_code == 0
+        measured = json.loads((files / "out" / "report.json").read_text())["methods"]["balanced"]
+        metrics = measured["reconstruction"] | measured["avatars"] | measured["edits"]
+        styled = metrics.pop("styles")
+        means = [group[key]["mean"] for group in (metrics, *styled.values()) for key in group]
+        reports.append(means)
+    assert len(reports[0]) > 30
+    assert reports[1] == pytest.approx(reports[0], rel=1e-3, abs=1e-4)

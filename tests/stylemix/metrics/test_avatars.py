@@ -9,12 +9,12 @@ from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.tensors import as_rgb
 from stylemix.metrics import avatars as metrics_of_avatars
 from stylemix.metrics.avatars import (
-    Avatars,
     edit_magnitude,
     harmonic_interval,
     harmonic_mean,
     interval,
     judge_avatars,
+    read_avatars,
 )
 from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.checkpoint import load_model
@@ -55,7 +55,7 @@ def looks(model):
 
 
 def judge(model, looks, photos, images):
-    metrics = judge_avatars(model, Avatars(photos, images, looks))
+    metrics = judge_avatars(read_avatars(model, photos, images), looks)
     return {key: float(value.mean()) for key, value in metrics.items()}
 
 
@@ -153,7 +153,8 @@ def test_a_change_counts_from_the_photo(monkeypatch):
     photos = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
     moves = torch.tensor([[0.0, 3.0], [3.0, 0.0]])
     styled = photos + moves[:, None]
-    avatars = Avatars(*(x[..., None, None] for x in (photos, styled)), photos.mean(0) + moves)
-    values = judge_avatars(tiny_model(template=NO_TEMPLATE), avatars)
+    images = (x[..., None, None] for x in (photos, styled))
+    readings = read_avatars(tiny_model(template=NO_TEMPLATE), *images)
+    values = judge_avatars(readings, photos.mean(0) + moves)
     assert values["change found"].tolist() == [[1, 1], [1, 1]]
     assert values["style found"].mean() < 1
