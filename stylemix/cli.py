@@ -84,6 +84,7 @@ STOPPED = "Stopped."
 INTERRUPTED = 130  # what shells report: 128 + SIGINT, and 143 or 129 for these
 # SIGHUP, which Windows does not have, comes when the terminal is closed.
 ENDING = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 
 
 class _Terminated(KeyboardInterrupt):
@@ -103,6 +104,11 @@ def stop_on_sigterm() -> None:
         signal.signal(number, _terminate)
     if free and hasattr(os, "register_at_fork"):  # workers are ended by it, and say nothing
         os.register_at_fork(after_in_child=_end_on_sigterm)
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        import ctypes
+
+        # A torchrun that is killed cannot stop its ranks, which would hold devices and files.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.devices import free_memory
@@ -246,10 +247,12 @@ def projection_settings(
     """The settings of the options; raises StylemixError for contradicting options."""
     counts = {"w_steps": w_steps, "plus_steps": steps, "refine_steps": refine_steps}
     given = {name: count for name, count in counts.items() if count is not None}
-    if method != "hybrid" and (given or budget):
+    context = click.get_current_context(silent=True)
+    source = context and context.get_parameter_source("preset")
+    if method != "hybrid" and (given or budget or source is ParameterSource.COMMANDLINE):
         raise StylemixError(
-            f"got --method {method} with steps or a budget; expected these for hybrid only, since "
-            "published methods have fixed steps; leave them out"
+            f"got --method {method} with a preset, steps or a budget; expected these for hybrid "
+            "only, since published methods have fixed steps; leave them out"
         )
     return replace(
         PRESETS[preset],

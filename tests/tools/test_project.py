@@ -152,6 +152,9 @@ def test_published_methods_have_their_own_steps(model, tmp_path):
     result = project(model, OBAMA, "--method", "w", "--output", str(tmp_path))
     assert result.exit_code == 2
     assert "expected these for hybrid only" in result.output
+    command = ["project", "--model", model, OBAMA, "--method", "w", "--preset", "best"]
+    result = CliRunner().invoke(main, command)
+    assert (result.exit_code, "got --method w with a preset" in result.output) == (2, True)
 
 
 @pytest.mark.slow

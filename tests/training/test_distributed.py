@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,10 @@ def test_an_indivisible_batch_is_an_error_before_the_launch(pictures, tmp_path):
     )
 
 
-@pytest.mark.slow
-def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
-    folder, log = tmp_path / "run", tmp_path / "log"
-    command = [*_torchrun(2, "--max-restarts=1"), *TRAIN, "--kimg", ".6", pictures]
+@contextmanager
+def _two_ranks(pictures, folder, log, kimg):
+    """A run of two ranks that has written states: torchrun, and the numbers of its ranks."""
+    command = [*_torchrun(2, "--max-restarts=1"), *TRAIN, "--kimg", kimg, pictures]
     with (
         log.open("w") as file,
         subprocess.Popen(
@@ -115,7 +116,35 @@ def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
         ranks = subprocess.run(
             ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
         ).stdout
-        pids = [int(line.split()[0]) for line in ranks.splitlines() if "stylemix" in line]
+        yield process, [int(row.split()[0]) for row in ranks.splitlines() if "stylemix" in row]
+
+
+def _runs(pid):
+    """Whether a process is there, and not only its exit code."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say when a parent ends")
+def test_ranks_end_with_a_killed_torchrun(pictures, tmp_path):
+    folder = tmp_path / "run"
+    with _two_ranks(pictures, folder, tmp_path / "log", 600) as (process, ranks):
+        process.kill()
+    assert len(ranks) == 2
+    deadline = time.monotonic() + 60
+    while any(map(_runs, ranks)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    alive = [pid for pid in ranks if _runs(pid)]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert alive == []
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_named_and_started_again(pictures, tmp_path):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    with _two_ranks(pictures, folder, log, 0.6) as (process, pids):
         victim = next(pid for pid in pids if _rank(pid) == 1)
         os.kill(victim, signal.SIGKILL)
         process.wait(timeout=200)
