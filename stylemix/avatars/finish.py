@@ -28,7 +28,7 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.finisher import enlarge
-from stylemix.avatars.lift import fit_colors, lift, moves_face, photo_mask
+from stylemix.avatars.lift import MAX_MOVEMENT, STILL, fit_colors, lift, moves_face, photo_mask
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
@@ -143,7 +143,9 @@ def finish(
 def _moves(mixer: Mixer, plain: Tensor, avatar: Avatar, applied: Sequence[AppliedStyle]) -> bool:
     parts = weaker(applied, avatar.share)
     edits = [] if avatar.masked else [part for part in parts if part.is_edit]
-    return moves_face(mixer.model, plain, avatar.image, edits, parts)
+    # The model's faces have no region in which alone a style acts.
+    still = STILL if avatar.region is None else MAX_MOVEMENT
+    return moves_face(mixer.model, plain, avatar.image, edits, parts, still)
 
 
 def _lift_look(

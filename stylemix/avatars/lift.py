@@ -38,6 +38,7 @@ STRONG, STRONGEST = 0.3, 0.42
 NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, wholly and not at all
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
 MAX_MOVEMENT = 0.035  # of landmarks, in distances of the eyes; looks stay below it
+STILL = 0.02  # movement of a photo's landmarks that drawn styles exceed on nearly every photo
 FACES, PSI = 8, 0.7  # generated faces on which a style's movement is measured, and their truncation
 COARSE = 4  # photo px between the places where coefficients are sampled
 REACH = 0.5  # crop sides beyond the crop, over which what is at its border fades
@@ -74,15 +75,15 @@ def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
 
 def moves_face(
     model: Model, plain: Tensor, styled: Tensor, edits: Sequence[AppliedStyle],
-    applied: Sequence[AppliedStyle],
+    applied: Sequence[AppliedStyle], still: float = STILL,
 ) -> bool:  # fmt: skip
-    """Whether styles move a person's face so far that a photo cannot carry them.
+    """Whether styles move a face so far that a photo of it cannot carry them.
 
     `plain` and `styled` [1, C, H, H] are the person after the edits among the styles, and in all of
-    them. Landmarks of a dark or grainy photo are noise in part, so where they seem to move, faces
-    of the model must do so, too (`movement`).
+    them. If landmarks move by at most `still`, the photo carries the styles. Otherwise faces of the
+    model decide: landmarks of a dark or grainy photo are noise in part.
     """
-    if movement(plain, styled, model.template) <= MAX_MOVEMENT:
+    if movement(plain, styled, model.template) <= still:
         return False
     ws = sample_ws(model.generator, FACES, 0, PSI)
     before, after = (render(model.generator, ws, parts) for parts in (edits, applied))
