@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["SECURITY.md", "docs/security.md", "docs/privacy.md"]
+PAGES = ["SECURITY.md", "docs/security.md", "docs/hostile-files.md", "docs/privacy.md"]
 HELD = r"`(?:bash )?((?:tests|docs|\.ci)/[^` ]*)[^`]*`"
 
 
