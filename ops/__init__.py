@@ -8,13 +8,7 @@ from stylemix.ops.bias_act import ACTIVATIONS, bias_act
 from stylemix.ops.conv2d_resample import conv2d_before_filter, conv2d_resample
 from stylemix.ops.epilogue import epilogue
 from stylemix.ops.grid_sample import grid_sample
-from stylemix.ops.upfirdn2d import (
-    downsample2d,
-    filter2d,
-    setup_filter,
-    upfirdn2d,
-    upsample2d,
-)
+from stylemix.ops.upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,7 +18,6 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "epilogue",
-    "filter2d",
     "grid_sample",
     "setup_filter",
     "upfirdn2d",

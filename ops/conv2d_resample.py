@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from stylemix.ops.convolution import convolve
-from stylemix.ops.upfirdn2d import Pair, _four, _size, upfirdn2d
+from stylemix.ops.upfirdn2d import Pair, filter_size, sides, upfirdn2d
 
 
 def conv2d_resample(
@@ -38,8 +38,8 @@ def conv2d_resample(
     kh, kw = w.shape[2:]
     if up == 1 and down == 1:
         f = None  # without resampling no low-pass is needed
-    fw, fh = _size(f)
-    x0, x1, y0, y1 = _four(padding)
+    fw, fh = filter_size(f)
+    x0, x1, y0, y1 = sides(padding)
     if up > 1:
         x0, x1 = x0 + (fw + up - 1) // 2, x1 + (fw - up) // 2
         y0, y1 = y0 + (fh + up - 1) // 2, y1 + (fh - up) // 2
@@ -75,7 +75,7 @@ def conv2d_before_filter(
     """
     if up == 1:
         return _conv(x, w, groups, True, padding=(padding, padding)), (0, 0, 0, 0), 1.0
-    fw, fh = _size(f)
+    fw, fh = filter_size(f)
     x0, x1 = padding + (fw + up - 1) // 2, padding + (fw - up) // 2
     y0, y1 = padding + (fh + up - 1) // 2, padding + (fh - up) // 2
     x, around = _conv_transposed(x, w, groups, False, up, (x0, x1, y0, y1))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stylemix.ops.backend import register, select
 from stylemix.ops.bias_act import ACTIVATIONS, PIECEWISE, accumulator, bias_act
-from stylemix.ops.upfirdn2d import Pair, _four, upfirdn2d
+from stylemix.ops.upfirdn2d import Pair, sides, upfirdn2d
 
 
 def epilogue(
@@ -61,7 +61,7 @@ def epilogue(
     gain = spec.gain if gain is None else gain
     clamp = -1.0 if clamp is None else clamp
     return select("epilogue", x, _torch)(
-        x, f, _four(padding), filter_gain, demod, noise, strength, b, act, alpha, gain, clamp, post
+        x, f, sides(padding), filter_gain, demod, noise, strength, b, act, alpha, gain, clamp, post
     )
 
 

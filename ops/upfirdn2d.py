@@ -57,7 +57,7 @@ def upfirdn2d(
     if f is None:
         f = torch.ones([1, 1], device=x.device)
     return select("upfirdn2d", x, _torch)(
-        x, f, _pair(up), _pair(down), _four(padding), flip_filter, gain
+        x, f, _pair(up), _pair(down), sides(padding), flip_filter, gain
     )
 
 
@@ -68,7 +68,8 @@ def _pair(value: Pair) -> tuple[int, int]:
     return x, y
 
 
-def _four(padding: Pair) -> tuple[int, int, int, int]:
+def sides(padding: Pair) -> tuple[int, int, int, int]:
+    """Returns a padding as (x0, x1, y0, y1)."""
     if isinstance(padding, int):
         return padding, padding, padding, padding
     if len(padding) == 2:
@@ -109,41 +110,25 @@ def _torch(
     return x[:, :, :: down[1], :: down[0]] if down != (1, 1) else x
 
 
-def _size(f: Tensor | None) -> tuple[int, int]:
+def filter_size(f: Tensor | None) -> tuple[int, int]:
     """Returns width and height of a filter."""
     return (1, 1) if f is None else (f.shape[-1], f.shape[0])
 
 
-def filter2d(x: Tensor, f: Tensor | None, padding: Pair = 0) -> Tensor:
-    """Filters images [N, C, H, W] at the same size, plus `padding`."""
-    (fw, fh), (x0, x1, y0, y1) = _size(f), _four(padding)
-    around = (x0 + fw // 2, x1 + (fw - 1) // 2, y0 + fh // 2, y1 + (fh - 1) // 2)
-    return upfirdn2d(x, f, padding=around)
-
-
-def upsample2d(x: Tensor, f: Tensor | None, up: Pair = 2) -> Tensor:
-    """Upsamples images [N, C, H, W] to [N, C, H*up, W*up] at the same brightness."""
-    (ux, uy), (fw, fh) = _pair(up), _size(f)
-    around = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
-    return upfirdn2d(x, f, up=up, padding=around, gain=ux * uy)
+def upsample2d(x: Tensor, f: Tensor | None) -> Tensor:
+    """Upsamples images [N, C, H, W] to [N, C, 2 H, 2 W] at the same brightness."""
+    fw, fh = filter_size(f)
+    around = ((fw + 1) // 2, (fw - 2) // 2, (fh + 1) // 2, (fh - 2) // 2)
+    return upfirdn2d(x, f, up=2, padding=around, gain=4)
 
 
 def downsample2d(
-    x: Tensor,
-    f: Tensor | None,
-    down: Pair = 2,
-    padding: Pair = 0,
-    flip_filter: bool = False,
+    x: Tensor, f: Tensor | None, padding: Pair = 0, flip_filter: bool = False
 ) -> Tensor:
-    """Downsamples images [N, C, H, W] to [N, C, H/down, W/down]."""
-    (dx, dy), (fw, fh), (x0, x1, y0, y1) = _pair(down), _size(f), _four(padding)
-    around = (
-        x0 + (fw - dx + 1) // 2,
-        x1 + (fw - dx) // 2,
-        y0 + (fh - dy + 1) // 2,
-        y1 + (fh - dy) // 2,
-    )
-    return upfirdn2d(x, f, down=down, padding=around, flip_filter=flip_filter)
+    """Downsamples images [N, C, H, W] to [N, C, H / 2, W / 2]."""
+    (fw, fh), (x0, x1, y0, y1) = filter_size(f), sides(padding)
+    around = (x0 + (fw - 1) // 2, x1 + (fw - 2) // 2, y0 + (fh - 1) // 2, y1 + (fh - 2) // 2)
+    return upfirdn2d(x, f, down=2, padding=around, flip_filter=flip_filter)
 
 
 # The native op takes a filter [h, w] and scalars. Its gradient is the same op with up and down

@@ -24,7 +24,7 @@ from stylemix.tools.options import batch_option, device_option
 from stylemix.tools.outputs import output_file
 from stylemix.training.adapt.base_style import with_style
 from stylemix.training.data.base import PixelDataset
-from stylemix.training.data.dataset import open_dataset
+from stylemix.training.data.dataset import open_for
 
 
 @click.command("audit")
@@ -87,7 +87,7 @@ def audit_command(
     output = output and output_file(output, inputs)
     audited, usual = _subject(model, style, device)
     psi = usual if psi is None else psi
-    images = _open(data, audited)
+    images = open_for(data, audited.generator.config)
     others = _open_others(held_out, audited, images)
     settings = AuditSettings(count, seed, psi, projected)
     folder = None if no_cache else cache_folder("features")
@@ -125,18 +125,12 @@ def _subject(model: str, style: str | None, device: str) -> tuple[Model, float]:
     return replace(with_style(loaded, learned), discriminator=None), learned.psi
 
 
-def _open(data: str, model: Model) -> PixelDataset:
-    config = model.generator.config
-    size = (config.height, config.width)
-    return open_dataset(data, size, config.img_channels, False, config.c_dim > 0)
-
-
 def _open_others(held_out: str | None, model: Model, images: PixelDataset) -> PixelDataset | None:
     """The held-out images, if there are any; StylemixError if they are all among `images`."""
     if held_out is None:
         note("Note: without --held-out neither recovery nor membership can be tested")
         return None
-    others = _open(held_out, model)
+    others = open_for(held_out, model.generator.config)
     if images.covers(others):
         raise StylemixError(
             f"got --held-out {held_out}, whose images are all among those of --data, by their "

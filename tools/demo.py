@@ -18,8 +18,7 @@ from stylemix.io.assets import ASSETS
 from stylemix.messages import result, wrote
 from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import DEFAULT_MODEL
-from stylemix.models.model import Model
-from stylemix.styles.style import Style, load_style, shipped_styles
+from stylemix.styles.style import fits, load_style, shipped_styles
 from stylemix.tools.options import device_option, face_option, marks_option, model_option
 from stylemix.tools.outputs import output_file
 
@@ -76,8 +75,3 @@ def demo_command(
     save_image(output, sheet, generated="composite")
     wrote(output, f"{time.monotonic() - started:.0f} s")
     result(people=[person.name for person in people], styles=names)
-
-
-def fits(style: Style, model: Model) -> bool:
-    """Whether a style can be used with a model: students draw faces, of any model that has them."""
-    return model.template.eyes is not None if style.is_student else model.reads(style.base)

@@ -17,7 +17,7 @@ from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import check_psi
 from stylemix.tools.options import batch_option, device_option
 from stylemix.tools.outputs import output_file
-from stylemix.training.data.dataset import open_dataset
+from stylemix.training.data.dataset import open_for
 
 MAX_COUNT = 1_000_000
 ADVICE = (
@@ -111,9 +111,7 @@ def metrics_command(
     extractor = load_extractor(features, where, weights)
     loaded = load_model(model, where)
     config = loaded.generator.config
-    reals = open_dataset(
-        data, (config.height, config.width), config.img_channels, False, config.c_dim > 0
-    )
+    reals = open_for(data, config)
     seeds = range(seed, seed + (count or len(reals)))
     folder = None if no_cache else cache_folder("features")
     report = measure(

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -39,21 +39,20 @@ class Ranks:
 
     def all_reduce_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by their sum over all ranks, with one collective per dtype."""
-        if self.world == 1:
-            return
-        for group in _by_dtype(tensors):
-            flat = torch.cat([tensor.reshape(-1) for tensor in group])
-            dist.all_reduce(flat)
-            _unflatten_(flat, group)
+        self._collect_(tensors, dist.all_reduce)
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors by those of rank 0."""
+        self._collect_(tensors, lambda flat: dist.broadcast(flat, src=0))
+
+    def _collect_(self, tensors: Iterable[Tensor], collective: Callable[[Tensor], object]) -> None:
         if self.world == 1:
             return
         for group in _by_dtype(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
-            dist.broadcast(flat, src=0)
-            _unflatten_(flat, group)
+            collective(flat)
+            for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
+                tensor.copy_(part.view(tensor.shape))
 
     def broadcast_text(self, value: str) -> str:
         """Returns the text of rank 0; the arguments of other ranks are ignored."""
@@ -86,12 +85,6 @@ def _by_dtype(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
     for tensor in tensors:
         groups.setdefault(tensor.dtype, []).append(tensor)
     return list(groups.values())
-
-
-def _unflatten_(flat: Tensor, group: Sequence[Tensor]) -> None:
-    parts = flat.split([tensor.numel() for tensor in group])
-    for tensor, part in zip(group, parts, strict=True):
-        tensor.copy_(part.view(tensor.shape))
 
 
 def local_device(name: str) -> str:

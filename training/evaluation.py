@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,10 +85,7 @@ def keep_best(folder: Path, state: TrainState, snapshot: Path, metrics: dict[str
     return improved
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
-    """Removes all but the last `keep` snapshots (0 for none), never best.safetensors."""
-    files = list_snapshots(folder)
-    old: Sequence[Path] = files[:-keep] if keep else []
-    for path in old:
-        os.unlink(path)
-    return list(old)
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the last `keep` snapshots, none for 0, and never best.safetensors."""
+    for path in list_snapshots(folder)[:-keep] if keep else ():
+        path.unlink()

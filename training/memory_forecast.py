@@ -36,15 +36,15 @@ def estimate(config: ResolvedConfig, c_dim: int, world: int) -> tuple[int, int]:
     shape = [size, config.channels, *config.size]
     c = torch.zeros([size, c_dim], device="meta") if c_dim else None
     batch = Batch(part, torch.zeros(shape, device="meta"), c)
-    phases = [step._g_main, step._d_main]
+    phases = ["Gmain", "Dmain"]
     if config.path_length_weight:
-        phases.append(step._g_reg)
+        phases.append("Greg")
     if config.d_reg_interval and any(config.value(k, 0) for k in ("r1_gamma", "r2_gamma")):
-        phases.append(step._d_reg)
+        phases.append("Dreg")
     for phase in phases:
         saved = _SavedTensors()
         with saved_tensors_hooks(saved.note, lambda tensor: tensor):
-            phase(_Shapes(0, 0), batch, _NoSums())
+            step.loss(phase, _Shapes(0, 0), batch, _NoSums())
         peak = max(peak, saved.bytes)
     weights = sum(t.numel() * 4 for t in state.generator.parameters()) * WEIGHT_COPIES
     weights += sum(t.numel() * 4 for t in state.discriminator.parameters()) * (WEIGHT_COPIES - 1)

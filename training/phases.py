@@ -109,9 +109,6 @@ class Step:
     def phase(self, name: str, rng: StepRandom, batches: Sequence[Batch]) -> None:
         """Sums gradients and statistics over microbatches and ranks, then updates the weights."""
         state = self.state
-        loss_of = {
-            "Gmain": self._g_main, "Greg": self._g_reg, "Dmain": self._d_main, "Dreg": self._d_reg,
-        }[name]  # fmt: skip
         is_g = name.startswith("G")
         networks: list[nn.Module] = [state.generator if is_g else state.discriminator]
         if name == "Dmain" and state.feature_discriminator is not None:
@@ -121,7 +118,7 @@ class Step:
         self.heartbeat.at(name)
         sums = Sums(self.device)
         for batch in batches:
-            loss = loss_of(rng, batch, sums) * batch.part.weight
+            loss = self.loss(name, rng, batch, sums) * batch.part.weight
             if loss.requires_grad:  # it does not while all parameters are frozen
                 loss.backward()
             sums.add("loss", loss)
@@ -137,6 +134,13 @@ class Step:
             grad.nan_to_num_(nan=0.0, posinf=1e5, neginf=-1e5)
         optimizer.step()
         self._update_statistics(name, sums)
+
+    def loss(self, name: str, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
+        """Returns the loss of a phase for a microbatch, a mean over its images."""
+        loss_of = {
+            "Gmain": self._g_main, "Greg": self._g_reg, "Dmain": self._d_main, "Dreg": self._d_reg,
+        }[name]  # fmt: skip
+        return loss_of(rng, batch, sums)
 
     def _update_statistics(self, name: str, sums: Sums) -> None:
         """Updates running means and logs, by sums over all ranks."""
@@ -166,7 +170,7 @@ class Step:
             if key in values:
                 log.add(self.stats, f"Loss/{key}_penalty", values[key])
 
-    # The four losses of a microbatch, each a mean over its images.
+    # The four losses of a microbatch.
 
     def _g_main(self, rng: StepRandom, batch: Batch, sums: Sums) -> Tensor:
         """Returns the adversarial loss of the generator."""

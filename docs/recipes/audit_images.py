@@ -10,7 +10,6 @@ commands that follow.
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 
 import click
@@ -21,16 +20,9 @@ from PIL import Image
 from stylemix.images.hands import draw_by_hand
 from stylemix.images.sources import list_images
 from stylemix.images.tensors import resize, to_pil, to_tensor
-from stylemix.io.atomic import atomic_write
+from stylemix.training.curation.archive import write_archive
 
 LEARN, HELD, DRAWN_AT, SIZE = {"ink": 40, "golden-hour": 8}, 240, 128, 64
-
-
-def write_zip(path: Path, images: list[bytes]) -> None:
-    """Images numbered in order."""
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for number, data in enumerate(images):
-            archive.writestr(f"{number:03}.png", data)
 
 
 def drawn(photo: Image.Image) -> bytes:
@@ -53,8 +45,9 @@ def main(photos: Path, output: Path) -> None:
     for name, count in LEARN.items():
         draw = drawn if name == "ink" else lambda photo: graded("golden-hour", small(photo))
         images = [draw(photo) for photo in sources[: count + HELD]]
-        write_zip(output / f"{name}-learn.zip", images[:count])
-        write_zip(output / f"{name}-held.zip", images[count:])
+        for kind, part in (("learn", images[:count]), ("held", images[count:])):
+            numbered = ((f"{i:03}.png", data) for i, data in enumerate(part))
+            write_archive(output / f"{name}-{kind}.zip", numbered)
 
 
 def small(photo: Image.Image) -> Image.Image:

@@ -18,18 +18,11 @@ from cartoon_images import Illustrator
 from look_images import LOOKS, graded
 from PIL import Image
 
-from stylemix.io.atomic import atomic_write
+from stylemix.training.curation.archive import write_archive
 
 PEOPLE, FIRST, COUNT, SEED = 40, 200, 264, 77
 SIZE, DRAWN = 128, 256  # px of graded photos and of drawings; avatars are compared in 256 px
 SUBSETS = {"k1": slice(0, 1), "k8": slice(0, 8), "held": slice(8, COUNT)}
-
-
-def write_zip(path: Path, images: dict[str, bytes]) -> None:
-    """Images by file name, stored as they are."""
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, data in images.items():
-            archive.writestr(name, data)
 
 
 @click.command()
@@ -40,7 +33,8 @@ def main(photos: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(photos) as archive:
         names = sorted(n for n in archive.namelist() if n.endswith((".jpg", ".png")))
-        write_zip(output / "people.zip", {Path(n).name: archive.read(n) for n in names[:PEOPLE]})
+        people = [(Path(name).name, archive.read(name)) for name in names[:PEOPLE]]
+        write_archive(output / "people.zip", people)
         files = [io.BytesIO(archive.read(n)) for n in names[FIRST : FIRST + COUNT]]
     filters = Image.Resampling.LANCZOS
     faces = [Image.open(f).convert("RGB").resize((SIZE, SIZE), filters) for f in files]
@@ -50,8 +44,8 @@ def main(photos: Path, output: Path) -> None:
         sets[style] = [illustrator.png(SEED, n, DRAWN) for n in range(COUNT)]
     for name, images in sets.items():
         for subset, rows in SUBSETS.items():
-            chosen = {f"{i:03d}.png": data for i, data in enumerate(images[rows])}
-            write_zip(output / f"{name}-{subset}.zip", chosen)
+            chosen = ((f"{i:03d}.png", data) for i, data in enumerate(images[rows]))
+            write_archive(output / f"{name}-{subset}.zip", chosen)
     click.echo(f"Wrote {len(sets)} styles and {min(PEOPLE, len(names))} people to {output}")
 
 

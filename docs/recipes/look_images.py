@@ -7,7 +7,6 @@ Every image is a generated face of 256 px, colour-graded like a photograph: ligh
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -19,9 +18,9 @@ from PIL import Image as Pillow
 
 from stylemix.avatars.finisher import enlarge
 from stylemix.images.tensors import to_pil
-from stylemix.io.atomic import atomic_write
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.sampling import sample_images
+from stylemix.training.curation.archive import write_archive
 
 Image = NDArray[np.float64]  # [H, W, 3] in 0..1
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -99,10 +98,9 @@ def main(look: str, count: int, seed: int, model: str, output: Path) -> None:
     """Write images of a look as a zip."""
     network = load_model(model)
     images = sample_images(network.generator, list(range(seed, seed + count)), psi=0.8)
-    with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for i, image in enumerate(images):
-            face = to_pil(enlarge(image[None], network.template)[0])
-            archive.writestr(f"{look}-{i:04d}.png", graded(look, face))
+    faces = (to_pil(enlarge(image[None], network.template)[0]) for image in images)
+    named = ((f"{look}-{i:04d}.png", graded(look, face)) for i, face in enumerate(faces))
+    write_archive(output, named)
     click.echo(f"Wrote {count} images to {output}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from stylemix.io.atomic import atomic_write
+from stylemix.training.curation.archive import write_archive
 
 
 @click.command()
@@ -24,9 +24,7 @@ def main(data: Path, count: int, seed: int, output: Path) -> None:
     with zipfile.ZipFile(data) as source:
         names = sorted(n for n in source.namelist() if n.endswith((".png", ".jpg", ".webp")))
         chosen = sorted(random.Random(seed).sample(names, count))
-        with atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as target:
-            for name in chosen:
-                target.writestr(name, source.read(name))
+        write_archive(output, ((name, source.read(name)) for name in chosen))
 
 
 if __name__ == "__main__":

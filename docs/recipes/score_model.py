@@ -17,7 +17,7 @@ import stylemix
 from stylemix.images.contact_sheet import grid
 from stylemix.images.write import save_image
 from stylemix.metrics.generator import score
-from stylemix.training.data.dataset import open_dataset
+from stylemix.training.data.dataset import open_for
 
 
 @click.command()
@@ -32,8 +32,7 @@ def main(
 ) -> None:
     """Score a snapshot, complete its card, write it in half precision."""
     model = stylemix.load_model(snapshot, device="cpu")
-    config = model.generator.config
-    dataset = open_dataset(data, (config.height, config.width), config.img_channels)
+    dataset = open_for(data, model.generator.config)
     distance = score(model.generator, dataset, count=count, show=True)["FD-MobileNetV2"]
     model.card |= json.loads(card.read_text(encoding="utf-8")) if card else {}
     model.card["scores"] = {

@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from stylemix.avatars.derived_styles import generator_style
 from stylemix.avatars.inputs import (
     OnError,
@@ -24,15 +26,17 @@ from stylemix.inversion.cache import LatentCache
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import Latent, fitting, load_latent
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
-from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
 from stylemix.models.checkpoint import load_model
 from stylemix.models.container import LATENT, MODEL, STYLE
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.labels import at_label, label_of
+from stylemix.networks.latents import map_latents, z_from_seed
 from stylemix.progress import Progress
 from stylemix.styles.style import Style, find_style, format_of, load_style
+
+SEED_PSI = 0.7  # truncation of the faces of seeds
 
 
 class Reader:
@@ -98,6 +102,7 @@ class Reader:
             source = source if isinstance(source, ImageSource) else path
         return read_portrait(source, self.model, self.face, self.box)
 
+    @torch.no_grad()
     def _sampled(self, what: str) -> Latent:
         seed, number = parse_seed(what)
         generator = self.model.generator
@@ -108,7 +113,8 @@ class Reader:
             )
         generator = at_label(generator, number)
         label = label_of(generator.mapping)
-        return Latent(seed_latent(generator, seed)[0], self.model.fingerprint, label=label)
+        ws = map_latents(generator, z_from_seed(seed, generator.z_dim), SEED_PSI)
+        return Latent(ws[0], self.model.fingerprint, label=label)
 
     def style(
         self, what: StyleSource, on_error: OnError | None

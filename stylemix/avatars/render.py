@@ -109,14 +109,14 @@ class Drawing(nn.Module):
         return images
 
 
-def draw_region(plain: Drawing, styled: Drawing, mask: Tensor, meet: int | None = None) -> Tensor:
+def draw_region(plain: Drawing, styled: Drawing, mask: Tensor) -> Tensor:
     """Images [N, C, H, W] of `styled` where mask [1 or N, 1, H, W] is 1, of `plain` where it is 0.
 
-    After the block of `meet` px both continue from a blend of their features, each in its own
+    After the block of `BLEND_PX` both continue from a blend of their features, each in its own
     style, so that shapes join at the border; the images are blended at the end.
     """
     config = plain.network.config
-    meet = meet or (BLEND_PX if config.img_resolution < LARGE_PX else BLEND_PX_LARGE)
+    meet = BLEND_PX if config.img_resolution < LARGE_PX else BLEND_PX_LARGE
     count = sum(size <= meet for size in config.resolutions)
     a, image_a = plain.run(stop=count)
     b, image_b = styled.run(stop=count)

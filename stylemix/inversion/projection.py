@@ -29,9 +29,7 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.tuned_blocks import tuned_blocks
 from stylemix.models.loading import adjust
 from stylemix.models.model import Model
-from stylemix.networks.generator import Generator
 from stylemix.networks.labels import label_of
-from stylemix.networks.latents import map_latents, z_from_seed
 from stylemix.progress import Progress
 
 REFINE_COST = 1.5  # duration of a refinement step, in steps of the latent search
@@ -265,9 +263,3 @@ def _refine_batches(model: Model, count: int) -> list[range]:
     size = sum(value.numel() for name, value in parameters.items() if name.startswith(names))
     step = max(1, MAX_WEIGHTS // size)
     return [range(i, min(i + step, count)) for i in range(0, count, step)]
-
-
-@torch.no_grad()
-def seed_latent(generator: Generator, seed: int, psi: float = 0.7) -> Tensor:
-    """Ws [1, L, w_dim] of a seed, truncated by `psi`."""
-    return map_latents(generator, z_from_seed(seed, generator.z_dim), psi)

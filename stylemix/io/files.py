@@ -68,3 +68,11 @@ def too_long(path: StrPath, most: int) -> StylemixError:
         f"{path}: got a file of more than {most // 2**20} MB; expected a smaller one; check that "
         "it is the right file"
     )
+
+
+def damaged(path: StrPath) -> StylemixError:
+    """Returns the error for a truncated or damaged file."""
+    return StylemixError(
+        f"{path}: got a truncated or damaged file; expected a complete one; "
+        "download or copy it again"
+    )

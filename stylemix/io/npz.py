@@ -12,7 +12,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from stylemix.errors import StylemixError
-from stylemix.io.files import StrPath, read_file
+from stylemix.io.files import StrPath, damaged, read_file
 from stylemix.io.sniff import ZIP_ERRORS
 
 MAX_BYTES = 2**26  # a W+ code of 18 x 512 floats takes 36 kB
@@ -43,7 +43,7 @@ def read_npz(path: StrPath) -> dict[str, Array]:
                 name = member.filename.removesuffix(".npy")
                 arrays[name] = _array(archive.read(member), str(path))
     except ZIP_ERRORS as error:
-        raise _damaged(str(path)) from error
+        raise damaged(path) from error
     return arrays
 
 
@@ -69,7 +69,7 @@ def _array(data: bytes, name: str) -> Array:
     except (
         ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError,
     ) as error:  # fmt: skip
-        raise _damaged(name) from error
+        raise damaged(name) from error
     if dtype.kind not in "biuf":
         raise StylemixError(
             f"{name}: refused, it holds an array of {dtype.kind!a} objects; nothing in it was run; "
@@ -77,14 +77,7 @@ def _array(data: bytes, name: str) -> Array:
         )
     content = memoryview(data)[stream.tell() :]
     if len(shape) > MAX_DIMENSIONS or not all(type(size) is int and size > 0 for size in shape):
-        raise _damaged(name)
+        raise damaged(name)
     if prod(shape) * dtype.itemsize != len(content):
-        raise _damaged(name)
+        raise damaged(name)
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _damaged(name: str) -> StylemixError:
-    return StylemixError(
-        f"{name}: got a truncated or damaged file; expected a complete one; "
-        "download or copy it again"
-    )

@@ -14,7 +14,7 @@ import zlib
 from typing import BinaryIO, Literal
 
 from stylemix.errors import StylemixError, similar_file
-from stylemix.io.files import StrPath, open_file
+from stylemix.io.files import StrPath, damaged, open_file
 from stylemix.io.tensor_files import MAX_HEADER_BYTES
 
 Kind = Literal["safetensors", "torch-zip", "torch-stream", "npz", "npy", "pickle"]
@@ -124,10 +124,7 @@ def _kind_of_zip(path: StrPath) -> Kind:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except ZIP_ERRORS as error:
-        raise StylemixError(
-            f"{path}: got a truncated or damaged file; expected a complete one; "
-            "download or copy it again"
-        ) from error
+        raise damaged(path) from error
     if any(name.endswith("data.pkl") for name in names):
         return "torch-zip"
     if names and all(name.endswith(".npy") for name in names):

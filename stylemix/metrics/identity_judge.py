@@ -54,11 +54,6 @@ def _oval() -> Tensor:
     return ((1 - radius) * 10 + 0.5).clamp(0, 1)[None, None]
 
 
-def load_judge(device: str | torch.device = "cpu") -> Judge:
-    """Returns the network, loaded once per device, in evaluation mode and without gradients."""
-    return frozen_network("judge", device, _read_judge)
-
-
 def _read_judge() -> Judge:
     judge = Judge()
     judge.load_state_dict({k: v.float() for k, v in load_weights("judge").items()})
@@ -73,5 +68,5 @@ def judged_embedding(images: Tensor, template: Template) -> Tensor:
     template without eyes.
     """
     crops = face_crops(as_rgb(images).float(), template, SIZE)
-    parts = [load_judge(images.device)(part) for part in crops.split(64)]
-    return torch.cat(parts)
+    judge = frozen_network("judge", images.device, _read_judge)
+    return torch.cat([judge(part) for part in crops.split(64)])

@@ -33,8 +33,7 @@ def channel_statistics(maps: Sequence[Tensor]) -> list[Tensor]:
 class StyleMeter:
     """Measures looks of images of one model, in units of the spread over faces that it generates.
 
-    Features are those of its discriminator, or of MobileNetV2 for a model without a discriminator,
-    or of 4 px, whose discriminator has no blocks.
+    Features are those of its discriminator, or of MobileNetV2 for one of 4 px, which has no blocks.
     """
 
     @torch.no_grad()
@@ -52,8 +51,8 @@ class StyleMeter:
 
     def _statistics(self, images: Tensor) -> list[Tensor]:
         network = self.model.discriminator
-        maps = [] if network is None else network.features(images)
-        return channel_statistics(maps or feature_maps(images))
+        assert network is not None
+        return channel_statistics(network.features(images) or feature_maps(images))
 
     def rows(self, images: Tensor) -> Tensor:
         """Returns statistics [N, S] of images [N, C, H, W] in [-1, 1], with equal weight per stage.

@@ -53,14 +53,6 @@ class Context:
         )
 
 
-def damaged(name: str) -> StylemixError:
-    """Returns the error for a truncated or damaged file."""
-    return StylemixError(
-        f"{name}: got a truncated or damaged file; expected a complete one; "
-        "download or copy it again"
-    )
-
-
 def refusal_of(module: str, name: str) -> str:
     """Returns the reason to refuse a global, with the kind of file where it is known."""
     full = f"{module}.{name}"

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-from stylemix.safe_pickle.limits import DAMAGE_ERRORS, MAX_INT_BYTES, Context, damaged, refusal_of
+from stylemix.io.files import damaged
+from stylemix.safe_pickle.limits import DAMAGE_ERRORS, MAX_INT_BYTES, Context, refusal_of
 
 MAX_COPIED_BYTES = 4096  # longer byte strings stay views of the file, so weights are not copied
 

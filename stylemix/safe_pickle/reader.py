@@ -50,9 +50,9 @@ def load(path: StrPath) -> object:
     return PickleMachine(data, context, TABLE).run()
 
 
-def loads(data: bytes, name: str = "pickle") -> object:
-    """Loads a plain pickle from bytes; `name` is for messages."""
-    context = Context(name, _MAX_COPIES * len(data) + _BASE_ALLOWANCE)
+def loads(data: bytes) -> object:
+    """Loads a plain pickle from bytes."""
+    context = Context("pickle", _MAX_COPIES * len(data) + _BASE_ALLOWANCE)
     return PickleMachine(memoryview(data), context, TABLE).run()
 
 

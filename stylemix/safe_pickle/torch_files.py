@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import torch
 
+from stylemix.io.files import damaged
 from stylemix.io.sniff import (
     MAX_DIRECTORY_BYTES,
     ZIP_ERRORS,
@@ -22,7 +23,7 @@ from stylemix.io.sniff import (
     is_torch_stream,
 )
 from stylemix.safe_pickle.builders import NAMES, Arguments, Storage, StorageType, storage_from_bytes
-from stylemix.safe_pickle.limits import MAX_DEPTH, Context, damaged
+from stylemix.safe_pickle.limits import MAX_DEPTH, Context
 from stylemix.safe_pickle.machine import PickleMachine, Trusted
 
 ZIP_START = b"PK\x03\x04"

@@ -33,9 +33,9 @@ MAX_SCALE = 2.0  # upper bound of a direction's scale, for readings that saturat
 
 
 @torch.no_grad()
-def channel_deviations(generator: Generator, seed: int = 0) -> dict[str, Tensor]:
+def channel_deviations(generator: Generator) -> dict[str, Tensor]:
     """Standard deviations of all style channels over sampled latents: {"b4.conv1": [C], ...}."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     chunks = (sample_ws(generator, CHUNK, rng) for _ in range(0, LATENTS, CHUNK))
     styles = [flatten_styles(generator.synthesis.styles(ws)) for ws in chunks]
     return {name: torch.cat([chunk[name] for chunk in styles]).std(dim=0) for name in styles[0]}
@@ -66,7 +66,6 @@ def channel_style(model: Model, layer: str, number: int) -> Style:
 def reading_channels(
     model: Model,
     samples: int = FACES,
-    seed: int = 0,
     count: int = CHANNELS,
     progress: Progress | None = None,
 ) -> dict[str, Style]:
@@ -80,16 +79,15 @@ def reading_channels(
     Args:
         model: a model with a face template.
         samples: number of generated faces over which gradients are averaged.
-        seed: seed of their latents.
         count: number of channels of each direction.
         progress: called with (done, samples).
     """
-    deviations = channel_deviations(model.generator, seed)
-    names, slopes, spread = _slopes(model, deviations, samples, seed, progress)
+    deviations = channel_deviations(model.generator)
+    names, slopes, spread = _slopes(model, deviations, samples, progress)
     out = {}
     for k, name in enumerate(names):
         move = _split(_few(slopes, k, count), deviations)
-        moved = _moved(model, move, name, seed) / float(spread[k].clamp(min=1e-9))
+        moved = _moved(model, move, name) / float(spread[k].clamp(min=1e-9))
         scale = min(1 / max(moved, 1e-9), MAX_SCALE)
         offsets = {layer: scale * part.cpu() for layer, part in move.items() if bool(part.any())}
         title = f"{name}-channels"
@@ -100,10 +98,10 @@ def reading_channels(
 
 
 def _slopes(
-    model: Model, deviations: dict[str, Tensor], samples: int, seed: int, progress: Progress | None
+    model: Model, deviations: dict[str, Tensor], samples: int, progress: Progress | None
 ) -> tuple[list[str], Tensor, Tensor]:
     """Names; gradients [K, C], readings and channels in standard deviations; deviations [K]."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     generator, names = model.generator, list[str]()
     gradients, values = [], []
     for ws in _parts(generator, samples, rng, gradients=True):
@@ -172,9 +170,9 @@ def _split(move: Tensor, deviations: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _moved(model: Model, move: dict[str, Tensor], name: str, seed: int) -> float:
+def _moved(model: Model, move: dict[str, Tensor], name: str) -> float:
     """Half the difference of a reading between plus and minus the move, averaged over faces."""
-    generator, rng = model.generator, torch.Generator().manual_seed(seed + 1)
+    generator, rng = model.generator, torch.Generator().manual_seed(1)
     total = 0.0
     for ws in _parts(generator, SCALE_FACES, rng, PSI):
         for sign in (1, -1):

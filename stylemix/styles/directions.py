@@ -7,13 +7,11 @@ components of mapped latents (GANSpace, arXiv 2004.02546). Supervised: from what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from stylemix.errors import StylemixError
 from stylemix.faces.attributes import readings
 from stylemix.io.atomic import Json
 from stylemix.models.model import Model
@@ -56,38 +54,27 @@ class Direction:
 
 
 @torch.no_grad()
-def semantic_directions(
-    generator: Generator, layers: Sequence[int] | None = None, count: int = 10
-) -> list[Direction]:
+def semantic_directions(generator: Generator, count: int = 10) -> list[Direction]:
     """SeFa: the directions in w that change the styles most, largest eigenvalue first.
 
-    Eigenvectors of A^T A, where A holds the affine layers' weights with rows of unit length. The
-    sign of a direction is arbitrary; strength 1 is one standard deviation of mapped w along it.
-
-    Args:
-        generator: the generator; the affine layers of its ToRGB layers count too.
-        layers: indices of w whose affine layers count; None for all.
-        count: number of directions.
+    Eigenvectors of A^T A, where A holds the weights of all affine layers, those for ToRGB too, with
+    rows of unit length. The sign of a direction is arbitrary; strength 1 is one standard deviation
+    of mapped w along it.
     """
-    indices = generator.synthesis.w_indices()
     rows: list[Tensor] = [
         layer.affine.weight
-        for name, block in generator.synthesis.blocks().items()
-        for kind, layer in block.layers.items()
-        if layers is None or indices[name][kind] in layers
+        for block in generator.synthesis.blocks().values()
+        for layer in block.layers.values()
     ]
-    if not rows:
-        raise StylemixError(
-            f"got layers {list(layers or [])}; expected some of 0 to {generator.num_ws - 1}"
-        )
     weight = torch.nn.functional.normalize(torch.cat(rows).double().cpu(), dim=1)
     values, vectors = torch.linalg.eigh(weight.t() @ weight)
     values, vectors = values.flip(0), vectors.flip(1)[:, :count]
     deviations = (_mapped(generator, SAMPLES).double().cpu() @ vectors).std(dim=0)
-    chosen = torch.zeros([generator.num_ws, 1])
-    chosen[list(range(generator.num_ws) if layers is None else layers)] = 1
+    everywhere = torch.ones([generator.num_ws, 1])
     return [
-        Direction(f"sefa-{i}", chosen * (vector * deviation).float(), float(value / values.sum()))
+        Direction(
+            f"sefa-{i}", everywhere * (vector * deviation).float(), float(value / values.sum())
+        )
         for i, (vector, deviation, value) in enumerate(
             zip(vectors.t(), deviations, values, strict=False)
         )
@@ -115,7 +102,7 @@ def face_count(generator: Generator) -> int:
 
 
 def read_directions(
-    model: Model, samples: int | None = None, seed: int = 0, progress: Progress | None = None
+    model: Model, samples: int | None = None, progress: Progress | None = None
 ) -> list[Direction]:
     """Directions of all `readings`, each in the resolutions that control it.
 
@@ -128,11 +115,10 @@ def read_directions(
     Args:
         model: a model with a face template.
         samples: number of generated faces, of which a tenth is held out; None for `face_count`.
-        seed: seed of their latents.
         progress: called with (done, samples).
     """
     samples = face_count(model.generator) if samples is None else samples
-    names, w, y = _sample_readings(model, samples, seed, progress)
+    names, w, y = _sample_readings(model, samples, progress)
     fitted = len(w) - max(len(w) // 10, 1)
     centred = (w - w[:fitted].mean(dim=0)).flatten(1)
     y = (y - y[:fitted].mean(dim=0)) / y[:fitted].std(dim=0)
@@ -174,12 +160,12 @@ def _likeliest(
 
 @torch.no_grad()
 def _sample_readings(
-    model: Model, samples: int, seed: int, progress: Progress | None
+    model: Model, samples: int, progress: Progress | None
 ) -> tuple[list[str], Tensor, Tensor]:
     """Names; latents [N, G, w_dim], one for each resolution; readings [N, K]; in float64."""
     generator = model.generator
     groups = _groups(generator)
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     latents, values, names = [], [], []
     for start in range(0, samples, BATCH):
         count = min(BATCH, samples - start)

@@ -216,6 +216,11 @@ def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
     return total
 
 
+def fits(style: Style, model: Model) -> bool:
+    """Whether a style can be used with a model: students draw faces, of any model that has them."""
+    return model.template.eyes is not None if style.is_student else model.reads(style.base)
+
+
 def check_strength(strength: float) -> None:
     """Raises StylemixError for a strength that is NaN or beyond `MAX_STRENGTH`."""
     note = ", 1 for a style as it was made"

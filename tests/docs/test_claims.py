@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["SECURITY.md", "docs/security.md", "docs/privacy.md"]
+PAGES = ["SECURITY.md", "docs/security.md", "docs/hostile-files.md", "docs/privacy.md"]
 HELD = r"`(?:bash )?((?:tests|docs|\.ci)/[^` ]*)[^`]*`"
 
 
@@ -19,3 +19,10 @@ def test_what_holds_a_promise_exists(page):
     rows = [row for table in tables for row in table.splitlines()]
     assert rows
     assert [row for row in rows if not re.search(HELD, row)] == []
+
+
+def test_tests_that_pages_name_exist():
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    pages = (page for page in (ROOT / "docs").glob("*.md") if page.name != "log.md")
+    named = re.findall(r"`(test_\w+)`", "".join(page.read_text("utf-8") for page in pages))
+    assert [name for name in named if f"def {name}(" not in sources] == []

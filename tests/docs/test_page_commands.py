@@ -57,9 +57,9 @@ TOY = {
 }
 # What is not run as it stands, and why.
 CHANGED = {
-    "--gpus": "one process instead; test_gpus_is_the_short_form_and_any_number_goes_on has three",
+    "--gpus": "one process instead; test_gpus_starts_ranks_and_any_number_resumes has three",
     "--nnodes": "several machines: the options are parsed and the training runs as one process; "
-    "test_two_hosts.py and test_cluster_files.py start the processes",
+    "test_distributed_hosts.py and test_cluster_files.py start the processes",
     "--nproc-per-node": "two processes instead of eight",
     "--size 1024": "64 px instead: the portraits are small",
     "me.jpg": "a seed, as for all photos but those of project itself: that takes a while",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stylemix.ops import backend, backends, bias_act, filter2d, grid_sample, jit, use
+from stylemix.ops import backend, backends, bias_act, grid_sample, jit, upfirdn2d, use
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_native_op_gets_complete_arguments(native):
     native["bias_act"] = native["upfirdn2d"] = lambda *args: seen.append(args) or args[0]
     x = torch.zeros([1, 2, 4, 4])
     bias_act(x, dim=-1, act="lrelu")
-    filter2d(x, None, padding=1)
+    upfirdn2d(x, None, padding=1)
     assert seen[0][1:] == (None, 3, "lrelu", 0.2, 2**0.5, -1.0)
     assert seen[1][1].tolist() == [[1]]
     assert seen[1][2:] == ((1, 1), (1, 1), (1, 1, 1, 1), False, 1)

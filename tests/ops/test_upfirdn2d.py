@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from stylemix.ops import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+from stylemix.ops import downsample2d, setup_filter, upfirdn2d, upsample2d
 from tests.support import reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -155,30 +155,22 @@ def test_setup_filter():
 
 
 @pytest.mark.parametrize("taps", [[1, 3, 3, 1], [1, 2, 1], [1] * 10])
-@pytest.mark.parametrize("factor", [2, (3, 1)])
-def test_wrappers_keep_brightness_and_size(taps, factor):
+def test_wrappers_keep_brightness_and_size(taps):
     x = torch.full([1, 2, 36, 48], 0.5, dtype=torch.float64)
     f = setup_filter(taps)
-    fx, fy = (factor, factor) if isinstance(factor, int) else factor
-    larger, smaller = upsample2d(x, f, up=factor), downsample2d(x, f, down=factor)
-    same = filter2d(x, f)
-    assert larger.shape == (1, 2, 36 * fy, 48 * fx)
-    assert smaller.shape == (1, 2, 36 // fy, 48 // fx)
-    assert same.shape == x.shape
+    larger, smaller = upsample2d(x, f), downsample2d(x, f)
+    assert larger.shape == (1, 2, 72, 96)
+    assert smaller.shape == (1, 2, 18, 24)
     inner = (..., slice(6, -6), slice(6, -6))
-    for image in (same, smaller):
-        torch.testing.assert_close(image[inner], torch.full_like(image[inner], 0.5))
+    torch.testing.assert_close(smaller[inner], torch.full_like(smaller[inner], 0.5))
     assert larger[inner].mean().item() == pytest.approx(0.5)  # each phase only for fitting taps
-    shift = filter2d(x, f, padding=(1, 0, 2, 0))
-    assert shift.shape == (1, 2, 38, 49)
+    assert downsample2d(x, f, padding=(1, 1, 2, 0)).shape == (1, 2, 19, 25)
 
 
 def test_wrappers_keep_the_middle_in_the_middle():
     x = torch.zeros([1, 1, 8, 8], dtype=torch.float64)
     x[..., 3:5, 3:5] = 1
     f = setup_filter([1, 3, 3, 1])
-    point = filter2d(x[..., 3:6, 3:6], setup_filter([0, 1]))  # even filters lie one px before
-    assert point[0, 0].tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 1]]
     for image in (upsample2d(x, f), downsample2d(x, f)):
         assert image.allclose(image.flip([2, 3]))
 
@@ -188,7 +180,7 @@ def test_wrappers_keep_the_middle_in_the_middle():
     [
         (lambda: upfirdn2d(torch.zeros([3, 4, 4]), None), r"got x of shape \(3, 4, 4\); expected"),
         (lambda: upfirdn2d(torch.zeros([1, 3, 4, 4]), None, up=0), "got resampling factor 0"),
-        (lambda: downsample2d(torch.zeros([1, 3, 4, 4]), None, down=(2, -1)), "resampling factor"),
+        (lambda: upfirdn2d(torch.zeros([1, 3, 4, 4]), None, down=(2, -1)), "resampling factor"),
     ],
 )
 def test_exception(call, message):

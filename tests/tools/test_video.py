@@ -10,7 +10,7 @@ from PIL import Image
 
 from stylemix.cli import main
 from stylemix.inversion.latent import Latent, save_latent
-from stylemix.inversion.projection import seed_latent
+from stylemix.networks.latents import map_latents, z_from_seed
 from stylemix.styles.style import Style, save_style
 from tests.support.models import saved, tiny_model
 
@@ -28,7 +28,7 @@ def files(tmp_path_factory):
         save_style(folder / f"{name}.pkl", Style(model.fingerprint, shift=shift))
     (folder / "people").mkdir()
     for seed in (1, 2, 3):
-        w = seed_latent(model.generator, seed)[0]
+        w = map_latents(model.generator, z_from_seed(seed, model.generator.z_dim), 0.7)[0]
         save_latent(folder / f"people/{seed}.latent.safetensors", Latent(w, model.fingerprint))
     return folder
 

@@ -97,8 +97,10 @@ def test_old_snapshots_are_removed(tmp_path):
     for i in (100, 20, 3):
         (tmp_path / f"snapshot-{i:06d}.safetensors").touch()
     (tmp_path / "best.safetensors").touch()
-    assert prune(tmp_path, 0) == []
-    assert [path.name for path in prune(tmp_path, 2)] == ["snapshot-000003.safetensors"]
+    prune(tmp_path, 0)
+    assert len(list(tmp_path.iterdir())) == 4
+    prune(tmp_path, 2)
+    assert not (tmp_path / "snapshot-000003.safetensors").exists()
     assert len(list(tmp_path.iterdir())) == 3
 
 

@@ -26,8 +26,7 @@ from stylemix.inversion.portraits import AlignedPhoto, read_portrait
 from stylemix.inversion.settings import preset_settings
 from stylemix.models.model import Model
 from stylemix.progress import Progress
-from stylemix.styles.style import Style, load_style, shipped_styles
-from stylemix.tools.demo import fits
+from stylemix.styles.style import Style, fits, load_style, shipped_styles
 
 PREVIEW_PX = 1024  # longer side of the photo in previews
 SHOWN_PX = 1280  # longer side of an image on the page; the download has all px

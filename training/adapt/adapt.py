@@ -30,7 +30,7 @@ from stylemix.training.adapt.base_style import rebased, with_style
 from stylemix.training.adapt.draw_kit import is_kit, read_kit, read_pairs
 from stylemix.training.adapt.finetune import TransferSettings, learn_transfer
 from stylemix.training.adapt.jojogan import STEPS as JOJOGAN_STEPS
-from stylemix.training.adapt.jojogan import learn_paired
+from stylemix.training.adapt.jojogan import learn_jojogan
 from stylemix.training.adapt.look import learn_look
 from stylemix.training.adapt.look_loss import LookSettings
 from stylemix.training.adapt.method import (
@@ -275,7 +275,7 @@ def _learn_from(
         seed = settings.seed
         if plan.method == "jojogan":
             count = settings.steps or JOJOGAN_STEPS
-            return learn_paired(base, examples, count, seed, report), {"steps": count}
+            return learn_jojogan(base, examples, count, seed, report), {"steps": count}
         if plan.method == "personal":
             if not settings.several_people:
                 check_one_person(base, dataset)

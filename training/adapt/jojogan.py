@@ -28,7 +28,7 @@ STEPS, RATE, BETAS = 300, 0.002, (0.0, 0.99)
 PRESERVED_LAYERS = 7 / 18  # share of the layers, coarsest first, that keep the image's latent
 
 
-def learn_paired(
+def learn_jojogan(
     model: Model,
     images: Tensor,
     steps: int = STEPS,

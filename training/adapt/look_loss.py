@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylemix.faces.recognition import embed
 from stylemix.metrics.mobilenet import SMALLEST_SIDE, feature_maps
 from stylemix.metrics.style_distance import StyleMeter, style_distance
 from stylemix.models.model import Model
+from stylemix.training.adapt.regularizers import identity_difference
 
 STAGES = (1, 3, 6)  # early stages of MobileNetV2: textures and colours, not content
+COMPARED_FACES = 2  # images of a batch whose identity is compared
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,9 @@ def same_face(model: Model, images: Tensor, plain: Tensor, settings: LookSetting
     """Returns the loss for changes of facial structure and identity, which a look must preserve."""
     structure = (_normalized_luma(images) - _normalized_luma(plain)).square().mean()
     total = settings.structure_weight * structure
-    if model.template.kind != "none" and settings.identity_weight > 0:
-        with torch.no_grad():
-            before = embed(plain[:2], model.template)
-        after = embed(images[:2], model.template)
-        total = total + settings.identity_weight * (after - before).square().sum(dim=1).mean()
+    if settings.identity_weight > 0:
+        change = identity_difference(model, images[:COMPARED_FACES], plain[:COMPARED_FACES])
+        total = total + settings.identity_weight * change
     return total
 
 

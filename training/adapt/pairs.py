@@ -20,6 +20,7 @@ from stylemix.inversion.refine import changes
 from stylemix.inversion.schedule import Stages, hold_then_cosine, optimise
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.model import Model
+from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.labels import label_batch
 from stylemix.progress import Progress
 from stylemix.styles.style import Style
@@ -86,7 +87,9 @@ def learn_pairs(
     )
     alike = Similarity(model, drawings[:1], weights)
     rng = torch.Generator().manual_seed(settings.seed)
-    critic = _Critic(model, settings) if count >= ADVERSARIAL_PAIRS else None
+    critic = None
+    if count >= ADVERSARIAL_PAIRS and model.discriminator is not None:
+        critic = _Critic(model.discriminator, settings)
 
     def losses_at(step: int, _t: float) -> Tensor:
         chosen = torch.randint(0, count, [min(settings.batch, count)], generator=rng).to(device)
@@ -112,18 +115,14 @@ def usual_part(count: int) -> str:
 class _Critic:
     """The base's discriminator, learning to tell drawings from what the generator draws."""
 
-    def __init__(self, model: Model, settings: PairSettings) -> None:
+    def __init__(self, base: Discriminator, settings: PairSettings) -> None:
         self.settings = settings
-        self.network = copy.deepcopy(model.discriminator)
-        if self.network is not None:
-            self.network.requires_grad_(True).train()
-            self.adam = Adam([(list(self.network.parameters()), settings.lr)], BETAS)
+        self.network = copy.deepcopy(base).requires_grad_(True).train()
+        self.adam = Adam([(list(self.network.parameters()), settings.lr)], BETAS)
         self.pipe = PIPES["bgc"]
 
     def loss(self, step: int, images: Tensor, drawings: Tensor) -> Tensor:
         """One step of the discriminator; the generator's loss, one number."""
-        if self.network is None:
-            return images.new_zeros([])
         s = self.settings
         self.network.requires_grad_(True)
         logits = self._score(drawings), self._score(images.detach())
@@ -136,7 +135,6 @@ class _Critic:
         return g_logistic(self._score(images))
 
     def _score(self, images: Tensor) -> Tensor:
-        assert self.network is not None
         c = label_batch(self.network, len(images))
         score: Tensor = self.network(self.pipe(images, self.settings.augment_p), c)
         return score

@@ -13,6 +13,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource, list_images, read_beside
 from stylemix.io.cache import Checksum
 from stylemix.io.files import StrPath
+from stylemix.networks.config import GeneratorConfig
 from stylemix.training.data.base import MODES, PixelDataset
 from stylemix.training.data.fingerprints import read_checksums
 from stylemix.training.data.labels import label_vectors, labels_of, parse_labels
@@ -87,6 +88,14 @@ def open_dataset(
             "images into shards, or unpack the shards"
         )
     return ShardDataset(shards, size, mirror, use_labels, channels)
+
+
+def open_for(
+    paths: StrPath | Sequence[StrPath], config: GeneratorConfig
+) -> ImageDataset | ShardDataset:
+    """Opens images at the size, with the channels and, if it is conditional, labels of a model."""
+    size = (config.height, config.width)
+    return open_dataset(paths, size, config.img_channels, use_labels=config.c_dim > 0)
 
 
 def _several(paths: Any) -> list[Any]:

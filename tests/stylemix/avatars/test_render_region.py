@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from stylemix.avatars import render as render_module
 from stylemix.avatars.derived_styles import blend_style
-from stylemix.avatars.render import BLEND_PX, AppliedStyle, draw_region, prepare, render
+from stylemix.avatars.render import AppliedStyle, draw_region, prepare, render
 from stylemix.faces.templates import NO_TEMPLATE
 from tests.support.models import tiny_model, ws_of
 
@@ -31,25 +32,25 @@ def test_empty_and_full_masks(pair):
     assert torch.allclose(draw_region(plain, styled, torch.ones(1, 1, 64, 64)), styled.draw())
 
 
-def test_outside_is_plain_and_inside_is_styled(pair):
+def test_outside_is_plain_and_inside_is_styled(pair, monkeypatch):
     plain, styled = pair
-    got = draw_region(plain, styled, block(slice(0, 32), slice(0, 64)), meet=32)
+    monkeypatch.setattr(render_module, "BLEND_PX", 32)
+    got = draw_region(plain, styled, block(slice(0, 32), slice(0, 64)))
     assert torch.equal(got[:, :, 44:], plain.draw()[:, :, 44:])
     assert torch.allclose(got[:, :, :20], styled.draw()[:, :, :20], atol=1e-5)
 
 
-def test_features_are_blended_up_to_a_block(pair):
+def test_features_are_blended_up_to_a_block(pair, monkeypatch):
     plain, styled = pair
     mask = block(slice(0, 32), slice(0, 64))
     pixels = plain.draw().lerp(styled.draw(), mask)
     leaks = {}
     for meet in (8, 16, 32, 64):
-        got = draw_region(plain, styled, mask, meet)
+        monkeypatch.setattr(render_module, "BLEND_PX", meet)
+        got = draw_region(plain, styled, mask)
         leaks[meet] = (got - pixels)[:, :, 32:].abs().mean().item()
     assert leaks[64] == 0  # after the last block no features are blended
     assert leaks[8] > leaks[16] > leaks[32] > 0
-    usual = draw_region(plain, styled, mask)
-    assert torch.equal(usual, draw_region(plain, styled, mask, BLEND_PX))
 
 
 def test_each_of_a_batch_has_its_own_mask():

@@ -18,7 +18,7 @@ from stylemix.inversion import schedule as pace_module
 from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.loss import Similarity
 from stylemix.inversion.prior import latent_prior
-from stylemix.inversion.projection import project, seed_latent
+from stylemix.inversion.projection import project
 from stylemix.inversion.settings import LATENTS, PRESETS, ProjectionSettings
 from stylemix.models.loading import adjust
 from stylemix.networks.latents import map_latents
@@ -256,17 +256,6 @@ def test_a_prior_of_another_device_is_computed_again(monkeypatch):
     for device in ("cpu", "cpu", "meta"):
         assert latent_prior(generator.to(device)).mean.device.type == device
     assert devices == ["cpu", "meta"]
-
-
-def test_seed_latent(model):
-    ws = seed_latent(model.generator, 7)
-    average = model.generator.mapping.w_avg
-    full = seed_latent(model.generator, 7, psi=1.0)
-    assert ws.shape == (1, 8, 16)
-    assert torch.allclose(ws, average + 0.7 * (full - average), atol=1e-6)
-    assert not torch.allclose(ws, seed_latent(model.generator, 8))
-    with pytest.raises(StylemixError, match="got seed -1"):
-        seed_latent(model.generator, -1)
 
 
 def test_photos_of_several_classes_are_projected_at_theirs(monkeypatch):

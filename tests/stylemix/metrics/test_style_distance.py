@@ -14,7 +14,7 @@ from stylemix.metrics.style_distance import (
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.latents import sample_ws
 from stylemix.networks.sampling import sample_images
-from tests.support.models import tiny_model, ws_of
+from tests.support.models import tiny_model
 
 
 @pytest.mark.parametrize("resolution", [4, 8])
@@ -35,12 +35,6 @@ def test_distances_are_in_units_of_the_spread_over_the_models_own_faces():
     assert 0.3 < float(style_distance(rows, rows.mean(dim=0)).mean()) < 2
     assert float(style_distance(rows, meter.look(-faces)).mean()) > 1.5
     assert torch.equal(rows, StyleMeter(model, 64).describe(faces))
-
-
-def test_a_model_without_discriminator():
-    model = tiny_model(discriminator=False)
-    images = model.generator.synthesis(ws_of(model), noise_mode="const")
-    assert StyleMeter(model, 32).describe(images).shape == (2, 2 * (16 + 24 + 32 + 96 + 320))
 
 
 def test_each_image_is_compared_by_itself_and_in_256_px():
