@@ -181,4 +181,6 @@ def _describe(output: Path, style: Style) -> str:
     assert isinstance(scores, dict)
     values = [f"{key} {value}" for key, value in scores.items()]
     size = f"{os.path.getsize(output) / 1000:.0f} KB"
-    return ", ".join([f"{style.info['method']}, {style.info['pictures']} images", size, *values])
+    count = style.info["pictures"]
+    images = f"{count} image{'' if count == 1 else 's'}"
+    return ", ".join([str(style.info["method"]), images, size, *values])

@@ -57,9 +57,13 @@ MAX_EXAMPLES = 256  # drawings whose statistics are stored
     help="Precision of training; bf16 is faster on processors that support it.",
 )  # fmt: skip
 @click.option("--name", help="Name of the style.  [default: name of the output file]")
-@click.option("--license", "licence", default="unknown", show_default=True,
-              help="Licence of the drawings.")  # fmt: skip
-@click.option("--credit", default="", help="Credit: author of the drawings.")
+@click.option(
+    "--license", "licence",
+    help="Licence of the drawings.  [default: that of STYLE; unknown for --pairs]",
+)  # fmt: skip
+@click.option(
+    "--credit", help="Credit: author of the drawings.  [default: that of STYLE; empty for --pairs]",
+)  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
               help="Random seed.")  # fmt: skip
 @model_option
@@ -75,8 +79,8 @@ def distill_command(
     jaw: float,
     precision: str,
     name: str | None,
-    licence: str,
-    credit: str,
+    licence: str | None,
+    credit: str | None,
     seed: int,
     model: str,
     device: str,
@@ -103,7 +107,7 @@ def distill_command(
             photos, drawings = generated_pairs(network, learned, faces, seed, report)
     else:
         assert pairs is not None
-        learned = Style(network.fingerprint, info={**_card(output, name, licence, credit)})
+        learned = Style(network.fingerprint, info={"method": "student", **StyleCard().info()})
         with progress_bar("Reading pairs", "pair", leave=False) as report:
             photos, drawings = photo_pairs(*pairs, report)
     settings = DistillSettings(kimg=kimg, precision=precision, seed=seed)
@@ -117,7 +121,8 @@ def distill_command(
         learned.statistics = drawing_statistics(drawings)
     about: dict[str, Json] = {"pairs": len(photos), "kimg": kimg, "seed": seed}
     about |= {"seconds": round(time.monotonic() - started), "tool": f"stylemix {__version__}"}
-    learned.info = {**learned.info, "student": about}
+    card = _card(name or output.stem, licence, credit)
+    learned.info = {**learned.info, **card, "student": about}
     save_style(output, learned)
     state.unlink(missing_ok=True)
     size = os.path.getsize(output)
@@ -138,9 +143,10 @@ def _start(name: str) -> Student | None:
     return student
 
 
-def _card(output: Path, name: str | None, licence: str, credit: str) -> dict[str, Json]:
-    card = StyleCard(name or output.stem, licence, credit).info()
-    return {"method": "student", **card}
+def _card(name: str, licence: str | None, credit: str | None) -> dict[str, Json]:
+    """What is said about a style in place of what is known of it."""
+    card = {"name": name, "licence": licence, "credit": credit}
+    return {key: value for key, value in card.items() if value is not None}
 
 
 def drawing_statistics(drawings: torch.Tensor) -> torch.Tensor:

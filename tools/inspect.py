@@ -6,8 +6,9 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,12 +33,7 @@ from stylemix.models.header import parse_header
 from stylemix.models.model import count_parameters
 from stylemix.networks.batches import image_bytes
 from stylemix.styles.directions import face_count
-from stylemix.styles.style import (
-    find_style,
-    load_style,
-    shipped_directions,
-    shipped_styles,
-)
+from stylemix.styles.style import find_style, load_style, shipped_directions, shipped_styles
 from stylemix.tools.options import device_option
 from stylemix.training.adapt.draw_kit import FORMAT as KIT
 from stylemix.training.adapt.draw_kit import is_kit
@@ -160,7 +156,7 @@ def _style(path: Path) -> Lines:
     base = "every model of faces" if style.is_student else f"the base {style.base}"
     lines = [
         ("style", f"{info.get('name', path.stem)}, for {base}, {_size(path)}"),
-        ("made by", f"{info.get('method', '?')} from {info.get('pictures', '?')} images"),
+        ("made by", _making(info)),
         ("parts", parts),
         ("recommended", f"strength {style.strength:g}, layers {style.layers}"),
     ]
@@ -172,6 +168,15 @@ def _style(path: Path) -> Lines:
             text = value if isinstance(value, str) else json.dumps(value)
             lines.append((key, text[:200]))
     return lines
+
+
+def _making(info: Mapping[str, Any]) -> str:
+    """The method of a style, and what it was learned from."""
+    student = info.get("student")
+    pairs = (student if isinstance(student, dict) else info).get("pairs")
+    counts = [(info.get("pictures"), "images"), (pairs, "pairs")]
+    learned = [f"{count} {what}" for count, what in counts if count is not None]
+    return " from ".join([str(info.get("method", "?")), *learned[:1]])
 
 
 def _latent(path: Path) -> Lines:

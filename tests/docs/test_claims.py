@@ -1,9 +1,11 @@
-"""Each promise about safety and privacy names a test or a script that holds it."""
+"""Each promise about safety and privacy names a test or a script; pages name fields as they are."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from stylemix.styles.style import load_style
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["SECURITY.md", "docs/security.md", "docs/hostile-files.md", "docs/privacy.md"]
@@ -26,3 +28,11 @@ def test_tests_that_pages_name_exist():
     pages = (page for page in (ROOT / "docs").glob("*.md") if page.name != "log.md")
     named = re.findall(r"`(test_\w+)`", "".join(page.read_text("utf-8") for page in pages))
     assert [name for name in named if f"def {name}(" not in sources] == []
+
+
+def test_the_fields_of_a_style_have_the_names_on_its_page():
+    """The shipped look was written by `stylemix adapt`."""
+    page = (ROOT / "docs" / "adapt.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`info\.(\w+)`", page)) - {"kimg", "biometric"}  # of other methods
+    assert named
+    assert named <= load_style("noir").info.keys()

@@ -53,6 +53,7 @@ def test_a_style_from_pairs(pairs):
     assert style.is_student
     assert style.shape == Shape(0.5, 0.0)
     assert style.info["credit"] == "A. Painter"
+    assert style.info["name"] == "negative"
     assert style.info["licence"] == "CC0"
     assert style.info["student"]["pairs"] == 4
     assert style.statistics.isfinite().all()
@@ -68,7 +69,7 @@ def test_a_style_from_pairs(pairs):
 def test_a_student_for_a_style_of_the_model(tmp_path):
     output = tmp_path / "noir-fast.safetensors"
     words = ["noir", "--output", output, "--start", "none", "--kimg", ".016", "--faces", "6"]
-    result = distil(*words)
+    result = distil(*words, "--license", "CC0")
     assert result.exit_code == 0, result.output
     style, noir = load_style(output), load_style("noir")
     assert not style.is_student
@@ -76,6 +77,7 @@ def test_a_student_for_a_style_of_the_model(tmp_path):
     for name, offset in noir.offsets.items():
         assert torch.equal(style.offsets[name], offset)
     assert style.info["credit"] == noir.info["credit"]
+    assert (style.info["name"], style.info["licence"]) == ("noir-fast", "CC0")
     assert torch.equal(style.statistics, noir.statistics)
 
 
@@ -110,7 +112,8 @@ def test_wrong_input_is_one_line(words, message, pairs, monkeypatch):
     monkeypatch.chdir(pairs)
     for folder in ("empty", "square"):
         (pairs / folder).mkdir()
-    Image.new("RGB", (64, 64)).save(pairs / "square" / "hopper.png")
+    for photo in (pairs / "photos").iterdir():
+        Image.new("RGB", (64, 64)).save(pairs / "square" / f"{photo.stem}.png")
     result = distil(*words, "--output", "x.safetensors")
     assert result.exit_code == 2
     assert message in result.output

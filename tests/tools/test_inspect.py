@@ -99,6 +99,16 @@ def test_a_style_by_name():
     assert "offsets" in table["parts"]
 
 
+def test_a_style_says_what_it_was_learned_from():
+    assert dict(describe("comic"))["made by"] == "student from 1500 pairs"
+    drawn = {"method": "student", "student": {"pairs": 24}}
+    assert inspect._making(drawn) == "student from 24 pairs"
+    assert inspect._making({"method": "look", "pictures": 3, "student": {"pairs": 9}}) == (
+        "look from 3 images"
+    )
+    assert inspect._making({}) == "?"
+
+
 def test_a_latent_an_encoder_and_a_latent_of_another_projector(here):
     model = tiny_model(resolution=16)
     w = torch.zeros(model.generator.num_ws, model.generator.w_dim)

@@ -53,7 +53,7 @@ class DistillSettings:
     ema: float = 0.997
     precision: str = "fp32"
     seed: int = 0
-    state_kimg: float = 4
+    state_kimg: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, PRECISIONS)

@@ -23,12 +23,14 @@ from stylemix.images.write import save_image
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits, read_portrait
 from stylemix.inversion.settings import LATENTS, PHOTOS_AT_ONCE
 from stylemix.io.tensor_files import read_tensors
+from stylemix.messages import note
 from stylemix.metrics.style_distance import JUDGED_SIDE
 from stylemix.models.container import write_safetensors
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
 from stylemix.progress import Progress
+from stylemix.training.adapt.pairs import check_pairs
 from stylemix.training.adapt.scores import MAX_JUDGED, image_size
 
 FORMAT = "stylemix-draw-kit"
@@ -125,6 +127,7 @@ def read_pairs(
     face is cropped from both alike. Raises StylemixError where that is not so.
     """
     pairs = pair_images(photos, drawings)
+    check_pairs(len(pairs), len(pairs))  # before the minutes that projections take
     aligned = [read_portrait(photo, model) for photo, _ in pairs]
     paths = [drawing for _, drawing in pairs]
     drawn = [_align_drawing(*pair, model) for pair in zip(paths, aligned, strict=True)]
@@ -141,7 +144,13 @@ def read_pairs(
 def pair_images(photos: Path, drawings: Path) -> list[tuple[Path, Path]]:
     """Files of two folders with the same names; StylemixError where there are none."""
     by_name = {source.stem: source.path for source in list_images(drawings)}
-    pairs = [(s.path, by_name[s.stem]) for s in list_images(photos) if s.stem in by_name]
+    sources = list_images(photos)
+    pairs = [(s.path, by_name[s.stem]) for s in sources if s.stem in by_name]
+    if pairs and len(pairs) < max(len(sources), len(by_name)):
+        note(
+            f"Note: {len(pairs)} of {len(sources)} photos and {len(by_name)} drawings have a "
+            "partner of the same name; the others are left out"
+        )
     if not pairs:
         raise StylemixError(
             f"got no pair in {photos} and {drawings}; expected images of the same names in both; "

@@ -113,7 +113,8 @@ def choose_without_faces(model: Model, images: Tensor, count: int) -> Adaptation
     """Returns the plan of a model of anything for `count` images, by some [K, C, H, W] of them."""
     distance = domain_distance(model, images)
     far = distance >= FAR_WITHOUT_FACES
-    why = f"{count} images, {'far from' if far else 'near'} the model's own ({distance:.2f})"
+    near = "far from" if far else "near"
+    why = f"{count} image{'' if count == 1 else 's'}, {near} the model's own ({distance:.2f})"
     if not far:
         return AdaptationPlan("look", "offsets", None, why)
     if count < MIN_FOR_TRANSFER or model.discriminator is None:
@@ -197,17 +198,26 @@ def judged_statistics(dataset: ImageDataset, model: Model) -> Tensor:
     if isinstance(dataset, Drawings):
         images = some_of(dataset, MAX_JUDGED)
     else:
-        readable = [source for source in dataset.sources if str(source) not in dataset.broken]
         align = dataset.prepare is not None
-        images = some_of(read_images(readable, model, align, JUDGED_SIDE), MAX_JUDGED)
+        images = some_of(read_images(readable(dataset), model, align, JUDGED_SIDE), MAX_JUDGED)
     return image_statistics(images).mean(dim=0)
 
 
 def some_of(dataset: ImageDataset, limit: int = MAX_EXAMPLES) -> Tensor:
-    """Returns up to `limit` images, evenly spaced in the dataset, [K, C, H, W] in [-1, 1]."""
+    """Returns up to `limit` images, evenly spaced in the dataset, [K, C, H, W] in [-1, 1].
+
+    An image that is read in place of a broken one is returned once.
+    """
     count = min(len(dataset), limit)
-    images, _ = dataset.batch([i * len(dataset) // count for i in range(count)])
-    return images.float() / 127.5 - 1
+    indices = [i * len(dataset) // count for i in range(count)]
+    images, _ = dataset.batch(indices)
+    once = {dataset.stand_in(index): row for row, index in enumerate(indices)}
+    return images[[once[index] for index in sorted(once)]].float() / 127.5 - 1
+
+
+def readable(dataset: ImageDataset) -> list[ImageSource]:
+    """The sources of a dataset but those found broken so far."""
+    return [each for i, each in enumerate(dataset.sources) if dataset.stand_in(i) == i]
 
 
 def choose_images(
@@ -238,19 +248,18 @@ def choose_images(
         return plan, read_images(sources, model, cut)
     if not has_face:
         dataset = read_images(sources, model, False)
-        return choose_without_faces(model, some_of(dataset, DISTANCE_IMAGES), count), dataset
+        seen = some_of(dataset, DISTANCE_IMAGES)
+        return choose_without_faces(model, seen, len(readable(dataset))), dataset
     dataset = Drawings(sources, align)
-    distance = distance_from_photos(some_of(dataset, DISTANCE_IMAGES))
-    if distance >= FAR_THRESHOLD:
-        why = f"{count} images, unlike photos ({distance:.2f})"
+    seen = some_of(dataset, DISTANCE_IMAGES)
+    distance, left = distance_from_photos(seen), readable(dataset)
+    far = distance >= FAR_THRESHOLD
+    why = f"{len(left)} image{'' if len(left) == 1 else 's'}, {'unlike' if far else 'like'} photos"
+    why = f"{why} ({distance:.2f})"
+    if far:
         return AdaptationPlan("drawing", "", None, why), dataset
-    why, other = f"{count} images, like photos ({distance:.2f})", "of drawings say --method drawing"
-    plan = AdaptationPlan("look", "offsets", None, why, other)
-    dataset = read_images(sources, model, align is not False)
-    if align is None:
-        try:
-            some_of(dataset, DISTANCE_IMAGES)
-        except StylemixError:  # no faces are found, so they are taken as already cropped
-            note("Note: no face is found, so the images are taken as they are")
-            dataset = read_images(sources, model, False)
-    return plan, dataset
+    plan = AdaptationPlan("look", "offsets", None, why, "of drawings say --method drawing")
+    faces = align is not False and dataset.centred < len(seen)
+    if align is None and not faces:
+        note("Note: no face is found, so the images are taken as they are")
+    return plan, read_images(left, model, faces)

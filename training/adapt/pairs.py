@@ -72,11 +72,7 @@ def learn_pairs(
     """
     settings = settings or PairSettings()
     count = len(ws)
-    if count < MIN_PAIRS or len(drawings) != count:
-        raise StylemixError(
-            f"got {count} faces and {len(drawings)} drawings; expected as many of both, at least "
-            f"{MIN_PAIRS}; add pairs"
-        )
+    check_pairs(count, len(drawings))
     device, dtype = model.generator.device, model.generator.dtype
     ws, drawings = ws.to(device, dtype), drawings.to(device, dtype)
     network = copy.deepcopy(model.generator.synthesis)
@@ -105,6 +101,15 @@ def learn_pairs(
         torch.default_generator.manual_seed(settings.seed)
         optimise(adam, losses_at, Stages([steps], progress), hold_then_cosine, plateau=False)
     return Style(model.fingerprint, weights=changes(model.generator, learned))
+
+
+def check_pairs(faces: int, drawings: int) -> None:
+    """Raises StylemixError for fewer than 4 pairs, or as many drawings as there are faces not."""
+    if faces < MIN_PAIRS or drawings != faces:
+        raise StylemixError(
+            f"got {faces} faces and {drawings} drawings; expected as many of both, at least "
+            f"{MIN_PAIRS}; add pairs"
+        )
 
 
 def usual_part(count: int) -> str:

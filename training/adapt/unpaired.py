@@ -73,7 +73,7 @@ class UnpairedSettings:
     jitter: int = 8
     precision: str = "fp32"
     seed: int = 0
-    state_steps: int = 100
+    state_steps: int = 20
 
 
 class PatchCritics(nn.Module):

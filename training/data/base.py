@@ -51,7 +51,7 @@ class PixelDataset(ABC):
         self.labels: Tensor | None = None
         self.broken: list[str] = []
         self.reading: dict[int, int] = {}
-        self._cache: dict[int, tuple[int, Pixels]] = {}
+        self._cache: dict[int, Pixels] = {}
         self._capacity = CACHE_BYTES // (channels * self.height * self.width)  # images
         self._replacements: dict[int, int] = {}
         self._left_out: set[int] = set()
@@ -118,12 +118,16 @@ class PixelDataset(ABC):
             return None
         return self.labels[[index % self.count for index in indices]]
 
+    def stand_in(self, index: int) -> int:
+        """The index of an image, or of the one read in its place where it is known as broken."""
+        return self._replacements.get(index, index)
+
     def _read(self, index: int) -> tuple[int, Pixels]:
         """Returns the index of an image, or of its replacement if it is broken, and [H, W, C]."""
-        if index in self._cache:
-            return self._cache[index]
-        image, where = None, self._replacements.get(index, index)
+        image, where = None, self.stand_in(index)
         while image is None:
+            if where in self._cache:
+                return where, self._cache[where]
             self.reading[threading.get_ident()] = where
             try:
                 image = self._open(where, None if self.prepare else max(self.height, self.width))
@@ -140,7 +144,7 @@ class PixelDataset(ABC):
         pixels = np.asarray(fit(image, self.height, self.width), dtype=np.uint8)
         pixels = pixels.reshape(self.height, self.width, self.channels)
         if len(self._cache) < self._capacity:
-            self._cache[index] = where, pixels
+            self._cache[where] = pixels
         return where, pixels
 
     def _prepare(self, image: Image.Image, index: int) -> Image.Image:

@@ -115,7 +115,8 @@ def test_pairs_for_a_model_of_any_shape(shape, tmp_path, monkeypatch):
     picture = Image.fromarray(colors, "RGBA").resize((140, 100), Image.Resampling.NEAREST)
     for folder in ("photos", "drawings"):
         (tmp_path / folder).mkdir()
-        picture.save(tmp_path / folder / "a.png")
+        for name in "abcd":
+            picture.save(tmp_path / folder / f"{name}.png")
     ws, drawings, large = read_pairs(model, tmp_path / "photos", tmp_path / "drawings")
     assert min(large.shape[2:]) == 256
     assert drawings.shape == model.generator.synthesis(ws).shape
@@ -123,13 +124,24 @@ def test_pairs_for_a_model_of_any_shape(shape, tmp_path, monkeypatch):
     assert torch.equal(drawings[0], photo)
 
 
-def test_pairs_have_the_same_names(tmp_path):
+def test_too_few_pairs_are_not_projected(model, tmp_path):
+    """Neither image is a face, which would be the error of reading them."""
+    for folder in ("photos", "drawings"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / folder / "a.png")
+    with pytest.raises(StylemixError, match="got 1 faces and 1 drawings; expected as many of"):
+        read_pairs(model, tmp_path / "photos", tmp_path / "drawings")
+
+
+def test_pairs_have_the_same_names(tmp_path, capsys):
     for folder, names in (("photos", ("a.png", "b.png", "x.png")), ("drawn", ("b.png", "a.png"))):
         (tmp_path / folder).mkdir()
         for name in names:
             Image.new("RGB", (20, 20)).save(tmp_path / folder / name)
     found = pair_images(tmp_path / "photos", tmp_path / "drawn")
     assert [(a.name, b.parent.name) for a, b in found] == [("a.png", "drawn"), ("b.png", "drawn")]
+    said = "Note: 2 of 3 photos and 2 drawings have a partner of the same name; the others are "
+    assert capsys.readouterr().err == f"{said}left out\n"
     (tmp_path / "drawn" / "a.png").unlink()
     (tmp_path / "drawn" / "b.png").rename(tmp_path / "drawn" / "y.png")
     with pytest.raises(StylemixError, match="images of the same names in both"):

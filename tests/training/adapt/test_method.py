@@ -97,7 +97,7 @@ def test_without_faces_it_depends_on_distance_and_count(monkeypatch, distance, c
     monkeypatch.setattr(method, "domain_distance", lambda *_: distance)
     choice = choose_without_faces(tiny_model(), torch.zeros([1, 3, 32, 32]), count)
     assert (choice.method, choice.part) == expected
-    assert f"{count} images" in choice.why
+    assert choice.why.startswith(f"{count} image{'' if count == 1 else 's'}, ")
     assert str(distance) in choice.why
 
 
@@ -121,7 +121,7 @@ def test_photos_become_a_look_and_drawings_a_drawing(
         "no face is found, so the images are taken as they are\n"
     )
     assert taken == (expected == "look")
-    assert str(plan).startswith(f"1 images, {'unlike' if distance > 0.2 else 'like'} photos (0.")
+    assert str(plan).startswith(f"1 image, {'unlike' if distance > 0.2 else 'like'} photos (0.")
 
 
 def test_drawings_need_a_model_of_faces():
@@ -163,6 +163,27 @@ def test_pictures_without_a_face_are_named(portraits, tmp_path, capsys):
     sources = list_images([tmp_path / "sky.png", portraits / "obama.jpg"])
     method.read_images(sources, tiny_model(), True).batch([0, 1])
     assert f"Left out: {tmp_path / 'sky.png'}: got no face in photo;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "align"), [("auto", None), ("look", False), ("drawing", None)])
+def test_a_broken_image_is_named_once_and_not_counted(
+    portraits, tmp_path, capsys, monkeypatch, name, align
+):
+    """The image behind it, which is read in its place, counts once, too."""
+    monkeypatch.setattr(method, "distance_from_photos", lambda _: 0.1)
+    for number, color in enumerate(("red", "blue")):
+        half = Image.new("RGB", (80, 60), color)
+        half.paste("white", (0, 0, 40, 60))
+        half.save(tmp_path / f"{2 * number}.png")
+    (tmp_path / "1.png").write_bytes(b"nothing")
+    model = tiny_model()
+    plan, dataset = choose_images(name, [tmp_path], model, align)
+    assert plan.why.startswith("2 images, " if name == "auto" else "as requested")
+    assert len(method.read_examples(plan, dataset)) == 2
+    method.judged_statistics(dataset, model)
+    said = capsys.readouterr().err
+    assert said.count("Left out: ") == 1
+    assert ("in 2 of 2 images" in said) == (name == "drawing")
 
 
 def test_drawings_without_a_face_are_counted(portraits, tmp_path, capsys):

@@ -9,6 +9,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.hands import PLAIN, draw_photo
 from stylemix.networks.student import Student, StudentConfig, tone_curve
 from stylemix.styles.style import load_style
+from stylemix.training.adapt.distill import DistillSettings
 from stylemix.training.adapt.unpaired import (
     START,
     PatchCritics,
@@ -64,6 +65,11 @@ def test_stopped_and_continued_is_bitwise_the_same(faces, start, tmp_path):
     for other in (replace(SHORT, lr=0.1), replace(SHORT, steps=9)):
         with pytest.raises(StylemixError, match=r"other images, settings or base; .* delete it"):
             learn_unpaired(*faces, other, start, state)
+
+
+def test_a_stop_costs_a_tenth_of_the_training_at_most():
+    assert UnpairedSettings().state_steps * 10 <= UnpairedSettings().steps
+    assert DistillSettings().state_kimg * 10 <= DistillSettings().kimg
 
 
 def test_the_seed_decides(faces, start):
