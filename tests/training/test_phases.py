@@ -116,6 +116,17 @@ def test_signs_are_counted(start):
     assert float(step.state.sign_sum) in (-4, -2, 0, 2, 4)
 
 
+def test_signs_of_relativistic_scores_do_not_depend_on_their_level(start):
+    """The loss does not either, so that nothing holds the level at 0."""
+    sums = []
+    for level in (-100, 0, 100):
+        step, data = start(loss="relativistic", augment="fixed", augment_p=0)
+        step.state.discriminator.b4.out.bias.data.fill_(level)
+        step.phase("Dmain", StepRandom(0, 0), data)
+        sums.append((float(step.state.sign_sum), float(step.state.sign_count)))
+    assert sums[0] == sums[1] == sums[2]
+
+
 def test_style_mixing_changes_the_last_layers(start):
     step, data = start(style_mixing=1)
     part, cuts = data[0].part, set()
