@@ -104,7 +104,8 @@ class Step:
         self.bad.zero_()
         self.heartbeat.at("waiting for the others between steps")
         self.ranks.all_reduce_([flags])
-        return int(flags[0]), bool(flags[1] > 0)
+        # Every rank has counted the same losses, those of the whole batch.
+        return round(float(flags[0]) / self.ranks.world), bool(flags[1] > 0)
 
     def phase(self, name: str, rng: StepRandom, batches: Sequence[Batch]) -> None:
         """Sums gradients and statistics over microbatches and ranks, then updates the weights."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from stylemix.training import phases
+from stylemix.training.distributed import Ranks
 from stylemix.training.guard import spread
 from stylemix.training.losses import d_relativistic, g_minimax, g_relativistic
 from stylemix.training.microbatches import Microbatch, StepRandom, parts_of
@@ -253,6 +254,15 @@ def test_gradients_that_are_not_finite_are_harmless(start, monkeypatch):
     assert torch.isfinite(bias).all()
     assert step.look(0) == (1, False)
     assert step.look(1) == (0, True)
+
+
+def test_a_loss_that_is_not_finite_counts_once_for_all_ranks(start, monkeypatch):
+    step, data = start()
+    step.ranks = Ranks(0, 3)
+    monkeypatch.setattr(Ranks, "all_reduce_", lambda _, tensors: [t.mul_(3) for t in tensors])
+    monkeypatch.setattr(step, "_g_main", lambda *_: torch.tensor(math.nan))
+    step.phase("Gmain", StepRandom(0, 0), data)
+    assert step.look(0) == (1, False)
 
 
 @pytest.mark.parametrize(
