@@ -162,7 +162,9 @@ def changed(before: dict[str, Any], now: TrainConfig) -> dict[str, tuple[Any, An
 
 def continued(stored: dict[str, Any], now: ResolvedConfig) -> ResolvedConfig:
     """Returns the settings of a stored run, with those that may change taken from `now`."""
-    # A state from before an option existed gets its automatic value.
-    old = TrainConfig(**{name: stored[name] for name in SETTINGS if name in stored}).resolve()
+    known = {name: stored[name] for name in SETTINGS if name in stored}
+    # A state from before an option existed gets its automatic value. None in a state means disabled
+    # and stays, whatever would be automatic for the precision of the last start.
+    old = replace(TrainConfig(**known).resolve(), **known)
     may_change = [name for name, described in SETTINGS.items() if described.may_change]
     return replace(old, **{name: getattr(now, name) for name in may_change})

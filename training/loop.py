@@ -134,7 +134,8 @@ def train(
             tick = done or bool(stop_reason) or _passed(counters.cur_nimg, span, config.tick_kimg)
             if tick:
                 recorder.tick()
-            if done or _passed(counters.cur_nimg, span, config.snapshot_kimg):
+            taken = done or _passed(counters.cur_nimg, span, config.snapshot_kimg)
+            if taken:
                 heartbeat.at("waiting for metrics" if ranks.rank else "computing metrics")
                 recorder.snapshot()
                 stop_reason = stop_reason or recorder.enough()
@@ -142,8 +143,8 @@ def train(
                     stop_reason = ranks.broadcast_text(
                         on_metrics(counters.cur_nimg / 1000, recorder.metrics)
                     )
-            if tick or stop_reason:
-                recorder.save(now=done or bool(stop_reason))
+            if tick or taken or stop_reason:
+                recorder.save(now=taken or bool(stop_reason))
     images.close()
     heartbeat.close()
     console.close()

@@ -104,7 +104,8 @@ class Step:
         self.bad.zero_()
         self.heartbeat.at("waiting for the others between steps")
         self.ranks.all_reduce_([flags])
-        return int(flags[0]), bool(flags[1] > 0)
+        # Every rank has counted the same losses, those of the whole batch.
+        return round(float(flags[0]) / self.ranks.world), bool(flags[1] > 0)
 
     def phase(self, name: str, rng: StepRandom, batches: Sequence[Batch]) -> None:
         """Sums gradients and statistics over microbatches and ranks, then updates the weights."""
@@ -225,7 +226,6 @@ class Step:
             fakes = self._fakes(rng, "Dmain", part, c, sums)
         fake_logits, fake_maps = self._score(rng, "Dmain fake", part, fakes, c)
         real_logits, real_maps = self._score(rng, "Dmain real", part, batch.reals, batch.labels)
-        sums.add("signs", real_logits.sign().sum())
         sums.add("count", torch.tensor(float(len(part)), device=self.device))
         sums.add("real score", real_logits.mean() * part.weight)
         sums.add("fake score", fake_logits.mean() * part.weight)
@@ -235,6 +235,9 @@ class Step:
             sums.add(f"{kind} square", pixels.square().mean(dim=0) * part.weight)
         relativistic = self.config.loss == "relativistic"
         loss = (d_relativistic if relativistic else d_logistic)(real_logits, fake_logits)
+        # The relativistic loss determines differences of scores, but not their level.
+        scores = real_logits - fake_logits if relativistic else real_logits
+        sums.add("signs", scores.sign().sum())
         if not real_maps:
             return loss
         feature_loss = d_hinge(real_maps, fake_maps)

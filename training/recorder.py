@@ -139,8 +139,8 @@ class Recorder:
     def save(self, now: bool) -> None:
         """Writes the state, if `now` or if the last one is older than `state_minutes`.
 
-        Called after a snapshot, never before: a state contains the metrics of all snapshots
-        before it.
+        Called after every snapshot, never before: a state contains the metrics of all snapshots
+        before it, and no rollback or crash undoes the best one.
         """
         age = time.monotonic() - self.saved_at
         if self.ranks.lead and (now or age >= self.config.state_minutes * 60):

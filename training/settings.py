@@ -242,7 +242,7 @@ class Settings:
         limits=(0.001, 10**7), may_change=True,
     )
     state_minutes: float = setting(
-        FILES, 3, "Minutes between states to resume from, written at a tick.",
+        FILES, 3, "Minutes between states, written at a tick and with each snapshot.",
         limits=(0, 10**5), may_change=True,
     )
     snapshot_kimg: float = setting(

@@ -49,7 +49,7 @@ class TrainState:
     g_optimizer: torch.optim.Adam
     d_optimizer: torch.optim.Adam
     path_length_mean: Tensor
-    sign_sum: Tensor  # running sum and count of sign(D(real)), for adaptive augmentation
+    sign_sum: Tensor  # running sum and count of signs of scores, for adaptive augmentation
     sign_count: Tensor
     diversity: Tensor  # running ratio of the fakes' spread to that of the reals
     counters: Counters = field(default_factory=Counters)

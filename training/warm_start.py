@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stylemix.networks.config import DiscriminatorConfig
 from stylemix.networks.discriminator import Discriminator
 from stylemix.networks.generator import SynthesisLayer, SynthesisNetwork
-from stylemix.networks.layers import MinibatchStddev
+from stylemix.networks.layers import FullyConnected, MinibatchStddev
 
 # Tensors without channels to widen: with another shape they keep their new values.
 NOT_WIDENED = ("noise_const", "resample_filter", "w_avg", "noise_strength")
@@ -72,7 +72,29 @@ def transfer(source: Mapping[str, Tensor], network: nn.Module) -> Transfer:
         else:  # biases and the constant input have one value per channel
             value[: old.shape[0]] = old
             widened.append(name)
+    if "mapping.embed.weight" in widened:
+        _keep_labels(source, modules)
     return Transfer(copied, widened, fresh)
+
+
+def _keep_labels(source: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> None:
+    """Keeps the effect of labels where their embedding is wider: both its scales are means.
+
+    The embedding is normalised, and the projection of a conditional discriminator divided by the
+    root of its width. What is new contributes nothing to either at first.
+    """
+    embed, first = modules["mapping.embed"], modules["mapping.fc0"]
+    assert isinstance(embed, FullyConnected)
+    assert isinstance(first, FullyConnected)
+    old, new = len(source["mapping.embed.weight"]), len(embed.weight)
+    embed.weight[old:] = 0
+    start = first.weight.shape[1] - new  # after z
+    first.weight[: len(source["mapping.fc0.weight"]), start : start + old] *= math.sqrt(old / new)
+    scores = modules.get("b4.out")
+    if isinstance(scores, FullyConnected):
+        for value in (scores.weight, scores.bias):
+            value[old:] = 0
+            value.mul_(math.sqrt(new / old))
 
 
 def _from_subbands(old: Tensor) -> Tensor:

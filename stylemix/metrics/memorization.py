@@ -186,13 +186,19 @@ def pair_threshold(features: Features, share: float) -> float:
 
     With faces of different people it is the threshold of recognition at this false match rate.
     """
-    upper = np.triu_indices(len(features), 1)
     data = features.astype(np.float64)
-    squares = (data * data).sum(axis=1)
-    products = squares[:, None] + squares - 2 * (data @ data.T)
-    distances = np.sqrt(np.maximum(products[upper], 0))
-    place = max(0, math.ceil(share * len(distances)) - 1)
-    return float(np.partition(distances, place)[place])
+    squares, count = (data * data).sum(axis=1), len(data)
+    place = max(0, math.ceil(share * (count * (count - 1) // 2)) - 1)
+    least = np.empty(0)  # squared distances up to that place
+    step = max(1, _BLOCK_ENTRIES // count)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        block = squares[part, None] + squares[start:] - 2 * (data[part] @ data[start:].T)
+        # Each pair once, and no image with itself.
+        least = np.concatenate([least, block[np.triu(np.ones(block.shape, bool), 1)]])
+        if len(least) > place + 1:
+            least = np.partition(least, place)[: place + 1]
+    return math.sqrt(max(least[place], 0.0))
 
 
 def auc(members: Array, others: Array) -> float:

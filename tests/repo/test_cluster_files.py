@@ -81,6 +81,19 @@ def test_the_batch_script_is_bash():
     assert all(lines.index(line) < first_command for line in options)  # later ones are not read
 
 
+def test_the_processes_of_a_node_have_all_its_cores(here):
+    """From SLURM 22.05 on srun takes their number from a variable of its own, else one."""
+    srun = here / "bin" / "srun"
+    srun.write_text('#!/usr/bin/env bash\necho "${SRUN_CPUS_PER_TASK:-1} cores" >> calls\n')
+    variables = {
+        "USER": "toy", "SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "node[1-1]",
+        "SLURM_JOB_NUM_NODES": "1", "SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_PER_TASK": "32",
+    }  # fmt: skip
+    command = ["bash", FILES / "slurm.sbatch", "pictures"]
+    subprocess.run(command, cwd=here, env=_environment(here) | variables, check=True)
+    assert (here / "calls").read_text().splitlines() == ["32 cores", "32 cores"]
+
+
 @pytest.mark.slow
 def test_a_slurm_job_resumes_after_a_requeue(here):
     """SIGTERM to the batch shell: the state is written, and the job is requeued."""

@@ -197,6 +197,19 @@ def test_losses_that_are_not_finite_roll_back_the_run(tiny, dataset, tmp_path, m
     assert "the learning rate is scaled by 0.5" in said
 
 
+def test_a_rollback_does_not_undo_the_best_snapshot(tiny, dataset, tmp_path, monkeypatch):
+    """A state is written with each, so that a worse one does not replace it afterwards."""
+    values = iter([5.0, 3.0, 4.0, 4.5])
+    monkeypatch.setattr(
+        "stylemix.training.loop.Evaluation.of", lambda *_: lambda *_: {"FD": next(values)}
+    )
+    _poison(monkeypatch, 1)
+    run(replace(tiny, state_minutes=60, snapshot_kimg=0.016, metrics="fd"), dataset, tmp_path)
+    assert [line["FD"] for line in lines(tmp_path, "metrics.jsonl")] == [5, 3, 4, 4.5]
+    assert lines(tmp_path)[-1]["Progress/rollbacks"] == 1
+    assert load_model(tmp_path / "best.safetensors").card["kimg"] == 0.032
+
+
 @pytest.mark.slow
 def test_a_run_that_cannot_be_saved_gives_up(tiny, dataset, tmp_path, monkeypatch):
     _poison(monkeypatch, 99)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from stylemix.training import phases
+from stylemix.training.distributed import Ranks
 from stylemix.training.guard import spread
 from stylemix.training.losses import d_relativistic, g_minimax, g_relativistic
 from stylemix.training.microbatches import Microbatch, StepRandom, parts_of
@@ -114,6 +115,17 @@ def test_signs_are_counted(start):
     step(StepRandom(0, 0), data)
     assert float(step.state.sign_count) == 4
     assert float(step.state.sign_sum) in (-4, -2, 0, 2, 4)
+
+
+def test_signs_of_relativistic_scores_do_not_depend_on_their_level(start):
+    """The loss does not either, so that nothing holds the level at 0."""
+    sums = []
+    for level in (-100, 0, 100):
+        step, data = start(loss="relativistic", augment="fixed", augment_p=0)
+        step.state.discriminator.b4.out.bias.data.fill_(level)
+        step.phase("Dmain", StepRandom(0, 0), data)
+        sums.append((float(step.state.sign_sum), float(step.state.sign_count)))
+    assert sums[0] == sums[1] == sums[2]
 
 
 def test_style_mixing_changes_the_last_layers(start):
@@ -242,6 +254,15 @@ def test_gradients_that_are_not_finite_are_harmless(start, monkeypatch):
     assert torch.isfinite(bias).all()
     assert step.look(0) == (1, False)
     assert step.look(1) == (0, True)
+
+
+def test_a_loss_that_is_not_finite_counts_once_for_all_ranks(start, monkeypatch):
+    step, data = start()
+    step.ranks = Ranks(0, 3)
+    monkeypatch.setattr(Ranks, "all_reduce_", lambda _, tensors: [t.mul_(3) for t in tensors])
+    monkeypatch.setattr(step, "_g_main", lambda *_: torch.tensor(math.nan))
+    step.phase("Gmain", StepRandom(0, 0), data)
+    assert step.look(0) == (1, False)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Each setting is defined once: the type of its text, and its valid values."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -49,3 +49,11 @@ def test_a_run_of_before_an_option_was_there(tiny):
     stored = {name: v for name, v in vars(now).items() if name not in new}
     assert continued(stored, now) == now
     assert continued(stored, replace(now, kimg=5, beta2=0.9)) == replace(now, kimg=5)
+
+
+def test_a_run_without_a_clamp_gets_none_in_any_later_precision(tiny):
+    """Also where the last start was in that precision, for which it would be automatic."""
+    config = replace(tiny, precision="fp32").resolve()
+    for precision in ("bf16", "bf16", "fp16", "fp32", "bf16"):
+        config = continued(asdict(config), replace(tiny, precision=precision).resolve())
+        assert (config.precision, config.conv_clamp) == (precision, None)

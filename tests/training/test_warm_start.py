@@ -53,6 +53,29 @@ def test_a_wider_discriminator_scores_the_same(architecture):
     torch.testing.assert_close(wide(images), narrow(images), rtol=1e-4, atol=1e-5)
 
 
+def test_wider_networks_with_labels_compute_the_same():
+    torch.manual_seed(0)
+    sizes = {"img_resolution": 16, "channel_base": 128, "mapping_layers": 2, "c_dim": 3}
+    labels = torch.eye(3)[[0, 1, 2, 2]]
+    narrow, wide = (Generator(GeneratorConfig(**sizes, z_dim=8, w_dim=width)) for width in (8, 20))
+    narrow.mapping.embed.bias.data.normal_()
+    assert transfer(narrow.state_dict(), wide).fresh == ["mapping.w_avg"]
+    z = torch.randn([4, 8])
+    images = [G(z, labels, noise_mode="const") for G in (wide, narrow)]
+    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
+    small, large = (
+        Discriminator(DiscriminatorConfig(**sizes, channel_max=width, mbstd_group_size=1))
+        for width in (16, 28)
+    )
+    small.b4.out.bias.data.normal_()
+    assert transfer(small.state_dict(), large).fresh == []
+    scores = [D(images[1].detach(), labels) for D in (large, small)]
+    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-5)
+    # There is room to learn: what contributes nothing has a gradient.
+    scores[0].sum().backward()
+    assert large.b4.out.weight.grad[16:].std() > 0
+
+
 def test_another_resolution_copies_matching_tensors():
     small = Generator(GeneratorConfig(8, z_dim=8, w_dim=8, channel_base=128, channel_max=16))
     large = Generator(GeneratorConfig(16, z_dim=8, w_dim=8, channel_base=256, channel_max=16))

@@ -1,6 +1,7 @@
 """The statistics of audits: against formulas by hand, and where the answer is known."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -154,6 +155,18 @@ def test_copy_rate_of_generators_whose_answer_is_known():
 def test_threshold_of_pairs():
     points = np.array([[0.0], [1], [3], [7], [15]])  # distances 1 2 3 4 6 7 8 12 14 15
     assert [pair_threshold(points, share) for share in (1e-5, 0.1, 0.2, 0.5)] == [1, 1, 2, 6]
+
+
+def test_a_threshold_needs_no_memory_for_all_pairs(monkeypatch):
+    points = gaussians(600, 7)
+    expected = np.sort(np.linalg.norm(points[:, None] - points, axis=2)[np.triu_indices(600, 1)])
+    monkeypatch.setattr(memorization, "_BLOCK_ENTRIES", 2**14)
+    tracemalloc.start()
+    threshold = pair_threshold(points, 0.001)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert threshold == pytest.approx(expected[179])  # of 179,700 pairs
+    assert peak < 600 * 600 * 8
 
 
 def test_auc_and_its_interval():
