@@ -92,7 +92,7 @@ class Avatar:
         identity: of the person, if it was measured.
         drawn: whether students drew it.
         masked: whether it keeps colours of the person, or regions without a style.
-        region: where the styles act, None for everywhere.
+        region: where the styles act, None for everywhere, or in a drawing with kept colours.
     """
 
     draw: Callable[[], Tensor]
@@ -170,7 +170,7 @@ def draw_avatar(
 
     def avatar(share: float, identity: float | None) -> Avatar:
         region = None
-        if mask is not None:
+        if mask is not None and not (drawings and amount):
             beyond = "background" in options.regions or _border(mask) > 0.5
             region = Region(options.regions, mask, float(beyond), partial(render_at, share, None))
         draw = cache(partial(render_at, share))

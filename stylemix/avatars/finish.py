@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from stylemix.avatars.avatar import Avatar, weaker
+from stylemix.avatars.avatar import Avatar, Region, weaker
 from stylemix.avatars.drawing import (
     box_canvas,
     crop_photo,
@@ -157,12 +157,20 @@ def _lift_look(
     look = lift(image, matrix, fit_colors(photo.image[None], styled))
     if region is None:
         return look
-    mask = photo_mask(region.mask, matrix, image.size, region.beyond)
-    if image.size == photo.photo_size and not set(region.names) & set(REGIONS):
-        painted = [painted_grey(load_image(name, mode="RGBA")) for name in region.names]
-        if all(each.size == image.size for each in painted):  # of the photo, not of its crop
-            mask = reduce(ImageChops.lighter, painted)
+    mask = _region_mask(region, matrix, image.size, photo)
     return Image.composite(look, image.convert("RGB"), mask)
+
+
+def _region_mask(
+    region: Region, matrix: NDArray[np.float64], size: tuple[int, int], photo: AlignedPhoto
+) -> Image.Image:
+    """The mask of a region for an image of this size; `matrix` [3, 3] maps its px to the crop's."""
+    mask = photo_mask(region.mask, matrix, size, region.beyond)
+    if size == photo.photo_size and not set(region.names) & set(REGIONS):
+        painted = [painted_grey(load_image(name, mode="RGBA")) for name in region.names]
+        if all(each.size == size for each in painted):  # of the photo, not of its crop
+            mask = reduce(ImageChops.lighter, painted)
+    return mask
 
 
 def edited_photo(
@@ -197,13 +205,15 @@ def _finish_drawing(
         raise StylemixError(
             f"got no photo to draw on; expected one for the output size {size}; give a size in px"
         )
+    drawings_alone = all(part.by_student for part in applied)
     alone = all(part.by_student or part.is_edit for part in applied) and not avatar.masked
-    if alone and not isinstance(size, int) and not all(part.by_student for part in applied):
+    alone = alone or (drawings_alone and avatar.region is not None)
+    if alone and not isinstance(size, int) and not drawings_alone:
         photo = edited_photo(mixer, person, avatar, applied)[0]
         alone = photo is not None
     if size in ("photo", "portrait") and not alone:
         raise StylemixError(
-            "got other styles, regions or colours to keep beside a drawn style for the output "
+            "got other styles or colours to keep beside a drawn style for the output "
             f"size {size}; expected drawn styles alone; use crop, or a size in px"
         )
     area: Area = "crop"
@@ -215,6 +225,7 @@ def _finish_drawing(
         else:
             canvas = box_canvas(photo, mixer.model.template, portrait_box(photo))
             image = to_pil(draw_students(canvas, drawings, mixer.device)[0])
+        image = _within_region(image, photo, avatar, area)
     else:
         image = to_pil(avatar.image)
         if size == "crop" and person.photo is not None:
@@ -222,6 +233,21 @@ def _finish_drawing(
         elif isinstance(size, int):
             image = resize(image, size)
     return Finished(image, f"drawn, {image.width} x {image.height} px", area)
+
+
+def _within_region(
+    drawn: Image.Image, photo: AlignedPhoto, avatar: Avatar, area: Area
+) -> Image.Image:
+    """A drawing of a photo, or of its portrait, where the styles act; elsewhere the photo."""
+    if avatar.region is None:
+        return drawn
+    box = portrait_box(photo) if area == "portrait" else (0, 0, *photo.photo_size)
+    plain = open_image(photo.source).convert("RGB")
+    mask = _region_mask(avatar.region, photo.alignment.matrix, plain.size, photo)
+    plain, mask = (
+        image.resize(drawn.size, Image.Resampling.LANCZOS, box) for image in (plain, mask)
+    )
+    return Image.composite(drawn, plain, mask)
 
 
 def model_image(image: Tensor, template: Template, size: int | None = None) -> Image.Image:

@@ -45,7 +45,7 @@ SIDE = 128  # px, in which the movements of larger models are measured
 GRIDS = (4, 8, 16, 32)  # points along a side of the grids whose sum is the flow
 BLURS = (3 / 64, 1.5 / 64, 0.7 / 64)  # of the images that are compared, in crop sides
 STEPS, RATE = 30, 0.008  # of Adam at each of them; in crop sides
-SMOOTH, SMOOTH_MOUTH = 5.0, 0.5  # weights of the curvature of the flow
+SMOOTH, SMOOTH_MOUTH = 5.0, 1.0  # weights of the curvature of the flow
 SCALE, TORN = 0.4, 20.0  # of what the flow shows, at least; weight of what is stretched further
 LOCAL = 5 / 64  # deviation of what counts as light rather than as a feature, in crop sides
 WINDOW, FADE = 0.03, 0.12  # of the local colours, as in `fit_colors`
@@ -53,8 +53,10 @@ HUES = (0.06, 0.16)  # differences of colour beside lightness: light, and someth
 SMEARED = (0.36, 0.62)  # scales that smear wholly, and up to which a little
 NEW = (0.015, 0.04)  # errors in [-1, 1] from which on the mouth is drawn, a little and wholly
 INWARDS = 5 / 64  # deviation of the colours that are continued into the mouth, in crop sides
-MOUTH = slice(48, 68)  # among the landmarks
-MAX_ERROR = 0.05  # of a motion; beyond it the model shows what no movement of the photo can
+# Among the landmarks: all but the jaw, the lips, and what is between them.
+FEATURES, MOUTH, INSIDE = slice(17, 68), slice(48, 68), slice(60, 68)
+WITHIN = -0.08  # of a crop, by which the ellipse of the features is smaller than they
+MAX_ERROR = 0.06  # of a motion; beyond it the model shows what no movement of the photo can
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Motion:
         colors: the change of colours after the movement.
         mouth: [1, 1, S, S], the share of each pixel that the model must draw.
         tone: [1, 3, S, S], in [-1, 1], is added to what it draws: the light of the photo around.
-        error: of the image before, changed so, to that after; mean over the face, in [-1, 1].
+        error: of the image before, changed so, to that after; mean over the features of the face,
+            in [-1, 1].
     """
 
     flow: Tensor
@@ -150,18 +153,20 @@ def fit_motion(before: Tensor, after: Tensor, template: Template) -> Motion:
         size = a.shape[2]
         points = torch.cat([landmarks(image, template) for image in (a, b)])
         mouth = ellipses(points[:, MOUTH], size).amax(dim=0, keepdim=True)
-        face = ellipses(points[1:], size, grow=0)
+        face = ellipses(points[1:, FEATURES], size, grow=WITHIN)
         flow = estimate_flow(a, b, mouth)
         moved = follow(a, flow, "bicubic").clamp(-1, 1)
-        lit = b.lerp(moved, other_content(moved, b))
+        lit = b.lerp(moved, other_content(moved, b, face))
         colors = fit_colors(moved, lit, WINDOW, FADE, torch.eye(3, 4))
         reached = apply_planes(colors.local[None], (moved + 1) / 2) + colors.remainder
         reached = reached.clamp(0, 1) * 2 - 1
         low, high = NEW
         tone = _inwards(reached - b, mouth)
         new = ((_errors(reached, b + tone) - low) / (high - low)).clamp(0, 1)
-        new = mirrored_blur(functional.max_pool2d(new, 3, 1, 1), size / 64) * mouth
-        error = float((_errors(reached, lit) * face).sum() / face.sum())
+        new = mirrored_blur(functional.max_pool2d(new, 3, 1, 1), size / 64)
+        between = ellipses(points[:, INSIDE], size)  # of the lips, before and after
+        new = new * torch.maximum(follow(between[:1], flow), between[1:])
+        error = float((_errors(reached, b) * face).sum() / face.sum())
         return Motion(flow, colors, new, tone, error)
 
 
@@ -183,17 +188,21 @@ def _errors(a: Tensor, b: Tensor) -> Tensor:
     return mirrored_blur(a - b, a.shape[2] / 64).abs().mean(dim=1, keepdim=True)
 
 
-def other_content(moved: Tensor, after: Tensor) -> Tensor:
+def other_content(moved: Tensor, after: Tensor, face: Tensor) -> Tensor:
     """The share [1, 1, S, S] of each pixel of images [1, 3, S, S] that is no change of light.
 
-    Light keeps colours, roughly. Where they differ, the model draws something else, such as a wall
-    in place of an ear, and a photo that took its colour would have a stain.
+    Light keeps colours, roughly, and outside of the `face` [1, 1, S, S] changes smoothly. Else the
+    model draws something else, such as a wall in place of an ear or a cheek, and a photo that took
+    its colour would have a stain.
     """
-    hues = (moved - luma_of(moved)) - (after - luma_of(after))
-    distance = mirrored_blur(hues / 2, moved.shape[2] / 64).norm(dim=1, keepdim=True)
+    size = moved.shape[2]
+    differences = (moved - after) / 2
+    light = luma_of(differences)
+    light = mirrored_blur(light, LOCAL * size).lerp(light, face)
+    distance = mirrored_blur(differences - light, size / 64).norm(dim=1, keepdim=True)
     low, high = HUES
     share = ((distance - low) / (high - low)).clamp(0, 1)
-    return mirrored_blur(functional.max_pool2d(share, 3, 1, 1), moved.shape[2] / 64)
+    return mirrored_blur(functional.max_pool2d(share, 3, 1, 1), size / 64)
 
 
 def _small(image: Tensor) -> Tensor:

@@ -193,15 +193,15 @@ def _count(number: int) -> str:
 
 
 def _listing(faces: list[Face], photo_size: tuple[int, int]) -> str:
-    """Lists faces by their number for `--face`, each with its position and its width in pixels."""
+    """Lists faces by their number for `--face`, each with its position and its size in pixels."""
     entries = []
     for number, face in enumerate(faces[:MAX_LISTED], start=1):
         x = (face.box[0] + face.box[2]) / 2 / photo_size[0]
         y = (face.box[1] + face.box[3]) / 2 / photo_size[1]
         horizontal = "left" if x < 1 / 3 else "right" if x > 2 / 3 else "centre"
         vertical = "top " if y < 1 / 3 else "bottom " if y > 2 / 3 else ""
-        width = face.box[2] - face.box[0]
-        entries.append(f"{number} = {vertical}{horizontal}, {width:.0f} px wide")
+        width, height = face.box[2] - face.box[0], face.box[3] - face.box[1]
+        entries.append(f"{number} = {vertical}{horizontal}, {width:.0f} x {height:.0f} px")
     more = f"; and {len(faces) - MAX_LISTED} smaller" if len(faces) > MAX_LISTED else ""
     return "; ".join(entries) + more
 

@@ -222,8 +222,11 @@ def test_regions_and_colors(mixer):
     blue = (avatar.image[0, 2] - avatar.image[0, 0]).sub(2).abs() < 0.05
     assert bool(blue[300, 256])
     assert not blue[:, :8].any()
-    with pytest.raises(StylemixError, match=r"regions .* beside a drawn style"):
-        finish(mixer, person, avatar, applied, "photo")
+    photo = finish(mixer, person, avatar, applied, "photo").image
+    assert photo.size == person.photo.photo_size
+    both = AvatarOptions(regions=("face",), keep_color=1.0)
+    with pytest.raises(StylemixError, match=r"colours to keep beside a drawn style"):
+        finish(mixer, person, draw(mixer, [BLUE], both)[2], applied, "photo")
     kept = draw(mixer, [GREY], AvatarOptions(keep_color=1.0))[2].image
     grey = draw(mixer, [GREY])[2].image
     saturation = [(im.amax(dim=1) - im.amin(dim=1))[0, 200:350, 180:330] for im in (kept, grey)]

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 import stylemix
 from stylemix.avatars import motion
 from stylemix.avatars.avatar import Avatar, AvatarOptions
-from stylemix.avatars.drawing import crop_photo
+from stylemix.avatars.drawing import crop_photo, portrait_box
 from stylemix.avatars.finish import finish, parse_output_size
 from stylemix.avatars.inputs import style_arguments
 from stylemix.avatars.lift import MAX_MOVEMENT, STILL, movement
@@ -80,6 +80,27 @@ def test_a_look_in_a_region_leaves_the_rest_of_the_photo(mixer, read, region, gr
     crop = finish(mixer, person, avatar, (), 64).image  # the same in the crop by itself
     again = warp(done, person.photo.alignment.matrix, 64)
     assert np.abs(pixels(again) - pixels(crop)).mean() < 2
+
+
+@pytest.mark.parametrize("size", [None, "photo"])
+def test_a_drawing_in_a_region_leaves_the_rest_of_the_photo(mixer, size):
+    """It was once the aligned face alone, whose background is small."""
+    (person,), (comic,) = mixer.read([str(PORTRAIT)], style_arguments(["comic"]))
+    parts = [mixer.apply(comic, person)]
+    every, around = (
+        finish(mixer, person, mixer.avatar(person, parts, options), parts, size)
+        for options in (AvatarOptions(), AvatarOptions(regions=("background",)))
+    )
+    assert around.area == every.area == (size or "portrait")
+    assert around.image.size == every.image.size
+    left, top, right, bottom = portrait_box(person.photo) if size is None else (0, 0, 384, 480)
+    photo = load_image(PORTRAIT).resize(every.image.size, box=(left, top, right, bottom))
+    zoom = every.image.width / (right - left)
+    x, y = (np.linalg.inv(person.photo.alignment.matrix) @ np.array([32, 40, 1]))[:2]
+    x, y = round(zoom * (x - left)), round(zoom * (y - top))
+    face, corner = (x - 12, y - 12, x + 12, y + 12), (0, 0, 12, 12)
+    assert np.abs(pixels(around.image.crop(face)) - pixels(photo.crop(face))).mean() < 4
+    assert (pixels(around.image.crop(corner)) == pixels(every.image.crop(corner))).all()
 
 
 def test_a_mask_of_the_photo_applies_to_all_of_it(mixer, read, tmp_path):

@@ -22,7 +22,7 @@ from stylemix.faces.attributes import readings
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.faces.warp import transform_points
 from stylemix.images.read import load_image
-from stylemix.images.tensors import to_pil, to_tensor
+from stylemix.images.tensors import to_tensor
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 
@@ -141,20 +141,6 @@ def test_a_turned_head_on_the_photo(mixer, person):
     assert np.abs(below).max() == 0
 
 
-def test_what_an_opened_mouth_shows_is_drawn(mixer, person):
-    """A mouth that was painted over is new, so the model's image shows there."""
-    before = mixer.draw(person)
-    template = mixer.model.template
-    points = motion.landmarks(before, template)
-    mouth = motion.ellipses(points[:, motion.MOUTH], SIZE)
-    stripes = torch.ones_like(before)
-    stripes[:, :, ::2] = -1
-    after = before.lerp(stripes, mouth)
-    found = fit_motion(before, after, template)
-    assert float((found.mouth * mouth).sum() / mouth.sum()) > 0.4
-    assert found.mouth[:, :, :32].max() == 0
-
-
 def test_how_far_a_flow_stretches():
     """A shift stretches nothing; half the size, a turn and a mirror are read as such."""
     steps = (torch.arange(SIZE) + 0.5) / SIZE - 0.5
@@ -173,41 +159,10 @@ def test_strong_edits_tear_nothing(mixer, person):
     assert motion.smallest_scale(fit_motion(before, after, FACES128).flow).min() > 0.15
 
 
-def test_a_drawn_mouth_has_the_light_around_it(face):
-    """A red light on the whole face, which the photo leaves out, is no red patch in its mouth."""
-    points = motion.landmarks(face, FACES128)
-    mouth = motion.ellipses(points[:, motion.MOUTH], SIZE)
-    red = torch.tensor([0.5, -0.3, -0.3]).view(1, 3, 1, 1)
-    after = (face.lerp(face - 0.6, mouth * 0.5) + red).clamp(-1, 1)
-    found = fit_motion(face, after, FACES128)
-    scale = np.diag([1 / SIZE, 1 / SIZE, 1.0])
-    image = to_tensor(found.apply(to_pil(face), scale, after))
-    hues = [(one[:, :1] - one[:, 1:]).mean(dim=1, keepdim=True) for one in (image, face)]
-    redder = float(((hues[0] - hues[1]) * mouth).sum() / mouth.sum())
-    assert found.mouth.max() > 0.5
-    assert redder < 0.3  # of 0.8
-
-
-def test_light_is_followed_and_another_thing_in_its_place_is_not(face):
-    """Where the model draws a blue wall in place of a cheek, the photo keeps its cheek."""
-    cheek = no_mouth()
-    cheek[:, :, 24:40, 10:22] = 1
-    blue = torch.tensor([-0.6, -0.1, 0.7]).view(1, 3, 1, 1)
-    changes = [
-        fit_motion(face, face.lerp(other.expand_as(face), cheek), FACES128).colors
-        for other in (blue, face - 0.4)
-    ]
-    pixels_before = (face + 1) / 2
-    walls, light = (
-        motion.apply_planes(c.local[None], pixels_before) + c.remainder - pixels_before
-        for c in changes
-    )
-    place = cheek.expand_as(face) > 0
-    assert walls[place].abs().mean() < 0.03
-    assert light[place].abs().mean() > 0.06
-
-
 def test_what_a_photo_cannot_follow(mixer, person, monkeypatch):
+    blue = torch.tensor([-0.6, -0.1, 0.7]).view(1, 3, 1, 1)
+    painted = person.photo.image[None].lerp(blue, 0.6)
+    assert edit_photo(person.photo, person.photo.image[None], painted, FACES128) is None
     before, other = mixer.draw(person), mixer.draw(mixer.read(["seed:5"], [])[0][0])
     assert edit_photo(person.photo, before, other, mixer.model.template) is None
     assert edit_photo(person.photo, before, before, NO_TEMPLATE) is None
