@@ -235,7 +235,7 @@ class Step:
             sums.add(f"{kind} square", pixels.square().mean(dim=0) * part.weight)
         relativistic = self.config.loss == "relativistic"
         loss = (d_relativistic if relativistic else d_logistic)(real_logits, fake_logits)
-        # The relativistic loss determines differences of scores, but not their level.
+        # The relativistic loss fixes differences of scores, not their level.
         scores = real_logits - fake_logits if relativistic else real_logits
         sums.add("signs", scores.sign().sum())
         if not real_maps:
@@ -343,8 +343,7 @@ class Sums:
 
     def add(self, name: str, value: Tensor) -> None:
         """Adds a value without synchronizing with the device."""
-        value = value.detach().float()
-        self.values[name] = self.values[name] + value if name in self.values else value
+        self.values[name] = self.values.get(name, 0) + value.detach().float()
 
     def tensors(self) -> list[Tensor]:
         """Returns the sums in a fixed order."""

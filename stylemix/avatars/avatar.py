@@ -20,7 +20,7 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.identity_guard import check_identity, find_share
-from stylemix.avatars.lift import ColorMap, fit_colors, moves_face
+from stylemix.avatars.lift import ColorMap, fit_colors, moves_face, style_saturation
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError, check_range
@@ -91,7 +91,7 @@ class Avatar:
         share: of the strength that was applied.
         identity: of the person, if it was measured.
         drawn: whether students drew it.
-        masked: whether it keeps colours of the person, or regions without a style.
+        keeps_colors: whether it keeps colours of the person.
         region: where the styles act, None for everywhere, or in a drawing with kept colours.
     """
 
@@ -99,13 +99,18 @@ class Avatar:
     share: float = 1.0
     identity: float | None = None
     drawn: bool = False
-    masked: bool = False
+    keeps_colors: bool = False
     region: Region | None = None
 
     @property
     def image(self) -> Tensor:
         """The image [1, C, H, W], of the model's size, or of a drawing's for students."""
         return self.draw()
+
+    @property
+    def masked(self) -> bool:
+        """Whether it keeps colours of the person, or regions without a style."""
+        return self.keeps_colors or self.region is not None
 
 
 def weaker(parts: Sequence[AppliedStyle], share: float) -> list[AppliedStyle]:
@@ -148,7 +153,6 @@ def draw_avatar(
     drawings = [part for part in parts if part.by_student]
     rendered = [part for part in parts if not part.by_student]
     amount = options.keep_color
-    masked = bool(amount) or mask is not None
     face, skin = (
         region_mask([name], plain.image, model.template) if amount else None
         for name in ("face", "skin")
@@ -174,7 +178,7 @@ def draw_avatar(
             beyond = "background" in options.regions or _border(mask) > 0.5
             region = Region(options.regions, mask, float(beyond), partial(render_at, share, None))
         draw = cache(partial(render_at, share))
-        return Avatar(draw, share, identity, bool(drawings), masked, region)
+        return Avatar(draw, share, identity, bool(drawings), bool(amount), region)
 
     if options.min_identity is None or model.template.eyes is None:
         return avatar(1.0, None)
@@ -223,7 +227,10 @@ class _Plain:
         )
         if photo is None or moved:
             return image_canvas(image, template), None
-        colors = fit_colors(photo.image[None], image) if looks else None
+        colors = None
+        if looks:
+            saturation = style_saturation(self.model, plain, image, edits, parts)
+            colors = fit_colors(photo.image[None], image, saturation=saturation)
         if photo is not self.photo:
             return photo_canvas(photo, template), colors
         if self._photo_canvas is None:

@@ -28,7 +28,16 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.finisher import enlarge
-from stylemix.avatars.lift import MAX_MOVEMENT, STILL, fit_colors, lift, moves_face, photo_mask
+from stylemix.avatars.lift import (
+    MAX_MOVEMENT,
+    STILL,
+    ColorMap,
+    fit_colors,
+    lift,
+    moves_face,
+    photo_mask,
+    style_saturation,
+)
 from stylemix.avatars.mixer import Mixer, Person
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle
@@ -92,7 +101,7 @@ def finish(
     mixer: Mixer,
     person: Person,
     avatar: Avatar,
-    applied: Sequence[AppliedStyle] = (),
+    applied: Sequence[AppliedStyle],
     size: OutputSize = None,
 ) -> Finished:
     """An avatar in the styles `applied` as it is written.
@@ -109,21 +118,17 @@ def finish(
     photo, plain = person.photo, None
     # Where the avatar keeps parts or colours of the person, edits are part of its look.
     only_edits = bool(applied) and all(part.is_edit for part in applied) and not avatar.masked
-    can_follow = photos_follow(mixer.model)
-    if photo is not None and can_follow:
+    if photo is not None and photos_follow(mixer.model):
         photo, plain = edited_photo(mixer, person, avatar, applied, size)
-    moved = plain is None or (not only_edits and _moves(mixer, plain, avatar, applied))
-    if photo is None or moved:
-        if isinstance(size, str):
-            cause = "a style that moves the face" if person.photo else "no photo to draw on"
-            if not can_follow:
-                cause = "a model of anything but coloured faces"
-            raise StylemixError(
-                f"got {cause}; expected a photo and a look, or an edit that it can follow, for the "
-                f"output size {size}; give a size in px"
-            )
-        image = model_image(avatar.image, mixer.model.template, size)
-        return Finished(image, f"generated, {image.width} x {image.height} px", "crop", False)
+    parts = weaker(applied, avatar.share)
+    edits = [] if avatar.masked else [part for part in parts if part.is_edit]
+    # The model's faces have no region in which alone a style acts.
+    still = STILL if avatar.region is None else MAX_MOVEMENT
+    can_carry = plain is not None and (
+        only_edits or not moves_face(mixer.model, plain, avatar.image, edits, parts, still)
+    )
+    if photo is None or plain is None or not can_carry:
+        return _finish_image(mixer.model, person, avatar, size)
     image, matrix = open_image(photo.source), photo.alignment.matrix
     area: Area = "photo"
     if size == "crop" or isinstance(size, int):
@@ -132,7 +137,12 @@ def finish(
         part = avatar.image.shape[2] / side  # model px for a px of the crop
         image, matrix = crop_photo(photo, side), np.diag([part, part, 1.0])
     if not only_edits:
-        image = _lift_look(image, matrix, photo, avatar)
+        styled = avatar.image if avatar.region is None else avatar.region.draw()
+        saturation = None
+        if not avatar.keeps_colors:
+            saturation = style_saturation(mixer.model, plain, styled, edits, parts)
+        colors = fit_colors(photo.image[None], styled, saturation=saturation)
+        image = _lift_look(image, matrix, photo, colors, avatar.region)
     if size == "portrait":
         area = "portrait"
         image = image.crop(portrait_box(photo))
@@ -140,21 +150,26 @@ def finish(
     return Finished(image, f"the photo {what}, {image.width} x {image.height} px", area)
 
 
-def _moves(mixer: Mixer, plain: Tensor, avatar: Avatar, applied: Sequence[AppliedStyle]) -> bool:
-    parts = weaker(applied, avatar.share)
-    edits = [] if avatar.masked else [part for part in parts if part.is_edit]
-    # The model's faces have no region in which alone a style acts.
-    still = STILL if avatar.region is None else MAX_MOVEMENT
-    return moves_face(mixer.model, plain, avatar.image, edits, parts, still)
+def _finish_image(model: Model, person: Person, avatar: Avatar, size: OutputSize) -> Finished:
+    """The model's image, where no photo can carry the avatar."""
+    if isinstance(size, str):
+        cause = "a style that moves the face" if person.photo else "no photo to draw on"
+        if not photos_follow(model):
+            cause = "a model of anything but coloured faces"
+        raise StylemixError(
+            f"got {cause}; expected a photo and a look, or an edit that it can follow, for the "
+            f"output size {size}; give a size in px"
+        )
+    image = model_image(avatar.image, model.template, size)
+    return Finished(image, f"generated, {image.width} x {image.height} px", "crop", False)
 
 
 def _lift_look(
-    image: Image.Image, matrix: NDArray[np.float64], photo: AlignedPhoto, avatar: Avatar
-) -> Image.Image:
-    """A photo, or its crop, in the look of an avatar where that acts."""
-    region = avatar.region
-    styled = avatar.image if region is None else region.draw()
-    look = lift(image, matrix, fit_colors(photo.image[None], styled))
+    image: Image.Image, matrix: NDArray[np.float64], photo: AlignedPhoto, colors: ColorMap,
+    region: Region | None,
+) -> Image.Image:  # fmt: skip
+    """A photo, or its crop, in a look where that acts."""
+    look = lift(image, matrix, colors)
     if region is None:
         return look
     mask = _region_mask(region, matrix, image.size, photo)

@@ -36,6 +36,7 @@ REMAINDER = 0.5  # share of what the affine maps leave over that is added, blurr
 # Distance of a colour from grey, from which a look makes it stronger less and less, and never.
 STRONG, STRONGEST = 0.3, 0.42
 NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, wholly and not at all
+FEW_COLORS = 0.5  # saturation of a photo's avatar that a colourless look does not exceed
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
 MAX_MOVEMENT = 0.035  # of landmarks, in distances of the eyes; looks stay below it
 STILL = 0.02  # movement of a photo's landmarks that drawn styles exceed on nearly every photo
@@ -73,6 +74,28 @@ def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
     return float((distances / eyes.norm(dim=1)).median())
 
 
+def style_saturation(
+    model: Model, plain: Tensor, styled: Tensor, edits: Sequence[AppliedStyle],
+    applied: Sequence[AppliedStyle],
+) -> float:  # fmt: skip
+    """The chroma that styles leave, in parts of that without them; arguments of `moves_face`.
+
+    What a latent keeps of its photo beside w brings colours of its own into a black and white look,
+    so where few are left, faces of the model decide.
+    """
+    ratio = chroma_ratio(plain, styled)
+    return ratio if ratio > FEW_COLORS else chroma_ratio(*_on_faces(model, edits, applied))
+
+
+def _on_faces(
+    model: Model, edits: Sequence[AppliedStyle], applied: Sequence[AppliedStyle]
+) -> tuple[Tensor, Tensor]:
+    """Faces of the model [FACES, C, H, W] in the edits among styles, and in all of them."""
+    ws = sample_ws(model.generator, FACES, 0, PSI)
+    return render(model.generator, ws, edits), render(model.generator, ws, applied)
+
+
+@torch.no_grad()
 def moves_face(
     model: Model, plain: Tensor, styled: Tensor, edits: Sequence[AppliedStyle],
     applied: Sequence[AppliedStyle], still: float = STILL,
@@ -85,9 +108,7 @@ def moves_face(
     """
     if movement(plain, styled, model.template) <= still:
         return False
-    ws = sample_ws(model.generator, FACES, 0, PSI)
-    before, after = (render(model.generator, ws, parts) for parts in (edits, applied))
-    return movement(before, after, model.template) > MAX_MOVEMENT
+    return movement(*_on_faces(model, edits, applied), model.template) > MAX_MOVEMENT
 
 
 @torch.no_grad()
@@ -97,16 +118,18 @@ def fit_colors(
     window: float = WINDOW,
     fade: float = FADE,
     whole: Tensor | None = None,
+    saturation: float | None = None,
 ) -> ColorMap:
     """The change of colours from a photo's crop to its avatar, both [1, 3, S, S] in [-1, 1].
 
     They may lie on any device; the map, which is for the photo, is on the CPU. `window` is the
     deviation of the window and `fade` the width of the border, in parts of the crop's side; `whole`
-    [3, 4] is the map beyond the crop, fitted to all colours of the crop by default.
+    [3, 4] is the map beyond the crop, fitted to all colours of the crop by default. `saturation` is
+    that of the look (`style_saturation`), by default that of this avatar.
     """
     a, b = ((image.float().cpu().clamp(-1, 1) + 1) / 2 for image in (crop, styled))
     size = a.shape[2]
-    saturation = min(1.0, _chroma(b) / max(_chroma(a), 1e-3))
+    saturation = min(1.0, chroma_ratio(crop, styled) if saturation is None else saturation)
     # A look without colours has none in the rest of the photo either.
     colorless = min(1.0, max(0.0, (NO_COLORS[1] - saturation) / (NO_COLORS[1] - NO_COLORS[0])))
     b = b.lerp(luma_of(b).expand_as(b), colorless)
@@ -154,9 +177,13 @@ def limit_strength(styled: Tensor, photo: Tensor) -> Tensor:
     return limited
 
 
-def _chroma(images: Tensor) -> float:
-    """Deviation of the colours [N, 3, H, W] beside their lightness."""
-    return float((images - luma_of(images)).std(dim=(2, 3)).norm())
+def chroma_ratio(plain: Tensor, styled: Tensor) -> float:
+    """Deviation of colours [N, 3, H, W] beside their lightness, in parts of that of `plain`."""
+    before, after = (
+        float((image - luma_of(image)).std(dim=(2, 3)).norm())
+        for image in (plain.float().cpu().clamp(-1, 1), styled.float().cpu().clamp(-1, 1))
+    )
+    return after / max(before, 2e-3)
 
 
 def _fit_whole(a: Tensor, b: Tensor, saturation: float) -> Tensor:

@@ -56,7 +56,7 @@ INWARDS = 5 / 64  # deviation of the colours that are continued into the mouth, 
 # Among the landmarks: all but the jaw, the lips, and what is between them.
 FEATURES, MOUTH, INSIDE = slice(17, 68), slice(48, 68), slice(60, 68)
 WITHIN = -0.08  # of a crop, by which the ellipse of the features is smaller than they
-MAX_ERROR = 0.06  # of a motion; beyond it the model shows what no movement of the photo can
+MAX_ERROR = 0.15  # of a motion; beyond it the model shows what no movement of the photo can
 
 
 @dataclass(frozen=True)

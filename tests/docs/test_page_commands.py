@@ -18,9 +18,9 @@ from torch.distributed.run import get_args_parser
 
 from stylemix.cli import main
 from stylemix.inversion.latent import Latent, save_latent
-from stylemix.inversion.projection import seed_latent
 from stylemix.models.blend import blend
 from stylemix.models.checkpoint import load_model
+from stylemix.networks.latents import sample_ws
 from stylemix.styles.style import find_style
 from tests.docs.test_pages import DOCS, ROOT, blocks
 from tests.support.models import tiny_model, trained_on
@@ -109,7 +109,7 @@ def stand_ins(tmp_path_factory):
     (folder / "people").mkdir()
     model = load_model(MODEL)
     for seed, name in enumerate(("me", "people/me", "people/you")):
-        latent = Latent(seed_latent(model.generator, seed)[0], model.fingerprint)
+        latent = Latent(sample_ws(model.generator, 1, seed, 0.7)[0], model.fingerprint)
         save_latent(folder / f"{name}.latent.safetensors", latent)
     (folder / "latents").mkdir()
     shutil.copy(folder / "me.latent.safetensors", folder / "latents")

@@ -17,10 +17,9 @@ from stylemix.faces.landmarks import landmarks
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.images.read import load_image
 from stylemix.inversion.latent import Latent
-from stylemix.inversion.projection import seed_latent
 from stylemix.inversion.residual import Residual
 from stylemix.inversion.settings import ProjectionSettings
-from stylemix.networks.latents import sample_ws
+from stylemix.networks.latents import map_latents, sample_ws, z_from_seed
 from tests.support.models import tiny_model, ws_of
 
 HANDLE = (12.0, 16.0)
@@ -162,7 +161,7 @@ def test_handles_land_within_2_px_of_64(seed, name):
     table = runpy.run_path(str(RECIPE))
     model = stylemix.load_model("faces-64")
     ids, moves = table["DRAGS"][name]
-    ws = seed_latent(model.generator, seed)
+    ws = map_latents(model.generator, z_from_seed(seed, model.generator.z_dim), 0.7)
     with torch.no_grad():
         before = model.generator.synthesis(ws, noise_mode="const")
         large = enlarge(before, model.template).clone()

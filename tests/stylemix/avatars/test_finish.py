@@ -15,7 +15,7 @@ from stylemix.avatars.avatar import Avatar, AvatarOptions
 from stylemix.avatars.drawing import crop_photo, portrait_box
 from stylemix.avatars.finish import finish, parse_output_size
 from stylemix.avatars.inputs import style_arguments
-from stylemix.avatars.lift import MAX_MOVEMENT, STILL, movement
+from stylemix.avatars.lift import MAX_MOVEMENT, STILL, movement, style_saturation
 from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
@@ -40,10 +40,15 @@ def pixels(image):
     return np.asarray(image).astype(float)
 
 
+def in_style(mixer, person, style, size=None, options=None):
+    """A person in one style, as it is written."""
+    parts = [mixer.apply(style, person)]
+    return finish(mixer, person, mixer.avatar(person, parts, options), parts, size)
+
+
 def test_a_look_goes_onto_the_whole_photo(mixer, read):
     (person, _), (look, _) = read
-    avatar = mixer.avatar(person, [mixer.apply(look, person)])
-    done, photo = finish(mixer, person, avatar), load_image(PORTRAIT)
+    done, photo = in_style(mixer, person, look), load_image(PORTRAIT)
     assert done.image.size == photo.size
     assert done.how == "the photo in this look, 384 x 480 px"
     change = pixels(done.image).mean(axis=(0, 1)) - pixels(photo).mean(axis=(0, 1))
@@ -63,8 +68,8 @@ def colors(image, box):
 def test_a_look_in_a_region_leaves_the_rest_of_the_photo(mixer, read, region, grey):
     """In black and white: the face alone, or all but the face, also far from the crop."""
     (person, _), (_, noir) = read
-    avatar = mixer.avatar(person, [mixer.apply(noir, person)], AvatarOptions(regions=(region,)))
-    done, photo = finish(mixer, person, avatar).image, load_image(PORTRAIT)
+    options = AvatarOptions(regions=(region,))
+    done, photo = in_style(mixer, person, noir, options=options).image, load_image(PORTRAIT)
     x, y = (np.linalg.inv(person.photo.alignment.matrix) @ np.array([32, 40, 1]))[:2]
     boxes = {
         "face": (round(x) - 12, round(y) - 12, round(x) + 12, round(y) + 12),
@@ -77,7 +82,7 @@ def test_a_look_in_a_region_leaves_the_rest_of_the_photo(mixer, read, region, gr
             assert after < 0.3 * before
         else:
             assert np.abs(pixels(done.crop(box)) - pixels(photo.crop(box))).max() <= 2
-    crop = finish(mixer, person, avatar, (), 64).image  # the same in the crop by itself
+    crop = in_style(mixer, person, noir, 64, options).image  # the same in the crop by itself
     again = warp(done, person.photo.alignment.matrix, 64)
     assert np.abs(pixels(again) - pixels(crop)).mean() < 2
 
@@ -109,25 +114,23 @@ def test_a_mask_of_the_photo_applies_to_all_of_it(mixer, read, tmp_path):
     mask.paste(255, (0, 0, 384, 400))
     mask.save(tmp_path / "mask.png")
     options = AvatarOptions(regions=(str(tmp_path / "mask.png"),))
-    avatar = mixer.avatar(person, [mixer.apply(noir, person)], options)
-    done = finish(mixer, person, avatar).image
+    done = in_style(mixer, person, noir, options=options).image
     assert colors(done, (0, 380, 384, 400)) < 0.1 * colors(photo, (0, 380, 384, 400))
     assert (pixels(done)[400:] == pixels(photo)[400:]).all()
 
 
 def test_sizes(mixer, read):
     (person, _), (_, noir) = read
-    avatar = mixer.avatar(person, [mixer.apply(noir, person)])
-    natural = finish(mixer, person, avatar, (), "crop").image
+    natural = in_style(mixer, person, noir, "crop").image
     assert natural.width == natural.height
     scale = np.hypot(*person.photo.alignment.matrix[:2, 0])
     assert abs(natural.width - 64 / scale) <= 1
-    assert finish(mixer, person, avatar, (), 300).image.size == (300, 300)
-    whole = finish(mixer, person, avatar, (), "photo").image
-    assert (pixels(whole) == pixels(finish(mixer, person, avatar).image)).all()
+    assert in_style(mixer, person, noir, 300).image.size == (300, 300)
+    whole = in_style(mixer, person, noir, "photo").image
+    assert (pixels(whole) == pixels(in_style(mixer, person, noir).image)).all()
     # The crop of the whole photo and the crop by itself show the same.
     again = warp(whole, person.photo.alignment.matrix, 64)
-    own = finish(mixer, person, avatar, (), 64).image
+    own = in_style(mixer, person, noir, 64).image
     assert np.abs(pixels(again) - pixels(own)).mean() < 2
 
 
@@ -143,6 +146,28 @@ def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
     for who, image, cause in ((person, other, "moves the face"), (seed, avatar, "no photo")):
         with pytest.raises(StylemixError, match=f"{cause}.*give a size in px"):
             finish(mixer, who, image, parts, "photo")
+
+
+def test_where_few_colors_are_left_faces_of_the_model_say_how_many(mixer, read):
+    """A projection's residual brings colours of its photo into a look without any."""
+    (person, _), (warm, noir) = read
+    plain = mixer.draw(person)
+    grey = plain.mean(dim=1, keepdim=True).expand_as(plain)
+    for style, share, least, most in (
+        (noir, 0.3, 0, 0.05),
+        (warm, 0.3, 1, 2),
+        (noir, 0.7, 0.6, 0.8),
+    ):
+        parts = [mixer.apply(style, person)]
+        left = style_saturation(mixer.model, plain, grey.lerp(plain, share), [], parts)
+        assert least <= left <= most
+    # On the photo, too, unless colours are to be kept.
+    tinted = Avatar(lambda: grey.lerp(plain, 0.3))
+    saturation = [
+        colors(finish(mixer, person, each, [mixer.apply(noir, person)], 64).image, (0, 0, 64, 64))
+        for each in (tinted, replace(tinted, keeps_colors=True))
+    ]
+    assert saturation[0] < 1 < 5 < saturation[1]
 
 
 @pytest.mark.parametrize("margin", [2, 10])
