@@ -36,7 +36,6 @@ REMAINDER = 0.5  # share of what the affine maps leave over that is added, blurr
 # Distance of a colour from grey, from which a look makes it stronger less and less, and never.
 STRONG, STRONGEST = 0.3, 0.42
 NO_COLORS = (0.1, 0.25)  # saturation at which a look counts as colourless, wholly and not at all
-FEW_COLORS = 0.5  # saturation of a photo's avatar that a colourless look does not exceed
 MAX_GAIN = 2.5  # of a local map: noise in dark places is not amplified further
 MAX_MOVEMENT = 0.035  # of landmarks, in distances of the eyes; looks stay below it
 STILL = 0.02  # movement of a photo's landmarks that drawn styles exceed on nearly every photo
@@ -81,10 +80,10 @@ def style_saturation(
     """The chroma that styles leave, in parts of that without them; arguments of `moves_face`.
 
     What a latent keeps of its photo beside w brings colours of its own into a black and white look,
-    so where few are left, faces of the model decide.
+    so unless styles strengthen colours, faces of the model decide.
     """
     ratio = chroma_ratio(plain, styled)
-    return ratio if ratio > FEW_COLORS else chroma_ratio(*_on_faces(model, edits, applied))
+    return ratio if ratio > 1 else chroma_ratio(*_on_faces(model, edits, applied))
 
 
 def _on_faces(

@@ -148,21 +148,16 @@ def test_what_moves_or_has_no_photo_is_the_models_own(mixer, read):
             finish(mixer, who, image, parts, "photo")
 
 
-def test_where_few_colors_are_left_faces_of_the_model_say_how_many(mixer, read):
-    """A projection's residual brings colours of its photo into a look without any."""
+def test_a_look_without_colors_has_none_on_any_photo(mixer, read):
+    """A projection's residual brings colours of its photo into the model's image of a look."""
     (person, _), (warm, noir) = read
     plain = mixer.draw(person)
     grey = plain.mean(dim=1, keepdim=True).expand_as(plain)
-    for style, share, least, most in (
-        (noir, 0.3, 0, 0.05),
-        (warm, 0.3, 1, 2),
-        (noir, 0.7, 0.6, 0.8),
-    ):
+    for style, share, least, most in ((noir, 0.8, 0, 0.05), (warm, 0.3, 1, 2), (noir, 1.5, 1.4, 2)):
         parts = [mixer.apply(style, person)]
         left = style_saturation(mixer.model, plain, grey.lerp(plain, share), [], parts)
         assert least <= left <= most
-    # On the photo, too, unless colours are to be kept.
-    tinted = Avatar(lambda: grey.lerp(plain, 0.3))
+    tinted = Avatar(lambda: grey.lerp(plain, 0.8))
     saturation = [
         colors(finish(mixer, person, each, [mixer.apply(noir, person)], 64).image, (0, 0, 64, 64))
         for each in (tinted, replace(tinted, keeps_colors=True))
