@@ -206,7 +206,7 @@ def adapt(
     elif scored:
         style = choose_layers(base, style, examples)
     style.strength, style.statistics = strength, target
-    scores = score_style(base, style, examples)
+    scores = score_style(base, style, examples, show=progress is True)
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style

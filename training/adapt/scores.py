@@ -16,6 +16,7 @@ from stylemix.metrics.style_distance import style_statistics
 from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.latents import sample_ws
+from stylemix.progress import track
 from stylemix.styles.style import Style
 
 FACES_SEED = 2024  # seed of the generated faces that styles are scored on
@@ -23,14 +24,17 @@ MAX_JUDGED = 64  # images that show what a style looks like; a second, larger re
 
 
 @torch.no_grad()
-def score_style(model: Model, style: Style, images: Tensor, count: int = 64) -> dict[str, float]:
+def score_style(
+    model: Model, style: Style, images: Tensor, count: int = 64, show: bool = False
+) -> dict[str, float]:
     """Returns scores of a style on `count` generated faces against its images [K, C, H, W].
 
     "style accuracy" is 1 - d(styled, images) / d(plain, images) for squared distances of
     `style_statistics`: 0 for no change, 1 for the same statistics. "identity distance" is the
     mean distance of face descriptors to the plain faces; below .6 two photos show one person.
+    `show` for a progress bar where students draw, since that takes a while.
     """
-    plain, styled = faces_in_style(model, style, count)
+    plain, styled = faces_in_style(model, style, count, show)
     target = style_statistics(resized(images.to(plain), plain.shape[2:]))
     before = (style_statistics(plain) - target).square().sum()
     after = (style_statistics(styled) - target).square().sum()
@@ -42,7 +46,9 @@ def score_style(model: Model, style: Style, images: Tensor, count: int = 64) -> 
     return out
 
 
-def faces_in_style(model: Model, style: Style, count: int) -> tuple[Tensor, Tensor]:
+def faces_in_style(
+    model: Model, style: Style, count: int, show: bool = False
+) -> tuple[Tensor, Tensor]:
     """Generated faces [N, C, H, W] in [-1, 1], without a style and with it.
 
     They have the size of the model, but for a student that of the photos that it redraws.
@@ -56,7 +62,7 @@ def faces_in_style(model: Model, style: Style, count: int) -> tuple[Tensor, Tens
             torch.cat([render(model.generator, part, applied) for part in batches]),
         )
     pairs = []
-    for one in ws.split(1):
+    for one in track(ws.split(1), "Scoring", count, "face", show, leave=False):
         canvas = image_canvas(render(model.generator, one), model.template)
         drawn, plain = draw_students(canvas, applied, model.generator.device)
         pairs.append(torch.cat([resized(each, canvas.image.shape[2:]) for each in (plain, drawn)]))
