@@ -9,10 +9,10 @@ from numbers import Integral, Real
 import torch
 
 from stylemix.devices import search_dtype
-from stylemix.errors import StylemixError, check_choice, check_range, check_seed
+from stylemix.errors import StylemixError, check_choice, check_range, check_seed, shown
 
 METHODS = ("hybrid", "w", "w+", "pti")
-MIN_BUDGET = 0.01  # seconds
+MIN_BUDGET, MAX_BUDGET = 0.01, 86400.0  # seconds
 MAX_RATE = 1e6
 RATES_AND_WEIGHTS = (
     "lr", "refine_lr", "feature_lr", "exploration", "pixel_weight", "refine_pixel_weight",
@@ -77,10 +77,11 @@ class ProjectionSettings:
             object.__setattr__(self, name, float(value))  # of NumPy, too
         object.__setattr__(self, "seed", check_seed(self.seed))
         if self.budget is not None and not (
-            isinstance(self.budget, Real) and MIN_BUDGET <= self.budget < math.inf
+            isinstance(self.budget, Real) and MIN_BUDGET <= self.budget <= MAX_BUDGET
         ):
             raise StylemixError(
-                f"got a budget of {self.budget!r}; expected seconds from {MIN_BUDGET:g}; change it"
+                f"got a budget of {shown(self.budget)}; expected seconds from {MIN_BUDGET:g} to "
+                f"{MAX_BUDGET:g}; change it"
             )
 
     def at(self, resolution: int, device: torch.device) -> ProjectionSettings:

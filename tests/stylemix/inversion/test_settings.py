@@ -12,9 +12,9 @@ from stylemix.inversion.settings import (
 )
 
 
-@pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), "3"])
+@pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), "3", 1e30, 10**400])
 def test_a_budget_that_would_never_end_is_refused(budget):
-    with pytest.raises(StylemixError, match=r"got a budget of .*; expected seconds from 0.01"):
+    with pytest.raises(StylemixError, match=r"got a budget of .*; expected seconds from .* to 86"):
         preset_settings("fast", budget)
 
 
