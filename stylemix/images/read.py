@@ -92,6 +92,13 @@ def read_image(
             raise _damaged(name, kind, error) from error
 
 
+def cannot_read(error: Exception) -> StylemixError:
+    """Returns the error for an image of Pillow whose file is damaged, or was closed."""
+    return StylemixError(
+        f"got an image that cannot be read ({error}); expected a complete, open one; load it again"
+    )
+
+
 def plain_image(image: Image.Image, mode: str = "RGB") -> Image.Image:
     """Converts a Pillow image as `load_image` does: upright, sRGB, in `mode`, without metadata."""
     orientation, converted = _orientation(image), _convert(image, mode)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError, similar_file
 from stylemix.images.cost import check_size
-from stylemix.images.read import load_image, plain_image, read_image
+from stylemix.images.read import cannot_read, load_image, plain_image, read_image
 from stylemix.images.tensors import picture
 from stylemix.io.files import MAX_BYTES, StrPath, open_file, read_file, too_long, user_path
 from stylemix.io.sniff import ZIP_ERRORS, directory_bytes
@@ -109,10 +109,7 @@ def open_image(photo: Photo, mode: str = "RGB") -> Image.Image:
     try:
         return plain_image(photo, mode)
     except (OSError, SyntaxError, ValueError) as error:  # of a damaged file that is read only now
-        raise StylemixError(
-            f"got an image that cannot be read ({error}); expected a complete, open one; load it "
-            "again"
-        ) from error
+        raise cannot_read(error) from error
 
 
 @dataclass(frozen=True)

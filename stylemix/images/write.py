@@ -10,6 +10,7 @@ from stylemix.errors import StylemixError
 from stylemix.images.color_modes import to_rgb
 from stylemix.images.credentials import sign_file
 from stylemix.images.provenance import Generated, png_text, provenance_marks, xmp_packet
+from stylemix.images.read import cannot_read
 from stylemix.images.sources import EXTENSIONS
 from stylemix.images.tensors import picture
 from stylemix.images.watermark import add_watermark
@@ -96,7 +97,14 @@ def as_written(
         raise StylemixError(
             f"got {type(image).__name__} as an image; expected a PIL image or a tensor; convert it"
         )
-    output = picture(image) if isinstance(image, Tensor) else image.copy()
+    try:
+        output = picture(image) if isinstance(image, Tensor) else image.copy()
+    except (OSError, SyntaxError, ValueError) as error:  # of a file that is read only now
+        raise cannot_read(error) from error
+    if not all(output.size):
+        raise StylemixError(
+            f"got an image of {output.width} x {output.height} px; expected pixels; choose another"
+        )
     if not (output.mode in ("L", "RGB") or (output.mode == "RGBA" and alpha)):
         output = to_rgb(output)
     if watermark and provenance_marks(generated):

@@ -253,6 +253,8 @@ def test_a_tensor_of_bytes_is_the_image_that_it_shows(tmp_path):
         (np.zeros([32, 32, 3], np.uint8), True, "got ndarray as an image"),
         (None, True, "got NoneType as an image"),
         (torch.zeros([2, 3, 32, 32]), True, r"got a tensor of shape \[2, 3, 32, 32\]"),
+        (torch.zeros([3, 0, 32]), True, "got an image of 32 x 0 px"),
+        (Image.new("RGB", (0, 32)), True, "got an image of 0 x 32 px"),
         (Image.new("RGB", (32, 32)), "composit", "got generated 'composit'; expected one of True"),
     ],
 )
@@ -260,3 +262,11 @@ def test_unusable_images_and_marks_are_refused(image, generated, message, tmp_pa
     with pytest.raises(StylemixError, match=message):
         save_image(tmp_path / "a.png", image, generated)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_image_whose_file_is_closed_is_not_written(tmp_path):
+    save_image(tmp_path / "a.png", Image.new("RGB", (32, 32)))
+    closed = Image.open(tmp_path / "a.png")
+    closed.close()
+    with pytest.raises(StylemixError, match="got an image that cannot be read"):
+        save_image(tmp_path / "b.png", closed)
