@@ -339,7 +339,7 @@ def _read_student(style: Style, config: object, tensors: Mapping[str, Tensor], f
         }
         with no_random_weights():
             student = Student(StudentConfig.parse(config.get("channels"), values))
-        student.load_state_dict(values)
+        student.load_state_dict(values, assign=True)  # on their device, whatever the caller's is
         style.shape = Shape(float(config.get("eyes", 0.0)), float(config.get("jaw", 0.0)))
     except (ValueError, TypeError, RuntimeError, OverflowError, StylemixError) as error:
         raise StylemixError(

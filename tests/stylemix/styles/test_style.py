@@ -272,6 +272,12 @@ def test_a_student_is_saved_and_read(model, tmp_path):
     assert not style.is_student
 
 
+def test_a_student_is_read_whatever_the_default_device_is():
+    with torch.device("meta"):
+        style = load_style("toon")
+    assert {value.device.type for value in style.student.parameters()} == {"cpu"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
