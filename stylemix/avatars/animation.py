@@ -92,6 +92,7 @@ class Timing:
         check_range("--hold", self.hold, 0, MAX_SECONDS)
         check_range("--fps", self.fps, 1, MAX_FPS)
         check_choice("easing", self.easing, EASINGS)
+        check_choice("loop", self.loop, (True, False))
 
 
 @dataclass(frozen=True)

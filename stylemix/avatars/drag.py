@@ -200,7 +200,7 @@ def read_drag(
     check_range("--steps", steps, 1, MAX_STEPS)
     if not isinstance(steps, Integral):
         raise StylemixError(f"got --steps {steps:g}; expected a whole number; change it")
-    check_points(points, mixer.generator.config)
+    points = check_points(points, mixer.generator.config)
     person = source if isinstance(source, Person) else mixer.read([source], [])[0][0]
     area = None if mask is None else _read_mask(mixer, person, mask, points)
     known = replace(person, latent=mixer.latent(person))
@@ -222,29 +222,30 @@ def nearest(steps: Iterator[DragStep], total: int, progress: Progress | bool) ->
     return best
 
 
-def check_points(points: Points, config: GeneratorConfig) -> None:
-    """Raises StylemixError for no points, too many, or those outside of the image."""
+def check_points(points: Points, config: GeneratorConfig) -> Points:
+    """The points as floats; StylemixError for none, too many, or those outside of the image."""
     size = f"the model's image of {config.width} x {config.height} px"
     try:
-        shape = np.shape(np.asarray(points, dtype=np.float64))
-    except (TypeError, ValueError):  # of text, and of points of several lengths
-        shape = (1,)
-    if shape[0:1] != (0,) and shape[1:] != (2, 2):
+        given = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):  # of text, and of points of several lengths
+        given = np.zeros([1])
+    if given.shape[:1] != (0,) and given.shape[1:] != (2, 2):
         raise StylemixError(
             f"got the points {shown(points)}; expected pairs of a handle and its target, as in "
             "[((32, 54), (32, 50))]; change them"
         )
-    if not 1 <= len(points) <= MAX_POINTS:
+    if not 1 <= len(given) <= MAX_POINTS:
         raise StylemixError(
-            f"got {len(points)} points; expected 1 to {MAX_POINTS}, each as X,Y:X,Y in px of "
+            f"got {len(given)} points; expected 1 to {MAX_POINTS}, each as X,Y:X,Y in px of "
             f"{size}; change them"
         )
-    for pair in points:
+    for pair in given.tolist():
         for x, y in pair:
             if not (0 <= x <= config.width and 0 <= y <= config.height):  # NaN is refused, too
                 raise StylemixError(
                     f"got the point {x:g},{y:g}; expected one within {size}; move it"
                 )
+    return [((a, b), (c, d)) for (a, b), (c, d) in given.tolist()]
 
 
 def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -> Tensor:
@@ -252,7 +253,7 @@ def _read_mask(mixer: Mixer, person: Person, mask: MaskSource, points: Points) -
     if not isinstance(mask, str | os.PathLike):
         area = mixer.painted(person, open_image(mask, mode="RGBA"), "--mask")
     else:
-        found = mixer.mask(person, (str(mask),))
+        found = mixer.mask(person, (os.fspath(mask),))
         assert found is not None
         area = found
     handles = torch.tensor([handle for handle, _ in points]).to(area)

@@ -132,6 +132,8 @@ def test_the_same_settings_serve_another_width_and_resolution():
         ([(HANDLE, HANDLE)] * 17, None, "got 17 points"),
         ([(HANDLE, (33, 4))], None, "got the point 33,4; expected one within the model's image"),
         ([((float("nan"), 1), HANDLE)], None, "got the point nan,1"),
+        ([((None, 1), HANDLE)], None, "got the point nan,1"),
+        ([((10**400, 1), HANDLE)], None, "got the points .*; expected pairs"),
         ([((20, 16), HANDLE)], half_mask(), "got the handle 20,16 outside of the mask"),
         ([(HANDLE, (14, 16))], half_mask().resize((40, 32)), "got a mask of 40 x 32 px"),
         ([(HANDLE, (14, 16))], "nosuch.png", "nosuch.png"),
