@@ -96,7 +96,7 @@ class Reader:
         if isinstance(source, str) and source.startswith("seed:"):
             return self._sampled(source)
         if isinstance(source, str | os.PathLike | ImageSource):
-            path = as_path(str(source), "--source")
+            path = as_path(str(source) if isinstance(source, ImageSource) else source, "--source")
             if not is_image_path(path) and os.path.isfile(path):
                 return load_latent(path, self.model)
             source = source if isinstance(source, ImageSource) else path
@@ -126,7 +126,7 @@ class Reader:
             return [fitting(what, self.model)]
         if not isinstance(what, str | os.PathLike):
             return [self._read_look(what)]
-        what = str(what)
+        what = os.fspath(what)
         as_path(what, "--style")
         path = find_style(what)
         if what.startswith("seed:"):

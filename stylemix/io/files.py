@@ -20,11 +20,12 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 def user_path(path: StrPath) -> Path:
     """The path that a user names, with ~ for their folder; StylemixError for what is no path."""
-    if not isinstance(path, str | os.PathLike):
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(name, str):  # a path may be of bytes
         raise StylemixError(
             f"got {type(path).__name__} as a file; expected its name or path; change it"
         )
-    return Path(os.path.expanduser(path))
+    return Path(os.path.expanduser(name))
 
 
 def open_file(path: StrPath) -> BinaryIO:

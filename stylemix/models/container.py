@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import Json, atomic_write
-from stylemix.io.files import StrPath
+from stylemix.io.files import StrPath, user_path
 from stylemix.io.json_text import parse_json as parse_text
 from stylemix.io.sniff import Kind, sniff
 from stylemix.io.tensor_files import parse_tensors, read_header, read_tensors
@@ -159,7 +159,7 @@ def write(
     Raises StylemixError for values that are not finite, before anything is written.
     """
     stored = {key: _stored(key, value) for key, value in tensors.items()}
-    if Path(path).suffix.lower() == ".pkl":
+    if user_path(path).suffix.lower() == ".pkl":
         arrays = {key: value.numpy() for key, value in stored.items()}
         data = {"format": form, "version": version, "config": header, "tensors": arrays}
         write_pickle(path, data)

@@ -13,11 +13,11 @@ from stylemix.images.marks import find_marks
 from stylemix.images.sources import open_image
 from stylemix.images.write import save_image
 from stylemix.inversion.encoder import load_encoder
-from stylemix.inversion.latent import load_latent
-from stylemix.io.files import open_file, read_file
+from stylemix.inversion.latent import Latent, load_latent
+from stylemix.io.files import open_file, read_file, user_path
 from stylemix.models.checkpoint import load_model, save_model
 from stylemix.safe_pickle.reader import load
-from stylemix.styles.style import load_style
+from stylemix.styles.style import Style, load_style
 from tests.support.models import tiny_model
 
 MODEL = tiny_model()
@@ -101,6 +101,16 @@ def test_what_is_no_path_is_refused(wrong):
         lambda path: load_encoder(path, MODEL),
     ]
     calls.append(lambda path: save_image(path, Image.new("RGB", (32, 32))))
+    calls += [MODEL.save, Style("").save, Latent(torch.zeros(1, 1)).save]
     for call in calls:
         with pytest.raises(StylemixError, match=r"got (NoneType|int|bytes|list) as a file"):
             call(wrong)
+
+
+def test_a_path_of_bytes_is_refused():
+    class BytesPath:
+        def __fspath__(self):
+            return b"me.jpg"
+
+    with pytest.raises(StylemixError, match="got BytesPath as a file; expected its name or path"):
+        user_path(BytesPath())
