@@ -35,7 +35,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from typing import Any
 
 from PIL import Image
 
@@ -46,10 +45,10 @@ from stylemix.avatars.inputs import (
     Several,
     Source,
     Styles,
-    as_path,
-    is_several,
+    known_or_single,
     listed,
     named_strengths,
+    single,
     style_arguments,
 )
 from stylemix.avatars.mixer import Mixer, direction_styles
@@ -114,7 +113,8 @@ def mix(
     """
     part = parse_output_size(output_size)
     network = use_model(model, device, template, label)
-    options = AvatarOptions(min_identity, tuple(map(str, listed(regions))), keep_color)
+    names = [os.fspath(r) if isinstance(r, os.PathLike) else str(r) for r in listed(regions)]
+    options = AvatarOptions(min_identity, tuple(names), keep_color)
     options.check(network)
     if min_identity is not None and network.template.eyes is None:
         warnings.warn("min_identity has no effect on a model without a face", stacklevel=2)
@@ -122,10 +122,8 @@ def mix(
     number, by_layer = parse_strength(written, side) if written else (None, None)
     settings, start = preset_settings(preset, budget), chosen_encoder(encoder, network)
     mixer = Mixer(network, layers, face, by_layer, settings, start, progress, box=box)
-    (person,), inputs = mixer.read(
-        [_single(source) if latent is None else latent], style_arguments(styles)
-    )
-    person = person if latent is None else mixer.with_photo(person, _single(source))
+    (person,), inputs = mixer.read([known_or_single(latent, source)], style_arguments(styles))
+    person = person if latent is None else mixer.with_photo(person, single(source))
     parts = mixer.apply_all(inputs, person, number)
     avatar = mixer.avatar(person, parts, options)
     return finish(mixer, person, avatar, parts, part).image
@@ -161,7 +159,7 @@ def project(
     """
     network = use_model(model, device, template, label)
     start, settings = chosen_encoder(encoder, network), preset_settings(preset, budget, seed)
-    aligned = [read_portrait(_single(photo), network, face, box)]
+    aligned = [read_portrait(single(photo), network, face, box)]
     return project_portraits(aligned, network, settings, progress, encoder=start)[1][0]
 
 
@@ -214,8 +212,8 @@ def edit(
         network, layers, face, None, settings, chosen_encoder(encoder, network), progress, box=box
     )
     applied = direction_styles(mixer, amounts)
-    person = mixer.read([_single(source) if latent is None else latent], [])[0][0]
-    person = person if latent is None else mixer.with_photo(person, _single(source))
+    person = mixer.read([known_or_single(latent, source)], [])[0][0]
+    person = person if latent is None else mixer.with_photo(person, single(source))
     avatar = mixer.avatar(person, applied)
     return finish(mixer, person, avatar, applied, part).image
 
@@ -274,10 +272,10 @@ def align(
     if model is not None:
         network = use_model(model, template=template)
         if size is None:
-            return read_portrait(_single(photo), network, face, box).alignment.crop
+            return read_portrait(single(photo), network, face, box).alignment.crop
         template = network.template
     chosen = find_template("faces128" if template is None else template)
-    return align_photo(open_image(_single(photo)), chosen, size or 256, face, box=box).crop
+    return align_photo(open_image(single(photo)), chosen, size or 256, face, box=box).crop
 
 
 @in_usual_modes
@@ -329,18 +327,9 @@ def animate(
         network, layers, face, None, settings, chosen_encoder(encoder, network), progress, box=box
     )
     arguments, timing = style_arguments(styles), Timing(seconds, hold, fps, loop, easing)
-    people = [_single(source) for source in listed(sources)]
+    people = [single(source) for source in listed(sources)]
     animation = read_animation(
         mixer, people, arguments, named_strengths(directions), timing, strength, size
     )
     pairs = zip(animation.images(), animation.lengths, strict=True)
     return (image for image, count in pairs for image in repeat(image, count))
-
-
-def _single(source: Any) -> Any:
-    """Returns a source unchanged; raises StylemixError for a folder or zip of several."""
-    if isinstance(source, str | os.PathLike):
-        as_path(source, "source")
-    if is_several(source):
-        raise StylemixError(f"got {source}, a folder or zip; expected a single source; name a file")
-    return source

@@ -24,7 +24,7 @@ END = object()
 FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.uniform_, Tensor.normal_)
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str | torch.device) -> torch.device:
     """The device called "cpu", "cuda", "cuda:N" or "auto" (CUDA if there is one)."""
     if not isinstance(name, str | torch.device):
         raise StylemixError(f"got device {shown(name)}; expected cpu, cuda, cuda:N or auto")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, is_number, shown
 from stylemix.io.files import StrPath, user_path
 from stylemix.models.container import MODEL, read
 from stylemix.progress import Progress
@@ -74,6 +75,8 @@ def average_snapshots(
     """
     from stylemix.model import blend
 
+    if not isinstance(last, Integral):
+        raise StylemixError(f"got --last {shown(last)}; expected a number of snapshots; change it")
     files = list_snapshots(user_path(folder))[::-1][: max(last, 0)]
     if len(files) < 2:
         raise StylemixError(
@@ -82,9 +85,9 @@ def average_snapshots(
         )
     weights = None
     if half_life is not None:
-        if not half_life > 0:
+        if not (is_number(half_life) and half_life > 0):
             raise StylemixError(
-                f"got a half-life of {half_life:g} kimg; expected more than 0; change it"
+                f"got a half-life of {shown(half_life)} kimg; expected more than 0; change it"
             )
         kimgs = [snapshot_kimg(file) for file in files]
         weights = [0.5 ** ((kimgs[0] - kimg) / half_life) for kimg in kimgs]

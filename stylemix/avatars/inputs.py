@@ -71,6 +71,27 @@ def is_several(what: object) -> bool:
     return os.path.isdir(path) or path.suffix.lower() == ".zip"
 
 
+def single(source: Any) -> Any:
+    """Returns a source unchanged; raises StylemixError for a folder or zip of several."""
+    if isinstance(source, str | os.PathLike):
+        as_path(source, "source")
+    if is_several(source):
+        raise StylemixError(f"got {source}, a folder or zip; expected a single source; name a file")
+    return source
+
+
+def known_or_single(latent: object, source: Any) -> Any:
+    """The latent of a source if it is given, else the source; StylemixError for no latent."""
+    if latent is None:
+        return single(source)
+    if not isinstance(latent, Latent):
+        raise StylemixError(
+            f"got {type(latent).__name__} as the latent; expected a Latent, as of "
+            "stylemix.project; read a file by stylemix.Latent.load"
+        )
+    return latent
+
+
 def _list_folder(path: Path) -> list[ImageSource]:
     """The latent files of `stylemix project` in a folder; if there are none, its images."""
     latents = sorted(path.rglob(f"*{LATENT_SUFFIX}"))
@@ -155,7 +176,7 @@ def short_name(what: StyleSource) -> str:
         return str(what.info.get("name") or "style")
     if not isinstance(what, str | os.PathLike | ImageSource):
         return "latent" if isinstance(what, Latent) else "image"
-    text = str(what)
+    text = str(what) if isinstance(what, ImageSource) else os.fspath(what)
     if text.startswith("seed:"):
         return text.replace(":", "")
     return Path(text).absolute().stem.removesuffix(".latent")

@@ -24,7 +24,7 @@ from stylemix.io.files import StrPath, user_path
 from stylemix.io.npz import read_npy, read_npz
 from stylemix.models.container import LATENT, decode, encode, read, to_float, write
 from stylemix.models.header import finite, parse_template
-from stylemix.models.model import Model
+from stylemix.models.model import Model, check_model
 
 VERSION = 1
 VERSION_WITH_RESIDUAL = 2
@@ -273,6 +273,7 @@ def fitting(latent: Latent, model: Model, name: Path | str = "latent") -> Latent
 
     Raises StylemixError for a latent of another model, and for other shapes and values.
     """
+    check_model(model)
     layers, w_dim = model.generator.num_ws, model.generator.w_dim
     own = latent.model is not None and latent.model.generator.synthesis is model.generator.synthesis
     if latent.base is not None and not own and not model.reads(latent.base):

@@ -72,8 +72,9 @@ def blend(
     >>> stylemix.blend(["faces-64", "faces-64"], swap="32px").fingerprint
     'b0581d392c2c1129'
     """
-    if isinstance(models, str | os.PathLike | Model) or len(models) < 2:
-        raise StylemixError("got a single model; expected two or more to blend; name another")
+    if not isinstance(models, Sequence) or isinstance(models, str) or len(models) < 2:
+        got = "a single model" if isinstance(models, Sequence | os.PathLike | Model) else models
+        raise StylemixError(f"got {got}; expected two or more to blend; name another")
     target = find_device(device)
     first, name = _load(models[0], target)
     config = first.generator.config

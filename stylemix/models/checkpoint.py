@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stylemix.devices import no_random_weights
+from stylemix.devices import find_device, no_random_weights
 from stylemix.errors import StylemixError, check_choice, did_you_mean, similar_file
 from stylemix.io.assets import ASSETS
 from stylemix.io.files import StrPath, user_path
@@ -59,7 +59,7 @@ def save_model(
 
 def check_model_path(path: StrPath) -> None:
     """Raises StylemixError unless a file name ends like that of a model."""
-    if Path(path).suffix.lower() not in (".safetensors", ".pkl"):
+    if user_path(path).suffix.lower() not in (".safetensors", ".pkl"):
         raise StylemixError(
             f"got the model file name {path}; expected .safetensors or .pkl at its end; change it"
         )
@@ -73,16 +73,16 @@ def load_model(path: StrPath, device: str | torch.device = "cpu") -> Model:
     checkpoints, detected by their content. The networks are in fp32, in eval mode and without
     gradients.
     """
-    file = find_model(path)
+    target, file = find_device(device), find_model(path)
     content = read(file)
     if content.foreign is None:
         header = parse_header(content.expect(MODEL).header, str(file))
         model = build_model(header, content.tensors, str(file))
     else:
         model = foreign_model(content.foreign, str(file))
-    model.generator.to(device)
+    model.generator.to(target)
     if model.discriminator is not None:
-        model.discriminator.to(device)
+        model.discriminator.to(target)
     return model
 
 

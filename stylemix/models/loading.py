@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError
 from stylemix.faces.templates import Template, find_template
 from stylemix.io.files import StrPath
 from stylemix.models.checkpoint import load_model
-from stylemix.models.model import Model
+from stylemix.models.model import Model, check_model
 from stylemix.networks.labels import Label, at_label
 
 DEFAULT_MODEL = "faces-64"
@@ -37,11 +36,8 @@ def use_model(
 
     Raises StylemixError for a template or a label that the model cannot have.
     """
-    if not isinstance(model, str | os.PathLike | Model):
-        raise StylemixError(
-            f"got {type(model).__name__} as the model; expected a shipped name, a file or a Model; "
-            "use stylemix.load_model, or make a Model of a generator"
-        )
+    if not isinstance(model, str | os.PathLike):
+        check_model(model)
     chosen = None if template is None else find_template(template)  # before the file is read
     network = model if isinstance(model, Model) else load_model(model, find_device(device))
     return adjust(network, chosen, label)

@@ -55,6 +55,15 @@ class Model:
         save_model(path, self, dtype)
 
 
+def check_model(model: object) -> None:
+    """Raises StylemixError for what is no model."""
+    if not isinstance(model, Model):
+        raise StylemixError(
+            f"got {type(model).__name__} as the model; expected a shipped name, a file or a Model; "
+            "use stylemix.load_model, or make a Model of a generator"
+        )
+
+
 def check_template(template: Template, config: GeneratorConfig) -> None:
     """Raises StylemixError for a face template with a generator that is not square."""
     if template.kind != "none" and config.height != config.width:

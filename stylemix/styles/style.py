@@ -27,7 +27,7 @@ from stylemix.io.files import StrPath, user_path
 from stylemix.io.remote import fetch, is_address
 from stylemix.models.container import STYLE, read, to_float, write
 from stylemix.models.hub import STYLE_EXAMPLE, STYLE_FILE, Pretrained, Shared, pretrained_file
-from stylemix.models.model import Model
+from stylemix.models.model import Model, check_model
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import parse_layers
 from stylemix.networks.student import Student, StudentConfig
@@ -130,6 +130,7 @@ class Style(Shared):
 
     def check(self, model: Model, name: str = "style") -> Style:
         """Returns the style itself; raises StylemixError if it does not fit the model."""
+        check_model(model)
         if self.student is not None and model.template.eyes is None:
             raise StylemixError(
                 f"{name}: got a style that redraws faces, and a model with the alignment template "
@@ -229,7 +230,7 @@ def check_strength(strength: float) -> None:
 
 def check_style_path(path: StrPath) -> None:
     """Raises StylemixError unless a file name ends like that of a style."""
-    if Path(path).suffix.lower() not in (".pkl", ".stylemix", ".safetensors"):
+    if user_path(path).suffix.lower() not in (".pkl", ".stylemix", ".safetensors"):
         raise StylemixError(
             f"got the style file name {path}; expected .pkl, .stylemix or .safetensors at its end; "
             "change it"

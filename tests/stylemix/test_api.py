@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def style(model):
     return stylemix.Style(model.fingerprint, shift=torch.ones(shape))
 
 
+def entry_of(path):
+    """A path that is neither text nor a Path, nor is its text its name."""
+    with os.scandir(path.parent) as entries:
+        return next(entry for entry in entries if entry.name == path.name)
+
+
 def pixels(image):
     return np.asarray(image).astype(int)
 
@@ -67,7 +74,8 @@ def test_every_public_function_is_typed_and_documented():
 def test_a_photo_in_any_form_gives_the_same_avatar(model, style):
     image = load_image(PORTRAIT)
     forms = [
-        str(PORTRAIT), PORTRAIT, image, np.asarray(image), to_tensor(image)[0], to_tensor(image),
+        str(PORTRAIT), PORTRAIT, entry_of(PORTRAIT), image, np.asarray(image),
+        to_tensor(image)[0], to_tensor(image),
         torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1),
     ]  # fmt: skip
     avatars = [model.mix(form, style, preset=FEW) for form in forms]
@@ -81,7 +89,8 @@ def test_a_style_in_any_form_gives_the_same_avatar(model, style, tmp_path):
     half = [model.mix("seed:1", form) for form in (f"{name}:0.5", {name: 0.5}, [f"{name}:0.5"])]
     half.append(model.mix("seed:1", style, strength=0.5))
     assert all((pixels(one) == pixels(half[0])).all() for one in half)
-    whole = [model.mix("seed:1", form) for form in (style, name, tmp_path / "shift.pkl", [style])]
+    paths = tmp_path / "shift.pkl", entry_of(tmp_path / "shift.pkl")
+    whole = [model.mix("seed:1", form) for form in (style, name, *paths, [style])]
     assert all((pixels(one) == pixels(whole[0])).all() for one in whole)
     assert np.abs(pixels(whole[0]) - pixels(half[0])).mean() > 1
 
@@ -256,6 +265,14 @@ def test_unusable_photos_are_refused(photo, message):
         (lambda model, style: model.generate([1], psi=10**30), "got --truncation .* -100 to 100"),
         (lambda model, style: model.drag("seed:1", [((9, 9), (9, 8))], steps=1.5), "a whole numb"),
         (lambda model, style: stylemix.blend([model] * 2, weights=["1", "2"]), "got the weights"),
+        (lambda model, style: stylemix.blend(None), "got None; expected two or more to blend"),
+        (lambda model, style: stylemix.average_snapshots(".", last=2.5), "got --last 2.5; expec"),
+        (lambda model, style: stylemix.load_generator("faces-64", "gpu"), "got device 'gpu'; exp"),
+        (lambda model, style: model.animate("seed:1", style, loop="no"), "got loop 'no'; expect"),
+        (lambda model, style: model.mix(PORTRAIT, [], latent=PORTRAIT), r"got \w+ as the latent"),
+        (lambda model, style: model.edit(PORTRAIT, smile=1, latent=3), "got int as the latent"),
+        (lambda model, style: stylemix.Latent(torch.ones(8, 16)).image("base"), "got str as the"),
+        (lambda model, style: style.check(None), "got NoneType as the model; expected"),
     ],
 )
 def test_wrong_arguments_are_errors_of_one_line(model, style, call, message):
