@@ -25,6 +25,8 @@ def user_path(path: StrPath) -> Path:
         raise StylemixError(
             f"got {type(path).__name__} as a file; expected its name or path; change it"
         )
+    if not name:  # which would be the current folder
+        raise StylemixError("got an empty name; expected that of a file or folder; give it")
     return Path(os.path.expanduser(name))
 
 

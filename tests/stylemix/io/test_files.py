@@ -10,7 +10,7 @@ from PIL import Image
 
 from stylemix.errors import StylemixError
 from stylemix.images.marks import find_marks
-from stylemix.images.sources import open_image
+from stylemix.images.sources import list_images, open_image
 from stylemix.images.write import save_image
 from stylemix.inversion.encoder import load_encoder
 from stylemix.inversion.latent import Latent, load_latent
@@ -105,6 +105,13 @@ def test_what_is_no_path_is_refused(wrong):
     for call in calls:
         with pytest.raises(StylemixError, match=r"got (NoneType|int|bytes|list) as a file"):
             call(wrong)
+
+
+def test_an_empty_name_is_not_the_current_folder():
+    for call in (user_path, load_model, load_style, load_latent, list_images):
+        with pytest.raises(StylemixError, match="got an empty name; expected that of a file"):
+            call("")
+    assert user_path(Path()) == Path()
 
 
 def test_a_path_of_bytes_is_refused():
