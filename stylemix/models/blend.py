@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from stylemix.devices import find_device
-from stylemix.errors import StylemixError, check_choice, is_number, shown
+from stylemix.errors import StylemixError, check_choice, check_range, is_number, shown
 from stylemix.io.atomic import Json
 from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import AnyModel
@@ -186,11 +186,8 @@ class Recipe:
             )
         if swap is None and (ramp or reverse):
             raise StylemixError("got a ramp or reverse without a swap; expected one; add --swap")
-        if not 0 <= ramp <= 2 * len(config.resolutions):
-            raise StylemixError(
-                f"got a ramp of {ramp:g} layers; expected 0 to {2 * len(config.resolutions)}; "
-                "change it"
-            )
+        check_range("a ramp in layers of", ramp, 0, 2 * len(config.resolutions))
+        check_choice("reverse", reverse, (True, False))
         swaps = () if swap is None else _parse_swap(swap, config, count)
         return cls(count, swaps, ramp, reverse, _normalized(weights, count), mapping)
 
@@ -241,6 +238,7 @@ def _one_of(number: int, count: int) -> tuple[float, ...]:
 def _parse_swap(text: str, config: GeneratorConfig, count: int) -> tuple[int, ...]:
     """Returns the resolutions of "32px" or "16px,64px"."""
     valid = config.resolutions[1:]
+    text = str(text)  # a number is read, too
     found = [re.fullmatch(r"(\d{1,5})(?:px)?", part.strip()) for part in text.lower().split(",")]
     swaps = tuple(int(match[1]) if match else 0 for match in found)
     if not set(swaps) <= set(valid):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylemix.errors import StylemixError
+from stylemix.errors import StylemixError, shown
 from stylemix.io.atomic import Json, write_json, write_text
 from stylemix.io.files import StrPath, user_path
 from stylemix.io.remote import HUB_DEFAULT, is_address
@@ -46,8 +46,8 @@ class Pretrained:
 
     def push(self, name: str, private: bool = True) -> str:
         """Uploads the folder to the Hub as OWNER/NAME; returns its address there."""
-        if not OWNER_AND_NAME.fullmatch(name):
-            raise StylemixError(f"got the repository {name[:80]}; expected OWNER/NAME; change it")
+        if not OWNER_AND_NAME.fullmatch(str(name)):
+            raise StylemixError(f"got the repository {shown(name)}; expected OWNER/NAME; change it")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         try:
             from huggingface_hub import HfApi  # an extra

@@ -101,6 +101,12 @@ def test_a_licence_that_is_a_sentence():
     assert "license: other\nlicense_name: see below\n" in model.pretrained().readme("tiny")
 
 
+@pytest.mark.parametrize("name", [None, "mine", "a/b/c"])
+def test_a_repository_has_an_owner_and_a_name(name):
+    with pytest.raises(StylemixError, match=r"got the repository .*; expected OWNER/NAME"):
+        stylemix.Style("x").push_to_hub(name)
+
+
 def test_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
