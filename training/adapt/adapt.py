@@ -14,11 +14,12 @@ from torch import Tensor
 
 from stylemix.avatars.inputs import listed
 from stylemix.devices import in_usual_modes, search_dtype
-from stylemix.errors import StylemixError, check_choice, check_range, check_seed
+from stylemix.errors import StylemixError, check_choice, check_range, check_seed, shown
 from stylemix.images.hands import PLAIN
 from stylemix.images.sources import Photo
 from stylemix.inversion.latent import NOT_RECORDED
 from stylemix.io.atomic import Json
+from stylemix.io.files import StrPath, user_path
 from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.loading import DEFAULT_MODEL, AnyModel, AnyTemplate, use_model
 from stylemix.models.model import Model
@@ -160,7 +161,7 @@ def adapt(
     card: StyleCard | None = None,
     strength: float = 1.0,
     layers: str | None = None,
-    state: Path | None = None,
+    state: StrPath | None = None,
     device: str = "auto",
     progress: Progress | bool = False,
     on_plan: Callable[[AdaptationPlan], None] | None = None,
@@ -181,7 +182,7 @@ def adapt(
         progress: a function of (done, total, loss), or True for a progress bar.
         on_plan: called with the plan before the training starts.
     """
-    settings, card, clock = settings or AdaptSettings(), card or StyleCard(), time.monotonic()
+    (settings, card), clock = _checked(settings, card), time.monotonic()
     check_strength(strength)
     base = use_model(model, device, template, label)
     if layers is not None:
@@ -210,6 +211,20 @@ def adapt(
     about = {"method": method, "pictures": count, **card.info(), "seed": settings.seed}
     style.info = about | _signature(clock) | {"scores": dict(scores), **record}
     return style
+
+
+def _checked(
+    settings: AdaptSettings | None, card: StyleCard | None
+) -> tuple[AdaptSettings, StyleCard]:
+    """Returns both, those of their defaults for None; StylemixError for other types."""
+    settings = AdaptSettings() if settings is None else settings
+    card = StyleCard() if card is None else card
+    for given, kind in ((settings, AdaptSettings), (card, StyleCard)):
+        if not isinstance(given, kind):
+            raise StylemixError(
+                f"got {shown(given)}; expected {kind.__name__} of {kind.__module__}; make one"
+            )
+    return settings, card
 
 
 def _signature(started: float) -> dict[str, Json]:
@@ -244,15 +259,16 @@ def _learn(
     dataset: ImageDataset,
     examples: Tensor,
     settings: AdaptSettings,
-    state: Path | None,
+    state: StrPath | None,
     progress: Progress | bool,
 ) -> tuple[Style, dict[str, Json]]:
     """Returns the style, and the metadata of its training for the style file."""
+    file = None if state is None else user_path(state)
     if plan.start in (None, "none"):
-        return _learn_from(plan, base, dataset, examples, settings, state, progress)
+        return _learn_from(plan, base, dataset, examples, settings, file, progress)
     start = load_style(str(plan.start), base)
     started = with_style(base, start)
-    style, record = _learn_from(plan, started, dataset, examples, settings, state, progress)
+    style, record = _learn_from(plan, started, dataset, examples, settings, file, progress)
     record["start"] = {key: start.info.get(key) for key in ("name", "licence", "credit")}
     return rebased(base, started, style, start.psi), record
 
