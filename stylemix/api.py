@@ -220,7 +220,7 @@ def edit(
 
 @in_usual_modes
 def generate(
-    seeds: Sequence[int],
+    seeds: Iterable[int],
     *,
     psi: float = 0.7,
     model: AnyModel = DEFAULT_MODEL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -101,7 +101,7 @@ class Model(NetworkModel, Shared):
         """`stylemix.drag` with this model."""
         return drag(source, points, model=self, **options)
 
-    def generate(self, seeds: Sequence[int], **options: Any) -> list[Image.Image]:
+    def generate(self, seeds: Iterable[int], **options: Any) -> list[Image.Image]:
         """`stylemix.generate` with this model."""
         return generate(seeds, model=self, **options)
 
