@@ -236,8 +236,8 @@ class Step:
         relativistic = self.config.loss == "relativistic"
         loss = (d_relativistic if relativistic else d_logistic)(real_logits, fake_logits)
         # The relativistic loss fixes differences of scores, not their level.
-        scores = real_logits - fake_logits if relativistic else real_logits
-        sums.add("signs", scores.sign().sum())
+        level = (real_logits.mean() + fake_logits.mean()) / 2 if relativistic else 0.0
+        sums.add("signs", (real_logits - level).sign().sum())
         if not real_maps:
             return loss
         feature_loss = d_hinge(real_maps, fake_maps)
