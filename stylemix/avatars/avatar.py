@@ -20,7 +20,7 @@ from stylemix.avatars.drawing import (
     shrink_photo,
 )
 from stylemix.avatars.identity_guard import check_identity, find_share
-from stylemix.avatars.lift import ColorMap, fit_colors, moves_face, style_saturation
+from stylemix.avatars.lift import ColorMap, fit_colors, moves_face, on_faces, style_saturation
 from stylemix.avatars.motion import edit_photo
 from stylemix.avatars.render import AppliedStyle, render
 from stylemix.errors import StylemixError, check_range
@@ -222,14 +222,13 @@ class _Plain:
             small = shrink_photo(photo, canvas_side(template))
             photo = edit_photo(small, self.image, plain, template)
         looks = len(parts) > len(edits)
-        moved = looks and (
-            image.shape[1] != 3 or moves_face(self.model, plain, image, edits, parts)
-        )
+        faces = cache(partial(on_faces, self.model, edits, parts))
+        moved = looks and (image.shape[1] != 3 or moves_face(plain, image, faces, template))
         if photo is None or moved:
             return image_canvas(image, template), None
         colors = None
         if looks:
-            saturation = style_saturation(self.model, plain, image, edits, parts)
+            saturation = style_saturation(plain, image, faces)
             colors = fit_colors(photo.image[None], image, saturation=saturation)
         if photo is not self.photo:
             return photo_canvas(photo, template), colors

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, partial, reduce
 from numbers import Integral
 from typing import Literal
 
@@ -35,6 +35,7 @@ from stylemix.avatars.lift import (
     fit_colors,
     lift,
     moves_face,
+    on_faces,
     photo_mask,
     style_saturation,
 )
@@ -122,10 +123,11 @@ def finish(
         photo, plain = edited_photo(mixer, person, avatar, applied, size)
     parts = weaker(applied, avatar.share)
     edits = [] if avatar.masked else [part for part in parts if part.is_edit]
+    faces = cache(partial(on_faces, mixer.model, edits, parts))
     # The model's faces have no region in which alone a style acts.
     still = STILL if avatar.region is None else MAX_MOVEMENT
     can_carry = plain is not None and (
-        only_edits or not moves_face(mixer.model, plain, avatar.image, edits, parts, still)
+        only_edits or not moves_face(plain, avatar.image, faces, mixer.model.template, still)
     )
     if photo is None or plain is None or not can_carry:
         return _finish_image(mixer.model, person, avatar, size)
@@ -140,7 +142,7 @@ def finish(
         styled = avatar.image if avatar.region is None else avatar.region.draw()
         saturation = None
         if not avatar.keeps_colors:
-            saturation = style_saturation(mixer.model, plain, styled, edits, parts)
+            saturation = style_saturation(plain, styled, faces)
         colors = fit_colors(photo.image[None], styled, saturation=saturation)
         image = _lift_look(image, matrix, photo, colors, avatar.region)
     if size == "portrait":

@@ -9,7 +9,7 @@ and are scaled up in place of the image (bilateral guided upsampling, Chen et al
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,8 @@ COARSE = 4  # photo px between the places where coefficients are sampled
 REACH = 0.5  # crop sides beyond the crop, over which what is at its border fades
 STRIP = 256  # rows of the photo that are computed at once
 
+Faces = Callable[[], tuple[Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class ColorMap:
@@ -73,20 +75,8 @@ def movement(plain: Tensor, styled: Tensor, template: Template) -> float:
     return float((distances / eyes.norm(dim=1)).median())
 
 
-def style_saturation(
-    model: Model, plain: Tensor, styled: Tensor, edits: Sequence[AppliedStyle],
-    applied: Sequence[AppliedStyle],
-) -> float:  # fmt: skip
-    """The chroma that styles leave, in parts of that without them; arguments of `moves_face`.
-
-    What a latent keeps of its photo beside w brings colours of its own into a black and white look,
-    so unless styles strengthen colours, faces of the model decide.
-    """
-    ratio = chroma_ratio(plain, styled)
-    return ratio if ratio > 1 else chroma_ratio(*_on_faces(model, edits, applied))
-
-
-def _on_faces(
+@torch.no_grad()
+def on_faces(
     model: Model, edits: Sequence[AppliedStyle], applied: Sequence[AppliedStyle]
 ) -> tuple[Tensor, Tensor]:
     """Faces of the model [FACES, C, H, W] in the edits among styles, and in all of them."""
@@ -94,20 +84,28 @@ def _on_faces(
     return render(model.generator, ws, edits), render(model.generator, ws, applied)
 
 
-@torch.no_grad()
 def moves_face(
-    model: Model, plain: Tensor, styled: Tensor, edits: Sequence[AppliedStyle],
-    applied: Sequence[AppliedStyle], still: float = STILL,
-) -> bool:  # fmt: skip
+    plain: Tensor, styled: Tensor, faces: Faces, template: Template, still: float = STILL
+) -> bool:
     """Whether styles move a face so far that a photo of it cannot carry them.
 
     `plain` and `styled` [1, C, H, H] are the person after the edits among the styles, and in all of
-    them. If landmarks move by at most `still`, the photo carries the styles. Otherwise faces of the
-    model decide: landmarks of a dark or grainy photo are noise in part.
+    them. If landmarks move by at most `still`, the photo carries the styles. Otherwise the model's
+    `faces` (`on_faces`) decide: landmarks of a dark or grainy photo are noise in part.
     """
-    if movement(plain, styled, model.template) <= still:
+    if movement(plain, styled, template) <= still:
         return False
-    return movement(*_on_faces(model, edits, applied), model.template) > MAX_MOVEMENT
+    return movement(*faces(), template) > MAX_MOVEMENT
+
+
+def style_saturation(plain: Tensor, styled: Tensor, faces: Faces) -> float:
+    """The chroma that styles leave, in parts of that without them; arguments of `moves_face`.
+
+    What a latent keeps of its photo beside w brings colours of its own into a black and white look,
+    so unless styles strengthen colours, the model's faces decide.
+    """
+    ratio = chroma_ratio(plain, styled)
+    return ratio if ratio > 1 else chroma_ratio(*faces())
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What is written of an avatar: the photo in a look, its crop, or the model's image enlarged."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from stylemix.avatars.avatar import Avatar, AvatarOptions
 from stylemix.avatars.drawing import crop_photo, portrait_box
 from stylemix.avatars.finish import finish, parse_output_size
 from stylemix.avatars.inputs import style_arguments
-from stylemix.avatars.lift import MAX_MOVEMENT, STILL, movement, style_saturation
+from stylemix.avatars.lift import MAX_MOVEMENT, STILL, movement, on_faces, style_saturation
 from stylemix.avatars.mixer import Mixer, direction_styles
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
@@ -155,7 +156,8 @@ def test_a_look_without_colors_has_none_on_any_photo(mixer, read):
     grey = plain.mean(dim=1, keepdim=True).expand_as(plain)
     for style, share, least, most in ((noir, 0.8, 0, 0.05), (warm, 0.3, 1, 2), (noir, 1.5, 1.4, 2)):
         parts = [mixer.apply(style, person)]
-        left = style_saturation(mixer.model, plain, grey.lerp(plain, share), [], parts)
+        faces = partial(on_faces, mixer.model, [], parts)
+        left = style_saturation(plain, grey.lerp(plain, share), faces)
         assert least <= left <= most
     tinted = Avatar(lambda: grey.lerp(plain, 0.8))
     saturation = [
