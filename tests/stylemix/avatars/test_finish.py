@@ -229,8 +229,7 @@ def test_an_edit_in_a_region_is_part_of_the_look(mixer, read):
 def test_the_same_style_on_a_photo_in_memory(mixer):
     photo = load_image(PORTRAIT)
     (person,), (look,) = mixer.read([photo], style_arguments("noir"))
-    done = finish(mixer, person, mixer.avatar(person, [mixer.apply(look, person)]))
-    assert done.image.size == photo.size
+    assert in_style(mixer, person, look).image.size == photo.size
 
 
 @pytest.mark.parametrize("wrong", ["huge", "15", "4097", 0, "3.5"])
