@@ -11,40 +11,21 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-import stylemix
 from stylemix.avatars import motion
 from stylemix.avatars.drawing import crop_photo, shrink_photo
 from stylemix.avatars.finish import finish
 from stylemix.avatars.inputs import style_arguments
-from stylemix.avatars.mixer import Mixer, direction_styles
+from stylemix.avatars.mixer import direction_styles
 from stylemix.avatars.motion import edit_photo, estimate_flow, fit_motion, follow, move
 from stylemix.faces.attributes import readings
 from stylemix.faces.templates import FACES128, NO_TEMPLATE
 from stylemix.faces.warp import transform_points
 from stylemix.images.read import load_image
 from stylemix.images.tensors import to_tensor
-from stylemix.inversion.portraits import read_portrait
-from stylemix.inversion.settings import ProjectionSettings
 
 ROOT = Path(__file__).parents[3]
 PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
-FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
 SIZE = 64
-
-
-@pytest.fixture(scope="module")
-def mixer():
-    return Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
-
-
-@pytest.fixture(scope="module")
-def person(mixer):
-    return mixer.read([str(PORTRAIT)], [])[0][0]
-
-
-@pytest.fixture(scope="module")
-def face():
-    return read_portrait(PORTRAIT, stylemix.load_model("faces-64")).image[None]
 
 
 def pixels(image):

@@ -1,38 +1,14 @@
 """Edits on the photo itself: which light it takes over, and what the model draws into the mouth."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 import torch
 
-import stylemix
 from stylemix.avatars import motion
-from stylemix.avatars.mixer import Mixer
 from stylemix.avatars.motion import fit_motion
 from stylemix.faces.templates import FACES128
 from stylemix.images.tensors import to_pil, to_tensor
-from stylemix.inversion.portraits import read_portrait
-from stylemix.inversion.settings import ProjectionSettings
 
-PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
-FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
 SIZE = 64
-
-
-@pytest.fixture(scope="module")
-def mixer():
-    return Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
-
-
-@pytest.fixture(scope="module")
-def person(mixer):
-    return mixer.read([str(PORTRAIT)], [])[0][0]
-
-
-@pytest.fixture(scope="module")
-def face():
-    return read_portrait(PORTRAIT, stylemix.load_model("faces-64")).image[None]
 
 
 def test_what_an_opened_mouth_shows_is_drawn(mixer, person):
