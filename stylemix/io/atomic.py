@@ -1,5 +1,6 @@
 """Atomic writes: a reader sees the old or the new content of a file, never a part of it."""
 
+import atexit
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 _DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAX_STEM_LENGTH = 40  # characters; keeps the temporary name within the 255 bytes of a file system
 
+_unfinished: dict[Path, int] = {}  # temporary files, and the process that writes them
 _new: set[Path] = set()  # files of `expect_new`
 
 
@@ -35,11 +37,12 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
     temporary = target.with_name(
         f".{target.stem[:_MAX_STEM_LENGTH]}.{secrets.token_hex(6)}.tmp{target.suffix}"
     )
+    _unfinished[temporary] = os.getpid()
     try:
-        mode = _create(temporary, target)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
+        try:
+            mode = _create(temporary, target)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
         yield temporary
         _commit(temporary, target, mode)
     except OSError as error:
@@ -59,6 +62,16 @@ def atomic_write(path: StrPath) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        _unfinished.pop(temporary, None)
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    """Removes what a signal left behind between two lines of `atomic_write`."""
+    for temporary, process in list(_unfinished.items()):
+        if process == os.getpid():  # a copy of this process may end earlier
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: StrPath, is_folder: bool = False) -> None:

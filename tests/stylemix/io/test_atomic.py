@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -59,6 +61,32 @@ def test_failure_leaves_the_existing_file_and_nothing_else(tmp_path, error):
     assert caught.value is error
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_signal_while_the_file_is_created_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(_handle):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fstat", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.txt"):
+        pass
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_what_a_signal_left_behind_is_removed_at_the_end(tmp_path):
+    """As one that comes when the block was entered and its end is not yet known."""
+    program = [
+        "import ctypes, os, sys", "from stylemix.io.atomic import atomic_write",
+        "block = atomic_write('a.txt')", "block.__enter__().write_text('half')",
+        "ctypes.pythonapi.Py_IncRef(ctypes.py_object(block))",  # so that nothing else ends it
+        "os.fork() or sys.exit(0)", "os.wait()", "print(len(os.listdir()))",
+    ]  # fmt: skip
+    command = [sys.executable, "-c", "\n".join(program)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"  # the end of a copy of the process removes nothing
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_full_disk_is_one_line(tmp_path):
