@@ -10,26 +10,18 @@ from PIL import Image
 from torch.nn.functional import interpolate as resize
 from torch.nn.functional import pad
 
-import stylemix
 from stylemix.avatars import motion
 from stylemix.avatars.avatar import Avatar, AvatarOptions
 from stylemix.avatars.drawing import crop_photo, portrait_box
 from stylemix.avatars.finish import finish, parse_output_size
 from stylemix.avatars.inputs import style_arguments
 from stylemix.avatars.lift import MAX_MOVEMENT, STILL, movement, on_faces, style_saturation
-from stylemix.avatars.mixer import Mixer, direction_styles
+from stylemix.avatars.mixer import direction_styles
 from stylemix.errors import StylemixError
 from stylemix.faces.warp import warp
 from stylemix.images.read import load_image
-from stylemix.inversion.settings import ProjectionSettings
 
 PORTRAIT = Path(__file__).parents[2] / "data" / "portraits" / "obama.jpg"
-FEW = ProjectionSettings(w_steps=20, plus_steps=10, refine_steps=0)
-
-
-@pytest.fixture(scope="module")
-def mixer():
-    return Mixer(stylemix.load_model("faces-64"), settings=FEW, progress=False)
 
 
 @pytest.fixture(scope="module")
