@@ -25,6 +25,7 @@ from stylemix.io.assets import ASSETS
 from stylemix.io.files import open_file
 from stylemix.io.json_text import parse_json
 from stylemix.io.outputs import LATENT_SUFFIX
+from stylemix.io.remote import fetch, is_address
 from stylemix.io.tensor_files import read_tensors
 from stylemix.messages import result, say, say_table
 from stylemix.models.checkpoint import find_model, load_model, shipped_models
@@ -53,10 +54,12 @@ Lines = list[tuple[str, str]]
 
 
 def describe(name: str, device: str = "auto") -> Lines:
-    """(label, text) lines about a file, a folder or a shipped name; the first says what it is.
+    """(label, text) lines about a file, folder, address or shipped name; the first says what it is.
 
     Raises StylemixError for what is missing, damaged or of no known kind. No code of a file runs.
     """
+    if is_address(name) and ".tar" not in name:  # shards are not fetched, but listed
+        name = str(fetch(name))
     path = _find(name)
     if path.is_dir():
         return _folder(path)
@@ -320,10 +323,10 @@ def _size(file: Path) -> str:
 def inspect_command(names: tuple[str, ...], device: str) -> None:
     """Say what each FILE is: a model, style, latent, dataset, image, video or training state.
 
-    FILE may be a folder or a shipped name, too. Of a model it also shows the time and the memory
-    that its tasks are expected to take on this machine; of an image the faces in it; of images and
-    videos the marks that say that they were generated. Without FILE it lists the shipped models
-    and styles. No code of a file is executed.
+    FILE may be a folder, a shipped name or an address, too. Of a model it also shows the time and
+    the memory that its tasks are expected to take on this machine; of an image the faces in it; of
+    images and videos the marks that say that they were generated. Without FILE it lists the shipped
+    models and styles. No code of a file is executed.
 
     \b
     Examples:

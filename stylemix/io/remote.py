@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -164,8 +165,11 @@ def _from_hub(url: str) -> Path:
             "got an address of the Hugging Face Hub and no huggingface_hub; expected the package; "
             "pip install 'stylemix[hub]'"
         ) from error
+    repository, file = match[1], match[3] or HUB_DEFAULT
+    with suppress(OSError, ValueError):  # asked for newer ones, an offline library tries for long
+        return Path(hf_hub_download(repository, file, revision=match[2], local_files_only=True))
     try:
-        return Path(hf_hub_download(match[1], match[3] or HUB_DEFAULT, revision=match[2]))
+        return Path(hf_hub_download(repository, file, revision=match[2]))
     except (OSError, ValueError) as error:  # the bases of all errors of the Hub's library
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise _cannot_fetch(Address(url, None), reason) from error

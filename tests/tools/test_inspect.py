@@ -222,6 +222,19 @@ def test_what_is_no_shard_is_refused(here, data):
     assert output.startswith("Error: a.tar: got no shard (")
 
 
+def test_what_has_an_address_is_fetched(here, monkeypatch):
+    (here / "them.jpg").write_bytes(OBAMA.read_bytes())
+    fetched = []
+
+    def fetch(name):
+        fetched.append(name)
+        return here / "them.jpg"
+
+    monkeypatch.setattr(inspect, "fetch", fetch)
+    assert describe("https://example.org/them.jpg")[0][1].startswith("384 x 480 px, jpg")
+    assert fetched == ["https://example.org/them.jpg"]
+
+
 def test_shards_are_counted(here):
     for name in ("0", "1"):
         with tarfile.open(here / f"{name}.tar", "w") as archive:

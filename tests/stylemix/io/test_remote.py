@@ -107,8 +107,11 @@ def test_a_file_that_never_ends(web, tmp_path, monkeypatch):
 def test_the_hub(web, tmp_path, monkeypatch):
     asked = []
 
-    def download(repository, file, revision):
-        asked.append((repository, file, revision))
+    def download(repository, file, revision, local_files_only=False):
+        if local_files_only and (repository, file, revision) not in asked:
+            raise FileNotFoundError("not in the cache")
+        if not local_files_only:
+            asked.append((repository, file, revision))
         (tmp_path / "hub").write_bytes(DATA)
         return str(tmp_path / "hub")
 
@@ -116,6 +119,7 @@ def test_the_hub(web, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert fetch("hf://me/avatars").read_bytes() == DATA
     fetch("hf://me/avatars@v1.2/styles/toon.safetensors")
+    fetch("hf://me/avatars")  # from the Hub's cache: nothing is asked again
     fetch(f"hf://me/avatars/toon.safetensors#sha256={DIGEST}")
     assert asked == [
         ("me/avatars", "model.safetensors", None),
