@@ -30,7 +30,9 @@ def hub(monkeypatch, tmp_path):
             files = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
             places[repo_id] |= files
 
-    def download(name, file, revision):
+    def download(name, file, revision, local_files_only=False):
+        if local_files_only:
+            raise FileNotFoundError("not in the cache")
         (tmp_path / file).write_bytes(places[name][file])
         return str(tmp_path / file)
 
