@@ -69,6 +69,7 @@ def test_inductor_equals_eager(device, tmp_path, monkeypatch):
         torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.slow
 def test_export(device):
     given, rest = _inputs(device)
     given = [t.detach() for t in given]
@@ -100,6 +101,7 @@ def test_autocast(device):
     assert b.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_opcheck(device):
     """Schemas, fake kernels, autograd registration and traces, by torch.library's own checks."""
     tests = (

@@ -38,6 +38,7 @@ def _wait_for(condition):
     raise AssertionError("waited for a minute")
 
 
+@pytest.mark.slow
 def test_compiles_loads_and_runs_an_op(toy):
     toy.write("twice.cpp", STABLE)
     assert jit.status("cpu") == ("not built", None, "")
@@ -50,6 +51,7 @@ def test_compiles_loads_and_runs_an_op(toy):
     assert path.parent.parent == toy.cache / "ops"
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_compiled_again(toy):
     path = jit.library("cpu")
     assert value(path) == 1

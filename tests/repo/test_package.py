@@ -130,6 +130,7 @@ def test_an_unpacked_wheel_imports_from_itself(wheel, tmp_path):
     assert printed == [str(part / "__init__.py") for part in parts]
 
 
+@pytest.mark.slow
 def test_the_sdist_builds_the_same_wheel(tree, wheel, tmp_path):
     sdist = _build("sdist", tree, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:

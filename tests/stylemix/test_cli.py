@@ -216,6 +216,7 @@ def test_a_closed_pipe_is_quiet(monkeypatch):
     assert result.output == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize(
     ("words", "line"),
@@ -238,6 +239,7 @@ def test_a_full_disk_for_standard_error():
     assert (done.returncode, done.stdout) == (2, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 def test_closed_standard_streams_are_empty_ones():
     """As from some services: no file of ours gets their numbers, and no error a traceback."""

@@ -47,6 +47,7 @@ print(full, resident() - before)
 """
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_memory_is_kept():
     faults = {}
@@ -58,6 +59,7 @@ def test_memory_is_kept():
     assert faults["keep"] < faults["not"]
 
 
+@pytest.mark.slow
 @needs_glibc
 def test_gaps_are_given_back_after_some_items():
     command = [sys.executable, "-c", GAPS]

@@ -96,6 +96,7 @@ MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 def test_the_modes_of_the_caller_do_not_matter(model, mode, tmp_path, monkeypatch):
     path = saved(model, tmp_path / "m.safetensors")

@@ -91,6 +91,7 @@ def test_there_are_looks_and_drawings():
         assert style.info["name"] == name
 
 
+@pytest.mark.slow
 def test_shipped_looks_match_their_names(avatars):
     plain = avatars["plain"]
     assert chroma(avatars["noir"]) < 0.25 * chroma(plain)

@@ -70,6 +70,7 @@ def test_directions_add_up_and_can_be_saved(files):
     assert (edited(files, "seed:1", *both[:2]) != got).any()
 
 
+@pytest.mark.slow
 def test_readings_are_learned_once_for_a_model(files, monkeypatch):
     calls = []
 
@@ -188,6 +189,7 @@ def test_no_photo_follows_a_model_without_faces_in_color(other, tmp_path):
     assert "Error: got a model of anything but coloured faces; expected" in done.output
 
 
+@pytest.mark.slow
 def test_a_photo_is_edited_itself(files, monkeypatch):
     """The whole photo by default; if it cannot follow, the model draws the face, and says so."""
     few = ["--w-steps", 2, "--steps", 2, "--refine-steps", 0, "--no-cache"]

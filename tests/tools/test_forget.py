@@ -16,6 +16,7 @@ def run(*words):
     return CliRunner().invoke(cli.main, list(words), prog_name="stylemix")
 
 
+@pytest.mark.slow
 def test_after_a_mix(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(PORTRAITS / "obama.jpg", "me.jpg")

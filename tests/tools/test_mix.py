@@ -116,6 +116,7 @@ def test_layers_by_pixels_and_by_name(files, plain):
     assert np.abs(same[0] - plain).mean() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [["--layers", "fine"], ["--strength", "coarse=.5"], []])
 def test_layers_that_do_not_matter_are_named(tmp_path, asked):
     arguments = ["mix", PORTRAITS / "obama.jpg", "toon", "--output", tmp_path / "o.png", *asked]

@@ -119,6 +119,7 @@ def test_a_damaged_latent_of_a_folder_is_skipped(model, tmp_path):
     assert [path.name for path in out.iterdir()] == ["a.png"]
 
 
+@pytest.mark.slow
 def test_a_grid_shows_the_usable_photos(model, photos, tmp_path):
     out, style = tmp_path / "sheet.png", ["--style", "seed:2", "--grid", "--output-size", 40]
     result = run(model, "--source", photos, *style, "--output", out)
@@ -190,6 +191,7 @@ def test_a_mask_of_the_photo_follows_its_face(model, photos, tmp_path):
     assert np.abs(half - plain)[:, 24:].mean() < 0.5 * np.abs(half - full)[:, 24:].mean()
 
 
+@pytest.mark.slow
 def test_a_photo_is_projected_once_for_two_commands(model, photos, tmp_path, monkeypatch):
     source = ["--source", photos / "obama.jpg", "--output-size", 32]
     first = run(model, *source, "--style", "seed:2", "--output", tmp_path / "a.png")

@@ -220,6 +220,7 @@ def test_errors_are_one_line(words, expected, pictures, toy, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_held_out_images_that_are_trained_on_are_refused(pictures, toy, tmp_path):
     """By their content: a copy, a zip of them, and some of them."""
     copy = shutil.copytree(pictures, tmp_path / "copy")

@@ -174,6 +174,7 @@ def _snapshot(folder):
     return path
 
 
+@pytest.mark.slow
 def test_transfer(plain, pictures, tmp_path):
     model = _snapshot(plain)
     result = _train(pictures, tmp_path / "a", transfer=model, kimg=0.004)
@@ -318,6 +319,7 @@ def test_a_run_and_its_continuation(pictures, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_folder_is_named_after_the_data(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = _invoke(pictures, *_arguments(TINY))

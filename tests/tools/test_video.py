@@ -77,6 +77,7 @@ def close(one, other):
     return one.shape == other.shape and np.abs(one - other).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_single_style_fades_in_and_out(files):
     shift = files / "shift.pkl"
     frames, stays = frames_of(files, "--source", "seed:1", "--style", shift)
@@ -119,6 +120,7 @@ def test_from_style_to_style(files):
     assert close(frames[2], mixed(files, "seed:1", f"{files / 'back.pkl'}:0.5"))
 
 
+@pytest.mark.slow
 def test_along_directions(files):
     shift = files / "shift.pkl"
     frames, _ = frames_of(files, "--source", "seed:1", "--direction", f"{shift}:2")
@@ -158,6 +160,7 @@ def test_times_and_easing(files):
     assert not close(even[1], frames[1])
 
 
+@pytest.mark.slow
 def test_layers_size_and_model(files):
     start = ["--source", "seed:1", "--style", files / "shift.pkl"]
     frames, _ = frames_of(files, *start, "--layers", "fine")

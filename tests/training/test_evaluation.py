@@ -144,6 +144,7 @@ def test_the_first_metric_selects_the_best(tiny, dataset, tmp_path, monkeypatch)
         assert next(iter(measure(state, 4, Ranks()))) == first
 
 
+@pytest.mark.slow
 def test_a_model_that_is_missing_at_the_end_is_written_without_metrics(
     tiny, dataset, straight, tmp_path, monkeypatch
 ):

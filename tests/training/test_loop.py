@@ -42,6 +42,7 @@ def test_files_of_a_run(tiny, straight):
         assert picture.width > 8 * 64
 
 
+@pytest.mark.slow
 def test_statistics(straight):
     for line in lines(straight):
         assert set(line) == ALWAYS | {"Loss/pl_penalty", "Loss/r1_penalty"}
@@ -197,6 +198,7 @@ def test_losses_that_are_not_finite_roll_back_the_run(tiny, dataset, tmp_path, m
     assert "the learning rate is scaled by 0.5" in said
 
 
+@pytest.mark.slow
 def test_a_rollback_does_not_undo_the_best_snapshot(tiny, dataset, tmp_path, monkeypatch):
     """A state is written with each, so that a worse one does not replace it afterwards."""
     values = iter([5.0, 3.0, 4.0, 4.5])

@@ -29,6 +29,7 @@ def _assert_same(folder, other):
     assert last[0].read_bytes() == last[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_two_runs_are_bitwise_equal(tiny, dataset, straight, tmp_path):
     run(tiny, dataset, tmp_path)
     _assert_same(straight, tmp_path)
@@ -68,6 +69,7 @@ def test_a_crash_costs_no_more_than_the_steps_since_the_state(
     assert [line["Progress/kimg"] for line in lines(tmp_path)] == [0.016, 0.032, 0.048, 0.064]
 
 
+@pytest.mark.slow
 def test_a_run_may_end_with_falling_rates(tiny, dataset, tmp_path, capsys):
     """Another schedule takes effect where a run resumes, and is said."""
     half = replace(tiny, kimg=0.032)

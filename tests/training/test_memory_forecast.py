@@ -64,6 +64,7 @@ def test_settings_that_reduce_memory():
     assert estimate(config, 10, 1)[0] > weights
 
 
+@pytest.mark.slow
 def test_the_line(monkeypatch):
     config = TrainConfig(**SETTINGS).resolve()
     weights, images = estimate(config, 0, 1)

@@ -166,19 +166,21 @@ def draw_gallery(session: Session, drawn: bool, progress: Progress | None = None
     """Draws the visitor in every style that fits into `session.gallery`, one after the other.
 
     Either the styles that are `drawn` by students, within a second each, or the others, which need
-    a projection of the photo first. Yields the number of styles that are still to come.
+    a projection of the photo first. What is there already stays. Yields the number of styles that
+    are still to come, and raises Stopped where another face was chosen meanwhile.
     """
     names = [name for name in session.style_names() if session.style(name).is_student == drawn]
+    turn = session.turn
     for number, name in enumerate(names, 1):
         if session.photo is None:
             return
-        turn = session.turn
-        image = draw(session, MixOptions({name: None}), False, progress, portrait=True).image
-        if turn != session.turn:
-            raise Stopped
-        small = image.copy()
-        small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-        session.gallery.append((session.show(small, kind="gallery"), name))
+        if name not in [shown for _, shown in session.gallery]:
+            image = draw(session, MixOptions({name: None}), False, progress, portrait=True).image
+            small = image.copy()
+            small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+            if turn != session.turn:  # another face is drawn by now, and by another thread
+                raise Stopped
+            session.gallery.append((session.show(small, kind="gallery"), name))
         yield len(names) - number
 
 

@@ -39,6 +39,7 @@ def in_style(mixer, person, style, size=None, options=None):
     return finish(mixer, person, mixer.avatar(person, parts, options), parts, size)
 
 
+@pytest.mark.slow
 def test_a_look_goes_onto_the_whole_photo(mixer, read):
     (person, _), (look, _) = read
     done, photo = in_style(mixer, person, look), load_image(PORTRAIT)
@@ -80,6 +81,7 @@ def test_a_look_in_a_region_leaves_the_rest_of_the_photo(mixer, read, region, gr
     assert np.abs(pixels(again) - pixels(crop)).mean() < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, "photo"])
 def test_a_drawing_in_a_region_leaves_the_rest_of_the_photo(mixer, size):
     """It was once the aligned face alone, whose background is small."""
@@ -112,6 +114,7 @@ def test_a_mask_of_the_photo_applies_to_all_of_it(mixer, read, tmp_path):
     assert (pixels(done)[400:] == pixels(photo)[400:]).all()
 
 
+@pytest.mark.slow
 def test_sizes(mixer, read):
     (person, _), (_, noir) = read
     natural = in_style(mixer, person, noir, "crop").image
@@ -176,6 +179,7 @@ def test_where_landmarks_seem_to_move_faces_of_the_model_decide(mixer, read, mar
     assert finish(mixer, person, seen, moving).how.startswith("generated")
 
 
+@pytest.mark.slow
 def test_an_edit_moves_the_photo(mixer, read):
     """Alone it changes nothing but the face, in every size; of strength 0 it changes nothing."""
     (person, seed), _ = read

@@ -112,6 +112,7 @@ def test_movement_of_a_face(aligned):
     assert movement(face, face, NO_TEMPLATE) == 1
 
 
+@pytest.mark.slow
 def test_the_command_of_twelve_megapixels_is_within_memory(aligned):
     photo = Image.new("RGB", (4000, 3000), (100, 90, 80))
     matrix = aligned.alignment.matrix @ np.diag([0.1, 0.1, 1.0])

@@ -98,6 +98,7 @@ def test_the_photo_moves_as_the_flow_says():
     assert np.abs(pixels(no_flow) - pixels(photo)).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_turned_head_on_the_photo(mixer, person):
     """The photo turns as the model's image does, stays sharp, and is as before beyond the head."""
     template = mixer.model.template
@@ -140,6 +141,7 @@ def test_strong_edits_tear_nothing(mixer, person):
     assert motion.smallest_scale(fit_motion(before, after, FACES128).flow).min() > 0.15
 
 
+@pytest.mark.slow
 def test_what_a_photo_cannot_follow(mixer, person, monkeypatch):
     blue = torch.tensor([-0.6, -0.1, 0.7]).view(1, 3, 1, 1)
     painted = person.photo.image[None].lerp(blue, 0.6)
@@ -153,6 +155,7 @@ def test_what_a_photo_cannot_follow(mixer, person, monkeypatch):
     assert np.abs(pixels(same.source) - pixels(load_image(PORTRAIT))).mean() < 1
 
 
+@pytest.mark.slow
 def test_a_photo_between_two(person):
     """With the same images of the model nothing moves: one photo fades into the other."""
     photo = person.photo
@@ -241,6 +244,7 @@ def test_it_works_wherever_it_is_called(mixer, person):
     assert not one.flow.requires_grad
 
 
+@pytest.mark.slow
 def test_edits_beside_a_look(mixer):
     """A look and an edit together: the photo in the look, moved."""
     people, styles = mixer.read([str(PORTRAIT)], style_arguments(["noir", "yaw:1.5"]))
@@ -259,6 +263,7 @@ def test_edits_beside_a_look(mixer):
     assert turned - straight > 0.015
 
 
+@pytest.mark.slow
 def test_a_flow_does_not_load_the_compiler():
     """Importing torch._dynamo takes two to three seconds of an edit."""
     code = """

@@ -1,6 +1,7 @@
 """Edits on the photo itself: which light it takes over, and what the model draws into the mouth."""
 
 import numpy as np
+import pytest
 import torch
 
 from stylemix.avatars import motion
@@ -11,6 +12,7 @@ from stylemix.images.tensors import to_pil, to_tensor
 SIZE = 64
 
 
+@pytest.mark.slow
 def test_what_an_opened_mouth_shows_is_drawn(mixer, person):
     """A mouth that was painted over is new, so the model's image shows there."""
     before = mixer.draw(person)

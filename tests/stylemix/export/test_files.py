@@ -124,6 +124,7 @@ def test_an_error_above_the_limit_of_its_precision_is_refused():
         check(Deviation(0.5, 2.1e-2), "int8")
 
 
+@pytest.mark.slow
 def test_onnx_runtime_tells_nobody_that_it_is_used(tmp_path):
     """Version 1.32 makes an identity of the machine, keeps events with it and sends them."""
     pytest.importorskip("onnxruntime")

@@ -90,6 +90,7 @@ def test_transparent_grey_of_few_bits(tmp_path, bits):
     np.testing.assert_array_equal(read[..., 0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="libtiff is within Pillow there")
 def test_nothing_but_the_error_is_printed(tmp_path):
     """libtiff prints a line for each damaged row, and Pillow logs some errors."""

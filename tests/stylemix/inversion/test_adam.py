@@ -71,6 +71,7 @@ def test_a_tensor_without_a_gradient_stays():
     assert used.grad is None
 
 
+@pytest.mark.slow
 def test_a_projection_does_not_load_the_compiler():
     """Importing torch._dynamo takes two to three seconds of a command."""
     code = """

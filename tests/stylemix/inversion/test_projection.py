@@ -134,6 +134,7 @@ def test_starts_from_the_nearest_cached_latent(model):
     assert Similarity(model, nearly, FEW).nearest(prior.images).tolist() == chosen
 
 
+@pytest.mark.slow
 def test_every_weight_has_an_effect(model, images):
     usual = project(model, images[:1], FEW).ws
     for change in (
@@ -258,6 +259,7 @@ def test_a_prior_of_another_device_is_computed_again(monkeypatch):
     assert devices == ["cpu", "meta"]
 
 
+@pytest.mark.slow
 def test_photos_of_several_classes_are_projected_at_theirs(monkeypatch):
     model = tiny_model(classes=3)
     targets = torch.rand([3, 3, 32, 32], generator=torch.Generator().manual_seed(2)) * 2 - 1

@@ -79,6 +79,7 @@ def test_unknown_regions_of_a_photo():
     assert mask[1].mean() < 0.75
 
 
+@pytest.mark.slow
 def test_a_given_mask_is_used(model, images):
     settings = replace(SETTINGS, refine_steps=3)
     mask = torch.zeros(1, 1, 32, 32)

@@ -28,6 +28,7 @@ def photos(model):
     return [PhotoToProject(n, read_portrait(PORTRAITS / f"{n}.jpg", model)) for n in names]
 
 
+@pytest.mark.slow
 def test_only_missing_photos_are_projected(model, photos, tmp_path):
     folder = tmp_path / "new" / "folder"
     (first,) = project_missing(photos[:1], model, FEW, folder)
@@ -58,6 +59,7 @@ def test_photos_are_read_a_batch_at_a_time(model, photos, tmp_path):
         assert [name for name, *_ in done] == ["astronaut"]
 
 
+@pytest.mark.slow
 def test_files_of_other_photos_and_settings_are_kept(model, photos, tmp_path):
     obama, astronaut = photos
     called = [replace(obama, name="me"), replace(astronaut, name="me-2")]

@@ -56,6 +56,7 @@ def _claimed_elsewhere(path):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(outputs.fcntl is None, reason="needs the locks of POSIX")
 def test_a_name_that_another_process_has_claimed_is_not_free_until_it_ends(tmp_path):
     path = tmp_path / "a.png"

@@ -26,6 +26,7 @@ def photos():
     return torch.cat([to_tensor(crop) for crop in crops])
 
 
+@pytest.mark.slow
 def test_who_wears_glasses_and_who_smiles(photos):
     read = probabilities(photos, FACES128)
     assert [p > 0.5 for p in read["glasses"].tolist()] == [False, False, True, False]
@@ -42,6 +43,7 @@ def test_a_smile_is_the_same_in_the_mirror(photos):
     assert one.abs().max() > 1
 
 
+@pytest.mark.slow
 def test_labelled_faces():
     """Faces that a person labelled, as docs/recipes/train_attributes.py has them."""
     generator = stylemix.load_model("faces-64").generator
@@ -54,6 +56,7 @@ def test_labelled_faces():
     assert (read["beard"][10:] < 0.5).all()
 
 
+@pytest.mark.slow
 def test_the_photo_keeps_all_and_another_person_does_not(photos):
     kept = kept_attributes(photos, [photos, photos.roll(1, dims=0)], FACES128)
     for name in ("glasses", "beard", "smile", "mouth"):
@@ -66,6 +69,7 @@ def test_the_photo_keeps_all_and_another_person_does_not(photos):
         assert kept[name][1].min() > 3
 
 
+@pytest.mark.slow
 def test_smaller_avatars_and_grey_ones(photos):
     small = torch.nn.functional.interpolate(photos, [128, 128], mode="area")
     grey = photos.mean(dim=1, keepdim=True).expand_as(photos)

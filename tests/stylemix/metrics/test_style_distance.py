@@ -27,6 +27,7 @@ def test_looks_of_the_smallest_models_are_measured(resolution):
     assert (rows[0] - rows[1]).square().sum() > 0.1
 
 
+@pytest.mark.slow
 def test_distances_are_in_units_of_the_spread_over_the_models_own_faces():
     model = load_model("faces-64")
     meter, faces = StyleMeter(model, 64), sample_images(model.generator, range(12), 0.9)

@@ -180,6 +180,7 @@ def test_enormous_files_are_refused(tmp_path, monkeypatch):
         load(tmp_path / "a.pkl")
 
 
+@pytest.mark.slow
 def test_a_file_is_not_kept_in_memory(tmp_path):
     # A machine that referred to itself would keep the whole file until the next full collection.
     path = tmp_path / "array.pkl"

@@ -13,16 +13,18 @@ from stylemix.errors import StylemixError
 from stylemix.images.read import load_image
 from stylemix.io.assets import ASSETS
 from stylemix.models.checkpoint import load_model
+from stylemix.tools.app import pictures
 from stylemix.tools.app.avatar import read_options
 from stylemix.tools.app.drag import add_click, parse_points
 from stylemix.tools.app.pictures import (
+    Drawn,
     MixOptions,
     command_line,
     draw,
     draw_gallery,
     save_picture,
 )
-from stylemix.tools.app.session import Session
+from stylemix.tools.app.session import Session, Stopped
 
 COLLINS = ASSETS / "portraits" / "collins.jpg"
 
@@ -113,6 +115,7 @@ def test_layers_that_do_nothing_are_named(session):
     assert "layers" not in draw(session, MixOptions({"ink": 1.0}), False).text
 
 
+@pytest.mark.slow
 def test_the_gallery_has_every_style_that_fits(session, few_steps):
     assert list(draw_gallery(session, drawn=True)) == [5, 4, 3, 2, 1, 0]
     assert list(draw_gallery(session, drawn=False)) == [2, 1, 0]
@@ -121,6 +124,27 @@ def test_the_gallery_has_every_style_that_fits(session, few_steps):
         "comic", "illustration", "ink", "pencil", "pop", "toon", "golden-hour", "noir", "pastel",
     ]  # fmt: skip
     assert {load_image(file).size for file, _ in session.gallery[:6]} == {(384, 384)}
+
+
+def test_a_gallery_ends_when_another_face_is_chosen(session, monkeypatch):
+    """It went on with the other face, beside the gallery of that one, and drew styles twice."""
+    tile = Drawn(Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8)), "", False)
+    asked = []
+    monkeypatch.setattr(pictures, "draw", lambda _, options, *a, **k: asked.append(options) or tile)
+    session.gallery = []
+    first = draw_gallery(session, drawn=True)
+    next(first)
+    session.choose(1)
+    second = draw_gallery(session, drawn=True)
+    next(second)
+    with pytest.raises(Stopped):
+        list(first)
+    list(second)
+    assert len(asked) == 1 + 1 + 6  # the first of the old face, one that came too late, and all
+    assert list(draw_gallery(session, drawn=True)) == [5, 4, 3, 2, 1, 0]
+    assert len(asked) == 8  # nothing is drawn again
+    names = [name for _, name in session.gallery]
+    assert names == ["comic", "illustration", "ink", "pencil", "pop", "toon"]
 
 
 def test_clicks_make_handles_and_targets():

@@ -187,6 +187,7 @@ def test_another_face_forgets_what_was_made_of_the_first(session, tmp_path):
     assert not np.array_equal(session.portrait(full=True).image, first)
 
 
+@pytest.mark.slow
 def test_the_photo_behind_a_preview_is_smaller_and_its_face_where_it_was(model, tmp_path):
     large = Image.open(COLLINS).resize((2048, 2048))
     large.save(tmp_path / "large.png")

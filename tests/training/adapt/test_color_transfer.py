@@ -32,6 +32,7 @@ def test_samples_take_the_distribution_of_the_target():
     torch.testing.assert_close(moved.T.cov(), target.T.cov(), atol=0.1, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_change_of_colors_is_found_without_pairs():
     photos, others = blobs(24, 256, 0), blobs(24, 512, 1)
     colors = ColorTransfer(photos, changed(others))

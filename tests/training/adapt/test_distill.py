@@ -47,6 +47,7 @@ def test_a_student_learns_what_a_drawing_does(pairs):
     assert float(error) < 0.65 * float(before)
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_is_bitwise_the_same(pairs, tmp_path):
     photos, negatives = pairs
     straight = learn_student(photos, negatives, SHORT)

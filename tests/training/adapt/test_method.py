@@ -48,6 +48,7 @@ def faces(model, count=8):
         return model.generator.synthesis(map_latents(model.generator, z), noise_mode="const")
 
 
+@pytest.mark.slow
 def test_photos_in_any_state_are_near_and_drawings_far(faces_64):
     rng = torch.Generator().manual_seed(1)
     generated = faces_64_px_256(faces_64)

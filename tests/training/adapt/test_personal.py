@@ -71,6 +71,7 @@ def test_weights_improve_on_the_latents(model, style, photos):
     assert whole < 0.7 * error(render(model.generator, ws, [AppliedStyle(style)]), photos)
 
 
+@pytest.mark.slow
 def test_the_style_is_of_its_base_and_noise_stays(model, style):
     assert style.base == model.fingerprint
     assert style.psi == 0

@@ -47,6 +47,7 @@ def equal(a, b):
     return all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_is_bitwise_the_same(faces, start, tmp_path):
     straight = learn_unpaired(*faces, SHORT, start)
     state = tmp_path / "student.state"
@@ -72,6 +73,7 @@ def test_a_stop_costs_a_tenth_of_the_training_at_most():
     assert DistillSettings().state_kimg * 10 <= DistillSettings().kimg
 
 
+@pytest.mark.slow
 def test_the_seed_decides(faces, start):
     short = replace(SHORT, steps=2)
     students = [learn_unpaired(*faces, replace(short, seed=seed), start) for seed in (0, 0, 1)]

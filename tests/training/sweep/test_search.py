@@ -73,6 +73,7 @@ def test_the_first_trial_has_the_given_values_within_the_space(whole):
     assert whole[0].values["augment_pipe"] in ("blit", "bg")  # bgc is not in the space
 
 
+@pytest.mark.slow
 def test_the_plot_has_a_panel_for_each_setting(whole):
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
     style = dict(pyplot.rcParams)
