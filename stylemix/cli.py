@@ -80,7 +80,6 @@ COMMANDS = {
 
 TEXTS = ("--consent", "--credit", "--license", "--name")  # options whose values may be empty
 USER_ERROR = 2
-STOPPED = "Stopped."
 INTERRUPTED = 130  # what shells report: 128 + SIGINT, and 143 or 129 for these
 # SIGHUP, which Windows does not have, comes when the terminal is closed.
 ENDING = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
@@ -206,8 +205,9 @@ def _plain_errors(ctx: click.Context | None = None) -> Iterator[None]:
         raise _OneLineError(f"{text}; see '{path} --help'") from error
     except KeyboardInterrupt as error:
         with suppress(OSError):  # the terminal may be gone
-            messages.problem(STOPPED)
-            messages.current().finish(STOPPED)
+            text = messages.current().stopped()
+            messages.problem(text)
+            messages.current().finish(text)
         code = 128 + error.args[0] if isinstance(error, _Terminated) else INTERRUPTED
         raise click.exceptions.Exit(code) from None
     except (MemoryError, RuntimeError, OSError, ImportError) as error:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
 from stylemix.errors import printable, shortened
@@ -34,6 +35,7 @@ class Messages:
     written: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
+    state: Path | None = None  # what the command goes on from if it is stopped and run again
 
     def keep(self, text: str) -> None:
         """Records a note of a command; without one, as from Python, there would be no end."""
@@ -51,6 +53,12 @@ class Messages:
             "result": self.result,
         }
         return about if error is None else about | {"error": error}
+
+    def stopped(self) -> str:
+        """What a stopped command says."""
+        if self.state is not None and os.path.exists(self.state):
+            return f"Stopped; the same command goes on from {self.state}."
+        return "Stopped."
 
     def finish(self, error: str | None = None) -> None:
         """Prints the JSON line, if there is one to print."""

@@ -10,7 +10,7 @@ import click
 from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.images.write import save_image
 from stylemix.inversion.latent import NOT_RECORDED
-from stylemix.messages import note, result, say, wrote
+from stylemix.messages import current, note, result, say, wrote
 from stylemix.models.model import Model
 from stylemix.styles.style import Style, check_style_path, save_style
 from stylemix.tools.options import ModelChoice, marks_option, photo_model_options
@@ -139,7 +139,7 @@ def adapt_command(
         return
     check_style_path(output)
     output = output_file(output, [*images, choice.name, start or ""], _beside)
-    state = output.with_name(output.name + ".state")
+    state = current().state = output.with_name(output.name + ".state")
     model = choice.load()
     style = adapt(
         images,

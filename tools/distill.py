@@ -13,7 +13,7 @@ from stylemix.devices import find_device
 from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.faces.caricature import Shape
 from stylemix.io.atomic import Json
-from stylemix.messages import result, wrote
+from stylemix.messages import current, result, wrote
 from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.checkpoint import load_model
 from stylemix.networks.student import Student
@@ -111,7 +111,7 @@ def distill_command(
         with progress_bar("Reading pairs", "pair", leave=False) as report:
             photos, drawings = photo_pairs(*pairs, report)
     settings = DistillSettings(kimg=kimg, precision=precision, seed=seed)
-    state = output.with_name(output.name + ".state")
+    state = current().state = output.with_name(output.name + ".state")
     with progress_bar("Training") as report:
         learned.student = learn_student(
             photos, drawings, settings, beginning, state, network.generator.device, report

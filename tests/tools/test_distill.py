@@ -11,6 +11,7 @@ from stylemix.faces.caricature import Shape
 from stylemix.io.assets import ASSETS
 from stylemix.networks.student import Student, StudentConfig
 from stylemix.styles.style import Style, load_style, save_style
+from stylemix.tools import distill
 from stylemix.training.adapt import student_training
 
 PORTRAITS = ASSETS / "portraits"
@@ -38,6 +39,23 @@ def pairs(tmp_path):
 
 def distil(*words):
     return CliRunner().invoke(main, ["distill", *map(str, words)])
+
+
+def test_a_stopped_training_says_that_it_goes_on(pairs, monkeypatch):
+    def stopped(*arguments):
+        if begun:
+            arguments[4].touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(distill, "learn_student", stopped)
+    words = ("--pairs", pairs / "photos", pairs / "drawings", "--output", pairs / "a.safetensors")
+    begun = False
+    assert distil(*words).stderr.splitlines()[-1] == "Stopped."
+    begun = True
+    result = distil(*words)
+    state = pairs / "a.safetensors.state"
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == f"Stopped; the same command goes on from {state}."
 
 
 @pytest.mark.slow
