@@ -19,7 +19,13 @@ from stylemix.messages import result, wrote
 from stylemix.models.checkpoint import load_model
 from stylemix.models.loading import DEFAULT_MODEL
 from stylemix.styles.style import fits, load_style, shipped_styles
-from stylemix.tools.options import device_option, face_option, marks_option, model_option
+from stylemix.tools.options import (
+    cache_option,
+    device_option,
+    face_option,
+    marks_option,
+    model_option,
+)
 from stylemix.tools.outputs import output_file
 
 PORTRAITS = ASSETS / "portraits"
@@ -38,6 +44,7 @@ PORTRAITS = ASSETS / "portraits"
     "--output", type=click.Path(path_type=Path), default=Path("demo.png"), show_default=True,
     help="Image file to write.",
 )  # fmt: skip
+@cache_option
 @device_option
 @marks_option
 def demo_command(
@@ -46,6 +53,7 @@ def demo_command(
     face: int | None,
     model: str,
     output: Path,
+    no_cache: bool,
     device: str,
 ) -> None:
     """Show shipped portraits, or a photo, in every shipped style.
@@ -68,7 +76,7 @@ def demo_command(
             f"got the model {model} without shipped styles; expected {DEFAULT_MODEL}; leave out "
             "--model, or make a style with stylemix adapt and use stylemix mix"
         )
-    mixer = Mixer(network, face=face, settings=preset_settings("fast"), cache=True)
+    mixer = Mixer(network, face=face, settings=preset_settings("fast"), cache=not no_cache)
     sources = [str(source)] if source else [str(path) for path in sorted(PORTRAITS.glob("*.jpg"))]
     people, styles = mixer.read(sources, [StyleArgument(name) for name in names])
     sheet = SheetMaker(mixer, people, styles, size="portrait").style_grid()

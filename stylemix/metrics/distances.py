@@ -19,6 +19,7 @@ Features = NDArray[np.float32] | NDArray[np.float64]
 
 BLOCK_ENTRIES = 2**24  # distances in memory at a time, 128 MiB
 JACKKNIFE_GROUPS = 10
+INTERVAL_IMAGES = 2 * JACKKNIFE_GROUPS  # of each set, at least
 STUDENT_T = 2.262  # two-sided 95 % with JACKKNIFE_GROUPS - 1 degrees of freedom
 ROUNDING = 1e-10  # relative rounding error; smaller squared distances are set to zero
 
@@ -69,7 +70,7 @@ def frechet_interval(fake: Features, real: Features) -> tuple[float, float]:
     It estimates the variance over other images, not the bias. A bootstrap would add bias, since
     repeated images reduce the covariances.
     """
-    _check(fake, real, 2 * JACKKNIFE_GROUPS)
+    _check(fake, real, INTERVAL_IMAGES)
     leave_one_out = [
         frechet(*(part[np.arange(len(part)) % JACKKNIFE_GROUPS != group] for part in (fake, real)))
         for group in range(JACKKNIFE_GROUPS)

@@ -12,6 +12,7 @@ from stylemix.errors import StylemixError
 from stylemix.io.cache import cache_folder
 from stylemix.io.files import StrPath
 from stylemix.metrics.distances import (
+    INTERVAL_IMAGES,
     Features,
     density_coverage,
     frechet,
@@ -106,7 +107,7 @@ def measure(
     of `compare`.
     """
     report = Report()
-    check_counts(metrics, len(seeds), len(reals))
+    check_counts(metrics, len(seeds), len(reals), interval)
     check_labels(generator.c_dim, reals)
     if set(metrics) - {"ppl"}:
         with report.timed("features of real images"):
@@ -148,10 +149,10 @@ def check_metrics(metrics: Sequence[str]) -> None:
         )
 
 
-def check_counts(metrics: Sequence[str], generated: int, real: int) -> None:
-    """Raises StylemixError for fewer images than a metric needs."""
-    for name in metrics:
-        least = MIN_IMAGES.get(name, 0)
+def check_counts(metrics: Sequence[str], generated: int, real: int, interval: bool = False) -> None:
+    """Raises StylemixError for fewer images than a metric, or the interval, needs."""
+    needed = [(name, MIN_IMAGES.get(name, 0)) for name in metrics]
+    for name, least in [*needed, *([("the interval", INTERVAL_IMAGES)] if interval else [])]:
         if min(generated, real) < least:
             raise StylemixError(
                 f"got {generated} generated and {real} real images; expected {least} or more of "

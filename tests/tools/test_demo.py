@@ -11,6 +11,7 @@ from stylemix.avatars.avatar import AvatarOptions
 from stylemix.avatars.inputs import StyleArgument
 from stylemix.avatars.mixer import Mixer
 from stylemix.cli import main
+from stylemix.errors import StylemixError
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.models.checkpoint import load_model, save_model
@@ -20,6 +21,16 @@ from tests.support.models import tiny_model
 
 QUICK = ProjectionSettings(w_steps=2, plus_steps=3, refine_steps=1)
 DRAWN = ("comic", "illustration", "ink", "pencil", "pop", "toon")
+
+
+@pytest.mark.parametrize("words", [[], ["--no-cache"]])
+def test_latents_are_kept_unless_told(monkeypatch, tmp_path, words):
+    def mixer(*arguments, cache, **options):
+        raise StylemixError(f"{cache=}")
+
+    monkeypatch.setattr(demo, "Mixer", mixer)
+    result = CliRunner().invoke(main, ["demo", "--output", str(tmp_path / "a.png"), *words])
+    assert result.output == f"Error: cache={not words}\n"
 
 
 @pytest.mark.slow

@@ -118,6 +118,13 @@ def test_interval_contains_the_distance(files, tmp_path):
     assert "got --interval without fd" in result.output
 
 
+def test_too_few_images_for_an_interval_are_refused_at_once(files, features):
+    result = call(files, "--interval")
+    assert result.exit_code == 2
+    assert "expected 20 or more of each for the interval" in result.output
+    assert not features.batches
+
+
 def test_path_length_needs_no_features(files, tmp_path, features):
     written = report(files, tmp_path, "--metrics", "ppl", "--count", 2)
     assert list(written["scores"]) == ["PPL-MobileNetV2"]
