@@ -96,7 +96,8 @@ def test_a_saved_edit_truncates_by_its_strength(files):
 
 def test_a_drawing_is_not_saved_as_an_edit(files):
     style = files / "drawn.pkl"
-    result = run(files, "seed:1", "--direction", "comic:1", "--save-style", style)
+    words = ["--direction", "comic:1", "--save-style", style, "--output", files / "out.png"]
+    result = run(files, "seed:1", *words)
     assert result.exit_code == 2
     assert "got the style comic, which a student draws" in result.output
     assert not style.exists()
