@@ -45,6 +45,7 @@ from stylemix.avatars.inputs import (
     Several,
     Source,
     Styles,
+    added,
     known_or_single,
     listed,
     named_strengths,
@@ -205,8 +206,8 @@ def edit(
     """
     part = parse_output_size(output_size)
     readings = {"smile": smile, "yaw": yaw, "pitch": pitch, "mouth": mouth, "light": light}
-    given = {**readings, **named_strengths(directions)}
-    amounts = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in readings.items() if value is not None}
+    amounts = added(given, named_strengths(directions))
     network, settings = use_model(model, device, template, label), preset_settings(preset, budget)
     mixer = Mixer(
         network, layers, face, None, settings, chosen_encoder(encoder, network), progress, box=box

@@ -10,9 +10,9 @@ import click
 from PIL import Image
 
 from stylemix.avatars.finish import OutputSize, finish, parse_output_size, photos_follow
-from stylemix.avatars.inputs import check_source
+from stylemix.avatars.inputs import added, check_source
 from stylemix.avatars.mixer import MIN_CELL, Mixer, Person, direction_styles
-from stylemix.avatars.render import AppliedStyle
+from stylemix.avatars.render import AppliedStyle, merged
 from stylemix.errors import StylemixError
 from stylemix.faces.alignment import Box
 from stylemix.images.contact_sheet import grid
@@ -20,7 +20,7 @@ from stylemix.images.write import check_image_path, save_image
 from stylemix.inversion.encoder import chosen_encoder
 from stylemix.messages import note, result, wrote
 from stylemix.styles.named_directions import READINGS
-from stylemix.styles.style import check_style_path, combine, save_style
+from stylemix.styles.style import check_style_path, save_style
 from stylemix.tools.options import (
     ModelChoice,
     cache_option,
@@ -116,7 +116,7 @@ def edit_command(
     output = output_file(output, inputs)
     readings = {name: options.pop(name) for name in READINGS}
     amounts = {name: value for name, value in readings.items() if value is not None}
-    amounts |= strengths_of(directions)
+    amounts = added(amounts, strengths_of(directions))
     settings = projection_settings(**options)
     if style_file is not None:
         check_style_path(style_file)
@@ -125,6 +125,7 @@ def edit_command(
     start = chosen_encoder(encoder, network)
     mixer = Mixer(network, layers, face, None, settings, start, cache=not no_cache, box=box)
     applied = direction_styles(mixer, amounts)
+    together = merged(mixer.generator, mixer.base, applied) if style_file is not None else None
     (person,), _ = mixer.read([source], [])
     if strip:
         image, how = _strip(mixer, person, applied, list(amounts), wanted), ""
@@ -136,9 +137,10 @@ def edit_command(
     if change < MIN_CHANGE:
         note("Note: this edit changes almost nothing; raise its strength")
     result(strengths=amounts, change=float(change))
-    if style_file is not None:
-        total = combine(mixer.base, [(part.style, part.amount) for part in applied])
-        save_style(style_file, replace(total, info={"method": "direction"}))
+    if style_file is not None and together is not None:
+        if all(part.is_edit for part in applied):
+            together.info = {"method": "direction"}
+        save_style(style_file, together)
         wrote(style_file)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from stylemix.avatars.inputs import StyleArgument
+from stylemix.avatars.inputs import StyleArgument, added
 from stylemix.devices import free_memory
 from stylemix.errors import MAX_SEED, StylemixError
 from stylemix.faces.alignment import Box
@@ -225,9 +225,15 @@ def label_argument(number: int | None, values: str | None) -> Label | None:
 
 
 def strengths_of(directions: Sequence[str]) -> dict[str, float]:
-    """Parses options such as NAME:STRENGTH to strengths by name; 1 without a strength."""
-    items = [StyleArgument.parse(text) for text in directions]
-    return {str(item.what): 1.0 if item.weight is None else item.weight for item in items}
+    """Parses options such as NAME:STRENGTH to strengths by name; 1 without a strength.
+
+    A direction that is named twice gets the sum.
+    """
+    total: dict[str, float] = {}
+    for item in map(StyleArgument.parse, directions):
+        amount = 1.0 if item.weight is None else item.weight
+        total = added(total, {str(item.what): amount})
+    return total
 
 
 def projection_options(command: Command) -> Command:

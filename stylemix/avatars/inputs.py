@@ -160,6 +160,21 @@ def named_strengths(directions: object) -> Mapping[str, float]:
     return {}
 
 
+def added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """The strengths of both by name, summed where both have one; None in the second is none.
+
+    Raises StylemixError for strengths that are no numbers, or out of range.
+    """
+    total = dict(first)
+    for name, value in second.items():
+        if value is None:
+            continue
+        check_strength(value)
+        check_strength(before := total.get(name, 0.0))
+        total[name] = before + value
+    return total
+
+
 def _check_type(what: object) -> None:
     """Raises StylemixError for what cannot be a style."""
     pictures = Image.Image | np.ndarray | Tensor

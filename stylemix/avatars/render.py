@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from stylemix.errors import StylemixError
 from stylemix.inversion.residual import Residual, blend_features, sharing
 from stylemix.networks.generator import BlockState, FeatureOverride, Generator, SynthesisNetwork
 from stylemix.networks.latents import Styles, nest_styles, parse_layers
@@ -211,6 +212,31 @@ def prepare(
         detail.noise_mode(ws),
         detail.override(ws),
     )
+
+
+def merged(generator: Generator, base: str, applied: Sequence[AppliedStyle]) -> Style:
+    """The sum of styles, each in its strength and layers, as one style of the model `base`.
+
+    Truncations are those of all layers. Raises StylemixError for what a student draws.
+    """
+    indices, total = layer_indices(generator), Style(base)
+    for item in applied:
+        if item.by_student:
+            name = item.style.info.get("name", "one")
+            raise StylemixError(
+                f"got the style {name}, which a student draws, among those to save as one; "
+                "expected directions and looks; mix with its own file beside the others"
+            )
+        style, factors = item.style, item.factors(generator)
+        total.psi *= 1 - min(max(*factors, 0.0), 1.0) * (1 - style.psi)
+        if style.shift is not None:
+            shift = style.shift.new_tensor(factors)[:, None] * style.shift
+            total.shift = shift if total.shift is None else total.shift + shift
+        for sums, parts in ((total.offsets, style.offsets), (total.weights, style.weights)):
+            for name, value in parts.items():
+                if factor := factors[_index_of(name, indices)]:
+                    sums[name] = sums.get(name, 0) + factor * value
+    return total
 
 
 def _blend_residuals(

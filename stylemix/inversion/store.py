@@ -25,10 +25,11 @@ from stylemix.inversion.latent import NOT_RECORDED, Latent, load_latent, save_la
 from stylemix.inversion.portraits import AlignedPhoto, project_portraits
 from stylemix.inversion.settings import PHOTOS_AT_ONCE, ProjectionSettings
 from stylemix.io.outputs import LATENT_SUFFIX, free_path
-from stylemix.models.model import Model
+from stylemix.models.model import Model, fingerprint
 from stylemix.networks.batches import batch_size
 from stylemix.networks.labels import label_of
 
+PASTED = ".pasted.png"  # end of the name of the photo with the reconstruction in place
 MIN_TILE = 256  # px of an image on the side-by-side sheet
 
 
@@ -43,9 +44,12 @@ def mark_of(
     model: Model,
     settings: ProjectionSettings,
     mask: Tensor | None = None,
+    encoder: Encoder | None = None,
     salt: str | None = None,
 ) -> str:
-    """A mark "salt:hash" of the inputs of a projection: the pixels, model, label and settings.
+    """A mark "salt:hash" of the inputs of a projection.
+
+    They are the pixels, the model, its label, the settings, and an encoder that was chosen.
 
     The salt is random unless given, so that two files do not reveal that their photo is the same.
     """
@@ -54,6 +58,8 @@ def mark_of(
     digest.update(f"{model.fingerprint} {sorted(asdict(settings).items())}".encode())
     if (label := label_of(model.generator.mapping)) is not None:
         digest.update(f" {label}".encode())
+    if encoder is not None:
+        digest.update(f" encoder {fingerprint(encoder)}".encode())
     for tensor in (portrait.image, mask):
         if tensor is not None:
             digest.update(tensor.cpu().float().numpy().tobytes())
@@ -66,8 +72,9 @@ def find_done(
     model: Model,
     settings: ProjectionSettings,
     mask: Tensor | None = None,
+    encoder: Encoder | None = None,
 ) -> Latent | None:
-    """The latent of a file made from the same photo, model and settings; None otherwise."""
+    """The latent of a file made from the same inputs (`mark_of`); None otherwise."""
     if not path.is_file():
         return None
     try:
@@ -79,7 +86,7 @@ def find_done(
     if latent.template not in (None, model.template):
         return None
     salt = latent.photo.partition(":")[0]
-    same = latent.photo == mark_of(portrait, model, settings, mask, salt)
+    same = latent.photo == mark_of(portrait, model, settings, mask, encoder, salt)
     return latent if same else None
 
 
@@ -123,7 +130,7 @@ def project_missing(
     """Projects the photos whose files are missing in a folder, and writes their files.
 
     The files of a name that another photo has in the folder, or the same one with other settings,
-    are NAME-2.
+    are NAME-2. Those of a finished photo get a pasted image and a consent that are new.
 
     Photos are read lazily, so that only one batch is in memory. Either all photos have masks or
     none has.
@@ -144,13 +151,14 @@ def project_missing(
         path = folder / f"{photo.name}{LATENT_SUFFIX}"
 
         def load(path: Path, photo: PhotoToProject = photo) -> Latent | None:
-            return find_done(path, photo.portrait, model, settings, photo.mask)
+            return find_done(path, photo.portrait, model, settings, photo.mask, encoder)
 
         if not (again or replace):
             path = free_path(path, is_same=lambda path: load(path) is not None, used=used)
         used.add(path)
         done = None if again else load(path)
         if done is not None:
+            _complete(path, photo, done)
             yield Stored(photo.name, done, path, False)
             continue
         pending.append((photo, path))
@@ -179,11 +187,11 @@ def _project(
     images = zip(projection.image_start, projection.image, strict=True)
     for (photo, path), latent, (start, image) in zip(pending, latents, images, strict=True):
         folder, stem = path.parent, path.name.removesuffix(LATENT_SUFFIX)
-        latent.photo = mark_of(photo.portrait, model, settings, photo.mask)
+        latent.photo = mark_of(photo.portrait, model, settings, photo.mask, encoder)
         if latent.consent is not None:
             latent.consent = photo.consent
         if photo.source is not None:
-            save_pasted(folder / f"{stem}.pasted.png", photo.source.open(), latent, image)
+            save_pasted(folder / (stem + PASTED), photo.source.open(), latent, to_pil(image))
         save_projection(folder, stem, photo.portrait, latent, (start, image))
         yield Stored(photo.name, latent, path, True)
 
@@ -209,9 +217,20 @@ def save_projection(
     return path
 
 
-def save_pasted(path: Path, photo: Image.Image, latent: Latent, image: Tensor) -> None:
-    """Writes a photo with an image [C, H, W] pasted back in place of its face crop."""
+def _complete(path: Path, photo: PhotoToProject, latent: Latent) -> None:
+    """Adds to the files of a finished photo what this run asks for beside its projection."""
+    pasted = path.with_name(path.name.removesuffix(LATENT_SUFFIX) + PASTED)
+    if photo.source is not None and not pasted.exists():
+        save_pasted(pasted, photo.source.open(), latent, latent.image())
+    known = latent.consent in (None, photo.consent)
+    if not known and photo.consent != NOT_RECORDED:
+        latent.consent = photo.consent
+        save_latent(path, latent)
+
+
+def save_pasted(path: Path, photo: Image.Image, latent: Latent, image: Image.Image) -> None:
+    """Writes a photo with an image pasted back in place of its face crop."""
     if latent.matrix is None:
         raise StylemixError("got a latent without its photo's alignment; project the photo again")
-    pasted = paste_back(photo, to_pil(image), latent.matrix)
+    pasted = paste_back(photo, image, latent.matrix)
     save_image(path, pasted, generated="composite")

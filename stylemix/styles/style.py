@@ -9,7 +9,7 @@ Beside them, or alone, it may have a *student*, which redraws a photo without th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -199,22 +199,6 @@ def save_style(path: StrPath, style: Style) -> None:
     header["sparse"], sparse = packed
     dense = {key: value for key, value in tensors.items() if not key.startswith("offset.")}
     write(path, STYLE, VERSION_WITH_SPARSE, header, dense | sparse)
-
-
-def combine(base: str, parts: Sequence[tuple[Style, float]]) -> Style:
-    """The weighted sum of several styles as one style; their `layers` are ignored.
-
-    Shifts, offsets and weights are summed; `psi` is the smallest of theirs.
-    """
-    total = Style(base, psi=min((style.psi for style, _ in parts), default=1.0))
-    for style, strength in parts:
-        if style.shift is not None:
-            shift = strength * style.shift
-            total.shift = shift if total.shift is None else total.shift + shift
-        for sums, terms in ((total.offsets, style.offsets), (total.weights, style.weights)):
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + strength * value
-    return total
 
 
 def fits(style: Style, model: Model) -> bool:

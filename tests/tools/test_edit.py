@@ -70,6 +70,46 @@ def test_directions_add_up_and_can_be_saved(files):
     assert (edited(files, "seed:1", *both[:2]) != got).any()
 
 
+def test_a_saved_edit_acts_in_its_layers_alone(files):
+    """It acted in all layers, whatever the edit and the directions were restricted to."""
+    style = files / "coarse.pkl"
+    words = ["--direction", "sefa-0:3", "--layers", "coarse", "--save-style", style]
+    got = edited(files, "seed:1", *words)
+    assert np.abs(mixed(files, style) - got).max() <= 2  # the file has half the precision
+    own = load_style(files / "shift.pkl")
+    own.layers = "fine"
+    save_style(files / "fine.pkl", own)
+    got = edited(files, "seed:1", "--direction", f"{files / 'fine.pkl'}:2", "--save-style", style)
+    assert np.abs(mixed(files, style) - got).max() <= 2
+    assert load_style(style).shift[:5].abs().max() == 0
+
+
+def test_a_saved_edit_truncates_by_its_strength(files):
+    style = load_style(files / "shift.pkl")
+    style.psi = 0.6
+    save_style(files / "psi.pkl", style)
+    half = ["--direction", f"{files / 'psi.pkl'}:0.5", "--save-style", files / "half.pkl"]
+    got = edited(files, "seed:1", *half)
+    assert load_style(files / "half.pkl").psi == pytest.approx(0.8)
+    assert np.abs(mixed(files, files / "half.pkl") - got).max() <= 2
+
+
+def test_a_drawing_is_not_saved_as_an_edit(files):
+    style = files / "drawn.pkl"
+    words = ["--direction", "comic:1", "--save-style", style, "--output", files / "out.png"]
+    result = run(files, "seed:1", *words)
+    assert result.exit_code == 2
+    assert "got the style comic, which a student draws" in result.output
+    assert not style.exists()
+
+
+def test_a_direction_that_is_named_twice_is_added(files):
+    """The last one alone counted."""
+    once = ["--direction", "sefa-0:1"]
+    twice = edited(files, "seed:1", *once, *once)
+    assert (twice == edited(files, "seed:1", "--direction", "sefa-0:2")).all()
+
+
 @pytest.mark.slow
 def test_readings_are_learned_once_for_a_model(files, monkeypatch):
     calls = []

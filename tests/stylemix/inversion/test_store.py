@@ -1,16 +1,21 @@
 """Files of projected photos: only missing files are made."""
 
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image, ImageChops
 
+from stylemix.images.sources import ImageSource
+from stylemix.inversion.encoder import Encoder
 from stylemix.inversion.latent import load_latent
 from stylemix.inversion.portraits import read_portrait
 from stylemix.inversion.settings import ProjectionSettings
 from stylemix.inversion.store import PhotoToProject, project_missing
 from stylemix.networks.batches import use_batch
+from stylemix.networks.config import DiscriminatorConfig
 from tests.support.models import tiny_model
 
 PORTRAITS = Path(__file__).parents[2] / "data" / "portraits"
@@ -42,6 +47,40 @@ def test_only_missing_photos_are_projected(model, photos, tmp_path):
     assert torch.equal(both[0][1].w, saved.w)
     again = project_missing(photos, model, FEW, folder, again=True)
     assert [is_new for *_, is_new in again] == [True, True]
+
+
+@pytest.mark.slow
+def test_another_encoder_is_another_setting(model, photos, tmp_path):
+    """A file of the search without it was taken for finished."""
+    trunk = DiscriminatorConfig(img_resolution=32, channel_base=256, channel_max=32)
+    sizes = model.generator.num_ws, model.generator.w_dim
+    encoders = [None, *(Encoder(trunk, *sizes).eval().requires_grad_(False) for _ in range(2))]
+    settings = replace(FEW, refine_steps=0)
+    for expected in (True, False):
+        for encoder, name in zip(encoders, ("obama", "obama-2", "obama-3"), strict=True):
+            (done,) = project_missing(photos[:1], model, settings, tmp_path, encoder)
+            assert (done.path.name, done.is_new) == (f"{name}.latent.safetensors", expected)
+
+
+def test_finished_photos_get_a_pasted_image_and_a_consent(model, photos, tmp_path):
+    """Both were ignored where the latent was already there."""
+    source = ImageSource("obama", PORTRAITS / "obama.jpg")
+    pasted, latent = tmp_path / "obama.pasted.png", tmp_path / "obama.latent.safetensors"
+    whole = replace(photos[0], source=source)
+    list(project_missing([whole], model, FEW, tmp_path))
+    at_once = pasted.read_bytes()
+    pasted.unlink()
+    before = load_latent(latent)
+    asked = replace(whole, consent="in writing")
+    assert [done.is_new for done in project_missing([asked], model, FEW, tmp_path)] == [False]
+    again, expected = Image.open(pasted), Image.open(BytesIO(at_once))
+    assert ImageChops.difference(again, expected).getextrema() == ((0, 0),) * 3
+    after = load_latent(latent)
+    assert (before.consent, after.consent) == ("not recorded", "in writing")
+    assert torch.equal(after.w, before.w)
+    assert torch.equal(after.detail.features, before.detail.features)
+    (kept,) = project_missing(photos[:1], model, FEW, tmp_path)
+    assert (kept.is_new, kept.latent.consent) == (False, "in writing")
 
 
 def test_photos_are_read_a_batch_at_a_time(model, photos, tmp_path):
