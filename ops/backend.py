@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from stylemix.ops import jit
 
@@ -67,12 +68,27 @@ def _available(kind: str) -> bool:
     return _ready[kind]
 
 
+def is_transformed() -> bool:
+    """Whether a transform of torch.func, or forward-mode differentiation, is under way.
+
+    The native ops have backward derivatives only: forward-mode ones would be zero, without a word.
+    """
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active or forward_ad._current_level >= 0
+
+
 def select(op: str, x: Tensor, fallback: Op) -> Op | Callable[..., Tensor]:
-    """Returns the implementation of `op` for tensor `x`, by device and dtype."""
+    """Returns the implementation of `op` for tensor `x`, by device, dtype and transforms."""
     if _forced == "torch" or op not in _native:
         return fallback
-    if x.dtype in DTYPES and _available(x.device.type):
+    transformed = is_transformed()
+    if x.dtype in DTYPES and not transformed and _available(x.device.type):
         return _native[op]
+    if _forced == "native" and transformed:
+        raise RuntimeError(
+            f"got {op} in a transform of torch.func, or in forward mode, with backend 'native' "
+            "forced; there is none; use 'torch'"
+        )
     if _forced == "native":
         raise RuntimeError(
             f"got {op} of {x.dtype} on {x.device} with backend 'native' forced; there is none: "

@@ -161,8 +161,9 @@ std::tuple<Tensor, Tensor> bias_act_grad(Tensor dy, Tensor ref, std::optional<Te
     const T *g = data_of<T>(dy), *r = data_of<T>(ref);
     A* total = with_sums ? output_of<A>(sums) : nullptr;
     if (by_output) {
+      const auto q = rounded_clamp<T>(p);
       derivative<T>(runs, nullptr, output_of<T>(dx), total, [=](int64_t i, A) {
-        return read(g[i]) * bias_act_slope_of_output(read(r[i]), p);
+        return read(g[i]) * bias_act_slope_of_output(read(r[i]), q);
       });
       return;
     }

@@ -162,7 +162,7 @@ std::tuple<Tensor, Tensor> bias_act_grad(Tensor dy, Tensor ref, std::optional<Te
     const auto p = params<A>(alpha, gain, clamp);
     if (by_output) {
       map<T>(device, s, false, {g, r, to},
-             Slope<Act::Lrelu, true, T>{g, r, Bias<A>{nullptr, 0}, p, to});
+             Slope<Act::Lrelu, true, T>{g, r, Bias<A>{nullptr, 0}, rounded_clamp<T>(p), to});
       return;
     }
     with_act(act, [&](auto which) {

@@ -107,6 +107,13 @@ STYLEMIX_HD A bias_act_slope_of_output(A y, const BiasActParams<A>& p) {
   return y * p.gain > 0 ? p.gain : p.gain * p.alpha;
 }
 
+// For results of type T: those that were clamped are the limit as it is rounded to T.
+template <class T>
+BiasActParams<Accumulator<T>> rounded_clamp(BiasActParams<Accumulator<T>> p) {
+  if (p.clamp > 0) p.clamp = read(write<T>(p.clamp));
+  return p;
+}
+
 // Its second derivative by u.
 template <Act ACT, class A>
 STYLEMIX_HD A bias_act_curvature(A u, const BiasActParams<A>& p) {

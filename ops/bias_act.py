@@ -47,7 +47,7 @@ def bias_act(
 
     Args:
         x: tensor of any shape.
-        b: bias of shape [x.shape[dim]], cast to the dtype of `x`; None for no bias.
+        b: bias of shape [x.shape[dim]] on the device of `x`, cast to its dtype; None for none.
         dim: the dimension of `x` that the bias applies to.
         act: one of ACTIVATIONS.
         alpha: slope of "lrelu" for negative inputs; None for .2. The others ignore it.
@@ -58,6 +58,8 @@ def bias_act(
         raise ValueError(f"got activation {act!r}; expected one of {sorted(ACTIVATIONS)}")
     if b is not None and b.shape != (x.shape[dim],):
         raise ValueError(f"got bias {tuple(b.shape)}; expected ({x.shape[dim]},) for dim {dim}")
+    if b is not None and b.device != x.device:  # a kernel would read beyond its memory
+        raise ValueError(f"got bias on {b.device}; expected {x.device}, where x is")
     spec = ACTIVATIONS[act]
     alpha = spec.alpha if alpha is None else alpha
     gain = spec.gain if gain is None else gain
@@ -120,13 +122,16 @@ def _by_output(act: int, alpha: float) -> bool:
 
 
 @torch.library.register_fake("stylemix::bias_act")
-def _fake(x: Tensor, *_: Any) -> Tensor:
-    return dense_like(x)
+def _fake(x: Tensor, b: Tensor | None, dim: int, *_: Any) -> Tensor:
+    return dense_like(x, dim)
 
 
-def dense_like(x: Tensor) -> Tensor:
-    """Returns an empty tensor like `x`: channels_last where `x` is, else contiguous."""
-    last = x.ndim == 4 and not x.is_contiguous()
+def dense_like(x: Tensor, dim: int) -> Tensor:
+    """Returns an empty tensor like `x` and in its layout if the kernels know it, else contiguous.
+
+    They know channels_last if the bias applies to dimension 1.
+    """
+    last = x.ndim == 4 and dim == 1 and not x.is_contiguous()
     last = last and x.is_contiguous(memory_format=torch.channels_last)
     format = torch.channels_last if last else torch.contiguous_format
     return torch.empty_like(x, memory_format=format)
@@ -137,14 +142,14 @@ def _fake_grad(
     dy: Tensor, ref: Tensor, b: Tensor | None, dim: int, act: int, alpha: float, gain: float,
     clamp: float, by_output: bool, with_sums: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    dx, channels = dense_like(ref), ref.shape[dim]
+    dx, channels = dense_like(ref, dim), ref.shape[dim]
     sums = dx.new_empty([channels], dtype=accumulator(ref.dtype))
     return dx, sums
 
 
 @torch.library.register_fake("stylemix::bias_act_grad2")
-def _fake_grad2(v: Tensor, dy: Tensor, x: Tensor, *_: Any) -> Tensor:
-    return dense_like(x)
+def _fake_grad2(v: Tensor, dy: Tensor, x: Tensor, b: Tensor | None, dim: int, *_: Any) -> Tensor:
+    return dense_like(x, dim)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -179,8 +184,9 @@ def _backward_grad(ctx: Any, v: Tensor, v_sums: Tensor) -> tuple[Tensor | None, 
     if ctx.by_output:  # the derivative is constant on either side
         return d_dy, *[None] * 9
     d2x = ops.bias_act_grad2(v, dy, ref, b, *ctx.options)
-    others = [d for d in range(ref.ndim) if d != dim]
-    db = d2x.sum(others, dtype=b.dtype) if b is not None else None
+    # A new dimension, since the sum over none is one over all.
+    others = [0, *(d + 1 for d in range(ref.ndim) if d != dim)]
+    db = d2x[None].sum(others, dtype=b.dtype) if b is not None else None
     return d_dy, d2x, db, *[None] * 7
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylemix.ops import architectures
+from stylemix.ops.backend import is_transformed
 
 # Features of an image from which the layout decides about the time of the weight gradients.
 LARGE = 2**17
@@ -49,6 +50,7 @@ def _slow_gradient(x: Tensor, w: Tensor) -> bool:
         and x[0].numel() >= LARGE
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
+        and not is_transformed()
         and not _has_avx512()
     )
 

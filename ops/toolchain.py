@@ -38,6 +38,7 @@ if platform.machine() in ("x86_64", "AMD64"):
 CUDA_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-DUSE_CUDA", "--cudart=static"]
 CUDA_FLAGS += ["-Xptxas", "-v", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wextra"]
 USUAL_CUDA = Path("/usr/local/cuda")
+LAUNCHERS = ("ccache", "sccache", "distcc")  # in CXX before the compiler
 PATIENCE = 30.0  # seconds after which a program that does not say its version is taken for hung
 LIBRARIES = {"cpu": ["c10", "torch_cpu", "torch"]}
 LIBRARIES["cuda"] = ["c10_cuda", "torch_cuda", *LIBRARIES["cpu"]]
@@ -209,8 +210,12 @@ def _nvcc() -> list[str]:
 
 
 def _host_compiler() -> list[str]:
-    """Returns the option for nvcc's host compiler if CXX is set."""
-    return ["-ccbin", _cxx()[0]] if os.environ.get("CXX") else []
+    """Returns the option for nvcc's host compiler if CXX is set: the compiler behind a launcher."""
+    if not os.environ.get("CXX"):
+        return []
+    words = _cxx()
+    behind = len(words) > 1 and Path(words[0]).name in LAUNCHERS
+    return ["-ccbin", words[1] if behind else words[0]]
 
 
 def _check_cuda_versions(nvcc: str, version: str) -> None:

@@ -6,6 +6,8 @@
 #   PARTS=train LIMIT=150 DATA=... VAL=... OUT=second tests/bench/gpu_quarter.sh    at once after it
 #   DRY=1 tests/bench/gpu_quarter.sh                           the same at toy size on the CPU
 #
+# OUT (out/gpu): where the results go; a machine that sends back a folder OUT of its own sets it
+# itself, so leave it out there.
 # PARTS: some of build ops bench tests sanitizer whole train (all but whole, which compares commands
 # with the CPU). LIMIT (590): seconds, all in all; the trainings end RESERVE (60) before it, at
 # SIGTERM earlier, or after TRAIN seconds. RUNS (out/gpu-runs): run folders, from which a second call goes on. DATA: what

@@ -76,6 +76,31 @@ def test_a_forced_native_op_that_does_not_exist():
         assert grid_sample(torch.ones([1, 1, 2, 2]), torch.zeros([1, 1, 1, 2])).item() == 1
 
 
+@pytest.mark.usefixtures("native")
+def test_transforms_and_forward_mode_get_plain_pytorch():
+    """The compiled ops do not know them; forward derivatives would be zero."""
+
+    def double(x):
+        return bias_act(x, gain=2.0)
+
+    x = torch.ones([1, 2])
+    transforms = {
+        "jvp": lambda: torch.func.jvp(double, (x,), (x * 3,))[1],
+        "vmap": lambda: torch.func.vmap(double)(x[None])[0],
+        "grad": lambda: torch.func.grad(lambda x: double(x).sum())(x),
+    }
+    expected = {"jvp": 6, "vmap": 2, "grad": 2}
+    for name, run in transforms.items():
+        assert run().tolist() == [[expected[name]] * 2], name
+        with use("native"), pytest.raises(RuntimeError, match=r"got bias_act in a transform of"):
+            run()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x * 3)
+        tangent = torch.autograd.forward_ad.unpack_dual(double(dual)).tangent
+        assert tangent.tolist() == [[6, 6]]
+    assert double(x).tolist() == [[7, 7]]
+
+
 def test_an_unknown_backend_is_named():
     with (
         pytest.raises(ValueError, match="got backend 'nosuch'; expected one of native, torch"),

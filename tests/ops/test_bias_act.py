@@ -90,6 +90,28 @@ def test_a_bias_of_another_dtype_is_cast():
     assert y.tolist() == [[1.5, 2.0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("clamp", [0.9, 256 * 0.5**0.5, 256 * 2**0.5, 2.9])
+def test_no_gradient_where_the_result_is_clamped(device, clamp, dtype):
+    """Also where the limit is no number of the type, and is rounded towards zero."""
+    x = torch.tensor([[9000.0, -9000.0, 0.5]], dtype=dtype, device=device, requires_grad=True)
+    y = bias_act(x, act="lrelu", gain=1.0, clamp=clamp)
+    limit = torch.tensor(clamp, dtype=dtype).item()
+    assert y.tolist() == [[limit, -limit, 0.5]]
+    y.sum().backward()
+    assert x.grad.tolist() == [[0, 0, 1]]
+
+
+def test_one_dimension_twice(device):
+    """Each number has a bias of its own, so that there is nothing to sum."""
+    x = torch.tensor([0.5, -1.0], dtype=torch.float64, device=device, requires_grad=True)
+    b = torch.tensor([0.25, 2.0], dtype=torch.float64, device=device, requires_grad=True)
+    (dx,) = torch.autograd.grad(bias_act(x, b, 0, "tanh").sum(), x, create_graph=True)
+    t = torch.tanh(x + b).detach()
+    for grad in torch.autograd.grad(dx.sum(), [x, b]):
+        torch.testing.assert_close(grad, -2 * t * (1 - t * t))
+
+
 @pytest.mark.parametrize("act", list(ACTIVATIONS))
 def test_gradcheck(device, act):
     torch.manual_seed(0)
@@ -145,6 +167,7 @@ def test_input_is_left_alone():
     [
         ({"act": "gelu"}, "got activation 'gelu'; expected one of"),
         ({"b": torch.zeros([4])}, r"got bias \(4,\); expected \(3,\) for dim 1"),
+        ({"b": torch.zeros([3], device="meta")}, "got bias on meta; expected cpu, where x is"),
         ({"b": torch.zeros([3, 1])}, r"got bias \(3, 1\); expected \(3,\) for dim 1"),
     ],
 )

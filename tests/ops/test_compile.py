@@ -124,6 +124,20 @@ def test_opcheck(device):
     torch.library.opcheck(ops.epilogue.default, options, test_utils=tests)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_fake_results_have_the_layout_of_real_ones(device, dim):
+    """Compiled code relies on it; the kernels know channels_last if the bias is by channel."""
+    x = torch.randn([2, 4, 5, 6], device=device).contiguous(memory_format=torch.channels_last)
+    b = torch.randn([x.shape[dim]], device=device)
+    ops, options = torch.ops.stylemix, (dim, 8, 0.2, 1.4, 1.0)
+    for op, given in (
+        (ops.bias_act.default, (x, b, *options)),
+        (ops.bias_act_grad.default, (x, x, b, *options, False, True)),
+        (ops.bias_act_grad2.default, (x, x, x, b, *options)),
+    ):
+        torch.library.opcheck(op, given, test_utils=("test_faketensor",))
+
+
 @pytest.mark.gpu
 def test_cuda_graph():
     """Captured once, replayed with other numbers."""

@@ -90,3 +90,14 @@ def test_needs_only_what_is_asked():
     convolve(x.detach(), w, padding=(1, 1)).sum().backward()
     assert x.grad is None
     assert w.grad.shape == w.shape
+
+
+def test_transforms_of_torch():
+    x, w = _inputs([6, 5, 3, 3], torch.float32)
+    y = F.conv2d(x, w)
+    torch.testing.assert_close(torch.func.vmap(lambda x: convolve(x, w))(x[None])[0], y)
+    _, tangent = torch.func.jvp(lambda x: convolve(x, w), (x,), (x,))
+    torch.testing.assert_close(tangent, y)
+    (dx,) = torch.autograd.grad(y.square().sum(), x)
+    got = torch.func.grad(lambda x: convolve(x, w).square().sum())(x)
+    torch.testing.assert_close(got, dx, rtol=1e-4, atol=1e-4)

@@ -9,6 +9,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from stylemix.ops import grid_sample
 from tests.support import reference
 
+ANY_ORDER = 1e-12  # a GPU adds gradients up in any order
+
 
 def _grid(shape, device, reach=1.3):
     """Places that stay clear of the pixels' middles, where the slope jumps."""
@@ -55,15 +57,15 @@ def test_gradients_equal_pytorchs(device):
 def test_gradcheck(device):
     x = torch.randn([2, 2, 4, 4], dtype=torch.float64, device=device, requires_grad=True)
     grid = _grid([2, 3, 2, 2], device)
-    assert gradcheck(lambda x: grid_sample(x, grid), (x,))
-    assert gradcheck(grid_sample, (x, grid.requires_grad_()))
+    assert gradcheck(lambda x: grid_sample(x, grid), (x,), nondet_tol=ANY_ORDER)
+    assert gradcheck(grid_sample, (x, grid.requires_grad_()), nondet_tol=ANY_ORDER)
 
 
 def test_gradgradcheck(device):
     x = torch.randn([1, 1, 4, 4], dtype=torch.float64, device=device, requires_grad=True)
     grid = _grid([1, 3, 2, 2], device)
-    assert gradgradcheck(lambda x: grid_sample(x, grid).square(), (x,))
-    assert gradgradcheck(grid_sample, (x, grid.requires_grad_()))
+    assert gradgradcheck(lambda x: grid_sample(x, grid).square(), (x,), nondet_tol=ANY_ORDER)
+    assert gradgradcheck(grid_sample, (x, grid.requires_grad_()), nondet_tol=ANY_ORDER)
 
 
 def test_noncontiguous(device):

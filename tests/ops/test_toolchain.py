@@ -175,6 +175,17 @@ def test_ninja_is_found_without_a_path(monkeypatch, tmp_path):
     assert toolchain.ninja() == [str(tmp_path / "ninja")]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("{0}/ccache g++ -m64", "g++"), ("{0}/ccache", "{0}/ccache")]
+)
+def test_nvcc_gets_the_compiler_behind_a_launcher(cuda, monkeypatch, given, expected):
+    cuda.script("ccache", '#!/bin/sh\nexec "$@"\n')
+    monkeypatch.setenv("CXX", given.format(cuda.folder))
+    monkeypatch.setenv("STYLEMIX_CUDA_ARCHS", "9.0")
+    command = toolchain.recipe("cuda", cuda.sources).compile
+    assert command[command.index("-ccbin") + 1] == expected.format(cuda.folder)
+
+
 @pytest.mark.slow
 def test_cuda_sources_compile_without_a_gpu(toy, monkeypatch, tmp_path):
     try:

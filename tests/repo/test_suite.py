@@ -7,12 +7,19 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def _warn(category, module):
     warnings.warn_explicit("said in a test", category, "file.py", 1, module)
+
+
+def test_convolutions_are_not_rounded_on_a_gpu():
+    """Their results are compared with those of float64, and of a CPU."""
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize(
