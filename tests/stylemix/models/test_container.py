@@ -59,7 +59,7 @@ def test_the_depth_of_a_header_has_one_limit(tmp_path, suffix):
     write(path, MODEL, 1, {"card": nested(30)}, {"a": torch.ones(1)})
     assert read(path).header == {"card": nested(30)}
     write(path, MODEL, 1, {"card": nested(40)}, {"a": torch.ones(1)})
-    with pytest.raises(StylemixError, match="in the header|a header that is not readable"):
+    with pytest.raises(StylemixError, match=r"in the header|a header that is not readable"):
         _ = read(path).header
 
 
