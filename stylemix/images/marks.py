@@ -15,7 +15,7 @@ from stylemix.images.color_modes import to_rgb
 from stylemix.images.cost import check_size
 from stylemix.images.credentials import Credentials, has_package, read_credentials
 from stylemix.images.provenance import SOURCE_TYPE_KEY
-from stylemix.images.read import load_image
+from stylemix.images.read import load_image, quiet_decoder
 from stylemix.images.watermark import FOUND, collect_spectra, score_spectra
 from stylemix.io.files import StrPath, open_file, user_path
 
@@ -78,6 +78,7 @@ def read_marks(path: StrPath) -> dict[str, str]:
     else:
         try:
             with (
+                quiet_decoder(),
                 open_file(path) as stream,
                 Image.open(stream, formats=("PNG", "JPEG", "WEBP", "GIF")) as image,
             ):
@@ -112,7 +113,11 @@ def _frames(path: StrPath) -> Iterator[Image.Image]:
     yield load_image(path)
     try:
         count = _count(path)
-        with open_file(path) as stream, Image.open(stream, formats=_ANIMATED) as image:
+        with (
+            quiet_decoder(),
+            open_file(path) as stream,
+            Image.open(stream, formats=_ANIMATED) as image,
+        ):
             size = image.size
             for number in _numbers(count)[1:]:
                 image.seek(number)
@@ -137,7 +142,11 @@ def _count(path: StrPath) -> int:
 
     Frames are decoded on the way, so that nothing is behind one that is damaged.
     """
-    with open_file(path) as stream, Image.open(stream, formats=_ANIMATED) as image:
+    with (
+        quiet_decoder(),
+        open_file(path) as stream,
+        Image.open(stream, formats=_ANIMATED) as image,
+    ):
         size, most = image.size, _most_frames(image.size)
         if image.format != "GIF":
             return min(getattr(image, "n_frames", 1), most)

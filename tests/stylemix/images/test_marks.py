@@ -43,6 +43,16 @@ def test_the_software_of_others_is_named(tmp_path):
     assert read_marks(tmp_path / "a.png") == {"software": "a camera"}
 
 
+@pytest.mark.filterwarnings("error")
+def test_warnings_of_the_decoder_are_not_printed(tmp_path):
+    picture().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture()])
+    broken = (tmp_path / "a.jpg").read_bytes().replace(b"MPF\0II", b"MPF\0XX")
+    (tmp_path / "a.jpg").write_bytes(broken)
+    with pytest.raises(UserWarning, match="malformed MPO"), Image.open(tmp_path / "a.jpg"):
+        pass
+    assert find_marks(tmp_path / "a.jpg").metadata == {}
+
+
 def picture(size=(300, 256)):
     return Image.effect_noise(size, 40).convert("RGB")
 
