@@ -227,8 +227,8 @@ def _image(path: Path, device: str) -> Lines:
         clear = "" if face.clear else ", unclear"
         where = f"{right - left} x {bottom - top} px at {left},{top}"
         lines.append((f"face {number}", f"{where}, score {face.score:.2f}{clear}"))
-    if not faces:
-        lines.append(("faces", "none found"))
+    lines += [] if faces else [("faces", "none found")]
+    image.close()  # before it is read once more
     return [*lines, *find_marks(path).lines()]
 
 

@@ -15,11 +15,14 @@ from stylemix.images.color_modes import to_rgb
 from stylemix.images.cost import check_size
 from stylemix.images.credentials import Credentials, has_package, read_credentials
 from stylemix.images.provenance import SOURCE_TYPE_KEY
-from stylemix.images.read import load_image
-from stylemix.images.watermark import FOUND, measure_watermark
+from stylemix.images.read import load_image, quiet_decoder
+from stylemix.images.watermark import FOUND, collect_spectra, score_spectra
 from stylemix.io.files import StrPath, open_file, user_path
 
 FRAMES = 16  # of a video that are read, at equal distances
+MAX_FRAME_PIXELS = 36_000_000  # of a video: 8K; decoders hold up to 17 frames of it
+MAX_FURTHER_PIXELS = 32_000_000  # of an animation; of larger ones the first frame is read
+MAX_READ_PIXELS = 2**27  # of all frames that are decoded: 160 of 800 px a side, 16 of 4K
 _MAX_DISTANCE = 10  # frames: all before the last one read are decoded
 _MIN_MEASURED = 128  # px of the longer side, below which no watermark is left
 _ANIMATED = ("GIF", "PNG", "WEBP")
@@ -75,6 +78,7 @@ def read_marks(path: StrPath) -> dict[str, str]:
     else:
         try:
             with (
+                quiet_decoder(),
                 open_file(path) as stream,
                 Image.open(stream, formats=("PNG", "JPEG", "WEBP", "GIF")) as image,
             ):
@@ -98,27 +102,66 @@ def video_size(path: StrPath) -> tuple[int, int]:
 
 
 def _score(path: StrPath) -> float | None:
-    frames = list(_mp4_frames(path) if Path(path).suffix.lower() == ".mp4" else _frames(path))
-    if max(frames[0].size) < _MIN_MEASURED:
-        return None
-    return measure_watermark(frames)
+    frames = _mp4_frames(path) if Path(path).suffix.lower() == ".mp4" else _frames(path)
+    # One after the other: the frames of a few kilobytes can be gigabytes together.
+    spectra = collect_spectra(frame for frame in frames if max(frame.size) >= _MIN_MEASURED)
+    return score_spectra(spectra) if spectra else None
 
 
 def _frames(path: StrPath) -> Iterator[Image.Image]:
     """The image, and some of the further frames of an animation."""
     yield load_image(path)
     try:
-        with open_file(path) as stream, Image.open(stream, formats=_ANIMATED) as image:
-            count = getattr(image, "n_frames", 1)
+        count = _count(path)
+        with (
+            quiet_decoder(),
+            open_file(path) as stream,
+            Image.open(stream, formats=_ANIMATED) as image,
+        ):
+            size = image.size
             for number in _numbers(count)[1:]:
                 image.seek(number)
-                yield to_rgb(image).copy()
+                if image.size != size:  # a GIF may grow
+                    return
+                image.load()  # here, where errors are expected
+                yield to_rgb(image)
     except Exception:  # decoders raise nearly any exception; what was read is enough
         return
 
 
-def _numbers(count: int) -> list[int]:
-    return list(range(count))[:: min(_MAX_DISTANCE, -(-count // FRAMES))][:FRAMES]
+def _most_frames(size: tuple[int, int]) -> int:
+    """How many frames of a size may be decoded, one at least."""
+    pixels = size[0] * size[1]
+    if pixels > MAX_FURTHER_PIXELS:
+        return 1
+    return min(FRAMES * _MAX_DISTANCE, max(1, MAX_READ_PIXELS // pixels))
+
+
+def _count(path: StrPath) -> int:
+    """The number of frames that may be decoded; Pillow would count all of a GIF, be it a million.
+
+    Frames are decoded on the way, so that nothing is behind one that is damaged.
+    """
+    with (
+        quiet_decoder(),
+        open_file(path) as stream,
+        Image.open(stream, formats=_ANIMATED) as image,
+    ):
+        size, most = image.size, _most_frames(image.size)
+        if image.format != "GIF":
+            return min(getattr(image, "n_frames", 1), most)
+        for number in range(1, most):
+            try:
+                image.seek(number)
+            except Exception:  # its end, or a damaged frame
+                return number
+            if image.size != size:
+                return number
+        return most
+
+
+def _numbers(count: int) -> range:
+    return range(count)[:: min(_MAX_DISTANCE, -(-count // FRAMES))][:FRAMES]
 
 
 def _mp4_frames(path: StrPath) -> Generator[Image.Image, None, None]:
@@ -137,10 +180,12 @@ def _mp4_frames(path: StrPath) -> Generator[Image.Image, None, None]:
             file.peek(1)  # type: ignore[attr-defined] # av prints what it cannot read
             with av.open(file, format="mp4") as container:
                 stream = container.streams.video[0]
-                check_size((stream.width, stream.height), str(path))
-                wanted = _numbers(stream.frames or FRAMES)
+                size = stream.width, stream.height
+                _check_frame(size, path)
+                wanted = _numbers(min(stream.frames or FRAMES, _most_frames(size)))
                 for number, frame in enumerate(container.decode(stream)):
                     if number in wanted:
+                        _check_frame((frame.width, frame.height), path)  # it may have grown
                         yield frame.to_image()
                     if number >= wanted[-1]:
                         return
@@ -149,6 +194,15 @@ def _mp4_frames(path: StrPath) -> Generator[Image.Image, None, None]:
                 raise StylemixError(damaged) from error
     if number < 0:
         raise StylemixError(damaged)
+
+
+def _check_frame(size: tuple[int, int], path: StrPath) -> None:
+    check_size(size, str(path))
+    if size[0] * size[1] > MAX_FRAME_PIXELS:
+        raise StylemixError(
+            f"{path}: got a video of {size[0]} x {size[1]} px; expected at most "
+            f"{MAX_FRAME_PIXELS // 10**6} megapixels, as 8K has; scale it down first"
+        )
 
 
 def _mp4_comment(path: StrPath) -> str:

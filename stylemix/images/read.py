@@ -77,7 +77,7 @@ def read_image(
         raise StylemixError(f"{name}: got an empty file; {_EXPECTED}; copy or download it again")
     if _is_raw(head, name):
         raise StylemixError(f"{name}: got a camera's raw file; {_EXPECTED}; {_SAVE_AS}")
-    with _quiet_decoder():
+    with quiet_decoder():
         image = _open_header(stream, name, head)
         prepare_decoding(image, stream, name, min_side)
         kind, width, height = image.format or "image", image.width, image.height
@@ -156,7 +156,7 @@ def _checksum(image: Image.Image) -> int:
 
 
 @contextmanager
-def _quiet_decoder() -> Iterator[None]:
+def quiet_decoder() -> Iterator[None]:
     """Suppresses Pillow's warnings, since this module checks sizes itself.
 
     The filters of `warnings` are global and several threads may decode at once: the first thread

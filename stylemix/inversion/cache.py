@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -27,8 +28,10 @@ from stylemix.models.model import Model
 from stylemix.networks.labels import label_of
 
 MAX_FILES = 200  # about 1 MB each
+ABANDONED = 3600.0  # seconds; a file of 1 MB is written in one
 PLAIN, SEALED = ".safetensors", ".encrypted"  # endings of kept latents
-KEPT = ("latents", "features", "checksums", "shard-indices")  # folders of the cache about images
+# Folders of the cache about images.
+KEPT = ("latents", "features", "checksums", "shard-indices", "shards")
 
 
 class LatentCache:
@@ -64,7 +67,8 @@ class LatentCache:
             if self.phrase is not None:  # what was kept before there was a passphrase
                 path.with_suffix(PLAIN).unlink(missing_ok=True)
             files = sorted(path.parent.glob("[0-9a-f]*"), key=lambda file: file.stat().st_mtime)
-            for old in files[:-MAX_FILES]:
+            begun = [file for file in path.parent.glob(".*") if _is_abandoned(file)]
+            for old in files[:-MAX_FILES] + begun:
                 old.unlink(missing_ok=True)
 
     def _path(self, photo: AlignedPhoto) -> Path | None:
@@ -91,6 +95,11 @@ class LatentCache:
         return decode_latent(data, self.model)
 
 
+def _is_abandoned(file: Path) -> bool:
+    """Whether a file was begun so long ago that its process was killed."""
+    return file.stat().st_mtime < time.time() - ABANDONED
+
+
 def photo_key(photo: Photo) -> str:
     """16 hex digits of the content of a photo's file, whatever its name; zeros for what is none."""
     try:
@@ -106,7 +115,9 @@ def photo_key(photo: Photo) -> str:
 def forget(photos: Sequence[Photo]) -> int:
     """Removes the kept latents of photos, of all their faces; returns the number of files."""
     folder = cache_folder("latents")
-    return sum(_remove(folder, f"{photo_key(photo)}-*") for photo in photos)
+    keys = [photo_key(photo) for photo in photos]
+    # Files with a dot are those that a killed process has begun.
+    return sum(_remove(folder, f"{dot}{key}-*") for key in keys for dot in ("", "."))
 
 
 def forget_all() -> int:

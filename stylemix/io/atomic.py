@@ -110,7 +110,16 @@ def write_bytes(path: StrPath, data: bytes) -> None:
 
 def write_text(path: StrPath, text: str) -> None:
     r"""Writes `text` to `path` atomically, as UTF-8 with "\n" line ends."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, as_utf8(text))
+
+
+def as_utf8(text: str) -> bytes:
+    r"""The bytes of a text as UTF-8, with \udcff and the like for halves of letters.
+
+    Names of files that are not UTF-8 have these, and so may files of others; JSON has the same
+    form of them.
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: StrPath, value: Json) -> None:

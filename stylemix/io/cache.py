@@ -44,6 +44,15 @@ def cache_folder(name: str) -> Path | None:
     return ops.parent / name
 
 
+def make_private(folder: Path) -> None:
+    """Makes a folder for what is kept of images; if it is new, nobody else may enter it."""
+    try:
+        folder.mkdir(0o700, exist_ok=True)
+    except FileNotFoundError:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, exist_ok=True)
+
+
 def load_table(path: Path | None) -> dict[str, Any]:
     """Loads a JSON object from the cache; an empty one if it is missing or damaged."""
     try:
@@ -57,4 +66,5 @@ def save_table(path: Path | None, table: dict[str, Any]) -> None:
     """Stores a JSON object in the cache; a failure is ignored, since the cache only saves time."""
     if path is not None:
         with suppress(StylemixError, OSError):
+            make_private(path.parent)
             write_bytes(path, json.dumps(table).encode("ascii"))

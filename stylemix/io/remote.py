@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write, write_text
-from stylemix.io.cache import cache_folder
+from stylemix.io.cache import cache_folder, make_private
 from stylemix.messages import note
 
 SCHEMES = ("https://", "hf://")
@@ -102,6 +102,7 @@ def _download(address: Address, path: Path) -> None:
                     f"got {answer.url[:200]} instead of {address.url[:200]}; expected an address "
                     "that stays with https://; ask its author"
                 )
+            make_private(path.parent.parent)  # an address may be a secret
             with atomic_write(path) as temporary, temporary.open("wb") as target:
                 _copy(answer, target, digest, address)
                 _check_digest(address, digest.hexdigest())

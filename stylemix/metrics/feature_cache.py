@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 
 from stylemix.errors import StylemixError
 from stylemix.io.atomic import atomic_write
+from stylemix.io.cache import make_private
 from stylemix.io.tensor_files import Damaged, read_tensors
 from stylemix.messages import note
 from stylemix.metrics.extractors import Extractor, ImageSet, real_features
@@ -85,6 +87,8 @@ def _read(path: Path, key: str) -> Floats | None:
 def _write(path: Path, key: str, features: Floats) -> None:
     features = np.ascontiguousarray(features)
     try:
+        with suppress(OSError):  # which the writer reports
+            make_private(path.parent)
         with atomic_write(path) as temporary:
             metadata = {"key": key, "sha256": _digest(features)}
             save_file({"features": features}, temporary, metadata)

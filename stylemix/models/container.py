@@ -17,7 +17,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from stylemix.errors import StylemixError
-from stylemix.io.atomic import Json, atomic_write
+from stylemix.io.atomic import Json, as_utf8, atomic_write
 from stylemix.io.files import StrPath, user_path
 from stylemix.io.json_text import parse_json as parse_text
 from stylemix.io.sniff import Kind, sniff
@@ -184,7 +184,7 @@ def decode(data: bytes, form: str, name: str) -> tuple[object, dict[str, Tensor]
 
 
 def _metadata(form: str, version: int, header: Mapping[str, object]) -> dict[str, str]:
-    text = json.dumps(header, ensure_ascii=False)
+    text = as_utf8(json.dumps(header, ensure_ascii=False)).decode("utf-8")
     return {"format": form, "version": str(version), "config": text}
 
 
@@ -236,12 +236,25 @@ def parse_json(text: object, name: str) -> object:
         if not isinstance(text, str) or len(text) > MAX_JSON_BYTES:
             raise ValueError("too long")
         value: object = parse_text(text)
+        if _is_deeper(value, MAX_JSON_DEPTH):
+            raise ValueError("nested too deeply")
     except ValueError as error:
         raise StylemixError(
             f"{name}: got a header that is not readable JSON; expected one written by stylemix; "
             "the file is damaged: get it again"
         ) from error
     return value
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Whether JSON values are nested in more than `most` others."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(most + 1):
+        parts = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for part in parts for item in part if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def copy_json(value: object, name: str) -> Json:

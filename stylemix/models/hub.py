@@ -78,7 +78,7 @@ class Pretrained:
         body = [f"# {name}", "", "```python", "import stylemix", ""]
         body += [self.example.format(name=name), "```", ""]
         facts = {**self.card, **self.config}
-        rows = [f"| {key} | {_cell(value)} |" for key, value in facts.items()]
+        rows = [f"| {_cell(key)} | {_cell(value)} |" for key, value in facts.items()]
         return "\n".join([*head, *body, "| | |", "| --- | --- |", *rows, ""])
 
 

@@ -28,19 +28,26 @@ METHODS = [
 
 
 def receive_examples(session: Session, files: Sequence[str]) -> list[Path]:
-    """Takes pictures of a style in place of earlier ones; raises StylemixError for a bad one."""
-    if session.learning:
-        raise StylemixError(
-            "got pictures while a style is learned from others; expected the end of that; wait, or "
-            "stop it"
-        )
-    forget_examples(session)
-    if len(files) > MAX_IMAGES:
-        raise StylemixError(
-            f"got {len(files)} pictures; expected at most {MAX_IMAGES}; drop fewer, or use "
-            "stylemix adapt"
-        )
-    session.examples = [session.adopt(file, "example") for file in files]
+    """Takes pictures of a style in place of earlier ones; raises StylemixError for a bad one.
+
+    What is not taken is removed.
+    """
+    try:
+        if session.learning:
+            raise StylemixError(
+                "got pictures while a style is learned from others; expected the end of that; "
+                "wait, or stop it"
+            )
+        forget_examples(session)
+        if len(files) > MAX_IMAGES:
+            raise StylemixError(
+                f"got {len(files)} pictures; expected at most {MAX_IMAGES}; drop fewer, or use "
+                "stylemix adapt"
+            )
+        session.examples = [session.adopt(file, "example") for file in files]
+    finally:
+        for file in files:
+            session.discard(file)
     try:
         for path in session.examples:
             load_image(path)

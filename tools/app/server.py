@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from stylemix.errors import StylemixError
 from stylemix.models.model import Model
@@ -18,6 +20,7 @@ from stylemix.models.model import Model
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MAX_UPLOAD = "2gb"  # a model of 1024 px has 400 MB
 HALF_UPLOAD = 600  # seconds without a further byte after which an upload is given up
+WHOLE_UPLOAD = 3600  # seconds after which a page has not asked for one that is complete
 # Gradio asks for its newest version, reports its use, and keeps a history of runs otherwise.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -61,6 +64,34 @@ def remove_half_uploads(folder: Path) -> None:
                 path.unlink()
 
 
+def remove_old_uploads(folder: Path) -> None:
+    """Removes files that are complete and that no visitor took, as of a page that was closed."""
+    for path in folder.glob("[0-9a-f]" * 64):  # of a checksum; a visitor's folder is shorter
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > WHOLE_UPLOAD:
+                shutil.rmtree(path)
+
+
+class OwnPagesOnly:
+    """Answers "no" to what pages of other sites send: browsers say from where a request comes.
+
+    Without it every page on the web could send this machine files.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Serves a request, as ASGI has it."""
+        headers = dict(scope.get("headers", ()))
+        other = headers.get(b"sec-fetch-site", b"") in (b"cross-site", b"same-site")
+        if other and scope.get("method") not in ("GET", "HEAD", "OPTIONS"):
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b"expected the app's own page"})
+        else:
+            await self.app(scope, receive, send)
+
+
 def is_news(record: logging.LogRecord) -> bool:
     """Whether a message of the web server says more than what browsers do all the time.
 
@@ -84,13 +115,16 @@ def serving(model: Model, host: str, port: int, folder: Path, show: bool = False
     from stylemix.tools.app.session import close_sessions
 
     gr = load_gradio()
+    from starlette.middleware import Middleware  # of gradio
+
     logging.getLogger("uvicorn.error").addFilter(is_news)
     blocks = build(model, folder)
     try:
         _, address, _ = blocks.launch(
             server_name=host, server_port=port, inbrowser=show, share=False, quiet=True,
             prevent_thread_lock=True, show_error=False, max_file_size=MAX_UPLOAD,
-            enable_monitoring=False, **look(gr),
+            enable_monitoring=False, app_kwargs={"middleware": [Middleware(OwnPagesOnly)]},
+            **look(gr),
         )  # fmt: skip
     except OSError as error:
         raise StylemixError(
@@ -116,6 +150,7 @@ def serve(model: Model, host: str, port: int, show: bool, on_start: Callable[[st
             on_start(address)
             while not end.wait(1.0):
                 remove_half_uploads(folder)
+                remove_old_uploads(folder)
         except KeyboardInterrupt:
             pass
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import threading
@@ -124,9 +125,9 @@ class Session:
     def adopt(self, file: str | Path, kind: str) -> Path:
         """Moves an uploaded file into a new folder `kind` of the session, and returns it there.
 
-        The copy of the web server is removed. Raises StylemixError if the file is not there.
+        The copy of the web server is removed. Raises StylemixError for a file that is not there.
         """
-        source = Path(file)
+        source = self.uploaded(file)
         target = self.new_file(kind, "")
         target.mkdir()
         try:
@@ -135,10 +136,21 @@ class Session:
             raise StylemixError(
                 f"got no file {source.name}; expected one that was sent completely; send it again"
             ) from error
-        with suppress(OSError):
-            source.unlink()
-            source.parent.rmdir()
+        self.discard(source)
         return target / source.name
+
+    def uploaded(self, file: str | Path) -> Path:
+        """The file of an upload, in its folder; StylemixError for others, which a page may name."""
+        source = Path(os.path.realpath(file))
+        if source.parent.parent != Path(os.path.realpath(self.folder.parent)):
+            raise StylemixError("got a file that was not sent; expected an upload; send it")
+        return source
+
+    def discard(self, file: str | Path) -> None:
+        """Removes the file of an upload that is not taken, and its folder."""
+        with suppress(OSError, StylemixError):
+            (source := self.uploaded(file)).unlink()
+            source.parent.rmdir()
 
     def new_file(self, kind: str, suffix: str) -> Path:
         """A new name in the folder; images of the page beyond the last `KEPT` are removed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stylemix.errors import StylemixError
 from stylemix.images.sources import ImageSource, list_images
-from stylemix.io.atomic import Json, write_json
+from stylemix.io.atomic import Json, as_utf8, write_json
 from stylemix.io.files import StrPath
 from stylemix.io.journal import WorkFile, open_work
 from stylemix.training.curation.archive import check_archive, write_archive
@@ -155,7 +155,7 @@ def _members(
         table["classes"] = len(report.classes or range(max(numbers) + 1))
     yield "dataset.json", json.dumps(table).encode()
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
-    yield "pack.json", text.encode()
+    yield "pack.json", as_utf8(text)
 
 
 def _nothing_left(report: Report, target: Path) -> StylemixError:

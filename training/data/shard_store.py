@@ -21,7 +21,14 @@ from queue import SimpleQueue
 from stylemix.errors import StylemixError
 from stylemix.images.sources import EXTENSIONS, MAX_MEMBER_BYTES
 from stylemix.io.atomic import atomic_write
-from stylemix.io.cache import MIN_FILE_AGE, cache_folder, load_table, save_table, stamp_of
+from stylemix.io.cache import (
+    MIN_FILE_AGE,
+    cache_folder,
+    load_table,
+    make_private,
+    save_table,
+    stamp_of,
+)
 from stylemix.io.files import StrPath, open_file
 from stylemix.io.json_text import parse_json
 from stylemix.training.data.base import DataUnreachable
@@ -215,7 +222,8 @@ class ShardStore:
         place = self._place(url)
         try:
             if not place.exists():
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_private(self.folder.parent)
+                self.folder.mkdir(exist_ok=True)
                 with _locked(place.with_suffix(".lock")):
                     if not place.exists():
                         self._fetch(url, place)

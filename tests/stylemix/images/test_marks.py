@@ -1,6 +1,8 @@
 """The marks of generated images, read back."""
 
+import struct
 import sys
+import weakref
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -39,6 +41,16 @@ def test_the_software_of_others_is_named(tmp_path):
     text.add_text("Software", "a camera")
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png", pnginfo=text)
     assert read_marks(tmp_path / "a.png") == {"software": "a camera"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_warnings_of_the_decoder_are_not_printed(tmp_path):
+    picture().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture()])
+    broken = (tmp_path / "a.jpg").read_bytes().replace(b"MPF\0II", b"MPF\0XX")
+    (tmp_path / "a.jpg").write_bytes(broken)
+    with pytest.raises(UserWarning, match="malformed MPO"), Image.open(tmp_path / "a.jpg"):
+        pass
+    assert find_marks(tmp_path / "a.jpg").metadata == {}
 
 
 def picture(size=(300, 256)):
@@ -102,10 +114,65 @@ def test_without_the_package_the_credentials_are_not_looked_for(tmp_path, monkey
 
 
 def test_frames_that_are_read():
-    assert marks._numbers(1) == [0]
-    assert marks._numbers(5) == [0, 1, 2, 3, 4]
-    assert marks._numbers(33) == list(range(0, 33, 3))
-    assert marks._numbers(10_000) == list(range(0, 160, 10))
+    assert list(marks._numbers(1)) == [0]
+    assert list(marks._numbers(5)) == [0, 1, 2, 3, 4]
+    assert list(marks._numbers(33)) == list(range(0, 33, 3))
+    assert list(marks._numbers(sys.maxsize)) == list(range(0, 160, 10))  # as a header may say
+    assert marks._most_frames((64, 64)) == 160
+    assert marks._most_frames((3840, 2160)) == 16
+    assert marks._most_frames((8000, 8000)) == 1
+
+
+def many_frames(path, count, size=(1, 1)):
+    """A GIF whose further frames have a few bytes each."""
+    Image.new("P", (200, 150)).save(path, "GIF")
+    further = b"\x2c" + struct.pack("<HHHHB", 0, 0, *size, 0) + b"\x02\x02\x44\x01\x00"
+    path.write_bytes(path.read_bytes()[:-1] + further * count + b";")
+
+
+def test_not_all_frames_of_a_gif_are_looked_for(tmp_path):
+    many_frames(tmp_path / "a.gif", 500)
+    assert marks._count(tmp_path / "a.gif") == 160
+    assert len(list(marks._frames(tmp_path / "a.gif"))) == 16
+
+
+def test_a_gif_that_grows_is_measured_by_its_first_frames(tmp_path):
+    many_frames(tmp_path / "a.gif", 5, (9000, 9000))
+    assert [frame.size for frame in marks._frames(tmp_path / "a.gif")] == [(200, 150)]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.mp4"])
+def test_large_frames_are_read_up_to_a_number_of_pixels(tmp_path, name, monkeypatch):
+    if name == "a.mp4":
+        pytest.importorskip("av", reason="MP4 needs the extra video")
+    monkeypatch.setattr(marks, "MAX_READ_PIXELS", 3 * 300 * 256)
+    save_video(tmp_path / name, [picture() for _ in range(8)], [1] * 8, fps=10)
+    read = marks._mp4_frames if name == "a.mp4" else marks._frames
+    assert len(list(read(tmp_path / name))) == 3
+    assert find_marks(tmp_path / name).has_watermark
+
+
+def test_frames_are_measured_one_after_the_other(monkeypatch):
+    made, most = [], []
+
+    def frames(path):
+        for _ in range(5):
+            made.append(weakref.ref(image := picture()))
+            most.append(sum(each() is not None for each in made))
+            yield image
+            del image
+
+    monkeypatch.setattr(marks, "_frames", frames)
+    assert marks._score("a.png") < 6.5
+    assert most == [1, 2, 2, 2, 2]
+
+
+def test_a_video_beyond_8k_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="MP4 needs the extra video")
+    save_video(tmp_path / "a.mp4", [picture()], [1], fps=10)
+    monkeypatch.setattr(marks, "MAX_FRAME_PIXELS", 70_000)
+    with pytest.raises(StylemixError, match=r"got a video of 300 x 256 px; expected at most"):
+        find_marks(tmp_path / "a.mp4")
 
 
 def test_damaged_and_missing_videos(tmp_path):

@@ -1,6 +1,7 @@
 """Latents kept between commands: found by what they depend on, few, and the user's alone."""
 
 import os
+import shutil
 import stat
 from dataclasses import replace
 
@@ -152,6 +153,31 @@ def test_what_is_kept_of_a_photo_is_forgotten(model, latent, folder, tmp_path):
     assert forget_all() == 2
     assert list(folder.iterdir()) == []
     assert (tmp_path / "me.jpg").exists()
+
+
+def test_what_a_killed_process_has_begun_is_forgotten(model, latent, folder, tmp_path):
+    (tmp_path / "me.jpg").write_bytes(b"me")
+    mine = replace(photo_of(1), source=tmp_path / "me.jpg")
+    LatentCache(model, SETTINGS).save(mine, latent)
+    (file,) = folder.iterdir()
+    begun = folder / f".{file.stem[:40]}.0123456789ab.tmp.safetensors"  # as `atomic_write` names it
+    shutil.copy(file, begun)
+    assert forget([tmp_path / "me.jpg"]) == 2
+    shutil.copyfile(tmp_path / "me.jpg", begun)
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    assert begun.exists()  # another process may be writing it
+    os.utime(begun, (1000, 1000))
+    LatentCache(model, SETTINGS).save(photo_of(1), latent)
+    assert not begun.exists()
+
+
+def test_downloaded_shards_are_forgotten(tmp_path, folder):
+    """They are images, too."""
+    kept = folder.parent / "shards" / "0a"
+    kept.mkdir(parents=True)
+    (kept / "1b.tar").write_bytes(b"photos")
+    assert forget_all() == 1
+    assert not (kept / "1b.tar").exists()
 
 
 def test_the_oldest_go(model, latent, folder, monkeypatch):

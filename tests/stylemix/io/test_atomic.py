@@ -120,6 +120,14 @@ def test_json_is_readable_and_has_no_nan(tmp_path):
     assert "sizes" in path.read_text(encoding="utf-8")
 
 
+def test_half_letters_are_escaped_as_in_json(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"name": "\udcff.jpg", "path": "\\\ud800"})
+    assert json.loads(path.read_bytes()) == {"name": "\udcff.jpg", "path": "\\\ud800"}
+    write_text(path, "\udcff.jpg")
+    assert path.read_bytes() == b"\\udcff.jpg"
+
+
 def test_folder_as_output(tmp_path):
     with pytest.raises(StylemixError, match="got a folder; expected a file name"):
         write_bytes(tmp_path, b"")

@@ -5,8 +5,15 @@ import stat
 
 import pytest
 
-from stylemix.io.cache import cache_folder
+from stylemix.io.cache import cache_folder, load_table, save_table
 from stylemix.ops import cache as ops_cache
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_tables_about_images_are_for_their_user_alone(tmp_path):
+    save_table(tmp_path / "checksums" / "a.json", {"a": 1})
+    assert load_table(tmp_path / "checksums" / "a.json") == {"a": 1}
+    assert (tmp_path / "checksums").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")

@@ -1,5 +1,6 @@
 """The cache of features of real images: keys, and damaged files."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def test_the_key_is_the_content_and_not_the_path(tmp_path):
         dataset = ImageDataset(write_pictures(tmp_path / name, seed=seed), 32)
         cached_real_features(dataset, seen.extractor, tmp_path / "cache")
         assert seen.count == (24 if name == "c" else 12)
+    if os.name == "posix":
+        assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
     (tmp_path / "a" / "003.png").write_bytes((tmp_path / "c" / "003.png").read_bytes())
     changed = cached_real_features(
         ImageDataset(tmp_path / "a", 32), seen.extractor, tmp_path / "cache"

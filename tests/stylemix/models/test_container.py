@@ -40,6 +40,30 @@ def test_both_file_types_have_the_same_content(tmp_path, suffix, form):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_half_letters_of_a_text_are_kept(tmp_path, suffix):
+    header = {"name": "\ud800 \udcff", "path": "\\\udcff"}  # of JSON, and of a file's name
+    write(tmp_path / f"a{suffix}", MODEL, 1, header, {"a": torch.ones(1)})
+    assert read(tmp_path / f"a{suffix}").header == header
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_depth_of_a_header_has_one_limit(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+
+    def nested(depth):
+        value = []
+        for number in range(depth):
+            value = {"a": value} if number % 2 else [value]
+        return value
+
+    write(path, MODEL, 1, {"card": nested(30)}, {"a": torch.ones(1)})
+    assert read(path).header == {"card": nested(30)}
+    write(path, MODEL, 1, {"card": nested(40)}, {"a": torch.ones(1)})
+    with pytest.raises(StylemixError, match=r"in the header|a header that is not readable"):
+        _ = read(path).header
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_error_for_another_format_has_advice(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     for form, message in [

@@ -103,6 +103,12 @@ def test_a_licence_that_is_a_sentence():
     assert "license: other\nlicense_name: see below\n" in model.pretrained().readme("tiny")
 
 
+def test_a_card_of_somebody_else_stays_in_its_table():
+    model = _model()
+    model.card = {"a\n\n# Download here": "b\n| c"}
+    assert "| a # Download here | b \\| c |\n" in model.pretrained().readme("tiny")
+
+
 @pytest.mark.parametrize("name", [None, "mine", "a/b/c"])
 def test_a_repository_has_an_owner_and_a_name(name):
     with pytest.raises(StylemixError, match=r"got the repository .*; expected OWNER/NAME"):

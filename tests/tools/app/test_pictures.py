@@ -33,7 +33,8 @@ COLLINS = ASSETS / "portraits" / "collins.jpg"
 def session(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     made = Session(load_model("faces-64"), folder)
-    made.receive(shutil.copy(COLLINS, folder))
+    (folder / "upload").mkdir()
+    made.receive(shutil.copy(COLLINS, folder / "upload"))
     made.find_faces()
     return made
 

@@ -1,5 +1,6 @@
 """The web server of the app: where it listens, and what the command says about it."""
 
+import asyncio
 import logging
 import os
 import time
@@ -11,11 +12,14 @@ from stylemix.cli import main
 from stylemix.tools.app import command
 from stylemix.tools.app.server import (
     HALF_UPLOAD,
+    WHOLE_UPLOAD,
+    OwnPagesOnly,
     is_loopback,
     is_news,
     prepare,
     private_folder,
     remove_half_uploads,
+    remove_old_uploads,
 )
 
 
@@ -50,6 +54,38 @@ def test_half_uploads_go_and_running_ones_stay(tmp_path):
         os.utime(tmp_path / name, (then, then))
     remove_half_uploads(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"tmprunning", "photo", "tmpsession"}
+
+
+def test_whole_uploads_that_nobody_took_go_after_an_hour(tmp_path):
+    old, new, visitor = "a1" * 32, "b2" * 32, "kX3_" * 8
+    for name in (old, new, visitor):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "me.jpg").touch()
+    for name in (old, visitor):
+        then = time.time() - WHOLE_UPLOAD - 1
+        os.utime(tmp_path / name, (then, then))
+    remove_old_uploads(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {new, visitor}
+
+
+@pytest.mark.parametrize(
+    ("method", "site", "served"),
+    [("POST", "same-origin", True), ("POST", "none", True), ("POST", None, True),
+     ("GET", "cross-site", True), ("POST", "cross-site", False), ("PUT", "same-site", False)],
+)  # fmt: skip
+def test_pages_of_other_sites_may_send_nothing(method, site, served):
+    answers, calls = [], []
+
+    async def app(scope, receive, send):
+        calls.append(scope["method"])
+
+    async def send(message):
+        answers.append(message.get("status"))
+
+    headers = [] if site is None else [(b"sec-fetch-site", site.encode())]
+    scope = {"type": "http", "method": method, "headers": headers}
+    asyncio.run(OwnPagesOnly(app)(scope, None, send))
+    assert (calls, answers) == (([method], []) if served else ([], [403, None]))
 
 
 def test_a_closed_browser_is_no_news():

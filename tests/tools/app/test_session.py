@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,8 +46,8 @@ def session(model, tmp_path):
 
 def uploaded(tmp_path, name="me.jpg", content=None):
     """A file as the web server stores it, in a folder of its own."""
-    folder = tmp_path / "upload"
-    folder.mkdir()
+    folder = tmp_path / "sessions" / "upload"
+    folder.mkdir(parents=True)
     if content is None:
         shutil.copy(COLLINS, folder / name)
     else:
@@ -95,6 +96,20 @@ def test_an_upload_is_moved_and_its_face_found(session, tmp_path):
     assert len(session.find_faces()) == 1
     assert session.photo.read_bytes() == COLLINS.read_bytes()
     assert session.face is None
+
+
+@pytest.mark.parametrize("name", ["{}/me.jpg", "{}/sessions/../me.jpg", "{}/sessions/link/me.jpg"])
+def test_only_uploads_are_taken(session, tmp_path, name):
+    """Whatever a browser says that it has sent: files of this machine stay where they are."""
+    shutil.copy(COLLINS, tmp_path / "me.jpg")
+    (tmp_path / "sessions" / "link").symlink_to(tmp_path)
+    for take in (session.receive, session.discard, lambda file: receive_examples(session, [file])):
+        with suppress(StylemixError):
+            take(name.format(tmp_path))
+    assert (tmp_path / "me.jpg").is_file()
+    assert (session.received, list(session.folder.iterdir())) == (None, [])
+    with pytest.raises(StylemixError, match="got a file that was not sent"):
+        session.adopt(name.format(tmp_path), "photo")
 
 
 def test_a_deletion_removes_everything_of_the_photo(session, tmp_path):
@@ -213,6 +228,19 @@ def test_a_stopped_computation_raises():
     with pytest.raises(Stopped):
         report(2, 2)
     assert seen == [(1, 2)]
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_pictures_that_are_not_taken_are_removed(session, tmp_path, learning):
+    count = 1 if learning else MAX_IMAGES + 1
+    files = [tmp_path / "sessions" / str(number) / "me.jpg" for number in range(count)]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    session.learning = learning
+    with pytest.raises(StylemixError, match=r"got pictures while|expected at most 60"):
+        receive_examples(session, [str(file) for file in files])
+    assert [file for file in files if file.exists() or file.parent.exists()] == []
 
 
 def test_pictures_to_learn_from_are_checked(session, tmp_path):

@@ -183,6 +183,14 @@ def test_photos_have_numbers_unless_names_are_asked_for(tmp_path):
         assert word not in everything
 
 
+def test_names_of_classes_may_have_half_letters(photos, tmp_path):
+    table = [[path.name, f"\ud800{path.stem}"] for path in sorted(photos.rglob("*.png"))]
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": table}))
+    report = pack(photos, tmp_path / "out.zip", CENTRE, labels=tmp_path / "labels.json")
+    written = json.loads(members(tmp_path / "out.zip")["pack.json"])
+    assert written["classes"] == report.classes == sorted(name for _, name in table)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_classes_without_a_kept_image_count(named, tmp_path):
     """Labels stay as wide as those of the same photos with other criteria."""

@@ -45,6 +45,8 @@ def test_only_some_downloaded_shards_are_stored(tmp_path, cache):
     _, pipes = _pipes(tmp_path / "s", [3] * 30)
     data = open_shards(*pipes)
     (folder,) = (cache / "shards").iterdir()
+    if os.name == "posix":  # they are images
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert len(list(folder.glob("*.tar"))) == 3 * SPAN
     for name, age in ((".dead.tmp.tar", 9999), (".new.tmp.tar", 60)):  # of other processes
         (folder / name).write_text("")
