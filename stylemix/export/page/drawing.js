@@ -49,15 +49,34 @@
     return { a, b, x: tx - a * mx + b * my, y: ty - b * mx - a * my };
   };
 
-  // The aligned crop of a face in a source of so many px, on a canvas of side px.
-  stylemix.align = (source, points, side, canvas) => {
+  // The aligned crop of a face in an image of width x height px, on a canvas of side px: on white,
+  // and mirrored beyond the image, as by stylemix align.
+  stylemix.align = (image, [width, height], points, side, canvas) => {
     const targets = stylemix.page.template.map((point) => point.map((value) => value * side));
     const { a, b, x, y } = stylemix.similarity(points, targets);
     canvas.width = canvas.height = side;
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.imageSmoothingQuality = "high";
-    context.setTransform(a, b, -b, a, x, y);
-    context.drawImage(source, 0, 0);
+    context.fillStyle = "white";
+    context.fillRect(0, 0, side, side);
+    const power = a * a + b * b, px = 1 / Math.sqrt(power); // of the crop, in px of the image
+    const corners = [[0, 0], [side, 0], [0, side], [side, side]].map(([u, v]) => [
+      (a * (u - x) + b * (v - y)) / power, (a * (v - y) - b * (u - x)) / power,
+    ]);
+    // The image itself is the last: its copies reach one px into it, so that no seam is seen.
+    const copies = (axis, length) => {
+      const places = corners.map((corner) => corner[axis]);
+      const before = Math.min(...places) < 0 ? [px] : [];
+      const after = Math.max(...places) > length ? [2 * length - px] : [];
+      return [...[...before, ...after].map((start) => [start, -1]), [0, 1]];
+    };
+    for (const [left, across] of copies(0, width)) {
+      for (const [top, down] of copies(1, height)) {
+        context.setTransform(a, b, -b, a, x, y);
+        context.transform(across, 0, 0, down, left, top);
+        context.drawImage(image, 0, 0, width, height);
+      }
+    }
     context.resetTransform();
   };
 

@@ -9,6 +9,7 @@
   const source = byId("source"), aligned = document.createElement("canvas");
   let stream = null, asking = false, picture = null, choices = 0;
   let face = null, steady = null, times = [], frames = 0;
+  const details = { camera: "160", photo: "256" };
 
   const say = (text, isError = false) => {
     byId("status").textContent = text;
@@ -21,10 +22,12 @@
   // Puts a video frame or photo of width x height px on the source canvas.
   const take = (image, width, height) => {
     const scale = Math.min(1, MAX_SIDE / Math.max(width, height));
-    source.width = Math.round(width * scale);
-    source.height = Math.round(height * scale);
+    source.width = Math.max(1, Math.round(width * scale));
+    source.height = Math.max(1, Math.round(height * scale));
     const context = source.getContext("2d", { willReadFrequently: true });
     context.imageSmoothingQuality = "high";
+    context.fillStyle = "white"; // beneath what is transparent
+    context.fillRect(0, 0, source.width, source.height);
     context.drawImage(image, 0, 0, source.width, source.height);
     return scale;
   };
@@ -39,10 +42,12 @@
   const blend = (before, now) => now.map((value, i) => before[i] + (1 - STEADY) * (value - before[i]));
 
   // Finds and draws the face of an image of width x height px; `live` follows that of the last one.
-  const drawOnce = async (image, width, height, live) => {
+  // Returns whether there is a face; null, without a change, for what is `isCurrent` no more.
+  const drawOnce = async (image, width, height, live, isCurrent) => {
     const scale = take(image, width, height), planes = stylemix.planes(source);
     const followed = live && face ? await stylemix.followFace(planes, face) : null;
     const found = followed ?? await stylemix.findFace(planes);
+    if (!isCurrent()) return null;
     face = found;
     if (!found) {
       steady = null;
@@ -52,12 +57,14 @@
     if (live && followed && steady) points = points.map((point, i) => blend(steady.points[i], point));
     const side = Number(byId("detail").value);
     // A photo is aligned at its own resolution; the points are those of the smaller canvas.
-    stylemix.align(image, points.map((point) => point.map((value) => value / scale)), side, aligned);
+    const own = points.map((point) => point.map((value) => value / scale));
+    stylemix.align(image, [width, height], own, side, aligned);
     const crop = stylemix.planes(aligned);
     let curve = stylemix.toneCurve(crop);
     if (live && followed && steady) curve = blend(steady.curve, curve);
     steady = { points, curve };
     const drawing = await stylemix.draw(byId("style").value, crop, curve);
+    if (!isCurrent()) return null;
     stylemix.show(byId("drawing"), drawing, 2 * side, 2 * side);
     frameFace(found);
     return true;
@@ -65,17 +72,18 @@
 
   const nextFrame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 
-  const watch = async () => {
-    const own = stream, video = document.createElement("video");
+  const watch = async (own) => {
+    const video = document.createElement("video"), isCurrent = () => stream === own;
     video.muted = video.playsInline = true;
     video.srcObject = own;
     await video.play();
     times = [];
-    while (stream === own) {
+    while (isCurrent()) {
       await nextFrame();
       const started = performance.now();
-      const found = await drawOnce(video, video.videoWidth, video.videoHeight, true);
-      if (stream !== own) break;
+      const { videoWidth, videoHeight } = video;
+      const found = await drawOnce(video, videoWidth, videoHeight, true, isCurrent);
+      if (!isCurrent()) break;
       const now = performance.now();
       times = [...times.filter((time) => now - time < 3000), now];
       if (found) byId("rate").dataset.frames = ++frames;
@@ -90,6 +98,13 @@
     stream?.getTracks().forEach((track) => track.stop());
     stream = null;
     byId("camera").textContent = "Start the camera";
+  };
+
+  // The photo that is drawn, or none; the memory of the last one is free at once.
+  const setPicture = (image, kind) => {
+    picture?.close();
+    picture = image;
+    byId("detail").value = details[kind];
   };
 
   const cameraProblem = (error) => ({
@@ -117,10 +132,15 @@
       say("The camera is gone; connect it and start it again, or choose a photo", true);
     };
     choices += 1;
-    picture = face = steady = null;
+    setPicture(null, "camera");
+    face = steady = null;
     byId("camera").textContent = "Stop the camera";
     ready();
-    return watch();
+    const own = stream;
+    return watch(own).catch((error) => {
+      if (stream === own) stopCamera();
+      throw error;
+    });
   };
 
   let drawing = false, redraw = false;
@@ -132,9 +152,12 @@
     try {
       while (redraw && picture) {
         redraw = false;
-        const started = performance.now();
+        const started = performance.now(), image = picture;
         say("Drawing ...");
-        if (await drawOnce(picture, picture.width, picture.height, false)) {
+        const isCurrent = () => picture === image;
+        const found = await drawOnce(image, image.width, image.height, false, isCurrent);
+        if (found === null) continue;
+        if (found) {
           byId("rate").textContent = `1 photo, ${Math.round(performance.now() - started)} ms`;
           byId("rate").dataset.frames = ++frames;
           ready();
@@ -149,10 +172,8 @@
     }
   };
 
-  const choosePhoto = async (event) => {
-    const [file] = event.target.files;
-    event.target.value = "";
-    if (!file) return;
+  const choosePhoto = async (file) => {
+    if (!file || byId("photo").disabled) return;
     stopCamera();
     const choice = ++choices;
     let image = null;
@@ -161,13 +182,12 @@
     } catch {
       // It is none; the file that was chosen last has its say.
     }
-    if (choice !== choices) return;
+    if (choice !== choices) return image?.close();
     if (!image) {
       say(`${file.name} is not an image that this browser reads; choose a JPEG, PNG or WebP`, true);
       return;
     }
-    picture = image;
-    byId("detail").value = "256";
+    setPicture(image, "photo");
     await drawPicture();
   };
 
@@ -222,6 +242,7 @@
   };
 
   const start = async () => {
+    say("Loading ...");
     for (const { name, file } of page.styles) byId("style").add(new Option(name, file));
     byId("credits").textContent = [...page.styles, page.model]
       .map(({ name, licence, credit }) => `${name}: ${licence} (${credit})`).join(". ");
@@ -234,18 +255,40 @@
       stylemix.leaveWebGpu();
       await warmUp();
     }
-    byId("detail").value = stylemix.backend === "webgpu" ? "256" : "160";
+    details.camera = stylemix.backend === "webgpu" ? "256" : "160";
+    byId("detail").value = details.camera;
     await mix();
     document.querySelectorAll(":disabled").forEach((control) => { control.disabled = false; });
     ready();
   };
 
-  const handle = (id, event, action) => byId(id).addEventListener(
+  const listen = (target, event, action) => target.addEventListener(
     event, (...given) => Promise.resolve(action(...given)).catch(failed));
+  const handle = (id, event, action) => listen(byId(id), event, action);
   handle("camera", "click", toggleCamera);
-  handle("photo", "change", choosePhoto);
+  handle("photo", "change", (event) => {
+    const [file] = event.target.files;
+    event.target.value = "";
+    return choosePhoto(file);
+  });
+  // Without these, a file that is dropped would replace the page.
+  for (const kind of ["dragover", "drop"]) {
+    listen(document, kind, (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return undefined;
+      event.preventDefault();
+      return choosePhoto(event.dataTransfer.files[0]);
+    });
+  }
+  listen(document, "visibilitychange", () => {
+    if (!document.hidden || !stream) return;
+    stopCamera();
+    say("The camera was stopped, since the page was hidden; start it again, or choose a photo");
+  });
   handle("style", "change", drawPicture);
-  handle("detail", "change", drawPicture);
+  handle("detail", "change", (event) => {
+    details[picture ? "photo" : "camera"] = event.target.value;
+    return drawPicture();
+  });
   handle("shuffle", "click", () => {
     for (const id of ["seed-a", "seed-b"]) byId(id).value = Math.floor(Math.random() * 1e6);
     return mix();

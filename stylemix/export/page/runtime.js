@@ -16,6 +16,10 @@ stylemix.loadScript = (name) => new Promise((resolve, reject) => {
 
 // Starts the runtime on WebGPU if there is an adapter, else on WebAssembly; returns its name.
 stylemix.startRuntime = async () => {
+  if (!globalThis.WebAssembly) {
+    throw new Error("This browser has WebAssembly turned off, as lockdown modes do; permit it for "
+      + "this page, or use another browser");
+  }
   let adapter = null;
   if (navigator.gpu) adapter = await navigator.gpu.requestAdapter().catch(() => null);
   stylemix.backend = adapter ? "webgpu" : "wasm";
@@ -48,7 +52,10 @@ stylemix.network = (name) => {
     const providers = stylemix.backend === "webgpu" ? ["webgpu", "wasm"] : ["wasm"];
     const options = { executionProviders: providers, logSeverityLevel: 3 };
     return ort.InferenceSession.create(bytes, options);
-  })();
+  })().catch((error) => {
+    delete sessions[name]; // the next use tries again
+    throw error;
+  });
   return sessions[name];
 };
 

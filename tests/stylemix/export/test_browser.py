@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import threading
 from functools import partial
@@ -28,19 +27,20 @@ from stylemix.models.loading import use_model
 from stylemix.networks.latents import bands, map_latents, mix, z_from_seed
 from stylemix.networks.student import tone_curve
 from stylemix.styles.style import load_style
-from tests.support.camera_page import open_page, wait_for, write_camera
-from tests.support.exports import share_exports
+from tests.support.camera_page import open_page, wait_for
+from tests.support.exported_page import (
+    FRAMES,
+    READY,
+    STATUS,
+    export_page,
+    needs_runtime,
+    numbers,
+    planes,
+    scene,
+)
 from tests.support.models import tiny_model
 
-ROOT = Path(__file__).resolve().parents[3]
-RUNTIME = Path(os.environ.get("ONNXRUNTIME_WEB", ROOT / "node_modules" / "onnxruntime-web"))
-STATUS = "document.getElementById('status').textContent"
-READY = f"{STATUS}.startsWith('Ready')"
-FRAMES = "Number(document.getElementById('rate').dataset.frames)"
 DRAWING = "stylemix.planes(document.getElementById('drawing')).data"
-needs_runtime = pytest.mark.skipif(
-    not RUNTIME.is_dir(), reason="npm install onnxruntime-web, or ONNXRUNTIME_WEB names its folder"
-)
 
 
 def fake_runtime(folder: Path) -> Path:
@@ -109,41 +109,16 @@ def test_what_the_page_cannot_use_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "page").exists()
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The page with one style, and a camera that shows a portrait."""
-    pytest.importorskip("onnxscript")
-    page = tmp_path_factory.mktemp("browser") / "a page"
-    with pytest.MonkeyPatch.context() as patch:
-        share_exports(tmp_path_factory, patch)
-        write_page(page, RUNTIME, ["comic"])
-    write_camera(page.parent / "camera.y4m", _scene())
-    return page
-
-
-def _scene() -> Image.Image:
-    portrait = Image.open(ASSETS / "portraits" / "collins.jpg").convert("RGB").resize((480, 480))
-    scene = Image.new("RGB", (640, 480), (90, 100, 110))
-    scene.paste(portrait, (80, 0))
-    return scene
-
-
 def _drawn(photo: Image.Image, side: int) -> torch.Tensor:
     """The drawing of a photo's face by PyTorch, from a crop of `side` px."""
     crop = to_tensor(align_photo(photo, FACES128, side).crop)
     return load_style("comic").drawing(crop, tone_curve(crop))
 
 
-def _numbers(page, expression):
-    return torch.tensor(page.evaluate(f"(async () => Array.from(await {expression}))()"))
-
-
-def _planes(images: torch.Tensor) -> str:
-    """A JavaScript image of a tensor [1, 3, H, W]."""
-    data = base64.b64encode(images.float().contiguous().numpy().tobytes()).decode()
-    _, _, height, width = images.shape
-    values = f"new Float32Array(stylemix.bytes('{data}').buffer)"
-    return f"{{data: {values}, width: {width}, height: {height}}}"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The page with one style, and a camera that shows a portrait."""
+    return export_page(tmp_path_factory)
 
 
 @pytest.mark.slow
@@ -151,13 +126,13 @@ def _planes(images: torch.Tensor) -> str:
 def test_chromium_computes_what_pytorch_does(folder):
     with open_page((folder / "index.html").as_uri(), folder.parent / "camera.y4m") as page:
         wait_for(page, READY)
-        z = _numbers(page, "stylemix.latent(4294967295, 9)").double()
+        z = numbers(page, "stylemix.latent(4294967295, 9)").double()
         torch.testing.assert_close(z, z_from_seed(4294967295, 9)[0])
         generator = use_model("faces-64", "cpu").generator
         a, b = (map_latents(generator, z_from_seed(seed, generator.z_dim), 0.7) for seed in (3, 7))
         mixed = mix(a, b, bands(64)["middle"], 0.5)
         mixed = mix(mixed, b, bands(64)["fine"])
-        image = _numbers(page, (
+        image = numbers(page, (
             "(async () => { const ends = await stylemix.mapSeeds([3, 7], 0.7);"
             "const amounts = {coarse: 0, middle: 0.5, fine: 1};"
             "return stylemix.render([stylemix.mixLatents(...ends, amounts)]); })()"
@@ -166,18 +141,18 @@ def test_chromium_computes_what_pytorch_does(folder):
             expected = enlarge(generator.synthesis(mixed, "const"), FACES128)
         torch.testing.assert_close(image.view(expected.shape), expected, atol=1e-3, rtol=0)
 
-        scene = _scene()
-        crop = to_tensor(align_photo(scene, FACES128, 64).crop)
+        photo = scene()
+        crop = to_tensor(align_photo(photo, FACES128, 64).crop)
         curve = tone_curve(crop)
-        found = _numbers(page, f"stylemix.toneCurve({_planes(crop)})")
+        found = numbers(page, f"stylemix.toneCurve({planes(crop)})")
         torch.testing.assert_close(found, curve[0], atol=1e-4, rtol=0)
-        drawn = _numbers(page, f"stylemix.draw('style-0', {_planes(crop)}, {curve[0].tolist()})")
+        drawn = numbers(page, f"stylemix.draw('style-0', {planes(crop)}, {curve[0].tolist()})")
         expected = load_style("comic").drawing(crop, curve)
         torch.testing.assert_close(drawn.view(expected.shape), expected, atol=1e-3, rtol=0)
 
-        face = load_detector().detect(scene)[0]
+        face = load_detector().detect(photo)[0]
         points = page.evaluate(
-            f"(async () => (await stylemix.findFace({_planes(to_tensor(scene))})).points)()"
+            f"(async () => (await stylemix.findFace({planes(to_tensor(photo))})).points)()"
         )
         assert np.abs(np.array(points) - face.points).max() < 0.02 * face.eye_distance
         assert page.problems == []
@@ -191,10 +166,10 @@ def test_the_camera_is_drawn_and_nothing_leaves_the_page(folder):
         page.click("#camera")
         wait_for(page, f"{FRAMES} > 3")
         assert re.search(r"^\d+\.\d frames per second, \d+ ms a frame$", page.inner_text("#rate"))
-        shown = _numbers(page, DRAWING).view(1, 3, 320, 320)
+        shown = numbers(page, DRAWING).view(1, 3, 320, 320)
         page.click("#camera")
         assert page.inner_text("#camera") == "Start the camera"
-        expected = _drawn(_scene(), 160)
+        expected = _drawn(scene(), 160)
         # A video's colours are coded, and its points are read once: lines move by a px or two.
         small, same, mirrored = (
             avg_pool2d(image, 16) for image in (shown, expected, expected.flip(3))
@@ -221,7 +196,7 @@ def test_photos_keys_and_a_phone(folder, tmp_path):
         page.set_input_files("#photo", ASSETS / "portraits" / "hopper.jpg")
         wait_for(page, f"{FRAMES} === 1")
         assert re.search(r"^1 photo, \d+ ms$", page.inner_text("#rate"))
-        shown = _numbers(page, DRAWING).view(1, 3, 512, 512)
+        shown = numbers(page, DRAWING).view(1, 3, 512, 512)
         expected = _drawn(Image.open(ASSETS / "portraits" / "hopper.jpg"), 256)
         assert (shown - expected).abs().mean() < 0.03  # browsers resample otherwise
         page.set_input_files("#photo", noise)
