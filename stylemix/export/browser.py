@@ -71,13 +71,12 @@ def write_page(
         model: whose faces are mixed: square, without classes.
         progress: a function of (done, total).
 
-    Raises StylemixError for a missing runtime, a style without a student, and such a model.
+    Raises StylemixError for a missing runtime, a style without a student, two styles of one name,
+    and a model that is not square or has classes.
     """
     check_packages()
     scripts = _runtime_scripts(Path(runtime))
-    drawn = {Path(name).stem: load_style(name) for name in styles}
-    if not drawn:
-        raise StylemixError("got no style; expected a drawn one, such as comic; name it")
+    drawn = _drawn_styles(styles)
     network = use_model(model, "cpu")
     _check_model(network)
     graphs = page_graphs(drawn, network)
@@ -97,6 +96,21 @@ def write_page(
     for file in PAGE:
         write_bytes(page / file, (SOURCE / file).read_bytes())
     return written
+
+
+def _drawn_styles(styles: Sequence[str]) -> dict[str, Style]:
+    """The styles by the names of their files, which the page shows."""
+    drawn: dict[str, Style] = {}
+    for name in dict.fromkeys(styles):
+        if Path(name).stem in drawn:
+            raise StylemixError(
+                f"got two styles with the name {Path(name).stem}; expected different ones, since "
+                "the page tells them apart by it; rename a file"
+            )
+        drawn[Path(name).stem] = load_style(name)
+    if not drawn:
+        raise StylemixError("got no style; expected a drawn one, such as comic; name it")
+    return drawn
 
 
 def page_graphs(styles: Mapping[str, Style], model: Model) -> dict[str, Graph]:

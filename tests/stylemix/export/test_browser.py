@@ -26,7 +26,7 @@ from stylemix.io.assets import ASSETS
 from stylemix.models.loading import use_model
 from stylemix.networks.latents import bands, map_latents, mix, z_from_seed
 from stylemix.networks.student import tone_curve
-from stylemix.styles.style import load_style
+from stylemix.styles.style import find_style, load_style
 from tests.support.camera_page import open_page, wait_for
 from tests.support.exported_page import (
     FRAMES,
@@ -106,6 +106,9 @@ def test_what_the_page_cannot_use_is_refused(tmp_path, monkeypatch):
             write_page(tmp_path / "page", npm, model=model)
     with pytest.raises(StylemixError, match="make it with stylemix distill"):
         write_page(tmp_path / "page", npm, ["noir"])
+    (tmp_path / "comic.safetensors").write_bytes(Path(find_style("ink")).read_bytes())
+    with pytest.raises(StylemixError, match="got two styles with the name comic"):
+        write_page(tmp_path / "page", npm, ["comic", str(tmp_path / "comic.safetensors")])
     assert not (tmp_path / "page").exists()
 
 
