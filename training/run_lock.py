@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import socket
@@ -72,6 +73,7 @@ def claim(folder: Path) -> None:
     handle.write(f"process {os.getpid()} on {socket.gethostname()} since {when}\n")
     handle.flush()
     _claimed[path] = handle
+    atexit.register(handle.close)
     _clear(path.parent)
 
 

@@ -103,7 +103,7 @@ def test_the_wheel_installs_one_name_and_one_command(wheel):
         info = {name.split("/", 1)[1]: name for name in archive.namelist() if "-info/" in name}
         scripts = archive.read(info["entry_points.txt"]).decode()
         metadata = archive.read(info["METADATA"]).decode()
-    assert scripts.split("\n")[:2] == ["[console_scripts]", "stylemix = stylemix.cli:main"]
+    assert scripts.split("\n")[:2] == ["[console_scripts]", "stylemix = stylemix.__main__:run"]
     assert "licenses/LICENSE" in info
     assert "License-Expression: Apache-2.0" in metadata
 
