@@ -5,6 +5,7 @@ import random
 import secrets
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ import torch
 from stylemix.devices import free_memory
 from stylemix.inversion.settings import PRESETS
 from stylemix.ops import toolchain
+from stylemix.training.adapt import look, method
+from stylemix.training.adapt.scores import score_style
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
 from tests.support.exports import share_exports
@@ -129,6 +132,16 @@ def few_steps(monkeypatch) -> None:
     for name, preset in PRESETS.items():
         steps = {"w_steps": 2, "plus_steps": min(preset.plus_steps, 1), "refine_steps": 1}
         monkeypatch.setitem(PRESETS, name, replace(preset, **steps))
+
+
+@pytest.fixture
+def few_faces(monkeypatch) -> None:
+    """Styles are learned with fewer generated faces to compare with and to draw."""
+    monkeypatch.setattr(look, "REFERENCE_COUNT", 16)
+    monkeypatch.setattr(look, "SCORED_FACES", 2)
+    monkeypatch.setattr(method, "SCORED_FACES", 2)
+    monkeypatch.setattr("stylemix.training.adapt.adapt.FACES", 4)
+    monkeypatch.setattr("stylemix.training.adapt.adapt.score_style", partial(score_style, count=4))
 
 
 @pytest.fixture

@@ -78,7 +78,8 @@ class IdentityNetwork(nn.Module):
 
     def forward(self, chips: Tensor) -> Tensor:
         """Maps chips [N, 3, 150, 150] in 0..255 to descriptors [N, 128]."""
-        x = functional.relu(self.stem((chips - self.mean) / 256))
+        x = ((chips - self.mean) / 256).contiguous(memory_format=torch.channels_last)
+        x = functional.relu(self.stem(x))
         x = self.blocks(functional.max_pool2d(x, 3, 2))
         return functional.linear(x.mean(dim=(2, 3)), self.head)
 

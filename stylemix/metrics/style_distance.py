@@ -20,6 +20,7 @@ from stylemix.networks.latents import sample_ws
 
 SAMPLE_COUNT = 256  # generated faces that give the spread
 CHUNK = 32  # images at a time
+IN_CACHE = 8  # images of 256 px at a time: the maps of more leave a processor's cache
 STAGES = (1, 3, 6, 13)  # of MobileNetV2
 JUDGED_SIDE = 256  # px in which avatars are compared with a style: smaller ones show no strokes
 JUDGED_WIDTH = 2 * (16 + 24 + 32 + 96)  # of `image_statistics`
@@ -89,7 +90,7 @@ def image_statistics(images: Tensor) -> Tensor:
     unit length, whatever its number of channels, and all have the same weight.
     """
     rows = []
-    for part in images.split(CHUNK):
+    for part in images.split(IN_CACHE):
         large = bring_within(part, JUDGED_SIDE, JUDGED_SIDE)
         stages = channel_statistics(feature_maps(large, STAGES))
         rows.append(torch.cat([F.normalize(stage, dim=1) for stage in stages], dim=1))
@@ -101,6 +102,6 @@ def style_statistics(images: Tensor) -> Tensor:
 
     The statistics of each stage are normalised to unit length, whatever its number of channels.
     """
-    parts = [channel_statistics(feature_maps(part, STAGES)) for part in images.split(CHUNK)]
+    parts = [channel_statistics(feature_maps(part, STAGES)) for part in images.split(IN_CACHE)]
     stages = [torch.cat(stage).mean(dim=0) for stage in zip(*parts, strict=True)]
     return torch.cat([F.normalize(stage, dim=0) for stage in stages])

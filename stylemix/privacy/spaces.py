@@ -40,11 +40,11 @@ def feature_spaces(template: Template, device: str | torch.device = "cpu") -> li
 
     def pooled(images: Tensor) -> Tensor:
         small = F.interpolate(images.to(device), (PIXELS, PIXELS), mode="bilinear", antialias=True)
-        return load_feature_network(device).pooled(_channels_last(small))
+        return load_feature_network(device).pooled(small)
 
     def described(images: Tensor) -> Tensor:
         chips = make_chips(images.to(device).float(), template)
-        result: Tensor = load_identity_network(device)(_channels_last(chips))
+        result: Tensor = load_identity_network(device)(chips)
         return result
 
     def judged(images: Tensor) -> Tensor:
@@ -57,8 +57,3 @@ def feature_spaces(template: Template, device: str | torch.device = "cpu") -> li
         spaces.append(Space(Extractor("dlib-face", described, version), True))
         spaces.append(Space(Extractor("judge", judged, version), True))
     return spaces
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """The layout in which a CPU convolves a third faster."""
-    return images.contiguous(memory_format=torch.channels_last)

@@ -33,7 +33,7 @@ def test_it_is_stored_without_outputs():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:IPython")
-def test_it_runs(tmp_path, monkeypatch, few_steps):
+def test_it_runs(tmp_path, monkeypatch, few_steps, few_faces):
     """In IPython itself: a kernel's client waited for messages that did not come, now and then.
 
     With fewer steps, faces and portraits than a reader's.

@@ -342,7 +342,9 @@ def test_python_examples_import_what_exists(block):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=str)
-def test_python_examples_run(block, tmp_path, monkeypatch, capsys, few_steps, exported_once):
+def test_python_examples_run(
+    block, tmp_path, monkeypatch, capsys, few_steps, few_faces, exported_once
+):
     if not (ROOT / "stylemix" / "assets" / "faces-64.safetensors").is_file():
         pytest.skip("the model is not there")
     monkeypatch.chdir(tmp_path)

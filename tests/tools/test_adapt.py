@@ -3,7 +3,6 @@
 import pickle
 import re
 import zipfile
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from stylemix.inversion.settings import ProjectionSettings
 from stylemix.metrics.style_distance import image_statistics
 from stylemix.models.checkpoint import load_model
 from stylemix.styles.style import Style, load_style, save_style
-from stylemix.training.adapt import draw_kit, jojogan, look, method, personal
+from stylemix.training.adapt import draw_kit, jojogan, method, personal
 from stylemix.training.adapt.method import read_images
-from stylemix.training.adapt.scores import score_style
 from tests.support.models import saved, tiny_model, ws_of
 
 PORTRAITS = Path(__file__).parents[1] / "data" / "portraits"
@@ -49,7 +47,7 @@ def adapt(files, *arguments):
 
 
 @pytest.mark.slow
-def test_a_look(files):
+def test_a_look(files, few_faces):
     output = files / "look.pkl"
     about = ["--name", "grey", "--license", "CC0", "--credit", "nobody", "--consent", "no persons"]
     options = ["--method", "look", "--no-align", "--steps", 3, "--strength", 0.7]
@@ -74,7 +72,7 @@ def tiny_model_in(files):
 
 
 @pytest.mark.slow
-def test_a_transfer_leaves_no_state(files):
+def test_a_transfer_leaves_no_state(files, few_faces):
     output = files / "drawn.stylemix"
     result = adapt(files, "--output", output, "--method", "transfer", "--kimg", 0.064)
     assert result.exit_code == 0, result.output
@@ -85,7 +83,7 @@ def test_a_transfer_leaves_no_state(files):
 
 
 @pytest.mark.slow
-def test_jojogan_and_its_steps(files, few, monkeypatch):
+def test_jojogan_and_its_steps(files, few_faces, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
     monkeypatch.setattr(jojogan, "LATENTS", quick)
     styles = []
@@ -105,7 +103,7 @@ def test_jojogan_and_its_steps(files, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_style_stores_the_statistics_of_its_images(files, few):
+def test_a_style_stores_the_statistics_of_its_images(files, few_faces):
     output = files / "statistics.pkl"
     look = ["--method", "look", "--no-align", "--steps", 1]
     assert adapt(files, "--output", output, *look).exit_code == 0
@@ -127,7 +125,7 @@ def nonzero_values(style):
 
 
 @pytest.mark.slow
-def test_learn_selects_the_trained_parameters(files, few):
+def test_learn_selects_the_trained_parameters(files, few_faces):
     counts = {}
     for part in ("offsets", "affine", "all"):
         output = files / f"part-{part}.pkl"
@@ -140,7 +138,7 @@ def test_learn_selects_the_trained_parameters(files, few):
 
 
 @pytest.mark.slow
-def test_sparse_keeps_a_share_of_the_offsets(files, few):
+def test_sparse_keeps_a_share_of_the_offsets(files, few_faces):
     counts, sizes = [], []
     for sparse in (1, 0.25):
         output = files / f"sparse-{sparse}.pkl"
@@ -153,14 +151,14 @@ def test_sparse_keeps_a_share_of_the_offsets(files, few):
 
 
 @pytest.mark.slow
-def test_layers_are_recommended(files, few):
+def test_layers_are_recommended(files, few_faces):
     output = files / "layers.pkl"
     assert adapt(files, "--output", output, *LOOK, "--layers", "16-32px").exit_code == 0
     assert load_style(output, tiny_model_in(files)).layers == "16-32px"
 
 
 @pytest.mark.slow
-def test_training_starts_from_a_style(files, few):
+def test_training_starts_from_a_style(files, few_faces):
     model = tiny_model_in(files)
     bright = {"b32.torgb.bias": torch.full([3], 0.75)}
     info = {"name": "bright", "licence": "CC0", "credit": "a painter"}
@@ -181,7 +179,7 @@ def test_training_starts_from_a_style(files, few):
 
 
 @pytest.mark.slow
-def test_auto_prints_its_choice(files, few, monkeypatch):
+def test_auto_prints_its_choice(files, few_faces, monkeypatch):
     monkeypatch.setattr(method, "distance_from_photos", lambda *_: 0.123)
     result = adapt(files, "--output", files / "auto.pkl", "--no-align", "--steps", 1)
     assert result.exit_code == 0, result.output
@@ -196,8 +194,7 @@ def test_auto_prints_its_choice(files, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_drawings_are_drawn_like_on_any_model_of_faces(files, few, monkeypatch):
-    monkeypatch.setattr("stylemix.training.adapt.adapt.FACES", 4)
+def test_drawings_are_drawn_like_on_any_model_of_faces(files, few_faces, monkeypatch):
     output = files / "drawn.pkl"
     result = adapt(files, "--output", output, "--steps", 1, "--overwrite")
     assert result.exit_code == 0, result.output
@@ -216,7 +213,7 @@ def test_drawings_are_drawn_like_on_any_model_of_faces(files, few, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_person(files, few, monkeypatch):
+def test_a_person(files, few_faces, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=2, refine_steps=0)
     monkeypatch.setattr(personal, "LATENTS", quick)
     output = files / "person.pkl"
@@ -245,17 +242,8 @@ def test_a_person_is_one(files, tmp_path):
     assert not (tmp_path / "person.pkl").exists()
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """Fewer faces for comparisons, on which these tests do not depend."""
-    monkeypatch.setattr(look, "REFERENCE_COUNT", 16)
-    monkeypatch.setattr(look, "SCORED_FACES", 2)
-    monkeypatch.setattr(method, "SCORED_FACES", 2)
-    monkeypatch.setattr("stylemix.training.adapt.adapt.score_style", partial(score_style, count=4))
-
-
 @pytest.mark.slow
-def test_a_look_for_an_oblong_model(files, tmp_path, few):
+def test_a_look_for_an_oblong_model(files, tmp_path, few_faces):
     model = tiny_model(resolution=32, base=(3, 5), template=NO_TEMPLATE)
     base = ["--model", saved(model, tmp_path / "base.pkl")]
     look = ["--output", tmp_path / "look.pkl", "--method", "look", "--steps", 2]
@@ -265,7 +253,7 @@ def test_a_look_for_an_oblong_model(files, tmp_path, few):
 
 
 @pytest.mark.slow
-def test_a_drawn_style_for_a_grey_model(files, tmp_path, few):
+def test_a_drawn_style_for_a_grey_model(files, tmp_path, few_faces):
     model = tiny_model(resolution=16, base=(4, 6), channels=1, template=NO_TEMPLATE)
     base = ["--model", saved(model, tmp_path / "base.pkl")]
     transfer = ["--output", tmp_path / "drawn.pkl", "--method", "transfer", "--kimg", 0.064]
@@ -307,7 +295,7 @@ def test_bad_input_is_one_line(files, tmp_path, monkeypatch, arguments, message)
 
 
 @pytest.mark.slow
-def test_a_kit_is_drawn_and_learned(files, tmp_path, few):
+def test_a_kit_is_drawn_and_learned(files, tmp_path, few_faces):
     kit = tmp_path / "kit"
     base = ["--model", files / "base.safetensors"]
     done = CliRunner().invoke(
@@ -329,7 +317,7 @@ def test_a_kit_is_drawn_and_learned(files, tmp_path, few):
 
 
 @pytest.mark.slow
-def test_photos_and_their_drawings(files, tmp_path, few, monkeypatch):
+def test_photos_and_their_drawings(files, tmp_path, few_faces, monkeypatch):
     quick = ProjectionSettings(w_steps=1, plus_steps=1, refine_steps=0)
     monkeypatch.setattr(draw_kit, "LATENTS", quick)
     photos, drawings = tmp_path / "photos", tmp_path / "drawings"

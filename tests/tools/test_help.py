@@ -184,7 +184,7 @@ MARKED = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in E
 
 @pytest.mark.parametrize("name", MARKED)
 def test_an_example_of_the_help_runs(
-    name, stand_ins, tmp_path, monkeypatch, calls, few_steps, exported_once
+    name, stand_ins, tmp_path, monkeypatch, calls, few_steps, few_faces, exported_once
 ):
     tmp_path = tmp_path / TELL_TALE
     tmp_path.mkdir()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from PIL import Image
@@ -79,14 +80,20 @@ def distance_from_photos(images: Tensor) -> float:
     Only textures count: all are grey, 256 px, and have the same mean and contrast. Photos are
     generated faces, as they are, blurred, and with grain; it is the distance from the nearest.
     """
+    ours = style_statistics(_grey(resized(images.cpu(), (PHOTO, PHOTO))))
+    return min(float((ours - photo).square().sum()) for photo in _photo_statistics())
+
+
+@cache
+def _photo_statistics() -> list[Tensor]:
+    """The statistics [S] of the photos, of each of their states."""
     faces = _grey(generated_faces(PHOTOS, FACES_SEED).float() / 127.5 - 1)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(FACES_SEED)
         noise = torch.randn_like(faces[:, :1])
     grainy = [(faces + grain * noise).clamp(-1, 1) for grain in GRAINS]
     photos = [faces, *(mirrored_blur(faces, sigma) for sigma in BLURS), *grainy]
-    ours = style_statistics(_grey(resized(images.cpu(), (PHOTO, PHOTO))))
-    return min(float((ours - style_statistics(each)).square().sum()) for each in photos)
+    return [style_statistics(each) for each in photos]
 
 
 def _grey(images: Tensor) -> Tensor:
