@@ -4,7 +4,6 @@ import os
 import random
 import secrets
 import signal
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import torch
 
 from stylemix.devices import free_memory
+from stylemix.inversion import settings
 from stylemix.inversion.settings import PRESETS
 from stylemix.ops import toolchain
 from stylemix.training.adapt import look, method
@@ -31,6 +31,7 @@ from stylemix.training.adapt.scores import score_style
 from stylemix.training.config import TrainConfig
 from stylemix.training.data.dataset import ImageDataset
 from tests.support.exports import share_exports
+from tests.support.few_steps import in_few_steps
 from tests.support.toy_runs import run
 
 torch.set_num_threads(1)
@@ -130,8 +131,8 @@ def no_files_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch) 
 def few_steps(monkeypatch) -> None:
     """Photos are projected in a step of each kind, where only what comes after it is tested."""
     for name, preset in PRESETS.items():
-        steps = {"w_steps": 2, "plus_steps": min(preset.plus_steps, 1), "refine_steps": 1}
-        monkeypatch.setitem(PRESETS, name, replace(preset, **steps))
+        monkeypatch.setitem(PRESETS, name, in_few_steps(preset))
+    monkeypatch.setattr(settings, "LATENTS", in_few_steps(settings.LATENTS))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
+QUICK = "tests.support.few_steps"  # the command with short projections
 PATIENCE = 180_000  # ms; machines are slow, and tests assert no durations
 
 
@@ -27,7 +28,7 @@ def free_port() -> int:
 
 
 def start_app(
-    temporary: Path, *options: str, stderr: int | None = None
+    temporary: Path, *options: str, program: str = "stylemix", stderr: int | None = None
 ) -> tuple[subprocess.Popen[str], str]:
     """Starts the app as a process with its files in a folder; returns it and its address.
 
@@ -35,7 +36,7 @@ def start_app(
     """
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'stylemix[app]'")
     env = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "stylemix", "app", "--port", str(free_port()), *options]
+    command = [sys.executable, "-m", program, "app", "--port", str(free_port()), *options]
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=stderr,
         preexec_fn=_heed_interrupts,
@@ -55,13 +56,15 @@ def _heed_interrupts() -> None:
 
 @contextmanager
 def running_app(temporary: Path, *options: str) -> Iterator[str]:
-    """The app while the context lasts; yields its address."""
-    process, address = start_app(temporary, *options)
+    """The app while the context lasts, with short projections; yields its address."""
+    process, address = start_app(temporary, *options, program=QUICK)
     try:
         yield address
     finally:
         process.terminate()
         process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert list(temporary.glob("stylemix-app-*")) == []
 
 
 @contextmanager

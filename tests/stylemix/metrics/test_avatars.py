@@ -103,10 +103,7 @@ def test_one_face_for_all_has_style_and_no_identity(model, looks, ws, plain):
 
 @pytest.mark.slow
 def test_metrics_follow_the_strength(model, looks, ws, plain):
-    rows = [
-        judge(model, looks, plain, styled(model, ws, strength))
-        for strength in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
+    rows = [judge(model, looks, plain, styled(model, ws, strength)) for strength in (0.0, 0.5, 1.0)]
     accuracy = [row["style accuracy"] for row in rows]
     identity = [row["identity"] for row in rows]
     assert accuracy == sorted(accuracy)

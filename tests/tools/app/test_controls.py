@@ -4,7 +4,8 @@ import pytest
 
 from stylemix.faces.templates import NO_TEMPLATE
 from stylemix.io.assets import ASSETS
-from tests.support.browser import PATIENCE, chromium, running_app
+from tests.support.browser import PATIENCE, chromium
+from tests.support.few_steps import SHOWN
 from tests.support.models import saved, tiny_model
 
 PORTRAITS = ASSETS / "portraits"
@@ -12,11 +13,11 @@ COMMAND = "document.querySelector('#command textarea').value"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("app")) as address, chromium() as browser:
+def page(app):
+    with chromium() as browser:
         opened = browser.new_page(viewport={"width": 1180, "height": 900})
         opened.set_default_timeout(PATIENCE)
-        opened.goto(address)
+        opened.goto(app)
         opened.wait_for_selector("#photo input[type=file]", state="attached")
         yield opened
 
@@ -40,7 +41,7 @@ def test_the_picture_follows_every_control(page):
     second.click()
     page.click("[role=option]:has-text('ink')")
     wait_for_command(page, "--style ink:0.5")
-    page.wait_for_function("document.querySelectorAll('#gallery img').length == 9")
+    page.wait_for_function(f"document.querySelectorAll('#gallery img').length == {len(SHOWN)}")
     page.wait_for_timeout(500)
     assert second.input_value() == "ink"  # the gallery that is drawn leaves it alone
     typed = page.locator("#strength input[type=number]")
@@ -87,7 +88,7 @@ def test_the_face_to_drag_and_its_points_go_with_their_photo(page):
     page.wait_for_selector("#status:has-text('1 face found')")
     page.click("button[role=tab]:has-text('Drag points')")
     points = page.locator("#drag-points :is(input, textarea)")
-    points.fill("22,46:20,43")
+    points.fill("22,46:21,45")
     page.click("#drag-go")
     page.wait_for_selector("#drag-status:has-text('Dragged')")
     page.click("button[role=tab]:has-text('Avatar')")
