@@ -342,11 +342,8 @@ def test_python_examples_import_what_exists(block):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=str)
-def test_python_examples_run(
-    block, tmp_path, monkeypatch, capsys, few_steps, few_faces, exported_once
-):
-    if not (ROOT / "stylemix" / "assets" / "faces-64.safetensors").is_file():
-        pytest.skip("the model is not there")
+@pytest.mark.usefixtures("capsys", "few_steps", "few_faces", "exported_once")
+def test_python_examples_run(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = block.text.replace("steps=250", "steps=4")  # they take a minute and a half
     exec(compile(text, str(block), "exec"), {"__name__": "example"})
