@@ -20,6 +20,7 @@ from stylemix.ops import architectures
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 END = object()
+CGROUP = Path("/sys/fs/cgroup")  # of a container: what it may use, and uses
 # What fills weights with random numbers; these functions of `nn.init` call the last two.
 FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, Tensor.uniform_, Tensor.normal_)
 
@@ -172,9 +173,12 @@ def free_memory(device: torch.device) -> int | None:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         table = dict(line.split(":") for line in lines)
         free = int(table["MemAvailable"].split()[0]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+        limit = CGROUP / "memory.max"
         if limit.exists() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+            used = int((CGROUP / "memory.current").read_text(encoding="ascii"))
+            lines = (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+            # Files that were read and are in use no more make room for others, as in MemAvailable.
+            used -= int(dict(line.split() for line in lines)["inactive_file"])
             free = min(free, max(int(text) - used, 0))
         return free
     except (OSError, ValueError, KeyError):

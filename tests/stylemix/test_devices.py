@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from stylemix import devices
 from stylemix.devices import (
     cpu_has_bf16,
     find_device,
+    free_memory,
     launched_rank,
     no_random_weights,
     search_dtype,
@@ -31,6 +33,23 @@ def test_cpu_and_auto():
     assert find_device("cpu") == torch.device("cpu")
     there = "cuda" if torch.cuda.is_available() else "cpu"
     assert find_device("auto").type == there
+
+
+@pytest.mark.parametrize(
+    ("most", "free"), [("4194304", 4194304 - 3000000 + 2500000), ("1000", 0), ("max", None)]
+)
+def test_the_memory_of_a_container_counts_without_cached_files(tmp_path, monkeypatch, most, free):
+    everything = free_memory(CPU)
+    if everything is None:
+        pytest.skip("this system does not say how much memory is free")
+    stat = "anon 400000\nfile 2600000\ninactive_file 2500000\nactive_file 100000\n"
+    for name, text in (("max", most), ("current", "3000000"), ("stat", stat)):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    if free is None:
+        assert free_memory(CPU) > 4194304
+    else:
+        assert free_memory(CPU) == free
 
 
 @pytest.mark.parametrize("name", ["", "tpu", "mps", "meta", "cuda:x", "cpu cpu"])

@@ -143,10 +143,12 @@
     });
   };
 
-  let drawing = false, redraw = false;
-  // Draws the photo; another photo, style or size meanwhile waits for one more run.
+  let drawing = false, redraw = false, refused = false;
+  // Draws the photo; another photo, style or size meanwhile waits for one more run. What is said of
+  // a file that was refused meanwhile stays.
   const drawPicture = async () => {
     redraw = true;
+    refused = false;
     if (drawing) return;
     drawing = true;
     try {
@@ -160,7 +162,7 @@
         if (found) {
           byId("rate").textContent = `1 photo, ${Math.round(performance.now() - started)} ms`;
           byId("rate").dataset.frames = ++frames;
-          ready();
+          if (!refused) ready();
         } else {
           byId("drawing").width = byId("drawing").height; // without that of an earlier photo
           byId("rate").textContent = "No drawing";
@@ -184,6 +186,7 @@
     }
     if (choice !== choices) return image?.close();
     if (!image) {
+      refused = true;
       say(`${file.name} is not an image that this browser reads; choose a JPEG, PNG or WebP`, true);
       return;
     }

@@ -228,6 +228,7 @@ def test_hasty_clicks_and_a_camera_that_goes(folder, tmp_path):
     large = Image.new("RGB", (6000, 4000), "gray")
     large.paste(Image.open(ASSETS / "portraits" / "hopper.jpg").resize((3000, 3000)), (1000, 0))
     large.save(tmp_path / "large.jpg")
+    (tmp_path / "notes.png").write_text("no image")
     with open_page((folder / "index.html").as_uri(), folder.parent / "camera.y4m") as page:
         wait_for(page, READY)
         page.evaluate(
@@ -256,6 +257,21 @@ def test_hasty_clicks_and_a_camera_that_goes(folder, tmp_path):
         page.wait_for_timeout(2000)
         assert page.inner_text("#status").startswith("No face")
         assert not page.evaluate(f"{DRAWING}.some((value) => value > -1)")  # of an earlier photo
+        page.evaluate(
+            """() => {
+              const find = stylemix.findFace;
+              stylemix.findFace = async (image) => {
+                await new Promise((go) => setTimeout(go, 2000));
+                return find(image);
+              };
+            }"""
+        )
+        page.set_input_files("#photo", ASSETS / "portraits" / "hopper.jpg")
+        wait_for(page, f"{STATUS} === 'Drawing ...'")
+        page.set_input_files("#photo", tmp_path / "notes.png")
+        wait_for(page, f"{DRAWING}.some((value) => value > -1)")
+        page.wait_for_timeout(500)
+        assert page.inner_text("#status").startswith("notes.png is not an image")
         page.fill("#seed-a", "99999999999")
         page.press("#seed-a", "Tab")
         assert page.input_value("#seed-a") == "4294967295"
