@@ -12,6 +12,7 @@ from stylemix.models.model import Model
 from stylemix.networks.batches import batch_size
 from stylemix.networks.generator import Generator
 from stylemix.networks.latents import sample_ws
+from stylemix.progress import Progress
 
 MAX_CANDIDATES = 32  # images of each class
 MAX_PIXELS = 2**22  # of all candidates, unless one of each class has more
@@ -27,10 +28,16 @@ def candidates(generator: Generator) -> int:
 
 
 @torch.no_grad()
-def nearest_classes(model: Model, targets: Tensor, settings: ProjectionSettings) -> list[int]:
+def nearest_classes(
+    model: Model,
+    targets: Tensor,
+    settings: ProjectionSettings,
+    progress: Progress | None = None,
+) -> list[int]:
     """The class of each target [N, C, H, W] whose start of a projection has the lowest loss.
 
-    The starts are the image of the mean w of a class, and others of random latents of it.
+    The starts are the image of the mean w of a class, and others of random latents of it. After
+    each class `progress` is called with (classes, number of them).
     """
     generator = model.generator
     similarity = Similarity(model, targets.to(generator.device, generator.dtype), settings)
@@ -48,5 +55,7 @@ def nearest_classes(model: Model, targets: Tensor, settings: ProjectionSettings)
             for ws in starts.split(batch_size(generator, CHUNK))
         ]
         losses.append(torch.cat(lowest, dim=1).amin(dim=1))
+        if progress is not None:
+            progress(number + 1, generator.c_dim)
     classes: list[int] = torch.stack(losses).argmin(dim=0).tolist()
     return classes

@@ -149,7 +149,8 @@ def project(
         model: the model to project into.
         targets: aligned images [N, C, H, W] in [-1, 1] at the model's size.
         settings: steps, learning rates and loss weights.
-        progress: called with (step, steps, mean loss).
+        progress: called with (step, steps, mean loss), and before that with (class, classes) where
+            they are searched.
         mask: [N, 1, H, W], 1 where a photo shows what the model cannot generate and features
             replace its own; None to estimate it.
         encoder: gives the initial latents; None for the shipped encoder of this model, if any.
@@ -188,7 +189,7 @@ def _project_by_class(
     encoder: Encoder | None,
 ) -> Projection:
     """Projects each photo at the class that is nearest to it, all photos of a class together."""
-    classes = nearest_classes(model, targets, settings)
+    classes = nearest_classes(model, targets, settings, progress)
     order = sorted(range(len(classes)), key=classes.__getitem__)
     parts = []
     for number in sorted(set(classes)):

@@ -27,4 +27,7 @@ def test_one_image_of_each_class_is_the_least(monkeypatch):
         torch.eye(5)[3].expand(200, -1),
     )
     mean = model.generator.synthesis(w.mean(dim=0, keepdim=True), noise_mode="const")
-    assert nearest_classes(model, mean, SETTINGS) == [3]
+    seen = []
+    found = nearest_classes(model, mean, SETTINGS, lambda *step: seen.append(step))
+    assert found == [3]
+    assert seen == [(number, 5) for number in range(1, 6)]  # many classes take their time
