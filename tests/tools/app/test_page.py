@@ -18,14 +18,7 @@ from PIL import Image
 from stylemix.errors import StylemixError
 from stylemix.io.assets import ASSETS
 from stylemix.tools.app import page as page_module
-from tests.support.browser import (
-    CHROMIUM,
-    PATIENCE,
-    QUICK,
-    ROOT,
-    chromium,
-    start_app,
-)
+from tests.support.browser import CHROMIUM, PATIENCE, QUICK, ROOT, chromium, start_app
 from tests.support.camera_page import camera_arguments, write_camera
 
 PORTRAITS = ASSETS / "portraits"
